@@ -1,0 +1,7 @@
+"""``python -m encloze`` is ``encloze``."""
+
+import sys
+
+from encloze.cli.main import main
+
+sys.exit(main())

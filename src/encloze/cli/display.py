@@ -1,0 +1,234 @@
+"""The screen: progress while a verb works, and its result when it is done; nothing else draws."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import time
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.padding import Padding
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, TextColumn
+from rich.progress import Task as Bar
+from rich.table import Table
+from rich.text import Text
+
+from encloze import progress
+from encloze.evaluation.report import Report
+from encloze.tasks.base import Trained
+from encloze.tasks.index import Indexed
+from encloze.tasks.inspect import Inspection
+from encloze.tasks.list import Listing
+from encloze.tasks.search import Found, Prompt
+
+# A file or a pipe has no width to keep to.
+_out = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+_err = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else 200)
+_NEXT = {
+    "finetune": "encloze finetune --model {folder} --dataset FOLDER --output MODEL",
+    "index": "encloze index --model {folder} --corpus FOLDER --output INDEX",
+}
+_EVERY = 10.0  # seconds between lines where the screen is a file
+
+
+def run(task: Any) -> None:
+    """Run a task, show how it goes, and show what comes back."""
+    screen = _Live() if _err.is_terminal else _Lines()
+    with progress.listening(screen):
+        try:
+            result = task.run()
+        finally:
+            screen.close()
+    show(result)
+
+
+@functools.singledispatch
+def show(result: object) -> None:
+    """Show what a verb gave back."""
+    if result is not None:
+        _out.print(str(result), markup=False)
+
+
+@show.register
+def _(result: Report) -> None:
+    head, *rows = result.rows()
+    table = Table(title=result.title(), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    for number, name in enumerate(head):
+        table.add_column(name, justify="left" if number == 0 else "right")
+    for row in rows:
+        table.add_row(*map(_stacked, row))
+    _out.print(table)
+    for system in result.systems:
+        if system.note:
+            _out.print(f"{system.name}: {system.note}", markup=False)
+
+
+@show.register
+def _(result: Trained) -> None:
+    folder = result.folder
+    _out.print(f"The model is in {folder}. Next: {_NEXT[result.next_verb].format(folder=folder)}", markup=False)
+
+
+@show.register
+def _(result: Indexed) -> None:
+    views = ", ".join(view["name"] for view in result.views)
+    _out.print(f"{result.documents:,} documents are indexed in {result.folder} ({views}). Next:", markup=False)
+    _out.print(f'  encloze search --index {result.folder} "what you look for"', markup=False)
+
+
+@show.register
+def _(result: Found) -> None:
+    if not result.hits:
+        _out.print("Nothing was found.")
+    for rank, (document, hit) in enumerate(result.hits, 1):
+        parts = ", ".join(f"{name} {score:.3f}" for name, score in hit.parts.items())
+        line = Text(f"{rank:>2}. ")
+        line.append(document.title or document.id, style="bold")
+        line.append(f"  {hit.score:.4f}{f' ({parts})' * bool(parts)}  {document.id}", style="dim")
+        _out.print(line)
+        _out.print(Padding(Text(excerpt(document.text)), (0, 0, 0, 4)))
+
+
+@show.register
+def _(result: Prompt) -> None:
+    _out.print(f"{len(result.searcher.corpus):,} documents. An empty line ends.", markup=False)
+    while query := _ask():
+        show(result.answer(query))
+
+
+@show.register
+def _(result: Inspection) -> None:
+    say = functools.partial(_out.print, markup=False)
+    say(f"{result.place}: {result.documents:,} documents, {result.with_title:,} with a title")
+    if result.without_text:
+        say(f"{len(result.without_text):,} have no text: {', '.join(result.without_text[:5])}")
+    for lengths in result.lengths:
+        quantiles = ", ".join(f"{share} {length:,}" for share, length in lengths.quantiles.items())
+        say(f"\n{lengths.unit.capitalize()}: {lengths.mean:.1f} on average; {quantiles}")
+        if lengths.unit == "tokens":
+            cut = ", ".join(f"{share:.1%} at {limit}" for limit, share in lengths.cut.items())
+            say(f"Cut: {cut}")
+            best = lengths.recommended
+            say(f"Recommended: --max_document_tokens {best}" if best else "Split the texts: most are longer than 8192")
+    for kind, groups in (("the same", result.identical), ("nearly the same", result.near_identical)):
+        texts = sum(map(len, groups))
+        largest = f"; the largest group: {', '.join(groups[0][:4])}" if groups else ""
+        say(f"\n{texts:,} documents have {kind} text as others, in {len(groups):,} groups{largest}")
+    say(f"\n{result.with_neighbours:,} documents have neighbours, in {result.sources:,} longer texts")
+    if result.splits:
+        say("Judged queries: " + ", ".join(f"{split} {count:,}" for split, count in result.splits.items()))
+
+
+@show.register
+def _(result: Listing) -> None:
+    width = max(map(len, result.entries), default=0)
+    for name, summary in result.entries.items():
+        _out.print(f"{name:<{width}}  {summary}", markup=False)
+
+
+class _Screen(progress.Listener):
+    """What both kinds of screen do with notes and warnings."""
+
+    def note(self, text: str) -> None:
+        _err.print(text, markup=False)
+
+    def warn(self, text: str) -> None:
+        _err.print(Text(f"Warning: {text}", style="yellow"))
+
+    def close(self) -> None:
+        """The verb is done."""
+
+
+class _Live(_Screen):
+    """A terminal: a bar for each task that runs."""
+
+    def __init__(self) -> None:
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), _State())
+        self._progress = Progress(*columns, console=_err, transient=True)
+        self._bars: dict[progress.Task, Any] = {}
+
+    def started(self, task: progress.Task) -> None:
+        self._progress.start()
+        self._bars[task] = self._progress.add_task(task.title, total=task.total, work=task, began=time.monotonic())
+
+    def changed(self, task: progress.Task) -> None:
+        self._progress.update(self._bars[task], completed=task.done)
+
+    def finished(self, task: progress.Task) -> None:
+        self._progress.remove_task(self._bars.pop(task))
+
+    def close(self) -> None:
+        self._progress.stop()
+
+
+class _State(ProgressColumn):
+    """How far a bar is, how fast, and how long it will take."""
+
+    def render(self, task: Bar) -> Text:
+        return Text(state(task.fields["work"], time.monotonic() - task.fields["began"]))
+
+
+class _Lines(_Screen):
+    """A file or a pipe: a line now and then, and one at the end of what took long."""
+
+    def __init__(self) -> None:
+        self._began: dict[progress.Task, float] = {}
+        self._said: dict[progress.Task, float] = {}
+
+    def started(self, task: progress.Task) -> None:
+        self._began[task] = self._said[task] = time.monotonic()
+
+    def changed(self, task: progress.Task) -> None:
+        if time.monotonic() - self._said[task] >= _EVERY:
+            self._say(task)
+
+    def finished(self, task: progress.Task) -> None:
+        if time.monotonic() - self._began[task] >= 2:
+            self._say(task)
+        del self._began[task], self._said[task]
+
+    def _say(self, task: progress.Task) -> None:
+        self._said[task] = time.monotonic()
+        _err.print(f"{task.title}: {state(task, time.monotonic() - self._began[task])}", markup=False)
+
+
+def state(task: progress.Task, seconds: float) -> str:
+    """A task's state in words: done of total, rate, time left, figures."""
+    rate = task.done / seconds if seconds > 0 else 0.0
+    of = f" of {task.total:,.0f}" if task.total else ""
+    parts = [f"{task.done:,.0f}{of} {task.unit}".rstrip()]
+    if rate:
+        parts.append(f"{rate:,.1f}/s" if rate < 10 else f"{rate:,.0f}/s")
+        if task.total and task.done < task.total:
+            parts.append(f"{clock((task.total - task.done) / rate)} left")
+        elif seconds >= 1:
+            parts.append(f"in {clock(seconds)}")
+    return ", ".join(parts + [f"{name} {value:.4g}" for name, value in task.figures.items()])
+
+
+def clock(seconds: float) -> str:
+    """Seconds as 1:02:03 or 2:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def excerpt(text: str, letters: int = 240) -> str:
+    """The beginning of a text on one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= letters else f"{line[:letters].rsplit(' ', 1)[0]} ..."
+
+
+def _stacked(cell: str) -> Text:
+    """A figure with its interval below it, so that the table stays narrow."""
+    figure, _, interval = cell.partition(" [")
+    return Text.assemble(figure, (f"\n{interval.rstrip(']').replace(', ', ' ')}" if interval else "", "dim"))
+
+
+def _ask() -> str:
+    try:
+        return input("search> ").strip()
+    except EOFError:
+        return ""

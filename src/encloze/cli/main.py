@@ -1,0 +1,124 @@
+"""The command line: find the verb, fill its settings from a recipe and flags, run it, show what comes back.
+
+encloze VERB [RECIPE.yaml] [--setting VALUE ...]
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from encloze import recipe
+from encloze.cli.usage import overview, usage
+from encloze.errors import EnclozeError, RecipeError
+from encloze.folders import versions
+from encloze.pipelines.base import verb
+from encloze.settings import hints_of
+
+_TRUTHS = {"true", "false", "yes", "no", "on", "off", "1", "0"}
+_OWN = ("help", "print_recipe", "print_schema")
+
+Flags = list[tuple[str, str | None]]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command line; returns the exit code: 0, 2 for what the user can mend, 130 for Ctrl-C."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _main(given)
+    except EnclozeError as error:
+        if os.environ.get("ENCLOZE_DEBUG"):
+            raise
+        print(f"encloze: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("encloze: stopped. A training goes on from its last checkpoint with --resume", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output (head, less) had enough
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - lives as long as the process
+        return 0
+
+
+def _main(given: list[str]) -> int:
+    if not given or given[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0 if given else 2
+    if given[0] == "--version":
+        print(f"encloze {versions().get('encloze', 'not installed')}")
+        return 0
+    kind = verb(given[0])
+    words, flags = split(kind, given[1:])
+    tree, source = _recipe(kind, words)
+    tree = recipe.apply_flags(tree, [(name, value) for name, value in flags if name not in _OWN])
+    asked = {name for name, _ in flags if name in _OWN}
+    if "help" in asked:
+        print(usage(kind, tree))
+    elif "print_schema" in asked:
+        import json
+
+        print(json.dumps(recipe.json_schema(kind), indent=2))
+    else:
+        task = recipe.build(kind, tree, source=source)
+        if "print_recipe" in asked:
+            print(recipe.dump(task, {"verb": kind.name}), end="")
+        else:
+            from encloze.cli import display
+
+            display.run(task)
+    return 0
+
+
+def split(kind: Any, arguments: list[str]) -> tuple[list[str], Flags]:
+    """The words of a command line, and its flags as (path, value); a flag without a value has None."""
+    words: list[str] = []
+    flags: Flags = []
+    hints, at = hints_of(kind), 0
+    while at < len(arguments):
+        argument, at = arguments[at], at + 1
+        if argument == "-h":
+            argument = "--help"
+        if not argument.startswith("--") or argument == "--":
+            words.append(argument)
+            continue
+        name, equals, value = argument[2:].partition("=")
+        name = name.replace("-", "_")
+        following = arguments[at] if at < len(arguments) else None
+        is_switch = name in _OWN or (hints.get(name) is bool and (following or "").lower() not in _TRUTHS)
+        if equals:
+            flags.append((name, value))
+        elif following is None or following.startswith("--") or is_switch:
+            flags.append((name, None))
+        else:
+            flags.append((name, following))
+            at += 1
+    return words, flags
+
+
+def _recipe(kind: Any, words: list[str]) -> tuple[recipe.Tree, str]:
+    """The tree that the words of a command line stand for, and its name for messages."""
+    tree: recipe.Tree = {}
+    source = "the command line"
+    if words and (words[0].endswith((".yaml", ".yml")) or (not kind.words and _is_shipped(words[0]))):
+        source = f"the recipe {words[0]} with the command line"
+        tree, words = recipe.read(words[0]), words[1:]
+        named = tree.pop("verb", kind.name)
+        if named != kind.name:
+            raise RecipeError(source, [("verb", f"the recipe is for {named!r}. Use: encloze {named} ...")])
+    if len(words) > len(kind.words):
+        extra = words[len(kind.words)]
+        raise RecipeError(
+            "the command line",
+            [("", f"{extra!r} is no flag and no recipe. Settings are given as --setting VALUE (encloze VERB --help)")],
+        )
+    return {**tree, **dict(zip(kind.words, words, strict=False))}, source
+
+
+def _is_shipped(name: str) -> bool:
+    return resources.files("encloze.recipes").joinpath(f"{name}.yaml").is_file()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

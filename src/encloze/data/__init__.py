@@ -1,0 +1,1 @@
+"""Texts, queries and judgments: reading, checking and keeping them, without torch."""

@@ -1,0 +1,150 @@
+"""A collection larger than memory, as a list: documents in an Arrow file that is mapped, not read."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import pyarrow as pa
+
+from encloze import progress
+from encloze.data.formats.base import Format
+from encloze.data.lines import Faults
+from encloze.data.records import Document, full_text
+from encloze.errors import DataError
+from encloze.folders import cache_folder, full_disk_explained, hash_file
+
+_SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("title", pa.string()),
+        ("text", pa.string()),
+        ("source", pa.string()),
+        ("position", pa.int64()),
+    ]
+)
+_ROWS = 4096
+
+
+class Corpus(Sequence[Document]):
+    """Documents by number; ``fingerprint`` changes with any of them."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        with pa.memory_map(str(file)) as source:
+            self._batches = pa.ipc.open_file(source).read_all().combine_chunks().to_batches()
+        self._table = pa.Table.from_batches(self._batches, _SCHEMA)
+
+    @classmethod
+    def open(cls, format_: Format, *, pretraining: bool = False) -> Corpus:
+        """The documents of a format, checked and converted once and kept in the cache.
+
+        Raises DataError that lists malformed lines and duplicate ids; warns of documents without text.
+        """
+        kind = "pretraining" if pretraining else "documents"
+        file = cache_folder() / "corpora" / f"{format_.fingerprint()}-{kind}.arrow"
+        if not file.exists():
+            faults = Faults()
+            source = format_.pretraining_documents(faults) if pretraining else format_.documents(faults)
+            write(_checked(source, faults, str(format_.place())), file)
+        return cls(file)
+
+    @classmethod
+    def of(cls, documents: Sequence[Document], file: Path) -> Corpus:
+        """Documents made in memory, written to ``file``."""
+        write(iter(documents), file)
+        return cls(file)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return hash_file(self.file)[:32]
+
+    def __len__(self) -> int:
+        return int(self._table.num_rows)
+
+    @overload
+    def __getitem__(self, at: int) -> Document: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Document]: ...
+    def __getitem__(self, at: int | slice) -> Document | list[Document]:
+        if isinstance(at, slice):
+            start, stop, step = at.indices(len(self))
+            if step != 1:
+                raise ValueError("a corpus is sliced in steps of 1")
+            return [Document(**row) for row in self._table.slice(start, max(0, stop - start)).to_pylist()]
+        number = at + len(self) if at < 0 else at
+        if not 0 <= number < len(self):
+            raise IndexError(f"document {at} of {len(self)}")
+        return Document(**self._table.slice(number, 1).to_pylist()[0])
+
+    def __iter__(self) -> Iterator[Document]:
+        for start in range(0, len(self), _ROWS):
+            yield from self[start : start + _ROWS]
+
+    @cached_property
+    def ids(self) -> list[str]:
+        return list(self._table.column("id").to_pylist())
+
+    @cached_property
+    def number_of(self) -> dict[str, int]:
+        """The number of each document by its id."""
+        return {id_: number for number, id_ in enumerate(self.ids)}
+
+    def texts(self, numbers: Sequence[int] | np.ndarray | None = None) -> Iterator[str]:
+        """What is read of each document, title first; of all of them, or of those with the given numbers."""
+        if numbers is None:
+            for document in self:
+                yield full_text(document.title, document.text)
+            return
+        for start in range(0, len(numbers), _ROWS):
+            rows = self._table.take(pa.array(numbers[start : start + _ROWS], pa.int64())).to_pylist()
+            yield from (full_text(row["title"], row["text"]) for row in rows)
+
+    def select(self, numbers: Sequence[int] | np.ndarray, file: Path) -> Corpus:
+        """The documents with the given numbers, as a corpus of their own in ``file``."""
+        write((self[int(number)] for number in numbers), file)
+        return Corpus(file)
+
+    def column(self, name: str) -> Any:
+        """One column as an Arrow array."""
+        return self._table.column(name)
+
+
+def write(documents: Iterator[Document], file: Path) -> None:
+    """Write documents to an Arrow file, which appears whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        with full_disk_explained(file), pa.OSFile(str(partial), "wb") as sink, pa.ipc.new_file(sink, _SCHEMA) as writer:
+            while rows := list(itertools.islice(documents, _ROWS)):
+                arrays = [
+                    pa.array(column, type_)
+                    for column, type_ in zip(zip(*rows, strict=True), _SCHEMA.types, strict=True)
+                ]
+                writer.write_batch(pa.record_batch(arrays, schema=_SCHEMA))
+        partial.rename(file)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _checked(documents: Iterator[Document], faults: Faults, place: str) -> Iterator[Document]:
+    """The documents; at their end, raise what was wrong with them and warn of what is doubtful."""
+    seen: set[str] = set()
+    empty: list[str] = []
+    for number, document in enumerate(progress.track(documents, f"Reading {place}", unit="documents"), 1):
+        if document.id in seen:
+            faults.add(f"document {number}", f"the id {document.id!r} stands for an earlier document already")
+        seen.add(document.id)
+        if not document.text.strip() and not document.title.strip():
+            empty.append(document.id)
+        yield document
+    faults.stop()
+    if not seen:
+        raise DataError(f"{place} holds no documents")
+    if empty:
+        progress.warn(f"{len(empty)} documents have neither title nor text, among them {', '.join(empty[:3])}")

@@ -1,0 +1,95 @@
+"""Documents, queries and the judgments of one split: what training and evaluation start from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from encloze import progress
+from encloze.data.corpus import Corpus
+from encloze.data.formats.base import Format
+from encloze.data.lines import Faults
+from encloze.data.records import Example, Judgments, Query, Run
+from encloze.errors import DataError
+
+
+@dataclass
+class Dataset:
+    """One split of a data set. Queries without judgments in the split are left out, as BEIR's loader does."""
+
+    format: Format
+    split: str
+    _warned: set[str] = field(default_factory=set, repr=False)
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        return Corpus.open(self.format)
+
+    @cached_property
+    def judgments(self) -> Judgments:
+        """Grades by query and document. Raises DataError for malformed lines or a document judged in two ways."""
+        faults, grades = Faults(), dict[str, dict[str, int]]()
+        for query, document, grade in self.format.judgments(self.split, faults):
+            if grades.setdefault(query, {}).setdefault(document, grade) != grade:
+                faults.add(f"split {self.split}", f"document {document!r} has two grades for query {query!r}")
+        faults.stop()
+        if not grades:
+            raise DataError(f"{self.format.place()} has no judgments in the split {self.split!r}")
+        return grades
+
+    @cached_property
+    def queries(self) -> list[Query]:
+        """The queries of the split, in the order of their file."""
+        faults, found = Faults(), dict[str, Query]()
+        for query in self.format.queries(faults):
+            if query.id in found:
+                faults.add(f"query {query.id!r}", "the id stands for an earlier query already")
+            found[query.id] = query
+        faults.stop()
+        self._warn("queries", [query for query in self.judgments if query not in found])
+        chosen = [query for query in found.values() if query.id in self.judgments]
+        if not chosen:
+            raise DataError(
+                f"{self.format.place()}: no judgment of the split {self.split!r} is of a query that is there"
+            )
+        return chosen
+
+    def check_documents(self) -> None:
+        """Warn of judged documents that the corpus lacks; raise DataError where it lacks all of them."""
+        judged = {document for grades in self.judgments.values() for document in grades}
+        missing = sorted(judged - self.corpus.number_of.keys())
+        if len(missing) == len(judged):
+            raise DataError(
+                f"{self.format.place()}: none of the {len(judged)} documents judged in the split {self.split!r} is in "
+                f"the corpus (judged: {missing[0]!r}, in the corpus: {self.corpus.ids[0]!r})"
+            )
+        self._warn("documents", missing)
+
+    def examples(self, negatives: Run | None = None, depth: int = 200) -> list[tuple[Query, Example]]:
+        """Training examples: queries with a known positive, and hard negatives from a run without any positives.
+
+        ``depth`` is how far down a ranking negatives are taken. Unjudged documents of the run count as negatives.
+        """
+        self.check_documents()
+        number_of, examples = self.corpus.number_of, []
+        for query in self.queries:
+            grades = self.judgments[query.id]
+            positives = tuple(number_of[d] for d, grade in grades.items() if grade > 0 and d in number_of)
+            ranking = (negatives or {}).get(query.id, {})
+            best = sorted(ranking, key=lambda document: -ranking[document])[:depth]
+            against = tuple(number_of[d] for d in best if d in number_of and grades.get(d, 0) <= 0)
+            if positives:
+                examples.append((query, Example(query.text, positives, against)))
+        if not examples:
+            raise DataError(f"{self.format.place()}: no query of the split {self.split!r} has a relevant document")
+        if dropped := len(self.queries) - len(examples):
+            progress.warn(f"{dropped} queries of the split {self.split!r} have no relevant document and are left out")
+        return examples
+
+    def _warn(self, kind: str, missing: list[str]) -> None:
+        if missing and kind not in self._warned:
+            self._warned.add(kind)
+            progress.warn(
+                f"{len(missing)} judged {kind} of the split {self.split!r} are not in {self.format.place()}, "
+                f"among them {', '.join(missing[:3])}"
+            )

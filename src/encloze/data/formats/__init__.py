@@ -1,0 +1,1 @@
+"""Formats in which texts, queries and judgments are written down, one a file."""

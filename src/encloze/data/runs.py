@@ -1,0 +1,43 @@
+"""TREC runs: lines of ``query Q0 document rank score tag``, read and written."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from encloze.data.lines import Faults, columns
+from encloze.data.records import Run
+
+
+def read_run(file: Path) -> Run:
+    """The run in a file, plain or gzipped; as in trec_eval the rank column is ignored.
+
+    Raises DataError with all faulty lines: too few columns, no number as a score, a document twice for a query.
+    """
+    faults, run = Faults(), dict[str, dict[str, float]]()
+    for where, (query, _, document, _, score, *_) in columns(file, 5, faults, separator=None):
+        try:
+            value = float(score)
+        except ValueError:
+            value = math.nan
+        ranking = run.setdefault(query, {})
+        if not math.isfinite(value):
+            faults.add(where, f"the score should be a number, found {score!r}")
+        elif document in ranking:
+            faults.add(where, f"the document {document!r} stands twice in the ranking of query {query!r}")
+        else:
+            ranking[document] = value
+    if not run and not faults.count:
+        faults.add(file.name, "the run is empty")
+    faults.stop()
+    return run
+
+
+def write_run(file: Path, run: Run, tag: str = "encloze") -> None:
+    """Write a run, best documents first; equal scores in trec_eval's order: by id, descending."""
+    with file.open("w", encoding="utf-8") as stream:
+        for query, scores in run.items():
+            ranking = sorted(scores.items(), key=lambda item: (item[1], item[0]), reverse=True)
+            for rank, (document, score) in enumerate(ranking, 1):
+                # repr keeps every digit, so a ranking read back has the same ties as the one written.
+                stream.write(f"{query} Q0 {document} {rank} {score!r} {tag}\n")

@@ -1,0 +1,46 @@
+"""What search needs of an encoder: texts in, representations out; no torch until one is loaded."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Sequence
+from typing import Protocol, cast
+
+from encloze.data.records import Representation
+from encloze.errors import importable
+
+
+class Encoder(Protocol):
+    """A model that makes representations of queries and documents."""
+
+    @property
+    def name(self) -> str:
+        """Where it came from: a folder, a hub's id, minilm."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with anything that changes a representation."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """Numbers in an embedding."""
+        ...
+
+    def encode_queries(self, texts: Sequence[str]) -> Representation:
+        """The representations of queries, in order."""
+        ...
+
+    def encode_documents(self, texts: Iterable[str], count: int) -> Representation:
+        """The representations of ``count`` documents, in order."""
+        ...
+
+
+def load_encoder(name: str, precision: str = "auto") -> Encoder:
+    """The bi-encoder in a model folder, of a hub's id, or ``minilm``. Raises CheckpointError."""
+    importable("torch", "train")
+    importable("transformers", "train")
+    # By name, because models stand on a higher floor: search must be able to do without them.
+    module = importlib.import_module("encloze.models.bi_encoder")
+    return cast(Encoder, module.BiEncoder.load(name, precision=precision))

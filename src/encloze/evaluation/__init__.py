@@ -1,0 +1,1 @@
+"""Judging: measures, their intervals and tests, and reports; no torch."""

@@ -1,0 +1,141 @@
+"""What an evaluation found, as values: systems by measures, with intervals, against a baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from encloze.data.records import Judgments, Run
+from encloze.data.runs import write_run
+from encloze.evaluation.measures import DEFAULT, canonical, measure
+from encloze.evaluation.significance import Interval, bootstrap, holm, randomisation_test
+from encloze.folders import write_json
+
+
+class Judged(NamedTuple):
+    """A run to be judged, under its system's name."""
+
+    system: str
+    run: Run
+    milliseconds: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class SystemResult:
+    """One system: its run, the measures of each query, and what it took."""
+
+    name: str
+    run: Run
+    values: dict[str, np.ndarray]
+    milliseconds: float | None = None
+    """Search time for a query, where the system was run here (encoding the query included)."""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A system against the baseline, by the first measure."""
+
+    system: str
+    difference: Interval
+    p_value: float
+    """Paired randomisation test, corrected by Holm for all comparisons of the report."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Several systems on the queries of one split. The first system is the baseline."""
+
+    dataset: str
+    split: str
+    measures: tuple[str, ...]
+    queries: tuple[str, ...]
+    systems: tuple[SystemResult, ...]
+    comparisons: tuple[Comparison, ...] = field(default=())
+
+    def mean(self, system: SystemResult, name: str) -> Interval:
+        return bootstrap(system.values[name])
+
+    def rows(self) -> list[list[str]]:
+        """The table as text: a header, then a row for each system."""
+        timed = any(system.milliseconds is not None for system in self.systems)
+        head = ["system", *self.measures, f"{self.measures[0]} - {self.systems[0].name}", "p (Holm)"]
+        against = {comparison.system: comparison for comparison in self.comparisons}
+        table = [head + ["ms/query"] * timed]
+        for system in self.systems:
+            cells = [f"{m.mean:.4f} [{m.low:.4f}, {m.high:.4f}]" for m in (self.mean(system, n) for n in self.measures)]
+            other = against.get(system.name)
+            change = "" if other is None else "{:+.4f} [{:+.4f}, {:+.4f}]".format(*other.difference)
+            time = "" if system.milliseconds is None else f"{system.milliseconds:.1f}"
+            p_value = "" if other is None else f"{other.p_value:.4f}"
+            table.append([system.name, *cells, change, p_value] + [time] * timed)
+        return table
+
+    def title(self) -> str:
+        return f"{self.dataset}, {self.split}: {len(self.queries)} queries, means with 95 % bootstrap intervals"
+
+    def markdown(self) -> str:
+        head, *rows = self.rows()
+        lines = [head, ["---"] * len(head), *rows]
+        notes = [f"- {system.name}: {system.note}" for system in self.systems if system.note]
+        return "\n".join([f"{self.title()}.", "", *(f"| {' | '.join(line)} |" for line in lines), "", *notes]) + "\n"
+
+    def save(self, folder: Path) -> None:
+        """Write report.json, report.md, per_query.tsv and the runs."""
+        (folder / "report.md").write_text(self.markdown(), encoding="utf-8")
+        write_json(folder / "report.json", self.figures())
+        (folder / "runs").mkdir()
+        for system in self.systems:
+            write_run(folder / "runs" / f"{file_name(system.name)}.trec", system.run, file_name(system.name))
+        with (folder / "per_query.tsv").open("w", encoding="utf-8") as stream:
+            columns = [(system, name) for system in self.systems for name in self.measures]
+            stream.write("\t".join(["query", *(f"{system.name} {name}" for system, name in columns)]) + "\n")
+            for number, query in enumerate(self.queries):
+                values = (f"{system.values[name][number]:.6f}" for system, name in columns)
+                stream.write("\t".join([query, *values]) + "\n")
+
+    def figures(self) -> dict[str, object]:
+        """The report as plain values."""
+        against = {comparison.system: comparison for comparison in self.comparisons}
+        systems = []
+        for system in self.systems:
+            entry: dict[str, object] = {"name": system.name}
+            entry["measures"] = {name: self.mean(system, name)._asdict() for name in self.measures}
+            entry |= {"milliseconds_per_query": system.milliseconds, "note": system.note}
+            if other := against.get(system.name):
+                entry["against_baseline"] = {**other.difference._asdict(), "p_holm": other.p_value}
+            systems.append(entry)
+        return {"dataset": self.dataset, "split": self.split, "queries": len(self.queries), "systems": systems}
+
+
+def judge(
+    dataset: str,
+    split: str,
+    judgments: Judgments,
+    runs: Sequence[Judged],
+    measures: Sequence[str] = DEFAULT,
+    seed: int = 0,
+) -> Report:
+    """Measure runs; the first is the baseline. ``seed`` draws the intervals and tests."""
+    names = tuple(dict.fromkeys(canonical(name) for name in measures))
+    systems = [
+        SystemResult(given.system, given.run, measure(given.run, judgments, names), given.milliseconds, given.note)
+        for given in runs
+    ]
+    first = systems[0].values[names[0]]
+    p_values = holm([randomisation_test(system.values[names[0]], first, seed=seed) for system in systems[1:]])
+    comparisons = [
+        Comparison(system.name, bootstrap(system.values[names[0]] - first, seed=seed), p_value)
+        for system, p_value in zip(systems[1:], p_values, strict=True)
+    ]
+    return Report(dataset, split, names, tuple(judgments), tuple(systems), tuple(comparisons))
+
+
+def file_name(text: str) -> str:
+    """A name that any file system takes."""
+    return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in text).strip("-.") or "system"

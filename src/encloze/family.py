@@ -1,0 +1,131 @@
+"""Families of interchangeable parts, which a recipe chooses by name.
+
+A family is a folder: ``base.py`` holds the family's base class, and every other file holds one member and bears
+its name. To add a member, add a file, or install a package with an entry point in the group named like the folder
+(``encloze.objectives``); nothing else has to know. A member is imported only when it is chosen.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib
+import pkgutil
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from encloze.settings import Settings
+
+
+class Family(Settings):
+    """Base of a family: ``class Objective(Family)`` founds one, ``class Mlm(Objective, name="mlm")`` joins it."""
+
+    name: ClassVar[str]
+    _known: ClassVar[dict[str, type]]
+
+    def __init_subclass__(cls, *, name: str | None = None, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        if Family in cls.__bases__:
+            cls._known = {}
+        elif name is not None:
+            cls.name, cls._known[name] = name, cls
+
+    @classmethod
+    def package(cls) -> str:
+        """The package that holds the family, say ``encloze.objectives``."""
+        return cls.__module__.rpartition(".")[0]
+
+    @classmethod
+    def members(cls) -> list[str]:
+        """The names of all members, none of which is imported for it."""
+        files = (file.name for file in pkgutil.iter_modules(sys.modules[cls.package()].__path__))
+        return sorted({*files, *(plugin.name for plugin in entry_points(group=cls.package()))} - {"base"})
+
+    @classmethod
+    def member(cls, name: object) -> type[Self]:
+        """The member called ``name``; a ValueError names the nearest one and all the others."""
+        members = cls.members()
+        if name not in members:
+            raise ValueError(f"no {cls.__name__.lower()} is called {name!r}; {nearest(name, members)}")
+        if name not in cls._known:
+            for plugin in entry_points(group=cls.package(), name=str(name)):
+                plugin.load()
+            if name not in cls._known:
+                importlib.import_module(f"{cls.package()}.{name}")
+        return cls._known[str(name)]
+
+    @classmethod
+    def chosen(cls, type_: object, values: dict[str, Any]) -> tuple[type[Self], dict[str, Any]]:
+        """The member and its settings that a recipe's ``type`` and the values beside it ask for.
+
+        A family whose members are also known by something else than their names (a path, say) extends this.
+        """
+        if type_ is None:
+            raise ValueError(f"is required: one of {', '.join(cls.members())}")
+        return cls.member(type_), values
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        if not is_family(source):
+            return handler(source)
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_plain_validator_function(cls._validated)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> Any:
+        if not is_family(cls):
+            return handler(schema)
+        from pydantic import TypeAdapter
+
+        shapes: list[dict[str, Any]] = [{"type": "string", "enum": cls.members()}]
+        for name in cls.members():
+            shape = TypeAdapter(cls.member(name)).json_schema()
+            shape["properties"] = {"type": {"const": name}, **shape.get("properties", {})}
+            shapes.append(shape)
+        return {"anyOf": shapes}
+
+    @classmethod
+    def _validated(cls, value: object) -> Self:
+        """Build the chosen member from plain values; faults in its settings keep their paths."""
+        from pydantic import TypeAdapter
+
+        if isinstance(value, cls):
+            return value
+        if not isinstance(value, dict):
+            raise ValueError(f"expected the name of a {cls.__name__.lower()} or its settings, found {value!r}")
+        rest = dict(value)
+        member, rest = cls.chosen(rest.pop("type", None), rest)
+        return TypeAdapter(member).validate_python(rest)
+
+
+def is_family(kind: object) -> bool:
+    """Whether ``kind`` is the base of a family, from which a recipe must choose a member."""
+    return isinstance(kind, type) and Family in kind.__bases__
+
+
+def nearest(name: object, known: list[str]) -> str:
+    """The end of an error about an unknown name: the nearest known one, and all of them."""
+    near = difflib.get_close_matches(str(name), known, 1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"{hint}known: {', '.join(known)}"
+
+
+def family_folders() -> dict[str, Path]:
+    """Every family's folder by name (``objectives``, ``indexes`` ...), found without importing anything."""
+    root = Path(__file__).parent
+    return {
+        file.parent.name: file.parent
+        for file in sorted(root.rglob("base.py"))
+        if any(
+            isinstance(node, ast.ClassDef) and any(isinstance(b, ast.Name) and b.id == "Family" for b in node.bases)
+            for node in ast.parse(file.read_text(encoding="utf-8")).body
+        )
+    }
+
+
+def summary_of(file: Path) -> str:
+    """The sentence that opens a source file, read without importing it."""
+    return (ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or "").partition("\n")[0]

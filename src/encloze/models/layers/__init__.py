@@ -1,0 +1,1 @@
+"""Layers and functions that models and objectives are composed of."""

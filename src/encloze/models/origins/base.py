@@ -1,0 +1,39 @@
+"""An origin: where a model that is to be trained comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
+
+from encloze.backbones.base import Backbone
+from encloze.family import Family
+from encloze.models.checkpoint import Card
+from encloze.text.tokenizer import Tokenizer
+
+
+class Start(NamedTuple):
+    """A model as training finds it."""
+
+    backbone: Backbone
+    tokenizer: Tokenizer
+    card: Card
+
+
+@dataclass(frozen=True)
+class Origin(Family):
+    """Weights and a tokenizer; a bare word that is no member's name is a folder, a hub's id, or minilm."""
+
+    def label(self) -> str:
+        """A name for messages and for what a folder was made from."""
+        return self.name
+
+    def start(self, texts: Callable[[], Iterator[str]], *, need_head: bool, seed: int) -> Start:
+        """The model. ``texts`` gives the training texts, for what is made from them."""
+        raise NotImplementedError(type(self).__name__)
+
+    @classmethod
+    def chosen(cls, type_: object, values: dict[str, Any]) -> tuple[type[Self], dict[str, Any]]:
+        if type_ is None or type_ in cls.members():
+            return super().chosen(type_, values)
+        return cls.member("pretrained"), {**values, "model": str(type_)}

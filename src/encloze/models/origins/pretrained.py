@@ -1,0 +1,27 @@
+"""A model that is there already: a folder, a hub's id, or minilm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from encloze.backbones.base import Backbone
+from encloze.model_folders import locate
+from encloze.models.checkpoint import Card, load_tokenizer
+from encloze.models.origins.base import Origin, Start
+
+
+@dataclass(frozen=True)
+class Pretrained(Origin, name="pretrained"):
+    """Weights, tokenizer and pooling of a checkpoint."""
+
+    model: str
+    """A model folder (of encloze, transformers or sentence-transformers), a hub's id, or minilm."""
+
+    def label(self) -> str:
+        return self.model
+
+    def start(self, texts: Callable[[], Iterator[str]], *, need_head: bool, seed: int) -> Start:
+        folder = locate(self.model)
+        backbone = Backbone.load(folder, need_head=need_head)
+        return Start(backbone, load_tokenizer(folder), Card.read(folder, backbone.max_tokens))

@@ -1,0 +1,1 @@
+"""What a pre-training run learns, one objective a file."""

@@ -1,0 +1,42 @@
+"""Repeat what made a folder, from the recipe that is kept in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from encloze import progress, recipe
+from encloze.errors import CheckpointError
+from encloze.folders import describe, read_json, versions
+from encloze.pipelines.base import Pipeline, verb
+
+
+@dataclass(frozen=True)
+class Again(Pipeline, name="again"):
+    """Run the saved recipe once more; inputs or packages that changed since are named."""
+
+    words: ClassVar[tuple[str, ...]] = ("folder",)
+
+    folder: Path
+    """A folder that encloze made."""
+    output: Path | None = None
+    """Where the new result goes; FOLDER-again where none is given."""
+
+    def run(self) -> Any:
+        if not (self.folder / "recipe.yaml").is_file():
+            raise CheckpointError(f"{self.folder} has no recipe.yaml: it is not a folder that encloze made")
+        tree = recipe.read(self.folder / "recipe.yaml")
+        name = str(tree.pop("verb", ""))
+        self._name_changes()
+        tree["output"] = str(self.output or self.folder.with_name(f"{self.folder.name}-again"))
+        return recipe.build(verb(name), tree, source=f"{self.folder / 'recipe.yaml'}").run()
+
+    def _name_changes(self) -> None:
+        for name, then in read_json(self.folder / "inputs.json").items():
+            if "path" in then and describe(then["path"]) != then:
+                progress.warn(f"the {name} {then['path']} is not what it was when {self.folder} was made")
+        was, now = read_json(self.folder / "versions.json"), versions()
+        changed = [f"{name} {was[name]} -> {now.get(name, 'none')}" for name in was if was[name] != now.get(name)]
+        if changed:
+            progress.warn(f"versions changed since {self.folder} was made: {', '.join(changed)}")

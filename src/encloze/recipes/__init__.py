@@ -1,0 +1,1 @@
+"""Recipes that ship with encloze; each says in its first comment what it is for and what it costs."""

@@ -1,0 +1,1 @@
+"""Finding: indexes, what they read, and how their rankings are joined; no torch."""

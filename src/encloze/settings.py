@@ -1,0 +1,66 @@
+"""Settings: frozen dataclasses whose fields are documented by the string that follows each."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import functools
+import inspect
+import itertools
+import textwrap
+import typing
+from pathlib import Path
+from typing import Any, ClassVar
+
+
+class Settings:
+    """Base of every settings dataclass; a field a user can set has a line of help under it."""
+
+    # Read by pydantic when a recipe is validated; a plain dictionary, so that nothing here imports pydantic.
+    __pydantic_config__: ClassVar[dict[str, Any]] = {
+        "use_attribute_docstrings": True,
+        "arbitrary_types_allowed": True,
+        "coerce_numbers_to_str": True,
+    }
+
+
+@functools.cache
+def help_of(kind: type) -> dict[str, str]:
+    """The help of each field of the dataclass ``kind``: the strings under the fields, inherited ones too."""
+    found: dict[str, str] = {}
+    for owner in reversed(kind.__mro__):
+        if owner is not kind and not dataclasses.is_dataclass(owner):
+            continue
+        body = ast.parse(textwrap.dedent(inspect.getsource(owner))).body[0].body  # type: ignore[attr-defined]
+        for field, after in itertools.pairwise(body):
+            match field, after:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                    found[name] = inspect.cleandoc(text)
+    return found
+
+
+@functools.cache
+def hints_of(kind: type) -> dict[str, Any]:
+    """The types of the fields of the dataclass ``kind``, in order."""
+    hints = typing.get_type_hints(kind)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind) if field.init}
+
+
+def plain(value: object) -> Any:
+    """The plain values (for YAML and JSON) that a recipe would turn back into ``value``."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        name = getattr(type(value), "name", None)
+        head = {"type": name} if isinstance(name, str) and "name" not in hints_of(type(value)) else {}
+        return head | {field: plain(getattr(value, field)) for field in hints_of(type(value))}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    return str(value) if isinstance(value, Path) else value
+
+
+def default_of(field: dataclasses.Field[Any]) -> Any:
+    """The default of a field, made if need be; ``dataclasses.MISSING`` where the field is required."""
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default

@@ -1,0 +1,45 @@
+"""A system: whatever ranks the documents of a data set for its queries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+from encloze.data.dataset import Dataset
+from encloze.data.records import Run
+from encloze.family import Family
+
+
+class Outcome(NamedTuple):
+    """What a system did."""
+
+    run: Run
+    milliseconds: float | None = None
+    """For a query, its encoding included; None where the system did not run here."""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class System(Family):
+    """Something to judge. A bare path stands for an index folder, a run file or a model folder, as it is found."""
+
+    def label(self) -> str:
+        """Its name in tables."""
+        return self.name
+
+    def rank(self, dataset: Dataset, depth: int) -> Outcome:
+        """Rank the documents for the queries of the split, ``depth`` for each."""
+        raise NotImplementedError(type(self).__name__)
+
+    @classmethod
+    def chosen(cls, type_: object, values: dict[str, Any]) -> tuple[type[Self], dict[str, Any]]:
+        """A member by name, an index or a run by what is at the path, else a model by its name."""
+        if type_ is None or type_ in cls.members():
+            return super().chosen(type_, values)
+        path = Path(str(type_))
+        if (path / "index.json").is_file():
+            return cls.member("index"), {**values, "index": str(path)}
+        if path.is_file():
+            return cls.member("run"), {**values, "run": str(path)}
+        return cls.member("model"), {**values, "model": str(type_)}

@@ -1,0 +1,59 @@
+"""BM25 over the data set's documents, its parameters given or tuned."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field, replace
+
+from encloze import progress
+from encloze.data.dataset import Dataset
+from encloze.evaluation.measures import measure
+from encloze.search.analyzers.base import Analyzer
+from encloze.search.analyzers.plain import Plain
+from encloze.search.indexes.bm25 import Bm25 as Bm25Index
+from encloze.search.indexes.bm25 import Counted
+from encloze.searcher import Searcher, View
+from encloze.systems.base import Outcome, System
+
+_K1 = (0.6, 0.9, 1.2, 1.6, 2.0)
+_B = (0.3, 0.5, 0.75, 0.9)
+
+
+@dataclass(frozen=True)
+class Bm25(System, name="bm25"):
+    """BM25 in Lucene's variant."""
+
+    k1: float = 1.2
+    """How fast repetitions of a word lose weight."""
+    b: float = 0.75
+    """How much long documents are held back."""
+    analyzer: Analyzer = field(default_factory=Plain)
+    """What counts as a word."""
+    tune_on: str | None = None
+    """A split (not the one that is judged) on which k1 and b are chosen by nDCG@10, from a grid of 20."""
+
+    def label(self) -> str:
+        return " ".join(
+            ["bm25", *[self.analyzer.name] * (self.analyzer.name != "plain"), *["tuned"] * bool(self.tune_on)]
+        )
+
+    def rank(self, dataset: Dataset, depth: int) -> Outcome:
+        index, note = Bm25Index(self.k1, self.b, self.analyzer), ""
+        counted = Counted.of(
+            progress.track(dataset.corpus.texts(), "Counting words", len(dataset.corpus), "documents"), self.analyzer
+        )
+        if self.tune_on:
+            index = tuned(index, Dataset(dataset.format, self.tune_on), counted)
+            note = f"k1 {index.k1} and b {index.b} were chosen on the split {self.tune_on}"
+        run, milliseconds = Searcher(dataset.corpus, [View("bm25", index.built(counted))]).run(dataset.queries, depth)
+        return Outcome(run, milliseconds, note)
+
+
+def tuned(index: Bm25Index, dataset: Dataset, counted: Counted) -> Bm25Index:
+    """The index with the k1 and b that give the highest nDCG@10 on a data set's split."""
+    grid = [replace(index, k1=k1, b=b) for k1, b in itertools.product(_K1, _B)]
+    values = []
+    for candidate in progress.track(grid, f"Tuning BM25 on {dataset.split}", len(grid), "settings"):
+        run, _ = Searcher(dataset.corpus, [View("bm25", candidate.built(counted))]).run(dataset.queries, 10)
+        values.append(measure(run, dataset.judgments, ["nDCG@10"])["nDCG@10"].mean())
+    return grid[max(range(len(grid)), key=values.__getitem__)]

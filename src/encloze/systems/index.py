@@ -1,0 +1,36 @@
+"""An index folder, with all its views and their fusion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from encloze.data.dataset import Dataset
+from encloze.errors import DataError
+from encloze.search.fusions.base import Fusion
+from encloze.search.fusions.reciprocal_rank import ReciprocalRank
+from encloze.searcher import Searcher
+from encloze.systems.base import Outcome, System
+
+
+@dataclass(frozen=True)
+class Index(System, name="index"):
+    """Search as ``encloze search`` does it."""
+
+    index: Path
+    """The index folder."""
+    fusion: Fusion = field(default_factory=ReciprocalRank)
+    """How the rankings of several views become one."""
+
+    def label(self) -> str:
+        return self.index.name
+
+    def rank(self, dataset: Dataset, depth: int) -> Outcome:
+        searcher = Searcher.open(self.index, fusion=self.fusion)
+        judged = {document for grades in dataset.judgments.values() for document in grades}
+        if not judged & searcher.corpus.number_of.keys():
+            raise DataError(
+                f"the index {self.index} holds none of the {len(judged)} documents that are judged. "
+                "Was it built from another data set?"
+            )
+        return Outcome(*searcher.run(dataset.queries, depth))

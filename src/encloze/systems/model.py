@@ -1,0 +1,35 @@
+"""A bi-encoder with exact search over the data set's documents."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from encloze.data.dataset import Dataset
+from encloze.encoders import load_encoder
+from encloze.search.indexes.flat import Flat
+from encloze.searcher import Searcher, View
+from encloze.systems.base import Outcome, System
+
+
+@dataclass(frozen=True)
+class Model(System, name="model"):
+    """Every document is encoded and compared with every query."""
+
+    model: str
+    """A model folder, a hub's id, or minilm."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Number format of the encoder's products; auto takes bfloat16 where the processor is made for it."""
+
+    def label(self) -> str:
+        return Path(self.model).name
+
+    def rank(self, dataset: Dataset, depth: int) -> Outcome:
+        encoder = load_encoder(self.model, self.precision)
+        representation = encoder.encode_documents(dataset.corpus.texts(), len(dataset.corpus))
+        with tempfile.TemporaryDirectory() as folder:
+            Flat().build(representation, Path(folder))
+            searcher = Searcher(dataset.corpus, [View("flat", Flat().open(Path(folder)), encoder)])
+            return Outcome(*searcher.run(dataset.queries, depth))

@@ -1,0 +1,29 @@
+"""A task: a verb with its settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from encloze.family import Family
+
+
+@dataclass(frozen=True)
+class Task(Family):
+    """Something encloze can be asked to do."""
+
+    words: ClassVar[tuple[str, ...]] = ()
+    """Settings that may stand on the command line without their names, in this order."""
+
+    def run(self) -> Any:
+        """Do it; what comes back is data, which the command line shows."""
+        raise NotImplementedError(type(self).__name__)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model folder that is done, and the verb that usually comes next."""
+
+    folder: Path
+    next_verb: str

@@ -1,0 +1,72 @@
+"""Judge systems (BM25, models, indexes, runs) on the queries of a data set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from encloze import progress, recipe
+from encloze.data.dataset import Dataset
+from encloze.data.formats.base import Format
+from encloze.evaluation.measures import DEFAULT, canonical
+from encloze.evaluation.report import Judged, Report, judge
+from encloze.folders import record, refuse_existing, staged
+from encloze.systems.base import System
+from encloze.systems.index import Index
+from encloze.systems.model import Model
+from encloze.tasks.base import Task
+
+
+@dataclass(frozen=True)
+class Evaluate(Task, name="evaluate"):
+    """One table: every system's measures with intervals, and its difference from the first with a test."""
+
+    dataset: Format
+    """Documents, queries and judgments: a folder in BEIR's or MS MARCO's layout, or python_docs."""
+    split: str = "test"
+    """The part of the queries to judge."""
+    systems: tuple[System, ...] = ()
+    """What to judge, the baseline first: bm25, a model's name or folder, an index folder, a TREC run file."""
+    model: str | None = None
+    """One model more to judge."""
+    index: Path | None = None
+    """One index more to judge."""
+    measures: tuple[str, ...] = DEFAULT
+    """Measures in ir-measures' spelling or the usual ones (mrr@10, recall@100); the first is compared."""
+    depth: int = 100
+    """How many documents each system ranks for a query."""
+    output: Path | None = None
+    """A folder for the report, the values of each query and the runs; nothing is written without one."""
+    overwrite: bool = False
+    """Whether an existing output may be replaced."""
+    seed: int = 0
+    """Where the intervals and tests are drawn from."""
+
+    def __post_init__(self) -> None:
+        for name in self.measures:
+            canonical(name)
+        if not (self.systems or self.model or self.index):
+            raise ValueError("systems is empty: name at least one, as in --systems bm25,minilm")
+        if self.depth < 1:
+            raise ValueError(f"depth must be 1 or more, not {self.depth}")
+
+    def run(self) -> Report:
+        if self.output:
+            refuse_existing(self.output, overwrite=self.overwrite)
+        dataset = Dataset(self.dataset, self.split)
+        runs: list[Judged] = []
+        for system in self._all():
+            progress.note(f"Judging {system.label()}")
+            twins = sum(system.label() == other.system.partition(" #")[0] for other in runs)
+            label = f"{system.label()} #{twins + 1}" if twins else system.label()
+            runs.append(Judged(label, *system.rank(dataset, self.depth)))
+        report = judge(str(self.dataset.place()), self.split, dataset.judgments, runs, self.measures, self.seed)
+        if self.output:
+            with staged(self.output, overwrite=self.overwrite) as folder:
+                report.save(folder)
+                record(folder, recipe.dump(self, {"verb": self.name}), {"dataset": self.dataset.place()})
+        return report
+
+    def _all(self) -> list[System]:
+        more: list[System] = [Model(self.model)] if self.model else []
+        return [*self.systems, *more, *([Index(self.index)] if self.index else [])]

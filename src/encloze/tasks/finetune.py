@@ -1,0 +1,106 @@
+"""Fine-tune an encoder to retrieve: queries and their relevant documents close, the others apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from encloze.data.dataset import Dataset
+from encloze.data.formats.base import Format
+from encloze.data.runs import read_run
+from encloze.losses.base import Loss
+from encloze.losses.contrastive import Contrastive
+from encloze.models.bi_encoder import BiEncoder
+from encloze.models.checkpoint import Card
+from encloze.models.layers.pooling import Pooling
+from encloze.models.origins.base import Origin
+from encloze.tasks.base import Task, Trained
+from encloze.training.loop import Training, train
+from encloze.training.outcome import begin, finish
+from encloze.training.plan import BatchPlan
+from encloze.training.retrieval import RetrievalBatches, RetrievalModule
+
+
+@dataclass(frozen=True)
+class Finetune(Task, name="finetune"):
+    """Train a bi-encoder on judged queries, with the other documents of a batch and given ones as negatives."""
+
+    dataset: Format
+    """Documents, queries and judgments: a folder in BEIR's or MS MARCO's layout, or python_docs."""
+    model: Origin
+    """What to start from: a pre-trained folder, minilm, a hub's id."""
+    output: Path
+    """The model folder to write."""
+    split: str = "train"
+    """The part of the queries to learn from."""
+    loss: Loss = field(default_factory=Contrastive)
+    """What to lower."""
+    negatives: Path | None = None
+    """A TREC run over the same queries: what it ranks and is not relevant serves as hard negatives."""
+    negatives_per_query: int = 1
+    """How many hard negatives a query takes in an epoch, where there are any."""
+    negatives_depth: int = 200
+    """How far down a ranking hard negatives are taken."""
+    pooling: Pooling | None = None
+    """How token vectors become one; by default as the checkpoint was trained."""
+    normalise: bool | None = None
+    """Whether embeddings get length 1; by default as the checkpoint was trained."""
+    query_prompt: str | None = None
+    """Put before every query; by default the checkpoint's."""
+    document_prompt: str | None = None
+    """Put before every document; by default the checkpoint's."""
+    max_query_tokens: int | None = None
+    """Queries are cut to so many tokens; by default the checkpoint's limit."""
+    max_document_tokens: int | None = None
+    """Documents are cut to so many tokens; by default the checkpoint's limit."""
+    batch_size: int = 32
+    """Queries of one step, over all processes; each is compared with the documents of its process's part."""
+    training: Training = field(default_factory=lambda: Training(learning_rate=2e-5))
+    """How the weights are moved."""
+    gradient_checkpointing: bool = False
+    """Whether activations are worked out twice to save memory; the result is the same."""
+    seed: int = 0
+    """Where all randomness comes from."""
+    resume: bool = False
+    """Whether to go on with an unfinished run of the same settings."""
+    overwrite: bool = False
+    """Whether an existing output may be replaced."""
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 2:
+            raise ValueError(f"batch_size must be 2 or more, not {self.batch_size}: a batch's documents are negatives")
+        if self.negatives_per_query < 0 or self.negatives_depth < 1:
+            raise ValueError("negatives_per_query must be 0 or more and negatives_depth 1 or more")
+
+    def run(self) -> Trained:
+        state = begin(self)
+        dataset = Dataset(self.dataset, self.split)
+        run = read_run(self.negatives) if self.negatives else None
+        examples = [example for _, example in dataset.examples(run, self.negatives_depth)]
+        start = self.model.start(dataset.corpus.texts, need_head=False, seed=self.seed)
+        encoder = BiEncoder(start.backbone, start.tokenizer, self._card(start.card))
+        if self.gradient_checkpointing:
+            start.backbone.checkpoint_gradients()
+        batches = RetrievalBatches(
+            encoder, dataset.corpus, examples, negatives=self.negatives_per_query, seed=self.seed
+        )
+        plan = BatchPlan(np.asarray(batches.lengths), self.seed, batch_size=self.batch_size)
+        train(RetrievalModule(encoder, self.loss), plan, batches, self.training, state, self.seed)
+        how = f"fine-tuned with the {self.loss.name} loss on {self.dataset.place()} ({self.split})"
+        inputs = {"dataset": self.dataset.place(), "model": self.model.label(), "negatives": self.negatives}
+        finish(self, state, encoder.save, how, inputs)
+        return Trained(self.output, "index")
+
+    def _card(self, card: Card) -> Card:
+        """The checkpoint's card with what the settings change."""
+        head: dict[str, Any] = {"pooling": self.pooling, "normalise": self.normalise}
+        names = ("query_prompt", "document_prompt", "max_query_tokens", "max_document_tokens")
+        changes: dict[str, Any] = {name: getattr(self, name) for name in names}
+        return replace(
+            card,
+            head=replace(card.head, **{name: value for name, value in head.items() if value is not None}),
+            **{name: value for name, value in changes.items() if value is not None},
+        )

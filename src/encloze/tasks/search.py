@@ -1,0 +1,62 @@
+"""Search an index: one query, or a prompt for many."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from encloze.data.records import Document, Hit
+from encloze.search.fusions.base import Fusion
+from encloze.search.fusions.reciprocal_rank import ReciprocalRank
+from encloze.searcher import Searcher
+from encloze.tasks.base import Task
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one query found."""
+
+    query: str
+    hits: list[tuple[Document, Hit]]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """An open index that answers queries one by one."""
+
+    searcher: Searcher
+    k: int
+
+    def answer(self, query: str) -> Found:
+        return Found(query, self.searcher.search(query, self.k))
+
+
+@dataclass(frozen=True)
+class Search(Task, name="search"):
+    """Ask an index with the model that built it; without a query it asks you for one after the other."""
+
+    words: ClassVar[tuple[str, ...]] = ("query",)
+
+    index: Path
+    """The index folder."""
+    query: str | None = None
+    """What to look for."""
+    k: int = 5
+    """How many documents to show."""
+    fusion: Fusion = field(default_factory=ReciprocalRank)
+    """How the rankings of several views become one."""
+    model: str | None = None
+    """Where the model is now, if it was moved since the index was built."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Number format of the encoder's products."""
+
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise ValueError(f"k must be 1 or more, not {self.k}")
+
+    def run(self) -> Found | Prompt:
+        prompt = Prompt(
+            Searcher.open(self.index, fusion=self.fusion, model=self.model, precision=self.precision), self.k
+        )
+        return prompt if self.query is None else prompt.answer(self.query)

@@ -1,0 +1,266 @@
+"""The one training loop: accumulation, clipping, schedule, checkpoints, log; on one process or many."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, cast
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from encloze import progress
+from encloze.errors import EnclozeError
+from encloze.models.memory import keep_buffers
+from encloze.models.precision import Precision, autocast, resolved
+from encloze.settings import Settings
+from encloze.training.plan import BatchPlan, Place
+from encloze.training.schedule import Shape, rate
+from encloze.training.state import Unfinished
+
+
+@dataclass(frozen=True)
+class Training(Settings):
+    """How the weights are moved."""
+
+    learning_rate: float = 1e-4
+    """The highest learning rate."""
+    schedule: Shape = "linear"
+    """How the learning rate falls after its warm-up: linear or cosine to 0, or constant."""
+    warmup_share: float = 0.1
+    """Share of the steps in which the learning rate rises."""
+    weight_decay: float = 0.01
+    """AdamW's decay; biases and norms are left out."""
+    clip: float = 1.0
+    """Gradients longer than this are shortened to it."""
+    epochs: float = 1.0
+    """How often every example is seen; parts of an epoch are possible."""
+    steps: int | None = None
+    """Number of optimizer steps; where given, epochs does not count."""
+    accumulation: int = 1
+    """Each step's batch is worked through in so many parts: less memory, the same result."""
+    frozen_steps: int | None = None
+    """In the first so many steps only the new parts (head, decoder) learn, so that they do no harm while they are
+    random; by default a tenth of the steps, 100 at most, where pre-training begins with a new head, and else none."""
+    precision: Precision = "auto"
+    """Number format of matrix products; auto takes bfloat16 where the processor is made for it."""
+    log_every: int = 10
+    """Steps between two lines of log.jsonl."""
+    save_every: int = 500
+    """Steps between two checkpoints, from which --resume goes on; 0 for none."""
+    trackers: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio", "comet_ml", "swanlab", "aim"], ...] = ()
+    """Trackers of accelerate that also get the log."""
+
+    def __post_init__(self) -> None:
+        positive = {"learning_rate": self.learning_rate, "epochs": self.epochs, "accumulation": self.accumulation}
+        positive |= {"clip": self.clip, "log_every": self.log_every} | (
+            {} if self.steps is None else {"steps": self.steps}
+        )
+        for name, value in positive.items():
+            if not value > 0:
+                raise ValueError(f"{name} must be above 0, not {value}")
+        if not 0 <= self.warmup_share < 1:
+            raise ValueError(f"warmup_share must be from 0 to below 1, not {self.warmup_share}")
+
+
+class Drawn(Protocol):
+    """A batch with all its random choices made."""
+
+    def counts(self) -> dict[str, Tensor]:
+        """How many items each term is summed over."""
+        ...
+
+
+class Trainable(Protocol):
+    """What the loop trains: an nn.Module with these besides."""
+
+    weights: dict[str, float]
+
+    def draw(self, batch: Any) -> Drawn:
+        """Make the random choices of a batch."""
+        ...
+
+    def encoder_parameters(self) -> list[nn.Parameter]:
+        """What ``frozen_steps`` leaves as it is."""
+        ...
+
+
+MakeBatch = Callable[[np.ndarray, int, torch.device], Any]
+"""Examples' numbers, the epoch and a device to a batch."""
+
+
+def train(
+    module: nn.Module, plan: BatchPlan, make_batch: MakeBatch, settings: Training, state: Unfinished, seed: int
+) -> None:
+    """Train ``module`` in place for the steps that ``settings`` ask for, from the state's checkpoint if it has one.
+
+    The result depends on the batches and the seed, not on the number of processes or parts they are worked through
+    in, but for the order of float32 sums. Raises EnclozeError where the loss is no number any more.
+    """
+    loop = _Loop(module, make_batch, settings, seed)
+    steps = settings.steps or plan.steps(settings.epochs)
+    step = state.restore(module, loop.optimizer)
+    loop.freeze(step < loop.frozen_steps)
+    loop.wrap()
+    if step:
+        progress.note(f"Going on from step {step} of {steps}")
+    loop.accelerator.init_trackers("encloze")
+    with progress.task("Training", steps, "steps") as bar:
+        bar.done = step
+        for place in plan.from_step(step):
+            if place.step >= steps:
+                break
+            loop.step(place, steps)
+            done = place.step + 1
+            if done % settings.log_every == 0 or done == steps:
+                figures = loop.figures(done)
+                bar.figures.update({name: figures[name] for name in loop.weights})
+                if loop.accelerator.is_main_process:
+                    state.write_log(figures)
+                loop.accelerator.log(figures, step=done)
+            bar.advance()
+            if settings.save_every and done % settings.save_every == 0 and done < steps:
+                if loop.accelerator.is_main_process:
+                    state.save(done, module, loop.optimizer)
+                loop.accelerator.wait_for_everyone()
+    loop.accelerator.end_training()
+    module.eval()
+
+
+class _Loop:
+    def __init__(self, module: nn.Module, make_batch: MakeBatch, settings: Training, seed: int) -> None:
+        keep_buffers()
+        self.accelerator = Accelerator(log_with=list(settings.trackers) or None)
+        self.device = self.accelerator.device
+        self.settings, self.make_batch, self.seed = settings, make_batch, seed
+        self.bare = module.to(self.device).train()
+        self.module: nn.Module = module
+        self.trainable = cast(Trainable, module)
+        self.weights = self.trainable.weights
+        self.optimizer = torch.optim.AdamW(_groups(module, settings.weight_decay), lr=settings.learning_rate)
+        self.frozen: list[nn.Parameter] = []
+        self.frozen_steps = settings.frozen_steps or 0
+        self.sums: dict[str, Tensor] = {}
+        self.counts: dict[str, Tensor] = {}
+        self.began = time.monotonic()
+
+    def wrap(self) -> None:
+        """Share the module among the processes, if there are several."""
+        if self.accelerator.num_processes > 1:
+            self.module = nn.parallel.DistributedDataParallel(self.bare)
+
+    def freeze(self, wanted: bool) -> None:
+        """Let the encoder stay as it is, or learn again.
+
+        On one process its gradients are not even worked out. Several processes need them all the same, because their
+        exchange was set up for every parameter; there they are thrown away.
+        """
+        self.frozen = self.trainable.encoder_parameters() if wanted else []
+        if self.accelerator.num_processes == 1:
+            for parameter in self.trainable.encoder_parameters():
+                parameter.requires_grad_(not wanted)
+
+    def step(self, place: Place, steps: int) -> None:
+        """One optimizer step over a batch of the plan."""
+        if self.frozen and place.step >= self.frozen_steps:
+            self.freeze(False)
+        for group in self.optimizer.param_groups:
+            warmup = round(self.settings.warmup_share * steps)
+            group["lr"] = self.settings.learning_rate * rate(place.step, steps, warmup, self.settings.schedule)
+        parts = [
+            self.trainable.draw(self.make_batch(examples, place.epoch, self.device)) for examples in self._mine(place)
+        ]
+        empty = self._empty_parts(place)
+        counts = self._counted(parts, empty)
+        for number, (part, is_empty) in enumerate(zip(parts, empty, strict=True)):
+            # Dropout, too, depends on the seed and the place in the run alone.
+            torch.manual_seed(_mixed(self.seed, place.step, self.accelerator.process_index, number))
+            with self._exchange(last=number == len(parts) - 1):
+                self._learn(part, counts, 0.0 if is_empty else 1.0)
+        for parameter in self.frozen:
+            parameter.grad = None
+        torch.nn.utils.clip_grad_norm_(self.bare.parameters(), self.settings.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def figures(self, step: int) -> dict[str, Any]:
+        """What is logged: each term's mean since the last time, over all processes."""
+        names = sorted(self.sums)
+        sums = self.accelerator.reduce(torch.stack([self.sums[name].double() for name in names])).tolist()
+        counts = [self.counts[name].item() for name in names]
+        means = {name: total / max(1, count) for name, total, count in zip(names, sums, counts, strict=True)}
+        bad = [name for name in self.weights if not math.isfinite(means[name])]
+        if bad:
+            raise EnclozeError(
+                f"the loss ({', '.join(bad)}) is no number any more near step {step}. Go back to the last checkpoint "
+                "with --resume after lowering --training.learning_rate (with --overwrite), or use precision float32"
+            )
+        self.sums, self.counts = {}, {}
+        seconds, self.began = time.monotonic() - self.began, time.monotonic()
+        return {
+            "step": step,
+            **means,
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "precision": resolved(self.settings.precision, self.device),
+            "seconds": round(seconds, 3),
+        }
+
+    def _learn(self, part: Drawn, counts: dict[str, Tensor], share: float) -> None:
+        with autocast(self.settings.precision, self.device):
+            sums: dict[str, Tensor] = self.module(part)
+        # Processes average their gradients, so each one's share of the sum is taken times their number.
+        scale = self.accelerator.num_processes * share
+        terms = [scale * weight * sums[name] / counts[name] for name, weight in self.weights.items()]
+        torch.stack(terms).sum().backward()  # type: ignore[no-untyped-call]
+        for name, value in sums.items():
+            self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value.detach() * round(share)
+
+    def _counted(self, parts: list[Drawn], empty: list[bool]) -> dict[str, Tensor]:
+        """The counts of each term over all parts and processes, at least 1."""
+        own = [part.counts() for part, is_empty in zip(parts, empty, strict=True) if not is_empty]
+        names = sorted(parts[0].counts())
+        zero = torch.zeros((), dtype=torch.int64, device=self.device)
+        local = torch.stack([sum((counts[name] for counts in own), zero) for name in names])
+        counts = dict(zip(names, self.accelerator.reduce(local), strict=True))
+        for name, count in counts.items():
+            self.counts[name] = self.counts.get(name, zero) + count
+        return {name: count.clamp(min=1) for name, count in counts.items()}
+
+    def _mine(self, place: Place) -> list[np.ndarray]:
+        """The parts of a batch that this process works through; an empty one is filled with an example to no effect."""
+        return [part if len(part) else place.examples[:1] for part in self._shares(place)]
+
+    def _empty_parts(self, place: Place) -> list[bool]:
+        return [not len(part) for part in self._shares(place)]
+
+    def _shares(self, place: Place) -> list[np.ndarray]:
+        processes = self.accelerator.num_processes
+        shares = np.array_split(place.examples, self.settings.accumulation * processes)
+        return shares[self.accelerator.process_index :: processes]
+
+    @contextlib.contextmanager
+    def _exchange(self, *, last: bool) -> Iterator[None]:
+        """Processes exchange gradients after the last part only."""
+        if last or not isinstance(self.module, nn.parallel.DistributedDataParallel):
+            yield
+        else:
+            with self.module.no_sync():
+                yield
+
+
+def _groups(module: nn.Module, decay: float) -> list[dict[str, Any]]:
+    """Parameters with and without weight decay; a vector is a bias or a norm."""
+    parameters = list(module.parameters())
+    return [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def _mixed(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)

@@ -1,0 +1,51 @@
+"""The ends of a training run: what is checked before it begins, and the folder it leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+
+from encloze import recipe
+from encloze.folders import record, staged
+from encloze.settings import plain
+from encloze.training.state import Unfinished
+
+
+def begin(task: Any) -> Unfinished:
+    """The unfinished run of a training task (one with output, resume and overwrite), new or found again."""
+    processes, state = PartialState(), Unfinished(task.output)
+    if processes.is_main_process:
+        same = {name: value for name, value in plain(task).items() if name not in ("resume", "overwrite", "type")}
+        state.begin(same, resume=task.resume, overwrite=task.overwrite)
+    processes.wait_for_everyone()
+    return state
+
+
+def finish(
+    task: Any, state: Unfinished, write: Callable[[Path], None], how: str, inputs: Mapping[str, Path | str | None]
+) -> None:
+    """Write the model folder: ``write`` puts the model in it, ``how`` says in a few words how it was made."""
+    processes = PartialState()
+    if processes.is_main_process:
+        with staged(task.output, overwrite=task.overwrite) as folder:
+            write(folder)
+            state.finish(folder)
+            (folder / "README.md").write_text(_card(task, how), encoding="utf-8")
+            record(folder, recipe.dump(replace(task, resume=False), {"verb": task.name}), inputs)
+        state.discard()
+    processes.wait_for_everyone()
+
+
+def _card(task: Any, how: str) -> str:
+    return (
+        "---\nlibrary_name: encloze\npipeline_tag: feature-extraction\n---\n\n"
+        f"# {task.output.name}\n\nA text encoder, {how} by [encloze](https://pypi.org/project/encloze/).\n\n"
+        "- `encloze.json`: how a text becomes an embedding (pooling, length 1 or not, prompts, limits)\n"
+        "- `recipe.yaml`: every setting it was made with; `encloze again` repeats it\n"
+        "- `inputs.json`, `versions.json`: hashes of what it was made from, and versions of the packages\n"
+        "- `log.jsonl`: its losses, step by step\n"
+    )
