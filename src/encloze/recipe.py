@@ -12,8 +12,8 @@ from typing import Any
 import yaml
 
 from encloze.errors import RecipeError
-from encloze.family import is_family, nearest
-from encloze.settings import default_of, hints_of, plain
+from encloze.family import Family, is_family, nearest
+from encloze.settings import Settings, default_of, hints_of, plain
 
 Tree = dict[str, Any]
 Faults = list[tuple[str, str]]
@@ -89,10 +89,7 @@ def json_schema(kind: type) -> Tree:
     """The JSON Schema of a recipe for ``kind``, with which an editor completes and checks it."""
     from pydantic import TypeAdapter
 
-    schema: Tree = TypeAdapter(kind).json_schema()
-    definitions: Tree = {}
-    _hoist(schema, definitions)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "$defs": definitions}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **TypeAdapter(kind).json_schema()}
 
 
 def inner_type(kind: Any) -> tuple[Any, bool, bool]:
@@ -115,7 +112,8 @@ def _completed(kind: Any, value: Any, path: str, faults: Faults) -> Any:
         return None
     if several:
         items = value.split(",") if isinstance(value, str) else value
-        items = [items[key] for key in sorted(items)] if isinstance(items, dict) else items
+        if isinstance(items, dict) and all(isinstance(key, int) for key in items):
+            items = [items[key] for key in sorted(items)]
         if not isinstance(items, (list, tuple)):
             items = [items]
         return [_completed(inner, item, f"{path}[{at}]", faults) for at, item in enumerate(items)]
@@ -149,6 +147,8 @@ def _completed_fields(kind: type, values: Tree, path: str, faults: Faults) -> Tr
         nameless = is_family(inner_type(hints[name])[0]) and isinstance(value, dict) and "type" not in value
         if nameless and hasattr(type(default), "name"):  # settings of the default member
             value = {"type": type(default).name, **value}
+        elif isinstance(value, dict) and isinstance(default, Settings) and not isinstance(default, Family):
+            value = {**plain(default), **value}  # what is not asked for stays as this verb has it
         completed[name] = _completed(hints[name], value, at, faults)
     return completed
 
@@ -158,7 +158,9 @@ def _put(tree: Tree, path: list[str], value: Any) -> None:
     key: Any = int(path[0]) if path[0].isdigit() else path[0]
     here = tree.get(key)
     if rest:
-        if isinstance(here, str):
+        if isinstance(here, str) and rest[0].isdigit():
+            here = dict(enumerate(here.split(",")))
+        elif isinstance(here, str):
             here = {"type": here}
         elif isinstance(here, list):
             here = dict(enumerate(here))
@@ -193,15 +195,3 @@ def _message(fault: Any) -> str:
     if fault["type"] == "literal_error":
         return f"expected {fault['ctx']['expected']}{found}"
     return str(fault["msg"]).replace("Input should be", "expected").replace("a valid ", "a ") + found
-
-
-def _hoist(node: Any, definitions: Tree) -> None:
-    """Move every nested ``$defs`` to the root, where references look for it."""
-    if isinstance(node, dict):
-        found = node.pop("$defs", {})
-        definitions.update(found)
-        for value in [*node.values(), *found.values()]:
-            _hoist(value, definitions)
-    elif isinstance(node, list):
-        for value in node:
-            _hoist(value, definitions)

@@ -15,7 +15,8 @@ from encloze import progress
 from encloze.data.corpus import Corpus
 from encloze.data.records import Document, Hit, Query, Ranked, Run
 from encloze.encoders import Encoder, load_encoder
-from encloze.errors import CheckpointError, StaleIndexError
+from encloze.errors import CheckpointError, RecipeError, StaleIndexError
+from encloze.family import nearest
 from encloze.folders import MANIFEST, check, read_json, write_json
 from encloze.search.fusions.base import Fusion
 from encloze.search.fusions.reciprocal_rank import ReciprocalRank
@@ -45,23 +46,38 @@ class Searcher:
 
     def __init__(self, corpus: Corpus, views: Sequence[View], fusion: Fusion | None = None) -> None:
         self.corpus, self.views, self.fusion = corpus, list(views), fusion or ReciprocalRank()
-        self.fusion.check(len(self.views))
+        try:
+            self.fusion.check(len(self.views))
+        except ValueError as error:
+            raise RecipeError("the search", [("fusion", str(error))]) from error
 
     @classmethod
     def open(
-        cls, folder: Path, *, fusion: Fusion | None = None, model: str | None = None, precision: str = "auto"
+        cls,
+        folder: Path,
+        *,
+        views: Sequence[str] = (),
+        fusion: Fusion | None = None,
+        model: str | None = None,
+        precision: str = "auto",
     ) -> Searcher:
         """The searcher of an index folder, with the model it was built by (or ``model``, if that is the same one).
 
-        Raises CheckpointError for a folder that is no index, StaleIndexError where the model is another.
+        ``views`` names the views to ask, all where it is empty. Raises CheckpointError for a folder that is no index
+        or lacks a view, StaleIndexError where the model is another.
         """
         if not (folder / _CARD).is_file():
             raise CheckpointError(
                 f"{folder} is no index: it has no {_CARD}. Build one: encloze index --output {folder}"
             )
         check(folder)
-        views, loaded = [], dict[str, Encoder]()
-        for entry in read_json(folder / _CARD)["views"]:
+        entries = {entry["name"]: entry for entry in read_json(folder / _CARD)["views"]}
+        if missing := [name for name in views if name not in entries]:
+            raise CheckpointError(
+                f"the index {folder} has no view {missing[0]!r}; {nearest(missing[0], list(entries))}"
+            )
+        opened, loaded = [], dict[str, Encoder]()
+        for entry in [entries[name] for name in views or entries]:
             settings = dict(entry["settings"])
             kind = Index.member(settings.pop("type"))
             encoder = None
@@ -70,8 +86,8 @@ class Searcher:
                 encoder = loaded.get(name) or load_encoder(name, precision)
                 loaded[name] = encoder
                 _check_model(folder, entry, encoder)
-            views.append(View(entry["name"], restored(kind, settings).open(folder / entry["name"]), encoder))
-        return cls(Corpus(folder / _DOCUMENTS), views, fusion)
+            opened.append(View(entry["name"], restored(kind, settings).open(folder / entry["name"]), encoder))
+        return cls(Corpus(folder / _DOCUMENTS), opened, fusion)
 
     def search(self, query: str, k: int = 10, depth: int = 100) -> list[tuple[Document, Hit]]:
         """The best ``k`` documents for one query."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -151,7 +152,7 @@ def _explained(folder: Path) -> Iterator[None]:
             yield
     except CheckpointError:
         raise
-    except (OSError, ValueError, KeyError, RuntimeError) as error:  # whatever from_pretrained makes of a bad folder
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:  # what a bad folder leads to
         first = str(error).strip().partition("\n")[0]
         raise CheckpointError(f"{folder} cannot be loaded as an encoder: {first}") from error
 

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from encloze import progress
 from encloze.evaluation.report import Report
+from encloze.pipelines.demo import Shown
 from encloze.tasks.base import Trained
 from encloze.tasks.index import Indexed
 from encloze.tasks.inspect import Inspection
@@ -30,6 +31,12 @@ _NEXT = {
     "finetune": "encloze finetune --model {folder} --dataset FOLDER --output MODEL",
     "index": "encloze index --model {folder} --corpus FOLDER --output INDEX",
 }
+_AFTER_DEMO = (
+    'encloze search --index {folder}/index "run a function in a thread pool"',
+    "encloze search --index {folder}/index              # a prompt",
+    "encloze evaluate --systems bm25,minilm --dataset YOUR_FOLDER",
+    "encloze pretrain --corpus YOUR_FOLDER --model minilm --objective retromae --output MODEL",
+)
 _EVERY = 10.0  # seconds between lines where the screen is a file
 
 
@@ -119,6 +126,26 @@ def _(result: Inspection) -> None:
     say(f"\n{result.with_neighbours:,} documents have neighbours, in {result.sources:,} longer texts")
     if result.splits:
         say("Judged queries: " + ", ".join(f"{split} {count:,}" for split, count in result.splits.items()))
+
+
+@show.register
+def _(result: Shown) -> None:
+    show(result.report)
+    for stage in result.stages:
+        low, high = stage.difference.low, stage.difference.high
+        change = f"{stage.difference.mean:+.4f} nDCG@10, 95 % interval {low:+.4f} to {high:+.4f}"
+        _out.print(f"{stage.stage} {stage.verdict()} ({change}).", markup=False)
+    for example in result.examples:
+        table = Table(title=f'"{example.question}"', title_justify="left", box=box.SIMPLE_HEAD, expand=False)
+        first = "MiniLM as it comes" if result.backbone == "minilm" else "fine-tuned only"
+        table.add_column(f"before ({first})")
+        table.add_column("after (RetroMAE, fine-tuned, with BM25)")
+        for before, after in zip(example.before, example.after, strict=False):
+            table.add_row(Text(before[0].title), Text(after[0].title))
+        _out.print(table)
+    _out.print(f"It took {result.minutes:.1f} minutes. Everything is in {result.folder}. Go on:", markup=False)
+    for command in _AFTER_DEMO:
+        _out.print(f"  {command.format(folder=result.folder)}", markup=False)
 
 
 @show.register

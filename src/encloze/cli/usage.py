@@ -59,7 +59,8 @@ def _settings(kind: Any, tree: Tree, prefix: str, depth: int) -> Iterator[str]:
         if is_family(inner):
             yield from _member(inner, value, f"{prefix}{field.name}.", depth + 1)
         elif dataclasses.is_dataclass(inner):
-            nested = value if isinstance(value, dict) else {}
+            nested = plain(default) if dataclasses.is_dataclass(default) else {}
+            nested |= value if isinstance(value, dict) else {}
             yield from _settings(inner, nested, f"{prefix}{field.name}.", depth + 1)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from encloze.errors import DataError
 
 SHOWN = 20
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class Faults:
@@ -58,10 +60,24 @@ def json_objects(file: Path, faults: Faults) -> Iterator[tuple[str, dict[str, An
         except json.JSONDecodeError as error:
             faults.add(where, f"no JSON: {error.msg} at column {error.colno}")
             continue
-        if isinstance(value, dict):
+        except RecursionError:
+            faults.add(where, "no JSON that can be read: brackets within brackets without end")
+            continue
+        if _SURROGATE.search(line) and not _is_text(value):
+            faults.add(where, r"no text: half a character (\ud800 to \udfff alone)")
+        elif isinstance(value, dict):
             yield where, value
         else:
             faults.add(where, f"a JSON object was expected, found {type(value).__name__}")
+
+
+def _is_text(value: Any) -> bool:
+    """Whether all of a JSON value can be written as UTF-8."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def field_of(value: dict[str, Any], names: Iterable[str], where: str, faults: Faults, remedy: str = "") -> str | None:

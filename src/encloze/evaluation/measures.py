@@ -23,8 +23,12 @@ def canonical(name: str) -> str:
     head, tail = match.groups() if match else (name, "")
     spelled = _ALIASES.get(head.lower(), head) + (f"@{tail}" if tail.isdigit() else tail)
     try:
-        return str(ir_measures.parse_measure(spelled))
-    except (NameError, ValueError, SyntaxError) as error:
+        parsed = ir_measures.parse_measure(spelled)
+        # trec_eval ends the process at a cutoff of 0, and what no installed provider has would fail after the search.
+        if parsed.params.get("cutoff") == 0 or not ir_measures.DefaultPipeline.supports(parsed):
+            raise ValueError(spelled)
+        return str(parsed)
+    except (NameError, ValueError, SyntaxError, AssertionError) as error:
         known = "nDCG@10, RR@10, R@100, AP, P@5, Success@1, Judged@10, AP(rel=2), ..."
         raise ValueError(f"no measure is called {name!r}; known: {known}") from error
 
@@ -45,7 +49,18 @@ def measure(run: Run, judgments: Judgments, names: Sequence[str] = DEFAULT) -> d
     place = {query: number for number, query in enumerate(judgments)}
     parsed = {canonical(name): ir_measures.parse_measure(canonical(name)) for name in names}
     values = {name: np.zeros(len(judgments)) for name in parsed}
-    for metric in ir_measures.iter_calc(list(parsed.values()), judgments, run):
+    rankings = {query: _ranking(scores) for query, scores in run.items() if query in place}
+    for metric in ir_measures.iter_calc(list(parsed.values()), judgments, rankings):
         if metric.query_id in place:
             values[str(metric.measure)][place[metric.query_id]] = metric.value
     return values
+
+
+def _ranking(scores: dict[str, float]) -> dict[str, float]:
+    """The same ranking with falling scores: by score in float32, equal ones by id, descending, as trec_eval has it.
+
+    What ir-measures does not take from trec_eval (RR@10) would order equal scores otherwise.
+    """
+    rounded = np.fromiter(scores.values(), np.float32, len(scores)).tolist()
+    order = sorted(zip(rounded, scores, strict=True), reverse=True)
+    return {document: -float(rank) for rank, (_, document) in enumerate(order)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -76,6 +76,16 @@ class Report:
             table.append([system.name, *cells, change, p_value] + [time] * timed)
         return table
 
+    def renamed(self, names: dict[str, str]) -> Report:
+        """The same report with other names for its systems."""
+        return replace(
+            self,
+            systems=tuple(replace(system, name=names.get(system.name, system.name)) for system in self.systems),
+            comparisons=tuple(
+                replace(other, system=names.get(other.system, other.system)) for other in self.comparisons
+            ),
+        )
+
     def title(self) -> str:
         return f"{self.dataset}, {self.split}: {len(self.queries)} queries, means with 95 % bootstrap intervals"
 
@@ -90,8 +100,11 @@ class Report:
         (folder / "report.md").write_text(self.markdown(), encoding="utf-8")
         write_json(folder / "report.json", self.figures())
         (folder / "runs").mkdir()
+        names: list[str] = []
         for system in self.systems:
-            write_run(folder / "runs" / f"{file_name(system.name)}.trec", system.run, file_name(system.name))
+            name = file_name(system.name)
+            names.append(f"{name}-{len(names) + 1}" if name in names else name)
+            write_run(folder / "runs" / f"{names[-1]}.trec", system.run, names[-1])
         with (folder / "per_query.tsv").open("w", encoding="utf-8") as stream:
             columns = [(system, name) for system in self.systems for name in self.measures]
             stream.write("\t".join(["query", *(f"{system.name} {name}" for system, name in columns)]) + "\n")

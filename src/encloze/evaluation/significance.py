@@ -46,7 +46,7 @@ def randomisation_test(first: np.ndarray, second: np.ndarray, *, samples: int = 
     below 1 / (samples + 1), because the order that was seen counts as one.
     """
     difference = np.asarray(first, float) - np.asarray(second, float)
-    observed = abs(difference.sum()) * (1 - 1e-12)  # equal sums in another order differ in the last bits
+    observed = abs(difference.sum()) - 1e-12 * np.abs(difference).sum()  # equal sums may differ in their last bits
     draw = np.random.default_rng(seed)
     rows, extreme = max(1, _CHUNK // max(1, len(difference))), 0
     for start in range(0, samples, rows):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from encloze import progress
 from encloze.backbones.base import Backbone, device
 from encloze.data.records import Representation
+from encloze.errors import CheckpointError
 from encloze.model_folders import locate
 from encloze.models.checkpoint import CARD, Card, load_tokenizer, model_fingerprint
 from encloze.models.memory import keep_buffers
@@ -32,7 +33,10 @@ class BiEncoder(nn.Module):
         super().__init__()
         longest = max(card.max_query_tokens, card.max_document_tokens)
         if longest > backbone.max_tokens:
-            raise ValueError(f"texts of {longest} tokens do not fit: the encoder takes {backbone.max_tokens} at most")
+            raise CheckpointError(
+                f"texts of {longest} tokens do not fit: the encoder takes {backbone.max_tokens} at most. "
+                "Lower max_query_tokens and max_document_tokens"
+            )
         self.backbone, self.tokenizer, self.card = backbone, tokenizer, card
         self.name, self.fingerprint = "", ""
         self.precision: Precision = "auto"

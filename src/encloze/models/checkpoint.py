@@ -38,12 +38,15 @@ class Card:
         """The card of a folder of encloze or sentence-transformers; of any other, CLS pooling, which is said."""
         if (folder / CARD).is_file():
             values = {key: value for key, value in read_json(folder / CARD).items() if key != "encloze"}
-            head = dict(values.pop("head"))
-            return cls(Head.member(head.pop("type"))(**head), **values)
+            try:
+                head = dict(values.pop("head"))
+                return cls(Head.member(head.pop("type"))(**head), **values)
+            except (KeyError, TypeError, ValueError) as error:
+                raise CheckpointError(f"{folder / CARD} is not as encloze writes it: {error}") from error
         if (folder / "modules.json").is_file():
             return _sentence_transformers_card(folder, max_tokens)
         progress.note(f"{folder.name} does not say how it is pooled: the first token's vector is taken")
-        return cls(Dense("cls"), max_document_tokens=max_tokens)
+        return cls(Dense("cls"), max_query_tokens=min(64, max_tokens), max_document_tokens=max_tokens)
 
 
 def model_fingerprint(folder: Path, card: Card, tokenizer: Tokenizer) -> str:
@@ -85,6 +88,8 @@ def _sentence_transformers_card(folder: Path, max_tokens: int) -> Card:
     prompts: dict[str, str] = {}
     if (folder / "config_sentence_transformers.json").is_file():
         prompts = read_json(folder / "config_sentence_transformers.json").get("prompts") or {}
+    if any(prompts.values()) and settings.get("include_prompt") is False:
+        raise CheckpointError(f"{folder} leaves its prompts out of the pooling, which encloze does not do yet")
     return Card(
         Dense(pooling, normalise=any(kind == "Normalize" for kind, _ in modules)),
         query_prompt=prompts.get("query", ""),

@@ -19,14 +19,16 @@ class Index(System, name="index"):
 
     index: Path
     """The index folder."""
+    views: tuple[str, ...] = ()
+    """Which of its views to ask (flat, bm25); all by default."""
     fusion: Fusion = field(default_factory=ReciprocalRank)
     """How the rankings of several views become one."""
 
     def label(self) -> str:
-        return self.index.name
+        return " + ".join([self.index.name, *self.views]) if self.views else self.index.name
 
     def rank(self, dataset: Dataset, depth: int) -> Outcome:
-        searcher = Searcher.open(self.index, fusion=self.fusion)
+        searcher = Searcher.open(self.index, views=self.views, fusion=self.fusion)
         judged = {document for grades in dataset.judgments.values() for document in grades}
         if not judged & searcher.corpus.number_of.keys():
             raise DataError(

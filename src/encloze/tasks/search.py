@@ -44,6 +44,8 @@ class Search(Task, name="search"):
     """What to look for."""
     k: int = 5
     """How many documents to show."""
+    views: tuple[str, ...] = ()
+    """Which views of the index to ask (flat, bm25); all by default."""
     fusion: Fusion = field(default_factory=ReciprocalRank)
     """How the rankings of several views become one."""
     model: str | None = None
@@ -56,7 +58,8 @@ class Search(Task, name="search"):
             raise ValueError(f"k must be 1 or more, not {self.k}")
 
     def run(self) -> Found | Prompt:
-        prompt = Prompt(
-            Searcher.open(self.index, fusion=self.fusion, model=self.model, precision=self.precision), self.k
+        searcher = Searcher.open(
+            self.index, views=self.views, fusion=self.fusion, model=self.model, precision=self.precision
         )
+        prompt = Prompt(searcher, self.k)
         return prompt if self.query is None else prompt.answer(self.query)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,18 +11,15 @@ from typing import Any, Literal
 
 import numpy as np
 import tokenizers
-from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from encloze.errors import CheckpointError
 from encloze.folders import read_json, write_json
-from encloze.settings import Settings
 
 LONGEST_WORD = 12
 """A word of more pieces than this counts as so many words of one piece: scripts without blanks between words
 (Thai, Japanese) would otherwise make a sentence one word, which whole-word masking could never choose."""
 
-_SPECIAL = {"pad": "[PAD]", "unknown": "[UNK]", "first": "[CLS]", "last": "[SEP]", "mask": "[MASK]"}
-_KEYS = {
+KEYS = {  # where files keep the special tokens, by what they are for
     "pad": ("pad_token",),
     "unknown": ("unk_token",),
     "first": ("cls_token", "bos_token"),
@@ -37,24 +34,6 @@ class Encoded:
 
     ids: np.ndarray  # int32, length
     starts: np.ndarray  # bool, length: this token starts a word
-
-
-@dataclass(frozen=True)
-class TokenizerFromCorpus(Settings):
-    """How a tokenizer is trained on a corpus that no existing one fits."""
-
-    kind: Literal["wordpiece", "unigram", "bpe"] = "unigram"
-    """How words are cut into pieces; unigram and bpe also serve scripts without blanks between words."""
-    vocabulary: int = 16000
-    """Number of pieces, the five special ones included."""
-    lowercase: bool = True
-    """Whether capital letters become small ones."""
-    strip_marks: bool = False
-    """Whether combining marks are dropped: wrong for Hindi, Thai, Japanese, Hebrew points and many others."""
-
-    def __post_init__(self) -> None:
-        if self.vocabulary < 100:
-            raise ValueError(f"vocabulary must be 100 or more, not {self.vocabulary}")
 
 
 class Tokenizer:
@@ -76,7 +55,7 @@ class Tokenizer:
             if (folder / name).is_file():
                 config |= read_json(folder / name)
         special = {}
-        for role, keys in _KEYS.items():
+        for role, keys in KEYS.items():
             for key in keys:
                 token = config.get(key)
                 token = token.get("content") if isinstance(token, dict) else token
@@ -85,20 +64,10 @@ class Tokenizer:
         return cls(core, special, config)
 
     @classmethod
-    def train(cls, texts: Iterable[str], settings: TokenizerFromCorpus) -> Tokenizer:
-        """Train a tokenizer on texts; the same texts give the same one."""
-        core, trainer = _untrained(settings)
-        core.train_from_iterator(texts, trainer)
-        first, last = (int(core.token_to_id(_SPECIAL[role]) or 0) for role in ("first", "last"))
-        core.post_processor = processors.BertProcessing((_SPECIAL["last"], last), (_SPECIAL["first"], first))
-        names = {key: _SPECIAL[role] for role, keys in _KEYS.items() for key in keys[:1]}
-        return cls(core, dict(_SPECIAL), {"tokenizer_class": "PreTrainedTokenizerFast", **names})
-
-    @classmethod
     def wrapping(cls, fast: Any) -> Tokenizer:
         """The core of one of transformers' fast tokenizers."""
         special: dict[str, str] = {}
-        for role, keys in _KEYS.items():
+        for role, keys in KEYS.items():
             tokens = [getattr(fast, key, None) for key in keys]
             found = next((str(token) for token in tokens if token), None)
             if found:
@@ -135,51 +104,12 @@ class Tokenizer:
         ]
 
 
-def word_starts(word_ids: Sequence[int | None]) -> np.ndarray:
-    """Where words start, from the word that each token belongs to; see LONGEST_WORD for words of many pieces."""
+def word_starts(word_ids: Sequence[int | None], longest: int | None = LONGEST_WORD) -> np.ndarray:
+    """Where words start, from the word that each token belongs to; a word longer than ``longest`` is cut to pieces."""
     words = np.array([-1 if word is None else word for word in word_ids], np.int64)
     starts = np.ones(len(words), bool)
     starts[1:] = (words[1:] != words[:-1]) | (words[1:] < 0)
+    if longest is None or not len(words):
+        return starts
     number = np.cumsum(starts) - 1
-    too_long = np.bincount(number, minlength=1)[number] > LONGEST_WORD if len(words) else starts
-    return starts | too_long
-
-
-def _untrained(settings: TokenizerFromCorpus) -> tuple[tokenizers.Tokenizer, Any]:
-    """A tokenizer with no vocabulary yet, and what will train it."""
-    special, size, unknown = list(_SPECIAL.values()), settings.vocabulary, _SPECIAL["unknown"]
-    if settings.kind == "wordpiece":
-        core = tokenizers.Tokenizer(models.WordPiece(unk_token=unknown))
-        core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        core.decoder = decoders.WordPiece()
-        trainer: Any = trainers.WordPieceTrainer(vocab_size=size, special_tokens=special, show_progress=False)
-    elif settings.kind == "unigram":
-        core = tokenizers.Tokenizer(models.Unigram())
-        core.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Punctuation(), pre_tokenizers.Metaspace()])
-        core.decoder = decoders.Metaspace()
-        trainer = trainers.UnigramTrainer(
-            vocab_size=size, special_tokens=special, unk_token=unknown, show_progress=False
-        )
-    else:
-        core = tokenizers.Tokenizer(models.BPE())
-        core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-        core.decoder = decoders.ByteLevel()
-        trainer = trainers.BpeTrainer(
-            vocab_size=size,
-            special_tokens=special,
-            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-            show_progress=False,
-        )
-    steps: list[Any] = [normalizers.NFC()]
-    steps += [normalizers.Lowercase()] * settings.lowercase
-    steps += [normalizers.NFD(), normalizers.StripAccents()] * settings.strip_marks
-    core.normalizer = normalizers.Sequence(steps)
-    return core, trainer
-
-
-def unknown_share(tokenizer: Tokenizer, texts: Sequence[str]) -> float:
-    """The share of the texts' tokens that the tokenizer does not know, from 0 to 1."""
-    if "unknown" not in tokenizer.special:
-        return 0.0
-    ids = np.concatenate([np.empty(0, np.int32), *(encoded.ids for encoded in tokenizer.encode(texts))])
-    return float(np.mean(ids == tokenizer.id_of("unknown"))) if len(ids) else 0.0
+    return np.asarray(starts | (np.bincount(number)[number] > longest))

@@ -31,7 +31,7 @@ class Beir(Format, name="beir"):
             id_ = field_of(value, ("_id",), where, faults)
             text = field_of(value, ("text",), where, faults)
             position = value.get("position")
-            if position is not None and not isinstance(position, int):
+            if position is not None and (not isinstance(position, int) or abs(position) >= 2**63):
                 faults.add(where, f'"position" should be a whole number, found {position!r}')
             elif id_ is not None and text is not None:
                 source = value.get("doc_id")

@@ -44,5 +44,5 @@ class Jsonl(Format, name="jsonl"):
                     title if isinstance(title, str) else "",
                     text,
                     None if source is None else str(source),
-                    position if isinstance(position, int) else None,
+                    position if isinstance(position, int) and abs(position) < 2**63 else None,
                 )

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -28,7 +28,7 @@ from encloze.data.records import Document, Judgment, Query
 from encloze.errors import DataError
 from encloze.folders import cache_folder
 
-_VERSION = 1  # of the extraction; a new one makes the cache again
+_VERSION = 2  # of the extraction; a new one makes the cache again
 _LEFT_OUT = {"test", "tests", "testing", "_testing", "idlelib", "lib2to3", "turtledemo", "site-packages", "_vendor"}
 _PARTS, _SHARES = ("train", "dev", "test"), (0.65, 0.12, 0.23)
 _LONGEST_SUMMARY = 30  # words; what is longer is no summary line
@@ -48,17 +48,19 @@ class PythonDocs(Format, name="python_docs"):
 
     packages: tuple[str, ...] = ("stdlib", "numpy", "scipy", "torch")
     """Packages to read; ``stdlib`` stands for the standard library, each of its modules a package by itself."""
+    only: Literal["all", "train", "dev", "test"] = "all"
+    """Which part's documents to hold."""
     least_summary_words: int = 4
     """Shorter summary lines are no queries, and their docstrings no documents."""
     least_body_words: int = 15
     """Shorter docstrings are left out."""
 
     def documents(self, faults: Faults) -> Iterator[Document]:
-        for entry in self._entries():
+        for entry in self._held():
             yield _document(entry, entry["body"])
 
     def pretraining_documents(self, faults: Faults) -> Iterator[Document]:
-        for entry in self._entries():
+        for entry in self._held():
             in_training = entry["split"] == "train"
             yield _document(entry, f"{entry['summary']}\n\n{entry['body']}" if in_training else entry["body"])
 
@@ -77,14 +79,17 @@ class PythonDocs(Format, name="python_docs"):
         return ["dev", "test", "train"]
 
     def fingerprint(self) -> str:
-        read = [_VERSION, platform.python_version(), self.least_summary_words, self.least_body_words]
+        return f"{self._extraction()}-{self.only}"
+
+    def _extraction(self) -> str:
+        """Changes with whatever changes the extracted docstrings."""
+        read: list[Any] = [_VERSION, platform.python_version(), self.least_summary_words, self.least_body_words]
         for package in self.packages:
             read.append([package, "" if package == "stdlib" else _version(package), str(_root(package))])
         return hashlib.sha256(json.dumps(read).encode()).hexdigest()[:32]
 
-    def split_of(self) -> dict[str, str]:
-        """The part (train, dev, test) that each document belongs to, by id."""
-        return {entry["id"]: entry["split"] for entry in self._entries()}
+    def _held(self) -> Iterator[_Entry]:
+        return (entry for entry in self._entries() if self.only in ("all", entry["split"]))
 
     def _asked(self) -> dict[str, list[str]]:
         """Ids of the documents that each query is about. One summary may head several docstrings.
@@ -103,7 +108,7 @@ class PythonDocs(Format, name="python_docs"):
 
     def _entries(self) -> list[_Entry]:
         """All docstrings with their parts, extracted once and kept in the cache."""
-        file = cache_folder() / "python_docs" / f"{self.fingerprint()}.json"
+        file = cache_folder() / "python_docs" / f"{self._extraction()}.json"
         if not file.exists():
             entries = self._extracted()
             file.parent.mkdir(exist_ok=True)

@@ -12,7 +12,7 @@ from encloze.backbones.base import Backbone
 from encloze.models.checkpoint import Card
 from encloze.models.heads.dense import Dense
 from encloze.models.origins.base import Origin, Start
-from encloze.text.tokenizer import Tokenizer, TokenizerFromCorpus, unknown_share
+from encloze.text.training import TokenizerFromCorpus, train_tokenizer, unknown_share
 
 # Layers x width; heads are 64 wide.
 _SIZES = {"tiny": (2, 128), "mini": (4, 256), "small": (6, 384), "base": (12, 768)}
@@ -38,7 +38,7 @@ class Scratch(Origin, name="scratch"):
         from transformers import BertConfig
 
         with progress.task(f"Training a {self.tokenizer.kind} tokenizer"):
-            tokenizer = Tokenizer.train(texts(), self.tokenizer)
+            tokenizer = train_tokenizer(texts, self.tokenizer)
         unknown = unknown_share(tokenizer, list(islice(texts(), _CHECKED_TEXTS)))
         if unknown > 0.01:
             progress.warn(

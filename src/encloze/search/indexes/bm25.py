@@ -62,8 +62,8 @@ class Counted:
     def of(cls, documents: Iterable[str], analyzer: Analyzer) -> Counted:
         vocabulary: dict[str, int] = {}
         words = [[vocabulary.setdefault(word, len(vocabulary)) for word in analyzer.words(text)] for text in documents]
-        if not vocabulary:
-            vocabulary[""] = 0  # bm25s wants one word; no query has this one
+        if not vocabulary:  # bm25s wants one word in one document; no query has this one
+            vocabulary[""], words[:1] = 0, [[0]]
         return cls(words, vocabulary)
 
 
@@ -95,7 +95,9 @@ class OpenBm25:
 def _best(scores: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
     """Numbers and scores of the best documents above 0, filled up with -1; equal scores by number."""
     depth = min(depth, len(scores))
-    chosen = np.argpartition(-scores, depth - 1)[:depth]
-    chosen = chosen[np.lexsort((chosen, -scores[chosen]))]
-    numbers = np.where(scores[chosen] > 0, chosen, -1)
-    return numbers.astype(np.int64), np.where(numbers >= 0, scores[chosen], 0).astype(np.float32)
+    least = np.partition(scores, -depth)[-depth]
+    chosen = np.flatnonzero((scores >= least) & (scores > 0))
+    chosen = chosen[np.argsort(-scores[chosen], kind="stable")[:depth]]
+    numbers, values = np.full(depth, -1, np.int64), np.zeros(depth, np.float32)
+    numbers[: len(chosen)], values[: len(chosen)] = chosen, scores[chosen]
+    return numbers, values

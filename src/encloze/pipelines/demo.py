@@ -1,0 +1,259 @@
+"""The whole way on the docstrings of installed Python packages: pre-train, fine-tune, index, judge, search."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from encloze import progress
+from encloze.data.formats.python_docs import PythonDocs
+from encloze.data.records import Document, Hit
+from encloze.errors import StorageError, importable
+from encloze.evaluation.report import Report
+from encloze.evaluation.significance import Interval, bootstrap
+from encloze.folders import MANIFEST
+from encloze.pipelines.base import Pipeline
+from encloze.search.fusions.weighted import Weighted
+from encloze.search.indexes.bm25 import Bm25
+from encloze.search.indexes.flat import Flat
+from encloze.searcher import Searcher
+from encloze.systems.bm25 import Bm25 as Bm25System
+from encloze.systems.index import Index as IndexSystem
+from encloze.tasks.evaluate import Evaluate
+from encloze.tasks.index import Index
+
+_QUESTIONS = (
+    "solve a sparse system of linear equations",
+    "test whether two samples come from the same distribution",
+    "copy a whole directory tree",
+)
+# Shares of the time for training, after what reading, encoding and judging take.
+_PRETRAINING, _FINETUNING = 0.4, 0.3
+_FIXED_SECONDS_SHARE = 0.5
+_CALIBRATION_STEPS = 4
+_MOST_EPOCHS = 3.0
+
+
+@dataclass(frozen=True)
+class StageSays:
+    """What one stage brought on the held-out packages, by nDCG@10."""
+
+    stage: str
+    difference: Interval
+
+    def verdict(self) -> str:
+        if self.difference.low > 0:
+            return "helped"
+        if self.difference.high < 0:
+            return "did harm"
+        return "made no difference that these queries can show"
+
+
+@dataclass(frozen=True)
+class Example:
+    """One question, answered before and after."""
+
+    question: str
+    before: list[tuple[Document, Hit]]
+    after: list[tuple[Document, Hit]]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the demo found."""
+
+    report: Report
+    stages: list[StageSays]
+    examples: list[Example]
+    folder: Path
+    minutes: float
+    backbone: str
+
+
+@dataclass(frozen=True)
+class Demo(Pipeline, name="demo"):
+    """Python's documentation, made searchable by an encoder that is adapted to it; needs no hub and no data.
+
+    Summary lines ask, docstrings answer. Packages that training never saw judge the result.
+    """
+
+    output: Path = Path("demo")
+    """The folder for models, indexes and the report."""
+    minutes: float = 7.0
+    """About how long it may take; the number of training steps follows from it."""
+    backbone: Literal["minilm", "scratch"] = "minilm"
+    """Whether to start from all-MiniLM-L6-v2 or from random weights and a new tokenizer."""
+    seed: int = 0
+    """Where all randomness comes from."""
+    resume: bool = False
+    """Whether to keep the stages that an earlier, interrupted demo finished."""
+    overwrite: bool = False
+    """Whether an existing output may be replaced."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.minutes <= 600:
+            raise ValueError(f"minutes must be from 1 to 600, not {self.minutes}")
+
+    def run(self) -> Shown:
+        importable("torch", "demo")
+        began = time.monotonic()
+        self._prepare()
+        with _step("1 of 5: the texts"):
+            docs, held_out = PythonDocs(), PythonDocs(only="test")
+            judged = len({judgment.query for judgment in docs.judgments("test", _no_faults())})
+            progress.note(f"{judged:,} summary lines of held-out packages will ask for their docstrings")
+        with _step("2 of 5: training"):
+            self._train(docs)
+        with _step("3 of 5: indexing the held-out packages"):
+            self._index_held_out(held_out)
+        with _step("4 of 5: judging"):
+            report = self._judge(held_out)
+        with _step("5 of 5: indexing everything with the best model"):
+            self._index_all(docs)
+        examples = list(self._examples())
+        minutes = (time.monotonic() - began) / 60
+        return Shown(report, self._stages(report), examples, self.output, minutes, self.backbone)
+
+    def _prepare(self) -> None:
+        if self.output.exists() and self.overwrite:
+            if any(self.output.iterdir()) and not (self.output / "demo.json").is_file():
+                raise StorageError(
+                    f"{self.output} was not made by a demo: it is not overwritten. Choose another --output"
+                )
+            shutil.rmtree(self.output)
+        elif self.output.exists() and not self.resume:
+            raise StorageError(f"{self.output} exists already. Give --resume to go on, or --overwrite to begin anew")
+        self.output.mkdir(parents=True, exist_ok=True)
+        (self.output / "demo.json").write_text(json.dumps({"minutes": self.minutes, "backbone": self.backbone}))
+
+    def _train(self, docs: PythonDocs) -> None:
+        """Pre-train; then fine-tune the adapted encoder and, to compare, the one it started from."""
+        pretrain, finetune = self._tasks(docs)
+        seconds = self.minutes * 60 * (1 - _FIXED_SECONDS_SHARE)
+        self._train_stage("pretrained", pretrain, seconds * _PRETRAINING)
+        tuned = self._train_stage("finetuned-only", finetune, seconds * _FINETUNING)
+        adapted = replace(finetune, model=_origin(str(self.output / "pretrained")))
+        self._train_stage("retromae-finetuned", replace(adapted, training=tuned), None)
+
+    def _train_stage(self, name: str, task: Any, seconds: float | None) -> Any:
+        """Train, unless that was done before; with ``seconds`` for as many steps as fit. Returns the training."""
+        folder = self.output / name
+        if seconds is not None:
+            task = replace(task, training=self._fitting(name, task, seconds))
+        if not (folder / MANIFEST).is_file():
+            progress.note(f"{name}: {task.training.steps} steps")
+            unfinished = folder.with_name(f"{name}.unfinished").exists()
+            replace(task, output=folder, resume=unfinished and self.resume).run()
+        return task.training
+
+    def _fitting(self, name: str, task: Any, seconds: float) -> Any:
+        """The training with as many steps as fit, measured by a few; remembered, so that a resumed demo agrees."""
+        remembered = self.output / f"{name}.steps.json"
+        if not remembered.is_file():
+            with tempfile.TemporaryDirectory() as folder:
+                few = replace(task.training, steps=_CALIBRATION_STEPS, log_every=1, save_every=0, frozen_steps=0)
+                replace(task, output=Path(folder) / "model", training=few).run()
+                log = (Path(folder) / "model" / "log.jsonl").read_text(encoding="utf-8").splitlines()
+            each = sorted(json.loads(line)["seconds"] for line in log)[_CALIBRATION_STEPS // 2 - 1]
+            remembered.write_text(json.dumps(max(5, int(seconds / each))))
+        steps = json.loads(remembered.read_text())
+        return replace(task.training, steps=steps)
+
+    def _tasks(self, docs: PythonDocs) -> tuple[Any, Any]:
+        from encloze.objectives.retromae import RetroMae
+        from encloze.tasks.finetune import Finetune
+        from encloze.tasks.pretrain import Pretrain
+        from encloze.training.loop import Training
+
+        fresh = self.backbone == "scratch"
+        start, output = _origin(self.backbone), self.output / "unused"
+        pretraining = Training(learning_rate=5e-4 if fresh else 5e-5, log_every=5, save_every=50)
+        finetuning = Training(learning_rate=2e-4 if fresh else 3e-5, log_every=5, save_every=50)
+        pretrain = Pretrain(
+            docs, start, RetroMae(), output, max_tokens=128, batch_tokens=4096, training=pretraining, seed=self.seed
+        )
+        finetune = Finetune(
+            docs, start, output, max_query_tokens=48, max_document_tokens=128, training=finetuning, seed=self.seed
+        )
+        return pretrain, finetune
+
+    def _index_held_out(self, held_out: PythonDocs) -> None:
+        for name in ("minilm", "finetuned-only", "retromae-finetuned"):
+            if name == "minilm" and self.backbone == "scratch":
+                continue
+            model = "minilm" if name == "minilm" else str(self.output / name)
+            kinds = (Flat(), Bm25()) if name == "retromae-finetuned" else (Flat(),)
+            self._once(Index(self.output / "held-out" / name, dataset=held_out, model=model, indexes=kinds))
+
+    def _index_all(self, docs: PythonDocs) -> None:
+        model = str(self.output / "retromae-finetuned")
+        self._once(Index(self.output / "index", corpus=docs, model=model, indexes=(Flat(), Bm25())))
+
+    def _once(self, task: Index) -> None:
+        if not (task.output / MANIFEST).is_file():
+            task.output.parent.mkdir(exist_ok=True)
+            task.run()
+
+    def _judge(self, held_out: PythonDocs) -> Report:
+        final = self.output / "held-out" / "retromae-finetuned"
+        systems: list[Any] = [Bm25System()]
+        if self.backbone == "minilm":
+            systems.append(IndexSystem(self.output / "held-out" / "minilm"))
+        systems.append(IndexSystem(self.output / "held-out" / "finetuned-only"))
+        systems.append(IndexSystem(final, views=("flat",)))
+        systems.append(IndexSystem(final, fusion=Weighted()))
+        report = self.output / "report"
+        judged: Report = Evaluate(
+            held_out, systems=tuple(systems), output=report, overwrite=report.exists(), seed=self.seed
+        ).run()
+        names = ["BM25", "MiniLM as it comes", "fine-tuned only", "RetroMAE, then fine-tuned", "hybrid with BM25"]
+        if self.backbone == "scratch":
+            names.remove("MiniLM as it comes")
+        renamed = dict(zip([system.name for system in judged.systems], names, strict=True))
+        return judged.renamed(renamed)
+
+    def _stages(self, report: Report) -> list[StageSays]:
+        values = {system.name: system.values[report.measures[0]] for system in report.systems}
+        pairs = [
+            ("Fine-tuning, against MiniLM as it comes", "fine-tuned only", "MiniLM as it comes"),
+            ("RetroMAE before fine-tuning", "RetroMAE, then fine-tuned", "fine-tuned only"),
+            ("Joining with BM25", "hybrid with BM25", "RetroMAE, then fine-tuned"),
+        ]
+        return [
+            StageSays(stage, bootstrap(values[after] - values[before], seed=self.seed))
+            for stage, after, before in pairs
+            if before in values
+        ]
+
+    def _examples(self) -> Iterator[Example]:
+        first = "minilm" if self.backbone == "minilm" else "finetuned-only"
+        before = Searcher.open(self.output / "held-out" / first)
+        after = Searcher.open(self.output / "held-out" / "retromae-finetuned", fusion=Weighted())
+        for question in _QUESTIONS:
+            yield Example(question, before.search(question, 3), after.search(question, 3))
+
+
+def _origin(name: str) -> Any:
+    from encloze.models.origins.base import Origin
+
+    kind, values = Origin.chosen(name, {})
+    return kind(**values)
+
+
+def _no_faults() -> Any:
+    from encloze.data.lines import Faults
+
+    return Faults()
+
+
+@contextmanager
+def _step(title: str) -> Iterator[None]:
+    progress.note(f"Step {title}")
+    yield

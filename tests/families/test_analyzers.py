@@ -1,0 +1,99 @@
+"""Every analyzer cuts text into words that can be counted."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from encloze.search.analyzers.base import Analyzer
+from encloze.search.analyzers.plain import Plain
+from encloze.search.analyzers.stemmed import Stemmed
+
+EVERY = pytest.mark.parametrize("name", Analyzer.members())
+
+
+@EVERY
+def test_an_analyzer_is_blind_to_capitals_and_marks_between_words(name: str) -> None:
+    analyzer = Analyzer.member(name)()
+    assert analyzer.words("Broken ENGINES, violins!") == analyzer.words("broken engines -- violins") != []
+
+
+@EVERY
+@given(text=st.text(max_size=60))
+def test_an_analyzer_takes_any_text(name: str, text: str) -> None:
+    words = Analyzer.member(name)().words(text)
+    assert all(isinstance(word, str) and word for word in words)
+    assert words == Analyzer.member(name)().words(text)
+
+
+@EVERY
+@pytest.mark.parametrize("text", ["", " \n", "?!... --"])
+def test_a_text_without_letters_has_no_words(name: str, text: str) -> None:
+    assert Analyzer.member(name)().words(text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("The River's 2 banks, x_1", ["the", "river", "s", "2", "banks", "x_1"]),
+        ("Élan ÜBER Straße", ["élan", "über", "straße"]),
+        ("שלום עולם", ["שלום", "עולם"]),
+        ("Привет, МИР", ["привет", "мир"]),
+        ("to be or not to be", ["to", "be", "or", "not", "to", "be"]),
+    ],
+)
+def test_plain_words_are_runs_of_letters_and_digits(text: str, words: list[str]) -> None:
+    assert Plain().words(text) == words
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("東京大学", ["東京", "京大", "大学"]),
+        ("東京", ["東京"]),
+        ("水", ["水"]),
+        ("東京 大阪", ["東京", "大阪"]),
+        ("東京。大阪", ["東京", "大阪"]),  # no pair goes over a mark
+        ("ひらカナ", ["ひら", "らカ", "カナ"]),
+        ("コーヒー", ["コー", "ーヒ", "ヒー"]),
+        ("人々", ["人々"]),
+        ("ﾊﾝｶｸ", ["ﾊﾝ", "ﾝｶ", "ｶｸ"]),
+        ("Python入門と3章", ["python", "入門", "門と", "3", "章"]),
+        ("한국어 문서", ["한국어", "문서"]),  # Korean puts blanks between words
+        ("ก็ดี", ["ก", "ด"]),  # \w does not match combining marks; the README of the data says so
+    ],
+)
+def test_chinese_and_japanese_become_pairs_of_characters(text: str, words: list[str]) -> None:
+    assert Plain().words(text) == words
+
+
+def test_plain_cuts_the_same_word_alike_in_any_company() -> None:
+    assert Plain().words("engine") == ["engine"]
+    assert "engine" in Plain().words("engine と 水車")
+
+
+def test_stems_join_the_forms_of_a_word() -> None:
+    stems = Stemmed().words("connected connecting connection connections")
+    assert stems == ["connect"] * 4
+
+
+def test_english_loses_its_stop_words_and_other_languages_keep_theirs() -> None:
+    assert Stemmed().words("this is the river of an engine") == ["river", "engin"]
+    assert Stemmed("german").words("die Häuser sind alt") == ["die", "haus", "sind", "alt"]
+
+
+def test_a_question_of_stop_words_alone_has_no_words() -> None:
+    assert Stemmed().words("to be or not to be") == []
+
+
+def test_an_unknown_language_is_refused_with_the_nearest_and_all() -> None:
+    with pytest.raises(
+        ValueError, match=r"no stemmer for 'englisch'; did you mean 'english'\? known: .*arabic.*turkish"
+    ):
+        Stemmed("englisch")
+
+
+def test_an_unknown_analyzer_is_refused_with_the_nearest_and_all() -> None:
+    with pytest.raises(ValueError, match=r"no analyzer is called 'stemed'; did you mean 'stemmed'\? known: .*plain"):
+        Analyzer.member("stemed")

@@ -1,0 +1,132 @@
+"""Every fusion: one score out of several, higher for what the indexes rank higher."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from encloze.search.fusions.base import Fusion
+from encloze.search.fusions.reciprocal_rank import ReciprocalRank
+from encloze.search.fusions.weighted import Weighted
+
+EVERY = pytest.mark.parametrize("name", Fusion.members())
+scores_of = st.integers(1, 3).flatmap(
+    lambda indexes: st.integers(1, 8).flatmap(
+        lambda candidates: st.lists(
+            st.lists(st.floats(-100, 100, width=32), min_size=candidates, max_size=candidates),
+            min_size=indexes,
+            max_size=indexes,
+        ).map(np.array)
+    )
+)
+
+
+def ranks_of(scores: np.ndarray) -> np.ndarray:
+    """The place that each index gives each candidate, from 1; equal scores in order."""
+    order = np.argsort(-scores, axis=1, kind="stable")
+    return np.argsort(order, axis=1) + 1.0
+
+
+@EVERY
+@given(scores=scores_of)
+def test_a_fusion_gives_one_finite_score_a_candidate(name: str, scores: np.ndarray) -> None:
+    fused = Fusion.member(name)().fuse(scores, ranks_of(scores))
+    assert fused.shape == scores.shape[1:]
+    assert np.isfinite(fused).all()
+
+
+@EVERY
+@given(scores=scores_of, data=st.data())
+def test_what_every_index_ranks_higher_is_never_fused_lower(name: str, scores: np.ndarray, data: st.DataObject) -> None:
+    at, other = (data.draw(st.integers(0, scores.shape[1] - 1)) for _ in range(2))
+    scores[:, at] = np.maximum(scores[:, at], scores[:, other])
+    ranks = ranks_of(scores)
+    ranks[:, at] = np.minimum(ranks[:, at], ranks[:, other])
+    fused = Fusion.member(name)().fuse(scores, ranks)
+    assert fused[at] >= fused[other] - 1e-9
+
+
+@EVERY
+@given(scores=scores_of, data=st.data())
+def test_the_order_of_the_candidates_does_not_matter(name: str, scores: np.ndarray, data: st.DataObject) -> None:
+    order = data.draw(st.permutations(range(scores.shape[1])))
+    fusion, ranks = Fusion.member(name)(), ranks_of(scores)
+    np.testing.assert_allclose(fusion.fuse(scores[:, order], ranks[:, order]), fusion.fuse(scores, ranks)[order])
+
+
+@EVERY
+def test_no_candidates_fuse_to_nothing(name: str) -> None:
+    fused = Fusion.member(name)().fuse(np.empty((2, 0)), np.empty((2, 0)))
+    assert fused.shape == (0,)
+
+
+@EVERY
+@pytest.mark.parametrize("indexes", [1, 2, 5])
+def test_a_fusion_with_its_defaults_joins_any_number_of_indexes(name: str, indexes: int) -> None:
+    fusion = Fusion.member(name)()
+    fusion.check(indexes)
+    assert fusion.fuse(np.ones((indexes, 2)), np.ones((indexes, 2))).shape == (2,)
+
+
+# -------------------------------------------------------------------------------------------------- reciprocal rank
+
+
+def test_reciprocal_rank_gives_the_figures_worked_out_by_hand() -> None:
+    ranks = np.array([[1, 2, np.inf], [3, np.inf, 1]])
+    fused = ReciprocalRank().fuse(np.zeros((2, 3)), ranks)
+    np.testing.assert_allclose(fused, [1 / 61 + 1 / 63, 1 / 62, 1 / 61], rtol=1e-12)
+    fused = ReciprocalRank(k=1).fuse(np.zeros((2, 3)), ranks)
+    np.testing.assert_allclose(fused, [0.75, 1 / 3, 0.5], rtol=1e-12)
+
+
+@given(scores=scores_of, k=st.floats(0.5, 1000))
+def test_reciprocal_rank_stays_between_nothing_and_all_first_places(scores: np.ndarray, k: float) -> None:
+    fused = ReciprocalRank(k).fuse(scores, ranks_of(scores))
+    assert (fused > 0).all() and (fused <= len(scores) / (k + 1) + 1e-12).all()
+
+
+@given(scores=scores_of)
+def test_reciprocal_rank_is_blind_to_scores(scores: np.ndarray) -> None:
+    ranks = ranks_of(scores)
+    assert (ReciprocalRank().fuse(scores, ranks) == ReciprocalRank().fuse(scores * -3 + 1, ranks)).all()
+
+
+def test_what_no_index_lists_gets_nothing() -> None:
+    assert ReciprocalRank().fuse(np.ones((2, 1)), np.full((2, 1), np.inf)).tolist() == [0]
+
+
+# --------------------------------------------------------------------------------------------------------- weighted
+
+
+def test_weighted_gives_the_figures_worked_out_by_hand() -> None:
+    scores = np.array([[0.0, 5.0, 10.0], [-1.0, 1.0, 0.0]])
+    unused = np.ones((2, 3))
+    np.testing.assert_allclose(Weighted().fuse(scores, unused), [0, 1.5, 1.5])
+    np.testing.assert_allclose(Weighted((2, 0.5)).fuse(scores, unused), [0, 1.5, 2.25])
+    np.testing.assert_allclose(Weighted((2, 0.5), "none").fuse(scores, unused), [-0.5, 10.5, 20])
+    np.testing.assert_allclose(Weighted(scale="none").fuse(scores, unused), [-1, 6, 10])
+
+
+@given(scores=scores_of)
+def test_weighted_by_default_stays_between_nothing_and_the_number_of_indexes(scores: np.ndarray) -> None:
+    fused = Weighted().fuse(scores, ranks_of(scores))
+    assert (fused >= 0).all() and (fused <= len(scores) + 1e-9).all()
+
+
+@given(scores=st.lists(st.integers(-50, 50), min_size=2, max_size=8, unique=True), shift=st.integers(-9, 9))
+def test_the_default_scale_makes_the_units_of_an_index_vanish(scores: list[int], shift: int) -> None:
+    given_ = np.array([scores, scores[::-1]], float)
+    other = given_ * np.array([[7.0], [0.25]]) + shift
+    np.testing.assert_allclose(Weighted().fuse(other, given_), Weighted().fuse(given_, given_), atol=1e-9)
+
+
+def test_candidates_that_an_index_cannot_tell_apart_are_told_apart_by_the_others() -> None:
+    assert Weighted().fuse(np.array([[3.0, 3.0], [1.0, 2.0]]), np.ones((2, 2))).tolist() == [0, 1]
+
+
+def test_a_wrong_number_of_weights_is_refused() -> None:
+    with pytest.raises(ValueError, match="the weighted fusion has 3 weights for 2 indexes"):
+        Weighted((1, 2, 3)).check(2)
+    Weighted((1, 2)).check(2)

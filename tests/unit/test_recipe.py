@@ -1,0 +1,426 @@
+"""A YAML file and flags make one tree, which is validated once, with all its faults, and written back."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from encloze import recipe
+from encloze.cli.main import split
+from encloze.data.formats.beir import Beir
+from encloze.errors import RecipeError
+from encloze.pipelines.base import verb, verbs
+from encloze.search.analyzers.plain import Plain
+from encloze.search.analyzers.stemmed import Stemmed
+from encloze.search.fusions.reciprocal_rank import ReciprocalRank
+from encloze.search.fusions.weighted import Weighted
+from encloze.search.indexes.bm25 import Bm25
+from encloze.search.indexes.flat import Flat
+from encloze.systems.bm25 import Bm25 as Bm25System
+from encloze.systems.model import Model
+from encloze.tasks.evaluate import Evaluate
+from encloze.tasks.finetune import Finetune
+from encloze.tasks.index import Index
+from encloze.tasks.inspect import Inspect
+from encloze.tasks.search import Search
+
+# Something for each setting that some verb requires; a new verb whose settings are named alike is tested on arrival.
+GIVEN = {"model": "minilm", "objective": "retromae", "output": "out", "index": "index", "folder": "folder"}
+BESIDES: dict[str, dict[str, Any]] = {
+    "evaluate": {"systems": "bm25,minilm"},
+    "index": {"indexes": "flat,bm25", "model": "minilm"},
+}
+
+
+def tree(flags: str, under: dict[str, Any] | None = None, kind: type = Evaluate) -> dict[str, Any]:
+    """The tree of a line of flags."""
+    return recipe.apply_flags(under or {}, split(kind, flags.split())[1])
+
+
+def built(kind: type, flags: str, under: dict[str, Any] | None = None) -> Any:
+    return recipe.build(kind, tree(flags, under, kind))
+
+
+def faults(kind: type, values: dict[str, Any]) -> dict[str, str]:
+    """The faults of a tree by path."""
+    with pytest.raises(RecipeError) as caught:
+        recipe.build(kind, values)
+    assert len(dict(caught.value.faults)) == len(caught.value.faults)
+    return dict(caught.value.faults)
+
+
+@pytest.fixture
+def smallest(dataset: Path) -> Any:
+    """For each verb, the least that it must be given."""
+
+    def of(name: str) -> dict[str, Any]:
+        import dataclasses
+
+        from encloze.settings import default_of
+
+        values: dict[str, Any] = dict(BESIDES.get(name, {}))
+        if name == "index":
+            values["corpus"] = str(dataset)
+        for field in dataclasses.fields(verb(name)):
+            if default_of(field) is dataclasses.MISSING:
+                values[field.name] = str(dataset) if field.name in ("corpus", "dataset") else GIVEN[field.name]
+        return values
+
+    return of
+
+
+# Flags
+
+
+def test_a_flag_sets_a_setting_at_any_depth_and_leaves_the_file_as_it_was() -> None:
+    under = {"depth": 5, "training": {"steps": 3}}
+    assert tree("--depth 7 --training.learning_rate 1e-3", under) == {
+        "depth": "7",
+        "training": {"steps": 3, "learning_rate": "1e-3"},
+    }
+    assert under == {"depth": 5, "training": {"steps": 3}}
+
+
+def test_a_value_may_follow_an_equals_sign_and_hold_another() -> None:
+    assert tree("--a.b=V") == {"a": {"b": "V"}}
+    assert tree("--path=x=y --empty=") == {"path": "x=y", "empty": ""}
+    assert tree("--k=-3 --j -3") == {"k": "-3", "j": "-3"}
+
+
+def test_blanks_and_dashes_in_a_name_mean_the_same() -> None:
+    assert tree("--training.learning-rate 1") == tree("--training.learning_rate 1")
+
+
+def test_a_switch_needs_no_value_and_takes_one() -> None:
+    assert tree("--overwrite --depth 3") == {"overwrite": True, "depth": "3"}
+    assert split(Evaluate, ["--overwrite", "recipe.yaml"]) == (["recipe.yaml"], [("overwrite", None)])
+    for text, value in {"true": True, "false": False, "yes": True, "no": False, "off": False, "0": False}.items():
+        assert built(Search, f"--index i --fusion.k 3 --precision float32 --k {5}").k == 5
+        assert built(Finetune, f"--dataset python_docs --model minilm --output o --resume {text}").resume is value
+
+
+def test_lists_mappings_quotes_and_null_are_read_as_yaml_and_nothing_else_is() -> None:
+    read = recipe.apply_flags({}, [("a", "[1, x]"), ("b", "{k: 2}"), ("c", "'7'"), ("d", "null"), ("e", "~")])
+    assert read == {"a": [1, "x"], "b": {"k": 2}, "c": "7", "d": None, "e": None}
+    read = recipe.apply_flags({}, [("a", "yes"), ("b", "1e3"), ("c", "x: y"), ("d", "# no comment"), ("e", "Null")])
+    assert read == {"a": "yes", "b": "1e3", "c": "x: y", "d": "# no comment", "e": "Null"}
+
+
+def test_a_broken_list_on_the_line_is_one_clear_fault() -> None:
+    with pytest.raises(RecipeError, match=r"(?s)the command line has 1 fault.*systems: no YAML: '\[bm25'"):
+        recipe.apply_flags({}, [("systems", "[bm25")])
+
+
+@pytest.mark.parametrize(
+    "flags", list(itertools.permutations([("fusion", "weighted"), ("fusion.scale", "none"), ("fusion.weights", "1,2")]))
+)
+def test_a_part_and_its_settings_may_come_in_any_order(flags: list[tuple[str, str]]) -> None:
+    made = recipe.build(Search, recipe.apply_flags({"index": "i"}, list(flags)))
+    assert made.fusion == Weighted((1.0, 2.0), "none")
+
+
+def test_naming_the_part_that_the_file_chose_keeps_its_settings_and_another_drops_them() -> None:
+    under = {"index": "i", "fusion": {"type": "weighted", "scale": "none"}}
+    assert built(Search, "--fusion weighted", under).fusion == Weighted(scale="none")
+    assert built(Search, "--fusion reciprocal_rank", under).fusion == ReciprocalRank()
+    assert built(Search, "--fusion.weights [2,3]", under).fusion == Weighted((2.0, 3.0), "none")
+
+
+def test_a_part_that_the_file_names_by_a_word_takes_settings_from_the_line() -> None:
+    under = {"index": "i", "fusion": "reciprocal_rank"}
+    assert built(Search, "--fusion.k 10", under).fusion == ReciprocalRank(10.0)
+
+
+def test_settings_without_a_type_belong_to_the_part_that_is_the_default() -> None:
+    assert built(Search, "--index i --fusion.k 7").fusion == ReciprocalRank(7.0)
+    assert built(Search, "--index i", {"fusion": {"k": 7}}).fusion == ReciprocalRank(7.0)
+
+
+def test_the_last_of_two_equal_flags_counts() -> None:
+    assert built(Search, "--index i --k 3 --k 4").k == 4
+
+
+# Lists
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "--systems bm25,minilm",
+        "--systems [bm25,minilm]",
+        "--systems [{type:\u00a0bm25},minilm]".replace("\u00a0", "\t"),
+        "--systems.0 bm25 --systems.1 minilm",
+        "--systems.1 minilm --systems.0.type bm25",
+        "--systems.1=minilm --systems.0={type:\u00a0bm25}",
+    ],
+)
+def test_a_list_is_given_by_commas_by_yaml_or_by_number(dataset: Path, flags: str) -> None:
+    words = [word.replace("\u00a0", " ").replace("\t", " ") for word in flags.split(" ")]
+    made = recipe.build(Evaluate, recipe.apply_flags({"dataset": str(dataset)}, split(Evaluate, words)[1]))
+    assert made.systems == (Bm25System(), Model("minilm"))
+
+
+def test_one_item_is_a_list_of_one(dataset: Path) -> None:
+    assert built(Evaluate, f"--dataset {dataset} --systems bm25").systems == (Bm25System(),)
+    one = recipe.build(Evaluate, {"dataset": str(dataset), "systems": {"type": "bm25", "k1": 2}})
+    assert one.systems == (Bm25System(k1=2.0),)
+
+
+def test_items_of_a_list_take_settings_by_their_number(dataset: Path) -> None:
+    expected = (Bm25System(k1=2.0), Model("minilm"))
+    assert built(Evaluate, f"--dataset {dataset} --systems bm25,minilm --systems.0.k1 2").systems == expected
+    under = {"dataset": str(dataset), "systems": ["bm25", "minilm"]}
+    assert built(Evaluate, "--systems.0.k1 2", under).systems == expected
+    assert built(Evaluate, "--systems.0.analyzer.type stemmed", under).systems[0] == Bm25System(analyzer=Stemmed())
+
+
+def test_a_list_on_the_line_stands_in_place_of_the_list_in_the_file(dataset: Path) -> None:
+    under = {"dataset": str(dataset), "systems": ["minilm", "bm25"], "measures": ["AP"]}
+    made = built(Evaluate, "--systems bm25 --measures mrr@10,AP", under)
+    assert made.systems == (Bm25System(),) and made.measures == ("mrr@10", "AP")
+
+
+def test_a_list_of_numbers_is_validated_one_by_one() -> None:
+    assert built(Search, "--index i --fusion weighted --fusion.weights 1,2.5").fusion.weights == (1.0, 2.5)
+    found = faults(Search, {"index": "i", "fusion": {"type": "weighted", "weights": "1,two,three"}})
+    assert set(found) == {"fusion.weights[1]", "fusion.weights[2]"}
+
+
+def test_a_wrong_name_among_the_items_of_a_list_is_reported_there(dataset: Path) -> None:
+    found = faults(Index, tree(f"--corpus {dataset} --indexes bm25,flatt --output o --model m", kind=Index))
+    assert list(found) == ["indexes[1]"] and "did you mean 'flat'?" in found["indexes[1]"]
+    found = faults(Evaluate, tree(f"--dataset {dataset} --systems bm25 --systems.first.k1 2"))
+    assert list(found) == ["systems[0].first"]
+
+
+# Optional and nested settings
+
+
+def test_an_optional_setting_is_set_and_unset() -> None:
+    under = {"dataset": "python_docs", "model": "minilm", "output": "o", "max_query_tokens": 7, "pooling": "cls"}
+    assert built(Finetune, "--max_query_tokens 32", under).max_query_tokens == 32
+    made = built(Finetune, "--max_query_tokens null --pooling ~", under)
+    assert made.max_query_tokens is None and made.pooling is None
+
+
+def test_an_optional_part_is_set_and_unset(dataset: Path) -> None:
+    made = built(Index, f"--corpus {dataset} --output o --indexes bm25")
+    assert made.corpus == Beir(dataset) and made.dataset is None
+    under = {"corpus": "python_docs", "output": "o", "indexes": "bm25"}
+    made = built(Index, f"--corpus null --dataset {dataset}", under)
+    assert made.corpus is None and made.dataset == Beir(dataset)
+
+
+def test_null_for_what_must_be_there_is_a_fault() -> None:
+    assert set(faults(Search, tree("--index null --k null", kind=Search))) == {"index", "k"}
+
+
+def test_a_verb_keeps_its_own_defaults_of_settings_that_are_given_in_part() -> None:
+    flags = "--dataset python_docs --model minilm --output o"
+    assert built(Finetune, flags).training.learning_rate == 2e-5
+    made = built(Finetune, f"{flags} --training.steps 5").training
+    assert made.learning_rate == 2e-5 and made.steps == 5
+    assert built(Finetune, flags, {"training": {"learning_rate": 1e-3}}).training.learning_rate == 1e-3
+
+
+def test_a_path_in_place_of_a_part_is_recognised_and_takes_settings(tmp_path: Path, dataset: Path) -> None:
+    file = tmp_path / "mine.jsonl"
+    file.write_text('{"body": "x"}\n')
+    assert built(Inspect, f"--corpus {dataset}").corpus == Beir(dataset)
+    for flags in (
+        f"--corpus {file} --corpus.text_field body",
+        f"--corpus.text_field body --corpus.path {file}",
+        f"--corpus.text_field body --corpus.path {file} --corpus.type jsonl",
+    ):
+        made = built(Inspect, flags)
+        assert made.corpus.name == "jsonl" and made.corpus.path == file and made.corpus.text_field == "body"
+
+
+def test_numbers_of_the_file_may_stand_for_names() -> None:
+    assert recipe.build(Search, {"index": "i", "query": 7}).query == "7"
+
+
+# Faults
+
+
+def test_faults_of_the_file_and_of_the_line_are_reported_together(tmp_path: Path, dataset: Path) -> None:
+    file = tmp_path / "eval.yaml"
+    file.write_text(f"dataset: {dataset}\nsystems: [bm25, {{type: bm25, k11: 2}}]\nsead: 3\n")
+    flags = [("splitt", "dev"), ("depth", "ten"), ("systems.0.analyzer", "stemed")]
+    with pytest.raises(RecipeError) as caught:
+        recipe.build(Evaluate, recipe.apply_flags(recipe.read(file), flags), source="here")
+    found = dict(caught.value.faults)
+    assert set(found) == {"sead", "splitt", "depth", "systems[1].k11", "systems[0].analyzer"}
+    assert found["sead"].startswith("no such setting; did you mean 'seed'? known: dataset, split")
+    assert "did you mean 'split'?" in found["splitt"]
+    assert "did you mean 'k1'?" in found["systems[1].k11"]
+    assert "no analyzer is called 'stemed'; did you mean 'stemmed'?" in found["systems[0].analyzer"]
+    assert "'ten'" in found["depth"]
+    assert str(caught.value).startswith("here has 5 faults:\n  ")
+    assert all(f"  {path}: " in str(caught.value) for path in found)
+
+
+def test_what_is_required_is_named_each_by_its_path() -> None:
+    assert faults(Finetune, {}) == dict.fromkeys(("dataset", "model", "output"), "is required")
+    assert faults(Search, {"index": "i", "fusion": {"type": None}})["fusion"].startswith("is required: one of")
+
+
+def test_a_check_of_the_settings_themselves_is_a_fault_at_its_place(dataset: Path) -> None:
+    found = faults(Index, {"corpus": str(dataset), "output": "o", "indexes": [{"type": "bm25", "b": 3}]})
+    assert found == {"indexes[0]": "k1 must be 0 or more and b from 0 to 1, not 1.2 and 3.0"}
+    assert faults(Search, {"index": "i", "k": 0}) == {"": "k must be 1 or more, not 0"}
+
+
+def test_a_choice_that_does_not_exist_shows_all_choices() -> None:
+    found = faults(Search, {"index": "i", "precision": "float16"})["precision"]
+    assert "'auto', 'float32' or 'bfloat16'" in found and "'float16'" in found
+
+
+@pytest.mark.parametrize("wrong", [3, True, ["bm25"], 2.5])
+def test_what_is_neither_a_name_nor_settings_is_no_part(wrong: object) -> None:
+    assert "expected the name of a fusion or its settings" in faults(Search, {"index": "i", "fusion": wrong})["fusion"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: [1\nb: 2\n", "no YAML"),
+        ("- a\n- b\n", "holds a list, not settings by name"),
+        ("just words\n", "holds a str"),
+        ("a: !!python/object/apply:os.system ['true']\n", "no YAML"),
+    ],
+)
+def test_a_file_that_holds_no_settings_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text(text)
+    with pytest.raises(RecipeError, match=said) as caught:
+        recipe.read(file)
+    assert str(file) in str(caught.value)
+
+
+def test_a_broken_file_is_named_with_line_and_column(tmp_path: Path) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text("seed: 1\nsystems: [bm25\nsplit: dev\n")
+    with pytest.raises(RecipeError, match=r"line 3, column \d+: no YAML"):
+        recipe.read(file)
+
+
+def test_a_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"cannot be read: No such file or directory. Give a YAML file or a shipped"):
+        recipe.read(tmp_path / "none.yaml")
+    file = tmp_path / "latin.yaml"
+    file.write_bytes(b"query: caf\xe9\n")
+    with pytest.raises(RecipeError, match="it is not UTF-8 text"):
+        recipe.read(file)
+
+
+def test_an_empty_file_sets_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "empty.yaml"
+    file.write_text("# nothing\n")
+    assert recipe.read(file) == {}
+
+
+# There and back
+
+
+@pytest.mark.parametrize("name", sorted(verbs()))
+def test_what_is_written_builds_the_same_again(name: str, smallest: Any) -> None:
+    made = recipe.build(verb(name), smallest(name))
+    text = recipe.dump(made, {"verb": name})
+    read = yaml.safe_load(text)
+    assert read.pop("verb") == name and "type" not in read
+    assert recipe.build(verb(name), read) == made
+    assert recipe.dump(recipe.build(verb(name), read), {"verb": name}) == text
+
+
+words = st.text(max_size=20)
+some = st.floats(min_value=1e-8, max_value=1e6, allow_nan=False)
+weighted = st.builds(Weighted, st.lists(some, max_size=3).map(tuple), st.sampled_from(["min_max", "none"]))
+fusions = weighted | st.builds(ReciprocalRank, some)
+paths = st.from_regex(r"[a-z0-9 ~'#:é]{1,8}", fullmatch=True).map(Path)
+analyzers = st.just(Plain()) | st.builds(Stemmed, st.sampled_from(["english", "german", "hindi"]))
+indexes = st.just(Flat()) | st.builds(Bm25, some, st.floats(0, 1), analyzers)
+searches = st.builds(
+    Search,
+    index=paths,
+    query=st.none() | words,
+    k=st.integers(1, 10**9),
+    fusion=fusions,
+    model=st.none() | words,
+    precision=st.sampled_from(["auto", "float32", "bfloat16"]),
+)
+indexings = st.builds(
+    Index,
+    output=paths,
+    corpus=st.just(Beir(Path("nowhere"))),
+    dataset=st.none(),
+    model=words,
+    indexes=st.lists(indexes, min_size=1, max_size=3).map(tuple),
+    overwrite=st.booleans(),
+    seed=st.integers(),
+)
+
+
+@given(st.one_of(searches, indexings))
+@settings(max_examples=60, deadline=None)
+def test_whatever_the_values_are_they_survive_the_yaml(made: Any) -> None:
+    assert recipe.build(type(made), yaml.safe_load(recipe.dump(made))) == made
+
+
+@given(words)
+@settings(max_examples=60, deadline=None)
+def test_any_text_on_the_line_is_taken_as_it_is_unless_it_begins_like_yaml(text: str) -> None:
+    if text[:1] in tuple("[{\"'") or text in ("null", "~"):
+        return
+    assert recipe.build(Search, recipe.apply_flags({}, [("index", "i"), ("query", text)])).query == text
+
+
+# JSON Schema
+
+
+def nodes(schema: Any) -> Any:
+    """Every mapping inside a schema."""
+    if isinstance(schema, dict):
+        yield schema
+        for value in schema.values():
+            yield from nodes(value)
+    elif isinstance(schema, list):
+        for value in schema:
+            yield from nodes(value)
+
+
+@pytest.mark.parametrize("name", sorted(verbs()))
+def test_the_schema_describes_every_setting_and_its_references_lead_somewhere(name: str) -> None:
+    schema = json.loads(json.dumps(recipe.json_schema(verb(name))))
+    assert schema["$schema"].endswith("2020-12/schema") and schema["type"] == "object"
+    for setting, shape in schema["properties"].items():
+        shape = schema["$defs"][shape["$ref"].removeprefix("#/$defs/")] | shape if "$ref" in shape else shape
+        assert shape.get("description"), f"{setting} has no description"
+    for node in nodes(schema):
+        if isinstance(reference := node.get("$ref"), str):
+            assert reference.removeprefix("#/$defs/") in schema.get("$defs", {})
+        assert "$defs" not in node or node is schema
+        if isinstance(node.get("properties"), dict):
+            for setting, shape in node["properties"].items():
+                assert shape.get("description") or "const" in shape or "$ref" in shape, setting
+
+
+def test_the_schema_knows_the_members_of_a_family_and_their_settings() -> None:
+    schema = recipe.json_schema(Search)
+    names, *members = schema["properties"]["fusion"]["anyOf"]
+    assert names == {"type": "string", "enum": ["reciprocal_rank", "weighted"]}
+    assert [member["properties"]["type"]["const"] for member in members] == ["reciprocal_rank", "weighted"]
+    assert "60 is the paper's value" in members[0]["properties"]["k"]["description"]
+    assert schema["required"] == ["index"]
+
+
+def test_the_schema_takes_a_path_where_a_recipe_does() -> None:
+    assert {"type": "string"} in recipe.json_schema(Inspect)["properties"]["corpus"]["anyOf"]
+    assert {"type": "string"} not in recipe.json_schema(Search)["properties"]["fusion"]["anyOf"]

@@ -1,0 +1,203 @@
+"""A report says of each system what was measured, how sure that is, and how it differs from the first."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from encloze.data.formats.beir import Beir
+from encloze.data.records import Judgments, Run
+from encloze.data.runs import read_run
+from encloze.errors import StorageError
+from encloze.evaluation.measures import measure
+from encloze.evaluation.report import Judged, Report, file_name, judge
+from encloze.evaluation.significance import bootstrap, holm, randomisation_test
+from encloze.systems.bm25 import Bm25
+from encloze.systems.run import RunFile
+from encloze.tasks.evaluate import Evaluate
+
+NAMES = ("nDCG@10", "RR@10")
+
+
+def ranking(place: int) -> dict[str, float]:
+    """Ten documents, ``right`` at a place from 0."""
+    ids = [f"wrong{number}" for number in range(9)]
+    ids.insert(place, "right")
+    return {id_: float(10 - number) for number, id_ in enumerate(ids)}
+
+
+JUDGMENTS: Judgments = {f"q{number:02}": {"right": 1} for number in range(30)}
+POOR: Run = {query: ranking(number % 5 + 2) for number, query in enumerate(JUDGMENTS)}
+GOOD: Run = {query: ranking(number % 3) for number, query in enumerate(JUDGMENTS)}
+ALIKE: Run = {query: ranking((number + 1) % 5 + 2) for number, query in enumerate(JUDGMENTS)}
+
+
+@pytest.fixture(scope="module")
+def report() -> Report:
+    runs = [Judged("poor", POOR, 1.25), Judged("good/v2", GOOD, None, "read from a file"), Judged("alike", ALIKE)]
+    return judge("toys", "test", JUDGMENTS, runs, ["ndcg@10", "mrr@10", "nDCG@10"])
+
+
+def test_measures_are_named_once_and_in_order(report: Report) -> None:
+    assert report.measures == NAMES and report.queries == tuple(JUDGMENTS)
+    assert [system.name for system in report.systems] == ["poor", "good/v2", "alike"]
+
+
+def test_the_values_are_the_measures_of_the_runs(report: Report) -> None:
+    for system, run in zip(report.systems, (POOR, GOOD, ALIKE), strict=True):
+        for name, values in measure(run, JUDGMENTS, NAMES).items():
+            assert (system.values[name] == values).all()
+    assert report.systems[1].values["RR@10"][:4].tolist() == pytest.approx([1, 1 / 2, 1 / 3, 1])
+
+
+def test_every_system_is_compared_with_the_first_by_the_first_measure(report: Report) -> None:
+    values = [system.values["nDCG@10"] for system in report.systems]
+    corrected = holm([randomisation_test(other, values[0]) for other in values[1:]])
+    assert [other.system for other in report.comparisons] == ["good/v2", "alike"]
+    for comparison, other, p_value in zip(report.comparisons, values[1:], corrected, strict=True):
+        assert comparison.difference == bootstrap(other - values[0]) and comparison.p_value == p_value
+    good, alike = report.comparisons
+    assert good.difference.low > 0 and good.p_value < 0.01
+    assert alike.difference.mean == pytest.approx(0, abs=1e-9) and alike.p_value > 0.5
+
+
+def test_one_system_alone_is_not_compared() -> None:
+    report = judge("toys", "test", JUDGMENTS, [Judged("poor", POOR)])
+    assert report.comparisons == ()
+    assert report.measures == ("nDCG@10", "RR@10", "R@100", "AP")
+
+
+def test_the_seed_draws_the_tests() -> None:
+    runs = [Judged("poor", POOR), Judged("alike", ALIKE)]
+    first, again, other = (judge("toys", "test", JUDGMENTS, runs, NAMES, seed=seed).comparisons for seed in (1, 1, 2))
+    assert first == again and first[0].difference != other[0].difference
+
+
+def test_the_table_shows_means_intervals_differences_and_times(report: Report) -> None:
+    head, poor, good, alike = report.rows()
+    assert head == ["system", "nDCG@10", "RR@10", "nDCG@10 - poor", "p (Holm)", "ms/query"]
+    interval = bootstrap(measure(GOOD, JUDGMENTS, NAMES)["RR@10"])
+    assert good[2] == f"{interval.mean:.4f} [{interval.low:.4f}, {interval.high:.4f}]" and good[2].startswith(
+        "0.6111 ["
+    )
+    assert poor[0] == "poor" and poor[3:] == ["", "", "1.2"]
+    assert good[3].startswith("+0.") and good[4] < "0.01" and good[5] == ""
+    assert len({len(row) for row in (head, poor, good, alike)}) == 1
+
+
+def test_times_are_left_out_where_none_was_taken() -> None:
+    report = judge("toys", "test", JUDGMENTS, [Judged("poor", POOR), Judged("good", GOOD)], NAMES)
+    assert report.rows()[0][-1] == "p (Holm)"
+
+
+def test_the_markdown_is_a_table_with_its_notes(report: Report) -> None:
+    lines = report.markdown().splitlines()
+    assert lines[0] == "toys, test: 30 queries, means with 95 % bootstrap intervals."
+    assert lines[2].startswith("| system | nDCG@10 | RR@10 |") and set(lines[3]) == set("| -")
+    assert [line.split(" | ")[0] for line in lines[4:7]] == ["| poor", "| good/v2", "| alike"]
+    assert all(line.count("|") == lines[2].count("|") for line in lines[3:7])
+    assert lines[-1] == "- good/v2: read from a file"
+
+
+def test_a_saved_report_has_the_values_of_each_query(report: Report, tmp_path: Path) -> None:
+    report.save(tmp_path)
+    head, *rows = [line.split("\t") for line in (tmp_path / "per_query.tsv").read_text(encoding="utf-8").splitlines()]
+    assert head == ["query", *(f"{system} {name}" for system in ("poor", "good/v2", "alike") for name in NAMES)]
+    assert [row[0] for row in rows] == list(JUDGMENTS)
+    expected = [system.values[name] for system in report.systems for name in NAMES]
+    np.testing.assert_allclose(np.array([row[1:] for row in rows], float), np.stack(expected, 1), atol=5e-7)
+
+
+def test_saved_runs_read_back_to_the_same_measures(report: Report, tmp_path: Path) -> None:
+    report.save(tmp_path)
+    assert sorted(file.name for file in (tmp_path / "runs").iterdir()) == ["alike.trec", "good-v2.trec", "poor.trec"]
+    for system in report.systems:
+        read = read_run(tmp_path / "runs" / f"{file_name(system.name)}.trec")
+        assert read == system.run
+        for name, values in measure(read, JUDGMENTS, NAMES).items():
+            assert (values == system.values[name]).all()
+
+
+def test_saved_figures_are_those_of_the_report(report: Report, tmp_path: Path) -> None:
+    report.save(tmp_path)
+    assert (tmp_path / "report.md").read_text(encoding="utf-8") == report.markdown()
+    figures = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert (figures["dataset"], figures["split"], figures["queries"]) == ("toys", "test", 30)
+    poor, good, _ = figures["systems"]
+    assert poor["milliseconds_per_query"] == 1.25 and "against_baseline" not in poor
+    assert good["note"] == "read from a file"
+    assert good["measures"]["RR@10"] == bootstrap(report.systems[1].values["RR@10"])._asdict()
+    assert good["against_baseline"] == {
+        **report.comparisons[0].difference._asdict(),
+        "p_holm": report.comparisons[0].p_value,
+    }
+
+
+def test_systems_whose_names_make_one_file_name_both_keep_their_runs(tmp_path: Path) -> None:
+    judge("toys", "test", JUDGMENTS, [Judged("a/b", POOR), Judged("a b", GOOD)], NAMES).save(tmp_path)
+    read = [read_run(file) for file in sorted((tmp_path / "runs").iterdir())]
+    assert len(read) == 2 and POOR in read and GOOD in read
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("bm25", "bm25"),
+        ("models/a b", "models-a-b"),
+        ("..", "system"),
+        ("", "system"),
+        ("דגם 2", "דגם-2"),
+        ("/x.", "x"),
+    ],
+)
+def test_any_name_becomes_the_name_of_a_file(text: str, name: str) -> None:
+    assert file_name(text) == name
+
+
+# ---------------------------------------------------------------------------------------------------------- evaluate
+
+
+def test_evaluating_writes_a_report_that_its_own_runs_repeat(dataset: Path, tmp_path: Path) -> None:
+    output = tmp_path / "report"
+    first = Evaluate(dataset=Beir(dataset), systems=(Bm25(), Bm25(k1=0.1)), output=output).run()
+    assert [system.name for system in first.systems] == ["bm25", "bm25 #2"]
+    assert first.systems[0].milliseconds is not None
+    files = {"report.md", "report.json", "per_query.tsv", "runs", "recipe.yaml", "versions.json", "inputs.json"}
+    assert files | {"manifest.json"} == {file.name for file in output.iterdir()}
+    again = Evaluate(dataset=Beir(dataset), systems=(RunFile(output / "runs" / "bm25.trec"),)).run()
+    for name, values in again.systems[0].values.items():
+        assert (values == first.systems[0].values[name]).all()
+    assert again.systems[0].milliseconds is None
+    with pytest.raises(StorageError, match="exists already"):
+        Evaluate(dataset=Beir(dataset), systems=(Bm25(),), output=output).run()
+
+
+def test_a_run_file_that_lacks_queries_says_so(dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.run").write_text("q-library-history Q0 library-history 1 2.5 mine\n", encoding="utf-8")
+    report = Evaluate(dataset=Beir(dataset), systems=(RunFile(tmp_path / "mine.run"),)).run()
+    assert report.systems[0].name == "mine"
+    assert report.systems[0].note == "9 judged queries are not in it and count 0"
+    assert report.systems[0].values["RR@10"].sum() == 1
+
+
+def test_bm25_is_tuned_on_another_split_and_says_how(dataset: Path) -> None:
+    tuned = Bm25(tune_on="dev")
+    report = Evaluate(dataset=Beir(dataset), systems=(Bm25(), tuned)).run()
+    assert report.systems[1].name == "bm25 tuned"
+    assert report.systems[1].note.startswith("k1 ") and report.systems[1].note.endswith("were chosen on the split dev")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, "systems is empty: name at least one, as in --systems bm25,minilm"),
+        ({"systems": (Bm25(),), "depth": 0}, "depth must be 1 or more, not 0"),
+        ({"systems": (Bm25(),), "measures": ("ndgc@10",)}, "no measure is called 'ndgc@10'"),
+    ],
+)
+def test_an_evaluation_that_cannot_be_is_refused_before_any_work(settings: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Evaluate(dataset=Beir(Path("x")), **settings)  # type: ignore[arg-type]

@@ -1,0 +1,327 @@
+"""A searcher joins views of one collection: exact scores, their parts, and an index that knows its model."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import encloze.searcher as searching
+import toys
+from encloze.data.corpus import Corpus
+from encloze.data.formats.beir import Beir
+from encloze.data.records import Document, Query, Representation
+from encloze.errors import CheckpointError, RecipeError, StaleIndexError
+from encloze.folders import staged
+from encloze.search.fusions.reciprocal_rank import ReciprocalRank
+from encloze.search.fusions.weighted import Weighted
+from encloze.search.indexes.bm25 import Bm25, Counted
+from encloze.search.indexes.flat import Flat
+from encloze.searcher import Searcher, View, build_index, is_index
+from encloze.tasks.index import Index
+from encloze.tasks.search import Search
+
+TEXTS = toys.texts()
+QUERIES = ["river records", "a broken violin", "harbour warnings harbour", "zzz"]
+
+
+class Letters:
+    """An encoder without torch: how often each letter stands in a text, turned by the seed."""
+
+    def __init__(self, name: str = "letters", fingerprint: str = "f1", width: int = 12) -> None:
+        self.name, self.fingerprint, self.width = name, fingerprint, width
+
+    def embed(self, texts: Iterable[str]) -> np.ndarray:
+        counts = np.array([[text.count(letter) for letter in "abcdefghijklmnopqrstuvwxyz"] for text in texts], float)
+        turn = np.random.default_rng(0).normal(size=(26, self.width))
+        return (counts @ turn).astype(np.float32)
+
+    def encode_queries(self, texts: Sequence[str]) -> Representation:
+        return Representation(dense=self.embed(texts))
+
+    def encode_documents(self, texts: Iterable[str], count: int) -> Representation:
+        made = self.embed(texts)
+        assert len(made) == count
+        return Representation(dense=made)
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Corpus:
+    documents = [Document(str(d["_id"]), str(d["title"]), str(d["text"])) for d in toys.documents()]
+    return Corpus.of(documents, tmp_path / "corpus.arrow")
+
+
+@pytest.fixture
+def two_views(tmp_path: Path, corpus: Corpus) -> list[View]:
+    for index, made_from in ((Flat(), Letters().encode_documents(TEXTS, 40)), (Bm25(), TEXTS)):
+        (tmp_path / index.name).mkdir()
+        index.build(made_from, tmp_path / index.name)
+    return [View("flat", Flat().open(tmp_path / "flat"), Letters()), View("bm25", Bm25().open(tmp_path / "bm25"))]
+
+
+@pytest.fixture
+def letters(monkeypatch: pytest.MonkeyPatch) -> Letters:
+    """The encoder that every name leads to."""
+    encoder = Letters()
+    monkeypatch.setattr(searching, "load_encoder", lambda name, precision="auto": encoder)
+    return encoder
+
+
+@pytest.fixture
+def index(tmp_path: Path, corpus: Corpus, letters: Letters) -> Path:
+    """An index folder with two views, built with the letters."""
+    with staged(tmp_path / "index") as folder:
+        build_index(corpus, [Flat(), Bm25()], letters, folder)
+    return tmp_path / "index"
+
+
+def exact(corpus: Corpus, query: str) -> np.ndarray:
+    """The score of every document in both views: views x documents."""
+    dense = Letters().embed(TEXTS).astype(float) @ Letters().embed([query]).astype(float)[0]
+    words = Bm25().built(counted(TEXTS)).score([query], [np.arange(40)])[0]
+    return np.stack([dense, words])
+
+
+def counted(texts: list[str]) -> Counted:
+    return Counted.of(texts, Bm25().analyzer)
+
+
+# ---------------------------------------------------------------------------------------------------------- one view
+
+
+def test_one_view_gives_its_own_ranking_with_its_own_scores(corpus: Corpus, two_views: list[View]) -> None:
+    for number, view in enumerate(two_views):
+        for query in QUERIES[:3]:
+            found = Searcher(corpus, [view]).search(query, k=5)
+            scores = exact(corpus, query)[number]
+            order = np.argsort(-scores, kind="stable")[:5]
+            assert [document.id for document, _ in found] == [corpus.ids[at] for at in order if scores[at] != 0]
+            assert [hit.score for _, hit in found] == pytest.approx([scores[at] for at in order], rel=1e-4)
+            assert all(hit.id == document.id and hit.parts == {} for document, hit in found)
+
+
+def test_a_query_that_finds_nothing_has_no_hits(corpus: Corpus, two_views: list[View]) -> None:
+    assert Searcher(corpus, [two_views[1]]).search("zzz") == []
+    twice = [View("one", two_views[1].index), View("other", two_views[1].index)]
+    assert Searcher(corpus, twice).search("zzz") == []
+    assert Searcher(corpus, twice, Weighted()).search("") == []
+
+
+def test_more_hits_than_documents_are_all_documents(corpus: Corpus, two_views: list[View]) -> None:
+    assert len(Searcher(corpus, two_views[:1]).search("river", k=1000)) == 40
+    assert len(Searcher(corpus, two_views).search("river", k=1000)) == 40
+
+
+# --------------------------------------------------------------------------------------------------------- two views
+
+
+@pytest.mark.parametrize("depth", [3, 10, 100])
+def test_each_candidate_of_any_view_gets_every_views_true_score(
+    corpus: Corpus, two_views: list[View], depth: int
+) -> None:
+    searcher = Searcher(corpus, two_views, Weighted((0.01, 2.0), "none"))
+    for query in QUERIES[:3]:
+        scores = exact(corpus, query)
+        dense = np.argsort(-scores[0], kind="stable")[:depth]
+        words = [at for at in np.argsort(-scores[1], kind="stable")[:depth] if scores[1][at] > 0]
+        candidates = sorted({*dense.tolist(), *words})
+        fused = 0.01 * scores[0] + 2 * scores[1]
+        expected = sorted(candidates, key=lambda at: -fused[at])[:3]
+        found = searcher.search(query, k=3, depth=depth)
+        assert [hit.score for _, hit in found] == pytest.approx([fused[at] for at in expected], rel=1e-4)
+        assert [document.id for document, _ in found] == [corpus.ids[at] for at in expected]
+        for at, (_, hit) in zip(expected, found, strict=True):
+            assert hit.parts == pytest.approx({"flat": scores[0][at], "bm25": scores[1][at]}, rel=1e-4, abs=1e-6)
+
+
+def test_ranks_are_those_of_each_view_alone(corpus: Corpus, two_views: list[View]) -> None:
+    depth = 6
+    for query in QUERIES[:3]:
+        alone = [[hit.id for _, hit in Searcher(corpus, [view]).search(query, depth, depth)] for view in two_views]
+        expected = {
+            id_: sum(1 / (60 + 1 + ids.index(id_)) for ids in alone if id_ in ids) for id_ in {*alone[0], *alone[1]}
+        }
+        found = Searcher(corpus, two_views, ReciprocalRank()).search(query, depth, depth)
+        assert {hit.id: hit.score for _, hit in found} == pytest.approx({hit.id: expected[hit.id] for _, hit in found})
+        assert [hit.score for _, hit in found] == pytest.approx(sorted(expected.values(), reverse=True)[:depth])
+
+
+def test_a_view_that_finds_nothing_leaves_the_ranking_to_the_other(corpus: Corpus, two_views: list[View]) -> None:
+    alone = [hit.id for _, hit in Searcher(corpus, two_views[:1]).search("zzz")]
+    both = Searcher(corpus, two_views).search("zzz")
+    assert [hit.id for _, hit in both] == alone
+    assert all(hit.parts["bm25"] == 0 for _, hit in both)
+
+
+def test_a_fusion_that_does_not_fit_the_views_is_refused(corpus: Corpus, two_views: list[View]) -> None:
+    with pytest.raises(RecipeError, match="fusion: the weighted fusion has 3 weights for 2 indexes"):
+        Searcher(corpus, two_views, Weighted((1, 1, 1)))
+
+
+# --------------------------------------------------------------------------------------------------------------- run
+
+
+def test_a_run_holds_what_searching_one_by_one_finds(corpus: Corpus, two_views: list[View]) -> None:
+    for views in (two_views[:1], two_views[1:], two_views):
+        searcher = Searcher(corpus, views)
+        run, milliseconds = searcher.run([Query(f"q{n}", text) for n, text in enumerate(QUERIES)], depth=7)
+        assert list(run) == ["q0", "q1", "q2", "q3"] and milliseconds >= 0
+        for number, text in enumerate(QUERIES):
+            one = searcher.search(text, k=7, depth=7)
+            assert list(run[f"q{number}"]) == [hit.id for _, hit in one]
+            assert run[f"q{number}"] == pytest.approx({hit.id: hit.score for _, hit in one}, rel=1e-5)
+
+
+def test_a_query_that_finds_nothing_stays_in_the_run(corpus: Corpus, two_views: list[View]) -> None:
+    run, _ = Searcher(corpus, two_views[1:]).run([Query("a", "zzz"), Query("b", "river")])
+    assert run["a"] == {} and len(run["b"]) == 4
+
+
+def test_a_run_of_more_queries_than_are_asked_at_once_is_whole(corpus: Corpus, two_views: list[View]) -> None:
+    queries = [Query(f"q{number}", TEXTS[number * 7 % 40]) for number in range(600)]
+    searcher = Searcher(corpus, two_views)
+    run, _ = searcher.run(queries, depth=3)
+    assert list(run) == [query.id for query in queries]
+    for query in queries[::13]:
+        assert list(run[query.id]) == [hit.id for _, hit in searcher.search(query.text, k=3, depth=3)]
+
+
+def test_a_run_of_no_queries_is_empty(corpus: Corpus, two_views: list[View]) -> None:
+    assert Searcher(corpus, two_views).run([])[0] == {}
+
+
+# ------------------------------------------------------------------------------------------------------------ folder
+
+
+def test_an_index_folder_holds_documents_and_views(index: Path, corpus: Corpus, two_views: list[View]) -> None:
+    assert is_index(index)
+    opened = Searcher.open(index)
+    assert [view.name for view in opened.views] == ["flat", "bm25"]
+    assert opened.views[0].encoder is not None and opened.views[1].encoder is None
+    assert list(opened.corpus) == list(corpus)
+    for query in QUERIES:
+        found, expected = opened.search(query, 5), Searcher(corpus, two_views).search(query, 5)
+        assert [(d, h.id) for d, h in found] == [(d, h.id) for d, h in expected]
+        for (_, hit), (_, other) in zip(found, expected, strict=True):
+            assert hit.score == pytest.approx(other.score) and hit.parts == pytest.approx(other.parts, rel=1e-5)
+
+
+def test_the_settings_of_a_view_come_back(tmp_path: Path, corpus: Corpus) -> None:
+    with staged(tmp_path / "two") as folder:
+        build_index(corpus, [Bm25(k1=0.5, b=0.1), Bm25(k1=2.0, b=1.0)], None, folder)
+    opened = Searcher.open(tmp_path / "two")
+    assert [view.name for view in opened.views] == ["bm25-0", "bm25-1"]
+    expected = Bm25(k1=2.0, b=1.0).built(counted(TEXTS)).score(["river"], [np.arange(40)])[0]
+    found = opened.views[1].index.score(["river"], [np.arange(40)])[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert not np.allclose(opened.views[0].index.score(["river"], [np.arange(40)])[0], expected)
+
+
+def test_an_index_of_words_needs_no_model(tmp_path: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Index(output=tmp_path / "words", dataset=Beir(dataset), indexes=(Bm25(),)).run()
+    monkeypatch.setattr(searching, "load_encoder", None)  # would fail if it were called
+    found = Search(tmp_path / "words", "comet history", k=2).run()
+    assert found.hits[0][0].id == "comet-history" and len(found.hits) == 2
+
+
+def test_only_the_views_that_are_asked_for_are_opened(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(searching, "load_encoder", None)
+    assert [view.name for view in Searcher.open(index, views=["bm25"]).views] == ["bm25"]
+    with pytest.raises(CheckpointError, match=r"has no view 'bm52'; did you mean 'bm25'\? known: flat, bm25"):
+        Searcher.open(index, views=["bm52"])
+
+
+def test_one_model_is_loaded_once_for_all_views(
+    tmp_path: Path, corpus: Corpus, letters: Letters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with staged(tmp_path / "twice") as folder:
+        build_index(corpus, [Flat(), Flat()], letters, folder)
+    loads: list[str] = []
+    monkeypatch.setattr(searching, "load_encoder", lambda name, precision="auto": loads.append(name) or letters)
+    Searcher.open(tmp_path / "twice")
+    assert loads == ["letters"]
+
+
+def test_another_model_is_refused_with_both_named(index: Path, letters: Letters) -> None:
+    letters.fingerprint, letters.width, letters.name = "f2", 99, "other"
+    with pytest.raises(StaleIndexError) as caught:
+        Searcher.open(index, model="other")
+    said = str(caught.value)
+    assert said.startswith(f"the index {index} was built by another model: letters (f1, 12 wide), and other is f2, 99")
+    assert "Build it again: encloze index --model other --output" in said
+
+
+def test_a_moved_model_is_found_where_it_is_said_to_be(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names: list[str] = []
+    monkeypatch.setattr(searching, "load_encoder", lambda name, precision="auto": names.append(name) or Letters())
+    Searcher.open(index, model="elsewhere")
+    assert names == ["elsewhere"]
+
+
+def test_an_index_knows_a_real_model_by_its_weights(tmp_path: Path, dataset: Path, model: Path) -> None:
+    Index(output=tmp_path / "index", dataset=Beir(dataset), model=str(model), indexes=(Flat(), Bm25())).run()
+    found = Search(tmp_path / "index", toys.texts()[7], k=1, precision="float32").run()
+    assert found.hits[0][0].id == str(toys.documents()[7]["_id"]) and set(found.hits[0][1].parts) == {"flat", "bm25"}
+    toys.backbone(seed=1).save(model)  # trained on, say
+    with pytest.raises(StaleIndexError, match=re.escape(f"built by another model: {model} (")):
+        Searcher.open(tmp_path / "index")
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_folder_that_is_no_index_is_refused(tmp_path: Path, there: bool) -> None:
+    folder = tmp_path / "nothing"
+    if there:
+        folder.mkdir()
+    expected = f"{folder} is no index: it has no index.json. Build one: encloze index --output {folder}"
+    with pytest.raises(CheckpointError, match=re.escape(expected)):
+        Searcher.open(folder)
+    assert not is_index(folder)
+
+
+def test_a_damaged_index_is_refused(index: Path) -> None:
+    whole = (index / "flat" / "flat.faiss").read_bytes()
+    (index / "flat" / "flat.faiss").write_bytes(whole[:-4])
+    with pytest.raises(CheckpointError, match=r"is damaged: flat/flat\.faiss is not the file that was written"):
+        Searcher.open(index)
+    (index / "flat" / "flat.faiss").unlink()
+    with pytest.raises(CheckpointError, match=r"is damaged: flat/flat\.faiss is missing"):
+        Searcher.open(index)
+    (index / "flat" / "flat.faiss").write_bytes(whole)
+    Searcher.open(index)
+    (index / "manifest.json").write_text("{", encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"manifest\.json is damaged: it is not JSON"):
+        Searcher.open(index)
+
+
+def test_an_unsealed_index_is_refused(index: Path) -> None:
+    (index / "manifest.json").unlink()
+    assert not is_index(index)
+    with pytest.raises(CheckpointError, match=r"has no manifest\.json"):
+        Searcher.open(index)
+
+
+def test_the_card_of_an_index_says_what_built_it(index: Path) -> None:
+    card = json.loads((index / "index.json").read_text(encoding="utf-8"))
+    assert card["documents"] == 40
+    flat, words = card["views"]
+    assert (flat["model"], flat["fingerprint"], flat["width"]) == ("letters", "f1", 12)
+    assert (words["model"], words["fingerprint"], words["width"]) == (None, None, None)
+    assert words["settings"] == {"type": "bm25", "k1": 1.2, "b": 0.75, "analyzer": {"type": "plain"}}
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"indexes": (Bm25(),)}, "give either a corpus or a dataset"),
+        ({"dataset": Beir(Path("x")), "corpus": Beir(Path("x"))}, "give either a corpus or a dataset"),
+        ({"dataset": Beir(Path("x")), "indexes": ()}, "indexes is empty: name at least one, as in --indexes flat,bm25"),
+        ({"dataset": Beir(Path("x"))}, "model is required: the index flat is built from embeddings"),
+    ],
+)
+def test_an_index_that_cannot_be_built_is_refused_before_any_work(settings: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Index(output=Path("out"), **settings)  # type: ignore[arg-type]
