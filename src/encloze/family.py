@@ -67,6 +67,18 @@ class Family(Settings):
         return cls.member(type_), values
 
     @classmethod
+    def named(cls, text: str) -> Self:
+        """The member that a bare word stands for in a recipe, with its defaults: a name, or what the family takes."""
+        member, values = cls.chosen(text, {})
+        return member(**values)
+
+    @classmethod
+    def refuse_misspelt(cls, word: str) -> None:
+        """Raise ValueError where a word that is no member's name, and no path, looks like one."""
+        if "/" not in word and not Path(word).exists() and difflib.get_close_matches(word, cls.members(), 1, 0.7):
+            raise ValueError(f"no {cls.__name__.lower()} is called {word!r}; {nearest(word, cls.members())}")
+
+    @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
         if not is_family(source):
             return handler(source)
@@ -97,7 +109,7 @@ class Family(Settings):
         if isinstance(value, cls):
             return value
         if not isinstance(value, dict):
-            raise ValueError(f"expected the name of a {cls.__name__.lower()} or its settings, found {value!r}")
+            raise ValueError(f"expected a name ({', '.join(cls.members())}) or settings with a type, found {value!r}")
         rest = dict(value)
         member, rest = cls.chosen(rest.pop("type", None), rest)
         return TypeAdapter(member).validate_python(rest)

@@ -89,7 +89,9 @@ def json_schema(kind: type) -> Tree:
     """The JSON Schema of a recipe for ``kind``, with which an editor completes and checks it."""
     from pydantic import TypeAdapter
 
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **TypeAdapter(kind).json_schema()}
+    schema: Tree = TypeAdapter(kind).json_schema()
+    schema["properties"] = {"verb": {"const": getattr(kind, "name", None)}, **schema["properties"]}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 def inner_type(kind: Any) -> tuple[Any, bool, bool]:
@@ -111,7 +113,7 @@ def _completed(kind: Any, value: Any, path: str, faults: Faults) -> Any:
     if value is None and optional:
         return None
     if several:
-        items = value.split(",") if isinstance(value, str) else value
+        items = _split(value) if isinstance(value, str) else value
         if isinstance(items, dict) and all(isinstance(key, int) for key in items):
             items = [items[key] for key in sorted(items)]
         if not isinstance(items, (list, tuple)):
@@ -122,6 +124,16 @@ def _completed(kind: Any, value: Any, path: str, faults: Faults) -> Any:
     if dataclasses.is_dataclass(inner) and isinstance(value, dict):
         return _completed_fields(typing.cast(type, inner), value, path, faults)
     return value
+
+
+def _split(text: str) -> Any:
+    """The items of ``a,b``; commas inside brackets and braces part nothing."""
+    if not any(sign in text for sign in "[{"):
+        return text.split(",")
+    try:
+        return yaml.safe_load(f"[{text}]")
+    except yaml.YAMLError:
+        return [text]  # validation says what is wrong with it
 
 
 def _completed_member(family: Any, value: Any, path: str, faults: Faults) -> Any:
@@ -194,4 +206,5 @@ def _message(fault: Any) -> str:
         return str(fault["ctx"]["error"])
     if fault["type"] == "literal_error":
         return f"expected {fault['ctx']['expected']}{found}"
-    return str(fault["msg"]).replace("Input should be", "expected").replace("a valid ", "a ") + found
+    words = str(fault["msg"]).replace("Input should be", "expected").replace("a valid ", "a ")
+    return words.replace("a integer", "a whole number").replace("a boolean", "true or false") + found

@@ -7,19 +7,21 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from encloze import progress
 from encloze.data.corpus import Corpus
-from encloze.data.records import Document, Hit, Query, Ranked, Run
+from encloze.data.records import Document, Hit, Judgments, Query, Representation, Run
 from encloze.encoders import Encoder, load_encoder
 from encloze.errors import CheckpointError, RecipeError, StaleIndexError
+from encloze.evaluation.measures import measure
 from encloze.family import nearest
 from encloze.folders import MANIFEST, check, read_json, write_json
 from encloze.search.fusions.base import Fusion
 from encloze.search.fusions.reciprocal_rank import ReciprocalRank
+from encloze.search.fusions.weighted import Weighted
 from encloze.search.indexes.base import Index, OpenIndex
 from encloze.settings import plain
 
@@ -91,62 +93,83 @@ class Searcher:
 
     def search(self, query: str, k: int = 10, depth: int = 100) -> list[tuple[Document, Hit]]:
         """The best ``k`` documents for one query."""
-        ranking = self._rank([query], max(k, depth))[0][:k]
-        return [(self.corpus[number], hit) for number, hit in ranking]
+        gathered = self.gather([query], max(k, depth))[0]
+        return [(self.corpus[number], hit) for number, hit in self._hits(gathered, self.fusion)[:k]]
 
     def run(self, queries: Sequence[Query], depth: int = 100) -> tuple[Run, float]:
         """The rankings of many queries, and the milliseconds that one took."""
-        run: Run = {}
         began = time.perf_counter()
-        with progress.task("Searching", len(queries), "queries") as bar:
-            for start in range(0, len(queries), _QUERIES_AT_ONCE):
-                part = queries[start : start + _QUERIES_AT_ONCE]
-                for query, ranking in zip(part, self._rank([query.text for query in part], depth), strict=True):
-                    run[query.id] = {hit.id: hit.score for _, hit in ranking}
-                bar.advance(len(part))
+        run = self.fused(queries, self.gather([query.text for query in queries], depth), self.fusion, depth)
         return run, (time.perf_counter() - began) * 1000 / max(1, len(queries))
 
-    def _rank(self, queries: Sequence[str], depth: int) -> list[list[tuple[int, Hit]]]:
-        asked = [view.asked(queries) for view in self.views]
+    def gather(self, queries: Sequence[str], depth: int = 100) -> list[Gathered]:
+        """What each view finds for each query; several views score each other's finds too."""
+        asked = [view.asked(queries) for view in self.views] if queries else []
+        gathered: list[Gathered] = []
+        with progress.task("Searching", len(queries), "queries") as bar:
+            for start in range(0, len(queries), _QUERIES_AT_ONCE):
+                part = [_part(question, slice(start, start + _QUERIES_AT_ONCE)) for question in asked]
+                gathered += self._gather(part, depth)
+                bar.advance(len(gathered) - start)
+        return gathered
+
+    def fused(self, queries: Sequence[Query], gathered: Sequence[Gathered], fusion: Fusion, depth: int = 100) -> Run:
+        """The run that a fusion makes of what was gathered for the queries."""
+        return {
+            query.id: {hit.id: hit.score for _, hit in self._hits(found, fusion)[:depth]}
+            for query, found in zip(queries, gathered, strict=True)
+        }
+
+    def _gather(self, asked: list[Any], depth: int) -> list[Gathered]:
         found = [view.index.search(question, depth) for view, question in zip(self.views, asked, strict=True)]
+        listed = [[numbers[numbers >= 0] for numbers in ranked.numbers] for ranked in found]  # by view and query
         if len(self.views) == 1:
-            return [self._hits(row, found[0]) for row in range(len(queries))]
-        candidates = [
-            np.unique(np.concatenate([ranked.numbers[row][ranked.numbers[row] >= 0] for ranked in found]))
-            for row in range(len(queries))
-        ]
-        scores = [view.index.score(question, candidates) for view, question in zip(self.views, asked, strict=True)]
-        return [
-            self._fused(
-                candidates[row], np.stack([of_view[row] for of_view in scores]), [r.numbers[row] for r in found], depth
-            )
-            for row in range(len(queries))
-        ]
+            scores = [row[: len(numbers)] for row, numbers in zip(found[0].scores, listed[0], strict=True)]
+            return [
+                Gathered(n, s[None], np.arange(1.0, len(n) + 1)[None]) for n, s in zip(listed[0], scores, strict=True)
+            ]
+        candidates = [np.unique(np.concatenate(of_query)) for of_query in zip(*listed, strict=True)]
+        scored = [view.index.score(question, candidates) for view, question in zip(self.views, asked, strict=True)]
+        gathered = []
+        for row, numbers in enumerate(candidates):
+            ranks = np.full((len(self.views), len(numbers)), np.inf)
+            for view, of_view in enumerate(listed):
+                ranks[view, np.searchsorted(numbers, of_view[row])] = np.arange(1, len(of_view[row]) + 1)
+            gathered.append(Gathered(numbers, np.stack([scores[row] for scores in scored]), ranks))
+        return gathered
 
-    def _hits(self, row: int, ranked: Ranked) -> list[tuple[int, Hit]]:
-        pairs = zip(ranked.numbers[row].tolist(), ranked.scores[row].tolist(), strict=True)
-        return [(number, Hit(self.corpus.ids[number], score)) for number, score in pairs if number >= 0]
+    def _hits(self, found: Gathered, fusion: Fusion) -> list[tuple[int, Hit]]:
+        """Document numbers with their hits, best first."""
+        ids, names = self.corpus.ids, [view.name for view in self.views]
+        if len(names) == 1:
+            pairs = zip(found.numbers.tolist(), found.scores[0].tolist(), strict=True)
+            return [(number, Hit(ids[number], score)) for number, score in pairs]
+        fused = fusion.fuse(found.scores.astype(np.float64), found.ranks)
+        order = np.argsort(-fused, kind="stable")
+        parts = [dict(zip(names, column, strict=True)) for column in found.scores.T[order].tolist()]
+        triples = zip(found.numbers[order].tolist(), fused[order].tolist(), parts, strict=True)
+        return [(number, Hit(ids[number], score, of_views)) for number, score, of_views in triples]
 
-    def _fused(
-        self, candidates: np.ndarray, scores: np.ndarray, listed: list[np.ndarray], depth: int
-    ) -> list[tuple[int, Hit]]:
-        ranks = np.full(scores.shape, np.inf)
-        for view, numbers in enumerate(listed):
-            numbers = numbers[numbers >= 0]
-            ranks[view, np.searchsorted(candidates, numbers)] = np.arange(1, len(numbers) + 1)
-        fused = self.fusion.fuse(scores.astype(np.float64), ranks)
-        names = [view.name for view in self.views]
-        return [
-            (
-                int(candidates[at]),
-                Hit(
-                    self.corpus.ids[int(candidates[at])],
-                    float(fused[at]),
-                    dict(zip(names, scores[:, at].tolist(), strict=True)),
-                ),
-            )
-            for at in np.argsort(-fused, kind="stable")[:depth]
-        ]
+
+class Gathered(NamedTuple):
+    """What the views say of one query's candidates. Shapes: views, candidates."""
+
+    numbers: np.ndarray  # int64, candidates: document numbers
+    scores: np.ndarray  # float32, views x candidates
+    ranks: np.ndarray  # float64, views x candidates: from 1, infinite where a view did not list a candidate
+
+
+def tuned_fusion(searcher: Searcher, queries: Sequence[Query], judgments: Judgments) -> Weighted:
+    """The weighted fusion of two views with the highest nDCG@10 on judged queries, from 19 weights."""
+    if len(searcher.views) != 2:
+        raise ValueError(f"a fusion is tuned for two views, and there are {len(searcher.views)}")
+    gathered = searcher.gather([query.text for query in queries])
+    fusions = [Weighted((round(1 - share, 2), round(share, 2))) for share in np.arange(0.05, 1, 0.05).tolist()]
+    values = [
+        measure(searcher.fused(queries, gathered, fusion, 10), judgments, ["nDCG@10"])["nDCG@10"].mean()
+        for fusion in progress.track(fusions, "Tuning the fusion", len(fusions), "weights")
+    ]
+    return fusions[int(np.argmax(values))]
 
 
 def build_index(
@@ -188,6 +211,13 @@ def restored(kind: type[Any], settings: dict[str, Any]) -> Any:
 
 def is_index(path: Path) -> bool:
     return (path / _CARD).is_file() and (path / MANIFEST).is_file()
+
+
+def _part(asked: Any, rows: slice) -> Any:
+    """Some of the queries, as texts or as representations."""
+    if not isinstance(asked, Representation):
+        return asked[rows]
+    return Representation(*(None if kind is None else kind[rows] for kind in asked))
 
 
 def _advancing(corpus: Corpus, bar: progress.Task) -> Any:

@@ -124,7 +124,9 @@ def test_a_fingerprint_changes_with_settings_and_files(tmp_path: Path, name: str
 def test_a_place_where_nothing_is_says_so(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=f"{tmp_path / 'none'}: there is no such file or folder$"):
         Format.recognised(tmp_path / "none")
-    with pytest.raises(DataError, match=r"pythondocs: there is no such file or folder \(and no format is called so: be"):
+    with pytest.raises(
+        DataError, match=r"pythondocs: there is no such file or folder \(and no format is called so: be"
+    ):
         Format.recognised(Path("pythondocs"))
 
 
@@ -159,7 +161,11 @@ def test_the_pickiest_format_comes_first(tmp_path: Path) -> None:
 @pytest.mark.parametrize("zipped", [False, True], ids=["plain", "gz"])
 def test_lines_come_with_their_places_blank_ones_and_marks_of_order_left_out(tmp_path: Path, zipped: bool) -> None:
     file = put(tmp_path / "a.txt", b"\xef\xbb\xbffirst\r\n\r\n   \nsecond  \nlast", zipped=zipped)
-    assert list(lines(file)) == [(f"{file.name}:1", "first"), (f"{file.name}:4", "second  "), (f"{file.name}:5", "last")]
+    assert list(lines(file)) == [
+        (f"{file.name}:1", "first"),
+        (f"{file.name}:4", "second  "),
+        (f"{file.name}:5", "last"),
+    ]
 
 
 @pytest.mark.parametrize("zipped", [False, True], ids=["plain", "gz"])
@@ -367,7 +373,10 @@ def test_tsv_reads_a_folder_of_ms_marco(tmp_path: Path, zipped: bool) -> None:
 
 
 def test_tsv_reads_a_single_file(tmp_path: Path) -> None:
-    assert read(Tsv(put(tmp_path / "mine.tsv", "a\tone\nb\ttwo\n"))) == [Document("a", "", "one"), Document("b", "", "two")]
+    assert read(Tsv(put(tmp_path / "mine.tsv", "a\tone\nb\ttwo\n"))) == [
+        Document("a", "", "one"),
+        Document("b", "", "two"),
+    ]
 
 
 def test_tsv_names_what_is_wrong(tmp_path: Path) -> None:

@@ -98,9 +98,7 @@ def test_the_fingerprint_is_of_the_documents(tmp_path: Path) -> None:
     )
 )
 @settings(max_examples=40, deadline=None)
-def test_any_documents_come_back_from_disk(
-    tmp_path_factory: pytest.TempPathFactory, documents: list[Document]
-) -> None:
+def test_any_documents_come_back_from_disk(tmp_path_factory: pytest.TempPathFactory, documents: list[Document]) -> None:
     assert list(Corpus.of(documents, tmp_path_factory.mktemp("c") / "c.arrow")) == documents
 
 
@@ -128,7 +126,9 @@ def test_pretraining_has_a_corpus_of_its_own(tmp_path: Path, monkeypatch: pytest
 
 def test_every_fault_and_every_duplicate_is_reported_together_and_nothing_is_kept(tmp_path: Path, cache: Path) -> None:
     file = tmp_path / "a.jsonl"
-    file.write_text('{"_id": "a", "text": "x"}\n{"_id": "b"}\n{"_id": "a", "text": "y"}\nbroken\n{"_id": "a", "text": ""}\n')
+    file.write_text(
+        '{"_id": "a", "text": "x"}\n{"_id": "b"}\n{"_id": "a", "text": "y"}\nbroken\n{"_id": "a", "text": ""}\n'
+    )
     for _ in range(2):  # the second time too: nothing was cached
         with pytest.raises(DataError) as caught:
             Corpus.open(Jsonl(file))
@@ -204,7 +204,9 @@ def test_examples_are_numbers_of_documents(dataset: Path) -> None:
 
 
 def test_hard_negatives_come_from_a_run_best_first_without_the_relevant_ones(dataset: Path) -> None:
-    (dataset / "qrels" / "train.tsv").write_text("q-river-history\triver-history\t1\nq-river-history\triver-repair\t0\n")
+    (dataset / "qrels" / "train.tsv").write_text(
+        "q-river-history\triver-history\t1\nq-river-history\triver-repair\t0\n"
+    )
     ranking = {"river-history": 9.0, "engine-history": 3.0, "unknown": 5.0, "river-repair": 4.0, "comet-repair": 1.0}
     ((_, example),) = Dataset(Beir(dataset), "train").examples({"q-river-history": ranking, "other": {"a": 1.0}})
     assert example.positives == (0,) and example.negatives == (3, 4, 15)

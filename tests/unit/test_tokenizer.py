@@ -258,7 +258,10 @@ def test_the_rectangle_is_as_narrow_as_the_texts_allow() -> None:
 @settings(max_examples=50, deadline=None)
 def test_padding_keeps_the_tokens_and_their_words(lengths: list[int], limit: int) -> None:
     tokenizer = toys_tokenizer()
-    texts = [encoded(*range(10, 10 + length), starts="x." * 6) if length == 12 else encoded(*range(10, 10 + length)) for length in lengths]
+    texts = [
+        encoded(*range(10, 10 + length), starts="x." * 6) if length == 12 else encoded(*range(10, 10 + length))
+        for length in lengths
+    ]
     padded = pad(texts, tokenizer, limit)
     for row, text in enumerate(texts):
         kept = min(len(text.ids), limit - 2)

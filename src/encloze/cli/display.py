@@ -118,7 +118,7 @@ def _(result: Inspection) -> None:
             cut = ", ".join(f"{share:.1%} at {limit}" for limit, share in lengths.cut.items())
             say(f"Cut: {cut}")
             best = lengths.recommended
-            say(f"Recommended: --max_document_tokens {best}" if best else "Split the texts: most are longer than 8192")
+            say(f"Recommended limit: {best} tokens" if best else "Split the texts: more than 5 % are longer than 8192")
     for kind, groups in (("the same", result.identical), ("nearly the same", result.near_identical)):
         texts = sum(map(len, groups))
         largest = f"; the largest group: {', '.join(groups[0][:4])}" if groups else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import sys
 import textwrap
 import typing
@@ -33,7 +34,8 @@ def usage(kind: Any, tree: Tree) -> str:
     """The help of one verb; ``tree`` holds what a recipe and flags set already, shown as defaults."""
     words = "".join(f" [{word.upper()}]" for word in kind.words)
     lines = [f"encloze {kind.name} [RECIPE.yaml]{words} [--setting VALUE ...]", ""]
-    lines += textwrap.wrap((kind.__doc__ or "").strip().replace("\n", " "), _WIDTH)
+    for paragraph in inspect.cleandoc(kind.__doc__ or "").split("\n\n"):
+        lines += textwrap.wrap(" ".join(paragraph.split()), _WIDTH)
     lines += ["", "Settings:", *_settings(kind, tree, "--", 1), "", "Also:"]
     lines += _entry("--print-recipe", "Print the settings, checked and complete, as YAML, and stop.", 1)
     lines += _entry("--print-schema", "Print the JSON Schema of this verb's recipes, for editors, and stop.", 1)

@@ -97,6 +97,20 @@ def field_of(value: dict[str, Any], names: Iterable[str], where: str, faults: Fa
     return None
 
 
+def optional_text(value: dict[str, Any], name: str, where: str, faults: Faults) -> str | None:
+    """A field that a line may lack, as text; a fault where it is something else."""
+    return None if value.get(name) is None else field_of(value, (name,), where, faults)
+
+
+def optional_integer(value: dict[str, Any], name: str, where: str, faults: Faults) -> int | None:
+    """A field that a line may lack, as a whole number; a fault where it is something else."""
+    found = value.get(name)
+    if found is None or (isinstance(found, int) and not isinstance(found, bool)):
+        return found
+    faults.add(where, f'"{name}" should be a whole number, found {found!r}')
+    return None
+
+
 def columns(file: Path, least: int, faults: Faults, separator: str | None = "\t") -> Iterator[tuple[str, list[str]]]:
     """Each line's columns with its place; fewer than ``least`` become a fault."""
     for where, line in lines(file):

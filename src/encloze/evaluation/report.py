@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -56,10 +56,12 @@ class Report:
     measures: tuple[str, ...]
     queries: tuple[str, ...]
     systems: tuple[SystemResult, ...]
-    comparisons: tuple[Comparison, ...] = field(default=())
+    comparisons: tuple[Comparison, ...] = ()
+    seed: int = 0
+    """What the intervals are drawn from."""
 
     def mean(self, system: SystemResult, name: str) -> Interval:
-        return bootstrap(system.values[name])
+        return bootstrap(system.values[name], seed=self.seed)
 
     def rows(self) -> list[list[str]]:
         """The table as text: a header, then a row for each system."""
@@ -75,16 +77,6 @@ class Report:
             p_value = "" if other is None else f"{other.p_value:.4f}"
             table.append([system.name, *cells, change, p_value] + [time] * timed)
         return table
-
-    def renamed(self, names: dict[str, str]) -> Report:
-        """The same report with other names for its systems."""
-        return replace(
-            self,
-            systems=tuple(replace(system, name=names.get(system.name, system.name)) for system in self.systems),
-            comparisons=tuple(
-                replace(other, system=names.get(other.system, other.system)) for other in self.comparisons
-            ),
-        )
 
     def title(self) -> str:
         return f"{self.dataset}, {self.split}: {len(self.queries)} queries, means with 95 % bootstrap intervals"
@@ -146,7 +138,7 @@ def judge(
         Comparison(system.name, bootstrap(system.values[names[0]] - first, seed=seed), p_value)
         for system, p_value in zip(systems[1:], p_values, strict=True)
     ]
-    return Report(dataset, split, names, tuple(judgments), tuple(systems), tuple(comparisons))
+    return Report(dataset, split, names, tuple(judgments), tuple(systems), tuple(comparisons), seed)
 
 
 def file_name(text: str) -> str:

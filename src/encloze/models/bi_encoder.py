@@ -24,6 +24,7 @@ from encloze.text.tokens import pad
 
 _WINDOW = 4096  # texts sorted by length at a time
 _BATCH_TOKENS = 16384
+_CUT_UNSAID = 0.01  # so small a share of cut texts is not worth a warning
 
 
 class BiEncoder(nn.Module):
@@ -63,11 +64,11 @@ class BiEncoder(nn.Module):
 
     def encode_queries(self, texts: Sequence[str]) -> Representation:
         """The representations of queries, in order."""
-        return self._encode(texts, len(texts), self.card.query_prompt, self.card.max_query_tokens, "queries")
+        return self._encode(texts, len(texts), "query", "queries")
 
     def encode_documents(self, texts: Iterable[str], count: int) -> Representation:
         """The representations of documents, in order; says how many were cut."""
-        return self._encode(texts, count, self.card.document_prompt, self.card.max_document_tokens, "documents")
+        return self._encode(texts, count, "document", "documents")
 
     def save(self, folder: Path) -> None:
         """Write a model folder that transformers and ``load`` read."""
@@ -76,8 +77,10 @@ class BiEncoder(nn.Module):
         self.card.write(folder)
 
     @torch.inference_mode()
-    def _encode(self, texts: Iterable[str], count: int, prompt: str, limit: int, unit: str) -> Representation:
+    def _encode(self, texts: Iterable[str], count: int, kind: str, unit: str) -> Representation:
         self.eval()
+        prompt: str = getattr(self.card, f"{kind}_prompt")
+        limit: int = getattr(self.card, f"max_{kind}_tokens")
         embeddings = np.empty((count, self.width), np.float32)
         source, start, cut = iter(texts), 0, 0
         with progress.task(f"Encoding {unit}", count, unit) as bar:
@@ -88,11 +91,10 @@ class BiEncoder(nn.Module):
                     embeddings[start + rows] = self._embed([encoded[row] for row in rows], limit)
                     bar.advance(len(rows))
                 start += len(window)
-        if cut:
+        if cut > _CUT_UNSAID * count:
             progress.warn(
-                f"{cut / count:.1%} of the {unit} ({cut} of {count}) were cut at {limit} tokens, the limit of "
-                f"{self.name or 'the model'} ({CARD}: max_{unit.removesuffix('ies').removesuffix('s')}"
-                f"{'y' * (unit == 'queries')}_tokens)"
+                f"{cut / count:.1%} of the {unit} ({cut:,} of {count:,}) were cut at {limit} tokens, the limit of "
+                f"{self.name or 'the model'} (max_{kind}_tokens in its {CARD})"
             )
         return Representation(dense=embeddings)
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from encloze.backbones.base import Backbone
+from encloze.errors import RecipeError
 from encloze.models.layers.cross_entropy import labelled, summed_cross_entropy
 from encloze.models.layers.decoders import DecoderLayer, everything_real, with_first
 from encloze.models.layers.masking import IGNORED, TokenBatch, mask_words, visible_to_decoder
@@ -63,7 +64,8 @@ class RetroMae(Objective, name="retromae"):
 
     def module(self, backbone: Backbone, tokenizer: Tokenizer, pooling: Pooling) -> RetroMaeModule:
         if self.bottleneck is None and pooling == "max":
-            raise ValueError("RetroMAE rebuilds from a cls or mean embedding; this encoder takes max. Set bottleneck")
+            message = "RetroMAE rebuilds from a cls or mean embedding, and this encoder pools by max: choose one"
+            raise RecipeError("the objective", [("objective.bottleneck", message)])
         chosen: Pooling = self.bottleneck or pooling
         return RetroMaeModule(self, backbone, chosen, tokenizer.id_of("mask"))
 

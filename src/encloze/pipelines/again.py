@@ -23,12 +23,16 @@ class Again(Pipeline, name="again"):
     output: Path | None = None
     """Where the new result goes; FOLDER-again where none is given."""
 
+    overwrite: bool = False
+    """Whether an existing output may be replaced."""
+
     def run(self) -> Any:
         if not (self.folder / "recipe.yaml").is_file():
             raise CheckpointError(f"{self.folder} has no recipe.yaml: it is not a folder that encloze made")
         tree = recipe.read(self.folder / "recipe.yaml")
         name = str(tree.pop("verb", ""))
         self._name_changes()
+        tree["overwrite"] = self.overwrite
         tree["output"] = str(self.output or self.folder.with_name(f"{self.folder.name}-again"))
         return recipe.build(verb(name), tree, source=f"{self.folder / 'recipe.yaml'}").run()
 

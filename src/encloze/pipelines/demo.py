@@ -7,23 +7,24 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from encloze import progress
+from encloze.data.corpus import Corpus
 from encloze.data.formats.python_docs import PythonDocs
 from encloze.data.records import Document, Hit
 from encloze.errors import StorageError, importable
 from encloze.evaluation.report import Report
 from encloze.evaluation.significance import Interval, bootstrap
-from encloze.folders import MANIFEST
+from encloze.folders import MANIFEST, read_json, write_json
 from encloze.pipelines.base import Pipeline
-from encloze.search.fusions.weighted import Weighted
 from encloze.search.indexes.bm25 import Bm25
 from encloze.search.indexes.flat import Flat
 from encloze.searcher import Searcher
+from encloze.settings import plain
+from encloze.systems.base import System
 from encloze.systems.bm25 import Bm25 as Bm25System
 from encloze.systems.index import Index as IndexSystem
 from encloze.tasks.evaluate import Evaluate
@@ -105,33 +106,34 @@ class Demo(Pipeline, name="demo"):
         importable("torch", "demo")
         began = time.monotonic()
         self._prepare()
-        with _step("1 of 5: the texts"):
-            docs, held_out = PythonDocs(), PythonDocs(only="test")
-            judged = len({judgment.query for judgment in docs.judgments("test", _no_faults())})
-            progress.note(f"{judged:,} summary lines of held-out packages will ask for their docstrings")
-        with _step("2 of 5: training"):
-            self._train(docs)
-        with _step("3 of 5: indexing the held-out packages"):
-            self._index_held_out(held_out)
-        with _step("4 of 5: judging"):
-            report = self._judge(held_out)
-        with _step("5 of 5: indexing everything with the best model"):
-            self._index_all(docs)
+        docs, held_out = PythonDocs(), PythonDocs(only="held_out")
+        progress.note("Step 1 of 5: the texts")
+        progress.note(f"{len(Corpus.open(docs)):,} docstrings, {len(Corpus.open(held_out)):,} in held-out packages")
+        progress.note("Step 2 of 5: training")
+        self._train(docs)
+        progress.note("Step 3 of 5: indexing the held-out packages")
+        self._index_held_out(held_out)
+        progress.note("Step 4 of 5: judging")
+        report = self._judge(held_out)
+        progress.note("Step 5 of 5: indexing everything")
+        self._index_all(docs)
         examples = list(self._examples())
         minutes = (time.monotonic() - began) / 60
         return Shown(report, self._stages(report), examples, self.output, minutes, self.backbone)
 
     def _prepare(self) -> None:
+        """Make the folder, or find it with ``resume``, if it is a demo's and of the same settings."""
+        settings, kept = plain(self) | {"resume": False, "overwrite": False, "output": ""}, self.output / "demo.json"
+        if self.output.exists() and any(self.output.iterdir()) and not kept.is_file():
+            raise StorageError(f"{self.output} was not made by a demo. Choose another --output")
         if self.output.exists() and self.overwrite:
-            if any(self.output.iterdir()) and not (self.output / "demo.json").is_file():
-                raise StorageError(
-                    f"{self.output} was not made by a demo: it is not overwritten. Choose another --output"
-                )
             shutil.rmtree(self.output)
         elif self.output.exists() and not self.resume:
             raise StorageError(f"{self.output} exists already. Give --resume to go on, or --overwrite to begin anew")
+        elif kept.is_file() and read_json(kept) != settings:
+            raise StorageError(f"{self.output} was begun with other settings: {read_json(kept)}. Give --overwrite")
         self.output.mkdir(parents=True, exist_ok=True)
-        (self.output / "demo.json").write_text(json.dumps({"minutes": self.minutes, "backbone": self.backbone}))
+        write_json(kept, settings)
 
     def _train(self, docs: PythonDocs) -> None:
         """Pre-train; then fine-tune the adapted encoder and, to compare, the one it started from."""
@@ -139,7 +141,7 @@ class Demo(Pipeline, name="demo"):
         seconds = self.minutes * 60 * (1 - _FIXED_SECONDS_SHARE)
         self._train_stage("pretrained", pretrain, seconds * _PRETRAINING)
         tuned = self._train_stage("finetuned-only", finetune, seconds * _FINETUNING)
-        adapted = replace(finetune, model=_origin(str(self.output / "pretrained")))
+        adapted = replace(finetune, model=_origin(self.output / "pretrained"))
         self._train_stage("retromae-finetuned", replace(adapted, training=tuned), None)
 
     def _train_stage(self, name: str, task: Any, seconds: float | None) -> Any:
@@ -202,22 +204,19 @@ class Demo(Pipeline, name="demo"):
             task.run()
 
     def _judge(self, held_out: PythonDocs) -> Report:
-        final = self.output / "held-out" / "retromae-finetuned"
-        systems: list[Any] = [Bm25System()]
+        folder = self.output / "held-out"
+        final = folder / "retromae-finetuned"
+        systems: list[System] = [Bm25System(title="BM25")]
         if self.backbone == "minilm":
-            systems.append(IndexSystem(self.output / "held-out" / "minilm"))
-        systems.append(IndexSystem(self.output / "held-out" / "finetuned-only"))
-        systems.append(IndexSystem(final, views=("flat",)))
-        systems.append(IndexSystem(final, fusion=Weighted()))
-        report = self.output / "report"
-        judged: Report = Evaluate(
-            held_out, systems=tuple(systems), output=report, overwrite=report.exists(), seed=self.seed
+            systems.append(IndexSystem(folder / "minilm", title="MiniLM as it comes"))
+        systems += [
+            IndexSystem(folder / "finetuned-only", title="fine-tuned only"),
+            IndexSystem(final, views=("flat",), title="RetroMAE, then fine-tuned"),
+            IndexSystem(final, tune_on="dev", title="hybrid with BM25"),
+        ]
+        return Evaluate(
+            held_out, systems=tuple(systems), output=self.output / "report", overwrite=True, seed=self.seed
         ).run()
-        names = ["BM25", "MiniLM as it comes", "fine-tuned only", "RetroMAE, then fine-tuned", "hybrid with BM25"]
-        if self.backbone == "scratch":
-            names.remove("MiniLM as it comes")
-        renamed = dict(zip([system.name for system in judged.systems], names, strict=True))
-        return judged.renamed(renamed)
 
     def _stages(self, report: Report) -> list[StageSays]:
         values = {system.name: system.values[report.measures[0]] for system in report.systems}
@@ -235,25 +234,12 @@ class Demo(Pipeline, name="demo"):
     def _examples(self) -> Iterator[Example]:
         first = "minilm" if self.backbone == "minilm" else "finetuned-only"
         before = Searcher.open(self.output / "held-out" / first)
-        after = Searcher.open(self.output / "held-out" / "retromae-finetuned", fusion=Weighted())
+        after = Searcher.open(self.output / "held-out" / "retromae-finetuned", views=("flat",))
         for question in _QUESTIONS:
             yield Example(question, before.search(question, 3), after.search(question, 3))
 
 
-def _origin(name: str) -> Any:
-    from encloze.models.origins.base import Origin
+def _origin(name: str | Path) -> Any:
+    from encloze.models.origins.base import Origin  # loads torch
 
-    kind, values = Origin.chosen(name, {})
-    return kind(**values)
-
-
-def _no_faults() -> Any:
-    from encloze.data.lines import Faults
-
-    return Faults()
-
-
-@contextmanager
-def _step(title: str) -> Iterator[None]:
-    progress.note(f"Step {title}")
-    yield
+    return Origin.named(str(name))

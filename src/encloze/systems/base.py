@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -24,8 +24,11 @@ class Outcome(NamedTuple):
 class System(Family):
     """Something to judge. A bare path stands for an index folder, a run file or a model folder, as it is found."""
 
+    title: str | None = field(default=None, kw_only=True)
+    """Its name in tables; made from the other settings where none is given."""
+
     def label(self) -> str:
-        """Its name in tables."""
+        """Its name in tables, where no title is given."""
         return self.name
 
     def rank(self, dataset: Dataset, depth: int) -> Outcome:
@@ -39,7 +42,8 @@ class System(Family):
             return super().chosen(type_, values)
         path = Path(str(type_))
         if (path / "index.json").is_file():
-            return cls.member("index"), {**values, "index": str(path)}
+            return cls.member("index"), {**values, "index": path}
         if path.is_file():
-            return cls.member("run"), {**values, "run": str(path)}
+            return cls.member("run"), {**values, "run": path}
+        cls.refuse_misspelt(str(type_))
         return cls.member("model"), {**values, "model": str(type_)}

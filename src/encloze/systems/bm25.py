@@ -32,12 +32,16 @@ class Bm25(System, name="bm25"):
     tune_on: str | None = None
     """A split (not the one that is judged) on which k1 and b are chosen by nDCG@10, from a grid of 20."""
 
+    def __post_init__(self) -> None:
+        Bm25Index(self.k1, self.b)  # checks them
+
     def label(self) -> str:
         return " ".join(
             ["bm25", *[self.analyzer.name] * (self.analyzer.name != "plain"), *["tuned"] * bool(self.tune_on)]
         )
 
     def rank(self, dataset: Dataset, depth: int) -> Outcome:
+        dataset.check_documents()
         index, note = Bm25Index(self.k1, self.b, self.analyzer), ""
         counted = Counted.of(
             progress.track(dataset.corpus.texts(), "Counting words", len(dataset.corpus), "documents"), self.analyzer

@@ -9,7 +9,7 @@ from encloze.data.dataset import Dataset
 from encloze.errors import DataError
 from encloze.search.fusions.base import Fusion
 from encloze.search.fusions.reciprocal_rank import ReciprocalRank
-from encloze.searcher import Searcher
+from encloze.searcher import Searcher, tuned_fusion
 from encloze.systems.base import Outcome, System
 
 
@@ -24,6 +24,9 @@ class Index(System, name="index"):
     fusion: Fusion = field(default_factory=ReciprocalRank)
     """How the rankings of several views become one."""
 
+    tune_on: str | None = None
+    """A split (not the one that is judged) on which a weighted fusion of two views is tuned by nDCG@10."""
+
     def label(self) -> str:
         return " + ".join([self.index.name, *self.views]) if self.views else self.index.name
 
@@ -35,4 +38,10 @@ class Index(System, name="index"):
                 f"the index {self.index} holds none of the {len(judged)} documents that are judged. "
                 "Was it built from another data set?"
             )
-        return Outcome(*searcher.run(dataset.queries, depth))
+        if self.tune_on is None:
+            return Outcome(*searcher.run(dataset.queries, depth))
+        tuning = Dataset(dataset.format, self.tune_on)
+        searcher.fusion = fusion = tuned_fusion(searcher, tuning.queries, tuning.judgments)
+        names = [view.name for view in searcher.views]
+        weights = ", ".join(f"{name} {weight:g}" for name, weight in zip(names, fusion.weights, strict=True))
+        return Outcome(*searcher.run(dataset.queries, depth), f"its weights ({weights}) were chosen on {self.tune_on}")

@@ -27,6 +27,7 @@ class Model(System, name="model"):
         return Path(self.model).name
 
     def rank(self, dataset: Dataset, depth: int) -> Outcome:
+        dataset.check_documents()
         encoder = load_encoder(self.model, self.precision)
         representation = encoder.encode_documents(dataset.corpus.texts(), len(dataset.corpus))
         with tempfile.TemporaryDirectory() as folder:

@@ -56,9 +56,10 @@ class Evaluate(Task, name="evaluate"):
         dataset = Dataset(self.dataset, self.split)
         runs: list[Judged] = []
         for system in self._all():
-            progress.note(f"Judging {system.label()}")
-            twins = sum(system.label() == other.system.partition(" #")[0] for other in runs)
-            label = f"{system.label()} #{twins + 1}" if twins else system.label()
+            label = system.title or system.label()
+            progress.note(f"Judging {label}")
+            twins = sum(label == other.system.partition(" #")[0] for other in runs)
+            label += f" #{twins + 1}" * bool(twins)
             runs.append(Judged(label, *system.rank(dataset, self.depth)))
         report = judge(str(self.dataset.place()), self.split, dataset.judgments, runs, self.measures, self.seed)
         if self.output:

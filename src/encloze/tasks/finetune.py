@@ -74,6 +74,8 @@ class Finetune(Task, name="finetune"):
             raise ValueError(f"batch_size must be 2 or more, not {self.batch_size}: a batch's documents are negatives")
         if self.negatives_per_query < 0 or self.negatives_depth < 1:
             raise ValueError("negatives_per_query must be 0 or more and negatives_depth 1 or more")
+        if self.training.frozen_steps:
+            raise ValueError("training.frozen_steps must be 0: fine-tuning has no new parts that could learn alone")
 
     def run(self) -> Trained:
         state = begin(self)

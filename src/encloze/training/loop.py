@@ -43,7 +43,8 @@ class Training(Settings):
     steps: int | None = None
     """Number of optimizer steps; where given, epochs does not count."""
     accumulation: int = 1
-    """Each step's batch is worked through in so many parts: less memory, the same result."""
+    """Each step's batch is worked through in so many parts, to save memory. Pre-training learns the same from it
+    (but for dropout); a contrastive loss compares the queries of each part with that part's documents only."""
     frozen_steps: int | None = None
     """In the first so many steps only the new parts (head, decoder) learn, so that they do no harm while they are
     random; by default a tenth of the steps, 100 at most, where pre-training begins with a new head, and else none."""
@@ -99,12 +100,17 @@ def train(
 ) -> None:
     """Train ``module`` in place for the steps that ``settings`` ask for, from the state's checkpoint if it has one.
 
-    The result depends on the batches and the seed, not on the number of processes or parts they are worked through
-    in, but for the order of float32 sums. Raises EnclozeError where the loss is no number any more.
+    Sums are divided by the counts of all processes and parts, so the number of these does not change what is lowered
+    (dropout aside, which each part draws for itself). Raises EnclozeError where the loss is no number any more.
     """
     loop = _Loop(module, make_batch, settings, seed)
     steps = settings.steps or plan.steps(settings.epochs)
+    if loop.accelerator.is_main_process:
+        state.open()
+    loop.accelerator.wait_for_everyone()
     step = state.restore(module, loop.optimizer)
+    if loop.accelerator.is_main_process:
+        state.cut_log(step)
     loop.freeze(step < loop.frozen_steps)
     loop.wrap()
     if step:
@@ -197,8 +203,8 @@ class _Loop:
         bad = [name for name in self.weights if not math.isfinite(means[name])]
         if bad:
             raise EnclozeError(
-                f"the loss ({', '.join(bad)}) is no number any more near step {step}. Go back to the last checkpoint "
-                "with --resume after lowering --training.learning_rate (with --overwrite), or use precision float32"
+                f"the loss ({', '.join(bad)}) is no number any more near step {step}. Begin anew with "
+                "--overwrite and a lower --training.learning_rate, or with --training.precision float32"
             )
         self.sums, self.counts = {}, {}
         seconds, self.began = time.monotonic() - self.began, time.monotonic()

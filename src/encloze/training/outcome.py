@@ -43,7 +43,7 @@ def finish(
 def _card(task: Any, how: str) -> str:
     return (
         "---\nlibrary_name: encloze\npipeline_tag: feature-extraction\n---\n\n"
-        f"# {task.output.name}\n\nA text encoder, {how} by [encloze](https://pypi.org/project/encloze/).\n\n"
+        f"# {task.output.name}\n\nA text encoder, {how} by encloze.\n\n"
         "- `encloze.json`: how a text becomes an embedding (pooling, length 1 or not, prompts, limits)\n"
         "- `recipe.yaml`: every setting it was made with; `encloze again` repeats it\n"
         "- `inputs.json`, `versions.json`: hashes of what it was made from, and versions of the packages\n"

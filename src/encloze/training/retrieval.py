@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -30,24 +31,27 @@ class RetrievalBatch(NamedTuple):
 
     def counts(self) -> dict[str, Tensor]:
         queries = torch.tensor(len(self.target), device=self.target.device)
-        return {"contrastive": queries, "right": queries}
+        return {"loss": queries, "right": queries}
 
 
 class RetrievalModule(nn.Module):
     """A bi-encoder under a loss."""
 
-    weights: ClassVar[dict[str, float]] = {"contrastive": 1.0}
-
     def __init__(self, encoder: BiEncoder, loss: Loss) -> None:
         super().__init__()
         self.encoder, self.loss = encoder, loss
+        self.weights = {"loss": 1.0}
+        trained = {id(parameter) for parameter in encoder.backbone.encoder.parameters()}
+        for parameter in encoder.backbone.parameters():
+            # The head for masked language modelling is kept as it is; its matrix, the embeddings', learns.
+            parameter.requires_grad_(id(parameter) in trained)
 
     def draw(self, batch: RetrievalBatch) -> RetrievalBatch:
         """Nothing is random here: positives and negatives were drawn with the batch."""
         return batch
 
     def encoder_parameters(self) -> list[nn.Parameter]:
-        return list(self.encoder.backbone.parameters())
+        return list(self.encoder.backbone.encoder.parameters())
 
     def forward(self, batch: RetrievalBatch) -> dict[str, Tensor]:
         """The summed loss, and how many queries rank their document first in the batch."""
@@ -57,7 +61,7 @@ class RetrievalModule(nn.Module):
         head = self.encoder.card.head
         loss = self.loss.sum(scored, normalised=isinstance(head, Dense) and head.normalise)
         best = scored.scores.masked_fill(batch.left_out, float("-inf")).argmax(dim=1)
-        return {"contrastive": loss, "right": (best == batch.target).sum()}
+        return {"loss": loss, "right": (best == batch.target).sum()}
 
 
 class RetrievalBatches:
@@ -73,7 +77,7 @@ class RetrievalBatches:
     ) -> None:
         self.encoder, self.examples, self.negatives, self.seed = encoder, examples, negatives, seed
         card, tokenizer = encoder.card, encoder.tokenizer
-        key = corpus.fingerprint + _slug(card.document_prompt)
+        key = hashlib.sha256(f"{corpus.fingerprint}\0{card.document_prompt}".encode()).hexdigest()[:32]
         texts = (card.document_prompt + text for text in corpus.texts())
         self.documents = Tokens.of(texts, len(corpus), tokenizer, key)
         self.queries = tokenizer.encode([card.query_prompt + example.query for example in examples])
@@ -118,8 +122,3 @@ class RetrievalBatches:
 
 def _tensors(padded: Padded, device: torch.device) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(padded.ids).to(device), torch.from_numpy(padded.attention).to(device)
-
-
-def _slug(prompt: str) -> str:
-    """A prompt as part of a file's name."""
-    return f"-{prompt.encode().hex()[:40]}" if prompt else ""

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import nn
 
+from encloze import progress
 from encloze.errors import CheckpointError, StorageError
 from encloze.folders import check, full_disk_explained, read_json, refuse_existing, replace, seal, write_json
 
@@ -26,9 +27,11 @@ class Unfinished:
         self.output = output
         self.folder = output.with_name(f"{output.name}.unfinished")
         self.log = self.folder / "log.jsonl"
+        self._recipe: dict[str, Any] = {}
+        self._anew = False
 
     def begin(self, recipe: dict[str, Any], *, resume: bool, overwrite: bool) -> None:
-        """Make the folder, or with ``resume`` find it as it was left.
+        """Check that a run may begin, or with ``resume`` go on; nothing is written before ``open``.
 
         Raises StorageError where the output or an unfinished run is in the way, CheckpointError where there is
         nothing to resume or the settings are others.
@@ -42,11 +45,15 @@ class Unfinished:
             raise StorageError(
                 f"{self.folder} holds an unfinished training. Go on with --resume, or give --overwrite to begin anew"
             )
-        else:
+        self._recipe, self._anew = recipe, not resume
+
+    def open(self) -> None:
+        """Make the folder, or find it as it was left."""
+        if self._anew:
             shutil.rmtree(self.folder, ignore_errors=True)
             with full_disk_explained(self.folder):
                 self.folder.mkdir(parents=True)
-                write_json(self.folder / _RECIPE, recipe)
+                write_json(self.folder / _RECIPE, self._recipe)
 
     def save(self, step: int, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Write a checkpoint, whole, in place of the last one."""
@@ -71,9 +78,13 @@ class Unfinished:
         check(folder, contents=True)
         load_model(module, str(folder / "module.safetensors"))
         _restore_optimizer(optimizer, load_file(str(folder / "optimizer.safetensors")))
-        step = int(read_json(folder / "state.json")["step"])
-        self._cut_log(step)
-        return step
+        state = read_json(folder / "state.json")
+        if state["threads"] != torch.get_num_threads():
+            progress.warn(
+                f"the run was begun with {state['threads']} threads and goes on with {torch.get_num_threads()}: "
+                "its last bits will differ (OMP_NUM_THREADS sets the number)"
+            )
+        return int(state["step"])
 
     def write_log(self, entry: dict[str, Any]) -> None:
         with full_disk_explained(self.folder), self.log.open("a", encoding="utf-8") as stream:
@@ -105,7 +116,7 @@ class Unfinished:
                 "Resume with the same ones, or give --overwrite to begin anew"
             )
 
-    def _cut_log(self, step: int) -> None:
+    def cut_log(self, step: int) -> None:
         """Forget what was logged after the checkpoint: those steps are run again."""
         if self.log.exists():
             lines = self.log.read_text(encoding="utf-8").splitlines()

@@ -69,7 +69,7 @@ class Format(Family):
             return super().chosen(type_, values)
         path = Path(str(values.get("path") if type_ is None else type_))
         try:
-            return cls.recognised(path), {**values, "path": str(path)}
+            return cls.recognised(path), {**values, "path": path}
         except DataError as error:
             raise ValueError(str(error)) from error
 

@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import ClassVar
 
 from encloze.data.formats.base import Format
-from encloze.data.lines import Faults, columns, field_of, integer, json_objects, present
+from encloze.data.lines import (
+    Faults,
+    columns,
+    field_of,
+    integer,
+    json_objects,
+    optional_integer,
+    optional_text,
+    present,
+)
 from encloze.data.records import Document, Judgment, Query
 from encloze.errors import DataError
 
@@ -30,14 +39,11 @@ class Beir(Format, name="beir"):
         for where, value in json_objects(self._file("corpus.jsonl"), faults):
             id_ = field_of(value, ("_id",), where, faults)
             text = field_of(value, ("text",), where, faults)
-            position = value.get("position")
-            if position is not None and (not isinstance(position, int) or abs(position) >= 2**63):
-                faults.add(where, f'"position" should be a whole number, found {position!r}')
-            elif id_ is not None and text is not None:
-                source = value.get("doc_id")
-                yield Document(
-                    id_, str(value.get("title") or ""), text, None if source is None else str(source), position
-                )
+            title = optional_text(value, "title", where, faults) or ""
+            source = optional_text(value, "doc_id", where, faults)
+            position = optional_integer(value, "position", where, faults)
+            if id_ is not None and text is not None:
+                yield Document(id_, title, text, source, position)
 
     def queries(self, faults: Faults) -> Iterator[Query]:
         for where, value in json_objects(self._file("queries.jsonl"), faults):

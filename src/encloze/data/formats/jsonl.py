@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from encloze.data.formats.base import Format
-from encloze.data.lines import Faults, bare_suffix, field_of, json_objects
+from encloze.data.lines import Faults, bare_suffix, field_of, json_objects, optional_integer, optional_text
 from encloze.data.records import Document
 
 _IDS = ("_id", "id", "docid")
@@ -37,12 +37,8 @@ class Jsonl(Format, name="jsonl"):
             text = field_of(value, (self.text_field,), where, faults, f" Map it with {option} {other}")
             ids = (self.id_field,) if self.id_field else tuple(name for name in _IDS if name in value)
             id_ = field_of(value, ids, where, faults) if ids else str(number)
+            title = optional_text(value, self.title_field, where, faults) or ""
+            source = optional_text(value, "doc_id", where, faults)
+            position = optional_integer(value, "position", where, faults)
             if text is not None and id_ is not None:
-                title, source, position = value.get(self.title_field), value.get("doc_id"), value.get("position")
-                yield Document(
-                    id_,
-                    title if isinstance(title, str) else "",
-                    text,
-                    None if source is None else str(source),
-                    position if isinstance(position, int) and abs(position) < 2**63 else None,
-                )
+                yield Document(id_, title, text, source, position)

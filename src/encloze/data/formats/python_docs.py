@@ -48,8 +48,8 @@ class PythonDocs(Format, name="python_docs"):
 
     packages: tuple[str, ...] = ("stdlib", "numpy", "scipy", "torch")
     """Packages to read; ``stdlib`` stands for the standard library, each of its modules a package by itself."""
-    only: Literal["all", "train", "dev", "test"] = "all"
-    """Which part's documents to hold."""
+    only: Literal["all", "train", "held_out"] = "all"
+    """Which documents to hold; held_out are those of the dev and test packages, which training never sees."""
     least_summary_words: int = 4
     """Shorter summary lines are no queries, and their docstrings no documents."""
     least_body_words: int = 15
@@ -89,7 +89,8 @@ class PythonDocs(Format, name="python_docs"):
         return hashlib.sha256(json.dumps(read).encode()).hexdigest()[:32]
 
     def _held(self) -> Iterator[_Entry]:
-        return (entry for entry in self._entries() if self.only in ("all", entry["split"]))
+        part = {"train": "train", "dev": "held_out", "test": "held_out"}
+        return (entry for entry in self._entries() if self.only in ("all", part[entry["split"]]))
 
     def _asked(self) -> dict[str, list[str]]:
         """Ids of the documents that each query is about. One summary may head several docstrings.

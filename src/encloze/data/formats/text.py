@@ -36,6 +36,8 @@ class Text(Format, name="text"):
     def recognises(cls, path: Path) -> bool:
         if path.is_file():
             return path.suffix.lower() in _SUFFIXES
+        if (path / "qrels").exists() or any(path.glob("*.jsonl*")):
+            return False  # a data set that lacks a file, with a README beside it
         return any(file.suffix.lower() in _SUFFIXES for file in path.rglob("*"))
 
     def documents(self, faults: Faults) -> Iterator[Document]:

@@ -14,7 +14,7 @@ from encloze.errors import DataError
 
 @dataclass(frozen=True)
 class Tsv(Format, name="tsv"):
-    """A folder with MS MARCO's files, or one file of ``id <tab> text`` (or ``id <tab> title <tab> text``)."""
+    """A folder with MS MARCO's files, or one file of passages (id, text) or documents (id, [URL,] title, text)."""
 
     path: Path
     """The folder, or the file of documents."""
@@ -27,7 +27,7 @@ class Tsv(Format, name="tsv"):
 
     def documents(self, faults: Faults) -> Iterator[Document]:
         for _, (id_, *rest) in columns(self._file("collection*.tsv*"), 2, faults):
-            yield Document(id_, rest[0] if len(rest) > 1 else "", rest[-1])
+            yield Document(id_, rest[-2] if len(rest) > 1 else "", rest[-1])
 
     def queries(self, faults: Faults) -> Iterator[Query]:
         files = sorted(self.path.glob("queries*.tsv*"))
@@ -41,6 +41,8 @@ class Tsv(Format, name="tsv"):
         return (Query(id_, text) for id_, text in seen.items())
 
     def judgments(self, split: str, faults: Faults) -> Iterator[Judgment]:
+        if self.path.is_file():
+            raise DataError(f"{self.path} is a file of documents: it has no judgments")
         file = self._file(f"qrels.{split}.tsv*", f"the split {split!r} (it has: {', '.join(self.splits()) or 'none'})")
         for where, (query, _, document, grade, *_) in columns(file, 4, faults, separator=None):
             number = integer(grade, "grade", where, faults)

@@ -36,4 +36,5 @@ class Origin(Family):
     def chosen(cls, type_: object, values: dict[str, Any]) -> tuple[type[Self], dict[str, Any]]:
         if type_ is None or type_ in cls.members():
             return super().chosen(type_, values)
+        cls.refuse_misspelt(str(type_))
         return cls.member("pretrained"), {**values, "model": str(type_)}
