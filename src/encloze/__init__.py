@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from encloze.data.corpus import Corpus
     from encloze.data.dataset import Dataset
+    from encloze.data.formats.base import Format
     from encloze.data.records import Document, Hit, Judgment, Query
     from encloze.encoders import load_encoder
     from encloze.errors import EnclozeError
@@ -31,6 +32,7 @@ _PLACES = {
     "EnclozeError": "errors",
     "Evaluate": "tasks.evaluate",
     "Finetune": "tasks.finetune",
+    "Format": "data.formats.base",
     "Hit": "data.records",
     "Index": "tasks.index",
     "Inspect": "tasks.inspect",
@@ -50,6 +52,7 @@ __all__ = [
     "EnclozeError",
     "Evaluate",
     "Finetune",
+    "Format",
     "Hit",
     "Index",
     "Inspect",

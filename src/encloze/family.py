@@ -16,7 +16,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from encloze.settings import Settings
+from encloze.settings import Settings, help_of
 
 
 class Family(Settings):
@@ -96,8 +96,11 @@ class Family(Settings):
         if cls.chosen.__func__ is not Family.chosen.__func__:  # type: ignore[attr-defined]
             shapes.append({"type": "string"})  # a path or another word that the family recognises
         for name in cls.members():
-            shape = _inlined(TypeAdapter(cls.member(name)).json_schema(), {})
+            member: type = cls.member(name)
+            shape = _inlined(TypeAdapter(member).json_schema(), {})
             shape["properties"] = {"type": {"const": name}, **shape.get("properties", {})}
+            for setting, said in help_of(member).items():  # pydantic finds no help that is inherited
+                shape["properties"].get(setting, {}).setdefault("description", said)
             shapes.append(shape)
         return {"anyOf": shapes}
 

@@ -129,7 +129,7 @@ def _completed(kind: Any, value: Any, path: str, faults: Faults) -> Any:
 def _split(text: str) -> Any:
     """The items of ``a,b``; commas inside brackets and braces part nothing."""
     if not any(sign in text for sign in "[{"):
-        return text.split(",")
+        return [item.strip() for item in text.split(",")]
     try:
         return yaml.safe_load(f"[{text}]")
     except yaml.YAMLError:

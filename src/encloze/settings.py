@@ -18,6 +18,7 @@ class Settings:
 
     # Read by pydantic when a recipe is validated; a plain dictionary, so that nothing here imports pydantic.
     __pydantic_config__: ClassVar[dict[str, Any]] = {
+        "extra": "forbid",
         "use_attribute_docstrings": True,
         "arbitrary_types_allowed": True,
         "coerce_numbers_to_str": True,

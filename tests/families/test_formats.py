@@ -10,10 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import toys
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import toys
 from encloze.data.formats.base import Format
 from encloze.data.formats.beir import Beir
 from encloze.data.formats.jsonl import Jsonl
@@ -222,8 +222,8 @@ def test_beir_reads_documents_queries_and_judgments(tmp_path: Path, zipped: bool
         1,
     )
     faults = Faults()
-    assert list(format_.queries(faults))[0] == Query("q-river-history", "tell me about the river history")
-    assert list(format_.judgments("dev", faults))[0] == Judgment("q-harbour-history", "harbour-history", 1)
+    assert next(iter(format_.queries(faults))) == Query("q-river-history", "tell me about the river history")
+    assert next(iter(format_.judgments("dev", faults))) == Judgment("q-harbour-history", "harbour-history", 1)
     assert [len(list(format_.judgments(split, faults))) for split in format_.splits()] == [10, 10, 20]
     assert format_.splits() == ["dev", "test", "train"] and not faults.count
 
@@ -439,7 +439,8 @@ def test_text_is_cut_at_paragraphs_with_source_and_position(tmp_path: Path) -> N
 def test_a_heading_closes_a_passage_and_becomes_the_title(tmp_path: Path) -> None:
     file = put(
         tmp_path / "guide.md",
-        "Before.\r\n\r\n# First part #\r\nRight below.\r\n\r\nMore.\r\n\r\n## Second\r\n\r\nLast.\r\n\r\n#no heading\r\n",
+        "Before.\r\n\r\n# First part #\r\nRight below.\r\n\r\nMore.\r\n\r\n"
+        "## Second\r\n\r\nLast.\r\n\r\n#no heading\r\n",
     )
     assert [(d.title, d.text, d.position) for d in read(Text(file))] == [
         ("guide", "Before.", 0),
@@ -517,11 +518,9 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]
 
 
 def parts(packages: tuple[str, ...]) -> dict[str, set[str]]:
-    """The ids of each part's documents."""
-    return {
-        part: {document.id for document in read(PythonDocs(packages=packages, only=part))}  # type: ignore[arg-type]
-        for part in ("train", "dev", "test", "all")
-    }
+    """The ids of each part's documents, all of which are judged here."""
+    format_ = PythonDocs(packages=packages)
+    return {split: {judged.document for judged in format_.judgments(split, Faults())} for split in format_.splits()}
 
 
 def test_docstrings_are_read_and_never_imported(packages: tuple[str, ...]) -> None:
@@ -547,21 +546,20 @@ def test_a_summary_asks_for_the_rest_of_its_docstring(packages: tuple[str, ...])
 
 def test_whole_packages_are_one_part_and_copies_go_with_their_originals(packages: tuple[str, ...]) -> None:
     held = parts(packages)
-    assert held["train"] | held["dev"] | held["test"] == held["all"]
-    assert sum(map(len, held.values())) == 2 * len(held["all"])
     assert {id_.partition(".")[0] for id_ in held["train"] - {"fx_small.copied:raise_apple"}} == {"fx_large"}
     assert {id_.partition(".")[0] for id_ in held["test"]} == {"fx_middle"}
     assert held["dev"] == {"fx_small.garden:grow_melon"}
     assert "fx_small.copied:raise_apple" in held["train"]  # its body stands in the training part
+    with pytest.raises(DataError, match=r"python_docs has no split 'valid'\. It has: dev, test, train"):
+        list(PythonDocs(packages=packages).judgments("valid", Faults()))
 
 
-def test_judgments_of_a_part_are_of_documents_of_that_part(packages: tuple[str, ...]) -> None:
-    held, format_ = parts(packages), PythonDocs(packages=packages)
-    for split in format_.splits():
-        judged = {judgment.document for judgment in format_.judgments(split, Faults())}
-        assert judged == held[split]
-    with pytest.raises(DataError, match="python_docs has no split 'valid'. It has: dev, test, train"):
-        list(format_.judgments("valid", Faults()))
+def test_documents_of_the_training_part_or_of_the_others_can_be_had_alone(packages: tuple[str, ...]) -> None:
+    held, whole = parts(packages), read(PythonDocs(packages=packages))
+    train, others = (read(PythonDocs(packages=packages, only=only)) for only in ("train", "held_out"))  # type: ignore[arg-type]
+    assert {document.id for document in train} == held["train"]
+    assert {document.id for document in others} == held["dev"] | held["test"]
+    assert sorted(train + others) == sorted(whole)
 
 
 def test_pretraining_sees_summaries_of_the_training_part_only(packages: tuple[str, ...]) -> None:
@@ -641,7 +639,7 @@ def test_a_summary_of_many_docstrings_or_of_several_parts_asks_nothing(
 
 
 def test_a_package_that_is_not_there_is_named() -> None:
-    with pytest.raises(DataError, match="there is no package 'no_such_package' here. Install it, or leave it out"):
+    with pytest.raises(DataError, match=r"there is no package 'no_such_package' here\. Install it, or leave it out"):
         read(PythonDocs(packages=("no_such_package",)))
 
 

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import toys
 
+import toys
 from encloze.backbones.base import Backbone
 from encloze.cli.main import main
 
@@ -42,7 +42,7 @@ def refused(tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]) -> 
         for words in says:
             assert words in said
         assert listing(tmp_path) == before, "something was left or changed"
-        assert not [path for path in cache.rglob(".*")], "something was left in the cache"
+        assert not list(cache.rglob(".*")), "something was left in the cache"
         return said
 
     return run

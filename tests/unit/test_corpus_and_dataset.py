@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import toys
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import toys
 from encloze.data import corpus as corpora
 from encloze.data.corpus import Corpus
 from encloze.data.dataset import Dataset

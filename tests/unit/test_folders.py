@@ -19,7 +19,7 @@ from encloze.errors import CheckpointError, StorageError
 from encloze.folders import check, describe, hash_file, hash_tree, read_json, record, seal, staged
 
 
-class Unlucky(Exception):
+class UnluckyError(Exception):
     """Something that goes wrong in the middle."""
 
 
@@ -49,7 +49,7 @@ def test_a_staged_folder_appears_when_the_block_ends_and_not_before(tmp_path: Pa
     assert names(tmp_path) == ["new", "new/result", "new/result/a.txt", "new/result/manifest.json"]
 
 
-@pytest.mark.parametrize("error", [Unlucky, KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("error", [UnluckyError, KeyboardInterrupt, SystemExit])
 def test_an_error_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
     with pytest.raises(error), staged(tmp_path / "result") as staging:
         (staging / "half.txt").write_text("half")
@@ -60,11 +60,10 @@ def test_an_error_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> 
 def test_what_exists_is_not_touched_without_overwrite(tmp_path: Path) -> None:
     output = write(tmp_path / "result")
     before = hash_tree(output)
-    entered = False
-    with pytest.raises(StorageError, match=f"{output} exists already. Choose another --output, or give --overwrite"):
-        with staged(output):
-            entered = True
-    assert not entered and hash_tree(output) == before
+    said = f"{output} exists already. Choose another --output, or give --overwrite"
+    with pytest.raises(StorageError, match=said), staged(output):
+        raise AssertionError("work began")
+    assert hash_tree(output) == before
     assert [path.name for path in tmp_path.iterdir()] == ["result"]
 
 
@@ -80,9 +79,9 @@ def test_overwrite_replaces_the_old_folder_and_leaves_none_of_its_files(tmp_path
 def test_overwrite_keeps_the_old_folder_where_the_new_one_fails(tmp_path: Path) -> None:
     output = write(tmp_path / "result")
     before = hash_tree(output)
-    with pytest.raises(Unlucky), staged(output, overwrite=True) as staging:
+    with pytest.raises(UnluckyError), staged(output, overwrite=True) as staging:
         (staging / "a.txt").write_text("other")
-        raise Unlucky
+        raise UnluckyError
     assert hash_tree(output) == before and [path.name for path in tmp_path.iterdir()] == ["result"]
 
 
@@ -175,7 +174,7 @@ def test_other_errors_of_the_system_are_not_mistaken_for_a_full_disk(tmp_path: P
 
 
 def test_a_place_that_may_not_be_written_is_a_storage_error(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="may not be written. Choose another --output"), staged(tmp_path / "r"):
+    with pytest.raises(StorageError, match=r"may not be written\. Choose another --output"), staged(tmp_path / "r"):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(tmp_path / "r"))
 
 

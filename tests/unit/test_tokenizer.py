@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import toys
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import toys
 from encloze.errors import CheckpointError
 from encloze.text.tokenizer import LONGEST_WORD, Encoded, Tokenizer, word_starts
 from encloze.text.tokens import Tokens, pad

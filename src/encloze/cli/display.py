@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import sys
+import textwrap
 import time
 from typing import Any
 
 from rich import box
 from rich.console import Console
-from rich.padding import Padding
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, TextColumn
 from rich.progress import Task as Bar
 from rich.table import Table
@@ -95,7 +95,9 @@ def _(result: Found) -> None:
         line.append(document.title or document.id, style="bold")
         line.append(f"  {hit.score:.4f}{f' ({parts})' * bool(parts)}  {document.id}", style="dim")
         _out.print(line)
-        _out.print(Padding(Text(excerpt(document.text)), (0, 0, 0, 4)))
+        _out.print(
+            textwrap.indent(textwrap.fill(excerpt(document.text), min(_out.width, 120) - 4), "    "), markup=False
+        )
 
 
 @show.register

@@ -103,9 +103,9 @@ def optional_text(value: dict[str, Any], name: str, where: str, faults: Faults) 
 
 
 def optional_integer(value: dict[str, Any], name: str, where: str, faults: Faults) -> int | None:
-    """A field that a line may lack, as a whole number; a fault where it is something else."""
+    """A field that a line may lack, as a whole number of 64 bits; a fault where it is something else."""
     found = value.get(name)
-    if found is None or (isinstance(found, int) and not isinstance(found, bool)):
+    if found is None or (isinstance(found, int) and not isinstance(found, bool) and abs(found) < 2**63):
         return found
     faults.add(where, f'"{name}" should be a whole number, found {found!r}')
     return None

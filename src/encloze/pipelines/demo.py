@@ -176,7 +176,10 @@ class Demo(Pipeline, name="demo"):
 
         fresh = self.backbone == "scratch"
         start, output = _origin(self.backbone), self.output / "unused"
-        pretraining = Training(learning_rate=5e-4 if fresh else 5e-5, log_every=5, save_every=50)
+        # A new decoder learns fast, an encoder that is good already learns slowly.
+        pretraining = Training(
+            learning_rate=5e-4, encoder_learning_rate=None if fresh else 2e-5, log_every=5, save_every=50
+        )
         finetuning = Training(learning_rate=2e-4 if fresh else 3e-5, log_every=5, save_every=50)
         pretrain = Pretrain(
             docs, start, RetroMae(), output, max_tokens=128, batch_tokens=4096, training=pretraining, seed=self.seed

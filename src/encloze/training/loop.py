@@ -30,6 +30,8 @@ class Training(Settings):
 
     learning_rate: float = 1e-4
     """The highest learning rate."""
+    encoder_learning_rate: float | None = None
+    """The highest learning rate of the encoder, where the new parts (head, decoder) should learn faster than it."""
     schedule: Shape = "linear"
     """How the learning rate falls after its warm-up: linear or cosine to 0, or constant."""
     warmup_share: float = 0.1
@@ -59,6 +61,7 @@ class Training(Settings):
 
     def __post_init__(self) -> None:
         positive = {"learning_rate": self.learning_rate, "epochs": self.epochs, "accumulation": self.accumulation}
+        positive |= {} if self.encoder_learning_rate is None else {"encoder_learning_rate": self.encoder_learning_rate}
         positive |= {"clip": self.clip, "log_every": self.log_every} | (
             {} if self.steps is None else {"steps": self.steps}
         )
@@ -148,7 +151,7 @@ class _Loop:
         self.module: nn.Module = module
         self.trainable = cast(Trainable, module)
         self.weights = self.trainable.weights
-        self.optimizer = torch.optim.AdamW(_groups(module, settings.weight_decay), lr=settings.learning_rate)
+        self.optimizer = torch.optim.AdamW(_groups(module, settings, self.trainable.encoder_parameters()))
         self.frozen: list[nn.Parameter] = []
         self.frozen_steps = settings.frozen_steps or 0
         self.sums: dict[str, Tensor] = {}
@@ -177,7 +180,7 @@ class _Loop:
             self.freeze(False)
         for group in self.optimizer.param_groups:
             warmup = round(self.settings.warmup_share * steps)
-            group["lr"] = self.settings.learning_rate * rate(place.step, steps, warmup, self.settings.schedule)
+            group["lr"] = group["highest_rate"] * rate(place.step, steps, warmup, self.settings.schedule)
         parts = [
             self.trainable.draw(self.make_batch(examples, place.epoch, self.device)) for examples in self._mine(place)
         ]
@@ -259,13 +262,17 @@ class _Loop:
                 yield
 
 
-def _groups(module: nn.Module, decay: float) -> list[dict[str, Any]]:
-    """Parameters with and without weight decay; a vector is a bias or a norm."""
-    parameters = list(module.parameters())
-    return [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+def _groups(module: nn.Module, settings: Training, encoder: list[nn.Parameter]) -> list[dict[str, Any]]:
+    """Parameters by their learning rate, and with and without weight decay; a vector is a bias or a norm."""
+    own = {id(parameter) for parameter in encoder}
+    groups = []
+    for is_encoder in (False, True):
+        highest = (settings.encoder_learning_rate if is_encoder else None) or settings.learning_rate
+        members = [parameter for parameter in module.parameters() if (id(parameter) in own) == is_encoder]
+        for is_matrix, decay in ((True, settings.weight_decay), (False, 0.0)):
+            chosen = [parameter for parameter in members if (parameter.ndim > 1) == is_matrix]
+            groups.append({"params": chosen, "weight_decay": decay, "highest_rate": highest, "lr": highest})
+    return [group for group in groups if group["params"]]
 
 
 def _mixed(*numbers: int) -> int:

@@ -1,0 +1,127 @@
+"""From pre-training to a judged index on toys, by the command line and by Python, each step fed by the last."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModel, AutoModelForMaskedLM
+
+from encloze import Format, Index, Searcher, load_encoder
+from encloze.cli.main import main
+from encloze.errors import StaleIndexError
+from encloze.folders import check
+
+
+def run(*arguments: object) -> None:
+    assert main([str(argument) for argument in arguments]) == 0
+
+
+TRAINING = ("--training.precision", "float32", "--training.save_every", "0")
+
+
+@pytest.mark.parametrize("start", ["model", "scratch"])
+def test_the_whole_way(
+    start: str, dataset: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    origin = [model] if start == "model" else ["scratch", "--model.size", "tiny", "--model.tokenizer.vocabulary", "200"]
+    adapted, retriever, index, report = (tmp_path / name for name in ("adapted", "retriever", "index", "report"))
+    pretrain = [
+        "--training.steps",
+        "6",
+        "--training.learning_rate",
+        "1e-3",
+        "--batch_tokens",
+        "256",
+        "--max_tokens",
+        "60",
+    ]
+    run(
+        "pretrain",
+        "--corpus",
+        dataset,
+        "--model",
+        *origin,
+        "--objective",
+        "retromae",
+        "--output",
+        adapted,
+        *pretrain,
+        *TRAINING,
+    )
+    assert AutoModelForMaskedLM.from_pretrained(adapted).config.model_type == "bert"
+    finetune = [
+        "--max_query_tokens",
+        "32",
+        "--max_document_tokens",
+        "60",
+        "--training.steps",
+        "60",
+        "--batch_size",
+        "10",
+    ]
+    finetune += ["--training.learning_rate", "2e-3"]
+    run("finetune", "--dataset", dataset, "--model", adapted, "--output", retriever, *finetune, *TRAINING)
+    for folder in (adapted, retriever):
+        check(folder, contents=True)
+        assert {"recipe.yaml", "versions.json", "inputs.json", "README.md", "log.jsonl"} <= {
+            f.name for f in folder.iterdir()
+        }
+        assert not folder.with_name(f"{folder.name}.unfinished").exists()
+    log = [json.loads(line) for line in (retriever / "log.jsonl").read_text().splitlines()]
+    assert log[-1]["loss"] < log[0]["loss"]
+    run("index", "--corpus", dataset, "--model", retriever, "--indexes", "flat,bm25", "--output", index)
+    capsys.readouterr()
+    run("search", "--index", index, "tell me about the river history", "--k", "3")
+    assert "river-" in capsys.readouterr().out
+    run(
+        "evaluate",
+        "--systems",
+        f"bm25,{retriever},{index}",
+        "--dataset",
+        dataset,
+        "--split",
+        "train",
+        "--output",
+        report,
+    )
+    figures = json.loads((report / "report.json").read_text())
+    values = {system["name"]: system["measures"]["nDCG@10"]["mean"] for system in figures["systems"]}
+    assert values["retriever"] > 0.5  # it has seen these; drawn at random it would be about 0.1
+    searcher = Searcher.open(index)
+    assert [view.name for view in searcher.views] == ["flat", "bm25"]
+    with pytest.raises(StaleIndexError, match="was built by another model"):
+        Searcher.open(index, model=str(adapted))
+    run("again", report, "--output", tmp_path / "again")
+    assert (tmp_path / "again" / "per_query.tsv").read_bytes() == (report / "per_query.tsv").read_bytes()
+
+
+def test_a_model_folder_is_read_by_transformers_with_the_same_embedding(model: Path) -> None:
+    encoder = load_encoder(str(model), "float32")
+    text = "a river has many parts"
+    ids = [encoder.tokenizer.id_of("first"), *encoder.tokenizer.encode([text])[0].ids, encoder.tokenizer.id_of("last")]  # type: ignore[attr-defined]
+    with torch.no_grad():
+        hidden = AutoModel.from_pretrained(model, add_pooling_layer=False)(torch.tensor([ids])).last_hidden_state
+    dense = encoder.encode_queries([text]).dense
+    assert dense is not None
+    torch.testing.assert_close(torch.from_numpy(dense[0]), hidden[0, 0], atol=1e-5, rtol=1e-5)
+
+
+def test_the_same_recipe_gives_the_same_weights(dataset: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        run(
+            *("pretrain", "--corpus", dataset, "--model", "scratch", "--model.size", "tiny", "--objective", "retromae"),
+            *("--model.tokenizer.vocabulary", "150", "--output", tmp_path / name, "--training.steps", "3", *TRAINING),
+        )
+    for file in ("model.safetensors", "tokenizer.json", "decoders.safetensors"):
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
+
+
+def test_the_python_door_takes_a_path(dataset: Path, tmp_path: Path) -> None:
+    from encloze.search.indexes.bm25 import Bm25
+
+    Index(tmp_path / "index", corpus=Format.named(str(dataset)), indexes=(Bm25(),)).run()
+    (document, hit), *_ = Searcher.open(tmp_path / "index").search("violin repair")
+    assert document.id == "violin-repair" and hit.score > 0
