@@ -31,7 +31,7 @@ def name_of(path: Path) -> str:
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_a_file_opens_with_one_sentence(path: Path) -> None:
     first = summary_of(path)
-    assert first.endswith(".") and len(first) <= 120 or first.endswith("says what is wrong, where, and what to do.")
+    assert (first.endswith(".") and len(first) <= 120) or first.endswith("says what is wrong, where, and what to do.")
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)

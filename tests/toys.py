@@ -39,7 +39,7 @@ def documents() -> list[dict[str, object]]:
 
 def queries() -> list[dict[str, str]]:
     """One question for each document."""
-    return [{"_id": f"q-{d['_id']}", "text": f"tell me about the {str(d['title'])}"} for d in documents()]
+    return [{"_id": f"q-{d['_id']}", "text": f"tell me about the {d['title']!s}"} for d in documents()]
 
 
 def write_dataset(folder: Path, *, zipped: bool = False) -> Path:

@@ -46,11 +46,16 @@ def staged(output: Path, *, overwrite: bool = False) -> Iterator[Path]:
 
 
 def refuse_existing(output: Path, *, overwrite: bool) -> None:
-    """Raise StorageError where a result would land on something that is there already."""
+    """Raise StorageError where a result would land on something that is there already.
+
+    Even with ``overwrite`` only what encloze wrote is replaced, never a folder of something else.
+    """
     if output.name in ("", ".."):
         raise StorageError(f"{output} is no name that a new folder can take. Choose another --output")
     if output.exists() and not overwrite:
         raise StorageError(f"{output} exists already. Choose another --output, or give --overwrite to replace it")
+    if output.exists() and not (output / MANIFEST).is_file() and not (output.is_dir() and not any(output.iterdir())):
+        raise StorageError(f"{output} was not written by encloze: it is not overwritten. Choose another --output")
 
 
 def replace(source: Path, output: Path) -> None:
@@ -94,7 +99,8 @@ def record(folder: Path, recipe: str, inputs: Mapping[str, Path | str | None]) -
     (folder / "recipe.yaml").write_text(recipe, encoding="utf-8")
     write_json(folder / "versions.json", versions())
     given = {name: value for name, value in inputs.items() if value is not None}
-    write_json(folder / "inputs.json", {name: describe(value) for name, value in given.items()})
+    described = {name: describe(value) for name, value in given.items()}
+    write_json(folder / "inputs.json", {"working_folder": str(Path.cwd()), "inputs": described})
 
 
 def versions() -> dict[str, str]:

@@ -14,8 +14,8 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import pytest
-import toys
 
+import toys
 from encloze.data.formats.base import Format
 from encloze.models.origins.base import Origin
 from encloze.objectives.base import Objective

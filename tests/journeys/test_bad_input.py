@@ -122,7 +122,11 @@ def test_all_faults_are_told_at_once_up_to_a_limit(tmp_path: Path, dataset: Path
     ("file", "line", "says"),
     [
         ("queries.jsonl", '{"_id": "x"}', 'queries.jsonl:41: no "text" field'),
-        ("queries.jsonl", '{"_id": "q-comet-repair", "text": "y"}', "query 'q-comet-repair': the id stands for an"),
+        (
+            "queries.jsonl",
+            '{"_id": "q-comet-repair", "text": "y"}',
+            "queries.jsonl:41: the id 'q-comet-repair' stands for an",
+        ),
         ("qrels/test.tsv", "q-comet-repair\tcomet-repair\tvery", "test.tsv:12: the score should be a whole number"),
         ("qrels/test.tsv", "q-comet-repair comet-repair 1", "test.tsv:12: 3 tab-separated columns were expected"),
         ("qrels/test.tsv", "q-library-repair\tlibrary-repair\t2", "document 'library-repair' has two grades"),
@@ -265,11 +269,37 @@ def test_an_output_that_is_there_already_is_left_alone(tmp_path: Path, dataset: 
 def test_overwrite_keeps_what_was_there_where_the_new_result_fails(
     tmp_path: Path, dataset: Path, refused: Check
 ) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "precious.txt").write_text("mine")
+    command = ["index", "--corpus", dataset, "--indexes", "bm25", "--output", tmp_path / "out"]
+    assert main([str(part) for part in command]) == 0
     append(dataset / "corpus.jsonl", "{broken")
-    out = ("--output", tmp_path / "out", "--overwrite")
-    refused("index", "--corpus", dataset, "--indexes", "bm25", *out, says=("corpus.jsonl:41",))
+    refused(*command, "--overwrite", says=("corpus.jsonl:41",))
+
+
+def test_overwrite_spares_what_encloze_did_not_write(tmp_path: Path, dataset: Path, refused: Check) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "precious.txt").write_text("mine")
+    out = ("--output", tmp_path / "thesis", "--overwrite")
+    says = ("thesis was not written by encloze", "Choose another --output")
+    refused("index", "--corpus", dataset, "--indexes", "bm25", *out, says=says)
+
+
+def test_a_disk_that_fills_up_in_training_leaves_nothing_half_written(
+    tmp_path: Path, dataset: Path, model: Path
+) -> None:
+    """A limit on the size of files stands for the disk: writing fails with the same kind of error."""
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000));"
+        "from encloze.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    )
+    settings = ["--training.steps", "4", "--training.save_every", "2", "--training.precision", "float32"]
+    settings += ["--corpus", dataset, "--model", model, "--objective", "retromae", "--output", tmp_path / "out"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, "pretrain", *map(str, settings)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert "the disk is full" in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+    assert [file.name for file in (tmp_path / "out.unfinished").iterdir()] == ["recipe.json"]
 
 
 @pytest.fixture

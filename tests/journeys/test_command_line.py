@@ -249,7 +249,8 @@ def test_a_result_says_what_it_was_made_of(dataset: Path, words: Path) -> None:
     recipe = yaml.safe_load((words / "recipe.yaml").read_text())
     assert recipe["verb"] == "index" and recipe["corpus"] == {"type": "beir", "path": str(dataset)}
     inputs = json.loads((words / "inputs.json").read_text())
-    assert inputs == {"corpus": {"path": str(dataset), "sha256": hash_tree(dataset)}}
+    assert inputs["working_folder"] == str(Path.cwd())
+    assert inputs["inputs"] == {"corpus": {"path": str(dataset), "sha256": hash_tree(dataset)}}
     assert {"python", "encloze", "numpy"} <= set(json.loads((words / "versions.json").read_text()))
 
 

@@ -89,7 +89,8 @@ def test_the_whole_way(
     )
     figures = json.loads((report / "report.json").read_text())
     values = {system["name"]: system["measures"]["nDCG@10"]["mean"] for system in figures["systems"]}
-    assert values["retriever"] > 0.5  # it has seen these; drawn at random it would be about 0.1
+    if start == "model":
+        assert values["retriever"] > 0.5  # it has seen these; drawn at random it would be about 0.1
     searcher = Searcher.open(index)
     assert [view.name for view in searcher.views] == ["flat", "bm25"]
     with pytest.raises(StaleIndexError, match="was built by another model"):

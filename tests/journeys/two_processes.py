@@ -10,9 +10,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
-import toys
 import torch
 
+import toys
 from encloze.models.layers.masking import TokenBatch
 from encloze.objectives.retromae import RetroMae
 from encloze.text.tokens import pad

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import pytest
-import toys
 import torch
 from torch import Tensor
 
+import toys
 from encloze.models.layers.masking import IGNORED, TokenBatch, visible_to_decoder
 from encloze.objectives.retromae import RetroMae, RetroMaeModule
 
@@ -16,7 +16,7 @@ VOCABULARY, WIDTH, HEADS = 50, 32, 2
 
 
 def batch(lengths: tuple[int, ...] = (9, 6), seed: int = 3, epoch: int = 1) -> TokenBatch:
-    """Texts of the given lengths: ids 5 to 49, first token 1, last token 2, padding 0; every third token goes on a word."""
+    """Texts of the given lengths: ids 5 to 49, first token 1, last 2, padding 0; every third token goes on a word."""
     draw = torch.Generator().manual_seed(0)
     width = max(lengths)
     ids, words = torch.zeros(len(lengths), width, dtype=torch.int64), torch.full((len(lengths), width), -1)

@@ -255,14 +255,17 @@ def test_a_split_whose_queries_are_all_missing_is_refused(dataset: Path) -> None
 
 def test_a_document_judged_in_two_ways_is_a_fault_and_twice_alike_is_none(dataset: Path) -> None:
     (dataset / "qrels" / "dev.tsv").write_text("q\ta\t1\nq\ta\t1\nq\tb\t1\nq\tb\t2\nr\tb\t2\n")
-    with pytest.raises(DataError, match=r"1 fault:\n  split dev: document 'b' has two grades for query 'q'"):
+    with pytest.raises(DataError, match=r"1 fault:\n  dev.tsv:4: document 'b' has two grades for query 'q'"):
         _ = Dataset(Beir(dataset), "dev").judgments
 
 
 def test_duplicate_queries_are_faults(dataset: Path) -> None:
     with (dataset / "queries.jsonl").open("a") as stream:
         stream.write('{"_id": "q-comet-repair", "text": "again"}\nbroken\n')
-    with pytest.raises(DataError, match=r"(?s)2 faults:.*the id stands for an earlier.*queries\.jsonl:42: no JSON"):
+    with pytest.raises(
+        DataError,
+        match=r"(?s)2 faults:.*jsonl:41: the id 'q-comet-repair' stands for an earlier.*queries\.jsonl:42: no JSON",
+    ):
         _ = Dataset(Beir(dataset), "dev").queries
 
 

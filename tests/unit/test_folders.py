@@ -85,12 +85,19 @@ def test_overwrite_keeps_the_old_folder_where_the_new_one_fails(tmp_path: Path) 
     assert hash_tree(output) == before and [path.name for path in tmp_path.iterdir()] == ["result"]
 
 
-def test_a_file_in_the_way_is_replaced_like_a_folder(tmp_path: Path) -> None:
+def test_a_file_in_the_way_is_never_replaced(tmp_path: Path) -> None:
     output = tmp_path / "result"
     output.write_text("a file")
     with pytest.raises(StorageError, match="exists already"), staged(output):
         pass
-    with staged(output, overwrite=True) as staging:
+    with pytest.raises(StorageError, match="was not written by encloze"), staged(output, overwrite=True):
+        pass
+    assert output.read_text() == "a file" and names(tmp_path) == ["result"]
+
+
+def test_an_empty_folder_may_be_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "result").mkdir()
+    with staged(tmp_path / "result", overwrite=True) as staging:
         (staging / "a.txt").write_text("x")
     assert names(tmp_path) == ["result", "result/a.txt", "result/manifest.json"]
 
@@ -246,7 +253,7 @@ def test_a_result_keeps_its_recipe_versions_and_inputs(tmp_path: Path) -> None:
     result.mkdir()
     record(result, "verb: index\n", {"corpus": source, "model": "minilm", "negatives": None})
     assert (result / "recipe.yaml").read_text() == "verb: index\n"
-    assert read_json(result / "inputs.json") == {
+    assert read_json(result / "inputs.json")["inputs"] == {
         "corpus": {"path": str(source), "sha256": hash_file(source)},
         "model": {"name": "minilm"},
     }

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-import toys
 import torch
 import torch.nn.functional as F
 
+import toys
 from encloze.models.layers import cross_entropy
 from encloze.models.layers.cross_entropy import labelled, summed_cross_entropy
 from encloze.models.layers.masking import IGNORED, TokenBatch

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import toys
 import torch
 
+import toys
 from encloze.errors import CheckpointError, EnclozeError, StorageError
 from encloze.models.layers.masking import TokenBatch
 from encloze.objectives.retromae import RetroMae, RetroMaeModule
@@ -113,6 +113,8 @@ def test_an_unfinished_run_is_neither_lost_nor_taken_for_another(tmp_path: Path)
     with pytest.raises(CheckpointError, match="no unfinished training of .* to resume"):
         state.begin({"seed": 0}, resume=True, overwrite=False)
     state.begin({"seed": 0, "training": {"steps": 5}}, resume=False, overwrite=False)
+    assert not state.folder.exists()  # nothing is written before all is checked
+    state.open()
     with pytest.raises(StorageError, match="holds an unfinished training. Go on with --resume"):
         state.begin({"seed": 0}, resume=False, overwrite=False)
     with pytest.raises(CheckpointError, match="training.steps was 5 and is 6"):

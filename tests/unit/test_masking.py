@@ -101,7 +101,7 @@ def test_shared_patterns_are_as_few_as_asked() -> None:
     visible = visible_to_decoder(made, 0.5, patterns=8)[0]
     without_diagonal = visible | torch.eye(202, dtype=torch.bool)
     patterns = {tuple(np.flatnonzero(~row.numpy()).tolist()) for row in without_diagonal[1:201]}
-    # A place whose own token the pattern hides shows it on the diagonal, so each pattern has variants of one token less.
+    # A place whose own token the pattern hides shows it on the diagonal: each pattern has variants of one less.
     whole = {pattern for pattern in patterns if len(pattern) == 101}
     assert 1 < len(whole) <= 8
 

@@ -173,7 +173,7 @@ def test_texts_beyond_the_limit_are_cut_and_counted(heard: Heard) -> None:
     long = " ".join(["river"] * 30)
     documents = encoder.encode_documents([long, "river", long + " engine"], 3).dense
     said = "66.7% of the documents (2 of 3) were cut at 10 tokens, the limit of the model"
-    assert heard.warnings == [f"{said} (encloze.json: max_document_tokens)"]
+    assert heard.warnings == [f"{said} (max_document_tokens in its encloze.json)"]
     np.testing.assert_allclose(documents[0], documents[2], atol=1e-6)  # what differs was cut off
     assert np.abs(documents[0] - documents[1]).max() > 1e-3
     encoder.encode_queries([long])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -152,7 +153,7 @@ def _explained(folder: Path) -> Iterator[None]:
             yield
     except CheckpointError:
         raise
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:  # what a bad folder leads to
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, StrictDataclassError) as error:
         first = str(error).strip().partition("\n")[0]
         raise CheckpointError(f"{folder} cannot be loaded as an encoder: {first}") from error
 

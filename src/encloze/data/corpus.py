@@ -138,7 +138,9 @@ def _checked(documents: Iterator[Document], faults: Faults, place: str) -> Itera
     empty: list[str] = []
     for number, document in enumerate(progress.track(documents, f"Reading {place}", unit="documents"), 1):
         if document.id in seen:
-            faults.add(f"document {number}", f"the id {document.id!r} stands for an earlier document already")
+            faults.add(
+                faults.here or f"document {number}", f"the id {document.id!r} stands for an earlier document already"
+            )
         seen.add(document.id)
         if not document.text.strip() and not document.title.strip():
             empty.append(document.id)

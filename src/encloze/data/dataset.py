@@ -31,7 +31,9 @@ class Dataset:
         faults, grades = Faults(), dict[str, dict[str, int]]()
         for query, document, grade in self.format.judgments(self.split, faults):
             if grades.setdefault(query, {}).setdefault(document, grade) != grade:
-                faults.add(f"split {self.split}", f"document {document!r} has two grades for query {query!r}")
+                faults.add(
+                    faults.here or f"split {self.split}", f"document {document!r} has two grades for query {query!r}"
+                )
         faults.stop()
         if not grades:
             raise DataError(f"{self.format.place()} has no judgments in the split {self.split!r}")
@@ -43,7 +45,7 @@ class Dataset:
         faults, found = Faults(), dict[str, Query]()
         for query in self.format.queries(faults):
             if query.id in found:
-                faults.add(f"query {query.id!r}", "the id stands for an earlier query already")
+                faults.add(faults.here or "queries", f"the id {query.id!r} stands for an earlier query already")
             found[query.id] = query
         faults.stop()
         self._warn("queries", [query for query in self.judgments if query not in found])

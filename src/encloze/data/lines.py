@@ -22,6 +22,8 @@ class Faults:
     def __init__(self) -> None:
         self.shown: list[str] = []
         self.count = 0
+        self.here: str | None = None
+        """The line that is being read, for faults that only whoever puts lines together can see."""
 
     def add(self, where: str, what: str) -> None:
         self.count += 1
@@ -66,6 +68,7 @@ def json_objects(file: Path, faults: Faults) -> Iterator[tuple[str, dict[str, An
         if _SURROGATE.search(line) and not _is_text(value):
             faults.add(where, r"no text: half a character (\ud800 to \udfff alone)")
         elif isinstance(value, dict):
+            faults.here = where
             yield where, value
         else:
             faults.add(where, f"a JSON object was expected, found {type(value).__name__}")
@@ -119,6 +122,7 @@ def columns(file: Path, least: int, faults: Faults, separator: str | None = "\t"
             kind = "tab-separated columns" if separator == "\t" else "columns"
             faults.add(where, f"{least} {kind} were expected, found {len(found)}")
         else:
+            faults.here = where
             yield where, found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -31,13 +32,17 @@ class Again(Pipeline, name="again"):
             raise CheckpointError(f"{self.folder} has no recipe.yaml: it is not a folder that encloze made")
         tree = recipe.read(self.folder / "recipe.yaml")
         name = str(tree.pop("verb", ""))
-        self._name_changes()
+        made = read_json(self.folder / "inputs.json")
+        self._name_changes(made["inputs"])
+        output = (self.output or self.folder.with_name(f"{self.folder.name}-again")).resolve()
         tree["overwrite"] = self.overwrite
-        tree["output"] = str(self.output or self.folder.with_name(f"{self.folder.name}-again"))
-        return recipe.build(verb(name), tree, source=f"{self.folder / 'recipe.yaml'}").run()
+        tree["output"] = str(output)
+        source = f"{self.folder / 'recipe.yaml'}"
+        with contextlib.chdir(made["working_folder"] if Path(made["working_folder"]).is_dir() else "."):
+            return recipe.build(verb(name), tree, source=source).run()  # its relative paths start there
 
-    def _name_changes(self) -> None:
-        for name, then in read_json(self.folder / "inputs.json").items():
+    def _name_changes(self, inputs: dict[str, Any]) -> None:
+        for name, then in inputs.items():
             if "path" in then and describe(then["path"]) != then:
                 progress.warn(f"the {name} {then['path']} is not what it was when {self.folder} was made")
         was, now = read_json(self.folder / "versions.json"), versions()

@@ -49,7 +49,10 @@ class Tokenizer:
         """Read ``tokenizer.json`` and the names of the special tokens beside it."""
         if not (folder / "tokenizer.json").is_file():
             raise CheckpointError(f"{folder} has no tokenizer.json. Save the model's fast tokenizer there")
-        core = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+        try:
+            core = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+        except Exception as error:  # tokenizers raises nothing narrower
+            raise CheckpointError(f"{folder / 'tokenizer.json'} is no tokenizer: {error}. Save it again") from error
         config: dict[str, Any] = {}
         for name in ("special_tokens_map.json", "tokenizer_config.json"):
             if (folder / name).is_file():

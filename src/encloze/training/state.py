@@ -24,6 +24,8 @@ class Unfinished:
     """Where a run that writes ``output`` keeps what it needs to go on after it was killed."""
 
     def __init__(self, output: Path) -> None:
+        if output.name in ("", ".."):
+            refuse_existing(output, overwrite=False)
         self.output = output
         self.folder = output.with_name(f"{output.name}.unfinished")
         self.log = self.folder / "log.jsonl"

@@ -160,7 +160,7 @@ def _version(package: str) -> str:
 
 def _files(package: str) -> list[Path]:
     root = _root(package)
-    top = root if package == "stdlib" else root / package
+    top = root if package == "stdlib" else root.joinpath(*package.split("."))
     files = (file.relative_to(root) for file in sorted(top.rglob("*.py")))
     return [root / file for file in files if not _LEFT_OUT.intersection(file.parts)]
 

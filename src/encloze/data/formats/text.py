@@ -57,23 +57,23 @@ class Text(Format, name="text"):
                 for position, (title, passage) in enumerate(self._passages(content, file.stem)):
                     yield Document(f"{source}#{position}", title, passage, source, position)
 
-    def _passages(self, content: str, title: str) -> Iterator[tuple[str, str]]:
-        """(title, passage) pairs; a Markdown heading closes a passage and becomes the title of the next ones."""
-        held: list[str] = []
-        words = 0
+    def _passages(self, content: str, name: str) -> Iterator[tuple[str, str]]:
+        """(title, passage) pairs; a Markdown heading closes a passage and becomes the title of the next ones.
+
+        Headings that follow each other without text between them become one title; a last one, a passage.
+        """
+        title, held, words, bare = name, list[str](), 0, False
         for paragraph in re.split(r"\n\s*\n", content.replace("\r\n", "\n")):
-            paragraph = paragraph.strip()
-            first, _, rest = paragraph.partition("\n")
+            first, _, rest = paragraph.strip().partition("\n")
             heading = _HEADING.match(first)
-            length = len(paragraph.split())
-            if held and (heading or words + length > self.passage_words):
+            text = rest.strip() if heading else paragraph.strip()
+            if held and (heading or words + len(text.split()) > self.passage_words):
                 yield title, "\n\n".join(held)
                 held, words = [], 0
             if heading:
-                title, paragraph = heading.group(1), rest.strip()
-                length = len(paragraph.split())
-            if paragraph:
-                held.append(paragraph)
-                words += length
-        if held:
-            yield title, "\n\n".join(held)
+                title, bare = f"{title} / {heading.group(1)}" if bare else heading.group(1), True
+            if text:
+                held.append(text)
+                words, bare = words + len(text.split()), False
+        if held or bare:
+            yield title, "\n\n".join(held) or title

@@ -56,4 +56,6 @@ class Scratch(Origin, name="scratch"):
             max_position_embeddings=self.max_tokens,
             pad_token_id=tokenizer.id_of("pad"),
         )
-        return Start(Backbone.new(config), tokenizer, Card(Dense("cls"), max_document_tokens=self.max_tokens))
+        return Start(
+            Backbone.new(config), tokenizer, Card(Dense("cls"), "", "", min(64, self.max_tokens), self.max_tokens)
+        )
