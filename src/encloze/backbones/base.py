@@ -6,7 +6,7 @@ import contextlib
 import functools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
@@ -25,7 +25,8 @@ class Backbone(nn.Module, Family):
     """An encoder family's classes of transformers, behind the calls that objectives and heads are written with.
 
     ``model`` is one of transformers' ForMaskedLM models, or a bare encoder where ``has_head`` is false. A member is
-    named like the ``model_type`` in its config.json.
+    named like the ``model_type`` in its config.json. This class itself serves families that have no member: it can
+    encode, which is enough to fine-tune, index and search, and not to pre-train.
     """
 
     def __init__(self, model: Any, *, has_head: bool, head_is_new: bool = False) -> None:
@@ -43,10 +44,10 @@ class Backbone(nn.Module, Family):
 
         with _explained(folder):
             config = AutoConfig.from_pretrained(folder)
-            member = cls._for(config.model_type)
+            member = cls._for(config.model_type, need_head=need_head)
             trained_with_head = any(name.endswith("ForMaskedLM") for name in config.architectures or [])
             if not (trained_with_head or need_head):
-                return member(AutoModel.from_pretrained(folder, add_pooling_layer=False), has_head=False)
+                return member(_without_pooler(AutoModel.from_pretrained(folder)), has_head=False)
             model, report = AutoModelForMaskedLM.from_pretrained(folder, output_loading_info=True)
         missing = [name for name in report["missing_keys"] if "position_ids" not in name]
         encoder_missing = [name for name in missing if name.startswith(f"{model.base_model_prefix}.")]
@@ -63,15 +64,19 @@ class Backbone(nn.Module, Family):
         """A backbone with random weights, drawn from torch's generator, from one of transformers' configurations."""
         from transformers import AutoModelForMaskedLM
 
-        return cls._for(config.model_type)(AutoModelForMaskedLM.from_config(config), has_head=True)
+        return cls._for(config.model_type, need_head=True)(AutoModelForMaskedLM.from_config(config), has_head=True)
 
     @classmethod
-    def _for(cls, model_type: str) -> type[Self]:
-        if model_type not in cls.members():
+    def _for(cls, model_type: str, *, need_head: bool) -> type[Backbone]:
+        name = model_type.replace("-", "_")
+        if name in cls.members():
+            return cls.member(name)
+        if need_head:
             raise CheckpointError(
-                f"no backbone is written for the model type {model_type!r}; there is one for {', '.join(cls.members())}"
+                f"encoders of the type {model_type!r} can be fine-tuned and searched with, but not pre-trained yet; "
+                f"those of these types can: {', '.join(cls.members())}"
             )
-        return cls.member(model_type)
+        return Backbone
 
     @property
     def config(self) -> Any:
@@ -84,7 +89,9 @@ class Backbone(nn.Module, Family):
     @property
     def max_tokens(self) -> int:
         """The longest input, special tokens included."""
-        return int(self.config.max_position_embeddings)
+        # RoBERTa and its kin count positions from the padding's number on, so the first ones are never used.
+        skipped = getattr(getattr(self.encoder, "embeddings", None), "padding_idx", None)
+        return int(self.config.max_position_embeddings) - (0 if skipped is None else int(skipped) + 1)
 
     @property
     def encoder(self) -> Any:
@@ -129,6 +136,13 @@ class Backbone(nn.Module, Family):
         """Write config.json and model.safetensors as transformers reads them."""
         with _quiet():
             self.model.save_pretrained(folder)
+
+
+def _without_pooler(model: Any) -> Any:
+    """The encoder without BERT's pooler, which may be random and which no embedding here goes through."""
+    if getattr(model, "pooler", None) is not None:
+        model.pooler = None
+    return model
 
 
 @contextlib.contextmanager
