@@ -126,3 +126,16 @@ def test_the_python_door_takes_a_path(dataset: Path, tmp_path: Path) -> None:
     Index(tmp_path / "index", corpus=Format.named(str(dataset)), indexes=(Bm25(),)).run()
     (document, hit), *_ = Searcher.open(tmp_path / "index").search("violin repair")
     assert document.id == "violin-repair" and hit.score > 0
+
+
+def test_folders_may_bear_the_names_of_parts(
+    dataset: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    dataset.rename(tmp_path / "text")
+    run("index", "--corpus", "text", "--model", "model", "--output", "index")
+    run("evaluate", "--systems", "bm25,model,index", "--dataset", "text", "--output", "run")
+    systems = json.loads((tmp_path / "run" / "report.json").read_text())["systems"]
+    assert [system["name"] for system in systems] == ["bm25", "model", "index"]
+    values = [system["measures"]["nDCG@10"]["mean"] for system in systems]
+    assert values[1] == values[2]  # the folder called model, and the folder called index that it made

@@ -141,7 +141,7 @@ def _(result: Shown) -> None:
         table = Table(title=f'"{example.question}"', title_justify="left", box=box.SIMPLE_HEAD, expand=False)
         first = "MiniLM as it comes" if result.backbone == "minilm" else "fine-tuned only"
         table.add_column(f"before ({first})")
-        table.add_column("after (RetroMAE, fine-tuned, with BM25)")
+        table.add_column("after (RetroMAE, then fine-tuned)")
         for before, after in zip(example.before, example.after, strict=False):
             table.add_row(Text(before[0].title), Text(after[0].title))
         _out.print(table)

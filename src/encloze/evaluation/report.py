@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,8 +61,13 @@ class Report:
     seed: int = 0
     """What the intervals are drawn from."""
 
-    def mean(self, system: SystemResult, name: str) -> Interval:
-        return bootstrap(system.values[name], seed=self.seed)
+    @cached_property
+    def means(self) -> dict[str, dict[str, Interval]]:
+        """Each system's mean of each measure."""
+        return {
+            system.name: {name: bootstrap(system.values[name], seed=self.seed) for name in self.measures}
+            for system in self.systems
+        }
 
     def rows(self) -> list[list[str]]:
         """The table as text: a header, then a row for each system."""
@@ -70,7 +76,7 @@ class Report:
         against = {comparison.system: comparison for comparison in self.comparisons}
         table = [head + ["ms/query"] * timed]
         for system in self.systems:
-            cells = [f"{m.mean:.4f} [{m.low:.4f}, {m.high:.4f}]" for m in (self.mean(system, n) for n in self.measures)]
+            cells = [f"{mean:.4f} [{low:.4f}, {high:.4f}]" for mean, low, high in self.means[system.name].values()]
             other = against.get(system.name)
             change = "" if other is None else "{:+.4f} [{:+.4f}, {:+.4f}]".format(*other.difference)
             time = "" if system.milliseconds is None else f"{system.milliseconds:.1f}"
@@ -110,7 +116,7 @@ class Report:
         systems = []
         for system in self.systems:
             entry: dict[str, object] = {"name": system.name}
-            entry["measures"] = {name: self.mean(system, name)._asdict() for name in self.measures}
+            entry["measures"] = {name: mean._asdict() for name, mean in self.means[system.name].items()}
             entry |= {"milliseconds_per_query": system.milliseconds, "note": system.note}
             if other := against.get(system.name):
                 entry["against_baseline"] = {**other.difference._asdict(), "p_holm": other.p_value}

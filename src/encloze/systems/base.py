@@ -37,13 +37,18 @@ class System(Family):
 
     @classmethod
     def chosen(cls, type_: object, values: dict[str, Any]) -> tuple[type[Self], dict[str, Any]]:
-        """A member by name, an index or a run by what is at the path, else a model by its name."""
+        """An index or a run by what is at a path, a member by its name, else a model by its name.
+
+        Paths come first where nothing else is set, so that an index folder may be called ``index``.
+        """
+        path = Path(str(type_))
+        if not values and (path / "index.json").is_file():
+            return cls.member("index"), {"index": path}
+        if not values and path.is_file():
+            return cls.member("run"), {"run": path}
+        if not values and (path / "config.json").is_file():
+            return cls.member("model"), {"model": str(type_)}
         if type_ is None or type_ in cls.members():
             return super().chosen(type_, values)
-        path = Path(str(type_))
-        if (path / "index.json").is_file():
-            return cls.member("index"), {**values, "index": path}
-        if path.is_file():
-            return cls.member("run"), {**values, "run": path}
         cls.refuse_misspelt(str(type_))
         return cls.member("model"), {**values, "model": str(type_)}

@@ -65,7 +65,8 @@ class Format(Family):
     @classmethod
     def chosen(cls, type_: object, values: dict[str, Any]) -> tuple[type[Self], dict[str, Any]]:
         """A member by name, or whatever recognises the path that stands in its place."""
-        if type_ in cls.members() or (type_ is None and "path" not in values):
+        is_named = type_ in cls.members() and (values or not Path(str(type_)).exists())
+        if is_named or (type_ is None and "path" not in values):
             return super().chosen(type_, values)
         path = Path(str(values.get("path") if type_ is None else type_))
         try:
