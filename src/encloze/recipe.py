@@ -19,6 +19,18 @@ Tree = dict[str, Any]
 Faults = list[tuple[str, str]]
 
 
+class _Dumper(yaml.SafeDumper):
+    """YAML's plain style folds these rare line ends into blanks, so text that holds one is quoted and escaped."""
+
+
+def _quoted_if_needed(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = '"' if any(letter in text for letter in "\x85\u2028\u2029\ufeff") else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _quoted_if_needed)
+
+
 def read(path: str | Path) -> Tree:
     """The tree that a YAML file holds; ``path`` may also be the name of a recipe that ships with encloze."""
     file = Path(path)
@@ -82,7 +94,7 @@ def build(kind: type, tree: Tree, *, source: str = "the recipe") -> Any:
 def dump(settings: object, head: Tree | None = None) -> str:
     """The YAML text that ``build`` would turn back into ``settings``; ``head`` stands in place of its type."""
     values = {name: value for name, value in plain(settings).items() if name != "type"}
-    return yaml.safe_dump({**(head or {}), **values}, sort_keys=False, allow_unicode=True, width=100)
+    return yaml.dump({**(head or {}), **values}, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
 def json_schema(kind: type) -> Tree:

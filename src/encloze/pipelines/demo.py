@@ -35,7 +35,7 @@ _QUESTIONS = (
     "test whether two samples come from the same distribution",
     "copy a whole directory tree",
 )
-# What reading, encoding and judging take on two cores with bfloat16, and the shares of the rest. Fine-tuning runs twice.
+# What all but training takes on two cores with bfloat16, and the shares of the rest. Fine-tuning runs twice.
 _FIXED_SECONDS, _LEAST_TRAINING_SECONDS = 260, 40
 _PRETRAINING, _FINETUNING = 0.4, 0.3
 _CALIBRATION_STEPS = 4
