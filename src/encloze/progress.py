@@ -18,9 +18,9 @@ T = TypeVar("T")
 class Task:
     """One piece of long work: ``done`` of ``total`` units; ``figures`` are shown beside the bar."""
 
-    def __init__(self, title: str, total: float | None, unit: str) -> None:
+    def __init__(self, title: str, total: float | None, unit: str, done: float = 0.0) -> None:
         self.title, self.total, self.unit = title, total, unit
-        self.done = 0.0
+        self.before = self.done = done  # what an earlier run did does not count for the rate
         self.figures: dict[str, float] = {}
 
     def advance(self, by: float = 1, **figures: float) -> None:
@@ -63,9 +63,9 @@ def listening(listener: Listener) -> Iterator[Listener]:
 
 
 @contextlib.contextmanager
-def task(title: str, total: float | None = None, unit: str = "") -> Iterator[Task]:
+def task(title: str, total: float | None = None, unit: str = "", done: float = 0.0) -> Iterator[Task]:
     """Report one piece of long work: ``with task("Encoding", 1000, "documents") as bar: bar.advance(32)``."""
-    work = Task(title, total, unit)
+    work = Task(title, total, unit, done)
     listener = _listener.get()
     listener.started(work)
     try:

@@ -225,7 +225,7 @@ class _Lines(_Screen):
 
 def state(task: progress.Task, seconds: float) -> str:
     """A task's state in words: done of total, rate, time left, figures."""
-    rate = task.done / seconds if seconds > 0 else 0.0
+    rate = (task.done - task.before) / seconds if seconds > 0 else 0.0
     of = f" of {task.total:,.0f}" if task.total else ""
     parts = [f"{task.done:,.0f}{of} {task.unit}".rstrip()]
     if rate:

@@ -60,13 +60,9 @@ class Training(Settings):
     """Trackers of accelerate that also get the log."""
 
     def __post_init__(self) -> None:
-        positive = {"learning_rate": self.learning_rate, "epochs": self.epochs, "accumulation": self.accumulation}
-        positive |= {} if self.encoder_learning_rate is None else {"encoder_learning_rate": self.encoder_learning_rate}
-        positive |= {"clip": self.clip, "log_every": self.log_every} | (
-            {} if self.steps is None else {"steps": self.steps}
-        )
-        for name, value in positive.items():
-            if not value > 0:
+        for name in ("learning_rate", "encoder_learning_rate", "epochs", "steps", "accumulation", "clip", "log_every"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
                 raise ValueError(f"{name} must be above 0, not {value}")
         if not 0 <= self.warmup_share < 1:
             raise ValueError(f"warmup_share must be from 0 to below 1, not {self.warmup_share}")
@@ -119,8 +115,7 @@ def train(
     if step:
         progress.note(f"Going on from step {step} of {steps}")
     loop.accelerator.init_trackers("encloze")
-    with progress.task("Training", steps, "steps") as bar:
-        bar.done = step
+    with progress.task("Training", steps, "steps", done=step) as bar:
         for place in plan.from_step(step):
             if place.step >= steps:
                 break
@@ -181,10 +176,11 @@ class _Loop:
         for group in self.optimizer.param_groups:
             warmup = round(self.settings.warmup_share * steps)
             group["lr"] = group["highest_rate"] * rate(place.step, steps, warmup, self.settings.schedule)
-        parts = [
-            self.trainable.draw(self.make_batch(examples, place.epoch, self.device)) for examples in self._mine(place)
-        ]
-        empty = self._empty_parts(place)
+        shares = self._shares(place)
+        empty = [not len(share) for share in shares]
+        # A share without examples takes one to no effect: each process must take part in every exchange.
+        filled = [share if len(share) else place.examples[:1] for share in shares]
+        parts = [self.trainable.draw(self.make_batch(share, place.epoch, self.device)) for share in filled]
         counts = self._counted(parts, empty)
         for number, (part, is_empty) in enumerate(zip(parts, empty, strict=True)):
             # Dropout, too, depends on the seed and the place in the run alone.
@@ -240,14 +236,8 @@ class _Loop:
             self.counts[name] = self.counts.get(name, zero) + count
         return {name: count.clamp(min=1) for name, count in counts.items()}
 
-    def _mine(self, place: Place) -> list[np.ndarray]:
-        """The parts of a batch that this process works through; an empty one is filled with an example to no effect."""
-        return [part if len(part) else place.examples[:1] for part in self._shares(place)]
-
-    def _empty_parts(self, place: Place) -> list[bool]:
-        return [not len(part) for part in self._shares(place)]
-
     def _shares(self, place: Place) -> list[np.ndarray]:
+        """The parts of a batch that this process works through."""
         processes = self.accelerator.num_processes
         shares = np.array_split(place.examples, self.settings.accumulation * processes)
         return shares[self.accelerator.process_index :: processes]
