@@ -62,8 +62,14 @@ def replace(source: Path, output: Path) -> None:
     """Move the folder ``source`` to ``output``, and what was there out of the way first."""
     old = output.with_name(f".{output.name}.old-{os.getpid()}")
     if output.exists():
+        shutil.rmtree(old, ignore_errors=True)  # of a process of the same number that was killed here
         output.rename(old)
-    source.rename(output)
+    try:
+        source.rename(output)
+    except OSError:
+        if old.exists():
+            old.rename(output)
+        raise
     _sync(output.parent)
     if old.is_dir():
         shutil.rmtree(old)
@@ -128,6 +134,11 @@ def hash_tree(path: Path) -> str:
     for file in sorted(file for file in path.rglob("*") if file.is_file()):
         digest.update(f"{file.relative_to(path)}\0{hash_file(file)}\n".encode())
     return digest.hexdigest()
+
+
+def hash_of(value: object) -> str:
+    """The SHA-256 of a value's written form."""
+    return hashlib.sha256(repr(value).encode()).hexdigest()
 
 
 def hash_file(file: Path) -> str:

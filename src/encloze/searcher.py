@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from encloze import progress
+from encloze import progress, recipe
 from encloze.data.corpus import Corpus
 from encloze.data.records import Document, Hit, Judgments, Query, Representation, Run
 from encloze.encoders import Encoder, load_encoder
@@ -88,7 +88,8 @@ class Searcher:
                 encoder = loaded.get(name) or load_encoder(name, precision)
                 loaded[name] = encoder
                 _check_model(folder, entry, encoder)
-            opened.append(View(entry["name"], restored(kind, settings).open(folder / entry["name"]), encoder))
+            index = recipe.build(kind, settings, source=str(folder / _CARD))
+            opened.append(View(entry["name"], index.open(folder / entry["name"]), encoder))
         return cls(Corpus(folder / _DOCUMENTS), opened, fusion)
 
     def search(self, query: str, k: int = 10, depth: int = 100) -> list[tuple[Document, Hit]]:
@@ -184,7 +185,9 @@ def build_index(
         if index.reads == "text":
             with progress.task("Counting words", len(corpus), "documents") as bar:
                 index.build(_advancing(corpus, bar), folder / name)
-        elif encoder is not None:
+        elif encoder is None:
+            raise ValueError(f"the index {index.name} is built from embeddings: an encoder is needed")
+        else:
             if representation is None:
                 representation = encoder.encode_documents(corpus.texts(), len(corpus))
             index.build(representation, folder / name)
@@ -200,13 +203,6 @@ def build_index(
         )
     write_json(folder / _CARD, {"encloze": 1, "documents": len(corpus), "views": views})
     return views
-
-
-def restored(kind: type[Any], settings: dict[str, Any]) -> Any:
-    """A part from the plain values kept beside a result, which were valid when they were written."""
-    from encloze.recipe import build
-
-    return build(kind, settings, source="the saved settings")
 
 
 def is_index(path: Path) -> bool:

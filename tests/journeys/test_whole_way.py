@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.numpy import load_file
 from transformers import AutoModel, AutoModelForMaskedLM
 
 from encloze import Format, Index, Searcher, load_encoder
 from encloze.cli.main import main
 from encloze.errors import StaleIndexError
 from encloze.folders import check
+from encloze.models.checkpoint import load_tokenizer
 
 
 def run(*arguments: object) -> None:
@@ -139,3 +141,42 @@ def test_folders_may_bear_the_names_of_parts(
     assert [system["name"] for system in systems] == ["bm25", "model", "index"]
     values = [system["measures"]["nDCG@10"]["mean"] for system in systems]
     assert values[1] == values[2]  # the folder called model, and the folder called index that it made
+
+
+def test_pre_training_goes_on_with_its_decoder(
+    dataset: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def pretrain(start: Path, output: Path, *more: str) -> None:
+        objective = ("--objective", "retromae", "--training.steps", "1", "--training.learning_rate", "1e-9")
+        run("pretrain", "--corpus", dataset, "--model", start, "--output", output, *objective, *TRAINING, *more)
+
+    pretrain(model, tmp_path / "first")
+    pretrain(tmp_path / "first", tmp_path / "second", "--seed", "5")
+    assert "goes on learning" in capsys.readouterr().err
+    first, second = (load_file(tmp_path / name / "decoders.safetensors") for name in ("first", "second"))
+    for name, value in first.items():  # at this rate a step changes next to nothing, and another seed everything
+        assert abs(value - second[name]).max() < 1e-6
+    basic = ("--objective.decoding", "basic", "--objective.decoder_layers", "2")
+    pretrain(tmp_path / "first", tmp_path / "third", *basic)
+    assert "is of another make: a new one begins" in capsys.readouterr().err
+
+
+def test_a_new_head_comes_from_the_seed(tmp_path: Path, model: Path) -> None:
+    from encloze.models.origins.base import Origin
+
+    bare = tmp_path / "bare"
+    AutoModel.from_pretrained(model).save_pretrained(bare)
+    load_tokenizer(model).save(bare, 64)
+    heads = []
+    for seed in (0, 0, 1):
+        torch.rand(3)  # whatever was drawn before
+        start = Origin.named(str(bare)).start(lambda: iter(()), need_head=True, seed=seed)
+        assert start.backbone.head_is_new
+        heads.append(start.backbone.model.cls.predictions.transform.dense.weight.detach())
+    assert torch.equal(heads[0], heads[1]) and not torch.equal(heads[0], heads[2])
+
+
+def test_tuning_on_what_is_judged_is_refused(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    systems = "[{type: bm25, tune_on: test}]"
+    assert main(["evaluate", "--dataset", str(dataset), "--split", "test", "--systems", systems]) == 2
+    assert "tuned on 'test', the split that is judged" in capsys.readouterr().err

@@ -31,7 +31,7 @@ def main(output: Path) -> None:
 
     torch.manual_seed(0)
     module = RetroMae().module(toys.backbone(tokenizer.size), tokenizer, "cls")
-    loop = _Loop(module, make_batch, Training(precision="float32", clip=1e9, frozen_steps=1), seed=0)
+    loop = _Loop(module, make_batch, Training(precision="float32", clip=1e9, frozen_steps=1), 0, output)
     loop.freeze(True)
     loop.wrap()
     gradients: dict[str, torch.Tensor] = {}

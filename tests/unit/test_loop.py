@@ -39,7 +39,7 @@ def trained(folder: Path, settings: Training, *, dropout: float = 0.0, begin: bo
     if begin:
         state.begin({}, resume=False, overwrite=True)
     plan = BatchPlan(np.array([len(text.ids) + 2 for text in encoded]), 0, batch_size=16)
-    train(module, plan, make_batch, settings, state, 0)
+    train(module, plan, make_batch, settings, state, 0, {"corpus": "toys"})
     return module  # type: ignore[return-value]
 
 
@@ -114,12 +114,14 @@ def test_an_unfinished_run_is_neither_lost_nor_taken_for_another(tmp_path: Path)
         state.begin({"seed": 0}, resume=True, overwrite=False)
     state.begin({"seed": 0, "training": {"steps": 5}}, resume=False, overwrite=False)
     assert not state.folder.exists()  # nothing is written before all is checked
-    state.open()
+    state.open({"corpus": "a"})
     with pytest.raises(StorageError, match="holds an unfinished training. Go on with --resume"):
         state.begin({"seed": 0}, resume=False, overwrite=False)
     with pytest.raises(CheckpointError, match="training.steps was 5 and is 6"):
         state.begin({"seed": 0, "training": {"steps": 6}}, resume=True, overwrite=False)
     state.begin({"seed": 0, "training": {"steps": 5}}, resume=True, overwrite=False)
+    with pytest.raises(CheckpointError, match="begun with another corpus: the files changed since"):
+        state.open({"corpus": "b"})
     (tmp_path / "model").mkdir()
     with pytest.raises(StorageError, match="exists already"):
         state.begin({"seed": 0}, resume=False, overwrite=False)

@@ -38,7 +38,7 @@ def test_whole_words_are_chosen_in_random_order_while_they_fit(sizes: list[list[
     chosen = choose(made, rate, 3, stream=0)
     length = made.ids.shape[1]
     for row, of_text in enumerate(sizes):
-        budget = max(1, round(float(np.float32(sum(of_text) + 2) * np.float32(rate))))
+        budget = max(1, round((sum(of_text) + 2) * rate))
         for mask in range(3):
             row_key = spread(keys(seed, 0, 0, made.examples)[row], torch.tensor(mask))
             count = int(made.words.max()) + 1

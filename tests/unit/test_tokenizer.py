@@ -323,3 +323,13 @@ def test_tokenising_that_fails_leaves_nothing(cache: Path) -> None:
     with pytest.raises(RuntimeError, match="halfway"):
         Tokens.of(texts(), 2, toys.tokenizer(), "key")  # type: ignore[arg-type]
     assert list((cache / "tokens").iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "unigram", "bpe"])
+def test_white_space_of_any_kind_parts_words_and_is_never_unknown(kind: str) -> None:
+    made = toys.tokenizer(kind)
+    one, other = made.encode(["a river has parts", "a river\n\nhas\tparts\n"])
+    assert made.id_of("unknown") not in other.ids
+    if kind != "bpe":  # which keeps white space, in pieces of its own
+        assert one.ids.tolist() == other.ids.tolist() and one.starts.tolist() == other.starts.tolist()
+    assert other.starts.sum() >= 4

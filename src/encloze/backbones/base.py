@@ -44,6 +44,10 @@ class Backbone(nn.Module, Family):
 
         with _explained(folder):
             config = AutoConfig.from_pretrained(folder)
+            if config.is_encoder_decoder:
+                raise CheckpointError(f"{folder} is an encoder-decoder ({config.model_type}); only encoders serve here")
+            if config.is_encoder_decoder:
+                raise CheckpointError(f"{folder} is an encoder-decoder ({config.model_type}); only encoders serve here")
             member = cls._for(config.model_type, need_head=need_head)
             trained_with_head = any(name.endswith("ForMaskedLM") for name in config.architectures or [])
             if not (trained_with_head or need_head):
@@ -124,13 +128,19 @@ class Backbone(nn.Module, Family):
         raise NotImplementedError(type(self).__name__)
 
     def layers(self) -> nn.ModuleList:
-        """The encoder's layers, first to last."""
-        raise NotImplementedError(type(self).__name__)
+        """The encoder's layers, first to last: the longest list of modules in it."""
+        lists = [module for module in self.encoder.modules() if isinstance(module, nn.ModuleList)]
+        if not lists:
+            raise CheckpointError(
+                f"encoders of the type {self.config.model_type!r} have no list of layers to checkpoint"
+            )
+        return max(lists, key=len)
 
     def checkpoint_gradients(self) -> None:
         """Keep only each layer's input and compute the rest again on the way back: less memory, a third more time."""
         for layer in self.layers():
-            layer.forward = functools.partial(checkpoint, layer.forward, use_reentrant=False)
+            if not isinstance(layer.forward, functools.partial):  # not done already
+                layer.forward = functools.partial(checkpoint, layer.forward, use_reentrant=False)
 
     def save(self, folder: Path) -> None:
         """Write config.json and model.safetensors as transformers reads them."""

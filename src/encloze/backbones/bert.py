@@ -29,7 +29,3 @@ class Bert(Backbone, name="bert"):
     def head(self) -> nn.Module:
         head: nn.Module = self.model.cls
         return head
-
-    def layers(self) -> nn.ModuleList:
-        layers: nn.ModuleList = self.encoder.encoder.layer
-        return layers

@@ -33,11 +33,15 @@ def read_run(file: Path) -> Run:
     return run
 
 
+def best(scores: dict[str, float], depth: int) -> dict[str, float]:
+    """The best documents of a ranking, best first; equal scores in trec_eval's order: by id, descending."""
+    return dict(sorted(scores.items(), key=lambda item: (item[1], item[0]), reverse=True)[:depth])
+
+
 def write_run(file: Path, run: Run, tag: str = "encloze") -> None:
-    """Write a run, best documents first; equal scores in trec_eval's order: by id, descending."""
+    """Write a run, best documents first."""
     with file.open("w", encoding="utf-8") as stream:
         for query, scores in run.items():
-            ranking = sorted(scores.items(), key=lambda item: (item[1], item[0]), reverse=True)
-            for rank, (document, score) in enumerate(ranking, 1):
+            for rank, (document, score) in enumerate(best(scores, len(scores)).items(), 1):
                 # repr keeps every digit, so a ranking read back has the same ties as the one written.
                 stream.write(f"{query} Q0 {document} {rank} {score!r} {tag}\n")

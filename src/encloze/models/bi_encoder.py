@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -104,12 +103,6 @@ class BiEncoder(nn.Module):
         with autocast(self.precision, place):
             embedded = self(torch.from_numpy(batch.ids).to(place), torch.from_numpy(batch.attention).to(place))
         return np.asarray(embedded.float().cpu().numpy())
-
-    def with_card(self, **changes: object) -> BiEncoder:
-        """The same weights under a changed card."""
-        changed = BiEncoder(self.backbone, self.tokenizer, replace(self.card, **changes))  # type: ignore[arg-type]
-        changed.name, changed.fingerprint, changed.precision = self.name, self.fingerprint, self.precision
-        return changed
 
 
 def _batches(texts: list[Encoded], limit: int) -> Iterator[np.ndarray]:

@@ -18,6 +18,7 @@ from encloze.settings import plain
 from encloze.text.tokenizer import Tokenizer
 
 CARD = "encloze.json"
+DECODERS = "decoders.safetensors"
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ class Card:
 
 def model_fingerprint(folder: Path, card: Card, tokenizer: Tokenizer) -> str:
     """Changes with the weights, the tokenizer or the card: with anything that changes a representation."""
-    weights = [hash_file(file) for file in sorted(folder.glob("*.safetensors")) if file.name != "decoders.safetensors"]
+    files = [file for kind in ("*.safetensors", "*.bin", "config.json") for file in sorted(folder.glob(kind))]
+    weights = [hash_file(file) for file in files if file.name != DECODERS]
     parts = [weights, tokenizer.fingerprint, plain(card)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import platform
 
 # From glibc's malloc.h: option numbers of mallopt.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
@@ -19,8 +20,8 @@ def keep_buffers() -> None:
     MiniLM at 4,096 tokens took 3.5 to 4.2 s before and 1.8 to 2.2 s after (2 cores; benchmarks/pretraining_step.py).
     The process then keeps the most memory it ever needed.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
+    if platform.libc_ver()[0] == "glibc":
+        mallopt = ctypes.CDLL(None).mallopt
         mallopt(_MMAP_MAX, 0)
         mallopt(_TRIM_THRESHOLD, _LARGEST)
         mallopt(_TOP_PAD, 64 << 20)

@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from encloze import progress
+from encloze import progress, recipe
 from encloze.data.corpus import Corpus
 from encloze.data.formats.python_docs import PythonDocs
 from encloze.data.records import Document, Hit
 from encloze.errors import StorageError, importable
 from encloze.evaluation.report import Report
 from encloze.evaluation.significance import Interval, bootstrap
-from encloze.folders import MANIFEST, read_json, write_json
+from encloze.folders import MANIFEST, read_json, record, write_json
 from encloze.pipelines.base import Pipeline
 from encloze.search.indexes.bm25 import Bm25
 from encloze.search.indexes.flat import Flat
@@ -36,7 +36,7 @@ _QUESTIONS = (
     "copy a whole directory tree",
 )
 # What all but training takes on two cores with bfloat16, and the shares of the rest. Fine-tuning runs twice.
-_FIXED_SECONDS, _LEAST_TRAINING_SECONDS = 260, 40
+_FIXED_SECONDS, _LEAST_TRAINING_SECONDS = 190, 40
 _PRETRAINING, _FINETUNING = 0.4, 0.3
 _CALIBRATION_STEPS = 4
 _MOST_EPOCHS = 3.0
@@ -82,7 +82,8 @@ class Shown:
 class Demo(Pipeline, name="demo"):
     """Python's documentation, made searchable by an encoder that is adapted to it; needs no hub and no data.
 
-    Summary lines ask, docstrings answer. Packages that training never saw judge the result.
+    Summary lines ask, docstrings answer. Pre-training reads all docstrings, as one would read the texts one has; the
+    questions, and the answers to judge by, are of packages whose summary lines no training saw.
     """
 
     output: Path = Path("demo")
@@ -117,6 +118,7 @@ class Demo(Pipeline, name="demo"):
         report = self._judge(held_out)
         progress.note("Step 5 of 5: indexing everything")
         self._index_all(docs)
+        record(self.output, recipe.dump(replace(self, resume=False), {"verb": self.name}), {"corpus": docs.place()})
         examples = list(self._examples())
         minutes = (time.monotonic() - began) / 60
         return Shown(report, self._stages(report), examples, self.output, minutes, self.backbone)
@@ -124,6 +126,8 @@ class Demo(Pipeline, name="demo"):
     def _prepare(self) -> None:
         """Make the folder, or find it with ``resume``, if it is a demo's and of the same settings."""
         settings, kept = plain(self) | {"resume": False, "overwrite": False, "output": ""}, self.output / "demo.json"
+        if self.output.exists() and not self.output.is_dir():
+            raise StorageError(f"{self.output} is a file. Choose another --output")
         if self.output.exists() and any(self.output.iterdir()) and not kept.is_file():
             raise StorageError(f"{self.output} was not made by a demo. Choose another --output")
         if self.output.exists() and self.overwrite:
@@ -163,8 +167,10 @@ class Demo(Pipeline, name="demo"):
                 few = replace(task.training, steps=_CALIBRATION_STEPS, log_every=1, save_every=0, frozen_steps=0)
                 replace(task, output=Path(folder) / "model", training=few).run()
                 log = (Path(folder) / "model" / "log.jsonl").read_text(encoding="utf-8").splitlines()
-            each = sorted(json.loads(line)["seconds"] for line in log)[_CALIBRATION_STEPS // 2 - 1]
-            remembered.write_text(json.dumps(max(5, int(seconds / each))))
+            lines = [json.loads(line) for line in log]
+            each = sorted(line["seconds"] for line in lines)[_CALIBRATION_STEPS // 2 - 1]
+            most = int(_MOST_EPOCHS * _CALIBRATION_STEPS / lines[-1]["epoch"])
+            remembered.write_text(json.dumps(min(most, max(5, int(seconds / each)))))
         steps = json.loads(remembered.read_text())
         new_parts = {"frozen_steps": int(0.4 * steps)} if task.training.encoder_learning_rate else {}
         return replace(task.training, steps=steps, **new_parts)

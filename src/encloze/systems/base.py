@@ -27,6 +27,10 @@ class System(Family):
     title: str | None = field(default=None, kw_only=True)
     """Its name in tables; made from the other settings where none is given."""
 
+    def inputs(self) -> dict[str, Path | str]:
+        """What it is made of, to be hashed beside the result."""
+        return {}
+
     def label(self) -> str:
         """Its name in tables, where no title is given."""
         return self.name

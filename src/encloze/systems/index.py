@@ -27,6 +27,9 @@ class Index(System, name="index"):
     tune_on: str | None = None
     """A split (not the one that is judged) on which a weighted fusion of two views is tuned by nDCG@10."""
 
+    def inputs(self) -> dict[str, Path | str]:
+        return {"index": self.index}
+
     def label(self) -> str:
         return " + ".join([self.index.name, *self.views]) if self.views else self.index.name
 

@@ -23,6 +23,9 @@ class Model(System, name="model"):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Number format of the encoder's products; auto takes bfloat16 where the processor is made for it."""
 
+    def inputs(self) -> dict[str, Path | str]:
+        return {"model": self.model}
+
     def label(self) -> str:
         return Path(self.model).name
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from encloze.data.dataset import Dataset
-from encloze.data.runs import read_run
+from encloze.data.runs import best, read_run
 from encloze.systems.base import Outcome, System
 
 
@@ -17,10 +17,13 @@ class RunFile(System, name="run"):
     run: Path
     """The file, plain or gzipped."""
 
+    def inputs(self) -> dict[str, Path | str]:
+        return {"run": self.run}
+
     def label(self) -> str:
         return self.run.name.removesuffix(".gz").removesuffix(".trec").removesuffix(".run")
 
     def rank(self, dataset: Dataset, depth: int) -> Outcome:
-        run = read_run(self.run)
+        run = {query: best(scores, depth) for query, scores in read_run(self.run).items()}
         missing = len(dataset.judgments.keys() - run.keys())
         return Outcome(run, None, f"{missing} judged queries are not in it and count 0" if missing else "")

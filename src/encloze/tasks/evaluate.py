@@ -47,6 +47,8 @@ class Evaluate(Task, name="evaluate"):
             canonical(name)
         if not (self.systems or self.model or self.index):
             raise ValueError("systems is empty: name at least one, as in --systems bm25,minilm")
+        if any(getattr(system, "tune_on", None) == self.split for system in self.systems):
+            raise ValueError(f"a system is tuned on {self.split!r}, the split that is judged: choose another tune_on")
         if self.depth < 1:
             raise ValueError(f"depth must be 1 or more, not {self.depth}")
 
@@ -65,8 +67,14 @@ class Evaluate(Task, name="evaluate"):
         if self.output:
             with staged(self.output, overwrite=self.overwrite) as folder:
                 report.save(folder)
-                record(folder, recipe.dump(self, {"verb": self.name}), {"dataset": self.dataset.place()})
+                record(folder, recipe.dump(self, {"verb": self.name}), self._inputs())
         return report
+
+    def _inputs(self) -> dict[str, Path | str | None]:
+        inputs: dict[str, Path | str | None] = {"dataset": self.dataset.place()}
+        for number, system in enumerate(self._all()):
+            inputs |= {f"systems[{number}].{name}": place for name, place in system.inputs().items()}
+        return inputs
 
     def _all(self) -> list[System]:
         more: list[System] = [Model(self.model)] if self.model else []

@@ -11,6 +11,7 @@ import numpy as np
 from encloze.data.dataset import Dataset
 from encloze.data.formats.base import Format
 from encloze.data.runs import read_run
+from encloze.folders import hash_of
 from encloze.losses.base import Loss
 from encloze.losses.contrastive import Contrastive
 from encloze.models.bi_encoder import BiEncoder
@@ -72,6 +73,15 @@ class Finetune(Task, name="finetune"):
     def __post_init__(self) -> None:
         if self.batch_size < 2:
             raise ValueError(f"batch_size must be 2 or more, not {self.batch_size}: a batch's documents are negatives")
+        if self.batch_size < 2 * self.training.accumulation:
+            raise ValueError(
+                f"batch_size {self.batch_size} leaves less than 2 queries for each of {self.training.accumulation} "
+                "parts (training.accumulation), and a query alone has nothing to be compared with"
+            )
+        for name in ("max_query_tokens", "max_document_tokens"):
+            limit = getattr(self, name)
+            if limit is not None and limit < 3:
+                raise ValueError(f"{name} must be 3 or more (two tokens are special), not {limit}")
         if self.negatives_per_query < 0 or self.negatives_depth < 1:
             raise ValueError("negatives_per_query must be 0 or more and negatives_depth 1 or more")
         if self.training.frozen_steps:
@@ -90,7 +100,12 @@ class Finetune(Task, name="finetune"):
             encoder, dataset.corpus, examples, negatives=self.negatives_per_query, seed=self.seed
         )
         plan = BatchPlan(np.asarray(batches.lengths), self.seed, batch_size=self.batch_size)
-        train(RetrievalModule(encoder, self.loss), plan, batches, self.training, state, self.seed)
+        identity = {
+            "corpus": dataset.corpus.fingerprint,
+            "tokenizer": start.tokenizer.fingerprint,
+            "examples": hash_of(examples),
+        }
+        train(RetrievalModule(encoder, self.loss), plan, batches, self.training, state, self.seed, identity)
         how = f"fine-tuned with the {self.loss.name} loss on {self.dataset.place()} ({self.split})"
         inputs = {"dataset": self.dataset.place(), "model": self.model.label(), "negatives": self.negatives}
         finish(self, state, encoder.save, how, inputs)

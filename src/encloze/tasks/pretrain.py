@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_model
+from safetensors.torch import load_file, save_model
 
 from encloze import progress
 from encloze.data.corpus import Corpus
 from encloze.data.formats.base import Format
 from encloze.errors import DataError
-from encloze.models.checkpoint import Card
+from encloze.models.checkpoint import DECODERS, Card
 from encloze.models.heads.dense import Dense
 from encloze.models.layers.masking import TokenBatch
 from encloze.models.layers.pooling import Pooling
@@ -79,14 +79,29 @@ class Pretrain(Task, name="pretrain"):
         plan = BatchPlan(np.minimum(tokens.lengths[numbers] + 2, limit), self.seed, self.batch_tokens)
         torch.manual_seed(self.seed)  # the decoder's first weights
         module = self.objective.module(start.backbone, start.tokenizer, _pooling(start.card))
+        _restore_decoders(module, start)
         if self.gradient_checkpointing:
             module.checkpoint_gradients()
         settings = _with_frozen_steps(self.training, plan, start.backbone.head_is_new)
-        train(module, plan, make_batch, settings, state, self.seed)
+        identity = {"corpus": corpus.fingerprint, "tokenizer": start.tokenizer.fingerprint, "texts": len(numbers)}
+        train(module, plan, make_batch, settings, state, self.seed, identity)
         how = f"pre-trained with {self.objective.name} on {self.corpus.place()} (texts to {limit} tokens)"
         inputs = {"corpus": self.corpus.place(), "model": self.model.label()}
         finish(self, state, lambda folder: _write(module, start, folder), how, inputs)
         return Trained(self.output, "finetune")
+
+
+def _restore_decoders(module: PretrainingModule, start: Start) -> None:
+    """Go on with the decoders of an earlier pre-training, where they are of the same make; say which it is."""
+    decoders = module.decoders()
+    if start.decoders is None or decoders is None:
+        return
+    found = load_file(str(start.decoders))
+    if {name: value.shape for name, value in decoders.state_dict().items()} == {n: v.shape for n, v in found.items()}:
+        decoders.load_state_dict(found)
+        progress.note("The decoder of the earlier pre-training goes on learning")
+    else:
+        progress.note("The decoder of the earlier pre-training is of another make: a new one begins")
 
 
 def _write(module: PretrainingModule, start: Start, folder: Path) -> None:
@@ -95,7 +110,7 @@ def _write(module: PretrainingModule, start: Start, folder: Path) -> None:
     head = replace(start.card.head, pooling=module.pooling) if isinstance(start.card.head, Dense) else start.card.head
     replace(start.card, head=head).write(folder)
     if (decoders := module.decoders()) is not None:
-        save_model(decoders, str(folder / "decoders.safetensors"))
+        save_model(decoders, str(folder / DECODERS))
 
 
 def _pooling(card: Card) -> Pooling:

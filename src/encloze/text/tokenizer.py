@@ -97,7 +97,13 @@ class Tokenizer:
 
     @cached_property
     def fingerprint(self) -> str:
-        return hashlib.sha256(self.core.to_str().encode()).hexdigest()[:32]
+        return hashlib.sha256(f"{self.core.to_str()}{sorted(self.special.items())}".encode()).hexdigest()[:32]
+
+    @cached_property
+    def special_ids(self) -> np.ndarray:
+        """The ids of all special tokens, which are never masked and never predicted."""
+        ids = (self.core.token_to_id(token) for token in self.special.values())
+        return np.array(sorted(number for number in ids if number is not None), np.int64)
 
     def encode(self, texts: Sequence[str]) -> list[Encoded]:
         """The texts as token ids, uncut and without special tokens."""

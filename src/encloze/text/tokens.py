@@ -36,8 +36,7 @@ class Tokens:
                 with full_disk_explained(folder):
                     partial.mkdir(parents=True, exist_ok=True)
                     _write(texts, count, tokenizer, partial)
-                    if not folder.exists():
-                        partial.rename(folder)
+                    _move(partial, folder)
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
         ids, starts = (
@@ -80,7 +79,17 @@ def pad(texts: list[Encoded], tokenizer: Tokenizer, max_tokens: int) -> Padded:
         ids[row, 1 : length + 1] = text.ids[:length]
         ids[row, length + 1] = last
         words[row, 1 : length + 1] = np.cumsum(text.starts[:length]) - 1
+    words[np.isin(ids, tokenizer.special_ids)] = -1  # also where one stands in the text, such as an unknown token
     return Padded(ids, np.arange(width) < lengths[:, None] + 2, words)
+
+
+def _move(partial: Path, folder: Path) -> None:
+    """Give the folder its name, unless another process was faster."""
+    try:
+        partial.rename(folder)
+    except OSError:
+        if not folder.exists():
+            raise
 
 
 def _write(texts: Iterable[str], count: int, tokenizer: Tokenizer, folder: Path) -> None:

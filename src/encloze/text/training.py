@@ -96,10 +96,12 @@ def _wordpiece(texts: Texts, settings: TokenizerFromCorpus) -> tokenizers.Tokeni
 
 def _unigram(texts: Texts, settings: TokenizerFromCorpus) -> tokenizers.Tokenizer:
     sentencepiece = importable("sentencepiece", "train")
-    normalizer, model = _normalizer(settings), io.BytesIO()
+    # Metaspace parts words at blanks only, so every other white space becomes one.
+    blanks = [normalizers.Replace(tokenizers.Regex(r"\s+"), " "), normalizers.Strip()]
+    normalizer, model = normalizers.Sequence([_normalizer(settings), *blanks]), io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=(line for text in texts() for line in normalizer.normalize_str(text).split("\n") if line),
+            sentence_iterator=(line for line in map(normalizer.normalize_str, texts()) if line),
             model_writer=model,
             vocab_size=settings.vocabulary,
             hard_vocab_limit=False,

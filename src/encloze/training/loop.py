@@ -7,15 +7,17 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.tracking import get_available_trackers
 from torch import Tensor, nn
 
 from encloze import progress
-from encloze.errors import EnclozeError
+from encloze.errors import EnclozeError, MissingExtraError
 from encloze.models.memory import keep_buffers
 from encloze.models.precision import Precision, autocast, resolved
 from encloze.settings import Settings
@@ -64,6 +66,9 @@ class Training(Settings):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be above 0, not {value}")
+        for name in ("weight_decay", "frozen_steps", "save_every"):
+            if (getattr(self, name) or 0) < 0:
+                raise ValueError(f"{name} must be 0 or more, not {getattr(self, name)}")
         if not 0 <= self.warmup_share < 1:
             raise ValueError(f"warmup_share must be from 0 to below 1, not {self.warmup_share}")
 
@@ -95,17 +100,26 @@ MakeBatch = Callable[[np.ndarray, int, torch.device], Any]
 
 
 def train(
-    module: nn.Module, plan: BatchPlan, make_batch: MakeBatch, settings: Training, state: Unfinished, seed: int
+    module: nn.Module,
+    plan: BatchPlan,
+    make_batch: MakeBatch,
+    settings: Training,
+    state: Unfinished,
+    seed: int,
+    identity: dict[str, Any],
 ) -> None:
     """Train ``module`` in place for the steps that ``settings`` ask for, from the state's checkpoint if it has one.
 
-    Sums are divided by the counts of all processes and parts, so the number of these does not change what is lowered
-    (dropout aside, which each part draws for itself). Raises EnclozeError where the loss is no number any more.
+    Sums are divided by the counts of all processes and parts, so the number of these does not change what is lowered,
+    but for dropout, which each part draws for itself, and for losses that compare the examples of a part with each
+    other. ``identity`` tells what is learnt from: a resumed run must have the same.
+
+    Raises EnclozeError where the loss is no number any more.
     """
-    loop = _Loop(module, make_batch, settings, seed)
+    loop = _Loop(module, make_batch, settings, seed, state.output.with_name(f"{state.output.name}.trackers"))
     steps = settings.steps or plan.steps(settings.epochs)
     if loop.accelerator.is_main_process:
-        state.open()
+        state.open(identity)
     loop.accelerator.wait_for_everyone()
     step = state.restore(module, loop.optimizer)
     if loop.accelerator.is_main_process:
@@ -122,13 +136,14 @@ def train(
             loop.step(place, steps)
             done = place.step + 1
             if done % settings.log_every == 0 or done == steps:
-                figures = loop.figures(done)
+                figures = loop.figures(done) | {"epoch": round(done / len(plan.epoch(0)), 4)}
                 bar.figures.update({name: figures[name] for name in loop.weights})
                 if loop.accelerator.is_main_process:
                     state.write_log(figures)
                 loop.accelerator.log(figures, step=done)
             bar.advance()
             if settings.save_every and done % settings.save_every == 0 and done < steps:
+                loop.check_finite(done)
                 if loop.accelerator.is_main_process:
                     state.save(done, module, loop.optimizer)
                 loop.accelerator.wait_for_everyone()
@@ -137,9 +152,9 @@ def train(
 
 
 class _Loop:
-    def __init__(self, module: nn.Module, make_batch: MakeBatch, settings: Training, seed: int) -> None:
+    def __init__(self, module: nn.Module, make_batch: MakeBatch, settings: Training, seed: int, trackers: Path) -> None:
         keep_buffers()
-        self.accelerator = Accelerator(log_with=list(settings.trackers) or None)
+        self.accelerator = Accelerator(log_with=_trackers(settings), project_dir=trackers)
         self.device = self.accelerator.device
         self.settings, self.make_batch, self.seed = settings, make_batch, seed
         self.bare = module.to(self.device).train()
@@ -199,12 +214,7 @@ class _Loop:
         sums = self.accelerator.reduce(torch.stack([self.sums[name].double() for name in names])).tolist()
         counts = [self.counts[name].item() for name in names]
         means = {name: total / max(1, count) for name, total, count in zip(names, sums, counts, strict=True)}
-        bad = [name for name in self.weights if not math.isfinite(means[name])]
-        if bad:
-            raise EnclozeError(
-                f"the loss ({', '.join(bad)}) is no number any more near step {step}. Begin anew with "
-                "--overwrite and a lower --training.learning_rate, or with --training.precision float32"
-            )
+        self.check_finite(step)
         self.sums, self.counts = {}, {}
         seconds, self.began = time.monotonic() - self.began, time.monotonic()
         return {
@@ -214,6 +224,15 @@ class _Loop:
             "precision": resolved(self.settings.precision, self.device),
             "seconds": round(seconds, 3),
         }
+
+    def check_finite(self, step: int) -> None:
+        """Raise EnclozeError where a term is no number any more: nothing good can come after."""
+        bad = [name for name in self.weights if name in self.sums and not math.isfinite(float(self.sums[name]))]
+        if bad:
+            raise EnclozeError(
+                f"the loss ({', '.join(bad)}) is no number any more near step {step}. Begin anew with "
+                "--overwrite and a lower --training.learning_rate, or with --training.precision float32"
+            )
 
     def _learn(self, part: Drawn, counts: dict[str, Tensor], share: float) -> None:
         with autocast(self.settings.precision, self.device):
@@ -263,6 +282,15 @@ def _groups(module: nn.Module, settings: Training, encoder: list[nn.Parameter]) 
             chosen = [parameter for parameter in members if (parameter.ndim > 1) == is_matrix]
             groups.append({"params": chosen, "weight_decay": decay, "highest_rate": highest, "lr": highest})
     return [group for group in groups if group["params"]]
+
+
+def _trackers(settings: Training) -> list[str] | None:
+    """The trackers asked for; MissingExtraError where one is not installed."""
+    there = {str(getattr(tracker, "value", tracker)) for tracker in get_available_trackers()}
+    for name in settings.trackers:
+        if name not in there:
+            raise MissingExtraError(f"the tracker {name} is not installed. Install it: pip install {name}")
+    return list(settings.trackers) or None
 
 
 def _mixed(*numbers: int) -> int:

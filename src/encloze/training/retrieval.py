@@ -81,8 +81,9 @@ class RetrievalBatches:
         texts = (card.document_prompt + text for text in corpus.texts())
         self.documents = Tokens.of(texts, len(corpus), tokenizer, key)
         self.queries = tokenizer.encode([card.query_prompt + example.query for example in examples])
-        first: dict[str, int] = {}
-        self.content = np.array([first.setdefault(text, number) for number, text in enumerate(corpus.texts())])
+        first: dict[bytes, int] = {}  # by digest: the texts themselves may be more than memory holds
+        digests = (hashlib.blake2b(text.encode(), digest_size=16).digest() for text in corpus.texts())
+        self.content = np.array([first.setdefault(digest, number) for number, digest in enumerate(digests)])
         self.lengths = np.array([len(query.ids) for query in self.queries]) + np.minimum(
             self.documents.lengths[[example.positives[0] for example in examples]], card.max_document_tokens
         )

@@ -18,6 +18,7 @@ from encloze.folders import check, full_disk_explained, read_json, refuse_existi
 
 _CHECKPOINT = "checkpoint"
 _RECIPE = "recipe.json"
+_IDENTITY = "identity.json"
 
 
 class Unfinished:
@@ -49,13 +50,23 @@ class Unfinished:
             )
         self._recipe, self._anew = recipe, not resume
 
-    def open(self) -> None:
-        """Make the folder, or find it as it was left."""
+    def open(self, identity: dict[str, Any]) -> None:
+        """Make the folder, or find it as it was left; ``identity`` tells what is learnt from.
+
+        Raises CheckpointError where a run would go on with other texts than it was begun with.
+        """
         if self._anew:
             shutil.rmtree(self.folder, ignore_errors=True)
             with full_disk_explained(self.folder):
                 self.folder.mkdir(parents=True)
                 write_json(self.folder / _RECIPE, self._recipe)
+                write_json(self.folder / _IDENTITY, identity)
+        elif (self.folder / _IDENTITY).is_file() and (was := read_json(self.folder / _IDENTITY)) != identity:
+            changed = ", ".join(name for name in identity if was.get(name) != identity[name])
+            raise CheckpointError(
+                f"{self.folder} was begun with another {changed}: the files changed since. "
+                "Bring them back, or give --overwrite to begin anew"
+            )
 
     def save(self, step: int, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Write a checkpoint, whole, in place of the last one."""
@@ -69,6 +80,8 @@ class Unfinished:
                 write_json(staging / "state.json", {"step": step, "threads": torch.get_num_threads()})
                 seal(staging)
                 replace(staging, self.folder / _CHECKPOINT)
+            for old in self.folder.glob(f".{_CHECKPOINT}.old-*"):  # left by a kill in the middle of this
+                shutil.rmtree(old, ignore_errors=True)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
-import importlib.metadata
 import importlib.util
 import json
 import os
@@ -29,7 +29,18 @@ from encloze.errors import DataError
 from encloze.folders import cache_folder
 
 _VERSION = 2  # of the extraction; a new one makes the cache again
-_LEFT_OUT = {"test", "tests", "testing", "_testing", "idlelib", "lib2to3", "turtledemo", "site-packages", "_vendor"}
+_LEFT_OUT = {
+    "test",
+    "tests",
+    "testing",
+    "_testing",
+    "idlelib",
+    "lib2to3",
+    "turtledemo",
+    "site-packages",
+    "dist-packages",
+    "_vendor",
+}
 _PARTS, _SHARES = ("train", "dev", "test"), (0.65, 0.12, 0.23)
 _LONGEST_SUMMARY = 30  # words; what is longer is no summary line
 _Entry = dict[str, Any]
@@ -83,10 +94,9 @@ class PythonDocs(Format, name="python_docs"):
 
     def _extraction(self) -> str:
         """Changes with whatever changes the extracted docstrings."""
-        read: list[Any] = [_VERSION, platform.python_version(), self.least_summary_words, self.least_body_words]
-        for package in self.packages:
-            read.append([package, "" if package == "stdlib" else _version(package), str(_root(package))])
-        return hashlib.sha256(json.dumps(read).encode()).hexdigest()[:32]
+        read = [_VERSION, platform.python_version(), self.least_summary_words, self.least_body_words]
+        stamps = [_stamp(package) for package in self.packages]
+        return hashlib.sha256(json.dumps([read, self.packages, stamps]).encode()).hexdigest()[:32]
 
     def _held(self) -> Iterator[_Entry]:
         part = {"train": "train", "dev": "held_out", "test": "held_out"}
@@ -95,8 +105,8 @@ class PythonDocs(Format, name="python_docs"):
     def _asked(self) -> dict[str, list[str]]:
         """Ids of the documents that each query is about. One summary may head several docstrings.
 
-        A summary that heads docstrings of several parts is left out, and so is one that stands in more than five
-        docstrings ("Return the number of ..."): it does not tell what is sought.
+        A summary that heads docstrings of several parts is left out, and so is one that heads more than five ("Return
+        the number of ..."), because it does not tell what is sought, and one that its own docstring repeats.
         """
         asked: dict[str, list[_Entry]] = {}
         for entry in self._entries():
@@ -104,7 +114,9 @@ class PythonDocs(Format, name="python_docs"):
         return {
             summary: [entry["id"] for entry in entries]
             for summary, entries in asked.items()
-            if len(entries) <= 5 and len({entry["split"] for entry in entries}) == 1
+            if len(entries) <= 5
+            and len({entry["split"] for entry in entries}) == 1
+            and not any(_plain(summary) in _plain(entry["body"]) for entry in entries)
         }
 
     def _entries(self) -> list[_Entry]:
@@ -137,6 +149,20 @@ class PythonDocs(Format, name="python_docs"):
         return held
 
 
+@functools.cache
+def _stamp(package: str) -> str:
+    """Changes with any file of a package."""
+    digest = hashlib.sha256()
+    for file in _files(package):
+        digest.update(f"{file}\0{file.stat().st_size}\0{file.stat().st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def _plain(text: str) -> str:
+    """Letters and digits only, so that a line is found whatever its marks."""
+    return " ".join(re.findall(r"\w+", text.lower()))
+
+
 def _document(entry: _Entry, text: str) -> Document:
     return Document(entry["id"], entry["title"], text, entry["module"], entry["position"])
 
@@ -149,13 +175,6 @@ def _root(package: str) -> Path:
     if found is None or not found.submodule_search_locations:
         raise DataError(f"python_docs: there is no package {package!r} here. Install it, or leave it out of packages")
     return Path(found.submodule_search_locations[0]).parent
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
 
 
 def _files(package: str) -> list[Path]:

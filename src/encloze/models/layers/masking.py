@@ -83,7 +83,7 @@ def choose(batch: TokenBatch, rate: float, rows: int, stream: int) -> Tensor:
     Words are taken in random order; one that would exceed the budget, max(1, round(length x rate)), is passed over.
     """
     words = batch.words
-    budget = (batch.attention.sum(dim=1) * rate).round().clamp(min=1).long()  # rounds halves to even, as Python
+    budget = (batch.attention.sum(dim=1).double() * rate).round().clamp(min=1).long()  # halves to even, as Python
     count = max(1, int(words.max()) + 1)
     sizes = torch.zeros(len(words), count + 1, dtype=torch.int64, device=words.device)
     sizes = sizes.scatter_add(1, words + 1, torch.ones_like(words))[:, 1:]  # column 0 gathers what is no word

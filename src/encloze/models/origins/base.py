@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from encloze.backbones.base import Backbone
@@ -18,6 +19,8 @@ class Start(NamedTuple):
     backbone: Backbone
     tokenizer: Tokenizer
     card: Card
+    decoders: Path | None = None
+    """The decoders that an earlier pre-training left, to go on with."""
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import torch
+
 from encloze.backbones.base import Backbone
 from encloze.model_folders import locate
-from encloze.models.checkpoint import Card, load_tokenizer
+from encloze.models.checkpoint import DECODERS, Card, load_tokenizer
 from encloze.models.origins.base import Origin, Start
 
 
@@ -23,5 +25,8 @@ class Pretrained(Origin, name="pretrained"):
 
     def start(self, texts: Callable[[], Iterator[str]], *, need_head: bool, seed: int) -> Start:
         folder = locate(self.model)
+        torch.manual_seed(seed)  # a head that is missing is drawn from it
         backbone = Backbone.load(folder, need_head=need_head)
-        return Start(backbone, load_tokenizer(folder), Card.read(folder, backbone.max_tokens))
+        decoders = folder / DECODERS
+        card = Card.read(folder, backbone.max_tokens)
+        return Start(backbone, load_tokenizer(folder), card, decoders if decoders.is_file() else None)
