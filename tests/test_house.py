@@ -110,3 +110,14 @@ def test_import_is_light() -> None:
         "import sys, encloze; heavy = {'numpy', 'pydantic', 'yaml', 'pyarrow'} & set(sys.modules); sys.exit(len(heavy))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("path", MEMBERS, ids=name_of)
+def test_members_of_a_family_do_not_lean_on_one_another(path: Path) -> None:
+    package = ".".join(("encloze", *path.parent.relative_to(SOURCE).parts))
+    imported = [
+        node.module
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.module
+    ]
+    assert {module for module in imported if module.startswith(f"{package}.")} <= {f"{package}.base"}

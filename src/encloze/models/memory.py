@@ -16,8 +16,8 @@ def keep_buffers() -> None:
     """Let glibc keep freed memory for the next allocation; without glibc, do nothing.
 
     Training on a processor frees and takes buffers of many megabytes all the time. By default glibc returns each to
-    the system, and the page faults of taking it again cost more than the mathematics in it: one RetroMAE step of
-    MiniLM at 4,096 tokens took 3.5 to 4.2 s before and 1.8 to 2.2 s after (2 cores; benchmarks/pretraining_step.py).
+    the system, and taking it again costs page faults: one RetroMAE step of MiniLM at 4,096 tokens took 2.5 s before
+    and 2.0 s after (medians on two cores; benchmarks/pretraining_step.py).
     The process then keeps the most memory it ever needed.
     """
     if platform.libc_ver()[0] == "glibc":
