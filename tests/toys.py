@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from transformers import BertConfig
 
 from encloze.backbones.base import Backbone
+from encloze.models.layers.masking import TokenBatch
 from encloze.text.tokenizer import Tokenizer
+from encloze.text.tokens import pad
 from encloze.text.training import TokenizerFromCorpus, train_tokenizer
 
 _SUBJECTS = ("river", "engine", "violin", "comet", "bakery", "harbour", "glacier", "orchard", "library", "reactor")
@@ -84,6 +88,18 @@ def backbone(vocabulary: int = 300, *, seed: int = 0, dropout: float = 0.0, laye
             initializer_range=0.1,
         )
     ).eval()
+
+
+def text_batches(made: Tokenizer) -> tuple[np.ndarray, Callable[[np.ndarray, int, torch.device], TokenBatch]]:
+    """The lengths of the documents in tokens, and what makes batches of them for pre-training."""
+    encoded = made.encode(texts())
+
+    def make_batch(numbers: np.ndarray, epoch: int, device: torch.device) -> TokenBatch:
+        padded = pad([encoded[int(number)] for number in numbers], made, 64)
+        ids, attention, words = (torch.from_numpy(array) for array in (padded.ids, padded.attention, padded.words))
+        return TokenBatch(ids, attention, words, torch.from_numpy(numbers), 0, epoch)
+
+    return np.array([len(text.ids) + 2 for text in encoded]), make_batch
 
 
 def write_model(folder: Path) -> Path:

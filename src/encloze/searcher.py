@@ -18,7 +18,7 @@ from encloze.encoders import Encoder, load_encoder
 from encloze.errors import CheckpointError, RecipeError, StaleIndexError
 from encloze.evaluation.measures import measure
 from encloze.family import nearest
-from encloze.folders import MANIFEST, check, read_json, write_json
+from encloze.folders import check, read_json, write_json
 from encloze.search.fusions.base import Fusion
 from encloze.search.fusions.reciprocal_rank import ReciprocalRank
 from encloze.search.fusions.weighted import Weighted
@@ -206,7 +206,8 @@ def build_index(
 
 
 def is_index(path: Path) -> bool:
-    return (path / _CARD).is_file() and (path / MANIFEST).is_file()
+    """Whether a folder is an index, be it whole or damaged."""
+    return (path / _CARD).is_file()
 
 
 def _part(asked: Any, rows: slice) -> Any:

@@ -9,26 +9,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import numpy as np
 import torch
 
 import toys
-from encloze.models.layers.masking import TokenBatch
 from encloze.objectives.retromae import RetroMae
-from encloze.text.tokens import pad
 from encloze.training.loop import Training, _Loop
 from encloze.training.plan import BatchPlan
 
 
 def main(output: Path) -> None:
     tokenizer = toys.tokenizer()
-    encoded = tokenizer.encode(toys.texts())
-
-    def make_batch(numbers: np.ndarray, epoch: int, device: torch.device) -> TokenBatch:
-        padded = pad([encoded[int(number)] for number in numbers], tokenizer, 64)
-        ids, attention, words = (torch.from_numpy(array) for array in (padded.ids, padded.attention, padded.words))
-        return TokenBatch(ids, attention, words, torch.from_numpy(numbers), 0, epoch)
-
+    lengths, make_batch = toys.text_batches(tokenizer)
     torch.manual_seed(0)
     module = RetroMae().module(toys.backbone(tokenizer.size), tokenizer, "cls")
     loop = _Loop(module, make_batch, Training(precision="float32", clip=1e9, frozen_steps=1), 0, output)
@@ -45,7 +36,7 @@ def main(output: Path) -> None:
 
     loop.optimizer.step = keep_and_step  # type: ignore[method-assign, assignment]
     figures = []
-    plan = BatchPlan(np.array([len(text.ids) + 2 for text in encoded]), 0, batch_size=15)  # odd: shares differ
+    plan = BatchPlan(lengths, 0, batch_size=15)  # odd: shares differ
     for place in plan.from_step(0):
         if place.step == 3:
             break

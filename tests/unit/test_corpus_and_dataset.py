@@ -74,11 +74,6 @@ def test_a_corpus_of_several_batches_reads_as_one(tmp_path: Path, monkeypatch: p
     assert list(corpus.texts(range(9, -1, -1))) == [f"text {n}" for n in range(9, -1, -1)]  # type: ignore[arg-type]
 
 
-def test_chosen_documents_make_a_corpus_of_their_own(tmp_path: Path) -> None:
-    chosen = Corpus.of(THREE, tmp_path / "c.arrow").select([2, 0], tmp_path / "few" / "d.arrow")
-    assert list(chosen) == [THREE[2], THREE[0]]
-
-
 def test_the_fingerprint_is_of_the_documents(tmp_path: Path) -> None:
     one, same = Corpus.of(THREE, tmp_path / "1.arrow"), Corpus.of(THREE, tmp_path / "2.arrow")
     other = Corpus.of([*THREE[:2], THREE[2]._replace(text="x")], tmp_path / "3.arrow")

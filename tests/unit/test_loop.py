@@ -7,15 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 import toys
 from encloze.errors import CheckpointError, EnclozeError, StorageError
-from encloze.models.layers.masking import TokenBatch
 from encloze.objectives.retromae import RetroMae, RetroMaeModule
-from encloze.text.tokens import pad
 from encloze.training.loop import Training, train
 from encloze.training.plan import BatchPlan
 from encloze.training.state import Unfinished
@@ -26,19 +23,13 @@ SETTINGS = Training(learning_rate=1e-3, steps=6, precision="float32", log_every=
 def trained(folder: Path, settings: Training, *, dropout: float = 0.0, begin: bool = True) -> RetroMaeModule:
     """A tiny RetroMAE after a run over the toy texts."""
     tokenizer = toys.tokenizer()
-    encoded = tokenizer.encode(toys.texts())
-
-    def make_batch(numbers: np.ndarray, epoch: int, device: torch.device) -> TokenBatch:
-        padded = pad([encoded[int(number)] for number in numbers], tokenizer, 64)
-        ids, attention, words = (torch.from_numpy(array) for array in (padded.ids, padded.attention, padded.words))
-        return TokenBatch(ids, attention, words, torch.from_numpy(numbers), 0, epoch)
-
+    lengths, make_batch = toys.text_batches(tokenizer)
     torch.manual_seed(0)
     module = RetroMae().module(toys.backbone(tokenizer.size, dropout=dropout), tokenizer, "cls")
     state = Unfinished(folder / "model")
     if begin:
         state.begin({}, resume=False, overwrite=True)
-    plan = BatchPlan(np.array([len(text.ids) + 2 for text in encoded]), 0, batch_size=16)
+    plan = BatchPlan(lengths, 0, batch_size=16)
     train(module, plan, make_batch, settings, state, 0, {"corpus": "toys"})
     return module  # type: ignore[return-value]
 

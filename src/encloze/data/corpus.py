@@ -105,11 +105,6 @@ class Corpus(Sequence[Document]):
             rows = self._table.take(pa.array(numbers[start : start + _ROWS], pa.int64())).to_pylist()
             yield from (full_text(row["title"], row["text"]) for row in rows)
 
-    def select(self, numbers: Sequence[int] | np.ndarray, file: Path) -> Corpus:
-        """The documents with the given numbers, as a corpus of their own in ``file``."""
-        write((self[int(number)] for number in numbers), file)
-        return Corpus(file)
-
     def column(self, name: str) -> Any:
         """One column as an Arrow array."""
         return self._table.column(name)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Self
 from encloze.data.dataset import Dataset
 from encloze.data.records import Run
 from encloze.family import Family
+from encloze.searcher import is_index
 
 
 class Outcome(NamedTuple):
@@ -46,7 +47,7 @@ class System(Family):
         Paths come first where nothing else is set, so that an index folder may be called ``index``.
         """
         path = Path(str(type_))
-        if not values and (path / "index.json").is_file():
+        if not values and is_index(path):
             return cls.member("index"), {"index": path}
         if not values and path.is_file():
             return cls.member("run"), {"run": path}
