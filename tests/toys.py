@@ -9,7 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import BertConfig
+from transformers import (
+    BertConfig,
+    DebertaV2Config,
+    DistilBertConfig,
+    ElectraConfig,
+    ModernBertConfig,
+    MPNetConfig,
+    PreTrainedConfig,
+    RobertaConfig,
+    XLMRobertaConfig,
+)
 
 from encloze.backbones.base import Backbone
 from encloze.models.layers.masking import TokenBatch
@@ -88,6 +98,50 @@ def backbone(vocabulary: int = 300, *, seed: int = 0, dropout: float = 0.0, laye
             initializer_range=0.1,
         )
     ).eval()
+
+
+class OnlyMask:
+    """A tokenizer of which only the mask token's id is asked: 4."""
+
+    def id_of(self, role: str) -> int:
+        return {"mask": 4}[role]
+
+
+def encoder(kind: str, vocabulary: int, *, dropout: float = 0.0, seed: int = 0) -> Backbone:
+    """A tiny encoder of any family, named as its file in backbones/, with random weights."""
+    sizes = {
+        "vocab_size": vocabulary,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "max_position_embeddings": 64,
+        "initializer_range": 0.1,
+        "pad_token_id": 0,
+    }
+    drops = {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
+    longer = {"max_position_embeddings": 65}  # positions are counted from the padding's number on
+    relative = {"relative_attention": True, "position_biased_input": False, "pos_att_type": ["p2c", "c2p"]}
+    distilled = {"hidden_size": "dim", "num_hidden_layers": "n_layers", "num_attention_heads": "n_heads"}
+    distilled |= {"intermediate_size": "hidden_dim"}
+    made: dict[str, Callable[[], PreTrainedConfig]] = {
+        "bert": lambda: BertConfig(**sizes | drops),
+        "roberta": lambda: RobertaConfig(**sizes | drops | longer),
+        "xlm_roberta": lambda: XLMRobertaConfig(**sizes | drops | longer),
+        "mpnet": lambda: MPNetConfig(**sizes | drops | longer),
+        "distilbert": lambda: DistilBertConfig(
+            **{distilled.get(name, name): value for name, value in sizes.items()},
+            dropout=dropout,
+            attention_dropout=dropout,
+        ),
+        "deberta_v2": lambda: DebertaV2Config(**sizes | drops | relative, type_vocab_size=0),
+        "electra": lambda: ElectraConfig(**sizes | drops, embedding_size=16),
+        "modernbert": lambda: ModernBertConfig(
+            **sizes, mlp_dropout=dropout, attention_dropout=dropout, cls_token_id=2, sep_token_id=3
+        ),
+    }
+    torch.manual_seed(seed)
+    return Backbone.new(made[kind]()).eval()
 
 
 def text_batches(made: Tokenizer) -> tuple[np.ndarray, Callable[[np.ndarray, int, torch.device], TokenBatch]]:

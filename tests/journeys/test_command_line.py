@@ -27,6 +27,7 @@ ALIKE = {
     "finetune": {"dataset", "split", "model", "output", "seed", "resume"},
     "index": {"corpus", "dataset", "model", "output", "seed"},
     "evaluate": {"dataset", "split", "model", "index", "output", "seed"},
+    "merge": {"dataset", "split", "model", "output", "seed"},
     "search": {"index", "model"},
     "inspect": {"corpus", "model"},
     "again": {"output"},
@@ -169,7 +170,7 @@ def test_list_shows_all_families_and_each_ones_members(capsys: Said) -> None:
     said = ok(capsys, "list")
     assert [line.split()[0] for line in said.splitlines()] == list(family_folders())
     said = ok(capsys, "list", "objectives")
-    assert said.startswith("retromae") and "RetroMAE" in said and "base" not in said.split()
+    assert said.startswith("bow") and "RetroMAE" in said and "base" not in said.split()
     assert ok(capsys, "list", "--family", "formats").splitlines()[0].startswith("beir ")
 
 

@@ -1,4 +1,4 @@
-"""Two processes with gloo give the loss and the gradients of one, for the same global batch."""
+"""Two processes with gloo, and accumulated parts, give each objective the loss and gradients of one whole batch."""
 
 from __future__ import annotations
 
@@ -7,30 +7,54 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
+
+import toys
+from encloze.objectives.base import Objective
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
 
 
-def run(processes: int, output: Path) -> tuple[list[dict[str, float]], dict[str, dict[str, torch.Tensor]]]:
+def run(dataset: Path, output: Path, *, processes: int, accumulation: int) -> dict[str, list[dict[str, float]]]:
     output.mkdir()
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(
-        [*launch, str(SCRIPT), str(output)], capture_output=True, text=True, env=environment, check=False, timeout=240
-    )
+    command = [*launch, str(SCRIPT), str(dataset), str(output), str(accumulation)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=280)
     assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads((output / "figures.json").read_text()), torch.load(output / "tensors.pt", weights_only=True)
+    found: dict[str, list[dict[str, float]]] = json.loads((output / "figures.json").read_text())
+    return found
 
 
-def test_two_processes_equal_one(tmp_path: Path) -> None:
-    one, one_tensors = run(1, tmp_path / "one")
-    two, two_tensors = run(2, tmp_path / "two")
-    for first, second in zip(one, two, strict=True):
-        for term in ("encoder", "decoder", "encoder_right", "decoder_right"):
-            assert abs(first[term] - second[term]) < 1e-5
-    for kind in ("gradients", "weights"):
-        assert one_tensors[kind].keys() == two_tensors[kind].keys()
-        for name, value in one_tensors[kind].items():
-            torch.testing.assert_close(value, two_tensors[kind][name], atol=1e-5, rtol=1e-5)
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """One process; two processes; two processes with four parts each: every objective in one launch."""
+    folder = tmp_path_factory.mktemp("runs")
+    os.environ["ENCLOZE_CACHE"] = str(folder / "cache")
+    dataset = toys.write_dataset(folder / "toys")
+    kinds = {"whole": (1, 1), "two": (2, 1), "parts": (2, 4)}
+    return {
+        kind: (run(dataset, folder / kind, processes=processes, accumulation=parts), folder / kind)
+        for kind, (processes, parts) in kinds.items()
+    }
+
+
+@pytest.mark.parametrize("kind", ["two", "parts"])
+@pytest.mark.parametrize("name", Objective.members())
+def test_two_processes_and_parts_equal_one_batch(name: str, kind: str, runs: dict[str, Any]) -> None:
+    (whole, whole_folder), (shared, shared_folder) = runs["whole"], runs[kind]
+    for first, second in zip(whole[name], shared[name], strict=True):
+        terms = [term for term in first if term not in ("step", "seconds", "precision")]
+        assert len(terms) > 1
+        for term in terms:
+            assert abs(first[term] - second[term]) < 1e-5, term
+    one, other = (torch.load(folder / f"{name}.pt", weights_only=True) for folder in (whole_folder, shared_folder))
+    for part in ("gradients", "weights"):
+        assert one[part].keys() == other[part].keys()
+        for parameter, value in one[part].items():
+            if parameter.endswith("key.bias"):
+                continue  # its gradient is 0 but for rounding, which AdamW makes as large as any
+            torch.testing.assert_close(value, other[part][parameter], atol=1e-5, rtol=1e-4, msg=parameter)

@@ -152,13 +152,13 @@ def test_pre_training_goes_on_with_its_decoder(
 
     pretrain(model, tmp_path / "first")
     pretrain(tmp_path / "first", tmp_path / "second", "--seed", "5")
-    assert "goes on learning" in capsys.readouterr().err
+    assert "goes on learning: decoder" in capsys.readouterr().err
     first, second = (load_file(tmp_path / name / "decoders.safetensors") for name in ("first", "second"))
     for name, value in first.items():  # at this rate a step changes next to nothing, and another seed everything
         assert abs(value - second[name]).max() < 1e-6
     basic = ("--objective.decoding", "basic", "--objective.decoder_layers", "2")
     pretrain(tmp_path / "first", tmp_path / "third", *basic)
-    assert "is of another make: a new one begins" in capsys.readouterr().err
+    assert "of the same make for this, which begins anew: decoder" in capsys.readouterr().err
 
 
 def test_a_new_head_comes_from_the_seed(tmp_path: Path, model: Path) -> None:

@@ -1,4 +1,4 @@
-"""What test_two_processes.py starts: steps of a tiny RetroMAE, whose losses and gradients each process writes down."""
+"""What test_two_processes.py starts: steps of every objective on a tiny BERT, whose losses and gradients are kept."""
 
 from __future__ import annotations
 
@@ -6,24 +6,44 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import numpy as np
 import torch
 
 import toys
-from encloze.objectives.retromae import RetroMae
+from encloze.data.corpus import Corpus
+from encloze.data.formats.base import Format
+from encloze.objectives.base import Objective
 from encloze.training.loop import Training, _Loop
 from encloze.training.plan import BatchPlan
+from encloze.training.retention import Retaining
+from encloze.training.texts import TextBatches
+
+STEPS = 3
 
 
-def main(output: Path) -> None:
-    tokenizer = toys.tokenizer()
-    lengths, make_batch = toys.text_batches(tokenizer)
+def steps(name: str, dataset: Path, output: Path, accumulation: int) -> dict[str, Any]:
+    """The figures of a few steps, the gradients of the last and the weights after it."""
+    tokenizer, format_ = toys.tokenizer(), Format.named(str(dataset))
+    objective = Objective.named(name)
+    texts = TextBatches(format_, Corpus.open(format_), tokenizer, 64, objective.contexts(), 0)
+    # Dropout differs from process to process; SimCSE, which wants some, gets too little to matter.
+    backbone = toys.backbone(tokenizer.size, dropout=1e-9 if name == "simcse" else 0.0)
     torch.manual_seed(0)
-    module = RetroMae().module(toys.backbone(tokenizer.size), tokenizer, "cls")
-    loop = _Loop(module, make_batch, Training(precision="float32", clip=1e9, frozen_steps=1), 0, output)
-    loop.freeze(True)
+    module = objective.module(backbone, tokenizer, "cls")
+    if name == "retromae":
+        module = Retaining(module, 0.5)
+    frozen = int(name not in ("cropping", "simcse"))  # they have nothing but the encoder
+    settings = Training(precision="float32", clip=1e9, frozen_steps=frozen, accumulation=accumulation)
+
+    def make_batch(numbers: np.ndarray, epoch: int, device: torch.device) -> Any:
+        return texts(texts.usable[numbers], epoch, device)
+
+    loop = _Loop(module, make_batch, settings, 0, output)
+    loop.freeze(bool(frozen))
     loop.wrap()
     gradients: dict[str, torch.Tensor] = {}
     step = loop.optimizer.step
@@ -36,21 +56,29 @@ def main(output: Path) -> None:
 
     loop.optimizer.step = keep_and_step  # type: ignore[method-assign, assignment]
     figures = []
-    plan = BatchPlan(lengths, 0, batch_size=15)  # odd: shares differ
-    for place in plan.from_step(0):
-        if place.step == 3:
+    for place in BatchPlan(texts.lengths, 0, batch_size=15).from_step(0):  # odd: shares differ
+        if place.step == STEPS:
             break
         gradients.clear()
         loop.step(place, 10)
         figures.append(loop.figures(place.step + 1))
     if loop.accelerator.is_main_process:
-        torch.save({"gradients": gradients, "weights": dict(module.state_dict())}, output / "tensors.pt")
+        torch.save({"gradients": gradients, "weights": dict(module.state_dict())}, output / f"{name}.pt")
+    return {"figures": figures, "main": loop.accelerator.is_main_process, "accelerator": loop.accelerator}
+
+
+def main(dataset: Path, output: Path, accumulation: int) -> None:
+    figures, done = {}, {}
+    for name in Objective.members():
+        done = steps(name, dataset, output, accumulation)
+        figures[name] = done["figures"]
+    if done["main"]:
         (output / "figures.json").write_text(json.dumps(figures))
-    loop.accelerator.wait_for_everyone()
-    loop.accelerator.end_training()
+    done["accelerator"].wait_for_everyone()
+    done["accelerator"].end_training()
     sys.stdout.flush()
     os._exit(0)  # gloo's threads sometimes abort when Python tidies up
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))

@@ -32,7 +32,7 @@ def batch(lengths: tuple[int, ...] = (9, 6), seed: int = 3, epoch: int = 1) -> T
 def module(settings: RetroMae, pooling: str = "cls") -> RetroMaeModule:
     """The objective's module over a tiny BERT, in float64, without dropout."""
     torch.manual_seed(1)
-    made = RetroMaeModule(settings, toys.backbone(VOCABULARY), pooling, mask_id=4).double()  # type: ignore[arg-type]
+    made = RetroMaeModule(settings, toys.backbone(VOCABULARY), toys.OnlyMask(), pooling).double()  # type: ignore[arg-type]
     for parameter in made.decoder.parameters():  # biases and norms start at 0 and 1, which would hide a mistake
         torch.nn.init.normal_(parameter, std=0.3)
     return made.train()
@@ -47,12 +47,12 @@ def literal(made: RetroMaeModule, given: TokenBatch, settings: RetroMae, pooling
     """Both summed losses, written out one token at a time."""
     drawn = made.draw(given)
     tables = made.backbone.encoder.embeddings
-    layer = dict(made.decoder[0].named_parameters())
+    layer = dict(made.decoder.layers[0].named_parameters())
     encoder_sum, decoder_sum = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
     for row in range(len(given.ids)):
         length = int(given.attention[row].sum())
         ids = given.ids[row, :length]
-        hidden = made.backbone.model.bert(input_ids=drawn.encoder_ids[row : row + 1, :length]).last_hidden_state[0]
+        hidden = made.backbone.model.bert(input_ids=drawn.encoder.ids[row : row + 1, :length]).last_hidden_state[0]
         c = hidden[0] if pooling == "cls" else hidden.mean(dim=0)
         positions, types = tables.position_embeddings.weight, tables.token_type_embeddings.weight[0]
         scale, shift = tables.LayerNorm.weight, tables.LayerNorm.bias
@@ -88,7 +88,7 @@ def literal(made: RetroMaeModule, given: TokenBatch, settings: RetroMae, pooling
             rebuilt = norm(out + joined, layer["output.LayerNorm.weight"], layer["output.LayerNorm.bias"])
             if 0 < i < length - 1:  # every token of the text, and neither the first nor the last
                 decoder_sum = decoder_sum - torch.log_softmax(made.backbone.predict(rebuilt[None])[0], dim=0)[ids[i]]
-            label = int(drawn.encoder_labels[row, i])
+            label = int(drawn.encoder.labels[row, i])
             if label != IGNORED:
                 logits = made.backbone.predict(hidden[i][None])[0]
                 encoder_sum = encoder_sum - torch.log_softmax(logits, dim=0)[label]
@@ -123,12 +123,12 @@ def test_a_token_never_tells_of_itself() -> None:
     made, given = module(RetroMae()), batch((12,))
     embedding = torch.randn(1, WIDTH, dtype=torch.float64)
     visible = visible_to_decoder(given, 0.5)
-    before = made.decode(embedding, given.ids, visible)
+    before = made.decoder(made.backbone, embedding, given.ids, visible)
     moved = 0
     for place in range(1, 11):
         other = given.ids.clone()
         other[0, place] = 5 + (other[0, place] - 4) % 45
-        after = made.decode(embedding, other, visible)
+        after = made.decoder(made.backbone, embedding, other, visible)
         torch.testing.assert_close(after[0, place], before[0, place], atol=0, rtol=0)
         moved += int((after != before).any(dim=2).sum())
     assert moved > 20  # but others see it
@@ -137,18 +137,18 @@ def test_a_token_never_tells_of_itself() -> None:
 def test_enhanced_decoding_refuses_a_second_layer() -> None:
     with pytest.raises(ValueError, match="enhanced decoding has one"):
         RetroMae(decoder_layers=2)
-    assert len(module(RetroMae(decoder_layers=2, decoding="basic")).decoder) == 2
+    assert len(module(RetroMae(decoder_layers=2, decoding="basic")).decoder.layers) == 2
 
 
 def test_basic_decoding_predicts_the_masked_tokens_only_from_one_view() -> None:
     made, given = module(RetroMae(decoding="basic", decoder_mask_rate=0.5, decoder_layers=2)), batch((20, 12))
     drawn = made.draw(given)
-    hidden = drawn.decoder_labels != IGNORED
+    hidden = drawn.decoder.labels != IGNORED
     assert int(hidden[0].sum()) in (9, 10) and int(hidden[1].sum()) in (5, 6)
-    assert (drawn.decoder_ids[~hidden] == given.ids[~hidden]).all()
+    assert (drawn.decoder.ids[~hidden] == given.ids[~hidden]).all()
     embedding = torch.randn(2, WIDTH, dtype=torch.float64)
-    full = made.decode(embedding, drawn.decoder_ids, drawn.visible)
-    alone = made.decode(embedding[1:], drawn.decoder_ids[1:, :12], drawn.visible[1:, :12, :12])
+    full = made.decoder(made.backbone, embedding, drawn.decoder.ids, drawn.visible)
+    alone = made.decoder(made.backbone, embedding[1:], drawn.decoder.ids[1:, :12], drawn.visible[1:, :12, :12])
     torch.testing.assert_close(full[1:, :12], alone)  # padding is not seen
 
 
@@ -178,7 +178,7 @@ def test_the_embedding_is_used() -> None:
         visible[:, 0, 1] = True
 
         def right(embeddings: Tensor) -> float:
-            guesses = made.backbone.predict(made.decode(embeddings, ids, visible)).argmax(dim=2)
+            guesses = made.backbone.predict(made.decoder(made.backbone, embeddings, ids, visible)).argmax(dim=2)
             return float((guesses == ids)[words >= 0].float().mean())
 
         assert right(hidden) > right(hidden.roll(1, dims=0)) + 0.02

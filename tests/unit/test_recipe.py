@@ -32,7 +32,14 @@ from encloze.tasks.inspect import Inspect
 from encloze.tasks.search import Search
 
 # Something for each setting that some verb requires; a new verb whose settings are named alike is tested on arrival.
-GIVEN = {"model": "minilm", "objective": "retromae", "output": "out", "index": "index", "folder": "folder"}
+GIVEN = {
+    "model": "minilm",
+    "original": "minilm",
+    "objective": "retromae",
+    "output": "out",
+    "index": "index",
+    "folder": "folder",
+}
 BESIDES: dict[str, dict[str, Any]] = {
     "evaluate": {"systems": "bm25,minilm"},
     "index": {"indexes": "flat,bm25", "model": "minilm"},

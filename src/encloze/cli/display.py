@@ -18,7 +18,7 @@ from rich.text import Text
 from encloze import progress
 from encloze.evaluation.report import Report
 from encloze.pipelines.demo import Shown
-from encloze.tasks.base import Trained
+from encloze.tasks.base import Merged, Trained
 from encloze.tasks.index import Indexed
 from encloze.tasks.inspect import Inspection
 from encloze.tasks.list import Listing
@@ -76,6 +76,14 @@ def _(result: Report) -> None:
 def _(result: Trained) -> None:
     folder = result.folder
     _out.print(f"The model is in {folder}. Next: {_NEXT[result.next_verb].format(folder=folder)}", markup=False)
+
+
+@show.register
+def _(result: Merged) -> None:
+    for report in result.reports:
+        show(report)
+    _out.print(f"The weight of the adapted model is {result.weight:g}.", markup=False)
+    show.dispatch(Trained)(result)
 
 
 @show.register

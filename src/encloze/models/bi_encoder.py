@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from encloze import progress
-from encloze.backbones.base import Backbone, device
+from encloze.backbones.base import Backbone
 from encloze.data.records import Representation
 from encloze.errors import CheckpointError
 from encloze.model_folders import locate
@@ -48,7 +48,7 @@ class BiEncoder(nn.Module):
         folder = locate(name)
         backbone = Backbone.load(folder, need_head=False)
         tokenizer, card = load_tokenizer(folder), Card.read(folder, backbone.max_tokens)
-        encoder = cls(backbone, tokenizer, card).to(device())
+        encoder = cls(backbone, tokenizer, card).to(_device())
         encoder.name, encoder.fingerprint = str(name), model_fingerprint(folder, card, tokenizer)
         encoder.precision = precision  # type: ignore[assignment]
         return encoder.eval()
@@ -113,3 +113,8 @@ def _batches(texts: list[Encoded], limit: int) -> Iterator[np.ndarray]:
         rows = max(1, _BATCH_TOKENS // int(lengths[order[start]]))
         yield order[start : start + rows]
         start += rows
+
+
+def _device() -> torch.device:
+    """The processor that encoding runs on: the first GPU, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -2,49 +2,109 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from encloze.backbones.base import Backbone
+from encloze.errors import RecipeError
 from encloze.family import Family
-from encloze.models.layers.masking import TokenBatch
-from encloze.models.layers.pooling import Pooling
+from encloze.models.layers.cross_entropy import labelled, summed_cross_entropy
+from encloze.models.layers.decoders import DecoderLayer
+from encloze.models.layers.masking import IGNORED, Masked, TokenBatch, mask_words
+from encloze.models.layers.pooling import Pooling, pool
+from encloze.models.trainable import Trainable
+from encloze.text.contexts.base import Context
 from encloze.text.tokenizer import Tokenizer
+
+# Shapes: batch, length, width.
 
 
 @dataclass(frozen=True)
 class Objective(Family):
     """What a pre-training run learns."""
 
+    needs_head: ClassVar[bool] = True
+    """Whether tokens are predicted, which takes an encoder with a head for that."""
+
     def module(self, backbone: Backbone, tokenizer: Tokenizer, pooling: Pooling) -> PretrainingModule:
         """What is trained. ``pooling`` is how the encoder's embeddings are pooled, unless the objective says other."""
         raise NotImplementedError(type(self).__name__)
 
+    def contexts(self) -> Context | None:
+        """Where the second text of each pair comes from, where the objective learns from pairs."""
+        return None
 
-class PretrainingModule(nn.Module):
+    def check_shares(self, *names: str) -> None:
+        """Raise ValueError unless each of these settings lies between 0 and 1."""
+        for name in names:
+            if not 0 < getattr(self, name) < 1:
+                raise ValueError(f"{name} must lie between 0 and 1, not {getattr(self, name)}")
+
+    def check_positive(self, *names: str) -> None:
+        """Raise ValueError unless each of these settings is above 0, or None."""
+        for name in names:
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be above 0, not {value}")
+
+    def check_weights(self, *names: str) -> None:
+        """Raise ValueError where one of these weights is below 0."""
+        for name in names:
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be 0 or more, not {getattr(self, name)}")
+
+
+def bottleneck(chosen: Pooling | None, pooling: Pooling) -> Pooling:
+    """The embedding that a decoder gets: the chosen one, else the encoder's own; RecipeError for max."""
+    if chosen is None and pooling == "max":
+        message = "a text is rebuilt from a cls or mean embedding, and this encoder pools by max: choose one"
+        raise RecipeError("the objective", [("objective.bottleneck", message)])
+    return chosen or pooling
+
+
+class Reading(NamedTuple):
+    """What an encoder made of a batch."""
+
+    sums: dict[str, Tensor]
+    """The summed losses that it has by itself."""
+    views: tuple[Tensor, ...]
+    """What a decoder gets to know of each text: batch x width, one or more."""
+    hidden: Tensor
+    """batch x length x width."""
+
+
+class PretrainingModule(Trainable):
     """A backbone and what an objective puts on top of it.
 
-    Training first calls ``draw``, which makes every random choice of a batch and tells how many tokens each term of
-    the loss will be summed over, and then the module itself with what was drawn: it returns sums by term. The loop
-    divides by the counts of all processes and accumulated batches, so these never change the loss.
+    The module's call has two halves, ``read`` and ``rebuild``; between them stand the embeddings, which a monitor may
+    exchange to see whether they matter. What ``draw`` returns has ``texts``, the TokenBatch that the encoder reads.
     """
 
-    weights: ClassVar[dict[str, float]]
-    """The weight of each term in the loss; terms without one are only logged."""
-
-    def __init__(self, backbone: Backbone, pooling: Pooling) -> None:
+    def __init__(self, backbone: Backbone, tokenizer: Tokenizer, pooling: Pooling) -> None:
         super().__init__()
         self.backbone, self.pooling = backbone, pooling
+        self._tokenizer = tokenizer
 
-    def draw(self, batch: TokenBatch) -> Any:
-        """The batch with its random choices made: a record with ``counts()``, tokens by term."""
+    def read(self, drawn: Any) -> Reading:
+        """The encoder's half."""
         raise NotImplementedError(type(self).__name__)
 
-    def decoders(self) -> nn.Module | None:
+    def rebuild(self, drawn: Any, reading: Reading) -> dict[str, Tensor]:
+        """The decoders' half: their summed losses, from ``reading.views``."""
+        return {}
+
+    def forward(self, drawn: Any) -> dict[str, Tensor]:
+        """The summed losses by term, and how many guesses were right."""
+        reading = self.read(drawn)
+        return reading.sums | self.rebuild(drawn, reading)
+
+    def decoder_state(self) -> dict[str, Tensor]:
         """What pre-training needs and retrieval does not; saved beside the encoder so that it can be continued."""
-        return None
+        return {name: value for name, value in self.state_dict().items() if not name.startswith("backbone.")}
 
     def encoder_parameters(self) -> list[nn.Parameter]:
         """What a warm-up of the new parts leaves as it is."""
@@ -53,3 +113,36 @@ class PretrainingModule(nn.Module):
     def checkpoint_gradients(self) -> None:
         """Trade time for memory in the encoder and the decoders."""
         self.backbone.checkpoint_gradients()
+        for module in self.modules():
+            if isinstance(module, DecoderLayer) and not isinstance(module.forward, functools.partial):
+                recomputed = functools.partial(checkpoint, module.forward, use_reentrant=False)
+                module.forward = recomputed  # type: ignore[method-assign]
+
+    def masked(self, batch: TokenBatch, rate: float, *, decoder: bool = False) -> Masked:
+        """The texts with holes in place of whole words."""
+        return mask_words(batch, rate, self.mask_id, self.backbone.config.vocab_size, decoder=decoder)
+
+    @property
+    def mask_id(self) -> int:
+        return self._tokenizer.id_of("mask")
+
+    def guess(self, term: str, hidden: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """The summed cross-entropy of the labelled tokens under the encoder's head, and the right guesses."""
+        total, right = summed_cross_entropy(*labelled(hidden, labels), self.backbone.head())
+        return {term: total, f"{term}_right": right}
+
+    def read_masked(self, texts: TokenBatch, masked: Masked) -> Reading:
+        """Masked language modelling (the term ``encoder``) and the pooled embedding: most objectives begin so."""
+        hidden = self.backbone.encode(masked.ids, texts.attention)
+        embedding = pool(hidden, texts.attention, self.pooling)
+        return Reading(self.guess("encoder", hidden, masked.labels), (embedding,), hidden)
+
+
+def tokens_of(**labels: Tensor) -> dict[str, Tensor]:
+    """Counts by term: how many tokens of labels (batch x length) are to be guessed."""
+    return {
+        name: count
+        for term, wanted in labels.items()
+        for count in [(wanted != IGNORED).sum()]
+        for name in (term, f"{term}_right")
+    }

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from encloze.family import Family
+
+if TYPE_CHECKING:
+    from encloze.evaluation.report import Report
 
 
 @dataclass(frozen=True)
@@ -27,3 +30,11 @@ class Trained:
 
     folder: Path
     next_verb: str
+
+
+@dataclass(frozen=True)
+class Merged(Trained):
+    """A model folder between two models: the share of the first, and how all of them did on the data sets."""
+
+    weight: float
+    reports: tuple[Report, ...]

@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_model
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from encloze import progress
 from encloze.data.corpus import Corpus
 from encloze.data.formats.base import Format
-from encloze.errors import DataError
 from encloze.models.checkpoint import DECODERS, Card
 from encloze.models.heads.dense import Dense
-from encloze.models.layers.masking import TokenBatch
 from encloze.models.layers.pooling import Pooling
 from encloze.models.origins.base import Origin, Start
+from encloze.models.vocabulary import with_new_words
 from encloze.objectives.base import Objective, PretrainingModule
 from encloze.tasks.base import Task, Trained
-from encloze.text.tokens import Tokens, pad
 from encloze.training.loop import Training, train
+from encloze.training.monitors.base import Material, Monitor
 from encloze.training.outcome import begin, finish
 from encloze.training.plan import BatchPlan
+from encloze.training.retention import Retaining
+from encloze.training.texts import LEAST_TOKENS, TextBatches
+from encloze.training.watching import Watcher, Watching, held_out, usual_monitors
 
-_LEAST_TOKENS = 6  # a text of fewer, its two special tokens counted, has nothing to be rebuilt from
 _MOST_FROZEN = 100
 
 
@@ -42,11 +45,20 @@ class Pretrain(Task, name="pretrain"):
     output: Path
     """The model folder to write."""
     max_tokens: int | None = None
-    """Texts are cut to so many tokens; by default to what the model takes, 512 at most."""
+    """Longer texts are learnt in parts of so many tokens; by default what the model takes, 512 at most."""
+    new_words: int = 0
+    """So many frequent words of the corpus that the tokenizer splits into many pieces become tokens of their own."""
     batch_tokens: int = 8192
     """Tokens, with padding, of one step's batch over all processes."""
     training: Training = field(default_factory=Training)
     """How the weights are moved."""
+    retain: float = 0.0
+    """Weight of a term that keeps embeddings close to those of the model it starts from (1 - cosine): for a model
+    that retrieves already. It costs two more passes through the encoder."""
+    monitors: tuple[Monitor, ...] = field(default_factory=usual_monitors)
+    """What is looked at on held-out texts while it runs: held_out, bottleneck, embeddings, retrieval, vocabulary."""
+    watching: Watching = field(default_factory=Watching)
+    """How often the monitors look, and what follows from it."""
     gradient_checkpointing: bool = False
     """Whether activations are worked out twice to save memory; the result is the same."""
     seed: int = 0
@@ -57,51 +69,99 @@ class Pretrain(Task, name="pretrain"):
     """Whether an existing output may be replaced."""
 
     def __post_init__(self) -> None:
-        if self.batch_tokens < 1 or (self.max_tokens is not None and self.max_tokens < _LEAST_TOKENS):
-            raise ValueError(f"batch_tokens must be above 0 and max_tokens at least {_LEAST_TOKENS}")
+        if self.batch_tokens < 1 or (self.max_tokens is not None and self.max_tokens < LEAST_TOKENS):
+            raise ValueError(f"batch_tokens must be above 0 and max_tokens at least {LEAST_TOKENS}")
+        if self.new_words < 0 or self.retain < 0:
+            raise ValueError("new_words and retain must be 0 or more")
 
     def run(self) -> Trained:
         state = begin(self)
         corpus = Corpus.open(self.corpus, pretraining=True)
-        start = self.model.start(corpus.texts, need_head=True, seed=self.seed)
+        start = self._start(corpus)
         limit = min(self.max_tokens or 512, start.backbone.max_tokens)
-        tokens = Tokens.of(corpus.texts(), len(corpus), start.tokenizer, corpus.fingerprint)
-        numbers = _long_enough(tokens, str(self.corpus.place()))
-
-        def make_batch(planned: np.ndarray, epoch: int, device: torch.device) -> TokenBatch:
-            chosen = numbers[planned]
-            padded = pad([tokens[int(number)] for number in chosen], start.tokenizer, limit)
-            ids, attention, words, examples = (
-                torch.from_numpy(array).to(device) for array in (padded.ids, padded.attention, padded.words, chosen)
-            )
-            return TokenBatch(ids, attention, words, examples, self.seed, epoch)
-
-        plan = BatchPlan(np.minimum(tokens.lengths[numbers] + 2, limit), self.seed, self.batch_tokens)
+        texts = TextBatches(self.corpus, corpus, start.tokenizer, limit, self.objective.contexts(), self.seed)
+        is_held = held_out(texts.spans.group, self.watching.held_out if self.monitors else 0, self.seed)[texts.usable]
+        learnt = texts.usable[~is_held]
+        plan = BatchPlan(texts.lengths[~is_held], self.seed, self.batch_tokens)
         torch.manual_seed(self.seed)  # the decoder's first weights
         module = self.objective.module(start.backbone, start.tokenizer, _pooling(start.card))
         _restore_decoders(module, start)
         if self.gradient_checkpointing:
             module.checkpoint_gradients()
+
+        def material() -> Material:
+            lengths = np.zeros(len(texts.spans), np.int64)
+            lengths[texts.usable] = texts.lengths
+            return Material(
+                texts.usable[is_held],
+                learnt,
+                lengths,
+                texts,
+                texts.spans,
+                corpus,
+                self.corpus,
+                start.tokenizer,
+                limit,
+                self.batch_tokens,
+                self.training.precision,
+                self.seed,
+            )
+
+        watcher = Watcher(self.watching, self._monitors(is_held), material, state)
         settings = _with_frozen_steps(self.training, plan, start.backbone.head_is_new)
-        identity = {"corpus": corpus.fingerprint, "tokenizer": start.tokenizer.fingerprint, "texts": len(numbers)}
-        train(module, plan, make_batch, settings, state, self.seed, identity)
+        identity = {"corpus": corpus.fingerprint, "tokenizer": start.tokenizer.fingerprint, "texts": len(learnt)}
+
+        def make_batch(planned: np.ndarray, epoch: int, device: torch.device) -> object:
+            return texts(learnt[planned], epoch, device)
+
+        trained = Retaining(module, self.retain) if self.retain else module
+        train(trained, plan, make_batch, settings, state, self.seed, identity, watcher)
         how = f"pre-trained with {self.objective.name} on {self.corpus.place()} (texts to {limit} tokens)"
         inputs = {"corpus": self.corpus.place(), "model": self.model.label()}
-        finish(self, state, lambda folder: _write(module, start, folder), how, inputs)
+
+        def write(folder: Path) -> None:
+            _write(module, start, folder)
+            watcher.finish(folder)
+
+        finish(self, state, write, how, inputs)
         return Trained(self.output, "finetune")
+
+    def _start(self, corpus: Corpus) -> Start:
+        start = self.model.start(corpus.texts, need_head=self.objective.needs_head, seed=self.seed)
+        if not self.new_words:
+            return start
+        return start._replace(tokenizer=with_new_words(start.backbone, start.tokenizer, corpus.texts, self.new_words))
+
+    def _monitors(self, is_held: np.ndarray) -> tuple[Monitor, ...]:
+        if self.monitors and not is_held.any():
+            progress.note("The corpus is too small to hold texts out for the monitors: there are none")
+            return ()
+        return self.monitors
 
 
 def _restore_decoders(module: PretrainingModule, start: Start) -> None:
-    """Go on with the decoders of an earlier pre-training, where they are of the same make; say which it is."""
-    decoders = module.decoders()
-    if start.decoders is None or decoders is None:
+    """Go on with what an earlier pre-training left beside the encoder, part by part, where the make is the same."""
+    wanted = _parts(module.decoder_state())
+    if start.decoders is None or not wanted:
         return
-    found = load_file(str(start.decoders))
-    if {name: value.shape for name, value in decoders.state_dict().items()} == {n: v.shape for n, v in found.items()}:
-        decoders.load_state_dict(found)
-        progress.note("The decoder of the earlier pre-training goes on learning")
-    else:
-        progress.note("The decoder of the earlier pre-training is of another make: a new one begins")
+    found = _parts(load_file(str(start.decoders)))
+    same = [part for part in wanted if part in found and _make(wanted[part]) == _make(found[part])]
+    module.load_state_dict({name: value for part in same for name, value in found[part].items()}, strict=False)
+    anew = ", ".join(part for part in wanted if part not in same)
+    if same:
+        progress.note(f"Of the earlier pre-training goes on learning: {', '.join(same)}")
+    if anew:
+        progress.note(f"The earlier pre-training left nothing of the same make for this, which begins anew: {anew}")
+
+
+def _parts(state: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Tensors by the part they belong to: what stands before the first point of their names."""
+    names = sorted(state, key=lambda name: name.partition(".")[0])
+    return {part: {n: state[n] for n in of} for part, of in groupby(names, key=lambda name: name.partition(".")[0])}
+
+
+def _make(part: dict[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in part.items()}
 
 
 def _write(module: PretrainingModule, start: Start, folder: Path) -> None:
@@ -109,21 +169,12 @@ def _write(module: PretrainingModule, start: Start, folder: Path) -> None:
     start.tokenizer.save(folder, start.backbone.max_tokens)
     head = replace(start.card.head, pooling=module.pooling) if isinstance(start.card.head, Dense) else start.card.head
     replace(start.card, head=head).write(folder)
-    if (decoders := module.decoders()) is not None:
-        save_model(decoders, str(folder / DECODERS))
+    if decoders := module.decoder_state():
+        save_file({name: value.contiguous() for name, value in decoders.items()}, str(folder / DECODERS))
 
 
 def _pooling(card: Card) -> Pooling:
     return card.head.pooling if isinstance(card.head, Dense) else "cls"
-
-
-def _long_enough(tokens: Tokens, place: str) -> np.ndarray:
-    numbers = np.flatnonzero(tokens.lengths + 2 >= _LEAST_TOKENS)
-    if not len(numbers):
-        raise DataError(f"{place} has no text of {_LEAST_TOKENS - 2} tokens or more to learn from")
-    if len(numbers) < len(tokens):
-        progress.note(f"{len(tokens) - len(numbers)} texts of less than {_LEAST_TOKENS - 2} tokens are left out")
-    return numbers
 
 
 def _with_frozen_steps(training: Training, plan: BatchPlan, head_is_new: bool) -> Training:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,13 +17,15 @@ from accelerate.tracking import get_available_trackers
 from torch import Tensor, nn
 
 from encloze import progress
-from encloze.errors import EnclozeError, MissingExtraError
+from encloze.errors import EnclozeError, MissingExtraError, RecipeError
 from encloze.models.memory import keep_buffers
 from encloze.models.precision import Precision, autocast, resolved
+from encloze.models.trainable import Trainable
 from encloze.settings import Settings
 from encloze.training.plan import BatchPlan, Place
 from encloze.training.schedule import Shape, rate
 from encloze.training.state import Unfinished
+from encloze.training.watching import Watcher
 
 
 @dataclass(frozen=True)
@@ -73,46 +75,26 @@ class Training(Settings):
             raise ValueError(f"warmup_share must be from 0 to below 1, not {self.warmup_share}")
 
 
-class Drawn(Protocol):
-    """A batch with all its random choices made."""
-
-    def counts(self) -> dict[str, Tensor]:
-        """How many items each term is summed over."""
-        ...
-
-
-class Trainable(Protocol):
-    """What the loop trains: an nn.Module with these besides."""
-
-    weights: dict[str, float]
-
-    def draw(self, batch: Any) -> Drawn:
-        """Make the random choices of a batch."""
-        ...
-
-    def encoder_parameters(self) -> list[nn.Parameter]:
-        """What ``frozen_steps`` leaves as it is."""
-        ...
-
-
 MakeBatch = Callable[[np.ndarray, int, torch.device], Any]
 """Examples' numbers, the epoch and a device to a batch."""
 
 
 def train(
-    module: nn.Module,
+    module: Trainable,
     plan: BatchPlan,
     make_batch: MakeBatch,
     settings: Training,
     state: Unfinished,
     seed: int,
     identity: dict[str, Any],
+    watcher: Watcher | None = None,
 ) -> None:
     """Train ``module`` in place for the steps that ``settings`` ask for, from the state's checkpoint if it has one.
 
     Sums are divided by the counts of all processes and parts, so the number of these does not change what is lowered,
     but for dropout, which each part draws for itself, and for losses that compare the examples of a part with each
-    other. ``identity`` tells what is learnt from: a resumed run must have the same.
+    other. ``identity`` tells what is learnt from: a resumed run must have the same. The watcher's monitors look at the
+    beginning and whenever they are due, and may end the run.
 
     Raises EnclozeError where the loss is no number any more.
     """
@@ -129,6 +111,8 @@ def train(
     if step:
         progress.note(f"Going on from step {step} of {steps}")
     loop.accelerator.init_trackers("encloze")
+    if watcher and loop.accelerator.is_main_process:
+        loop.track(watcher.begin(loop.bare, step), step)
     with progress.task("Training", steps, "steps", done=step) as bar:
         for place in plan.from_step(step):
             if place.step >= steps:
@@ -138,30 +122,28 @@ def train(
             if done % settings.log_every == 0 or done == steps:
                 figures = loop.figures(done) | {"epoch": round(done / len(plan.epoch(0)), 4)}
                 bar.figures.update({name: figures[name] for name in loop.weights})
-                if loop.accelerator.is_main_process:
-                    state.write_log(figures)
-                loop.accelerator.log(figures, step=done)
+                loop.record(figures, done, state)
             bar.advance()
+            if watcher and watcher.due(done, steps) and loop.is_over(watcher, done):
+                break
             if settings.save_every and done % settings.save_every == 0 and done < steps:
-                loop.check_finite(done)
-                if loop.accelerator.is_main_process:
-                    state.save(done, module, loop.optimizer)
-                loop.accelerator.wait_for_everyone()
+                loop.save(done, state)
+    if watcher and loop.accelerator.is_main_process:
+        watcher.end(loop.bare)
     loop.accelerator.end_training()
     module.eval()
 
 
 class _Loop:
-    def __init__(self, module: nn.Module, make_batch: MakeBatch, settings: Training, seed: int, trackers: Path) -> None:
+    def __init__(self, module: Trainable, make_batch: MakeBatch, settings: Training, seed: int, trackers: Path) -> None:
         keep_buffers()
         self.accelerator = Accelerator(log_with=_trackers(settings), project_dir=trackers)
         self.device = self.accelerator.device
         self.settings, self.make_batch, self.seed = settings, make_batch, seed
         self.bare = module.to(self.device).train()
         self.module: nn.Module = module
-        self.trainable = cast(Trainable, module)
-        self.weights = self.trainable.weights
-        self.optimizer = torch.optim.AdamW(_groups(module, settings, self.trainable.encoder_parameters()))
+        self.weights = module.weights
+        self.optimizer = torch.optim.AdamW(_groups(module, settings, module.encoder_parameters()))
         self.frozen: list[nn.Parameter] = []
         self.frozen_steps = settings.frozen_steps or 0
         self.sums: dict[str, Tensor] = {}
@@ -179,9 +161,13 @@ class _Loop:
         On one process its gradients are not even worked out. Several processes need them all the same, because their
         exchange was set up for every parameter; there they are thrown away.
         """
-        self.frozen = self.trainable.encoder_parameters() if wanted else []
+        self.frozen = self.bare.encoder_parameters() if wanted else []
+        learning = {id(parameter) for parameter in self.bare.parameters() if parameter.requires_grad}
+        if learning <= {id(parameter) for parameter in self.frozen}:
+            message = "there is nothing but the encoder to learn, so it cannot be left as it is: say 0"
+            raise RecipeError("the training", [("training.frozen_steps", message)])
         if self.accelerator.num_processes == 1:
-            for parameter in self.trainable.encoder_parameters():
+            for parameter in self.bare.encoder_parameters():
                 parameter.requires_grad_(not wanted)
 
     def step(self, place: Place, steps: int) -> None:
@@ -195,13 +181,15 @@ class _Loop:
         empty = [not len(share) for share in shares]
         # A share without examples takes one to no effect: each process must take part in every exchange.
         filled = [share if len(share) else place.examples[:1] for share in shares]
-        parts = [self.trainable.draw(self.make_batch(share, place.epoch, self.device)) for share in filled]
+        parts = [self.bare.draw(self.make_batch(share, place.epoch, self.device)) for share in filled]
         counts = self._counted(parts, empty)
+        self.weights = self.bare.weights_at(place.step / steps)
+        # One part needs no second pass: its embeddings are compared when they are made.
+        slopes = self._compared_ahead(place, parts, empty, counts) if self.bare.compared and len(parts) > 1 else None
         for number, (part, is_empty) in enumerate(zip(parts, empty, strict=True)):
-            # Dropout, too, depends on the seed and the place in the run alone.
-            torch.manual_seed(_mixed(self.seed, place.step, self.accelerator.process_index, number))
+            self._seed_dropout(place, number)
             with self._exchange(last=number == len(parts) - 1):
-                self._learn(part, counts, 0.0 if is_empty else 1.0)
+                self._learn(part, counts, is_empty, None if slopes is None else slopes[number])
         for parameter in self.frozen:
             parameter.grad = None
         torch.nn.utils.clip_grad_norm_(self.bare.parameters(), self.settings.clip)
@@ -225,6 +213,36 @@ class _Loop:
             "seconds": round(seconds, 3),
         }
 
+    def record(self, figures: dict[str, Any], step: int, state: Unfinished) -> None:
+        """Write a line of the log."""
+        if self.accelerator.is_main_process:
+            state.write_log(figures)
+        self.track(figures, step)
+
+    def track(self, figures: dict[str, Any], step: int) -> None:
+        """Tell the trackers, if there are any."""
+        if figures:
+            self.accelerator.log(figures, step=step)
+
+    def save(self, step: int, state: Unfinished) -> None:
+        """Write a checkpoint, unless what it would hold is no good."""
+        self.check_finite(step)
+        if self.accelerator.is_main_process:
+            state.save(step, self.bare, self.optimizer)
+        self.accelerator.wait_for_everyone()
+
+    def is_over(self, watcher: Watcher, done: int) -> bool:
+        """Let the monitors look; whether the run should end. The main process looks for all of them."""
+        over = torch.zeros((), dtype=torch.int64, device=self.device)
+        if self.accelerator.is_main_process:
+            self.track(watcher.look(self.bare, done), done)
+            over += watcher.is_over()
+        if self.accelerator.num_processes > 1:
+            over = self.accelerator.reduce(over)
+        if over:
+            progress.note(f"{watcher.settings.best} has not got better in {watcher.settings.patience} looks: the end")
+        return bool(over)
+
     def check_finite(self, step: int) -> None:
         """Raise EnclozeError where a term is no number any more: nothing good can come after."""
         bad = [name for name in self.weights if name in self.sums and not math.isfinite(float(self.sums[name]))]
@@ -234,17 +252,72 @@ class _Loop:
                 "--overwrite and a lower --training.learning_rate, or with --training.precision float32"
             )
 
-    def _learn(self, part: Drawn, counts: dict[str, Tensor], share: float) -> None:
+    def _learn(self, part: Any, counts: dict[str, Tensor], is_empty: bool, slope: Tensor | None) -> None:
         with autocast(self.settings.precision, self.device):
             sums: dict[str, Tensor] = self.module(part)
+        terms = []
+        if self.bare.compared:
+            rows = sums.pop(self.bare.compared)
+            if slope is None:
+                (slope,) = self._slopes([rows.detach()], [is_empty], counts)
+            terms.append((rows * slope.to(rows.dtype)).sum())  # its gradient is the comparison's
         # Processes average their gradients, so each one's share of the sum is taken times their number.
-        scale = self.accelerator.num_processes * share
-        terms = [scale * weight * sums[name] / counts[name] for name, weight in self.weights.items()]
+        scale = 0.0 if is_empty else float(self.accelerator.num_processes)
+        terms += [scale * weight * sums[name] / counts[name] for name, weight in self.weights.items() if name in sums]
         torch.stack(terms).sum().backward()  # type: ignore[no-untyped-call]
-        for name, value in sums.items():
-            self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value.detach() * round(share)
+        self._add({name: value.detach() * (not is_empty) for name, value in sums.items()})
 
-    def _counted(self, parts: list[Drawn], empty: list[bool]) -> dict[str, Tensor]:
+    def _compared_ahead(
+        self, place: Place, parts: list[Any], empty: list[bool], counts: dict[str, Tensor]
+    ) -> list[Tensor]:
+        """The slope of the comparison over the embeddings of each part (gradient caching, Gao et al., 2021).
+
+        All parts are encoded once without keeping anything for the way back, so the batch that is compared may be far
+        larger than memory holds; then each part learns from its slope. Equal to comparing all at once.
+        """
+        rows = []
+        for number, part in enumerate(parts):
+            self._seed_dropout(place, number)
+            with torch.no_grad(), autocast(self.settings.precision, self.device):
+                rows.append(self.bare(part)[self.bare.compared])
+        return self._slopes(rows, empty, counts)
+
+    def _slopes(self, rows: list[Tensor], empty: list[bool], counts: dict[str, Tensor]) -> list[Tensor]:
+        """The slope of the compared term over each part's embeddings, among those of all processes."""
+        term = str(self.bare.compared)
+        own = [part[:0] if is_empty else part for part, is_empty in zip(rows, empty, strict=True)]
+        together, begin = self._from_all_processes(torch.cat(own).float())
+        together.requires_grad_()
+        with torch.enable_grad():
+            sums = self.bare.compare(together)
+            (slope,) = torch.autograd.grad(self.weights[term] * sums[term] / counts[term], together)
+        processes = self.accelerator.num_processes
+        self._add({name: value.detach() / processes for name, value in sums.items()})  # each process has the whole sum
+        mine = (slope * processes)[begin : begin + sum(map(len, own))].split([len(part) for part in own])
+        return [
+            torch.zeros_like(part) if part.numel() != got.numel() else got for part, got in zip(rows, mine, strict=True)
+        ]
+
+    def _from_all_processes(self, rows: Tensor) -> tuple[Tensor, int]:
+        """The rows of all processes, one process after the other, and where this one's begin."""
+        if self.accelerator.num_processes == 1:
+            return rows, 0
+        sizes = self.accelerator.gather(torch.tensor([len(rows)], device=self.device)).tolist()
+        padded = rows.new_zeros(max(sizes), *rows.shape[1:])
+        padded[: len(rows)] = rows
+        gathered = self.accelerator.gather(padded).split(max(sizes))
+        begin = sum(sizes[: self.accelerator.process_index])
+        return torch.cat([part[:size] for part, size in zip(gathered, sizes, strict=True)]), begin
+
+    def _seed_dropout(self, place: Place, part: int) -> None:
+        """Dropout, too, depends on the seed and the place in the run alone."""
+        torch.manual_seed(_mixed(self.seed, place.step, self.accelerator.process_index, part))
+
+    def _add(self, sums: dict[str, Tensor]) -> None:
+        for name, value in sums.items():
+            self.sums[name] = self.sums.get(name, torch.zeros((), dtype=torch.float64, device=self.device)) + value
+
+    def _counted(self, parts: list[Any], empty: list[bool]) -> dict[str, Tensor]:
         """The counts of each term over all parts and processes, at least 1."""
         own = [part.counts() for part, is_empty in zip(parts, empty, strict=True) if not is_empty]
         names = sorted(parts[0].counts())

@@ -15,6 +15,7 @@ from encloze.data.records import Example
 from encloze.losses.base import Loss, Scored
 from encloze.models.bi_encoder import BiEncoder
 from encloze.models.heads.dense import Dense
+from encloze.models.trainable import Trainable
 from encloze.similarity import score
 from encloze.text.tokens import Padded, Tokens, pad
 
@@ -34,17 +35,14 @@ class RetrievalBatch(NamedTuple):
         return {"loss": queries, "right": queries}
 
 
-class RetrievalModule(nn.Module):
+class RetrievalModule(Trainable):
     """A bi-encoder under a loss."""
 
     def __init__(self, encoder: BiEncoder, loss: Loss) -> None:
         super().__init__()
         self.encoder, self.loss = encoder, loss
         self.weights = {"loss": 1.0}
-        trained = {id(parameter) for parameter in encoder.backbone.encoder.parameters()}
-        for parameter in encoder.backbone.parameters():
-            # The head for masked language modelling is kept as it is; its matrix, the embeddings', learns.
-            parameter.requires_grad_(id(parameter) in trained)
+        encoder.backbone.keep_head()
 
     def draw(self, batch: RetrievalBatch) -> RetrievalBatch:
         """Nothing is random here: positives and negatives were drawn with the batch."""

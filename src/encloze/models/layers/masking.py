@@ -30,6 +30,33 @@ class TokenBatch(NamedTuple):
     seed: int = 0
     epoch: int = 0
 
+    def halves(self) -> tuple[TokenBatch, TokenBatch]:
+        """The texts of a batch of pairs and their contexts, each cut to its own longest: a context follows half a
+        batch after its text."""
+        middle = len(self.ids) // 2
+        return self._rows(slice(None, middle)), self._rows(slice(middle, None))
+
+    def swapped(self) -> TokenBatch:
+        """Each text's partner in its place, in a batch of pairs."""
+        middle = len(self.ids) // 2
+        ids, attention, words, examples = (tensor.roll(middle, dims=0) for tensor in self[:4])
+        return TokenBatch(ids, attention, words, examples, self.seed, self.epoch)
+
+    def own_places(self) -> Tensor:
+        """Where the text's own tokens stand: bool, batch x length; all real places where it has only special ones."""
+        own = self.words >= 0
+        return own | (self.attention & ~own.any(dim=1, keepdim=True))
+
+    def each_token_a_word(self) -> TokenBatch:
+        """The same texts, to be masked token by token."""
+        places = torch.arange(self.ids.shape[1], device=self.ids.device)
+        return self._replace(words=torch.where(self.words >= 0, places, -1))
+
+    def _rows(self, part: slice) -> TokenBatch:
+        length = int(self.attention[part].sum(dim=1).max())
+        ids, attention, words = (tensor[part, :length] for tensor in (self.ids, self.attention, self.words))
+        return TokenBatch(ids, attention, words, self.examples[part], self.seed, self.epoch)
+
 
 class Masked(NamedTuple):
     """Texts with holes."""
@@ -44,12 +71,25 @@ def mask_words(batch: TokenBatch, rate: float, mask_id: int, vocabulary: int, *,
     As the released code of RetroMAE does it: the budget counts the special tokens, which are never chosen, and
     random tokens are drawn from the whole vocabulary.
     """
-    words_stream, corruption_stream = (
-        (_DECODER_WORDS, _DECODER_CORRUPTION) if decoder else (_ENCODER_WORDS, _ENCODER_CORRUPTION)
-    )
-    chosen = choose(batch, rate, 1, words_stream)[:, 0]
+    chosen = choose(batch, rate, 1, _DECODER_WORDS if decoder else _ENCODER_WORDS)[:, 0]
+    return _corrupted(batch, chosen, mask_id, vocabulary, _DECODER_CORRUPTION if decoder else _ENCODER_CORRUPTION)
+
+
+def mask_more(batch: TokenBatch, masked: Masked, rates: tuple[float, float], mask_id: int, vocabulary: int) -> Masked:
+    """For a decoder: what the encoder did not see at the first rate, and of the rest so much that it makes the second.
+
+    As the released code of LexMAE does it: each further token by itself, and what stands in the holes is drawn anew.
+    """
+    first, second = rates
     places = torch.arange(batch.ids.shape[1], device=batch.ids.device)
-    place_keys = spread(keys(batch.seed, batch.epoch, corruption_stream, batch.examples)[:, None], places)
+    draw = uniform(spread(keys(batch.seed, batch.epoch, _DECODER_WORDS, batch.examples)[:, None], places))
+    more = (draw < (second - first) / (1 - first)) & (batch.words >= 0)
+    return _corrupted(batch, (masked.labels != IGNORED) | more, mask_id, vocabulary, _DECODER_CORRUPTION)
+
+
+def _corrupted(batch: TokenBatch, chosen: Tensor, mask_id: int, vocabulary: int, stream: int) -> Masked:
+    places = torch.arange(batch.ids.shape[1], device=batch.ids.device)
+    place_keys = spread(keys(batch.seed, batch.epoch, stream, batch.examples)[:, None], places)
     draw = uniform(place_keys)
     random_ids = below(spread(place_keys, torch.zeros_like(places)), vocabulary)
     changed = torch.where(draw < 0.8, mask_id, torch.where(draw < 0.9, random_ids, batch.ids))

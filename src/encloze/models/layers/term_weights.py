@@ -1,0 +1,74 @@
+"""What a text says about each token of the vocabulary: the highest logit over its places, never held place by place.
+
+Shapes: batch, length, width, vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from encloze.backbones.base import VocabularyHead
+
+Activation = Literal["log1p_relu", "relu", "raw"]
+
+
+def highest_logits(hidden: Tensor, places: Tensor, head: VocabularyHead) -> Tensor:
+    """The highest logit of each token over the given places of each text: batch x vocabulary, float32.
+
+    hidden is batch x length x width, places bool, batch x length, with one at least in each row. One text's logits
+    are held at a time; on the way back the gradient goes to the place that had the highest.
+    """
+    decoder = head.decoder
+    made: Tensor = _Highest.apply(head.transform(hidden), places, decoder.weight, decoder.bias)  # type: ignore[no-untyped-call]
+    return made
+
+
+def activated(logits: Tensor, activation: Activation) -> Tensor:
+    """Logits as weights: log(1 + max(0, x)) as SPLADE has it, max(0, x), or as they are."""
+    if activation == "raw":
+        return logits
+    positive = logits.relu()
+    return positive.log1p() if activation == "log1p_relu" else positive
+
+
+def largest(weights: Tensor, count: int | None) -> Tensor:
+    """Weights (batch x vocabulary) with all but the ``count`` largest of each text set to 0."""
+    if count is None or count >= weights.shape[1]:
+        return weights
+    kept = weights.topk(count, dim=1)
+    return torch.zeros_like(weights).scatter(1, kept.indices, kept.values)
+
+
+class _Highest(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, places: Tensor, matrix: Tensor, bias: Tensor | None) -> Tensor:
+        # Under autocast products are taken in its type, here as in every linear map.
+        kind = rows.device.type
+        ctx.kind = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else rows.dtype
+        rows_there, matrix_there = rows.to(ctx.kind), matrix.to(ctx.kind)
+        highest, where = [], []
+        for text, own in zip(rows_there, places, strict=True):
+            numbers = own.nonzero().squeeze(1)
+            values, at = (text[numbers] @ matrix_there.T).max(dim=0)
+            highest.append(values)
+            where.append(numbers[at])
+        ctx.save_for_backward(rows, matrix, torch.stack(where))
+        ctx.has_bias = bias is not None
+        found = torch.stack(highest).to(torch.promote_types(rows.dtype, torch.float32))
+        return found if bias is None else found + bias
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
+        rows, matrix, where = ctx.saved_tensors
+        matrix_there = matrix.to(ctx.kind)
+        for_rows, for_matrix = torch.empty_like(rows), torch.zeros_like(matrix)
+        slope = outer[0]
+        for text, (own, at) in enumerate(zip(slope, where, strict=True)):
+            of_places = torch.zeros(rows.shape[1], len(matrix), dtype=ctx.kind, device=rows.device)
+            of_places.scatter_(0, at[None], own[None].to(ctx.kind))
+            for_rows[text] = of_places @ matrix_there
+            for_matrix += of_places.T @ rows[text].to(ctx.kind)
+        return for_rows, None, for_matrix, slope.sum(dim=0) if ctx.has_bias else None

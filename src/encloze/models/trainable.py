@@ -1,0 +1,39 @@
+"""What the training loop trains: a module that draws a batch's random choices and sums its losses by term."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+
+class Trainable(nn.Module):
+    """A module under training.
+
+    The loop first calls ``draw``, which makes every random choice of a batch and gives a record with ``counts()``: how
+    many items each term of the loss will be summed over. Then it calls the module with what was drawn, which returns
+    sums by term. The loop divides by the counts of all processes and accumulated batches, so these never change the
+    loss.
+    """
+
+    weights: dict[str, float]
+    """The weight of each term in the loss; terms without one are only logged."""
+    compared: str | None = None
+    """A term whose value is no sum but embeddings (pairs x 2 x width), to be compared by ``compare`` with those of
+    all processes and accumulated batches."""
+
+    def draw(self, batch: Any) -> Any:
+        """The batch with its random choices made."""
+        raise NotImplementedError(type(self).__name__)
+
+    def compare(self, pairs: Tensor) -> dict[str, Tensor]:
+        """The sum of the term ``compared`` over pairs x 2 x width, and of its right guesses."""
+        raise NotImplementedError(type(self).__name__)
+
+    def weights_at(self, done: float) -> dict[str, float]:
+        """The weights after a share of the steps; most stay as they are."""
+        return self.weights
+
+    def encoder_parameters(self) -> list[nn.Parameter]:
+        """What a warm-up of the new parts leaves as it is."""
+        raise NotImplementedError(type(self).__name__)

@@ -1,0 +1,1 @@
+"""Monitors: what is looked at while a pre-training runs, one a file."""

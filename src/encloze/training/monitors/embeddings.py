@@ -1,0 +1,49 @@
+"""Whether the embeddings keep texts apart: their effective rank and how alike two texts are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from encloze import progress
+from encloze.objectives.base import PretrainingModule
+from encloze.training.monitors.base import Material, Monitor, Probe, at_rest, embeddings
+
+_COLLAPSED = 2.0  # an effective rank below it: all texts lie on a line
+
+
+@dataclass(frozen=True)
+class Embeddings(Monitor, name="embeddings"):
+    """The effective rank of held-out embeddings (Roy and Vetterli, 2007), and the mean cosine of two texts."""
+
+    def probe(self, material: Material) -> Probe:
+        texts = [material.spans[int(number)] for number in material.held_out]
+
+        def look(module: PretrainingModule) -> dict[str, float]:
+            with at_rest(module, material.precision):
+                found = embeddings(module, texts, material, material.max_tokens)
+            rank, cosine = effective_rank(found), mean_cosine(found)
+            if rank < _COLLAPSED:
+                progress.warn(
+                    f"the embeddings have collapsed: their effective rank is {rank:.2f} of {found.shape[1]} "
+                    f"(mean cosine of two texts {cosine:.3f}). A lower learning rate or another pooling may help"
+                )
+            return {"rank": rank, "cosine": cosine}
+
+        return look
+
+
+def effective_rank(rows: torch.Tensor) -> float:
+    """The exponential of the entropy of the singular values of rows (texts x width), their mean taken off."""
+    values = torch.linalg.svdvals((rows - rows.mean(dim=0)).double())
+    shares = values / values.sum().clamp(min=1e-12)
+    return float(torch.exp(-(shares * shares.clamp(min=1e-12).log()).sum()))
+
+
+def mean_cosine(rows: torch.Tensor) -> float:
+    """The mean cosine of two different rows (texts x width)."""
+    unit = F.normalize(rows.double(), dim=1)
+    count = len(unit)
+    return float((unit.sum(dim=0).square().sum() - count) / max(1, count * (count - 1)))
