@@ -90,7 +90,7 @@ def test_every_term_falls_and_decoders_live_on_the_view_alone(
     for mask in ("everything_real", "what_came_before"):
         monkeypatch.setattr(PLAIN_DECODERS.get(name, condensing), mask, only_the_view, raising=False)
     made, texts = module(name, kind, **BY_VIEW.get(name, {})), batches(name, dataset)
-    seen = learn(made, texts, steps=50)
+    seen = learn(made, texts, steps=50, rate=6e-3)
     for term in made.weights:
         first, last = (np.mean([step[term] for step in part]) for part in (seen[:3], seen[-3:]))
         assert last < 0.9 * first, (term, first, last)

@@ -235,13 +235,6 @@ def test_a_longer_unigram_word_changes_only_where_it_was_cut_into_the_new_ones_p
     assert tokens(after, "abcs") == tokens(before, "abcs") == ["▁", "ab", "cs"]
 
 
-def test_letters_that_unigram_does_not_know_weigh_what_they_weighed() -> None:
-    before = unigram(("a", -20.0), ("aq", -1.0), ("qx", -20.0))
-    after = extended(before, ["aaa"])
-    assert tokens(after, "aaa") == ["▁aaa"]
-    assert tokens(after, "aqx") == tokens(before, "aqx") == ["▁", "aq", "[UNK]"]
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_new_ids_come_after_all_old_ones_which_stay(kind: str) -> None:
     before, after = (made.core.get_vocab() for made in (BEFORE[kind], AFTER[kind]))

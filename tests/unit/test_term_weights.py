@@ -97,6 +97,13 @@ def test_highest_logits_in_bfloat16_are_close_and_float32_where_they_are_summed(
         assert float(slope.norm()) == pytest.approx(float(wanted.norm()), rel=0.1)
 
 
+def test_highest_logits_of_bfloat16_states_are_float32() -> None:
+    made = VocabularyHead(nn.Identity(), nn.Linear(WIDTH, VOCABULARY)).bfloat16()
+    hidden, places = texts(torch.bfloat16)
+    assert highest_logits(hidden, places, made).dtype == torch.float32
+    assert slopes(highest_logits(hidden, places, made), hidden)[0].dtype == torch.bfloat16
+
+
 @pytest.mark.parametrize(
     ("activation", "expected"),
     [

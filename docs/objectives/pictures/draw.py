@@ -216,7 +216,7 @@ def cotmae_v2() -> Picture:
     made.arrow(first.below(), encoder.above())
     sparse = made.box(
         NET, 165, 280, 236, "head at every place:", "highest logit of each word,",
-        "log(1 + max(0, x)),", "the 768 largest,", "× the words' embeddings",
+        "log(1 + max(0, x)),", "the 768 largest, × the", "words' embeddings; norm",
     )  # fmt: skip
     made.arrow((165, 230), sparse.above())
     dense_view = made.box(VIEW, 353, 195, 104, "dense view")

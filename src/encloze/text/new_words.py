@@ -102,8 +102,7 @@ def _with_entries(known: Mapping[str, int], entries: Iterable[str]) -> dict[str,
 def _extend_unigram(model: dict[str, Any], known: Mapping[str, int], entries: list[str], tokenizer: Tokenizer) -> None:
     """Append pieces, each worth a little more than the best cut of it so far, so that the new one is the best.
 
-    "A little" grows faster than the letters do, so that a new word also beats two others that it is made of. No score
-    is below the lowest there is, by which sentencepiece weighs letters that it does not know.
+    "A little" grows faster than the letters do, so that a new word also beats two others that it is made of.
     """
     vocabulary: list[list[Any]] = model["vocab"]
     scores, lowest = [score for _, score in vocabulary], min(score for _, score in vocabulary)
@@ -115,7 +114,7 @@ def _extend_unigram(model: dict[str, Any], known: Mapping[str, int], entries: li
         if entry not in seen:
             seen.add(entry)
             best = sum(scores[piece.id] for piece in tokenizer.core.model.tokenize(entry))
-            vocabulary.append([entry, max(lowest, best + _ABOVE * len(entry) ** 2)])
+            vocabulary.append([entry, best + _ABOVE * len(entry) ** 2])
 
 
 def _byte_letters(text: str) -> str:
