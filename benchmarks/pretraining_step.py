@@ -36,14 +36,14 @@ def seconds(keep: bool) -> list[float]:
     words = torch.arange(-1, LENGTH - 1).expand(BATCH, -1).clone()
     words[:, -1] = -1
     ids = torch.randint(1000, 30000, (BATCH, LENGTH))
-    batch = TokenBatch(ids, torch.ones_like(ids, dtype=torch.bool), words, torch.arange(BATCH))
+    batch = TokenBatch(ids, torch.ones_like(ids, dtype=torch.bool), words, torch.arange(BATCH), torch.arange(BATCH))
     optimizer = torch.optim.AdamW(module.parameters(), 1e-4)
     taken = []
     for _ in range(STEPS + 1):
         began = time.perf_counter()
         drawn = module.draw(batch)
         with autocast("auto", torch.device("cpu")):
-            sums = module(drawn)
+            sums = module(drawn).sums
         ((sums["encoder"] + sums["decoder"]) / ids.numel()).backward()
         optimizer.step()
         optimizer.zero_grad()

@@ -151,7 +151,7 @@ def text_batches(made: Tokenizer) -> tuple[np.ndarray, Callable[[np.ndarray, int
     def make_batch(numbers: np.ndarray, epoch: int, device: torch.device) -> TokenBatch:
         padded = pad([encoded[int(number)] for number in numbers], made, 64)
         ids, attention, words = (torch.from_numpy(array) for array in (padded.ids, padded.attention, padded.words))
-        return TokenBatch(ids, attention, words, torch.from_numpy(numbers), 0, epoch)
+        return TokenBatch(ids, attention, words, torch.from_numpy(numbers), torch.from_numpy(numbers), 0, epoch)
 
     return np.array([len(text.ids) + 2 for text in encoded]), make_batch
 

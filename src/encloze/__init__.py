@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from encloze.data.records import Document, Hit, Judgment, Query
     from encloze.encoders import load_encoder
     from encloze.errors import EnclozeError
+    from encloze.interop.flag_embedding import ModelArguments, RetroMAECollator, RetroMAEForPretraining
     from encloze.models.bi_encoder import BiEncoder
     from encloze.searcher import Searcher
     from encloze.tasks.evaluate import Evaluate
@@ -37,8 +38,11 @@ _PLACES = {
     "Index": "tasks.index",
     "Inspect": "tasks.inspect",
     "Judgment": "data.records",
+    "ModelArguments": "interop.flag_embedding",
     "Pretrain": "tasks.pretrain",
     "Query": "data.records",
+    "RetroMAECollator": "interop.flag_embedding",
+    "RetroMAEForPretraining": "interop.flag_embedding",
     "Search": "tasks.search",
     "Searcher": "searcher",
     "load_encoder": "encoders",
@@ -57,8 +61,11 @@ __all__ = [
     "Index",
     "Inspect",
     "Judgment",
+    "ModelArguments",
     "Pretrain",
     "Query",
+    "RetroMAECollator",
+    "RetroMAEForPretraining",
     "Search",
     "Searcher",
     "load_encoder",

@@ -71,9 +71,9 @@ def learn(made: PretrainingModule, texts: TextBatches, steps: int, rate: float =
     for step in range(steps):
         torch.manual_seed(step)
         drawn = made.draw(texts(texts.usable, step, torch.device("cpu")))
-        sums = made(drawn)
-        if made.compared:
-            sums |= made.compare(sums.pop(made.compared))
+        sums, pairs = made(drawn)
+        if pairs is not None:
+            sums |= made.compare(pairs)
         counts = drawn.counts()
         loss = torch.stack([weight * sums[term] / counts[term] for term, weight in made.weights.items()]).sum()
         optimizer.zero_grad()

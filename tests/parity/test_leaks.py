@@ -56,7 +56,9 @@ def batch(made: Any, lengths: tuple[int, ...] = LENGTHS, epoch: int = 0) -> Toke
         ids[row, 0], ids[row, length - 1] = 2, 3
         words[row, 0] = words[row, length - 1] = -1
     ids = ids.where(attention, made.backbone.config.pad_token_id)
-    return TokenBatch(ids, attention, words.where(attention, -1), torch.arange(len(lengths)), 0, epoch)
+    return TokenBatch(
+        ids, attention, words.where(attention, -1), torch.arange(len(lengths)), torch.arange(len(lengths)), 0, epoch
+    )
 
 
 def changed(given: TokenBatch, places: Tensor) -> TokenBatch:

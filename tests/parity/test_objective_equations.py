@@ -46,7 +46,7 @@ def batch(lengths: tuple[int, ...] = (9, 6, 7, 11), epoch: int = 1) -> TokenBatc
         words[row, 1 : length - 1] = starts.cumsum(0) - 1
     ids[-1, 5], words[-1, 5] = 3, -1
     attention = torch.arange(width) < torch.tensor(lengths)[:, None]
-    return TokenBatch(ids, attention, words, torch.arange(len(lengths)) + 7, 3, epoch)
+    return TokenBatch(ids, attention, words, torch.arange(len(lengths)) + 7, torch.arange(len(lengths)), 3, epoch)
 
 
 def module(settings: Objective, pooling: str = "cls", dropout: float = 0.0) -> Any:
@@ -192,10 +192,13 @@ class Equations:
         self.counts["bag"] += 1
 
     def contrast(self, vectors: list[Tensor], temperature: float) -> None:
-        """Each of the vectors should find its partner, half a batch away, among all others."""
+        """Each of the vectors should find its partner, half a batch away, among all others of another source."""
+        half = len(vectors) // 2
+        source = self.given.sources[:half].tolist() * 2
         for row, vector in enumerate(vectors):
-            partner = (row + len(vectors) // 2) % len(vectors)
-            others = {j: vector @ other / temperature for j, other in enumerate(vectors) if j != row}
+            partner = (row + half) % len(vectors)
+            compared = [j for j in range(len(vectors)) if j == partner or source[j] != source[row]]
+            others = {j: vector @ vectors[j] / temperature for j in compared}
             total = torch.stack([torch.exp(score) for score in others.values()]).sum()
             self.sums["contrast"] = self.sums["contrast"] - torch.log(torch.exp(others[partner]) / total)
             self.right["contrast_right"] += max(others, key=lambda j: float(others[j].detach())) == partner
@@ -209,7 +212,7 @@ def dupmae(equations: Equations, settings: DupMae) -> None:
         text = equations.text(row)
         if settings.preset == "paper":
             unmasked = [place for place in text if int(equations.drawn.encoder.ids[row, place]) != MASK]
-            unmasked = unmasked or list(range(len(hidden)))  # a text that is masked whole
+            unmasked = unmasked or text  # a text that is masked whole
             logits = torch.stack([equations.weights["projection.weight"] @ hidden[place] for place in unmasked])
             weight = 1.0
         else:
@@ -411,9 +414,10 @@ def test_losses_and_gradients_are_those_of_the_equations(settings: Objective) ->
     made, given = module(settings, dropout=0.1 if isinstance(settings, SimCse) else 0.0), batch()
     drawn = made.draw(given)
     torch.manual_seed(5)
-    sums = made(drawn)
-    if made.compared is not None:
-        sums |= made.compare(sums.pop(made.compared))
+    sums, pairs = made(drawn)
+    assert (pairs is None) == (made.compared is None)
+    if pairs is not None:
+        sums |= made.compare(pairs)
     equations = Equations(made, given, drawn)
     LITERAL[type(settings)](equations, settings)
     kept = [name for name, parameter in made.named_parameters() if not parameter.requires_grad]
@@ -468,9 +472,9 @@ def test_simcse_is_refused_without_dropout_and_its_two_views_differ_by_it() -> N
     with pytest.raises(RecipeError, match="the encoder has no dropout"):
         module(SimCse())
     made, given = module(SimCse(), dropout=0.1), batch()
-    first, second = made(made.draw(given))["contrast"].unbind(dim=1)
+    first, second = made(made.draw(given)).pairs.embeddings.unbind(dim=1)
     assert ((first - second).norm(dim=1) > 1e-3).all()
-    first, second = made.eval()(made.draw(given))["contrast"].unbind(dim=1)
+    first, second = made.eval()(made.draw(given)).pairs.embeddings.unbind(dim=1)
     torch.testing.assert_close(first, second)
 
 
@@ -496,7 +500,7 @@ def test_a_text_of_unknown_tokens_alone_breaks_nothing(settings: Objective) -> N
     for rows in (slice(1, 2), slice(None)):
         given.words[rows] = -1
         drawn = made.draw(given)
-        sums = made(drawn)
+        sums = made(drawn).sums
         counts = drawn.counts()
         total = torch.stack([sums[term] / counts[term].clamp(min=1) for term in made.weights]).sum()
         assert all(slope.isfinite().all() for slope in (total, *gradients(total, made).values()))

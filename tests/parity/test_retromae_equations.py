@@ -26,7 +26,8 @@ def batch(lengths: tuple[int, ...] = (9, 6), seed: int = 3, epoch: int = 1) -> T
         starts = torch.tensor([place % 3 != 2 for place in range(length - 2)])
         words[row, 1 : length - 1] = starts.cumsum(0) - 1
     attention = torch.arange(width) < torch.tensor(lengths)[:, None]
-    return TokenBatch(ids, attention, words, torch.arange(len(lengths)) + 7, seed, epoch)
+    numbers = torch.arange(len(lengths)) + 7
+    return TokenBatch(ids, attention, words, numbers, numbers, seed, epoch)
 
 
 def module(settings: RetroMae, pooling: str = "cls") -> RetroMaeModule:
@@ -101,7 +102,7 @@ def test_losses_and_gradients_are_those_of_the_equations(pooling: str, query_str
     settings = RetroMae(query_stream=query_stream)  # type: ignore[arg-type]
     made, given = module(settings, pooling), batch()
     drawn = made.draw(given)
-    sums, counts = made(drawn), drawn.counts()
+    sums, counts = made(drawn).sums, drawn.counts()
     (sums["encoder"] / counts["encoder"] + sums["decoder"] / counts["decoder"]).backward()
     gradients = {
         name: parameter.grad.clone() for name, parameter in made.named_parameters() if parameter.grad is not None
@@ -164,8 +165,8 @@ def test_the_embedding_is_used() -> None:
     ids, attention, words = arrays
     optimizer = torch.optim.Adam(made.parameters(), lr=3e-3)
     for epoch in range(60):
-        drawn = made.draw(TokenBatch(ids, attention, words, torch.arange(len(ids)), 0, epoch))
-        sums, counts = made(drawn), drawn.counts()
+        drawn = made.draw(TokenBatch(ids, attention, words, torch.arange(len(ids)), torch.arange(len(ids)), 0, epoch))
+        sums, counts = made(drawn).sums, drawn.counts()
         loss = sums["encoder"] / counts["encoder"] + sums["decoder"] / counts["decoder"]
         optimizer.zero_grad()
         loss.backward()

@@ -56,7 +56,7 @@ def test_gradient_checkpointing_changes_neither_loss_nor_gradients(decoding: str
     ids = torch.randint(5, tokenizer.size, (4, 16))
     words = torch.arange(-1, 15).expand(4, -1).clone()
     words[:, -1] = -1
-    batch = TokenBatch(ids, torch.ones(4, 16, dtype=torch.bool), words, torch.arange(4))
+    batch = TokenBatch(ids, torch.ones(4, 16, dtype=torch.bool), words, torch.arange(4), torch.arange(4))
 
     def loss_and_gradients(checkpointed: bool) -> list[torch.Tensor]:
         torch.manual_seed(0)
@@ -65,7 +65,7 @@ def test_gradient_checkpointing_changes_neither_loss_nor_gradients(decoding: str
         if checkpointed:
             made.checkpoint_gradients()
         torch.manual_seed(1)
-        sums = made(made.draw(batch))
+        sums = made(made.draw(batch)).sums
         loss = sums["encoder"] + sums["decoder"]
         loss.backward()
         return [loss.detach(), *(p.grad for p in made.parameters() if p.grad is not None)]

@@ -24,7 +24,9 @@ def batch(sizes: list[list[int]], seed: int = 0, epoch: int = 0, first_example: 
             torch.tensor(of_text, dtype=torch.int64)
         )
     attention = torch.arange(width) < torch.tensor([sum(of_text) + 2 for of_text in sizes])[:, None]
-    return TokenBatch(ids, attention, words, torch.arange(len(sizes)) + first_example, seed, epoch)
+    return TokenBatch(
+        ids, attention, words, torch.arange(len(sizes)) + first_example, torch.arange(len(sizes)), seed, epoch
+    )
 
 
 texts = st.lists(st.lists(st.integers(1, 5), min_size=1, max_size=20), min_size=1, max_size=4)

@@ -33,7 +33,7 @@ def batch(sizes: list[list[int]], epoch: int = 0, examples: list[int] | None = N
         ids[row, 0], ids[row, length + 1] = 1, 2
         ids[row, 1 : length + 1] = torch.arange(length) + 10 + numbers[row]
         words[row, 1 : length + 1] = torch.arange(len(of_text)).repeat_interleave(torch.tensor(of_text))
-    return TokenBatch(ids, torch.arange(width) < lengths[:, None], words, numbers, 5, epoch)
+    return TokenBatch(ids, torch.arange(width) < lengths[:, None], words, numbers, numbers, 5, epoch)
 
 
 PAIRS = [[1, 2, 1], [2, 3, 1, 1], [4, 1], [1, 1, 2, 3, 1, 2]]  # the second two are contexts of the first

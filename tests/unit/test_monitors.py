@@ -112,10 +112,14 @@ def test_the_best_weights_are_kept_and_patience_ends_the_run(pretrain: Callable[
 
 
 def test_a_figure_that_nobody_sees_is_refused(pretrain: Callable[..., Path]) -> None:
-    with pytest.raises(RecipeError, match="no figure of the monitors"):
+    with pytest.raises(
+        RecipeError, match="no monitor's figure 'retrieval.raw' gets better one way; these do: held_out"
+    ):
         pretrain(watching=Watching(best="retrieval.raw"))
+    with pytest.raises(RecipeError, match="no monitor's figure 'vocabulary.active'"):
+        pretrain(watching=Watching(best="vocabulary.active"), monitors=ALL)
     with pytest.raises(RecipeError, match=r"there is no 'held_out\.nothing'; there are held_out\.encoder"):
-        pretrain(watching=Watching(best="held_out.nothing"))
+        pretrain(watching=Watching(best="held_out.nothing"), name="other")
     with pytest.raises(ValueError, match="patience needs best"):
         Watching(patience=2)
 

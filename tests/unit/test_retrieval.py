@@ -97,12 +97,12 @@ def test_info_nce_is_the_cross_entropy_written_out(queries: int, documents: int,
 def test_the_head_for_masked_tokens_stays_as_it_is(corpus: Corpus) -> None:
     made = encoder()
     module = RetrievalModule(made, Contrastive())
-    sums = module(
+    terms = module(
         RetrievalBatches(made, corpus, [Example("a", (0,)), Example("b", (2,))], negatives=0, seed=0)(
             np.arange(2), 0, CPU
         )
     )
-    sums["loss"].backward()
+    terms.sums["loss"].backward()
     without = [
         name for name, parameter in module.named_parameters() if parameter.requires_grad and parameter.grad is None
     ]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import toys
 from encloze.backbones.base import VocabularyHead
 from encloze.models.layers.bags import bag_loss, distinct_tokens
-from encloze.models.layers.contrast import contrast
+from encloze.models.layers.contrast import Pairs, contrast
 from encloze.models.layers.masking import TokenBatch
 from encloze.models.layers.term_weights import Activation, activated, highest_logits, largest
 
@@ -137,7 +137,7 @@ def test_only_the_largest_weights_are_kept_and_learn() -> None:
 def test_a_bag_holds_each_token_of_a_text_once_and_no_special_ones() -> None:
     ids = torch.tensor([[1, 7, 9, 7, 29, 2, 0], [1, 5, 3, 6, 2, 0, 0]])
     words = torch.tensor([[-1, 0, 0, 1, 2, -1, -1], [-1, 0, -1, 1, -1, -1, -1]])  # a special one inside the second
-    held = distinct_tokens(TokenBatch(ids, ids != 0, words, torch.arange(2)), VOCABULARY)
+    held = distinct_tokens(TokenBatch(ids, ids != 0, words, torch.arange(2), torch.arange(2)), VOCABULARY)
     assert held.shape == (2, VOCABULARY) and held.dtype == torch.bool
     assert [row.nonzero().flatten().tolist() for row in held] == [[7, 9, 29], [5, 6]]
 
@@ -164,13 +164,14 @@ def test_contrast_is_the_cross_entropy_of_finding_the_partner(normalise: bool, t
     pairs = torch.randn(5, 2, WIDTH, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) / 2
     pairs[:3, 1] += pairs[:3, 0]  # some find each other
     pairs.requires_grad_()
-    total, right = contrast(pairs, temperature, normalise=normalise)
+    sources = [7, 1, 2, 1, 4]
+    total, right = contrast(Pairs(pairs, torch.tensor(sources)), temperature, normalise=normalise)
     everyone = list(itertools.product(range(5), range(2)))
     expected, found = torch.zeros((), dtype=torch.float64), 0
     for pair, side in everyone:
         scores: dict[tuple[int, int], Tensor] = {}
         for other in everyone:
-            if other != (pair, side):
+            if other == (pair, 1 - side) or sources[other[0]] != sources[pair]:
                 product = pairs[pair, side] @ pairs[other]
                 if normalise:
                     product = product / (pairs[pair, side].norm() * pairs[other].norm())
@@ -186,8 +187,9 @@ def test_contrast_is_the_cross_entropy_of_finding_the_partner(normalise: bool, t
 
 def test_contrast_is_whole_in_bfloat16_and_alone() -> None:
     pairs = torch.randn(6, 2, WIDTH, generator=torch.Generator().manual_seed(0))
-    exact, _ = contrast(pairs, 0.05, normalise=True)
-    rough, _ = contrast(pairs.bfloat16(), 0.05, normalise=True)
+    apart = torch.arange(6)
+    exact, _ = contrast(Pairs(pairs, apart), 0.05, normalise=True)
+    rough, _ = contrast(Pairs(pairs.bfloat16(), apart), 0.05, normalise=True)
     assert rough.dtype == torch.float32 and float(rough) == pytest.approx(float(exact), rel=0.02)
-    total, right = contrast(pairs[:1], 0.05, normalise=True)  # nobody else to be mistaken for
+    total, right = contrast(Pairs(pairs[:1], apart[:1]), 0.05, normalise=True)  # nobody else to be mistaken for
     assert float(total) == 0 and int(right) == 2

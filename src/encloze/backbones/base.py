@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from encloze import progress
 from encloze.errors import CheckpointError, RecipeError
 from encloze.family import Family
+from encloze.model_folders import loading, quiet
 
 # Shapes: batch, length, width (of a hidden state), vocabulary.
 
 _KIND = torch.float32  # small steps get lost in weights of half the digits; products are shortened by autocast
 # Where ELECTRA and ConvBERT, DeBERTa, ALBERT and RemBERT widen embeddings that are narrower than hidden states.
 _WIDENING = ("embeddings_project", "embeddings.embed_proj", "encoder.embedding_hidden_mapping_in")
-_OTHERS = (SafetensorError, StrictDataclassError)
 
 
 class Shape(NamedTuple):
@@ -74,7 +70,7 @@ class Backbone(nn.Module, Family):
         """
         from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM
 
-        with _explained(folder):
+        with loading(folder):
             config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
             if config.is_encoder_decoder:
                 raise CheckpointError(f"{folder} is an encoder-decoder ({config.model_type}); only encoders serve here")
@@ -223,8 +219,7 @@ class Backbone(nn.Module, Family):
     def checkpoint_gradients(self) -> None:
         """Keep only each layer's input and compute the rest again on the way back: less memory, a third more time."""
         for layer in self.layers():
-            if not isinstance(layer.forward, functools.partial):  # not done already
-                layer.forward = functools.partial(checkpoint, layer.forward, use_reentrant=False)
+            recompute(layer)
 
     def keep_head(self) -> None:
         """Let the head stay as it is, where nothing is predicted; its matrix, where it is the embeddings', learns."""
@@ -233,7 +228,7 @@ class Backbone(nn.Module, Family):
 
     def save(self, folder: Path) -> None:
         """Write config.json and model.safetensors as transformers reads them."""
-        with _quiet():
+        with quiet():
             self.model.save_pretrained(folder)
 
     def lacks(self) -> str | None:
@@ -319,6 +314,12 @@ class Backbone(nn.Module, Family):
         return _agree(placed, self._entering(ids)) and _agree(swapped, swapped.flip(1))
 
 
+def recompute(layer: nn.Module) -> None:
+    """Keep only a layer's input, and compute the rest again on the way back."""
+    if not isinstance(layer.forward, functools.partial):  # not done already
+        layer.forward = functools.partial(checkpoint, layer.forward, use_reentrant=False)
+
+
 def lm_head(part: Any) -> VocabularyHead:
     """The head that RoBERTa and its kin call ``lm_head``."""
     return VocabularyHead(nn.Sequential(part.dense, nn.GELU(), part.layer_norm), part.decoder)
@@ -368,33 +369,3 @@ def _without_pooler(model: Any) -> Any:
     if getattr(model, "pooler", None) is not None:
         model.pooler = nn.Identity()  # not None, which some families call
     return model
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without transformers' bars and tables: what matters of them is said by the caller."""
-    from transformers.utils import logging
-
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        logging.enable_progress_bar()
-
-
-@contextlib.contextmanager
-def _explained(folder: Path) -> Iterator[None]:
-    try:
-        with _quiet():
-            yield
-    except UnpicklingError as error:  # transformers reads a pickle for weights alone
-        raise CheckpointError(
-            f"the pytorch_model.bin in {folder} is damaged or holds more than weights, which could be code, so it was "
-            "not opened. Ask for the model's weights as model.safetensors"
-        ) from error
-    except (OSError, ValueError, LookupError, AttributeError, RuntimeError, EOFError, *_OTHERS) as error:
-        first = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise CheckpointError(f"{folder} cannot be loaded as an encoder: {first}") from error

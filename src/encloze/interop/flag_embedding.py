@@ -9,9 +9,11 @@ because it is long, and what ``save_pretrained`` wrote ``from_pretrained`` resto
 
 from __future__ import annotations
 
-import pickle
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -19,8 +21,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from encloze import progress
-from encloze.backbones.base import Backbone
-from encloze.errors import CheckpointError
+from encloze.backbones.base import Backbone, recompute
+from encloze.errors import CheckpointError, DataError, EnclozeError
+from encloze.model_folders import locate
 from encloze.models.checkpoint import DECODERS
 from encloze.models.layers.cross_entropy import labelled, summed_cross_entropy
 from encloze.models.layers.decoders import DecoderLayer, Places, enhanced
@@ -29,7 +32,8 @@ from encloze.text.tokenizer import Tokenizer
 from encloze.text.tokens import pad
 
 _ENCODER, _WEIGHTS = "encoder_model", "pytorch_model.bin"
-_ENCLOZE_DECODER = "decoder.layers.0."  # what objectives/retromae.py calls c_head
+# What objectives/retromae.py calls the parts that are saved under names of their own here.
+_PARTS = {"decoder.layers.0.": "c_head.", "decoder.places.": "places."}
 
 
 @dataclass
@@ -38,7 +42,6 @@ class ModelArguments:
 
     model_name_or_path: str | None = "bert-base-uncased"
     config_name: str | None = None
-    tokenizer_name: str | None = None
 
 
 @dataclass
@@ -59,15 +62,25 @@ class RetroMAECollator:
     """Share of the tokens that each place of the decoder does not see."""
 
     def __post_init__(self) -> None:
+        for name in ("encoder_mlm_probability", "decoder_mlm_probability"):
+            if not 0 < getattr(self, name) < 1:
+                raise ValueError(f"{name} must lie between 0 and 1, not {getattr(self, name)}")
+        if self.max_seq_length < 3:
+            raise ValueError(f"max_seq_length must be 3 or more, not {self.max_seq_length}")
         self._inner = self.tokenizer if isinstance(self.tokenizer, Tokenizer) else Tokenizer.wrapping(self.tokenizer)
         self._mask_id = self._inner.id_of("mask")
 
-    def __call__(self, examples: list[str]) -> dict[str, Tensor]:
-        """Tensors of the texts, batch x length but for decoder_attention_mask (batch x length x length)."""
+    def __call__(self, examples: Sequence[str]) -> dict[str, Tensor]:
+        """Tensors of the texts, batch x length but for decoder_attention_mask (batch x length x length).
+
+        Raises DataError for anything but a list of texts.
+        """
+        _check_texts(examples)
         padded = pad(self._inner.encode(list(examples)), self._inner, self.max_seq_length)
         ids, attention, words = (torch.from_numpy(array) for array in (padded.ids, padded.attention, padded.words))
         seed = int(torch.randint(2**62, ()))
-        batch = TokenBatch(ids, attention, words, torch.arange(len(ids)), seed)
+        numbers = torch.arange(len(ids))
+        batch = TokenBatch(ids, attention, words, numbers, numbers, seed)
         masked = mask_words(batch, self.encoder_mlm_probability, self._mask_id, self._inner.size)
         return {
             "encoder_input_ids": masked.ids,
@@ -93,9 +106,18 @@ class RetroMAEForPretraining(nn.Module):
     def backbone(self) -> Backbone:
         return self._backbone[0]
 
-    def gradient_checkpointing_enable(self, **_: Any) -> None:
-        """Work activations out twice, to save memory; the result is the same."""
+    def gradient_checkpointing_enable(self, *_: Any, **__: Any) -> None:
+        """Work the encoder's activations out twice, to save memory; the result is the same."""
         self.backbone.checkpoint_gradients()
+        recompute(self.c_head)
+
+    activation_checkpointing_enable = gradient_checkpointing_enable  # its name from transformers 5 on
+
+    def _replicate_for_data_parallel(self) -> Any:  # which torch calls; its copies have no parameters to learn
+        raise EnclozeError(
+            "RetroMAEForPretraining cannot be trained with nn.DataParallel, which Trainer takes where it sees several "
+            "GPUs. Start a process for each: torchrun --nproc_per_node GPUS script.py"
+        )
 
     def forward(
         self,
@@ -130,15 +152,22 @@ class RetroMAEForPretraining(nn.Module):
 
     @classmethod
     def from_pretrained(
-        cls, model_args: ModelArguments | None, folder: str | Path, *_: Any, **__: Any
+        cls, model_args: ModelArguments | None, folder: str | Path, *others: Any, **options: Any
     ) -> RetroMAEForPretraining:
         """The model of a folder: FlagEmbedding's, ours, or any ForMaskedLM model's, which gets a new decoder (said).
 
-        Raises CheckpointError where pytorch_model.bin holds anything but weights: it is not opened then.
+        A hub's id is fetched. Warns of further arguments, which are for transformers and are not passed on. Raises
+        CheckpointError where pytorch_model.bin holds anything but weights: it is not opened then.
         """
-        place = Path(folder)
-        backbone = Backbone.load(place / _ENCODER if (place / _ENCODER).is_dir() else place, need_head=True)
-        made = cls(backbone.model, model_args)
+        if others or options:
+            given = ", ".join([*map(repr, others), *options])
+            progress.warn(
+                f"from_pretrained takes a folder and nothing more: {given} is left out. To have it, load the model "
+                "with AutoModelForMaskedLM and give it to RetroMAEForPretraining(model, model_args)"
+            )
+        inner = Path(folder) / _ENCODER
+        place = locate(inner).parent if inner.is_dir() else locate(folder)
+        made = cls(Backbone.load(inner if inner.is_dir() else place, need_head=True).model, model_args)
         found = _saved_decoder(place)
         if found is None:
             progress.note(f"{place} has no decoder: a new one begins")
@@ -151,33 +180,74 @@ def _first(visible: Tensor) -> Tensor:
     return torch.arange(visible.shape[2], device=visible.device) == 0
 
 
+def _check_texts(examples: Any) -> None:
+    """Raise DataError unless these are texts."""
+    strange = [examples] if isinstance(examples, str) else [e for e in examples if not isinstance(e, str)]
+    if len(examples) and not strange:
+        return
+    found = type(strange[0]).__name__ if strange else "nothing"
+    within = f" with {', '.join(map(repr, strange[0]))}" if strange and isinstance(strange[0], dict) else ""
+    raise DataError(
+        f"RetroMAECollator takes a list of texts, one or more, and found {found}{within}. Give it a data set whose "
+        "items are texts, say [row['text'] for row in rows]"
+    )
+
+
 def _saved_decoder(place: Path) -> dict[str, Tensor] | None:
-    """The weights under FlagEmbedding's names, of its folder or of one that encloze pre-trained with retromae."""
-    if (place / _ENCODER).is_dir() and (place / _WEIGHTS).is_file():
-        try:
-            found: dict[str, Tensor] = torch.load(place / _WEIGHTS, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-            raise CheckpointError(
-                f"{place / _WEIGHTS} holds more than weights, or is damaged, and was not opened: "
-                f"{str(error).partition(chr(10))[0]} Load it where you trust it, and save its state_dict() again"
-            ) from error
-        return found
-    if (place / DECODERS).is_file():
-        own = load_file(str(place / DECODERS))
-        renamed = {name.replace(_ENCLOZE_DECODER, "c_head.", 1).replace("decoder.places.", "places.", 1): value
-                   for name, value in own.items()}  # fmt: skip
-        return renamed if any(name.startswith("c_head.") for name in renamed) else None
-    return None
+    """The weights under FlagEmbedding's names, of its folder or of one that encloze pre-trained."""
+    if (place / _ENCODER).is_dir():
+        return _weights(place / _WEIGHTS) if (place / _WEIGHTS).is_file() else None
+    if not (place / DECODERS).is_file():
+        return None
+    own = load_file(str(place / DECODERS))
+    if any(re.match(r"decoder\.layers\.[1-9]", name) for name in own):
+        return None  # a decoder of more layers than c_head
+    renamed = {
+        theirs + name.removeprefix(ours): value
+        for name, value in own.items()
+        for ours, theirs in _PARTS.items()
+        if name.startswith(ours)
+    }
+    return renamed if any(name.startswith("c_head.") for name in renamed) else None
+
+
+def _weights(file: Path) -> dict[str, Tensor]:
+    """What torch.save wrote, if it is tensors by name and nothing else; no code in it is ever run."""
+    try:
+        found = torch.load(file, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except UnpicklingError as error:
+        named = re.search(r"GLOBAL (\S+)", str(error))
+        what = f" (it asks for {named[1]})" if named else ""
+        raise CheckpointError(
+            f"{file} is damaged or holds more than weights{what}, which could be code, so it was not opened. "
+            "Ask for a file of its state_dict() alone"
+        ) from error
+    except Exception as error:  # a damaged file may fail in any way
+        first = str(error).partition("\n")[0] or type(error).__name__
+        raise CheckpointError(f"{file} is damaged: {first}. Fetch it again") from error
+    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
+        raise CheckpointError(
+            f"{file} is no state_dict(): tensors by name were expected. Ask for a file of those alone"
+        )
+    return found
 
 
 def _put(made: RetroMAEForPretraining, found: dict[str, Tensor], place: Path) -> None:
-    """Load what is there; the decoder must be whole, and nothing unknown may be in it."""
+    """Load what is there; the decoder must be whole, and nothing may be unknown or of another size."""
     # FlagEmbedding's class registers the encoder's embeddings a second time; position_ids are no weights.
-    known = {n: v for n, v in found.items() if not n.startswith("decoder_embeddings.") and "position_ids" not in n}
-    missing, unexpected = made.load_state_dict(known, strict=False)
-    lost = [name for name in missing if not name.startswith("lm.")]  # tied weights of lm are saved once
-    if lost or unexpected:
+    given = {n: v for n, v in found.items() if not n.startswith("decoder_embeddings.") and "position_ids" not in n}
+    own = made.state_dict()
+    faults = {
+        "missing": [name for name in own if name not in given and not name.startswith("lm.")],  # lm has a folder
+        "unknown": [name for name in given if name not in own],
+        "of another size": [name for name, value in given.items() if name in own and own[name].shape != value.shape],
+    }
+    if any(faults.values()):
+        listed = "; ".join(f"{what}: {', '.join(names[:3])}" for what, names in faults.items() if names)
         raise CheckpointError(
-            f"{place} holds another make of RetroMAE (missing: {', '.join(lost[:3]) or 'nothing'}; "
-            f"unknown: {', '.join(unexpected[:3]) or 'nothing'})"
+            f"{place} holds another make of RetroMAE ({listed}). Give a folder that save_pretrained of FlagEmbedding's "
+            f"class or this one wrote, or the encoder alone, which gets a new decoder: {_ENCODER} in it"
         )
+    made.load_state_dict(given, strict=False)

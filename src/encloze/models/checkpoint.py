@@ -59,16 +59,26 @@ def model_fingerprint(folder: Path, card: Card, tokenizer: Tokenizer) -> str:
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
-    """The fast tokenizer of a folder; one that has only the older files is converted by transformers."""
+    """The fast tokenizer of a folder; one that has only the older files is converted by transformers.
+
+    Raises CheckpointError, also where it would be code of the folder's own: that is not run.
+    """
     if (folder / "tokenizer.json").is_file():
         return Tokenizer.load(folder)
     from transformers import AutoTokenizer
 
     try:
-        slow = AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{folder} has no tokenizer that can be loaded: {error}") from error
-    return Tokenizer.wrapping(slow)
+        found = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:  # the classes are many, and each misses its files and packages in its own way
+        why = str(error).strip().partition("\n")[0].rstrip(" :") or type(error).__name__
+        raise CheckpointError(
+            f"{folder} has no tokenizer.json, and no tokenizer of another kind that can be loaded ({why}). "
+            "Save the model's fast tokenizer there"
+        ) from error
+    try:
+        return Tokenizer.wrapping(found)
+    except CheckpointError as error:
+        raise CheckpointError(f"{folder} has no tokenizer.json: {error}") from error
 
 
 def _sentence_transformers_card(folder: Path, max_tokens: int) -> Card:

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
+
+from encloze.models.layers.contrast import Pairs
+
+
+class Terms(NamedTuple):
+    """What a module's call returns."""
+
+    sums: dict[str, Tensor]
+    """The summed losses by term, and how many guesses were right."""
+    pairs: Pairs | None = None
+    """Embeddings whose term cannot be summed batch by batch: they are compared with those of all processes and
+    accumulated parts."""
 
 
 class Trainable(nn.Module):
@@ -12,22 +24,20 @@ class Trainable(nn.Module):
 
     The loop first calls ``draw``, which makes every random choice of a batch and gives a record with ``counts()``: how
     many items each term of the loss will be summed over. Then it calls the module with what was drawn, which returns
-    sums by term. The loop divides by the counts of all processes and accumulated batches, so these never change the
-    loss.
+    ``Terms``. The loop divides by the counts of all processes and accumulated batches, so these never change the loss.
     """
 
     weights: dict[str, float]
     """The weight of each term in the loss; terms without one are only logged."""
     compared: str | None = None
-    """A term whose value is no sum but embeddings (pairs x 2 x width), to be compared by ``compare`` with those of
-    all processes and accumulated batches."""
+    """The term that ``compare`` gives, where there is one."""
 
     def draw(self, batch: Any) -> Any:
         """The batch with its random choices made."""
         raise NotImplementedError(type(self).__name__)
 
-    def compare(self, pairs: Tensor) -> dict[str, Tensor]:
-        """The sum of the term ``compared`` over pairs x 2 x width, and of its right guesses."""
+    def compare(self, pairs: Pairs) -> dict[str, Tensor]:
+        """The sum of the term ``compared`` over the pairs of a whole step, and of its right guesses."""
         raise NotImplementedError(type(self).__name__)
 
     def weights_at(self, done: float) -> dict[str, float]:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from encloze.backbones.base import Backbone
+from encloze.backbones.base import Backbone, recompute
 from encloze.errors import RecipeError
 from encloze.family import Family
+from encloze.models.layers.contrast import Pairs
 from encloze.models.layers.cross_entropy import labelled, summed_cross_entropy
 from encloze.models.layers.decoders import DecoderLayer
 from encloze.models.layers.masking import IGNORED, Masked, TokenBatch, mask_words
 from encloze.models.layers.pooling import Pooling, pool
-from encloze.models.trainable import Trainable
+from encloze.models.trainable import Terms, Trainable
 from encloze.text.contexts.base import Context
 from encloze.text.tokenizer import Tokenizer
 
@@ -29,6 +28,8 @@ class Objective(Family):
 
     needs_head: ClassVar[bool] = True
     """Whether tokens are predicted, which takes an encoder with a head for that."""
+    readings: ClassVar[int] = 1
+    """How often each text is encoded in a step."""
 
     def module(self, backbone: Backbone, tokenizer: Tokenizer, pooling: Pooling) -> PretrainingModule:
         """What is trained. ``pooling`` is how the encoder's embeddings are pooled, unless the objective says other."""
@@ -75,6 +76,8 @@ class Reading(NamedTuple):
     """What a decoder gets to know of each text: batch x width, one or more."""
     hidden: Tensor
     """batch x length x width."""
+    pairs: Pairs | None = None
+    """Embeddings that ``compare`` compares, where the objective contrasts texts."""
 
 
 class PretrainingModule(Trainable):
@@ -97,10 +100,10 @@ class PretrainingModule(Trainable):
         """The decoders' half: their summed losses, from ``reading.views``."""
         return {}
 
-    def forward(self, drawn: Any) -> dict[str, Tensor]:
+    def forward(self, drawn: Any) -> Terms:
         """The summed losses by term, and how many guesses were right."""
         reading = self.read(drawn)
-        return reading.sums | self.rebuild(drawn, reading)
+        return Terms(reading.sums | self.rebuild(drawn, reading), reading.pairs)
 
     def decoder_state(self) -> dict[str, Tensor]:
         """What pre-training needs and retrieval does not; saved beside the encoder so that it can be continued."""
@@ -114,9 +117,8 @@ class PretrainingModule(Trainable):
         """Trade time for memory in the encoder and the decoders."""
         self.backbone.checkpoint_gradients()
         for module in self.modules():
-            if isinstance(module, DecoderLayer) and not isinstance(module.forward, functools.partial):
-                recomputed = functools.partial(checkpoint, module.forward, use_reentrant=False)
-                module.forward = recomputed  # type: ignore[method-assign]
+            if isinstance(module, DecoderLayer):
+                recompute(module)
 
     def masked(self, batch: TokenBatch, rate: float, *, decoder: bool = False) -> Masked:
         """The texts with holes in place of whole words."""

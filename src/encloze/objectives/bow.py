@@ -77,4 +77,4 @@ class BowModule(PretrainingModule):
     def rebuild(self, drawn: Drawn, reading: Reading) -> dict[str, Tensor]:
         held = distinct_tokens(drawn.texts, self.backbone.config.vocab_size)
         share = 1 / held.sum(dim=1).clamp(min=1)
-        return {"bag": bag_loss(self.backbone.predict(reading.views[0]).float(), held, share)}
+        return {"bag": bag_loss(self.backbone.predict(reading.views[0]), held, share)}

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from encloze.backbones.base import Backbone
 from encloze.models.layers.condensing import CondenserHead
-from encloze.models.layers.contrast import contrast
+from encloze.models.layers.contrast import Pairs, contrast
 from encloze.models.layers.masking import Masked, TokenBatch
 from encloze.models.layers.pooling import Pooling
 from encloze.objectives.base import Objective, PretrainingModule, Reading, tokens_of
@@ -31,7 +31,7 @@ class CoCondenser(Objective, name="cocondenser"):
     """Condenser's filling of holes, and two spans of a document that find each other."""
 
     context: Context = field(default_factory=lambda: Context.named("random"))
-    """Where the other span comes from: random (as published), near, overlapping, mixed, or crops."""
+    """Where the other span comes from: random (as published), near, overlapping, mixed, crops, or queries."""
     encoder_mask_rate: float = 0.15
     """Share of the tokens whose words are taken out."""
     early_layer: int | None = None
@@ -85,13 +85,14 @@ class CoCondenserModule(PretrainingModule):
     def read(self, drawn: Drawn) -> Reading:
         masked, early_layer = drawn.encoder, self.condenser.early_layer
         last, early = self.backbone.encode_through(masked.ids, drawn.texts.attention, early_layer)
-        pairs = {"contrast": torch.stack(last[:, 0].chunk(2), dim=1)}
-        return Reading(self.guess("encoder", last, masked.labels) | pairs, (last[:, 0],), early)
+        sums = self.guess("encoder", last, masked.labels)
+        pairs = Pairs(torch.stack(last[:, 0].chunk(2), dim=1), drawn.texts.sources.chunk(2)[0])
+        return Reading(sums, (last[:, 0],), early, pairs)
 
     def rebuild(self, drawn: Drawn, reading: Reading) -> dict[str, Tensor]:
         rebuilt = self.condenser(reading.views[0], reading.hidden, drawn.texts.attention)
         return self.guess("decoder", rebuilt, drawn.encoder.labels)
 
-    def compare(self, pairs: Tensor) -> dict[str, Tensor]:
+    def compare(self, pairs: Pairs) -> dict[str, Tensor]:
         total, right = contrast(pairs, self.settings.temperature, normalise=False)
         return {"contrast": total, "contrast_right": right}

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from encloze.backbones.base import Backbone
-from encloze.models.layers.contrast import contrast
+from encloze.models.layers.contrast import Pairs, contrast
 from encloze.models.layers.masking import TokenBatch
 from encloze.models.layers.pooling import Pooling, pool
 from encloze.objectives.base import Objective, PretrainingModule, Reading
@@ -73,8 +73,9 @@ class CroppingModule(PretrainingModule):
     def read(self, drawn: Drawn) -> Reading:
         hidden = self.backbone.encode(drawn.texts.ids, drawn.texts.attention)
         embedding = pool(hidden, drawn.texts.attention, self.pooling)
-        return Reading({"contrast": torch.stack(embedding.chunk(2), dim=1)}, (embedding,), hidden)
+        pairs = Pairs(torch.stack(embedding.chunk(2), dim=1), drawn.texts.sources.chunk(2)[0])
+        return Reading({}, (embedding,), hidden, pairs)
 
-    def compare(self, pairs: Tensor) -> dict[str, Tensor]:
+    def compare(self, pairs: Pairs) -> dict[str, Tensor]:
         total, right = contrast(pairs, self.settings.temperature, normalise=self.settings.normalise)
         return {"contrast": total, "contrast_right": right}

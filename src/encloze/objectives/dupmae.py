@@ -96,8 +96,9 @@ class DupMaeModule(PretrainingModule):
     def _bag(self, drawn: Drawn, hidden: Tensor) -> Tensor:
         texts = drawn.texts
         if self.is_paper:
-            unmasked = texts._replace(words=torch.where(drawn.encoder.ids != self.mask_id, texts.words, -1))
-            places = unmasked.own_places()
+            own = texts.own_places()
+            places = own & (drawn.encoder.ids != self.mask_id)
+            places |= own & ~places.any(dim=1, keepdim=True)  # a text that is masked whole
             head, share = VocabularyHead(nn.Identity(), self.projection), torch.ones(len(hidden), device=hidden.device)
         else:
             places = texts.attention.clone()

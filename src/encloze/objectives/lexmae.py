@@ -6,7 +6,7 @@ holes of the text from it. Gradients reach the encoder through the distribution,
 
 Read in the released code (taoshen58/LexMAE) and the abstract. The decoder's holes are the encoder's and more
 ("inclusive"), filled anew. Differences: the code masks exactly the ceiling of the rate, here it is rounded; its head's
-transformation starts as the encoder's does, here at random.
+transformation starts as the encoder's does, here at random; its head has a bias of its own, here it is the encoder's.
 """
 
 from __future__ import annotations

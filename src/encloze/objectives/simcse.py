@@ -15,7 +15,7 @@ from torch import Tensor
 
 from encloze.backbones.base import Backbone
 from encloze.errors import RecipeError
-from encloze.models.layers.contrast import contrast
+from encloze.models.layers.contrast import Pairs, contrast
 from encloze.models.layers.masking import TokenBatch
 from encloze.models.layers.pooling import Pooling, pool
 from encloze.objectives.base import Objective, PretrainingModule, Reading
@@ -27,6 +27,7 @@ class SimCse(Objective, name="simcse"):
     """Two encodings of a text, which differ by dropout alone, should find each other."""
 
     needs_head: ClassVar[bool] = False
+    readings: ClassVar[int] = 2
 
     temperature: float = 0.05
     """Cosines are divided by it."""
@@ -71,8 +72,9 @@ class SimCseModule(PretrainingModule):
         hidden = self.backbone.encode(ids, attention)
         embedding = pool(hidden, attention, self.pooling)
         first, second = embedding.chunk(2)
-        return Reading({"contrast": torch.stack([first, second], dim=1)}, (first,), hidden[: len(first)])
+        pairs = Pairs(torch.stack([first, second], dim=1), drawn.texts.sources)
+        return Reading({}, (first,), hidden[: len(first)], pairs)
 
-    def compare(self, pairs: Tensor) -> dict[str, Tensor]:
+    def compare(self, pairs: Pairs) -> dict[str, Tensor]:
         total, right = contrast(pairs, self.settings.temperature, normalise=True)
         return {"contrast": total, "contrast_right": right}

@@ -82,7 +82,7 @@ class Pretrain(Task, name="pretrain"):
         texts = TextBatches(self.corpus, corpus, start.tokenizer, limit, self.objective.contexts(), self.seed)
         is_held = held_out(texts.spans.group, self.watching.held_out if self.monitors else 0, self.seed)[texts.usable]
         learnt = texts.usable[~is_held]
-        plan = BatchPlan(texts.lengths[~is_held], self.seed, self.batch_tokens)
+        plan = BatchPlan(texts.lengths[~is_held] * self.objective.readings, self.seed, self.batch_tokens)
         torch.manual_seed(self.seed)  # the decoder's first weights
         module = self.objective.module(start.backbone, start.tokenizer, _pooling(start.card))
         _restore_decoders(module, start)
@@ -134,7 +134,10 @@ class Pretrain(Task, name="pretrain"):
 
     def _monitors(self, is_held: np.ndarray) -> tuple[Monitor, ...]:
         if self.monitors and not is_held.any():
-            progress.note("The corpus is too small to hold texts out for the monitors: there are none")
+            progress.note(
+                "No texts are held out, so there are no monitors: a twentieth of the corpus is fewer than 8 texts, or "
+                "each of its sources is larger than that"
+            )
             return ()
         return self.monitors
 

@@ -68,15 +68,23 @@ class Tokenizer:
 
     @classmethod
     def wrapping(cls, fast: Any) -> Tokenizer:
-        """The core of one of transformers' fast tokenizers."""
+        """The core of one of transformers' fast tokenizers; CheckpointError for one that is written in Python."""
+        core = getattr(fast, "backend_tokenizer", None)
+        if core is None:
+            raise CheckpointError(
+                f"{type(fast).__name__} is no fast tokenizer: it runs in Python alone and cannot be written as a "
+                "tokenizer.json, which is what encloze reads. Take a model whose tokenizer has that file"
+            )
         special: dict[str, str] = {}
+        names: dict[str, str] = {}
         for role, keys in KEYS.items():
-            tokens = [getattr(fast, key, None) for key in keys]
-            found = next((str(token) for token in tokens if token), None)
-            if found:
-                special[role] = found
-        config = {"tokenizer_class": type(fast).__name__}
-        return cls(tokenizers.Tokenizer.from_str(fast.backend_tokenizer.to_str()), special, config)
+            for key in keys:
+                if token := getattr(fast, key, None):
+                    names[key] = str(token)
+                    special.setdefault(role, str(token))
+        # Not its own class: transformers would set up some anew, with that class's defaults, say for capital letters.
+        config = {"tokenizer_class": "PreTrainedTokenizerFast", "model_input_names": list(fast.model_input_names)}
+        return cls(tokenizers.Tokenizer.from_str(core.to_str()), special, config | names)
 
     def save(self, folder: Path, max_tokens: int) -> None:
         """Write the files that encloze and transformers read; ``max_tokens`` is the model's limit."""
@@ -87,7 +95,12 @@ class Tokenizer:
         """The id of a special token; raise CheckpointError where the tokenizer has none such."""
         found = self.core.token_to_id(self.special[role]) if role in self.special else None
         if found is None:
-            raise CheckpointError(f"the tokenizer has no {role} token (special tokens: {self.special})")
+            keys = " or ".join(KEYS[role])
+            instead = ", or take an objective that masks nothing (simcse, cropping)" if role == "mask" else ""
+            raise CheckpointError(
+                f"the tokenizer has no {role} token (special tokens: {self.special}). "
+                f"Name one of its tokens as {keys} in its tokenizer_config.json{instead}"
+            )
         return int(found)
 
     @property

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,9 +19,10 @@ from torch import Tensor, nn
 
 from encloze import progress
 from encloze.errors import EnclozeError, MissingExtraError, RecipeError
+from encloze.models.layers.contrast import Pairs
 from encloze.models.memory import keep_buffers
 from encloze.models.precision import Precision, autocast, resolved
-from encloze.models.trainable import Trainable
+from encloze.models.trainable import Terms, Trainable
 from encloze.settings import Settings
 from encloze.training.plan import BatchPlan, Place
 from encloze.training.schedule import Shape, rate
@@ -50,7 +52,7 @@ class Training(Settings):
     """Number of optimizer steps; where given, epochs does not count."""
     accumulation: int = 1
     """Each step's batch is worked through in so many parts, to save memory. Pre-training learns the same from it
-    (but for dropout); a contrastive loss compares the queries of each part with that part's documents only."""
+    (but for dropout); fine-tuning compares the queries of each part with that part's documents only."""
     frozen_steps: int | None = None
     """In the first so many steps only the new parts (head, decoder) learn, so that they do no harm while they are
     random; by default a tenth of the steps, 100 at most, where pre-training begins with a new head, and else none."""
@@ -92,9 +94,9 @@ def train(
     """Train ``module`` in place for the steps that ``settings`` ask for, from the state's checkpoint if it has one.
 
     Sums are divided by the counts of all processes and parts, so the number of these does not change what is lowered,
-    but for dropout, which each part draws for itself, and for losses that compare the examples of a part with each
-    other. ``identity`` tells what is learnt from: a resumed run must have the same. The watcher's monitors look at the
-    beginning and whenever they are due, and may end the run.
+    but for dropout, which each part draws for itself, and for fine-tuning's losses, which compare the examples of a
+    part with each other. ``identity`` tells what is learnt from: a resumed run must have the same. The watcher's
+    monitors look at the beginning and whenever they are due, and may end the run.
 
     Raises EnclozeError where the loss is no number any more.
     """
@@ -254,15 +256,15 @@ class _Loop:
 
     def _learn(self, part: Any, counts: dict[str, Tensor], is_empty: bool, slope: Tensor | None) -> None:
         with autocast(self.settings.precision, self.device):
-            sums: dict[str, Tensor] = self.module(part)
+            found: Terms = self.module(part)
         terms = []
-        if self.bare.compared:
-            rows = sums.pop(self.bare.compared)
+        if found.pairs is not None:
+            rows = found.pairs.embeddings
             if slope is None:
-                (slope,) = self._slopes([rows.detach()], [is_empty], counts)
+                (slope,) = self._slopes([found.pairs], [is_empty], counts)
             terms.append((rows * slope.to(rows.dtype)).sum())  # its gradient is the comparison's
         # Processes average their gradients, so each one's share of the sum is taken times their number.
-        scale = 0.0 if is_empty else float(self.accelerator.num_processes)
+        scale, sums = 0.0 if is_empty else float(self.accelerator.num_processes), found.sums
         terms += [scale * weight * sums[name] / counts[name] for name, weight in self.weights.items() if name in sums]
         torch.stack(terms).sum().backward()  # type: ignore[no-untyped-call]
         self._add({name: value.detach() * (not is_empty) for name, value in sums.items()})
@@ -275,28 +277,28 @@ class _Loop:
         All parts are encoded once without keeping anything for the way back, so the batch that is compared may be far
         larger than memory holds; then each part learns from its slope. Equal to comparing all at once.
         """
-        rows = []
+        pairs = []
         for number, part in enumerate(parts):
             self._seed_dropout(place, number)
             with torch.no_grad(), autocast(self.settings.precision, self.device):
-                rows.append(self.bare(part)[self.bare.compared])
-        return self._slopes(rows, empty, counts)
+                pairs.append(self.bare(part).pairs)
+        return self._slopes(pairs, empty, counts)
 
-    def _slopes(self, rows: list[Tensor], empty: list[bool], counts: dict[str, Tensor]) -> list[Tensor]:
+    def _slopes(self, parts: list[Pairs], empty: list[bool], counts: dict[str, Tensor]) -> list[Tensor]:
         """The slope of the compared term over each part's embeddings, among those of all processes."""
-        term = str(self.bare.compared)
-        own = [part[:0] if is_empty else part for part, is_empty in zip(rows, empty, strict=True)]
-        together, begin = self._from_all_processes(torch.cat(own).float())
-        together.requires_grad_()
+        term, real = str(self.bare.compared), [not is_empty for is_empty in empty]
+        own = [part.embeddings.detach().float() for part in compress(parts, real)]
+        blank = parts[0].embeddings[:0].float(), parts[0].sources[:0]
+        embeddings, begin = self._from_all_processes(torch.cat([blank[0], *own]))
+        sources, _ = self._from_all_processes(torch.cat([blank[1], *(part.sources for part in compress(parts, real))]))
+        embeddings = embeddings.detach().requires_grad_()
         with torch.enable_grad():
-            sums = self.bare.compare(together)
-            (slope,) = torch.autograd.grad(self.weights[term] * sums[term] / counts[term], together)
+            sums = self.bare.compare(Pairs(embeddings, sources))
+            (slope,) = torch.autograd.grad(self.weights[term] * sums[term] / counts[term], embeddings)
         processes = self.accelerator.num_processes
         self._add({name: value.detach() / processes for name, value in sums.items()})  # each process has the whole sum
-        mine = (slope * processes)[begin : begin + sum(map(len, own))].split([len(part) for part in own])
-        return [
-            torch.zeros_like(part) if part.numel() != got.numel() else got for part, got in zip(rows, mine, strict=True)
-        ]
+        mine = iter((slope * processes)[begin : begin + sum(map(len, own))].split([len(part) for part in own]))
+        return [next(mine) if there else torch.zeros_like(p.embeddings) for p, there in zip(parts, real, strict=True)]
 
     def _from_all_processes(self, rows: Tensor) -> tuple[Tensor, int]:
         """The rows of all processes, one process after the other, and where this one's begin."""

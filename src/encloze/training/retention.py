@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from encloze.models.layers.contrast import Pairs
 from encloze.models.layers.masking import TokenBatch
 from encloze.models.layers.pooling import pool
 from encloze.objectives.base import PretrainingModule, Reading
@@ -56,7 +57,7 @@ class Retaining(PretrainingModule):
     def rebuild(self, drawn: Drawn, reading: Reading) -> dict[str, Tensor]:
         return self.module.rebuild(drawn.inner, reading)
 
-    def compare(self, pairs: Tensor) -> dict[str, Tensor]:
+    def compare(self, pairs: Pairs) -> dict[str, Tensor]:
         return self.module.compare(pairs)
 
     def weights_at(self, done: float) -> dict[str, float]:

@@ -15,7 +15,7 @@ from encloze.data.records import Example
 from encloze.losses.base import Loss, Scored
 from encloze.models.bi_encoder import BiEncoder
 from encloze.models.heads.dense import Dense
-from encloze.models.trainable import Trainable
+from encloze.models.trainable import Terms, Trainable
 from encloze.similarity import score
 from encloze.text.tokens import Padded, Tokens, pad
 
@@ -51,7 +51,7 @@ class RetrievalModule(Trainable):
     def encoder_parameters(self) -> list[nn.Parameter]:
         return list(self.encoder.backbone.encoder.parameters())
 
-    def forward(self, batch: RetrievalBatch) -> dict[str, Tensor]:
+    def forward(self, batch: RetrievalBatch) -> Terms:
         """The summed loss, and how many queries rank their document first in the batch."""
         queries = self.encoder(batch.query_ids, batch.query_attention)
         documents = self.encoder(batch.document_ids, batch.document_attention)
@@ -59,7 +59,7 @@ class RetrievalModule(Trainable):
         head = self.encoder.card.head
         loss = self.loss.sum(scored, normalised=isinstance(head, Dense) and head.normalise)
         best = scored.scores.masked_fill(batch.left_out, float("-inf")).argmax(dim=1)
-        return {"loss": loss, "right": (best == batch.target).sum()}
+        return Terms({"loss": loss, "right": (best == batch.target).sum()})
 
 
 class RetrievalBatches:

@@ -50,15 +50,18 @@ class TextBatches:
 
     def _batch(self, texts: list[Encoded], numbers: np.ndarray, epoch: int, device: torch.device) -> TokenBatch:
         padded = pad(texts, self.tokenizer, self.max_tokens)
-        ids, attention, words, examples = (
-            torch.from_numpy(array).to(device) for array in (padded.ids, padded.attention, padded.words, numbers)
-        )
-        return TokenBatch(ids, attention, words, examples, self.seed, epoch)
+        sources = self.spans.group[numbers % len(self.spans)]
+        arrays = (padded.ids, padded.attention, padded.words, numbers, sources)
+        ids, attention, words, examples, groups = (torch.from_numpy(array).to(device) for array in arrays)
+        return TokenBatch(ids, attention, words, examples, groups, self.seed, epoch)
 
     def _say_what_was_cut(self, texts: int, place: str) -> None:
         spans = self.spans
         if not len(spans):
-            raise DataError(f"{place} has no text of {LEAST_TOKENS - 2} tokens or more to learn from")
+            raise DataError(
+                f"{place} has no text of {LEAST_TOKENS - 2} tokens or more to learn from (it has {texts:,} texts). "
+                "Give longer texts, say by joining those that belong together"
+            )
         parts = np.bincount(spans.texts, minlength=texts)
         if long := int((parts > 1).sum()):
             progress.note(
@@ -66,4 +69,6 @@ class TextBatches:
                 f"they are learnt in {int(parts[parts > 1].sum()):,} parts"
             )
         if spans.left_out:
-            progress.note(f"{spans.left_out:,} texts of less than {LEAST_TOKENS - 2} tokens are left out")
+            progress.note(
+                f"{spans.left_out:,} texts, or parts of long ones, of less than {LEAST_TOKENS - 2} tokens are left out"
+            )

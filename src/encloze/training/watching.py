@@ -55,13 +55,22 @@ class Watcher:
     ) -> None:
         self.settings, self.state = settings, state
         self.file, self.kept = state.folder / "monitors.jsonl", state.folder / "best.safetensors"
-        if settings.best is not None and settings.best.partition(".")[0] not in [m.name for m in monitors]:
-            known = ", ".join(monitor.name for monitor in monitors) or "none"
-            message = f"{settings.best!r} is no figure of the monitors ({known}); say retrieval.head_start"
-            raise RecipeError("the monitors", [("watching.best", message)])
-        self.higher = any(m.higher_is_better for m in monitors if m.name == (settings.best or "").partition(".")[0])
+        self.better = self._direction(monitors)
         found = material() if monitors else None
         self.probes: dict[str, Probe] = {m.name: m.probe(found) for m in monitors} if found is not None else {}
+
+    def _direction(self, monitors: tuple[Monitor, ...]) -> str:
+        """Which way the figure that decides gets better; RecipeError where it is none of the monitors'."""
+        wanted = self.settings.best
+        if wanted is None:
+            return ""
+        name, _, figure = wanted.partition(".")
+        ways = next((monitor.better for monitor in monitors if monitor.name == name), {})
+        if figure not in ways and "*" not in ways:
+            known = ", ".join(f"{m.name}.{figure}" for m in monitors for figure in m.better) or "none"
+            message = f"no monitor's figure {wanted!r} gets better one way; these do: {known}"
+            raise RecipeError("the recipe", [("watching.best", message)])
+        return ways.get(figure, ways.get("*", ""))
 
     def due(self, done: int, steps: int) -> bool:
         """Whether the monitors look after so many steps."""
@@ -86,7 +95,7 @@ class Watcher:
         wanted = self.settings.best
         if wanted is not None and wanted not in figures:
             known = ", ".join(figures)
-            raise RecipeError("the monitors", [("watching.best", f"there is no {wanted!r}; there are {known}")])
+            raise RecipeError("the recipe", [("watching.best", f"there is no {wanted!r}; there are {known}")])
         before = self._best(self.entries())
         with full_disk_explained(self.file):
             with self.file.open("a", encoding="utf-8") as stream:
@@ -132,7 +141,7 @@ class Watcher:
         return best
 
     def _better(self, value: float, than: float) -> bool:
-        return value > than if self.higher else value < than
+        return value > than if self.better == "higher" else value < than
 
 
 class _Best(NamedTuple):
@@ -147,8 +156,13 @@ def held_out(groups: np.ndarray, wanted: int, seed: int) -> np.ndarray:
     """
     most = min(wanted, int(_MOST_SHARE * len(groups)))
     sizes = np.bincount(groups)
-    order = np.random.default_rng([seed, 7]).permutation(np.flatnonzero(sizes))
     chosen = np.zeros(len(sizes), bool)
-    chosen[order[np.cumsum(sizes[order]) <= most]] = True
+    left = most
+    for source in np.random.default_rng([seed, 7]).permutation(np.flatnonzero(sizes)).tolist():
+        if 0 < sizes[source] <= left:
+            chosen[source] = True
+            left -= int(sizes[source])
+        if not left:
+            break
     found = chosen[groups]
     return found if found.sum() >= _FEWEST_TEXTS else np.zeros(len(groups), bool)

@@ -24,5 +24,6 @@ def bag_loss(logits: Tensor, held: Tensor, share: Tensor) -> Tensor:
 
     logits and held are batch x vocabulary; share (batch) weighs each token of a text.
     """
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     surprise = logits.logsumexp(dim=1, keepdim=True) - logits
     return ((surprise * held).sum(dim=1) * share).sum()

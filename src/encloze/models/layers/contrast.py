@@ -5,19 +5,32 @@ Shapes: pairs, width.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
-def contrast(pairs: Tensor, temperature: float, *, normalise: bool) -> tuple[Tensor, Tensor]:
+class Pairs(NamedTuple):
+    """Embeddings that are to be compared with those of a whole step."""
+
+    embeddings: Tensor  # float, pairs x 2 x width
+    sources: Tensor  # int64, pairs: where the two texts were taken from
+
+
+def contrast(pairs: Pairs, temperature: float, *, normalise: bool) -> tuple[Tensor, Tensor]:
     """The summed cross-entropy of 2 x pairs texts that each seek their partner, and how many find it.
 
-    pairs is pairs x 2 x width. A text is compared with every other of the batch, by dot product or cosine.
+    A text is compared with its partner and with every text of another source, by dot product or cosine: other texts of
+    the same source may be the very same, or as near to it as the partner, so they are no wrong answers.
     """
-    texts = pairs.transpose(0, 1).flatten(0, 1).float()
+    texts = pairs.embeddings.transpose(0, 1).flatten(0, 1)
+    texts = texts.to(torch.promote_types(texts.dtype, torch.float32))
     if normalise:
         texts = F.normalize(texts, dim=1)
-    scores = (texts @ texts.T / temperature).fill_diagonal_(float("-inf"))
-    partner = torch.arange(len(texts), device=texts.device).roll(len(pairs))
+    partner = torch.arange(len(texts), device=texts.device).roll(len(pairs.sources))
+    sources = pairs.sources.repeat(2)
+    left_out = (sources[:, None] == sources).scatter(1, partner[:, None], False)
+    scores = (texts @ texts.T / temperature).masked_fill(left_out, float("-inf"))
     return F.cross_entropy(scores, partner, reduction="sum"), (scores.argmax(dim=1) == partner).sum()

@@ -27,6 +27,7 @@ class TokenBatch(NamedTuple):
     attention: Tensor  # bool, batch x length
     words: Tensor  # int64, batch x length
     examples: Tensor  # int64, batch: the number of each text in the corpus
+    sources: Tensor  # int64, batch: the number of what each text was taken from
     seed: int = 0
     epoch: int = 0
 
@@ -39,8 +40,8 @@ class TokenBatch(NamedTuple):
     def swapped(self) -> TokenBatch:
         """Each text's partner in its place, in a batch of pairs."""
         middle = len(self.ids) // 2
-        ids, attention, words, examples = (tensor.roll(middle, dims=0) for tensor in self[:4])
-        return TokenBatch(ids, attention, words, examples, self.seed, self.epoch)
+        ids, attention, words, examples, sources = (tensor.roll(middle, dims=0) for tensor in self[:5])
+        return TokenBatch(ids, attention, words, examples, sources, self.seed, self.epoch)
 
     def own_places(self) -> Tensor:
         """Where the text's own tokens stand: bool, batch x length; all real places where it has only special ones."""
@@ -54,8 +55,8 @@ class TokenBatch(NamedTuple):
 
     def _rows(self, part: slice) -> TokenBatch:
         length = int(self.attention[part].sum(dim=1).max())
-        ids, attention, words = (tensor[part, :length] for tensor in (self.ids, self.attention, self.words))
-        return TokenBatch(ids, attention, words, self.examples[part], self.seed, self.epoch)
+        ids, attention, words = (tensor[part, :length] for tensor in self[:3])
+        return TokenBatch(ids, attention, words, self.examples[part], self.sources[part], self.seed, self.epoch)
 
 
 class Masked(NamedTuple):

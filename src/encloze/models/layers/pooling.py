@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 Pooling = Literal["cls", "mean", "max"]
@@ -20,4 +21,6 @@ def pool(hidden: Tensor, attention: Tensor, pooling: Pooling) -> Tensor:
     if pooling == "max":
         return hidden.masked_fill(~mask, float("-inf")).amax(dim=1)
     kept = hidden * mask  # float32 sums, also where the hidden states are bfloat16
-    return (kept.float().sum(dim=1) / mask.sum(dim=1).clamp(min=1)).to(hidden.dtype)
+    return (kept.sum(dim=1, dtype=torch.promote_types(hidden.dtype, torch.float32)) / mask.sum(dim=1).clamp(min=1)).to(
+        hidden.dtype
+    )

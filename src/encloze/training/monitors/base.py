@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -56,8 +56,8 @@ Probe = Callable[[PretrainingModule], dict[str, float]]
 class Monitor(Family):
     """Something to look at while a model is pre-trained; at the beginning, now and then, and at the end."""
 
-    higher_is_better: ClassVar[bool] = False
-    """Which way its figures get better."""
+    better: ClassVar[dict[str, Literal["higher", "lower"]]] = {}
+    """Which way its figures get better, by their names; * stands for all others. Any other is only looked at."""
 
     def probe(self, material: Material) -> Probe:
         """What is done at each look. Raises EnclozeError where the material is not enough."""

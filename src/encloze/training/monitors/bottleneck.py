@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 from encloze.errors import RecipeError
 from encloze.objectives.base import PretrainingModule, Reading
@@ -12,6 +13,8 @@ from encloze.training.monitors.base import Material, Monitor, Probe, at_rest
 @dataclass(frozen=True)
 class Bottleneck(Monitor, name="bottleneck"):
     """How much worse the decoders do with another text's embedding: 0 says that they do without."""
+
+    better: ClassVar[dict[str, Literal["higher", "lower"]]] = {"*": "lower"}
 
     def probe(self, material: Material) -> Probe:
         return _Shuffled(material)
@@ -24,7 +27,7 @@ class _Shuffled:
         if not self.batches:
             place = material.format.place()
             message = f"{place} has too few held-out texts of like length to shuffle embeddings: hold out more"
-            raise RecipeError("the monitors", [("watching.held_out", message)])
+            raise RecipeError("the recipe", [("watching.held_out", message)])
 
     def __call__(self, module: PretrainingModule) -> dict[str, float]:
         own, other, counts = dict[str, float](), dict[str, float](), dict[str, float]()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +18,8 @@ _COLLAPSED = 2.0  # an effective rank below it: all texts lie on a line
 @dataclass(frozen=True)
 class Embeddings(Monitor, name="embeddings"):
     """The effective rank of held-out embeddings (Roy and Vetterli, 2007), and the mean cosine of two texts."""
+
+    better: ClassVar[dict[str, Literal["higher", "lower"]]] = {"rank": "higher", "cosine": "lower"}
 
     def probe(self, material: Material) -> Probe:
         texts = [material.spans[int(number)] for number in material.held_out]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 from encloze import progress
 from encloze.objectives.base import PretrainingModule
@@ -13,6 +14,8 @@ from encloze.training.monitors.base import Material, Monitor, Probe, at_rest
 @dataclass(frozen=True)
 class HeldOut(Monitor, name="held_out"):
     """Each term of the loss on held-out texts, with the same holes every time, and the encoder's perplexity."""
+
+    better: ClassVar[dict[str, Literal["higher", "lower"]]] = {"*": "lower"}
 
     def probe(self, material: Material) -> Probe:
         return _Losses(material)
@@ -29,14 +32,14 @@ class _Losses:
         with at_rest(module, self.material.precision) as place:
             for numbers in self.batches:
                 drawn = module.draw(self.material.make_batch(numbers, 0, place))
-                found = module(drawn)
-                if module.compared:
-                    found |= module.compare(found.pop(module.compared).float())
+                found, pairs = module(drawn)
+                if pairs is not None:
+                    found |= module.compare(pairs)
                 for name, value in found.items():
                     sums[name] = sums.get(name, 0.0) + float(value)
                 for name, count in drawn.counts().items():
                     counts[name] = counts.get(name, 0.0) + float(count)
-        means = {name: sums[name] / max(1.0, counts[name]) for name in sums}
+        means = {name: sums[name] / max(1.0, counts[name]) for name in sums if not name.endswith("_right")}
         for name in module.weights:
             self._watch(name, means[name])
         if "encoder" in means:

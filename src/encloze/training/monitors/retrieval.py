@@ -17,7 +17,7 @@ from encloze.data.formats.base import Format
 from encloze.data.records import Judgments, Run
 from encloze.errors import DataError
 from encloze.evaluation.measures import measure
-from encloze.models.layers.contrast import contrast
+from encloze.models.layers.contrast import Pairs, contrast
 from encloze.models.precision import autocast
 from encloze.objectives.base import PretrainingModule
 from encloze.text.tokenizer import Encoded
@@ -30,7 +30,7 @@ _TEMPERATURE, _DEPTH = 0.05, 10
 class Retrieval(Monitor, name="retrieval"):
     """nDCG@10 on a small held-out retrieval task, by cosine: ``raw``, and after a fixed contrastive ``head_start``."""
 
-    higher_is_better: ClassVar[bool] = True
+    better: ClassVar[dict[str, Literal["higher", "lower"]]] = {"*": "higher"}
 
     task: Literal["neighbours", "titles", "queries"] | None = None
     """What is sought: a span's neighbour, a title's text, or what the dev queries are judged by; by default queries
@@ -173,7 +173,8 @@ class Retrieval(Monitor, name="retrieval"):
                 sides = [
                     embeddings(started, [pair[side] for pair in pairs], material, self.max_tokens) for side in (0, 1)
                 ]
-            loss, _ = contrast(torch.stack(sides, dim=1), _TEMPERATURE, normalise=True)
+            apart = torch.arange(len(pairs), device=place)
+            loss, _ = contrast(Pairs(torch.stack(sides, dim=1), apart), _TEMPERATURE, normalise=True)
             (loss / (2 * len(pairs))).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             optimizer.zero_grad()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import torch
 
@@ -14,6 +15,8 @@ from encloze.training.monitors.base import Material, Monitor, Probe, at_rest
 @dataclass(frozen=True)
 class Vocabulary(Monitor, name="vocabulary"):
     """Of all tokens, the share that no held-out text gives a weight to, and how many each text does (SPLADE's)."""
+
+    better: ClassVar[dict[str, Literal["higher", "lower"]]] = {"dead": "lower"}
 
     def probe(self, material: Material) -> Probe:
         batches = material.batches()
