@@ -20,7 +20,7 @@ MEMBERS = [
     file
     for folder in family_folders().values()
     for file in sorted(folder.glob("*.py"))
-    if file.stem not in ("__init__", "base")
+    if file.stem != "base" and not file.stem.startswith("_")
 ]
 
 

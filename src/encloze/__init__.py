@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from encloze.tasks.finetune import Finetune
     from encloze.tasks.index import Index
     from encloze.tasks.inspect import Inspect
+    from encloze.tasks.merge import Merge
     from encloze.tasks.pretrain import Pretrain
     from encloze.tasks.search import Search
 
@@ -38,6 +39,7 @@ _PLACES = {
     "Index": "tasks.index",
     "Inspect": "tasks.inspect",
     "Judgment": "data.records",
+    "Merge": "tasks.merge",
     "ModelArguments": "interop.flag_embedding",
     "Pretrain": "tasks.pretrain",
     "Query": "data.records",
@@ -61,6 +63,7 @@ __all__ = [
     "Index",
     "Inspect",
     "Judgment",
+    "Merge",
     "ModelArguments",
     "Pretrain",
     "Query",

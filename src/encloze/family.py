@@ -1,8 +1,8 @@
 """Families of interchangeable parts, which a recipe chooses by name.
 
 A family is a folder: ``base.py`` holds the family's base class, and every other file holds one member and bears
-its name. To add a member, add a file, or install a package with an entry point in the group named like the folder
-(``encloze.objectives``); nothing else has to know. A member is imported only when it is chosen.
+its name, but for files whose names begin with _. To add a member, add a file, or install a package with an entry point
+in the group named like the folder (``encloze.objectives``); nothing else has to know. A member is imported only when it is chosen.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ class Family(Settings):
     def members(cls) -> list[str]:
         """The names of all members, none of which is imported for it."""
         files = (file.name for file in pkgutil.iter_modules(sys.modules[cls.package()].__path__))
-        return sorted({*files, *(plugin.name for plugin in entry_points(group=cls.package()))} - {"base"})
+        public = {name for name in files if name != "base" and not name.startswith("_")}
+        return sorted(public | {plugin.name for plugin in entry_points(group=cls.package())})
 
     @classmethod
     def member(cls, name: object) -> type[Self]:

@@ -1,12 +1,9 @@
-"""Where a model's name leads: minilm, a local folder, or a hub's id; and what goes wrong when it is loaded."""
+"""Where a model's name leads: minilm, a local folder, or an id of the Hugging Face hub."""
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-from collections.abc import Iterator
 from pathlib import Path
-from pickle import UnpicklingError
 
 from encloze.errors import CheckpointError, MissingExtraError, importable
 from encloze.folders import MANIFEST, check, hash_file
@@ -72,46 +69,3 @@ def _fetched(name: str) -> Path:
             f"{name!r} is no folder here, not {MINILM!r}, and could not be fetched from the Hugging Face hub "
             f"({type(error).__name__}). Give the path of a model folder"
         ) from error
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Without transformers' bars and tables: what matters of them is said by the caller."""
-    from transformers.utils import logging
-
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        logging.enable_progress_bar()
-
-
-@contextlib.contextmanager
-def loading(folder: Path) -> Iterator[None]:
-    """Let transformers load what is in a folder: quietly, and with CheckpointError for whatever goes wrong."""
-    from huggingface_hub.errors import StrictDataclassError
-    from safetensors import SafetensorError
-
-    try:
-        with quiet():
-            yield
-    except UnpicklingError as error:  # transformers reads a pickle for weights alone
-        raise CheckpointError(
-            f"the pytorch_model.bin in {folder} is damaged or holds more than weights, which could be code, so it was "
-            "not opened. Ask for the model's weights as model.safetensors"
-        ) from error
-    except (
-        OSError,
-        ValueError,
-        LookupError,
-        AttributeError,
-        RuntimeError,
-        EOFError,
-        SafetensorError,
-        StrictDataclassError,
-    ) as error:
-        first = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise CheckpointError(f"{folder} cannot be loaded as an encoder: {first}") from error

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from encloze import progress
+from encloze.backbones._loading import loading, quiet
 from encloze.errors import CheckpointError, RecipeError
 from encloze.family import Family
-from encloze.model_folders import loading, quiet
 
 # Shapes: batch, length, width (of a hidden state), vocabulary.
 
@@ -316,7 +316,7 @@ class Backbone(nn.Module, Family):
 
 def recompute(layer: nn.Module) -> None:
     """Keep only a layer's input, and compute the rest again on the way back."""
-    if not isinstance(layer.forward, functools.partial):  # not done already
+    if not isinstance(layer.forward, functools.partial):
         layer.forward = functools.partial(checkpoint, layer.forward, use_reentrant=False)
 
 

@@ -58,6 +58,19 @@ def model_fingerprint(folder: Path, card: Card, tokenizer: Tokenizer) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def model_card(name: str, how: str, besides: dict[str, str]) -> str:
+    """The README.md of a model folder: how it was made, in a few words, and what each file is."""
+    files = {
+        "`encloze.json`": "how a text becomes an embedding (pooling, length 1 or not, prompts, limits)",
+        "`recipe.yaml`": "every setting it was made with; `encloze again` repeats it",
+        "`inputs.json`, `versions.json`": "hashes of what it was made from, and versions of the packages",
+        **besides,
+    }
+    lines = "".join(f"- {file}: {what}\n" for file, what in files.items())
+    head = "---\nlibrary_name: encloze\npipeline_tag: feature-extraction\n---\n\n"
+    return f"{head}# {name}\n\nA text encoder, {how}.\n\n{lines}"
+
+
 def load_tokenizer(folder: Path) -> Tokenizer:
     """The fast tokenizer of a folder; one that has only the older files is converted by transformers.
 

@@ -189,7 +189,15 @@ class Demo(Pipeline, name="demo"):
         )
         finetuning = Training(learning_rate=2e-4 if fresh else 3e-5, log_every=5, save_every=50)
         pretrain = Pretrain(
-            docs, start, RetroMae(), output, max_tokens=128, batch_tokens=4096, training=pretraining, seed=self.seed
+            docs,
+            start,
+            RetroMae(),
+            output,
+            max_tokens=128,
+            batch_tokens=4096,
+            training=pretraining,
+            monitors=(),  # the minutes are few, and the table at the end tells more
+            seed=self.seed,
         )
         finetune = Finetune(
             docs, start, output, max_query_tokens=48, max_document_tokens=128, training=finetuning, seed=self.seed

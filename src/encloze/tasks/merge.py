@@ -20,7 +20,7 @@ from encloze.evaluation.report import Judged, Report, judge
 from encloze.folders import full_disk_explained, read_json, record, refuse_existing, staged, write_json
 from encloze.model_folders import locate
 from encloze.models.bi_encoder import BiEncoder
-from encloze.models.checkpoint import DECODERS
+from encloze.models.checkpoint import DECODERS, model_card
 from encloze.models.origins.base import Start
 from encloze.models.origins.pretrained import Pretrained
 from encloze.systems.model import Model
@@ -137,15 +137,9 @@ class Merge(Task, name="merge"):
         return self.weights[sums.index(max(sums))]
 
     def _card(self, weight: float) -> str:
-        return (
-            "---\nlibrary_name: encloze\npipeline_tag: feature-extraction\n---\n\n"
-            f"# {self.output.name}\n\nA text encoder, merged by encloze: every weight is {weight:g} x that of "
-            f"{self.model} + {1 - weight:g} x that of {self.original}.\n\n"
-            "- `encloze.json`: how a text becomes an embedding (pooling, length 1 or not, prompts, limits)\n"
-            "- `merge.json`: the weight, and what was judged to choose it\n"
-            "- `recipe.yaml`: every setting it was made with; `encloze again` repeats it\n"
-            "- `inputs.json`, `versions.json`: hashes of what it was made from, and versions of the packages\n"
-        )
+        of_original = f"{1 - weight:g} x that of {self.original}"
+        how = f"merged by encloze: every weight is {weight:g} x that of {self.model} + {of_original}"
+        return model_card(self.output.name, how, {"`merge.json`": "the weight, and what was judged to choose it"})
 
 
 class Mixture:

@@ -19,6 +19,9 @@ LONGEST_WORD = 12
 """A word of more pieces than this counts as so many words of one piece: scripts without blanks between words
 (Thai, Japanese) would otherwise make a sentence one word, which whole-word masking could never choose."""
 
+Role = Literal["pad", "unknown", "first", "last", "mask"]
+"""What a special token is for."""
+
 KEYS = {  # where files keep the special tokens, by what they are for
     "pad": ("pad_token",),
     "unknown": ("unk_token",),
@@ -91,7 +94,7 @@ class Tokenizer:
         self.core.save(str(folder / "tokenizer.json"))
         write_json(folder / "tokenizer_config.json", {**self.config, "model_max_length": max_tokens})
 
-    def id_of(self, role: Literal["pad", "unknown", "first", "last", "mask"]) -> int:
+    def id_of(self, role: Role) -> int:
         """The id of a special token; raise CheckpointError where the tokenizer has none such."""
         found = self.core.token_to_id(self.special[role]) if role in self.special else None
         if found is None:

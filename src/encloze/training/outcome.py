@@ -11,8 +11,11 @@ from accelerate import PartialState
 
 from encloze import recipe
 from encloze.folders import record, staged
+from encloze.models.checkpoint import model_card
 from encloze.settings import plain
 from encloze.training.state import Unfinished
+
+_FILES = {"`log.jsonl`, `monitors.jsonl`": "its losses, and what the monitors saw if there were any, step by step"}
 
 
 def begin(task: Any) -> Unfinished:
@@ -34,18 +37,8 @@ def finish(
         with staged(task.output, overwrite=task.overwrite) as folder:
             write(folder)
             state.finish(folder)
-            (folder / "README.md").write_text(_card(task, how), encoding="utf-8")
+            card = model_card(task.output.name, f"{how} by encloze", _FILES)
+            (folder / "README.md").write_text(card, encoding="utf-8")
             record(folder, recipe.dump(replace(task, resume=False), {"verb": task.name}), inputs)
         state.discard()
     processes.wait_for_everyone()
-
-
-def _card(task: Any, how: str) -> str:
-    return (
-        "---\nlibrary_name: encloze\npipeline_tag: feature-extraction\n---\n\n"
-        f"# {task.output.name}\n\nA text encoder, {how} by encloze.\n\n"
-        "- `encloze.json`: how a text becomes an embedding (pooling, length 1 or not, prompts, limits)\n"
-        "- `recipe.yaml`: every setting it was made with; `encloze again` repeats it\n"
-        "- `inputs.json`, `versions.json`: hashes of what it was made from, and versions of the packages\n"
-        "- `log.jsonl`: its losses, step by step\n"
-    )

@@ -12,11 +12,13 @@ from encloze.errors import DataError
 from encloze.models.layers.masking import TokenBatch
 from encloze.text.contexts.base import Context, Material
 from encloze.text.spans import Spans
-from encloze.text.tokenizer import Encoded, Tokenizer
+from encloze.text.tokenizer import Encoded, Role, Tokenizer
 from encloze.text.tokens import Tokens, pad
 
 LEAST_TOKENS = 6
 """A text of fewer, its two special tokens counted, has nothing to be rebuilt from."""
+
+_FRAME: tuple[Role, ...] = ("first", "last", "pad")  # what is put around every text
 
 
 class TextBatches:
@@ -30,6 +32,8 @@ class TextBatches:
         self, format_: Format, corpus: Corpus, tokenizer: Tokenizer, max_tokens: int, context: Context | None, seed: int
     ) -> None:
         self.tokenizer, self.max_tokens, self.seed = tokenizer, max_tokens, seed
+        for role in _FRAME:
+            tokenizer.id_of(role)  # raises CheckpointError: now, and not after long work
         tokens = Tokens.of(corpus.texts(), len(corpus), tokenizer, corpus.fingerprint)
         self.spans = Spans.of(tokens, corpus, max_tokens, LEAST_TOKENS - 2)
         self._say_what_was_cut(len(corpus), str(format_.place()))

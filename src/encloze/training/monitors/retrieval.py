@@ -37,13 +37,13 @@ class Retrieval(Monitor, name="retrieval"):
     where a data set is given, neighbours where the texts have some, and else titles."""
     dataset: Path | None = None
     """A data set with train and dev queries, for the task queries."""
-    queries: int = 500
+    queries: int = 300
     """So many queries at most."""
-    documents: int = 2000
+    documents: int = 1000
     """So many texts to find among, at most; the sought ones always."""
-    max_tokens: int = 128
+    max_tokens: int = 64
     """Texts are cut to so many tokens."""
-    head_start_steps: int = 40
+    head_start_steps: int = 30
     """Steps of the head start, on a copy; 0 leaves it out."""
     head_start_pairs: int = 32
     """Pairs in each of its batches."""

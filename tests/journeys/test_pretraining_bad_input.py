@@ -1,0 +1,365 @@
+"""Pre-training on what does not fit it: one clear message and exit code 2, and nothing half-written; or it is said."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import toys
+from encloze import progress
+from encloze.cli.main import main
+from encloze.data.corpus import Corpus
+from encloze.data.formats.base import Format
+from encloze.objectives.base import Objective
+from encloze.training.texts import TextBatches
+
+Check = Callable[..., str]
+SHORT = ("--training.steps", "2", "--training.precision", "float32")
+UNMASKED = ("cropping", "simcse")
+
+
+def listing(folder: Path) -> dict[str, float]:
+    """Everything below a folder, hidden things too, and when files were changed."""
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns * path.is_file() for path in folder.rglob("*")}
+
+
+def pretrain(tmp_path: Path, **settings: object) -> int:
+    """The command line's exit code; the settings are flags, with two points for each point."""
+    flags = [part for name, value in settings.items() for part in (f"--{name.replace('__', '.')}", str(value))]
+    return main(["pretrain", *flags, *SHORT, "--output", str(tmp_path / "out")])
+
+
+@pytest.fixture
+def refused(tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]) -> Check:
+    """Begin a pre-training that must be refused; returns what was said."""
+
+    def run(*says: str, **settings: object) -> str:
+        capsys.readouterr()
+        before = listing(tmp_path)
+        code = pretrain(tmp_path, **settings)
+        captured = capsys.readouterr()
+        assert code == 2 and "Traceback" not in captured.out + captured.err
+        said = captured.err[captured.err.index("encloze: ") :]
+        for words in says:
+            assert words in said
+        assert listing(tmp_path) == before, "something was left or changed"
+        assert not list(cache.rglob(".*")), "something was left in the cache"
+        return said
+
+    return run
+
+
+def write_corpus(file: Path, texts: list[str], **more: Callable[[int], object]) -> Path:
+    """Texts that stand alone, as JSON lines."""
+    rows = [{"_id": str(n), "text": text, **{key: of(n) for key, of in more.items()}} for n, text in enumerate(texts)]
+    file.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    return file
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Path:
+    """Two hundred texts without titles and neighbours: enough to hold ten out."""
+    return write_corpus(tmp_path / "alone.jsonl", [f"{text} number {n}" for n in range(5) for text in toys.texts()])
+
+
+# --------------------------------------------------------------------------------------------------------------- pairs
+
+
+@pytest.mark.parametrize("objective", ["cotmae", "cotmae_v2", "cocondenser"])
+def test_a_corpus_without_neighbours_is_refused(alone: Path, model: Path, refused: Check, objective: str) -> None:
+    says = ("alone.jsonl: no text has a neighbour", "doc_id and position", "lower --max_tokens", "(crops)", "retromae")
+    refused(*says, corpus=alone, model=model, objective=objective)
+
+
+def test_parts_of_long_texts_are_neighbours(tmp_path: Path, alone: Path, model: Path) -> None:
+    """What the message advises works."""
+    assert pretrain(tmp_path, corpus=alone, model=model, objective="cotmae", max_tokens=16) == 0
+    assert pretrain(tmp_path / "2", corpus=alone, model=model, objective="cocondenser", objective__context="crops") == 0
+
+
+def test_query_as_context_without_queries_is_refused(
+    tmp_path: Path, alone: Path, dataset: Path, model: Path, refused: Check
+) -> None:
+    query_as_context = {"model": model, "objective": "cotmae", "objective__context": "queries"}
+    says = ("alone.jsonl holds no queries (jsonl format)", "set its path to a data set that has both", "(near, crops)")
+    refused(*says, corpus=alone, **query_as_context)
+    says = ("no judgments for the split 'tset'", "dev, test, train")
+    refused(*says, corpus=dataset, **query_as_context, objective__context__split="tset")
+    (dataset / "queries.jsonl").unlink()
+    refused("toys has no queries.jsonl", corpus=dataset, **query_as_context)
+
+
+# --------------------------------------------------------------------------------------------------------------- texts
+
+
+def test_texts_of_one_token_are_left_out(
+    tmp_path: Path, model: Path, refused: Check, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = write_corpus(tmp_path / "few.jsonl", ["river", "comet", "glacier"])
+    says = ("few.jsonl has no text of 4 tokens or more to learn from (it has 3 texts). Give longer texts",)
+    refused(*says, corpus=few, model=model, objective="retromae")
+    refused(*says, corpus=few, model=model, objective="cropping")
+    some = write_corpus(tmp_path / "some.jsonl", ["river", *toys.texts(), "comet"])
+    assert pretrain(tmp_path, corpus=some, model=model, objective="retromae") == 0
+    assert "2 texts, or parts of long ones, of less than 4 tokens are left out" in capsys.readouterr().err
+    assert json.loads((tmp_path / "out" / "log.jsonl").read_text().splitlines()[-1])["step"] == 2
+
+
+class Heard(progress.Listener):
+    """Keeps what is noted."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+@pytest.mark.parametrize("most", [7, 12, 64])
+def test_no_token_of_a_long_text_is_lost(dataset: Path, most: int) -> None:
+    tokenizer, heard = toys.tokenizer(), Heard()
+    known: Any = Format.named(str(dataset))
+    corpus = Corpus.open(known, pretraining=True)
+    with progress.listening(heard):
+        batches = TextBatches(known, corpus, tokenizer, most, None, 0)
+    said = f"40 of 40 texts are longer than {most} tokens: they are learnt in {len(batches.usable)} parts"
+    assert heard.notes == ([said] if most < 64 else [])
+    learnt: dict[int, list[int]] = {}
+    for number in batches.usable.tolist():
+        made = batches(np.array([number]), 0, torch.device("cpu"))
+        ids = made.ids[0, made.attention[0]].tolist()
+        assert ids[0] == tokenizer.id_of("first") and ids[-1] == tokenizer.id_of("last") and len(ids) <= most
+        learnt.setdefault(int(batches.spans.texts[number]), []).extend(ids[1:-1])
+    assert learnt == {n: text.ids.tolist() for n, text in enumerate(tokenizer.encode(list(corpus.texts())))}
+    together = batches(batches.usable, 0, torch.device("cpu"))
+    assert int(together.attention.sum()) == sum(map(len, learnt.values())) + 2 * len(batches.usable)
+
+
+def test_long_texts_are_learnt_in_parts_which_is_said(
+    tmp_path: Path, dataset: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert pretrain(tmp_path, corpus=dataset, model=model, objective="retromae", max_tokens=12) == 0
+    assert "40 of 40 texts are longer than 12 tokens: they are learnt in 90 parts" in capsys.readouterr().err
+    assert pretrain(tmp_path / "2", corpus=dataset, model=model, objective="retromae", max_tokens=6) == 0
+    said = capsys.readouterr().err
+    assert "longer than 6 tokens" in said and " parts of long ones, of less than 4 tokens are left out" in said
+
+
+# ---------------------------------------------------------------------------------------------------------- tokenizers
+
+
+@pytest.fixture
+def maskless(model: Path) -> Path:
+    """The model, with a tokenizer that names no mask token."""
+    file = model / "tokenizer_config.json"
+    names = json.loads(file.read_text())
+    del names["mask_token"]
+    file.write_text(json.dumps(names))
+    return model
+
+
+@pytest.mark.parametrize("objective", sorted(set(Objective.members()) - set(UNMASKED)))
+def test_a_tokenizer_without_a_mask_token_is_refused(
+    dataset: Path, maskless: Path, refused: Check, objective: str
+) -> None:
+    says = ("the tokenizer has no mask token (special tokens: ", "as mask_token in its tokenizer_config.json")
+    refused(*says, "masks nothing (simcse, cropping)", corpus=dataset, model=maskless, objective=objective)
+
+
+@pytest.mark.parametrize("objective", UNMASKED)
+def test_what_masks_nothing_needs_no_mask_token(tmp_path: Path, dataset: Path, maskless: Path, objective: str) -> None:
+    toys.backbone(toys.tokenizer().size, dropout=0.1).save(maskless)
+    assert pretrain(tmp_path, corpus=dataset, model=maskless, objective=objective) == 0
+
+
+@pytest.mark.parametrize("role", ["pad", "cls", "sep"])
+def test_a_tokenizer_without_another_special_token_is_refused(
+    dataset: Path, model: Path, refused: Check, role: str
+) -> None:
+    file = model / "tokenizer_config.json"
+    file.write_text(
+        json.dumps({name: token for name, token in json.loads(file.read_text()).items() if role not in name})
+    )
+    said = refused("the tokenizer has no ", f"{role}_token", corpus=dataset, model=model, objective="cropping")
+    assert "masks nothing" not in said
+
+
+def write_slow(model: Path, **config: object) -> Path:
+    """The model, with another tokenizer than the fast one."""
+    (model / "tokenizer.json").unlink()
+    (model / "tokenizer_config.json").write_text(json.dumps(config))
+    return model
+
+
+@pytest.mark.parametrize("name", ["ByT5Tokenizer", "CanineTokenizer"])
+def test_a_tokenizer_in_python_alone_is_refused(dataset: Path, model: Path, refused: Check, name: str) -> None:
+    write_slow(model, tokenizer_class=name)
+    says = (f"{model} has no tokenizer.json: {name} is no fast tokenizer", "Take a model whose tokenizer has that file")
+    refused(*says, corpus=dataset, model=model, objective="retromae")
+
+
+@pytest.mark.parametrize("name", ["BertJapaneseTokenizer", "XLMTokenizer", "NoSuchTokenizer"])
+def test_a_tokenizer_that_cannot_be_loaded_is_named(dataset: Path, model: Path, refused: Check, name: str) -> None:
+    """Each fails in a way of its own: files or packages are missing, or the class."""
+    write_slow(model, tokenizer_class=name)
+    says = (f"{model} has no tokenizer.json, and no tokenizer of another kind that can be loaded (", "Save the model's")
+    said = refused(*says, corpus=dataset, model=model, objective="retromae")
+    assert len(said.splitlines()) == 1
+
+
+def test_a_tokenizer_of_the_folders_own_code_is_not_run(
+    tmp_path: Path, dataset: Path, model: Path, refused: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("builtins.input", lambda *_: "y")  # transformers would ask
+    write_slow(model, tokenizer_class="MyTokenizer", auto_map={"AutoTokenizer": ["mine.MyTokenizer", None]})
+    config = json.loads((model / "config.json").read_text()) | {"model_type": "bert"}
+    (model / "config.json").write_text(json.dumps(config))
+    code = f"import os\nos.mkdir({str(tmp_path / 'touched')!r})\n"
+    (model / "mine.py").write_text(f"{code}from transformers import PreTrainedTokenizer as MyTokenizer\n")
+    refused(f"{model} has no tokenizer.json, and", corpus=dataset, model=model, objective="retromae")
+    assert not (tmp_path / "touched").exists()
+
+
+@pytest.mark.parametrize("cased", [False, True])
+def test_a_model_with_older_tokenizer_files_is_pretrained_and_read_again(
+    tmp_path: Path, dataset: Path, model: Path, cased: bool
+) -> None:
+    """Only a vocab.txt: what was made of it is saved with the names of its special tokens, and cuts texts the same."""
+    from transformers import AutoTokenizer
+
+    from encloze.models.checkpoint import load_tokenizer
+
+    pieces = toys.tokenizer().core.get_vocab()
+    (model / "vocab.txt").write_text("\n".join(sorted(pieces, key=lambda piece: pieces[piece])))
+    write_slow(model, do_lower_case=not cased, tokenizer_class="BertTokenizer")
+    given = load_tokenizer(model)
+    (encoded,) = given.encode(["A River"])
+    assert (encoded.ids == given.id_of("unknown")).all() == cased
+    assert pretrain(tmp_path, corpus=dataset, model=model, objective="retromae") == 0
+    again = load_tokenizer(tmp_path / "out")
+    assert again.special == given.special and again.encode(["A River"])[0].ids.tolist() == encoded.ids.tolist()
+    theirs = AutoTokenizer.from_pretrained(tmp_path / "out")
+    framed = [given.id_of("first"), *encoded.ids.tolist(), given.id_of("last")]
+    assert theirs("A River")["input_ids"] == framed and theirs.mask_token_id == given.id_of("mask")
+    index = ["--corpus", str(dataset), "--model", str(tmp_path / "out"), "--output", str(tmp_path / "index")]
+    assert main(["index", *index]) == 0
+
+
+# -------------------------------------------------------------------------------------------------------------- models
+
+
+class Trap:
+    """Would make a folder where a pickle of it is opened."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[str]]:
+        return os.mkdir, (str(self.folder),)
+
+
+@pytest.mark.parametrize("objective", ["retromae", "cropping"])
+def test_weights_with_code_in_them_are_refused_unread(
+    tmp_path: Path, dataset: Path, model: Path, refused: Check, objective: str
+) -> None:
+    (model / "model.safetensors").unlink()
+    torch.save({"trap": Trap(tmp_path / "touched")}, model / "pytorch_model.bin")
+    says = (f"the pytorch_model.bin in {model}", "holds more than weights, which could be code", "model.safetensors")
+    refused(*says, corpus=dataset, model=model, objective=objective)
+    assert not (tmp_path / "touched").exists()
+    torch.load(model / "pytorch_model.bin", weights_only=False)
+    assert (tmp_path / "touched").exists()  # the trap works
+
+
+@pytest.mark.parametrize("held", [b"", b"junk", b"PK\x03\x04 no archive"])
+def test_damaged_weights_are_named(dataset: Path, model: Path, refused: Check, held: bytes) -> None:
+    (model / "model.safetensors").unlink()
+    (model / "pytorch_model.bin").write_bytes(held)
+    refused(f"{model} cannot be loaded as an encoder: ", corpus=dataset, model=model, objective="retromae")
+
+
+def test_older_weights_are_taken(tmp_path: Path, dataset: Path, model: Path) -> None:
+    """A pytorch_model.bin that holds weights alone is as good as any."""
+    from safetensors.torch import load_file
+
+    torch.save(load_file(str(model / "model.safetensors")), model / "pytorch_model.bin")
+    (model / "model.safetensors").unlink()
+    assert pretrain(tmp_path, corpus=dataset, model=model, objective="retromae") == 0
+
+
+# ------------------------------------------------------------------------------------------------------------ settings
+
+
+def test_simcse_without_dropout_is_refused(dataset: Path, model: Path, refused: Check) -> None:
+    refused("the encoder has no dropout", "take cropping", corpus=dataset, model=model, objective="simcse")
+
+
+@pytest.mark.parametrize("objective", UNMASKED)
+def test_nothing_but_the_encoder_cannot_be_frozen(dataset: Path, model: Path, refused: Check, objective: str) -> None:
+    toys.backbone(toys.tokenizer().size, dropout=0.1).save(model)
+    says = ("training.frozen_steps: there is nothing but the encoder to learn", "say 0")
+    refused(*says, corpus=dataset, model=model, objective=objective, training__frozen_steps=1)
+
+
+@pytest.mark.parametrize(
+    ("best", "says"),
+    [
+        ("nonsense", "no monitor's figure 'nonsense' gets better one way; these do: held_out.*, bottleneck.*, "),
+        ("retrieval.raw", "no monitor's figure 'retrieval.raw' gets better"),
+        ("embeddings.nonsense", "no monitor's figure 'embeddings.nonsense' gets better"),
+        ("held_out.nonsense", "there is no 'held_out.nonsense'; there are held_out.encoder, "),
+        ("held_out", "there is no 'held_out'; there are held_out.encoder, "),
+    ],
+)
+def test_a_best_figure_that_is_none_is_answered_with_those_that_are(
+    alone: Path, model: Path, refused: Check, best: str, says: str
+) -> None:
+    refused(f"watching.best: {says}", corpus=alone, model=model, objective="retromae", watching__best=best)
+
+
+def test_a_best_figure_without_monitors_is_refused(
+    dataset: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = {"corpus": dataset, "model": model, "objective": "retromae", "watching__best": "held_out.encoder"}
+    assert pretrain(dataset.parent, **given) == 2
+    said = capsys.readouterr().err
+    assert "No texts are held out, so there are no monitors" in said and "these do: none" in said
+    assert not list(dataset.parent.glob("out*"))
+
+
+@pytest.mark.parametrize("task", ["titles", "neighbours", None])
+def test_retrieval_without_titles_or_neighbours_is_refused(
+    alone: Path, model: Path, refused: Check, task: str | None
+) -> None:
+    monitor = {"monitors__0": "retrieval"} | ({"monitors__0__task": task} if task else {})
+    says = (
+        f"alone.jsonl has no {task or 'titles'} to try retrieval with",
+        "queries with a dataset",
+        "leave the monitor",
+    )
+    refused(*says, corpus=alone, model=model, objective="retromae", **monitor)
+
+
+def test_retrieval_by_queries_wants_a_data_set(alone: Path, model: Path, refused: Check) -> None:
+    monitor = {"monitors__0": "retrieval", "monitors__0__task": "queries"}
+    refused("monitors[0]: the task queries needs a dataset", corpus=alone, model=model, objective="retromae", **monitor)
+    monitor |= {"monitors__0__dataset": alone}
+    refused("alone.jsonl holds no judgments", corpus=alone, model=model, objective="retromae", **monitor)
+
+
+def test_the_same_inputs_without_the_faults_are_good(tmp_path: Path, alone: Path, model: Path) -> None:
+    titled = write_corpus(tmp_path / "titled.jsonl", toys.texts() * 5, title=lambda n: f"river {n}")
+    good = {"model": model, "objective": "retromae", "monitors__0__head_start_steps": 1, "monitors__0": "retrieval"}
+    assert pretrain(tmp_path, corpus=titled, **good, watching__best="retrieval.raw") == 0
+    figures = json.loads((tmp_path / "out" / "monitors.jsonl").read_text().splitlines()[-1])
+    assert {"retrieval.raw", "retrieval.head_start"} < figures.keys()
+    shutil.rmtree(tmp_path / "out")
+    assert pretrain(tmp_path, corpus=alone, model=model, objective="retromae", watching__best="held_out.encoder") == 0
