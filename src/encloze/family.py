@@ -2,7 +2,8 @@
 
 A family is a folder: ``base.py`` holds the family's base class, and every other file holds one member and bears
 its name, but for files whose names begin with _. To add a member, add a file, or install a package with an entry point
-in the group named like the folder (``encloze.objectives``); nothing else has to know. A member is imported only when it is chosen.
+in the group named like the folder (``encloze.objectives``); nothing else has to know. A member is imported only when
+it is chosen.
 """
 
 from __future__ import annotations

@@ -22,10 +22,9 @@ from encloze.data.formats.base import Format
 from encloze.models.layers import condensing
 from encloze.models.origins.base import Origin
 from encloze.objectives import cotmae, cotmae_v2, lexmae
-from encloze.objectives.base import Objective, PretrainingModule
+from encloze.objectives.base import Objective, PretrainingModule, Reading
 from encloze.tasks.pretrain import Pretrain
 from encloze.training.loop import Training, train
-from encloze.training.monitors.bottleneck import shuffled
 from encloze.training.plan import BatchPlan
 from encloze.training.state import Unfinished
 from encloze.training.texts import TextBatches
@@ -45,6 +44,11 @@ PLAIN_DECODERS["cocondenser"] = condensing
 def only_the_view(attention: torch.Tensor, window: int | None = None) -> torch.Tensor:
     """A mask for plain decoders: every place sees the first one, where the view is, and no other."""
     return (torch.arange(attention.shape[1]) == 0).expand(*attention.shape, -1)
+
+
+def shuffled(reading: Reading) -> Reading:
+    """The same reading, but each text's views are those of the text before it."""
+    return reading._replace(views=tuple(view.roll(1, dims=0) for view in reading.views))
 
 
 def module(name: str, kind: str, **settings: Any) -> PretrainingModule:

@@ -15,6 +15,7 @@ from encloze.errors import CheckpointError, EnclozeError, StorageError
 from encloze.objectives.retromae import RetroMae, RetroMaeModule
 from encloze.training.loop import Training, train
 from encloze.training.plan import BatchPlan
+from encloze.training.spikes import Spikes
 from encloze.training.state import Unfinished
 
 SETTINGS = Training(learning_rate=1e-3, steps=6, precision="float32", log_every=2, save_every=0)
@@ -116,3 +117,16 @@ def test_an_unfinished_run_is_neither_lost_nor_taken_for_another(tmp_path: Path)
     (tmp_path / "model").mkdir()
     with pytest.raises(StorageError, match="exists already"):
         state.begin({"seed": 0}, resume=False, overwrite=False)
+
+
+def test_a_loss_that_jumps_is_said_once_a_spike() -> None:
+    spikes = Spikes()
+    for step, value in enumerate([9.0, 8.0, 7.0, 6.5, 6.0, 5.8]):
+        spikes.see("decoder", value, step)
+    with pytest.warns(UserWarning, match=r"the loss 'decoder' jumped from about 6\.750 to 9\.000 near step 7"):
+        spikes.see("decoder", 9.0, 7)
+    spikes.see("decoder", 9.5, 8)  # the same spike
+    spikes.see("decoder", 6.0, 9)
+    spikes.see("encoder", 99.0, 9)  # too early to tell
+    with pytest.warns(UserWarning, match="jumped"):
+        spikes.see("decoder", 12.0, 10)

@@ -26,6 +26,7 @@ from encloze.models.trainable import Terms, Trainable
 from encloze.settings import Settings
 from encloze.training.plan import BatchPlan, Place
 from encloze.training.schedule import Shape, rate
+from encloze.training.spikes import Spikes
 from encloze.training.state import Unfinished
 from encloze.training.watching import Watcher
 
@@ -151,6 +152,7 @@ class _Loop:
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, Tensor] = {}
         self.began = time.monotonic()
+        self.spikes = Spikes()
 
     def wrap(self) -> None:
         """Share the module among the processes, if there are several."""
@@ -205,6 +207,8 @@ class _Loop:
         counts = [self.counts[name].item() for name in names]
         means = {name: total / max(1, count) for name, total, count in zip(names, sums, counts, strict=True)}
         self.check_finite(step)
+        for name in self.weights:
+            self.spikes.see(name, means[name], step)
         self.sums, self.counts = {}, {}
         seconds, self.began = time.monotonic() - self.began, time.monotonic()
         return {

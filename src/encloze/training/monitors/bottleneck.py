@@ -3,50 +3,68 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any
+
+import numpy as np
 
 from encloze.errors import RecipeError
+from encloze.evaluation.significance import bootstrap
 from encloze.objectives.base import PretrainingModule, Reading
 from encloze.training.monitors.base import Material, Monitor, Probe, at_rest
+
+_CONFIDENCE = 0.99
 
 
 @dataclass(frozen=True)
 class Bottleneck(Monitor, name="bottleneck"):
-    """How much worse the decoders do with another text's embedding: 0 says that they do without."""
+    """How much worse the decoders do with the embedding of another text: a ``gap`` of 0 says that they do without.
 
-    better: ClassVar[dict[str, Literal["higher", "lower"]]] = {"*": "lower"}
+    Means over texts of each decoder's loss; the gap's 99 % interval is a bootstrap over texts of the differences.
+    """
+
+    texts: int = 256
+    """So many of the held-out texts at most; each is taken by itself."""
+
+    def __post_init__(self) -> None:
+        if self.texts < 2:
+            raise ValueError(f"texts must be 2 or more, not {self.texts}")
 
     def probe(self, material: Material) -> Probe:
-        return _Shuffled(material)
-
-
-class _Shuffled:
-    def __init__(self, material: Material) -> None:
-        self.material = material
-        self.batches = [batch for batch in material.batches() if len(batch) > 1]
-        if not self.batches:
-            place = material.format.place()
-            message = f"{place} has too few held-out texts of like length to shuffle embeddings: hold out more"
+        numbers = material.held_out[: self.texts]
+        if len(numbers) < 2:
+            message = f"{material.format.place()} has a single held-out text, and embeddings are exchanged between two"
             raise RecipeError("the recipe", [("watching.held_out", message)])
 
-    def __call__(self, module: PretrainingModule) -> dict[str, float]:
-        own, other, counts = dict[str, float](), dict[str, float](), dict[str, float]()
-        with at_rest(module, self.material.precision) as place:
-            for numbers in self.batches:
-                drawn = module.draw(self.material.make_batch(numbers, 0, place))
-                reading = module.read(drawn)
-                for sums, seen in ((own, reading), (other, shuffled(reading))):
-                    for name, value in module.rebuild(drawn, seen).items():
-                        sums[name] = sums.get(name, 0.0) + float(value)
-                for name, count in drawn.counts().items():
-                    counts[name] = counts.get(name, 0.0) + float(count)
-        figures = {}
-        for name in own.keys() & module.weights.keys():
-            figures[f"{name}_own"] = own[name] / max(1.0, counts[name])
-            figures[f"{name}_shuffled"] = other[name] / max(1.0, counts[name])
-        return dict(sorted(figures.items()))
+        def look(module: PretrainingModule) -> dict[str, float]:
+            figures: dict[str, float] = {}
+            for term, (own, other) in losses(module, material, numbers).items():
+                gap = bootstrap(other - own, confidence=_CONFIDENCE, seed=material.seed)
+                figures |= {f"{term}_own": float(own.mean()), f"{term}_shuffled": float(other.mean())}
+                figures |= {f"{term}_gap": gap.mean, f"{term}_gap_low": gap.low, f"{term}_gap_high": gap.high}
+            return figures
+
+        return look
 
 
-def shuffled(reading: Reading) -> Reading:
-    """The same reading, but each text's views are those of the text before it in the batch."""
-    return reading._replace(views=tuple(view.roll(1, dims=0) for view in reading.views))
+def losses(
+    module: PretrainingModule, material: Material, numbers: np.ndarray
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Each decoder's mean loss for each text, with its own views and with those of the text before it."""
+    found: dict[str, tuple[list[float], list[float]]] = {}
+    with at_rest(module, material.precision) as place:
+
+        def read(number: int) -> tuple[Any, Reading]:
+            drawn = module.draw(material.make_batch(np.array([number]), 0, place))
+            return drawn, module.read(drawn)
+
+        _, before = read(int(numbers[-1]))
+        for number in numbers.tolist():
+            drawn, reading = read(number)
+            counts = drawn.counts()
+            own = module.rebuild(drawn, reading)
+            other = module.rebuild(drawn, reading._replace(views=before.views))
+            for term in own.keys() & module.weights.keys():
+                for values, sums in zip(found.setdefault(term, ([], [])), (own, other), strict=True):
+                    values.append(float(sums[term]) / max(1.0, float(counts[term])))
+            before = reading
+    return {term: (np.array(own), np.array(other)) for term, (own, other) in sorted(found.items())}
