@@ -7,10 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from pickle import UnpicklingError
 
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
-
-from encloze.errors import CheckpointError
+from encloze.errors import CheckpointError, EnclozeError
 
 
 @contextlib.contextmanager
@@ -39,15 +36,8 @@ def loading(folder: Path) -> Iterator[None]:
             f"the pytorch_model.bin in {folder} is damaged or holds more than weights, which could be code, so it was "
             "not opened. Ask for the model's weights as model.safetensors"
         ) from error
-    except (
-        OSError,
-        ValueError,
-        LookupError,
-        AttributeError,
-        RuntimeError,
-        EOFError,
-        SafetensorError,
-        StrictDataclassError,
-    ) as error:
+    except EnclozeError:
+        raise
+    except Exception as error:  # a damaged file may fail in any way
         first = str(error).strip().partition("\n")[0] or type(error).__name__
         raise CheckpointError(f"{folder} cannot be loaded as an encoder: {first}") from error

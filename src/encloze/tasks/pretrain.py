@@ -128,6 +128,8 @@ class Pretrain(Task, name="pretrain"):
 
     def _start(self, corpus: Corpus) -> Start:
         start = self.model.start(corpus.texts, need_head=self.objective.needs_head, seed=self.seed)
+        if self.objective.needs_head:  # what predicts tokens masks some
+            start.tokenizer.id_of("mask")
         if not self.new_words:
             return start
         return start._replace(tokenizer=with_new_words(start.backbone, start.tokenizer, corpus.texts, self.new_words))

@@ -103,6 +103,7 @@ def train(
     """
     loop = _Loop(module, make_batch, settings, seed, state.output.with_name(f"{state.output.name}.trackers"))
     steps = settings.steps or plan.steps(settings.epochs)
+    loop.freeze(loop.frozen_steps > 0)  # may refuse, and nothing is written yet
     if loop.accelerator.is_main_process:
         state.open(identity)
     loop.accelerator.wait_for_everyone()

@@ -83,7 +83,13 @@ class Watcher:
             return {}
         entries = [entry for entry in self.entries() if entry["step"] <= step]
         self.file.write_text("".join(f"{json.dumps(entry)}\n" for entry in entries), encoding="utf-8")
-        return {} if entries else self.look(module, 0)
+        if entries:
+            return {}
+        try:
+            return self.look(module, 0)
+        except RecipeError:  # nothing was learnt yet
+            self.state.discard()
+            raise
 
     def look(self, module: Any, step: int) -> dict[str, float]:
         """What all monitors see; kept, and the weights too where they are the best so far."""

@@ -10,6 +10,8 @@ from encloze import progress
 from encloze.objectives.base import PretrainingModule
 from encloze.training.monitors.base import Material, Monitor, Probe, at_rest
 
+_NOISE = 1.002  # a loss that is level goes up and down by less
+
 
 @dataclass(frozen=True)
 class HeldOut(Monitor, name="held_out"):
@@ -48,7 +50,7 @@ class _Losses:
 
     def _watch(self, name: str, value: float) -> None:
         """Warn where a term rose twice in a row: what is learnt then is these texts, not their language."""
-        rising = value > self.lowest.get(name, math.inf)
+        rising = value > _NOISE * self.lowest.get(name, math.inf)
         self.risen[name] = self.risen.get(name, 0) + 1 if rising else 0
         self.lowest[name] = min(value, self.lowest.get(name, math.inf))
         if self.risen[name] == 2 and math.isfinite(value):
