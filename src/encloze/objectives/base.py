@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
@@ -57,6 +57,24 @@ class Objective(Family):
         for name in names:
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be 0 or more, not {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class Contextual(Objective):
+    """An objective whose decoders rebuild another text than the encoder read."""
+
+    context: Context = field(default_factory=lambda: Context.named("mixed"))
+    """Where the other text comes from: near, overlapping, random, mixed, or queries."""
+    encode_contexts: bool | None = None
+    """Whether the other text is encoded, too, and rebuilds the first; by default unless it is a query."""
+
+    def contexts(self) -> Context:
+        return self.context
+
+    def sides(self, batch: TokenBatch) -> tuple[TokenBatch, TokenBatch]:
+        """The texts that are encoded, and what each is to rebuild, of a batch of pairs."""
+        both_ways = self.context.mutual if self.encode_contexts is None else self.encode_contexts
+        return (batch, batch.swapped()) if both_ways else batch.halves()
 
 
 def bottleneck(chosen: Pooling | None, pooling: Pooling) -> Pooling:

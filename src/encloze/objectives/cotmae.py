@@ -10,7 +10,7 @@ tokens out of the count; its spans end where sentences do; contexts are drawn on
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from torch import Tensor
@@ -19,17 +19,14 @@ from encloze.backbones.base import Backbone
 from encloze.models.layers.decoders import Decoder, everything_real
 from encloze.models.layers.masking import Masked, TokenBatch
 from encloze.models.layers.pooling import Pooling
-from encloze.objectives.base import Objective, PretrainingModule, Reading, bottleneck, tokens_of
-from encloze.text.contexts.base import Context
+from encloze.objectives.base import Contextual, PretrainingModule, Reading, bottleneck, tokens_of
 from encloze.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
-class CotMae(Objective, name="cotmae"):
+class CotMae(Contextual, name="cotmae"):
     """Rebuild a neighbouring span of the same document from a span's embedding."""
 
-    context: Context = field(default_factory=lambda: Context.named("mixed"))
-    """Where the other span comes from: near, overlapping, random, mixed, or queries."""
     encoder_mask_rate: float = 0.30
     """Share of the tokens whose words the encoder does not see."""
     decoder_mask_rate: float = 0.45
@@ -38,17 +35,12 @@ class CotMae(Objective, name="cotmae"):
     """Layers of the decoder."""
     decoder_weight: float = 1.0
     """Weight of the decoder's term in the loss."""
-    encode_contexts: bool | None = None
-    """Whether the other span is encoded, too, and rebuilds the first; by default unless it is a query."""
     bottleneck: Literal["cls", "mean"] | None = None
     """Which embedding the decoder gets; by default the one the encoder was trained to make."""
 
     def __post_init__(self) -> None:
         self.check_shares("encoder_mask_rate", "decoder_mask_rate")
         self.check_positive("decoder_layers", "decoder_weight")
-
-    def contexts(self) -> Context:
-        return self.context
 
     def module(self, backbone: Backbone, tokenizer: Tokenizer, pooling: Pooling) -> CotMaeModule:
         return CotMaeModule(self, backbone, tokenizer, bottleneck(self.bottleneck, pooling))
@@ -73,11 +65,9 @@ class CotMaeModule(PretrainingModule):
         super().__init__(backbone, tokenizer, pooling)
         self.settings, self.weights = settings, {"encoder": 1.0, "decoder": settings.decoder_weight}
         self.decoder = Decoder(backbone, settings.decoder_layers)
-        asked = settings.encode_contexts
-        self.both_ways = settings.context.mutual if asked is None else asked
 
     def draw(self, batch: TokenBatch) -> Drawn:
-        texts, contexts = (batch, batch.swapped()) if self.both_ways else batch.halves()
+        texts, contexts = self.settings.sides(batch)
         holes = self.masked(texts, self.settings.encoder_mask_rate)
         return Drawn(texts, contexts, holes, self.masked(contexts, self.settings.decoder_mask_rate, decoder=True))
 

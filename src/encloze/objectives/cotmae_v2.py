@@ -13,7 +13,7 @@ decoders' layers are BERT's; cotmae-qc takes GPT-2's (norm before, not after) fo
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
@@ -24,17 +24,14 @@ from encloze.models.layers.decoders import Decoder, begin_as_bert, everything_re
 from encloze.models.layers.masking import IGNORED, Masked, TokenBatch
 from encloze.models.layers.pooling import Pooling
 from encloze.models.layers.term_weights import Activation, activated, highest_logits, largest
-from encloze.objectives.base import Objective, PretrainingModule, Reading, bottleneck, tokens_of
-from encloze.text.contexts.base import Context
+from encloze.objectives.base import Contextual, PretrainingModule, Reading, bottleneck, tokens_of
 from encloze.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
-class CotMaeV2(Objective, name="cotmae_v2"):
+class CotMaeV2(Contextual, name="cotmae_v2"):
     """Rebuild a neighbouring span from a dense and from a sparse view of a span, in two ways each."""
 
-    context: Context = field(default_factory=lambda: Context.named("mixed"))
-    """Where the other span comes from: near, overlapping, random, mixed, or queries."""
     encoder_mask_rate: float = 0.30
     """Share of the tokens whose words the encoder does not see."""
     decoder_mask_rate: float = 0.45
@@ -62,8 +59,6 @@ class CotMaeV2(Objective, name="cotmae_v2"):
     """Weight of the auto-regressive decoder from the dense view."""
     ar_sparse_weight: float = 1.0
     """Weight of the auto-regressive decoder from the sparse view."""
-    encode_contexts: bool | None = None
-    """Whether the other span is encoded, too, and rebuilds the first; by default unless it is a query."""
     bottleneck: Literal["cls", "mean"] | None = None
     """Which embedding is the dense view; by default the one the encoder was trained to make."""
 
@@ -71,9 +66,6 @@ class CotMaeV2(Objective, name="cotmae_v2"):
         self.check_shares("encoder_mask_rate", "decoder_mask_rate")
         self.check_positive("decoder_layers", "window", "top_k")
         self.check_weights(*(f"{term}_weight" for term in ("encoder", *_DECODED)))
-
-    def contexts(self) -> Context:
-        return self.context
 
     def module(self, backbone: Backbone, tokenizer: Tokenizer, pooling: Pooling) -> CotMaeV2Module:
         return CotMaeV2Module(self, backbone, tokenizer, bottleneck(self.bottleneck, pooling))
@@ -116,11 +108,9 @@ class CotMaeV2Module(PretrainingModule):
             begin_as_bert(self.projection, backbone.shape.spread)
         # A mixture of many embeddings is short beside the token vectors it stands among: unnormed it goes unheard.
         self.norm = nn.LayerNorm(backbone.width, backbone.shape.eps)
-        asked = settings.encode_contexts
-        self.both_ways = settings.context.mutual if asked is None else asked
 
     def draw(self, batch: TokenBatch) -> Drawn:
-        texts, contexts = (batch, batch.swapped()) if self.both_ways else batch.halves()
+        texts, contexts = self.settings.sides(batch)
         holes = self.masked(texts, self.settings.encoder_mask_rate)
         return Drawn(texts, contexts, holes, self.masked(contexts, self.settings.decoder_mask_rate, decoder=True))
 
