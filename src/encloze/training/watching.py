@@ -48,7 +48,7 @@ class Watching(Settings):
 
 
 class Watcher:
-    """The monitors of a run, their record and the best weights; ``figures`` keeps every look."""
+    """The monitors of a run, the record of what they saw, and the best weights."""
 
     def __init__(
         self, settings: Watching, monitors: tuple[Monitor, ...], material: Callable[[], Material], state: Unfinished
@@ -127,7 +127,7 @@ class Watcher:
             progress.note(f"The weights after step {best.step} are kept: {self.settings.best} {best.value:.4f}")
 
     def finish(self, folder: Any) -> None:
-        """Move the record into the finished folder."""
+        """Put the record into the finished folder."""
         if self.probes:
             shutil.copyfile(self.file, folder / self.file.name)
 
