@@ -1,109 +1,194 @@
-"""Every objective from one start, for the same minutes each: what the monitors see, as one table.
+"""Every objective from one start, for the same minutes each, and how well each then finds: one table.
 
-    python benchmarks/compare_objectives.py --corpus docs-cpp --output compared --start_minutes 30 --minutes 20
+    python benchmarks/compare_objectives.py --corpus docs-cpp --output compared
 
-A `mini` encoder is begun with masked language modelling; each objective goes on from it. A run that was killed goes on
-where it stopped: what is finished is not run again. The table goes to the screen and to OUTPUT/table.md.
+A `mini` encoder is begun with masked language modelling; every run goes on from it for as many steps as take the given
+minutes, as measured by the script itself before anything else (let the machine do nothing beside it). What is done is
+not done again, and a run that was killed goes on from its last checkpoint. From then on steps and not minutes count, so
+several of these scripts with different --runs may work side by side in one folder. What each run came to is kept in
+--results, a small file a run: a table may grow over several sittings.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from encloze import Format
-from encloze.models.origins.base import Origin
+import numpy as np
+import torch
+
+from encloze import recipe
+from encloze.evaluation.significance import bootstrap
+from encloze.models.memory import keep_buffers
+from encloze.models.precision import autocast
 from encloze.objectives.base import Objective
-from encloze.objectives.mlm import Mlm
-from encloze.tasks.pretrain import Pretrain
-from encloze.training.loop import Training
-from encloze.training.monitors.base import Monitor
+from encloze.tasks.pretrain import Prepared, Pretrain
 from encloze.training.monitors.bottleneck import Bottleneck
-from encloze.training.watching import Watching
+from encloze.training.monitors.retrieval import Retrieval
 
-PILOT_STEPS = 12
-MONITORS = ("held_out", "embeddings", "retrieval")
-
-
-def run(corpus: Path, start: str, objective: Objective, output: Path, minutes: float, texts: int, rate: float) -> None:
-    """Pre-train for about so many minutes of steps, the monitors' time not counted; the steps are kept in a file."""
-    if output.exists():
-        return
-    settings = Pretrain(
-        Format.named(str(corpus)),
-        Origin.named(start),
-        objective,
-        output,
-        max_tokens=128,
-        batch_tokens=8192,
-        training=Training(learning_rate=rate, save_every=100),
-        monitors=(*(Monitor.named(name) for name in MONITORS), Bottleneck(texts=texts)),
-        watching=Watching(looks=2, held_out=texts),
-    )
-    plan = output.with_name(f"{output.name}.steps.json")
-    if not plan.exists():
-        pilot = output.with_name(f"{output.name}.pilot")
-        training = replace(settings.training, steps=PILOT_STEPS, log_every=PILOT_STEPS // 2, save_every=0)
-        replace(settings, output=pilot, training=training, monitors=(), overwrite=True).run()
-        seconds = json.loads((pilot / "log.jsonl").read_text().splitlines()[-1])["seconds"] / (PILOT_STEPS // 2)
-        plan.write_text(json.dumps({"steps": round(60 * minutes / seconds), "seconds a step": seconds}))
-    steps = json.loads(plan.read_text())["steps"]
-    unfinished = output.with_name(f"{output.name}.unfinished").exists()
-    replace(settings, training=replace(settings.training, steps=steps), resume=unfinished).run()
+HELD_OUT, TEXTS = 1200, 1000
+PILOT_STEPS = 7
+SHARED: dict[str, Any] = {
+    "max_tokens": 128,
+    "batch_tokens": 8192,
+    "monitors": ["held_out"],
+    "watching": {"held_out": HELD_OUT, "looks": 1},
+}
+RATE = 3e-4
+START: dict[str, Any] = {
+    "model": {"type": "scratch", "tokenizer": {"vocabulary": 8192}},
+    "objective": {"type": "mlm", "encoder_mask_rate": 0.30},
+    "training": {"learning_rate": 1e-3},
+}
+# A run is its objective with settings, and the training's; what a name's end says is tried against the plain one.
+RUNS: dict[str, dict[str, Any]] = {
+    "mlm": {"objective": START["objective"]},
+    **{name: {"objective": {"type": name}} for name in Objective.members() if name != "mlm"},
+}
+POOLINGS = ("cls", "mean")
 
 
-def row(folder: Path) -> dict[str, Any]:
-    """The last look of a run, and the retrieval of its first."""
-    looks = [json.loads(line) for line in (folder / "monitors.jsonl").read_text().splitlines()]
-    return {"first": looks[0], "last": looks[-1]}
+def settings(output: Path, corpus: Path, run: dict[str, Any], **more: Any) -> Pretrain:
+    """A pre-training run, from the settings that all share and its own."""
+    tree = {**SHARED, "corpus": str(corpus), "output": str(output), **run, **more}
+    tree["training"] = {"learning_rate": RATE, "save_every": 100, **run.get("training", {}), **more.get("training", {})}
+    made: Pretrain = recipe.build(Pretrain, tree, source=output.name)
+    return made
 
 
-def table(folders: dict[str, Path]) -> str:
-    """Objectives with raw and head-start nDCG@10, and each decoder's own and shuffled loss."""
-    lines = ["| run | steps | raw | head start | decoder: own / shuffled, gap [99 %] |", "|---|---|---|---|---|"]
-    for name, folder in folders.items():
-        found = row(folder)
-        if name == "start":
-            first = found["first"]
-            lines.append(f"| untrained | 0 | {first['retrieval.raw']:.4f} | {first['retrieval.head_start']:.4f} | |")
-        last = found["last"]
+def train(output: Path, corpus: Path, run: dict[str, Any], steps: int, **more: Any) -> None:
+    """Run it, or go on with it, unless it is done."""
+    if not output.exists():
+        resume = output.with_name(f"{output.name}.unfinished").exists()
+        settings(output, corpus, run, training={"steps": steps}, resume=resume, **more).run()
+
+
+def seconds_a_step(made: Prepared) -> float:
+    """The median over some steps of training, the first ones left out."""
+    module, taken = made.module.train(), []
+    optimizer, place = torch.optim.AdamW(module.parameters(), 1e-6), torch.device("cpu")
+    for batch in made.plan.epoch(0)[:PILOT_STEPS]:
+        began = time.perf_counter()
+        drawn = module.draw(made.material.make_batch(made.material.learnt[batch], 0, place))
+        with autocast("auto", place):
+            sums, pairs = module(drawn)
+        if pairs is not None:
+            sums = sums | module.compare(pairs)
+        counts = drawn.counts()
+        torch.stack([weight * sums[term] / counts[term] for term, weight in module.weights.items()]).sum().backward()
+        torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken[2:])
+
+
+def judge(model: Any, output: Path, corpus: Path, run: dict[str, Any]) -> dict[str, Any]:
+    """nDCG@10 of finding a neighbour, query by query, and each decoder's loss with its own and with another's view."""
+    made = settings(output, corpus, run, model=model).prepare()
+    found: dict[str, Any] = {}
+    for pooling in POOLINGS:
+        task = Retrieval(
+            task="neighbours",
+            queries=HELD_OUT,
+            documents=3000,
+            max_tokens=SHARED["max_tokens"],
+            pooling=pooling,  # type: ignore[arg-type]
+            head_start_steps=60,
+            head_start_learning_rate=3e-4,
+        )
+        sought = task.search(made.material)
+        for kind, values in task.by_query(made.module, sought, made.material).items():
+            found[f"{kind} {pooling}"] = "".join(f"{rank:X}" for rank in ranks(values))
+    found["bottleneck"] = Bottleneck(texts=TEXTS).probe(made.material)(made.module)
+    return found
+
+
+def ranks(values: np.ndarray) -> list[int]:
+    """Where the one right text stood, from 1 to 10, or 0: what nDCG@10 tells of it."""
+    there = np.maximum(values, 1e-9)
+    return np.where(values > 0, np.rint(2 ** (1 / there.clip(min=0.1)) - 1), 0).astype(int).tolist()
+
+
+def ndcg(digits: str) -> np.ndarray:
+    """nDCG@10 of each query, of the rank of its one right text, a digit each."""
+    found = np.array([int(digit, 16) for digit in digits])
+    return np.where(found > 0, 1 / np.log2(1 + np.maximum(found, 1)), 0.0)
+
+
+def table(results: Path) -> str:
+    """What each run came to: means, their differences from more masked language modelling, and the decoders' gaps."""
+    runs = {file.stem: json.loads(file.read_text()) for file in results.glob("*.json")}
+    known = [name for name in ("untrained", "start", *RUNS) if name in runs]
+    columns = [f"{kind} {pooling}" for pooling in POOLINGS for kind in ("raw", "head_start")]
+    lines = ["| run | steps | " + " | ".join(columns) + " | decoder's loss: own, another's, gap [99 %] |"]
+    lines.append("|---" * (3 + len(columns)) + "|")
+    for name in known:
+        run, cells = runs[name], []
+        for column in columns:
+            values = ndcg(run[column])
+            cell = f"{values.mean():.3f}"
+            if name in RUNS and name != "mlm" and "mlm" in runs:
+                gap = bootstrap(values - ndcg(runs["mlm"][column]))
+                cell += f" ({gap.mean:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}])"
+            cells.append(cell)
+        looks = run["bottleneck"]
         gaps = [
-            f"{term}: {last[f'bottleneck.{term}_own']:.3f} / {last[f'bottleneck.{term}_shuffled']:.3f}, "
-            f"{last[f'bottleneck.{term}_gap']:+.3f} [{last[f'bottleneck.{term}_gap_low']:+.3f}, "
-            f"{last[f'bottleneck.{term}_gap_high']:+.3f}]"
-            for term in sorted(key[11:-4] for key in last if key.startswith("bottleneck.") and key.endswith("_own"))
+            f"{term}: {looks[f'{term}_own']:.3f}, {looks[f'{term}_shuffled']:.3f}, {looks[f'{term}_gap']:+.4f} "
+            f"[{looks[f'{term}_gap_low']:+.4f}, {looks[f'{term}_gap_high']:+.4f}]"
+            for term in sorted(key.removesuffix("_own") for key in looks if key.endswith("_own"))
         ]
-        raw, head_start = last["retrieval.raw"], last["retrieval.head_start"]
-        lines.append(f"| {name} | {last['step']} | {raw:.4f} | {head_start:.4f} | {'; '.join(gaps)} |")
+        lines.append(f"| {name} | {run['steps']} | {' | '.join(cells)} | {'; '.join(gaps)} |")
     return "\n".join(lines)
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--corpus", type=Path, required=True)
-    arguments.add_argument("--output", type=Path, required=True)
+    arguments.add_argument("--output", type=Path, required=True, help="model folders; large")
+    arguments.add_argument("--results", type=Path, default=Path(__file__).parent / "results" / "compared_objectives")
     arguments.add_argument("--start_minutes", type=float, default=30)
     arguments.add_argument("--minutes", type=float, default=20)
-    arguments.add_argument("--texts", type=int, default=1000)
-    arguments.add_argument("--start_rate", type=float, default=1e-3)
-    arguments.add_argument("--rate", type=float, default=3e-4)
-    arguments.add_argument("--objectives", nargs="*", default=Objective.members())
+    arguments.add_argument("--runs", nargs="*", default=list(RUNS), choices=list(RUNS))
+    arguments.add_argument("--threads", type=int, help="by default what torch takes")
     given = arguments.parse_args()
+    keep_buffers()
     given.output.mkdir(parents=True, exist_ok=True)
-    folders = {"start": given.output / "start"}
-    mlm = Mlm(encoder_mask_rate=0.30)
-    run(given.corpus, "scratch", mlm, folders["start"], given.start_minutes, given.texts, given.start_rate)
-    for name in given.objectives:
-        began, folders[name] = time.monotonic(), given.output / name
-        objective = mlm if name == "mlm" else Objective.named(name)
-        run(given.corpus, str(folders["start"]), objective, folders[name], given.minutes, given.texts, given.rate)
+    given.results.mkdir(parents=True, exist_ok=True)
+    pace_file, start = given.output / "seconds.json", given.output / "start"
+    pace = json.loads(pace_file.read_text()) if pace_file.exists() else {}
+
+    def steps(name: str, run: dict[str, Any], minutes: float, model: Any) -> int:
+        if name not in pace:  # with all threads: what the minutes are counted by
+            pace[name] = seconds_a_step(settings(start, given.corpus, run, model=model).prepare())
+            pace_file.write_text(json.dumps(pace, indent=2) + "\n")
+        return round(60 * minutes / pace[name])
+
+    def keep(name: str, model: Any, run: dict[str, Any]) -> None:
+        file, folder = given.results / f"{name}.json", given.output / name
+        if not file.exists():
+            log = folder / "log.jsonl"
+            done = json.loads(log.read_text().splitlines()[-1])["step"] if log.exists() else 0
+            found = {"steps": done, **judge(model, folder, given.corpus, run)}
+            file.write_text(json.dumps(found, indent=1) + "\n")
+
+    if not start.exists():
+        train(start, given.corpus, START, steps("start", START, given.start_minutes, START["model"]))
+    planned = {name: steps(name, RUNS[name], given.minutes, str(start)) for name in given.runs}
+    if given.threads:
+        torch.set_num_threads(given.threads)
+    keep("untrained", START["model"], START)
+    keep("start", str(start), START)
+    for name in given.runs:
+        began, folder = time.monotonic(), given.output / name
+        train(folder, given.corpus, RUNS[name], planned[name], model=str(start))
+        keep(name, str(folder), RUNS[name])
         print(f"{name}: {(time.monotonic() - began) / 60:.1f} min", flush=True)
-        (given.output / "table.md").write_text(table(folders) + "\n")
-    print(table(folders))
+    print(table(given.results))
 
 
 if __name__ == "__main__":

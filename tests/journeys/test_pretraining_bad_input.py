@@ -355,6 +355,11 @@ def test_retrieval_by_queries_wants_a_data_set(alone: Path, model: Path, refused
     refused("alone.jsonl holds no judgments", corpus=alone, model=model, objective="retromae", **monitor)
 
 
+def test_a_monitor_that_stands_twice_is_refused(alone: Path, model: Path, refused: Check) -> None:
+    says = "of monitors each may stand once, and held_out stands twice"
+    refused(says, corpus=alone, model=model, objective="retromae", monitors="held_out,bottleneck,held_out")
+
+
 def test_the_same_inputs_without_the_faults_are_good(tmp_path: Path, alone: Path, model: Path) -> None:
     titled = write_corpus(tmp_path / "titled.jsonl", toys.texts() * 5, title=lambda n: f"river {n}")
     good = {"model": model, "objective": "retromae", "monitors__0__head_start_steps": 1, "monitors__0": "retrieval"}

@@ -17,7 +17,9 @@ from safetensors.torch import load_file
 
 import toys
 from encloze.data.formats.base import Format
+from encloze.data.records import Run
 from encloze.errors import RecipeError
+from encloze.evaluation.measures import measure
 from encloze.models.origins.base import Origin
 from encloze.objectives.base import Objective
 from encloze.tasks.pretrain import Pretrain
@@ -134,6 +136,31 @@ def test_retrieval_by_titles_and_by_queries(pretrain: Callable[..., Path], datas
         seen = looks(pretrain(str(settings["task"]), monitors=(monitor,), watching=Watching(looks=1)))
         assert 0 < seen[0]["retrieval.head_start"] <= 1
         assert seen[0]["retrieval.head_start"] != seen[-1]["retrieval.head_start"]
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_cosines_are_compared_in_full(
+    pretrain: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, pooling: str
+) -> None:
+    seen: list[float] = []
+
+    def spy(run: Run, *rest: Any) -> dict[str, np.ndarray]:
+        seen.extend(score for found in run.values() for score in found.values())
+        return measure(run, *rest)
+
+    monkeypatch.setattr("encloze.training.monitors.retrieval.measure", spy)
+    monitor = replace(FINDS, pooling=pooling, head_start_steps=0)  # type: ignore[arg-type]
+    pretrain(monitors=(monitor,), training=replace(TRAINING, steps=1, precision="bfloat16"))
+    scores = torch.tensor(seen)
+    assert (scores.bfloat16().float() != scores).float().mean() > 0.9
+
+
+def test_pooling_can_be_another_than_the_objectives(pretrain: Callable[..., Path]) -> None:
+    figures = [
+        looks(pretrain(str(pooling), monitors=(replace(FINDS, pooling=pooling),), watching=Watching(looks=1)))[0]
+        for pooling in (None, "cls", "mean")
+    ]
+    assert figures[0] == figures[1] != figures[2]
 
 
 def test_whole_sources_are_held_out() -> None:

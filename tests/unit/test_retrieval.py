@@ -114,3 +114,20 @@ def test_the_head_for_masked_tokens_stays_as_it_is(corpus: Corpus) -> None:
 def test_a_temperature_of_zero_is_refused() -> None:
     with pytest.raises(ValueError, match="temperature must be above 0"):
         Contrastive(temperature=0.0)
+
+
+def test_scores_are_not_rounded_where_products_are(corpus: Corpus) -> None:
+    made, seen = encoder(), list[Scored]()
+
+    class Recording(Contrastive, name="recording"):  # type: ignore[call-arg]
+        """Keeps what it was given."""
+
+        def sum(self, scored: Scored, *, normalised: bool) -> torch.Tensor:
+            seen.append(scored)
+            return super().sum(scored, normalised=normalised)
+
+    batch = RetrievalBatches(made, corpus, [Example("a", (0,)), Example("b", (1,))], negatives=0, seed=0)
+    with torch.autocast("cpu", torch.bfloat16):
+        RetrievalModule(made, Recording())(batch(np.arange(2), 0, CPU))
+    scores = seen[0].scores.detach()
+    assert scores.dtype == torch.float32 and (scores.bfloat16().float() != scores).any()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -73,50 +74,25 @@ class Pretrain(Task, name="pretrain"):
             raise ValueError(f"batch_tokens must be above 0 and max_tokens at least {LEAST_TOKENS}")
         if self.new_words < 0 or self.retain < 0:
             raise ValueError("new_words and retain must be 0 or more")
+        names = [monitor.name for monitor in self.monitors]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"of monitors each may stand once, and {', '.join(twice)} stands twice")
 
     def run(self) -> Trained:
         state = begin(self)
-        corpus = Corpus.open(self.corpus, pretraining=True)
-        start = self._start(corpus)
-        limit = min(self.max_tokens or 512, start.backbone.max_tokens)
-        texts = TextBatches(self.corpus, corpus, start.tokenizer, limit, self.objective.contexts(), self.seed)
-        is_held = held_out(texts.spans.group, self.watching.held_out if self.monitors else 0, self.seed)[texts.usable]
-        learnt = texts.usable[~is_held]
-        plan = BatchPlan(texts.lengths[~is_held] * self.objective.readings, self.seed, self.batch_tokens)
-        torch.manual_seed(self.seed)  # the decoder's first weights
-        module = self.objective.module(start.backbone, start.tokenizer, _pooling(start.card))
-        _restore_decoders(module, start)
-        if self.gradient_checkpointing:
-            module.checkpoint_gradients()
-
-        def material() -> Material:
-            lengths = np.zeros(len(texts.spans), np.int64)
-            lengths[texts.usable] = texts.lengths
-            return Material(
-                texts.usable[is_held],
-                learnt,
-                lengths,
-                texts,
-                texts.spans,
-                corpus,
-                self.corpus,
-                start.tokenizer,
-                limit,
-                self.batch_tokens,
-                self.training.precision,
-                self.seed,
-            )
-
-        watcher = Watcher(self.watching, self._monitors(is_held), material, state)
-        settings = _with_frozen_steps(self.training, plan, start.backbone.head_is_new)
+        made = self.prepare()
+        start, module, material = made.start, made.module, made.material
+        watcher = Watcher(self.watching, self._monitors(material), material, state)
+        settings = _with_frozen_steps(self.training, made.plan, start.backbone.head_is_new)
+        corpus, learnt = material.corpus, material.learnt
         identity = {"corpus": corpus.fingerprint, "tokenizer": start.tokenizer.fingerprint, "texts": len(learnt)}
 
         def make_batch(planned: np.ndarray, epoch: int, device: torch.device) -> object:
-            return texts(learnt[planned], epoch, device)
+            return material.make_batch(learnt[planned], epoch, device)
 
         trained = Retaining(module, self.retain) if self.retain else module
-        train(trained, plan, make_batch, settings, state, self.seed, identity, watcher)
-        how = f"pre-trained with {self.objective.name} on {self.corpus.place()} (texts to {limit} tokens)"
+        train(trained, made.plan, make_batch, settings, state, self.seed, identity, watcher)
+        how = f"pre-trained with {self.objective.name} on {self.corpus.place()} (texts to {material.max_tokens} tokens)"
         inputs = {"corpus": self.corpus.place(), "model": self.model.label()}
 
         def write(folder: Path) -> None:
@@ -126,6 +102,37 @@ class Pretrain(Task, name="pretrain"):
         finish(self, state, write, how, inputs)
         return Trained(self.output, "finetune")
 
+    def prepare(self) -> Prepared:
+        """The model, the texts and the batches as they are before the first step; nothing is written."""
+        corpus = Corpus.open(self.corpus, pretraining=True)
+        start = self._start(corpus)
+        limit = min(self.max_tokens or 512, start.backbone.max_tokens)
+        texts = TextBatches(self.corpus, corpus, start.tokenizer, limit, self.objective.contexts(), self.seed)
+        is_held = held_out(texts.spans.group, self.watching.held_out if self.monitors else 0, self.seed)[texts.usable]
+        torch.manual_seed(self.seed)  # the decoder's first weights
+        module = self.objective.module(start.backbone, start.tokenizer, _pooling(start.card))
+        _restore_decoders(module, start)
+        if self.gradient_checkpointing:
+            module.checkpoint_gradients()
+        lengths = np.zeros(len(texts.spans), np.int64)
+        lengths[texts.usable] = texts.lengths
+        material = Material(
+            texts.usable[is_held],
+            texts.usable[~is_held],
+            lengths,
+            texts,
+            texts.spans,
+            corpus,
+            self.corpus,
+            start.tokenizer,
+            limit,
+            self.batch_tokens,
+            self.training.precision,
+            self.seed,
+        )
+        plan = BatchPlan(lengths[material.learnt] * self.objective.readings, self.seed, self.batch_tokens)
+        return Prepared(start, module, material, plan)
+
     def _start(self, corpus: Corpus) -> Start:
         start = self.model.start(corpus.texts, need_head=self.objective.needs_head, seed=self.seed)
         if self.objective.needs_head:  # what predicts tokens masks some
@@ -134,14 +141,23 @@ class Pretrain(Task, name="pretrain"):
             return start
         return start._replace(tokenizer=with_new_words(start.backbone, start.tokenizer, corpus.texts, self.new_words))
 
-    def _monitors(self, is_held: np.ndarray) -> tuple[Monitor, ...]:
-        if self.monitors and not is_held.any():
+    def _monitors(self, material: Material) -> tuple[Monitor, ...]:
+        if self.monitors and not len(material.held_out):
             progress.note(
                 "No texts are held out, so there are no monitors: a twentieth of the corpus is fewer than 8 texts, or "
                 "each of its sources is larger than that"
             )
             return ()
         return self.monitors
+
+
+class Prepared(NamedTuple):
+    """A pre-training before its first step."""
+
+    start: Start
+    module: PretrainingModule
+    material: Material
+    plan: BatchPlan
 
 
 def _restore_decoders(module: PretrainingModule, start: Start) -> None:

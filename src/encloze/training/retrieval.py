@@ -55,10 +55,12 @@ class RetrievalModule(Trainable):
         """The summed loss, and how many queries rank their document first in the batch."""
         queries = self.encoder(batch.query_ids, batch.query_attention)
         documents = self.encoder(batch.document_ids, batch.document_attention)
-        scored = Scored(score(queries, documents), batch.target, batch.left_out)
+        with torch.autocast(queries.device.type, enabled=False):  # cosines in bfloat16 have two digits and a half
+            scores = score(queries.float(), documents.float())
+        scored = Scored(scores, batch.target, batch.left_out)
         head = self.encoder.card.head
         loss = self.loss.sum(scored, normalised=isinstance(head, Dense) and head.normalise)
-        best = scored.scores.masked_fill(batch.left_out, float("-inf")).argmax(dim=1)
+        best = scores.masked_fill(batch.left_out, float("-inf")).argmax(dim=1)
         return Terms({"loss": loss, "right": (best == batch.target).sum()})
 
 

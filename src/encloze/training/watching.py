@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -51,13 +50,12 @@ class Watcher:
     """The monitors of a run, the record of what they saw, and the best weights."""
 
     def __init__(
-        self, settings: Watching, monitors: tuple[Monitor, ...], material: Callable[[], Material], state: Unfinished
+        self, settings: Watching, monitors: tuple[Monitor, ...], material: Material, state: Unfinished
     ) -> None:
         self.settings, self.state = settings, state
         self.file, self.kept = state.folder / "monitors.jsonl", state.folder / "best.safetensors"
         self.better = self._direction(monitors)
-        found = material() if monitors else None
-        self.probes: dict[str, Probe] = {m.name: m.probe(found) for m in monitors} if found is not None else {}
+        self.probes: dict[str, Probe] = {monitor.name: monitor.probe(material) for monitor in monitors}
 
     def _direction(self, monitors: tuple[Monitor, ...]) -> str:
         """Which way the figure that decides gets better; RecipeError where it is none of the monitors'."""

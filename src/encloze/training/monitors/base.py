@@ -15,7 +15,7 @@ from encloze.data.corpus import Corpus
 from encloze.data.formats.base import Format
 from encloze.family import Family
 from encloze.models.layers.masking import TokenBatch
-from encloze.models.layers.pooling import pool
+from encloze.models.layers.pooling import Pooling, pool
 from encloze.models.precision import Precision, autocast
 from encloze.objectives.base import PretrainingModule
 from encloze.text.spans import Spans
@@ -74,14 +74,19 @@ def at_rest(module: PretrainingModule, precision: Precision) -> Iterator[torch.d
     module.train(was)
 
 
-def embeddings(module: PretrainingModule, texts: list[Encoded], material: Material, most: int) -> Tensor:
-    """The pooled embeddings of texts, cut to ``most`` tokens: texts x width, float32, with gradients where wanted."""
+def embeddings(
+    module: PretrainingModule, texts: list[Encoded], material: Material, most: int, pooling: Pooling | None = None
+) -> Tensor:
+    """The embeddings of texts, cut to ``most`` tokens: texts x width, float32, with gradients where wanted.
+
+    They are pooled as the objective does, unless ``pooling`` says other.
+    """
     order = np.argsort([len(text.ids) for text in texts], kind="stable")
     place = next(module.parameters()).device
     found = []
     for start in range(0, len(order), _ROWS):
         padded = pad([texts[number] for number in order[start : start + _ROWS]], material.tokenizer, most)
         ids, attention = (torch.from_numpy(array).to(place) for array in (padded.ids, padded.attention))
-        found.append(pool(module.backbone.encode(ids, attention), attention, module.pooling).float())
+        found.append(pool(module.backbone.encode(ids, attention), attention, pooling or module.pooling).float())
     back = torch.from_numpy(np.argsort(order)).to(place)
     return torch.cat(found)[back]

@@ -11,6 +11,7 @@ from typing import ClassVar, Literal, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from encloze.data.dataset import Dataset
 from encloze.data.formats.base import Format
@@ -18,6 +19,7 @@ from encloze.data.records import Judgments, Run
 from encloze.errors import DataError
 from encloze.evaluation.measures import measure
 from encloze.models.layers.contrast import Pairs, contrast
+from encloze.models.layers.pooling import Pooling
 from encloze.models.precision import autocast
 from encloze.objectives.base import PretrainingModule
 from encloze.text.tokenizer import Encoded
@@ -43,6 +45,8 @@ class Retrieval(Monitor, name="retrieval"):
     """So many texts to find among, at most; the sought ones always."""
     max_tokens: int = 64
     """Texts are cut to so many tokens."""
+    pooling: Pooling | None = None
+    """How embeddings are pooled, cls, mean or max; by default as the objective does."""
     head_start_steps: int = 30
     """Steps of the head start, on a copy; 0 leaves it out."""
     head_start_pairs: int = 32
@@ -60,6 +64,15 @@ class Retrieval(Monitor, name="retrieval"):
             raise ValueError("the task queries needs a dataset")
 
     def probe(self, material: Material) -> Probe:
+        made = self.search(material)
+
+        def look(module: PretrainingModule) -> dict[str, float]:
+            return {name: float(values.mean()) for name, values in self.by_query(module, made, material).items()}
+
+        return look
+
+    def search(self, material: Material) -> Search:
+        """The retrieval task, always the same for the same texts; DataError where they have none to offer."""
         made = self._chosen(material)
         if not made.sought or len(made.pairs) < 2:
             raise DataError(
@@ -67,29 +80,30 @@ class Retrieval(Monitor, name="retrieval"):
                 "retrieval task (neighbours, titles, queries with a dataset), or leave the monitor out"
             )
 
-        def look(module: PretrainingModule) -> dict[str, float]:
-            figures = {"raw": self._ndcg(module, made, material)}
-            if self.head_start_steps:
-                figures["head_start"] = self._ndcg(self._started(module, made, material), made, material)
-            return figures
+        return made
 
-        return look
+    def by_query(self, module: PretrainingModule, made: Search, material: Material) -> dict[str, np.ndarray]:
+        """nDCG@10 of each query, raw and after the head start (a copy has that)."""
+        found = {"raw": self._ndcg(module, made, material)}
+        if self.head_start_steps:
+            found["head_start"] = self._ndcg(self._started(module, made, material), made, material)
+        return found
 
-    def _chosen(self, material: Material) -> _Search:
+    def _chosen(self, material: Material) -> Search:
         spans = material.spans
         task = self.task or ("queries" if self.dataset else "neighbours" if (spans.after >= 0).any() else "titles")
         if task == "queries":
             return self._queries(material)
         return self._neighbours(material) if task == "neighbours" else self._titles(material)
 
-    def _neighbours(self, material: Material) -> _Search:
+    def _neighbours(self, material: Material) -> Search:
         spans, draw = material.spans, np.random.default_rng(material.seed)
         other = np.where(spans.after >= 0, spans.after, spans.before)
         asking = [int(n) for n in material.held_out if other[n] >= 0][: self.queries]
         sought = {number: {int(other[number])} for number in asking}
         found = self._pool({document for some in sought.values() for document in some}, len(spans), draw)
         learnt = draw.permutation([int(n) for n in material.learnt if spans.after[n] >= 0])
-        return _Search(
+        return Search(
             "neighbours",
             [spans[number] for number in asking],
             [spans[number] for number in found],
@@ -97,7 +111,7 @@ class Retrieval(Monitor, name="retrieval"):
             [(spans[int(n)], spans[int(spans.after[n])]) for n in learnt[: self._enough()]],
         )
 
-    def _titles(self, material: Material) -> _Search:
+    def _titles(self, material: Material) -> Search:
         corpus, spans, draw = material.corpus, material.spans, np.random.default_rng(material.seed)
         held = [n for n in dict.fromkeys(int(spans.texts[n]) for n in material.held_out) if corpus[n].title]
         titles = list(dict.fromkeys(corpus[n].title for n in held if corpus[n].text))[: self.queries]
@@ -108,7 +122,7 @@ class Retrieval(Monitor, name="retrieval"):
         pairs = [(document.title, document.text) for document in some if document.title and document.text]
         pairs = pairs[: self._enough()]
         encode = material.tokenizer.encode
-        return _Search(
+        return Search(
             "titles",
             encode(titles),
             encode([corpus[n].text for n in found]),
@@ -116,7 +130,7 @@ class Retrieval(Monitor, name="retrieval"):
             list(zip(encode([title for title, _ in pairs]), encode([text for _, text in pairs]), strict=True)),
         )
 
-    def _queries(self, material: Material) -> _Search:
+    def _queries(self, material: Material) -> Search:
         assert self.dataset is not None
         known, draw = Format.named(str(self.dataset)), np.random.default_rng(material.seed)
         dev, train = Dataset(known, "dev"), Dataset(known, "train")
@@ -127,7 +141,7 @@ class Retrieval(Monitor, name="retrieval"):
         some = [learnt[int(n)] for n in draw.permutation(len(learnt))[: self._enough()]]
         encode = material.tokenizer.encode
         positives = list(dev.corpus.texts([example.positives[0] for example in some]))
-        return _Search(
+        return Search(
             "queries",
             encode([example.query for _, example in asking]),
             encode(list(dev.corpus.texts(found))),
@@ -144,13 +158,13 @@ class Retrieval(Monitor, name="retrieval"):
     def _enough(self) -> int:
         return max(2, self.head_start_steps * self.head_start_pairs)
 
-    def _ndcg(self, module: PretrainingModule, made: _Search, material: Material) -> float:
+    def _ndcg(self, module: PretrainingModule, made: Search, material: Material) -> np.ndarray:
         with at_rest(module, material.precision):
             queries, documents = (
-                F.normalize(embeddings(module, texts, material, self.max_tokens), dim=1)
+                F.normalize(self._embeddings(module, texts, material), dim=1)
                 for texts in (made.queries, made.documents)
             )
-            scores = (queries @ documents.T).float().cpu()
+        scores = (queries @ documents.T).cpu()  # not in bfloat16, whose cosines near 1 are all the same
         run, judged = Run(), Judgments()
         for row, (wanted, itself) in enumerate(made.sought):
             if itself is not None:
@@ -158,9 +172,12 @@ class Retrieval(Monitor, name="retrieval"):
             best = scores[row].topk(min(_DEPTH, scores.shape[1]))
             run[str(row)] = {str(int(at)): float(score) for score, at in zip(*best, strict=True)}
             judged[str(row)] = {str(at): 1 for at in wanted}
-        return float(measure(run, judged, ["nDCG@10"])["nDCG@10"].mean())
+        return measure(run, judged, ["nDCG@10"])["nDCG@10"]
 
-    def _started(self, module: PretrainingModule, made: _Search, material: Material) -> PretrainingModule:
+    def _embeddings(self, module: PretrainingModule, texts: list[Encoded], material: Material) -> Tensor:
+        return embeddings(module, texts, material, self.max_tokens, self.pooling)
+
+    def _started(self, module: PretrainingModule, made: Search, material: Material) -> PretrainingModule:
         """A copy after a few contrastive steps, always the same ones."""
         started = copy.deepcopy(module).eval()  # without dropout: nothing is drawn
         parameters = started.encoder_parameters()
@@ -170,9 +187,7 @@ class Retrieval(Monitor, name="retrieval"):
         place = next(started.parameters()).device
         for pairs in _cycled(made.pairs, self.head_start_pairs, self.head_start_steps):
             with torch.enable_grad(), autocast(material.precision, place):
-                sides = [
-                    embeddings(started, [pair[side] for pair in pairs], material, self.max_tokens) for side in (0, 1)
-                ]
+                sides = [self._embeddings(started, [pair[side] for pair in pairs], material) for side in (0, 1)]
             apart = torch.arange(len(pairs), device=place)
             loss, _ = contrast(Pairs(torch.stack(sides, dim=1), apart), _TEMPERATURE, normalise=True)
             (loss / (2 * len(pairs))).backward()  # type: ignore[no-untyped-call]
@@ -181,7 +196,7 @@ class Retrieval(Monitor, name="retrieval"):
         return started
 
 
-class _Search(NamedTuple):
+class Search(NamedTuple):
     """A retrieval task: for each query the documents that should be found, and one that does not count (itself)."""
 
     name: str
