@@ -272,6 +272,9 @@ def sparse_view(equations: Equations, settings: CotMaeV2, row: int, hidden: Tens
     highest = torch.stack([equations.head(hidden[place]) for place in places]).max(dim=0).values
     positive = torch.where(highest > 0, highest, torch.zeros_like(highest))
     weights = {"raw": highest, "relu": positive, "log1p_relu": torch.log(1 + positive)}[settings.activation]
+    if settings.projection == "distribution":
+        raised = torch.exp(highest)
+        weights = raised / raised.sum()
     if settings.top_k and settings.top_k < VOCABULARY:
         least = sorted(weights.tolist(), reverse=True)[settings.top_k - 1]
         weights = torch.where(weights >= least, weights, torch.zeros_like(weights))
@@ -372,6 +375,8 @@ CASES = [
     CotMaeV2(window=3, activation="relu", top_k=5, decoder_layers=2),
     CotMaeV2(window=1, activation="raw", top_k=12),
     CotMaeV2(projection="linear", top_k=7, encode_contexts=False),
+    CotMaeV2(projection="distribution", top_k=None),
+    CotMaeV2(projection="distribution", top_k=9, special_places=False, encode_contexts=False),
     LexMae(),
     LexMae(distribution="saturated", whole_words=True, decoder_layers=1),
     Condenser(),

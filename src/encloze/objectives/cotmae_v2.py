@@ -41,14 +41,15 @@ class CotMaeV2(Contextual, name="cotmae_v2"):
     window: int | None = None
     """How many tokens back the auto-regressive decoder sees, its own place counted; by default all."""
     activation: Activation = "log1p_relu"
-    """What makes weights of logits: log1p_relu (SPLADE's), relu, or raw."""
+    """What makes weights of logits: log1p_relu (SPLADE's), relu, or raw. The projection distribution has its softmax."""
     special_places: bool = True
     """Whether the places of the special tokens speak in the sparse view (as in SPLADE; not in LexMAE)."""
     top_k: int | None = 768
     """So many of the largest weights of the sparse view are kept; null keeps all."""
-    projection: Literal["embeddings", "linear"] = "embeddings"
-    """How the sparse view becomes a vector: by the embeddings of its tokens, which get no gradient from it, or through
-    a matrix that is learnt. Either is normed, so that only the proportions of the weights count."""
+    projection: Literal["embeddings", "distribution", "linear"] = "embeddings"
+    """How the sparse view becomes a vector: its weights mix the embeddings of its tokens, which get no gradient from
+    it; the softmax of its logits mixes them (as in LexMAE); or its weights go through a matrix that is learnt. Each is
+    normed, so that only the proportions of the weights count."""
     encoder_weight: float = 1.0
     """Weight of the encoder's masked language modelling."""
     ae_dense_weight: float = 1.0
@@ -133,7 +134,9 @@ class CotMaeV2Module(PretrainingModule):
         settings = self.settings
         places = texts.attention if settings.special_places else texts.own_places()
         logits = highest_logits(hidden, places, self.backbone.head())
-        weights = largest(activated(logits, settings.activation), settings.top_k)
+        is_distribution = settings.projection == "distribution"
+        weights = logits.softmax(dim=1) if is_distribution else activated(logits, settings.activation)
+        weights = largest(weights, settings.top_k)
         vectors = self.projection(weights) if settings.projection == "linear" else self.backbone.mix(weights)
         normed: Tensor = self.norm(vectors)
         return normed
