@@ -3,10 +3,9 @@
     python benchmarks/compare_objectives.py --corpus docs-cpp --output compared
 
 A `mini` encoder is begun with masked language modelling; every run goes on from it for as many steps as take the given
-minutes, as measured by the script itself before anything else (let the machine do nothing beside it). What is done is
-not done again, and a run that was killed goes on from its last checkpoint. From then on steps and not minutes count, so
-several of these scripts with different --runs may work side by side in one folder. What each run came to is kept in
---results, a small file a run: a table may grow over several sittings.
+minutes, as a few steps before it tell. What is done is not done again, and a run that was killed goes on from its last
+checkpoint. Several of these scripts may work side by side in one folder with different --runs, each with its --threads.
+What each run came to is kept in --results, a small file a run, so that a table may grow over several sittings.
 """
 
 from __future__ import annotations
@@ -154,19 +153,20 @@ def main() -> None:
     arguments.add_argument("--start_minutes", type=float, default=30)
     arguments.add_argument("--minutes", type=float, default=20)
     arguments.add_argument("--runs", nargs="*", default=list(RUNS), choices=list(RUNS))
-    arguments.add_argument("--threads", type=int, help="by default what torch takes")
+    arguments.add_argument("--threads", type=int, help="by default as many as torch takes")
     given = arguments.parse_args()
     keep_buffers()
     given.output.mkdir(parents=True, exist_ok=True)
     given.results.mkdir(parents=True, exist_ok=True)
-    pace_file, start = given.output / "seconds.json", given.output / "start"
-    pace = json.loads(pace_file.read_text()) if pace_file.exists() else {}
+    if given.threads:
+        torch.set_num_threads(given.threads)
+    start = given.output / "start"
 
     def steps(name: str, run: dict[str, Any], minutes: float, model: Any) -> int:
-        if name not in pace:  # with all threads: what the minutes are counted by
-            pace[name] = seconds_a_step(settings(start, given.corpus, run, model=model).prepare())
-            pace_file.write_text(json.dumps(pace, indent=2) + "\n")
-        return round(60 * minutes / pace[name])
+        file = given.output / f"{name}.seconds"
+        if not file.exists():
+            file.write_text(str(seconds_a_step(settings(start, given.corpus, run, model=model).prepare())))
+        return round(60 * minutes / float(file.read_text()))
 
     def keep(name: str, model: Any, run: dict[str, Any]) -> None:
         file, folder = given.results / f"{name}.json", given.output / name
@@ -178,14 +178,12 @@ def main() -> None:
 
     if not start.exists():
         train(start, given.corpus, START, steps("start", START, given.start_minutes, START["model"]))
-    planned = {name: steps(name, RUNS[name], given.minutes, str(start)) for name in given.runs}
-    if given.threads:
-        torch.set_num_threads(given.threads)
     keep("untrained", START["model"], START)
     keep("start", str(start), START)
     for name in given.runs:
         began, folder = time.monotonic(), given.output / name
-        train(folder, given.corpus, RUNS[name], planned[name], model=str(start))
+        planned = steps(name, RUNS[name], given.minutes, str(start))
+        train(folder, given.corpus, RUNS[name], planned, model=str(start))
         keep(name, str(folder), RUNS[name])
         print(f"{name}: {(time.monotonic() - began) / 60:.1f} min", flush=True)
     print(table(given.results))

@@ -41,7 +41,7 @@ class CotMaeV2(Contextual, name="cotmae_v2"):
     window: int | None = None
     """How many tokens back the auto-regressive decoder sees, its own place counted; by default all."""
     activation: Activation = "log1p_relu"
-    """What makes weights of logits: log1p_relu (SPLADE's), relu, or raw. The projection distribution has its softmax."""
+    """What makes weights of logits, unless the projection is a distribution: log1p_relu (SPLADE's), relu, or raw."""
     special_places: bool = True
     """Whether the places of the special tokens speak in the sparse view (as in SPLADE; not in LexMAE)."""
     top_k: int | None = 768
