@@ -22,6 +22,7 @@ import torch
 
 from encloze import recipe
 from encloze.evaluation.significance import bootstrap
+from encloze.folders import hash_file
 from encloze.models.memory import keep_buffers
 from encloze.models.precision import autocast
 from encloze.objectives.base import Objective
@@ -173,7 +174,8 @@ def main() -> None:
         if not file.exists():
             log = folder / "log.jsonl"
             done = json.loads(log.read_text().splitlines()[-1])["step"] if log.exists() else 0
-            found = {"steps": done, **judge(model, folder, given.corpus, run)}
+            from_ = hash_file(start / "model.safetensors")[:16]
+            found = {"steps": done, "start": from_, **judge(model, folder, given.corpus, run)}
             file.write_text(json.dumps(found, indent=1) + "\n")
 
     if not start.exists():
