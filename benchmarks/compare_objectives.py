@@ -75,9 +75,9 @@ def seconds_a_step(made: Prepared) -> float:
         began = time.perf_counter()
         drawn = module.draw(made.material.make_batch(made.material.learnt[batch], 0, place))
         with autocast("auto", place):
-            sums, pairs = module(drawn)
-        if pairs is not None:
-            sums = sums | module.compare(pairs)
+            sums, compared = module(drawn)
+        if compared:
+            sums = sums | module.compare(compared)
         counts = drawn.counts()
         torch.stack([weight * sums[term] / counts[term] for term, weight in module.weights.items()]).sum().backward()
         torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)

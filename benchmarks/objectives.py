@@ -29,9 +29,9 @@ def step(module: PretrainingModule, optimizer: torch.optim.Optimizer, batch: Tok
     began = time.perf_counter()
     drawn = module.draw(batch)
     with autocast("auto", torch.device("cpu")):
-        sums, pairs = module(drawn)
-    if pairs is not None:
-        sums = sums | module.compare(pairs)
+        sums, compared = module(drawn)
+    if compared:
+        sums = sums | module.compare(compared)
     counts = drawn.counts()
     torch.stack([weight * sums[term] / counts[term] for term, weight in module.weights.items()]).sum().backward()
     optimizer.step()

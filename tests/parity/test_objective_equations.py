@@ -419,10 +419,10 @@ def test_losses_and_gradients_are_those_of_the_equations(settings: Objective) ->
     made, given = module(settings, dropout=0.1 if isinstance(settings, SimCse) else 0.0), batch()
     drawn = made.draw(given)
     torch.manual_seed(5)
-    sums, pairs = made(drawn)
-    assert (pairs is None) == (made.compared is None)
-    if pairs is not None:
-        sums |= made.compare(pairs)
+    sums, compared = made(drawn)
+    assert bool(compared) == made.compares
+    if compared:
+        sums |= made.compare(compared)
     equations = Equations(made, given, drawn)
     LITERAL[type(settings)](equations, settings)
     kept = [name for name, parameter in made.named_parameters() if not parameter.requires_grad]
@@ -477,9 +477,9 @@ def test_simcse_is_refused_without_dropout_and_its_two_views_differ_by_it() -> N
     with pytest.raises(RecipeError, match="the encoder has no dropout"):
         module(SimCse())
     made, given = module(SimCse(), dropout=0.1), batch()
-    first, second = made(made.draw(given)).pairs.embeddings.unbind(dim=1)
+    first, second = made(made.draw(given)).compared[0].vectors[0].unbind(dim=1)
     assert ((first - second).norm(dim=1) > 1e-3).all()
-    first, second = made.eval()(made.draw(given)).pairs.embeddings.unbind(dim=1)
+    first, second = made.eval()(made.draw(given)).compared[0].vectors[0].unbind(dim=1)
     torch.testing.assert_close(first, second)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import toys
 from encloze.backbones.base import VocabularyHead
 from encloze.models.layers.bags import bag_loss, distinct_tokens
-from encloze.models.layers.contrast import Pairs, contrast
+from encloze.models.layers.contrast import contrast
 from encloze.models.layers.masking import TokenBatch
 from encloze.models.layers.term_weights import Activation, activated, highest_logits, largest
 
@@ -165,7 +165,7 @@ def test_contrast_is_the_cross_entropy_of_finding_the_partner(normalise: bool, t
     pairs[:3, 1] += pairs[:3, 0]  # some find each other
     pairs.requires_grad_()
     sources = [7, 1, 2, 1, 4]
-    total, right = contrast(Pairs(pairs, torch.tensor(sources)), temperature, normalise=normalise)
+    total, right = contrast(pairs, torch.tensor(sources), temperature, normalise=normalise)
     everyone = list(itertools.product(range(5), range(2)))
     expected, found = torch.zeros((), dtype=torch.float64), 0
     for pair, side in everyone:
@@ -188,8 +188,8 @@ def test_contrast_is_the_cross_entropy_of_finding_the_partner(normalise: bool, t
 def test_contrast_is_whole_in_bfloat16_and_alone() -> None:
     pairs = torch.randn(6, 2, WIDTH, generator=torch.Generator().manual_seed(0))
     apart = torch.arange(6)
-    exact, _ = contrast(Pairs(pairs, apart), 0.05, normalise=True)
-    rough, _ = contrast(Pairs(pairs.bfloat16(), apart), 0.05, normalise=True)
+    exact, _ = contrast(pairs, apart, 0.05, normalise=True)
+    rough, _ = contrast(pairs.bfloat16(), apart, 0.05, normalise=True)
     assert rough.dtype == torch.float32 and float(rough) == pytest.approx(float(exact), rel=0.02)
-    total, right = contrast(Pairs(pairs[:1], apart[:1]), 0.05, normalise=True)  # nobody else to be mistaken for
+    total, right = contrast(pairs[:1], apart[:1], 0.05, normalise=True)  # nobody else to be mistaken for
     assert float(total) == 0 and int(right) == 2

@@ -6,7 +6,14 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from encloze.models.layers.contrast import Pairs
+
+class Rows(NamedTuple):
+    """Vectors of several things of one kind, and what is known of each."""
+
+    vectors: tuple[Tensor, ...]
+    """float, things x ...: each of them a row for each thing."""
+    marks: Tensor
+    """int64, things x marks."""
 
 
 class Terms(NamedTuple):
@@ -14,9 +21,8 @@ class Terms(NamedTuple):
 
     sums: dict[str, Tensor]
     """The summed losses by term, and how many guesses were right."""
-    pairs: Pairs | None = None
-    """Embeddings whose term cannot be summed batch by batch: they are compared with those of all processes and
-    accumulated parts."""
+    compared: tuple[Rows, ...] = ()
+    """What cannot be summed part by part: kinds of things that are compared with those of all processes and parts."""
 
 
 class Trainable(nn.Module):
@@ -29,15 +35,15 @@ class Trainable(nn.Module):
 
     weights: dict[str, float]
     """The weight of each term in the loss; terms without one are only logged."""
-    compared: str | None = None
-    """The term that ``compare`` gives, where there is one."""
+    compares: bool = False
+    """Whether its calls give something to ``compare``."""
 
     def draw(self, batch: Any) -> Any:
         """The batch with its random choices made."""
         raise NotImplementedError(type(self).__name__)
 
-    def compare(self, pairs: Pairs) -> dict[str, Tensor]:
-        """The sum of the term ``compared`` over the pairs of a whole step, and of its right guesses."""
+    def compare(self, compared: tuple[Rows, ...]) -> dict[str, Tensor]:
+        """The sums of more terms, over the things of a whole step."""
         raise NotImplementedError(type(self).__name__)
 
     def weights_at(self, done: float) -> dict[str, float]:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from encloze.backbones.base import Backbone, recompute
 from encloze.errors import RecipeError
 from encloze.family import Family
-from encloze.models.layers.contrast import Pairs
+from encloze.models.layers.contrast import contrast
 from encloze.models.layers.cross_entropy import labelled, summed_cross_entropy
 from encloze.models.layers.decoders import DecoderLayer
 from encloze.models.layers.masking import IGNORED, Masked, TokenBatch, mask_words
 from encloze.models.layers.pooling import Pooling, pool
-from encloze.models.trainable import Terms, Trainable
+from encloze.models.trainable import Rows, Terms, Trainable
 from encloze.text.contexts.base import Context
 from encloze.text.tokenizer import Tokenizer
 
@@ -94,8 +95,8 @@ class Reading(NamedTuple):
     """What a decoder gets to know of each text: batch x width, one or more."""
     hidden: Tensor
     """batch x length x width."""
-    pairs: Pairs | None = None
-    """Embeddings that ``compare`` compares, where the objective contrasts texts."""
+    compared: tuple[Rows, ...] = ()
+    """What ``compare`` compares, where the objective contrasts texts."""
 
 
 class PretrainingModule(Trainable):
@@ -121,7 +122,7 @@ class PretrainingModule(Trainable):
     def forward(self, drawn: Any) -> Terms:
         """The summed losses by term, and how many guesses were right."""
         reading = self.read(drawn)
-        return Terms(reading.sums | self.rebuild(drawn, reading), reading.pairs)
+        return Terms(reading.sums | self.rebuild(drawn, reading), reading.compared)
 
     def decoder_state(self) -> dict[str, Tensor]:
         """What pre-training needs and retrieval does not; saved beside the encoder so that it can be continued."""
@@ -156,6 +157,18 @@ class PretrainingModule(Trainable):
         hidden = self.backbone.encode(masked.ids, texts.attention)
         embedding = pool(hidden, texts.attention, self.pooling)
         return Reading(self.guess("encoder", hidden, masked.labels), (embedding,), hidden)
+
+
+def pairs_of(embeddings: Tensor, sources: Tensor) -> tuple[Rows]:
+    """What a contrast compares, of the embeddings of texts and then of their partners: 2 x pairs, width."""
+    return (Rows((torch.stack(embeddings.chunk(2), dim=1),), sources[:, None]),)
+
+
+def contrasted(compared: tuple[Rows, ...], temperature: float, *, normalise: bool) -> dict[str, Tensor]:
+    """The term ``contrast`` over the pairs of a whole step, and the right guesses."""
+    (pairs,) = compared
+    total, right = contrast(pairs.vectors[0], pairs.marks[:, 0], temperature, normalise=normalise)
+    return {"contrast": total, "contrast_right": right}
 
 
 def tokens_of(**labels: Tensor) -> dict[str, Tensor]:

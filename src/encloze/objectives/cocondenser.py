@@ -18,10 +18,10 @@ from torch import Tensor
 
 from encloze.backbones.base import Backbone
 from encloze.models.layers.condensing import CondenserHead
-from encloze.models.layers.contrast import Pairs, contrast
 from encloze.models.layers.masking import Masked, TokenBatch
 from encloze.models.layers.pooling import Pooling
-from encloze.objectives.base import Objective, PretrainingModule, Reading, tokens_of
+from encloze.models.trainable import Rows
+from encloze.objectives.base import Objective, PretrainingModule, Reading, contrasted, pairs_of, tokens_of
 from encloze.text.contexts.base import Context
 from encloze.text.tokenizer import Tokenizer
 
@@ -71,7 +71,7 @@ class Drawn(NamedTuple):
 class CoCondenserModule(PretrainingModule):
     """The encoder, its head for masked language modelling, and Condenser's."""
 
-    compared = "contrast"
+    compares = True
 
     def __init__(self, settings: CoCondenser, backbone: Backbone, tokenizer: Tokenizer, pooling: Pooling) -> None:
         super().__init__(backbone, tokenizer, pooling)
@@ -86,13 +86,12 @@ class CoCondenserModule(PretrainingModule):
         masked, early_layer = drawn.encoder, self.condenser.early_layer
         last, early = self.backbone.encode_through(masked.ids, drawn.texts.attention, early_layer)
         sums = self.guess("encoder", last, masked.labels)
-        pairs = Pairs(torch.stack(last[:, 0].chunk(2), dim=1), drawn.texts.sources.chunk(2)[0])
+        pairs = pairs_of(last[:, 0], drawn.texts.sources.chunk(2)[0])
         return Reading(sums, (last[:, 0],), early, pairs)
 
     def rebuild(self, drawn: Drawn, reading: Reading) -> dict[str, Tensor]:
         rebuilt = self.condenser(reading.views[0], reading.hidden, drawn.texts.attention)
         return self.guess("decoder", rebuilt, drawn.encoder.labels)
 
-    def compare(self, pairs: Pairs) -> dict[str, Tensor]:
-        total, right = contrast(pairs, self.settings.temperature, normalise=False)
-        return {"contrast": total, "contrast_right": right}
+    def compare(self, compared: tuple[Rows, ...]) -> dict[str, Tensor]:
+        return contrasted(compared, self.settings.temperature, normalise=False)

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from encloze.backbones.base import Backbone
-from encloze.models.layers.contrast import Pairs, contrast
 from encloze.models.layers.masking import TokenBatch
 from encloze.models.layers.pooling import Pooling, pool
-from encloze.objectives.base import Objective, PretrainingModule, Reading
+from encloze.models.trainable import Rows
+from encloze.objectives.base import Objective, PretrainingModule, Reading, contrasted, pairs_of
 from encloze.text.contexts.base import Context
 from encloze.text.tokenizer import Tokenizer
 
@@ -60,7 +60,7 @@ class Drawn(NamedTuple):
 class CroppingModule(PretrainingModule):
     """The encoder alone."""
 
-    compared = "contrast"
+    compares = True
 
     def __init__(self, settings: Cropping, backbone: Backbone, tokenizer: Tokenizer, pooling: Pooling) -> None:
         super().__init__(backbone, tokenizer, pooling)
@@ -73,9 +73,8 @@ class CroppingModule(PretrainingModule):
     def read(self, drawn: Drawn) -> Reading:
         hidden = self.backbone.encode(drawn.texts.ids, drawn.texts.attention)
         embedding = pool(hidden, drawn.texts.attention, self.pooling)
-        pairs = Pairs(torch.stack(embedding.chunk(2), dim=1), drawn.texts.sources.chunk(2)[0])
+        pairs = pairs_of(embedding, drawn.texts.sources.chunk(2)[0])
         return Reading({}, (embedding,), hidden, pairs)
 
-    def compare(self, pairs: Pairs) -> dict[str, Tensor]:
-        total, right = contrast(pairs, self.settings.temperature, normalise=self.settings.normalise)
-        return {"contrast": total, "contrast_right": right}
+    def compare(self, compared: tuple[Rows, ...]) -> dict[str, Tensor]:
+        return contrasted(compared, self.settings.temperature, normalise=self.settings.normalise)

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from encloze.backbones.base import Backbone
 from encloze.errors import RecipeError
-from encloze.models.layers.contrast import Pairs, contrast
 from encloze.models.layers.masking import TokenBatch
 from encloze.models.layers.pooling import Pooling, pool
-from encloze.objectives.base import Objective, PretrainingModule, Reading
+from encloze.models.trainable import Rows
+from encloze.objectives.base import Objective, PretrainingModule, Reading, contrasted, pairs_of
 from encloze.text.tokenizer import Tokenizer
 
 
@@ -57,7 +57,7 @@ class Drawn(NamedTuple):
 class SimCseModule(PretrainingModule):
     """The encoder alone."""
 
-    compared = "contrast"
+    compares = True
 
     def __init__(self, settings: SimCse, backbone: Backbone, tokenizer: Tokenizer, pooling: Pooling) -> None:
         super().__init__(backbone, tokenizer, pooling)
@@ -71,10 +71,8 @@ class SimCseModule(PretrainingModule):
         ids, attention = (torch.cat([tensor, tensor]) for tensor in (drawn.texts.ids, drawn.texts.attention))
         hidden = self.backbone.encode(ids, attention)
         embedding = pool(hidden, attention, self.pooling)
-        first, second = embedding.chunk(2)
-        pairs = Pairs(torch.stack([first, second], dim=1), drawn.texts.sources)
-        return Reading({}, (first,), hidden[: len(first)], pairs)
+        first, _ = embedding.chunk(2)
+        return Reading({}, (first,), hidden[: len(first)], pairs_of(embedding, drawn.texts.sources))
 
-    def compare(self, pairs: Pairs) -> dict[str, Tensor]:
-        total, right = contrast(pairs, self.settings.temperature, normalise=True)
-        return {"contrast": total, "contrast_right": right}
+    def compare(self, compared: tuple[Rows, ...]) -> dict[str, Tensor]:
+        return contrasted(compared, self.settings.temperature, normalise=True)

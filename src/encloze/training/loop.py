@@ -19,10 +19,9 @@ from torch import Tensor, nn
 
 from encloze import progress
 from encloze.errors import EnclozeError, MissingExtraError, RecipeError
-from encloze.models.layers.contrast import Pairs
 from encloze.models.memory import keep_buffers
 from encloze.models.precision import Precision, autocast, resolved
-from encloze.models.trainable import Terms, Trainable
+from encloze.models.trainable import Rows, Terms, Trainable
 from encloze.settings import Settings
 from encloze.training.plan import BatchPlan, Place
 from encloze.training.schedule import Shape, rate
@@ -138,6 +137,10 @@ def train(
     module.eval()
 
 
+Slopes = list[Tensor]
+"""The gradient of the loss for each kind of compared vectors of a part, in their order."""
+
+
 class _Loop:
     def __init__(self, module: Trainable, make_batch: MakeBatch, settings: Training, seed: int, trackers: Path) -> None:
         keep_buffers()
@@ -190,7 +193,7 @@ class _Loop:
         counts = self._counted(parts, empty)
         self.weights = self.bare.weights_at(place.step / steps)
         # One part needs no second pass: its embeddings are compared when they are made.
-        slopes = self._compared_ahead(place, parts, empty, counts) if self.bare.compared and len(parts) > 1 else None
+        slopes = self._compared_ahead(place, parts, empty, counts) if self.bare.compares and len(parts) > 1 else None
         for number, (part, is_empty) in enumerate(zip(parts, empty, strict=True)):
             self._seed_dropout(place, number)
             with self._exchange(last=number == len(parts) - 1):
@@ -259,15 +262,15 @@ class _Loop:
                 "--overwrite and a lower --training.learning_rate, or with --training.precision float32"
             )
 
-    def _learn(self, part: Any, counts: dict[str, Tensor], is_empty: bool, slope: Tensor | None) -> None:
+    def _learn(self, part: Any, counts: dict[str, Tensor], is_empty: bool, slopes: Slopes | None) -> None:
         with autocast(self.settings.precision, self.device):
             found: Terms = self.module(part)
         terms = []
-        if found.pairs is not None:
-            rows = found.pairs.embeddings
-            if slope is None:
-                (slope,) = self._slopes([found.pairs], [is_empty], counts)
-            terms.append((rows * slope.to(rows.dtype)).sum())  # its gradient is the comparison's
+        if found.compared:
+            if slopes is None:
+                (slopes,) = self._slopes([found.compared], [is_empty], counts)
+            for rows, slope in zip(_vectors(found.compared), slopes, strict=True):
+                terms.append((rows * slope.to(rows.dtype)).sum())  # its gradient is the comparison's
         # Processes average their gradients, so each one's share of the sum is taken times their number.
         scale, sums = 0.0 if is_empty else float(self.accelerator.num_processes), found.sums
         terms += [scale * weight * sums[name] / counts[name] for name, weight in self.weights.items() if name in sums]
@@ -276,34 +279,54 @@ class _Loop:
 
     def _compared_ahead(
         self, place: Place, parts: list[Any], empty: list[bool], counts: dict[str, Tensor]
-    ) -> list[Tensor]:
-        """The slope of the comparison over the embeddings of each part (gradient caching, Gao et al., 2021).
+    ) -> list[Slopes]:
+        """The slopes of the comparison over the vectors of each part (gradient caching, Gao et al., 2021).
 
         All parts are encoded once without keeping anything for the way back, so the batch that is compared may be far
-        larger than memory holds; then each part learns from its slope. Equal to comparing all at once.
+        larger than memory holds; then each part learns from its slopes. Equal to comparing all at once.
         """
-        pairs = []
+        found = []
         for number, part in enumerate(parts):
             self._seed_dropout(place, number)
             with torch.no_grad(), autocast(self.settings.precision, self.device):
-                pairs.append(self.bare(part).pairs)
-        return self._slopes(pairs, empty, counts)
+                found.append(self.bare(part).compared)
+        return self._slopes(found, empty, counts)
 
-    def _slopes(self, parts: list[Pairs], empty: list[bool], counts: dict[str, Tensor]) -> list[Tensor]:
-        """The slope of the compared term over each part's embeddings, among those of all processes."""
-        term, real = str(self.bare.compared), [not is_empty for is_empty in empty]
-        own = [part.embeddings.detach().float() for part in compress(parts, real)]
-        blank = parts[0].embeddings[:0].float(), parts[0].sources[:0]
-        embeddings, begin = self._from_all_processes(torch.cat([blank[0], *own]))
-        sources, _ = self._from_all_processes(torch.cat([blank[1], *(part.sources for part in compress(parts, real))]))
-        embeddings = embeddings.detach().requires_grad_()
+    def _slopes(self, parts: list[tuple[Rows, ...]], empty: list[bool], counts: dict[str, Tensor]) -> list[Slopes]:
+        """The slopes of the compared terms over each part's vectors, among those of all processes."""
+        processes, real = self.accelerator.num_processes, [not is_empty for is_empty in empty]
+        whole, begins = list[Rows](), list[int]()
+        for kind in zip(*parts, strict=True):
+            own = list(compress(kind, real))
+            marks, begin = self._from_all_processes(torch.cat([kind[0].marks[:0], *(rows.marks for rows in own)]))
+            vectors = [
+                self._from_all_processes(torch.cat([_leaf(first)[:0], *map(_leaf, more)]))[0].requires_grad_()
+                for first, *more in zip(kind[0].vectors, *(rows.vectors for rows in own), strict=True)
+            ]
+            whole.append(Rows(tuple(vectors), marks))
+            begins.append(begin)
         with torch.enable_grad():
-            sums = self.bare.compare(Pairs(embeddings, sources))
-            (slope,) = torch.autograd.grad(self.weights[term] * sums[term] / counts[term], embeddings)
-        processes = self.accelerator.num_processes
+            sums = self.bare.compare(tuple(whole))
+            terms = [weight * sums[name] / counts[name] for name, weight in self.weights.items() if name in sums]
+            found = torch.autograd.grad(
+                torch.stack(terms).sum(), _vectors(tuple(whole)), allow_unused=True, materialize_grads=True
+            )
         self._add({name: value.detach() / processes for name, value in sums.items()})  # each process has the whole sum
-        mine = iter((slope * processes)[begin : begin + sum(map(len, own))].split([len(part) for part in own]))
-        return [next(mine) if there else torch.zeros_like(p.embeddings) for p, there in zip(parts, real, strict=True)]
+        slopes = iter(found)
+        shares = [
+            [next(slopes)[begin:] * processes for _ in rows.vectors] for rows, begin in zip(whole, begins, strict=True)
+        ]
+        return [self._share(part, there, shares) for part, there in zip(parts, real, strict=True)]
+
+    def _share(self, part: tuple[Rows, ...], there: bool, shares: list[list[Tensor]]) -> Slopes:
+        """Take the slopes of a part's vectors from the front of what is left of this process's."""
+        taken = []
+        for rows, left in zip(part, shares, strict=True):
+            for at, vectors in enumerate(rows.vectors):
+                size = len(vectors) if there else 0
+                taken.append(left[at][:size] if there else torch.zeros_like(vectors))
+                left[at] = left[at][size:]
+        return taken
 
     def _from_all_processes(self, rows: Tensor) -> tuple[Tensor, int]:
         """The rows of all processes, one process after the other, and where this one's begin."""
@@ -349,6 +372,16 @@ class _Loop:
         else:
             with self.module.no_sync():
                 yield
+
+
+def _vectors(compared: tuple[Rows, ...]) -> list[Tensor]:
+    """All vectors of all kinds of things, in order."""
+    return [vectors for rows in compared for vectors in rows.vectors]
+
+
+def _leaf(vectors: Tensor) -> Tensor:
+    """Vectors without their history, in float32 at least."""
+    return vectors.detach().to(torch.promote_types(vectors.dtype, torch.float32))
 
 
 def _groups(module: nn.Module, settings: Training, encoder: list[nn.Parameter]) -> list[dict[str, Any]]:

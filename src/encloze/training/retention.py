@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from encloze.models.layers.contrast import Pairs
 from encloze.models.layers.masking import TokenBatch
 from encloze.models.layers.pooling import pool
+from encloze.models.trainable import Rows
 from encloze.objectives.base import PretrainingModule, Reading
 
 
@@ -37,7 +37,7 @@ class Retaining(PretrainingModule):
     def __init__(self, module: PretrainingModule, weight: float) -> None:
         nn.Module.__init__(self)
         self.module, self.backbone, self.pooling = module, module.backbone, module.pooling
-        self.compared, self.weight = module.compared, weight
+        self.compares, self.weight = module.compares, weight
         self.weights = {**module.weights, "distance": weight}
         # In a tuple, so that it is neither trained nor saved: a resumed run begins with the same model.
         self._before = (copy.deepcopy(module.backbone).eval().requires_grad_(False),)
@@ -57,8 +57,8 @@ class Retaining(PretrainingModule):
     def rebuild(self, drawn: Drawn, reading: Reading) -> dict[str, Tensor]:
         return self.module.rebuild(drawn.inner, reading)
 
-    def compare(self, pairs: Pairs) -> dict[str, Tensor]:
-        return self.module.compare(pairs)
+    def compare(self, compared: tuple[Rows, ...]) -> dict[str, Tensor]:
+        return self.module.compare(compared)
 
     def weights_at(self, done: float) -> dict[str, float]:
         return {**self.module.weights_at(done), "distance": self.weight}

@@ -5,32 +5,24 @@ Shapes: pairs, width.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
-class Pairs(NamedTuple):
-    """Embeddings that are to be compared with those of a whole step."""
-
-    embeddings: Tensor  # float, pairs x 2 x width
-    sources: Tensor  # int64, pairs: where the two texts were taken from
-
-
-def contrast(pairs: Pairs, temperature: float, *, normalise: bool) -> tuple[Tensor, Tensor]:
+def contrast(pairs: Tensor, sources: Tensor, temperature: float, *, normalise: bool) -> tuple[Tensor, Tensor]:
     """The summed cross-entropy of 2 x pairs texts that each seek their partner, and how many find it.
 
-    A text is compared with its partner and with every text of another source, by dot product or cosine: other texts of
-    the same source may be the very same, or as near to it as the partner, so they are no wrong answers.
+    ``pairs`` holds embeddings, pairs x 2 x width, ``sources`` (int64, pairs) where each two were taken from. A text is
+    compared with its partner and with every text of another source, by dot product or cosine: other texts of the same
+    source may be the very same, or as near to it as the partner, so they are no wrong answers.
     """
-    texts = pairs.embeddings.transpose(0, 1).flatten(0, 1)
+    texts = pairs.transpose(0, 1).flatten(0, 1)
     texts = texts.to(torch.promote_types(texts.dtype, torch.float32))
     if normalise:
         texts = F.normalize(texts, dim=1)
-    partner = torch.arange(len(texts), device=texts.device).roll(len(pairs.sources))
-    sources = pairs.sources.repeat(2)
+    partner = torch.arange(len(texts), device=texts.device).roll(len(sources))
+    sources = sources.repeat(2)
     left_out = (sources[:, None] == sources).scatter(1, partner[:, None], False)
     scores = (texts @ texts.T / temperature).masked_fill(left_out, float("-inf"))
     return F.cross_entropy(scores, partner, reduction="sum"), (scores.argmax(dim=1) == partner).sum()

@@ -18,7 +18,7 @@ from encloze.data.formats.base import Format
 from encloze.data.records import Judgments, Run
 from encloze.errors import DataError
 from encloze.evaluation.measures import measure
-from encloze.models.layers.contrast import Pairs, contrast
+from encloze.models.layers.contrast import contrast
 from encloze.models.layers.pooling import Pooling
 from encloze.models.precision import autocast
 from encloze.objectives.base import PretrainingModule
@@ -189,7 +189,7 @@ class Retrieval(Monitor, name="retrieval"):
             with torch.enable_grad(), autocast(material.precision, place):
                 sides = [self._embeddings(started, [pair[side] for pair in pairs], material) for side in (0, 1)]
             apart = torch.arange(len(pairs), device=place)
-            loss, _ = contrast(Pairs(torch.stack(sides, dim=1), apart), _TEMPERATURE, normalise=True)
+            loss, _ = contrast(torch.stack(sides, dim=1), apart, _TEMPERATURE, normalise=True)
             (loss / (2 * len(pairs))).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             optimizer.zero_grad()
