@@ -49,6 +49,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "mlm": {"objective": START["objective"]},
     **{name: {"objective": {"type": name}} for name in Objective.members() if name != "mlm"},
 }
+BEFORE = ("untrained", "start")  # what is judged beside the runs
 POOLINGS = ("cls", "mean")
 
 
@@ -123,7 +124,7 @@ def ndcg(digits: str) -> np.ndarray:
 def table(results: Path) -> str:
     """What each run came to: means, their differences from more masked language modelling, and the decoders' gaps."""
     runs = {file.stem: json.loads(file.read_text()) for file in results.glob("*.json")}
-    known = [name for name in ("untrained", "start", *RUNS) if name in runs]
+    known = [name for name in (*BEFORE, *RUNS) if name in runs]
     columns = [f"{kind} {pooling}" for pooling in POOLINGS for kind in ("raw", "head_start")]
     lines = ["| run | steps | " + " | ".join(columns) + " | decoder's loss: own, another's, gap [99 %] |"]
     lines.append("|---" * (3 + len(columns)) + "|")
@@ -153,7 +154,8 @@ def main() -> None:
     arguments.add_argument("--results", type=Path, default=Path(__file__).parent / "results" / "compared_objectives")
     arguments.add_argument("--start_minutes", type=float, default=30)
     arguments.add_argument("--minutes", type=float, default=20)
-    arguments.add_argument("--runs", nargs="*", default=list(RUNS), choices=list(RUNS))
+    every = [*BEFORE, *RUNS]
+    arguments.add_argument("--runs", nargs="*", default=every, choices=every)
     arguments.add_argument("--threads", type=int, help="by default as many as torch takes")
     given = arguments.parse_args()
     keep_buffers()
@@ -180,10 +182,11 @@ def main() -> None:
 
     if not start.exists():
         train(start, given.corpus, START, steps("start", START, given.start_minutes, START["model"]))
-    keep("untrained", START["model"], START)
-    keep("start", str(start), START)
     for name in given.runs:
         began, folder = time.monotonic(), given.output / name
+        if name in BEFORE:
+            keep(name, START["model"] if name == "untrained" else str(start), START)
+            continue
         planned = steps(name, RUNS[name], given.minutes, str(start))
         train(folder, given.corpus, RUNS[name], planned, model=str(start))
         keep(name, str(folder), RUNS[name])

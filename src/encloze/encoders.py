@@ -8,6 +8,7 @@ from typing import Protocol, cast
 
 from encloze.data.records import Representation
 from encloze.errors import importable
+from encloze.similarity import Similarity
 
 
 class Encoder(Protocol):
@@ -24,8 +25,13 @@ class Encoder(Protocol):
         ...
 
     @property
-    def width(self) -> int:
-        """Numbers in an embedding."""
+    def views(self) -> dict[str, int]:
+        """The views it makes of a text, dense and sparse, and how wide each is."""
+        ...
+
+    @property
+    def similarity(self) -> Similarity:
+        """How its representations are scored."""
         ...
 
     def encode_queries(self, texts: Sequence[str]) -> Representation:

@@ -19,6 +19,9 @@ from typing import Any, ClassVar, Self
 
 from encloze.settings import Settings, help_of
 
+_UNDER_WAY: list[type] = []
+"""Families whose JSON schema is being made."""
+
 
 class Family(Settings):
     """Base of a family: ``class Objective(Family)`` founds one, ``class Mlm(Objective, name="mlm")`` joins it."""
@@ -92,11 +95,22 @@ class Family(Settings):
     def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> Any:
         if not is_family(cls):
             return handler(schema)
-        from pydantic import TypeAdapter
-
         shapes: list[dict[str, Any]] = [{"type": "string", "enum": cls.members()}]
         if cls.chosen.__func__ is not Family.chosen.__func__:  # type: ignore[attr-defined]
             shapes.append({"type": "string"})  # a path or another word that the family recognises
+        if cls in _UNDER_WAY:  # a member that holds another member of its family
+            return {"anyOf": [*shapes, {"type": "object"}]}
+        _UNDER_WAY.append(cls)
+        try:
+            return {"anyOf": [*shapes, *cls._member_schemas()]}
+        finally:
+            _UNDER_WAY.remove(cls)
+
+    @classmethod
+    def _member_schemas(cls) -> list[dict[str, Any]]:
+        from pydantic import TypeAdapter
+
+        shapes = []
         for name in cls.members():
             member: type = cls.member(name)
             shape = _inlined(TypeAdapter(member).json_schema(), {})
@@ -104,7 +118,7 @@ class Family(Settings):
             for setting, said in help_of(member).items():  # pydantic finds no help that is inherited
                 shape["properties"].get(setting, {}).setdefault("description", said)
             shapes.append(shape)
-        return {"anyOf": shapes}
+        return shapes
 
     @classmethod
     def _validated(cls, value: object) -> Self:

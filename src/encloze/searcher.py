@@ -23,6 +23,8 @@ from encloze.search.fusions.base import Fusion
 from encloze.search.fusions.reciprocal_rank import ReciprocalRank
 from encloze.search.fusions.weighted import Weighted
 from encloze.search.indexes.base import Index, OpenIndex
+from encloze.search.indexes.flat import Flat
+from encloze.search.indexes.inverted import Inverted
 from encloze.settings import plain
 
 _CARD = "index.json"
@@ -38,16 +40,17 @@ class View:
     index: OpenIndex
     encoder: Encoder | None = None
 
-    def asked(self, queries: Sequence[str]) -> Any:
-        """The queries as the index reads them."""
-        return self.encoder.encode_queries(queries) if self.encoder else queries
+    @property
+    def weight(self) -> float:
+        """What it counts in its encoder's own similarity."""
+        return float(getattr(self.encoder.similarity, self.index.reads)) if self.encoder else 1.0
 
 
 class Searcher:
     """Views of one collection, and the fusion of what they find."""
 
     def __init__(self, corpus: Corpus, views: Sequence[View], fusion: Fusion | None = None) -> None:
-        self.corpus, self.views, self.fusion = corpus, list(views), fusion or ReciprocalRank()
+        self.corpus, self.views, self.fusion = corpus, list(views), fusion or usual_fusion(views)
         try:
             self.fusion.check(len(self.views))
         except ValueError as error:
@@ -65,8 +68,8 @@ class Searcher:
     ) -> Searcher:
         """The searcher of an index folder, with the model it was built by (or ``model``, if that is the same one).
 
-        ``views`` names the views to ask, all where it is empty. Raises CheckpointError for a folder that is no index
-        or lacks a view, StaleIndexError where the model is another.
+        ``views`` names the views to ask, all where it is empty; ``fusion`` is the usual one where none is given. Raises
+        CheckpointError for a folder that is no index or lacks a view, StaleIndexError where the model is another.
         """
         if not (folder / _CARD).is_file():
             raise CheckpointError(
@@ -105,7 +108,7 @@ class Searcher:
 
     def gather(self, queries: Sequence[str], depth: int = 100) -> list[Gathered]:
         """What each view finds for each query; several views score each other's finds too."""
-        asked = [view.asked(queries) for view in self.views] if queries else []
+        asked = self._asked(queries) if queries else []
         gathered: list[Gathered] = []
         with progress.task("Searching", len(queries), "queries") as bar:
             for start in range(0, len(queries), _QUERIES_AT_ONCE):
@@ -113,6 +116,12 @@ class Searcher:
                 gathered += self._gather(part, depth)
                 bar.advance(len(gathered) - start)
         return gathered
+
+    def _asked(self, queries: Sequence[str]) -> list[Any]:
+        """The queries as each view reads them; an encoder reads them once, whatever the number of its views."""
+        encoders = {id(view.encoder): view.encoder for view in self.views if view.encoder}
+        encoded = {key: encoder.encode_queries(queries) for key, encoder in encoders.items()}
+        return [encoded.get(id(view.encoder), queries) for view in self.views]
 
     def fused(self, queries: Sequence[Query], gathered: Sequence[Gathered], fusion: Fusion, depth: int = 100) -> Run:
         """The run that a fusion makes of what was gathered for the queries."""
@@ -152,6 +161,20 @@ class Searcher:
         return [(number, Hit(ids[number], score, of_views)) for number, score, of_views in triples]
 
 
+def exact_indexes(encoder: Encoder) -> tuple[Index, ...]:
+    """An index that approximates nothing for each view that an encoder makes."""
+    kinds = {"dense": Flat(), "sparse": Inverted()}
+    return tuple(kinds[view] for view in encoder.views)
+
+
+def usual_fusion(views: Sequence[View]) -> Fusion:
+    """The weighted sum of one model's views, as it was trained to score; reciprocal rank for anything else."""
+    encoders = {id(view.encoder) for view in views}
+    if len(encoders) == 1 and all(view.encoder for view in views):
+        return Weighted(tuple(view.weight for view in views), scale="none")
+    return ReciprocalRank()
+
+
 class Gathered(NamedTuple):
     """What the views say of one query's candidates. Shapes: views, candidates."""
 
@@ -188,6 +211,11 @@ def build_index(
         elif encoder is None:
             raise ValueError(f"the index {index.name} is built from embeddings: an encoder is needed")
         else:
+            if index.reads not in encoder.views:
+                raise RecipeError(
+                    "the recipe",
+                    [("indexes", f"{index.name} is built from {index.reads} views, and {encoder.name} makes none")],
+                )
             if representation is None:
                 representation = encoder.encode_documents(corpus.texts(), len(corpus))
             index.build(representation, folder / name)
@@ -198,7 +226,7 @@ def build_index(
                 "settings": plain(index),
                 "model": None if reads_text or encoder is None else _lasting(encoder.name),
                 "fingerprint": None if reads_text or encoder is None else encoder.fingerprint,
-                "width": None if reads_text or encoder is None else encoder.width,
+                "width": None if reads_text or encoder is None else encoder.views[index.reads],
             }
         )
     write_json(folder / _CARD, {"encloze": 1, "documents": len(corpus), "views": views})
@@ -230,8 +258,9 @@ def _lasting(name: str) -> str:
 
 def _check_model(folder: Path, entry: dict[str, Any], encoder: Encoder) -> None:
     if encoder.fingerprint != entry["fingerprint"]:
+        made = " and ".join(map(str, encoder.views.values()))
         raise StaleIndexError(
             f"the index {folder} was built by another model: {entry['model']} ({entry['fingerprint']}, "
-            f"{entry['width']} wide), and {encoder.name} is {encoder.fingerprint}, {encoder.width} wide. "
+            f"{entry['width']} wide), and {encoder.name} is {encoder.fingerprint}, {made} wide. "
             f"Build it again: encloze index --model {encoder.name} --output NEW_FOLDER ..."
         )

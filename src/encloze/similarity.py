@@ -1,13 +1,35 @@
-"""How two embeddings are scored: the same lines for numpy arrays in search and for torch tensors in training."""
+"""How two texts are scored: the same lines for numpy arrays in search and for torch tensors in training."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 
-def score(queries: Any, documents: Any) -> Any:
-    """The inner product of every query with every document: queries x documents.
+@dataclass(frozen=True)
+class Similarity:
+    """The weighted sum of the inner products of two representations, view by view."""
 
-    Embeddings are normalised, if at all, by the model that makes them, so the cosine needs no second rule here.
-    """
-    return queries @ documents.T
+    dense: float = 1.0
+    sparse: float = 1.0
+
+    def parts(self, queries: Any, documents: Any) -> dict[str, Any]:
+        """What each view that both have adds to the scores of every query with every document: queries x documents.
+
+        Embeddings are normalised, if at all, by the head that makes them, so the cosine needs no second rule here.
+        """
+        views = (("dense", self.dense), ("sparse", self.sparse))
+        return {
+            view: weight * _product(getattr(queries, view), getattr(documents, view))
+            for view, weight in views
+            if getattr(queries, view) is not None
+        }
+
+    def score(self, queries: Any, documents: Any) -> Any:
+        """The scores of every query with every document: queries x documents."""
+        return sum(self.parts(queries, documents).values())
+
+
+def _product(queries: Any, documents: Any) -> Any:
+    product = queries @ documents.T
+    return product.toarray() if hasattr(product, "toarray") else product  # of scipy's matrices

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_matrix
 
 import toys
 from encloze.data.records import Representation
@@ -28,16 +29,26 @@ def embeddings(count: int, width: int = 16, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(count, width)).astype(np.float32)
 
 
+def term_weights(count: int, terms: int = 30, seed: int = 0) -> csr_matrix:
+    """About a quarter of all weights are above 0."""
+    draw = np.random.default_rng(seed)
+    return csr_matrix(draw.exponential(size=(count, terms)) * (draw.random((count, terms)) < 0.25), dtype=np.float32)
+
+
 def documents_of(kind: type[Index]) -> list[str] | Representation:
     """Forty documents as the index reads them."""
     if kind.reads == "text":
         return toys.texts()
-    assert kind.reads == "dense", "write down here how an index of sparse vectors is fed"
-    return Representation(dense=embeddings(40))
+    return Representation(dense=embeddings(40)) if kind.reads == "dense" else Representation(sparse=term_weights(40))
 
 
 def queries_of(kind: type[Index]) -> list[str] | Representation:
-    return QUERIES if kind.reads == "text" else Representation(dense=embeddings(len(QUERIES), seed=1))
+    if kind.reads == "text":
+        return QUERIES
+    count = len(QUERIES)
+    if kind.reads == "dense":
+        return Representation(dense=embeddings(count, seed=1))
+    return Representation(sparse=term_weights(count, seed=1))
 
 
 def opened(name: str, folder: Path) -> tuple[OpenIndex, list[str] | Representation]:

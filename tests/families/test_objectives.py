@@ -76,9 +76,9 @@ def learn(made: PretrainingModule, texts: TextBatches, steps: int, rate: float =
     for step in range(steps):
         torch.manual_seed(step)
         drawn = made.draw(texts(texts.usable, step, torch.device("cpu")))
-        sums, pairs = made(drawn)
-        if pairs is not None:
-            sums |= made.compare(pairs)
+        sums, compared = made(drawn)
+        if compared:
+            sums |= made.compare(compared)
         counts = drawn.counts()
         loss = torch.stack([weight * sums[term] / counts[term] for term, weight in made.weights.items()]).sum()
         optimizer.zero_grad()
@@ -152,7 +152,7 @@ def test_a_saved_model_is_transformers_own_and_goes_on_with_its_decoders(
     toys.encoder(kind, tokenizer.size, dropout=0.1).save(start)
     tokenizer.save(start, 64)
     still = Training(learning_rate=1e-30, warmup_share=0, weight_decay=0, steps=1, precision="float32")
-    settings = {"max_tokens": 64, "batch_tokens": 512, "training": replace(still, learning_rate=1e-3, steps=2)}
+    settings = {"max_tokens": 60, "batch_tokens": 512, "training": replace(still, learning_rate=1e-3, steps=2)}
     corpus, objective = Format.named(str(dataset)), Objective.named(name)
     Pretrain(corpus, Origin.named(str(start)), objective, tmp_path / "first", **settings).run()  # type: ignore[arg-type]
     model, report = AutoModelForMaskedLM.from_pretrained(tmp_path / "first", output_loading_info=True)
@@ -164,7 +164,7 @@ def test_a_saved_model_is_transformers_own_and_goes_on_with_its_decoders(
         Origin.named(str(tmp_path / "first")),
         objective,
         tmp_path / "second",
-        64,
+        60,
         batch_tokens=512,
         training=still,
     )

@@ -250,7 +250,8 @@ def test_an_unknown_family_measure_and_stemmer_are_answered_with_what_there_is(d
 def test_what_is_required_is_named(tmp_path: Path, dataset: Path, refused: Check) -> None:
     refused("finetune", says=("3 faults", "dataset: is required", "model: is required", "output: is required"))
     index = ("index", "--corpus", dataset, "--output", tmp_path / "out")
-    refused(*index, says=("model is required: the index flat is built from embeddings",))
+    refused(*index, says=("give a model, or indexes that need none, as in --indexes bm25",))
+    refused(*index, "--indexes", "flat", says=("model is required: the index flat is built from embeddings",))
     refused(*index[:1], *index[3:], "--indexes", "bm25", says=("give either a corpus or a dataset",))
 
 

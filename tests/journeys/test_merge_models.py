@@ -32,7 +32,7 @@ def write(folder: Path, kind: str, seed: int) -> Path:
     torch.manual_seed(seed)
     AutoModelForMaskedLM.from_config(config).save_pretrained(folder)
     tokenizer.save(folder, 64)
-    Card(Dense("mean"), "", "", 32, 64).write(folder)
+    Card((Dense("mean"),), "", "", 32, 64).write(folder)
     return folder
 
 

@@ -355,6 +355,20 @@ def test_retrieval_by_queries_wants_a_data_set(alone: Path, model: Path, refused
     refused("alone.jsonl holds no judgments", corpus=alone, model=model, objective="retromae", **monitor)
 
 
+@pytest.mark.parametrize("objective", ["cropping", "simcse", "cocondenser"])
+def test_texts_of_one_source_cannot_be_compared(tmp_path: Path, model: Path, refused: Check, objective: str) -> None:
+    texts = [text for text in toys.texts() for _ in range(2)]
+    book = write_corpus(tmp_path / "book.jsonl", texts, doc_id=lambda n: "one", position=lambda n: n)
+    toys.encoder("bert", toys.tokenizer().size, dropout=0.1).save(model)
+    says = ("book.jsonl is a single source", f"{objective} compares texts of different sources", "Give more documents")
+    refused(*says, corpus=book, model=model, objective=objective)
+
+
+def test_more_tokens_than_the_model_takes_are_refused(alone: Path, model: Path, refused: Check) -> None:
+    says = "max_tokens: 4096 is more than"
+    refused(says, "takes: 64 at most", corpus=alone, model=model, objective="mlm", max_tokens=4096)
+
+
 def test_a_monitor_that_stands_twice_is_refused(alone: Path, model: Path, refused: Check) -> None:
     says = "of monitors each may stand once, and held_out stands twice"
     refused(says, corpus=alone, model=model, objective="retromae", monitors="held_out,bottleneck,held_out")

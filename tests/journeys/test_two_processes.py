@@ -1,4 +1,4 @@
-"""Two processes with gloo, and accumulated parts, give each objective the loss and gradients of one whole batch."""
+"""Two processes with gloo, and accumulated parts, give the loss and gradients of one whole batch."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", ["two", "parts"])
-@pytest.mark.parametrize("name", Objective.members())
+@pytest.mark.parametrize("name", [*Objective.members(), "finetune"])
 def test_two_processes_and_parts_equal_one_batch(name: str, kind: str, runs: dict[str, Any]) -> None:
     (whole, whole_folder), (shared, shared_folder) = runs["whole"], runs[kind]
     for first, second in zip(whole[name], shared[name], strict=True):

@@ -73,7 +73,7 @@ def test_the_whole_way(
         }
         assert not folder.with_name(f"{folder.name}.unfinished").exists()
     log = [json.loads(line) for line in (retriever / "log.jsonl").read_text().splitlines()]
-    assert log[-1]["loss"] < log[0]["loss"]
+    assert log[-1]["contrastive"] < log[0]["contrastive"]
     run("index", "--corpus", dataset, "--model", retriever, "--indexes", "flat,bm25", "--output", index)
     capsys.readouterr()
     run("search", "--index", index, "tell me about the river history", "--k", "3")

@@ -104,6 +104,9 @@ class Heard(progress.Listener):
         self.said.append(f"warning: {text}")
 
 
+NONE = "{} has no decoder that is like this one: a new one begins"
+
+
 def loaded(folder: Path) -> tuple[RetroMAEForPretraining, list[str]]:
     """The model of a folder, and what was said of it; new weights would be others than those of seed 0."""
     torch.manual_seed(99)
@@ -384,12 +387,33 @@ def test_a_plain_model_gets_a_new_decoder_which_is_said(tmp_path: Path) -> None:
     made = model()
     made.lm.save_pretrained(tmp_path / "plain")
     again, said = loaded(tmp_path / "plain")
-    assert equal(again.lm, made.lm) and said == [f"{tmp_path / 'plain'} has no decoder: a new one begins"]
+    assert equal(again.lm, made.lm) and said == [
+        f"{tmp_path / 'plain'} has no decoder that is like this one: a new one begins"
+    ]
     assert not equal(again.c_head, made.c_head)
     made.save_pretrained(tmp_path / "out")
     (tmp_path / "out" / BIN).unlink()
     again, said = loaded(tmp_path / "out")
-    assert equal(again.lm, made.lm) and said == [f"{tmp_path / 'out'} has no decoder: a new one begins"]
+    assert equal(again.lm, made.lm) and said == [
+        f"{tmp_path / 'out'} has no decoder that is like this one: a new one begins"
+    ]
+
+
+OTHERWISE = {
+    "another bottleneck": ["--objective.bottleneck", "mean"],
+    "another stream": ["--objective.query_stream", "raw"],
+    "another decoding": ["--objective.decoding", "basic"],
+}
+
+
+@pytest.mark.parametrize("case", OTHERWISE)
+def test_a_decoder_that_was_trained_otherwise_is_not_taken(tmp_path: Path, dataset: Path, case: str) -> None:
+    begun, out = tmp_path / "begun", tmp_path / "out"
+    toys.encoder("bert", tokenizer().size).save(begun)
+    tokenizer().save(begun, 64)
+    put = ["--corpus", str(dataset), "--model", str(begun), "--objective", "retromae", "--output", str(out)]
+    assert main(["pretrain", *put, "--training.steps", "1", "--training.precision", "float32", *OTHERWISE[case]]) == 0
+    assert loaded(out)[1] == [NONE.format(out)]
 
 
 PRETRAINED = {
@@ -420,7 +444,7 @@ def test_a_folder_of_encloze_goes_on_with_its_decoder(tmp_path: Path, dataset: P
             assert all(torch.equal(value, kept[name]) for name, value in state.items())
         assert said == []
     else:
-        assert said == [f"{out} has no decoder: a new one begins"]
+        assert said == [NONE.format(out)]
 
 
 class Trap:

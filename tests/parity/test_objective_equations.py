@@ -256,13 +256,14 @@ def cotmae_v2(equations: Equations, settings: CotMaeV2) -> None:
         last = settings.window or length
         seen = [[j for j in range(t + 1) if j == 0 or j > t - last] for t in range(length)]
         for view, vector in (("dense", dense), ("sparse", sparse_view(equations, settings, text, hidden))):
+            own = "sparse_" if view == "sparse" and not settings.shared_decoders else ""
             enter = equations.decoder_input(vector, masked.tolist())
-            filled = equations.stack("auto_encoding", settings.decoder_layers, enter)
+            filled = equations.stack(f"{own}auto_encoding", settings.decoder_layers, enter)
             for place in holes:
                 token = int(equations.given.ids[context, place])
                 equations.guess(f"ae_{view}", equations.head(filled[place]), token)
             enter = equations.decoder_input(vector, whole.tolist())
-            told = equations.stack("auto_regressive", settings.decoder_layers, enter, seen)
+            told = equations.stack(f"{own}auto_regressive", settings.decoder_layers, enter, seen)
             for place in range(length - 1):  # the first tells the first word, the last but one the last special token
                 equations.guess(f"ar_{view}", equations.head(told[place]), int(whole[place + 1]))
 
@@ -375,7 +376,7 @@ CASES = [
     CotMaeV2(window=3, activation="relu", top_k=5, decoder_layers=2),
     CotMaeV2(window=1, activation="raw", top_k=12),
     CotMaeV2(projection="linear", top_k=7, encode_contexts=False),
-    CotMaeV2(projection="distribution", top_k=None),
+    CotMaeV2(projection="distribution", top_k=None, shared_decoders=False),
     CotMaeV2(projection="distribution", top_k=9, special_places=False, encode_contexts=False),
     LexMae(),
     LexMae(distribution="saturated", whole_words=True, decoder_layers=1),

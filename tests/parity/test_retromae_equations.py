@@ -138,6 +138,9 @@ def test_a_token_never_tells_of_itself() -> None:
 def test_enhanced_decoding_refuses_a_second_layer() -> None:
     with pytest.raises(ValueError, match="enhanced decoding has one"):
         RetroMae(decoder_layers=2)
+    for settings in ({"query_stream": "raw"}, {"decoder_patterns": 4}):
+        with pytest.raises(ValueError, match="are of enhanced decoding"):
+            RetroMae(decoding="basic", **settings)  # type: ignore[arg-type]
     assert len(module(RetroMae(decoder_layers=2, decoding="basic")).decoder.layers) == 2
 
 

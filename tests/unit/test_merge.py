@@ -43,7 +43,7 @@ def write(place: Path, name: str = "bert", seed: int = 0, *, head: bool = True, 
             parameter.normal_().view(-1)[:3] = -0.0
     model.save_pretrained(place)
     tokenizer.save(place, 64)
-    Card(Dense("mean"), "find ", "", 32, 64).write(place)
+    Card((Dense("mean"),), "find ", "", 32, 64).write(place)
     return place
 
 
@@ -146,7 +146,7 @@ def test_what_only_the_original_has_is_not_taken(tmp_path: Path) -> None:
 
 def test_the_card_is_the_models_and_other_pooling_is_said(tmp_path: Path) -> None:
     model, original = write(tmp_path / "adapted", seed=1), write(tmp_path / "original", seed=2)
-    Card(Dense("cls", normalise=True), "", "", 16, 48).write(original)
+    Card((Dense("cls", normalise=True),), "", "", 16, 48).write(original)
     with pytest.warns(
         UserWarning, match=r"adapted is pooled by mean and .*original by cls\. The result is pooled by mean"
     ):

@@ -23,7 +23,7 @@ from encloze.model_folders import has_minilm, locate
 from encloze.models import bi_encoder
 from encloze.models.bi_encoder import BiEncoder
 from encloze.models.checkpoint import CARD, Card
-from encloze.models.heads.base import Head
+from encloze.models.heads.base import Read, Texts
 from encloze.models.heads.dense import Dense
 from encloze.models.layers.pooling import Pooling, pool
 from encloze.progress import Listener, listening
@@ -74,6 +74,12 @@ def literal(hidden: np.ndarray, length: int, pooling: Pooling) -> np.ndarray:
     return {"cls": tokens[0], "mean": tokens.mean(0), "max": tokens.max(0)}[pooling]
 
 
+def embedded(head: Dense, hidden: torch.Tensor, attention: torch.Tensor) -> torch.Tensor:
+    """What a head makes of hidden states."""
+    ids = torch.zeros_like(attention, dtype=torch.int64)
+    return head.represent(Read(ids, attention, attention, hidden), "document", toys.backbone(50), None)
+
+
 @settings(deadline=None, max_examples=40)
 @given(
     lengths=st.lists(st.integers(1, 6), min_size=1, max_size=4),
@@ -87,7 +93,7 @@ def test_pooling_is_over_the_tokens_of_a_text_and_no_padding(
     hidden = np.random.default_rng(seed).normal(size=(len(lengths), 6, 5)).astype(np.float32)
     attention = np.arange(6) < np.array(lengths)[:, None]
     hidden[~attention] = 1e6  # padding must not count, however large
-    found = Dense(pooling, normalise).represent(torch.from_numpy(hidden), torch.from_numpy(attention)).numpy()
+    found = embedded(Dense(pooling, normalise), torch.from_numpy(hidden), torch.from_numpy(attention)).numpy()
     expected = np.stack([literal(row, length, pooling) for row, length in zip(hidden, lengths, strict=True)])
     if normalise:
         expected /= np.linalg.norm(expected, axis=1, keepdims=True)
@@ -99,20 +105,12 @@ def test_the_maximum_of_negative_numbers_is_negative_and_bfloat16_stays(pooling:
     hidden, attention = torch.full((1, 3, 2), -2.0), torch.tensor([[True, True, False]])
     assert (pool(hidden, attention, pooling) == -2).all()
     assert pool(hidden.bfloat16(), attention, pooling).dtype == torch.bfloat16
-    assert Dense(pooling).represent(hidden.bfloat16(), attention).dtype == torch.float32
+    assert embedded(Dense(pooling), hidden.bfloat16(), attention).dtype == torch.float32
 
 
 def test_the_mean_of_many_bfloat16_vectors_is_summed_in_float32() -> None:
     hidden = torch.ones(1, 1000, 1).bfloat16()  # summed in bfloat16 this would stop at 256
     assert pool(hidden, torch.ones(1, 1000, dtype=torch.bool), "mean").item() == 1
-
-
-@pytest.mark.parametrize("name", Head.members())
-def test_every_head_gives_one_finite_vector_a_text(name: str) -> None:
-    hidden = torch.randn(3, 4, 8, generator=torch.Generator().manual_seed(0))
-    attention = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 0, 0]], dtype=torch.bool)
-    found = Head.member(name)().represent(hidden, attention)
-    assert found.shape[0] == 3 and torch.isfinite(found).all()
 
 
 # ---------------------------------------------------------------------------------------------------------- encoding
@@ -122,7 +120,7 @@ def test_every_head_gives_one_finite_vector_a_text(name: str) -> None:
 def test_embeddings_come_in_the_order_of_the_texts_and_as_if_encoded_one_by_one(
     pooling: Pooling, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encoder = encoder_with(short(head=Dense(pooling, normalise=True)))
+    encoder = encoder_with(short(heads=(Dense(pooling, normalise=True),)))
     texts = [text[: 5 + 17 * (number % 5)] for number, text in enumerate(toys.texts())] + ["", "a"]
     monkeypatch.setattr(bi_encoder, "_WINDOW", 16)
     monkeypatch.setattr(bi_encoder, "_BATCH_TOKENS", 70)
@@ -147,13 +145,16 @@ def test_batches_hold_texts_of_like_length_each_once(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("pooling", POOLINGS)
 def test_padding_does_not_change_an_embedding(pooling: Pooling) -> None:
-    encoder = encoder_with(short(head=Dense(pooling)))
+    encoder = encoder_with(short(heads=(Dense(pooling),)))
     tokens = encoder.tokenizer.encode(["a river"])[0].ids.tolist()
     ids = torch.tensor([[encoder.tokenizer.id_of("first"), *tokens, encoder.tokenizer.id_of("last")]])
     padded = torch.nn.functional.pad(ids, (0, 9), value=encoder.tokenizer.id_of("pad"))
     attention = torch.arange(padded.shape[1])[None] < ids.shape[1]
     with torch.inference_mode():
-        bare, filled = encoder(ids, torch.ones_like(ids, dtype=torch.bool)), encoder(padded, attention)
+        whole = torch.ones_like(ids, dtype=torch.bool)
+        bare, filled = (
+            encoder(Texts(*texts), "document").dense for texts in ((ids, whole, whole), (padded, attention, attention))
+        )
     np.testing.assert_allclose(filled.numpy(), bare.numpy(), atol=1e-5)
     found = encoder.encode_documents(["a river"], 1).dense
     np.testing.assert_allclose(found, bare.numpy(), atol=1e-5)  # first and last token stand around the text
@@ -206,7 +207,8 @@ def test_dropout_is_off_where_texts_are_encoded() -> None:
 
 
 @pytest.mark.parametrize(
-    "card", [Card(), Card(Dense("mean", True), "q: ", "d: ", 32, 200), Card(Dense("max"), document_prompt="מסמך: ")]
+    "card",
+    [Card(), Card((Dense("mean", True),), "q: ", "d: ", 32, 200), Card((Dense("max"),), document_prompt="מסמך: ")],
 )
 def test_a_card_reads_back_as_it_was_written(card: Card, tmp_path: Path) -> None:
     card.write(tmp_path)
@@ -216,10 +218,15 @@ def test_a_card_reads_back_as_it_was_written(card: Card, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"head": {"type": "dnese"}}, "did you mean 'dense'"),
-        ({"head": {"type": "dense", "width": 3}}, "width"),
+        ({"heads": [{"type": "dnese"}]}, "did you mean 'dense'"),
+        ({"heads": [{"type": "dense", "pool": 3}]}, "pool"),
+        (
+            {"heads": [{"type": "dense"}, {"type": "dense"}]},
+            "one dense view, one sparse view, or both, not dense, dense",
+        ),
+        ({"heads": []}, "one dense view, one sparse view, or both, not none"),
         ({"surprise": 1}, "surprise"),
-        ({"head": None}, "is not as encloze writes it"),
+        ({"heads": None}, "is not as encloze writes it"),
     ],
 )
 def test_a_card_that_encloze_did_not_write_is_refused(change: dict[str, object], said: str, tmp_path: Path) -> None:
@@ -233,13 +240,13 @@ def test_a_card_that_encloze_did_not_write_is_refused(change: dict[str, object],
 def test_a_folder_that_does_not_say_how_it_is_pooled_gets_the_first_token_and_says_so(
     model: Path, heard: Heard
 ) -> None:
-    assert Card.read(model, 40) == Card(Dense("cls"), max_query_tokens=40, max_document_tokens=40)
+    assert Card.read(model, 40) == Card((Dense("cls", False),), max_query_tokens=40, max_document_tokens=40)
     assert heard.notes == ["model does not say how it is pooled: the first token's vector is taken"]
-    assert BiEncoder.load(str(model)).width == 32
+    assert BiEncoder.load(str(model)).views == {"dense": 32}
 
 
 def test_a_saved_bi_encoder_is_the_same_when_loaded(tmp_path: Path) -> None:
-    encoder = encoder_with(short(head=Dense("mean", True), query_prompt="find "))
+    encoder = encoder_with(short(heads=(Dense("mean", True),), query_prompt="find "))
     encoder.save(tmp_path)
     loaded = BiEncoder.load(str(tmp_path), precision="float32")
     assert loaded.card == encoder.card and not loaded.training and loaded.name == str(tmp_path)
@@ -259,7 +266,9 @@ def test_the_fingerprint_changes_with_weights_card_and_tokenizer_alone(tmp_path:
     assert fingerprint(tmp_path / "moved") == first
 
     encoder_with(short(), seed=1).save(tmp_path / "weights")
-    for number, card in enumerate((short(head=Dense("mean")), short(query_prompt="x "), Card(max_document_tokens=60))):
+    for number, card in enumerate(
+        (short(heads=(Dense("mean"),)), short(query_prompt="x "), Card(max_document_tokens=60))
+    ):
         shutil.copytree(tmp_path / "first", tmp_path / f"card{number}")
         card.write(tmp_path / f"card{number}")
     shutil.copytree(tmp_path / "first", tmp_path / "tokenizer")
@@ -300,7 +309,7 @@ def test_the_old_layout_is_read(tmp_path: Path, key: str, pooling: Pooling, norm
     kinds = ("Pooling", "Normalize") if normalise else ("Pooling",)
     folder = sentence_folder(tmp_path, old_pooling(key), kinds=kinds)
     (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 50}', encoding="utf-8")
-    assert Card.read(folder, 64) == Card(Dense(pooling, normalise), "", "", 50, 50)
+    assert Card.read(folder, 64) == Card((Dense(pooling, normalise),), "", "", 50, 50)
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
@@ -309,7 +318,7 @@ def test_the_new_layout_is_read(tmp_path: Path, pooling: Pooling) -> None:
     prompts = {"prompts": {"query": "find: ", "document": "read: "}, "default_prompt_name": None}
     (folder / "config_sentence_transformers.json").write_text(json.dumps(prompts), encoding="utf-8")
     (folder / "tokenizer_config.json").write_text('{"model_max_length": 1e30}', encoding="utf-8")
-    assert Card.read(folder, 64) == Card(Dense(pooling, True), "find: ", "read: ", 64, 64)
+    assert Card.read(folder, 64) == Card((Dense(pooling, True),), "find: ", "read: ", 64, 64)
 
 
 @pytest.mark.parametrize(
@@ -407,7 +416,7 @@ def test_minilm_is_the_published_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert hash_file(folder / "model.safetensors") == (
         "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
     )
-    assert Card.read(folder, 512) == Card(Dense("mean", True), "", "", 256, 256)
+    assert Card.read(folder, 512) == Card((Dense("mean", True),), "", "", 256, 256)
 
 
 class Elsewhere:

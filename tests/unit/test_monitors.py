@@ -25,6 +25,7 @@ from encloze.objectives.base import Objective
 from encloze.tasks.pretrain import Pretrain
 from encloze.training.loop import Training
 from encloze.training.monitors.base import Monitor
+from encloze.training.monitors.bottleneck import by_others
 from encloze.training.monitors.embeddings import effective_rank, mean_cosine
 from encloze.training.monitors.retrieval import Retrieval
 from encloze.training.watching import Watching, held_out
@@ -171,6 +172,25 @@ def test_whole_sources_are_held_out() -> None:
     assert (held_out(groups, 1000, seed=3) == held).all() and (held_out(groups, 1000, seed=4) != held).any()
     assert not held_out(np.arange(40), 1000, seed=0).any()  # two texts would tell nothing
     assert held_out(np.arange(4000), 50, seed=0).sum() == 50
+
+
+def test_embeddings_are_exchanged_between_sources() -> None:
+    group = np.array([0, 0, 0, 1, 1, 2, 5, 5])
+    numbers = np.array([0, 1, 2, 4, 6, 7])
+    assert by_others(numbers, group) == [(0, 7), (1, 7), (2, 7), (4, 2), (6, 4), (7, 4)]
+    assert by_others(np.array([0, 1, 2]), group) == [(0, 2), (1, 0), (2, 1)]  # of one source: any other will do
+
+
+def test_too_few_texts_with_a_context_hold_nothing_out(tmp_path: Path, model: Path) -> None:
+    texts = toys.texts()
+    rows = [{"_id": f"a{n}", "text": f"{n} {texts[n % 40]}"} for n in range(300)]  # without neighbours
+    rows += [{"_id": f"b{n}", "text": texts[n % 40], "doc_id": f"d{n // 2}", "position": n % 2} for n in range(40)]
+    file = tmp_path / "some.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    for seed in range(4):
+        corpus, start = Format.named(str(file)), Origin.named(str(model))
+        made = Pretrain(corpus, start, Objective.named("cotmae"), tmp_path / "out", 32, seed=seed).prepare()
+        assert len(made.material.held_out) == 0 and len(made.material.learnt) == 40
 
 
 def test_rank_and_cosine() -> None:

@@ -16,6 +16,7 @@ from encloze import recipe
 from encloze.cli.main import split
 from encloze.data.formats.beir import Beir
 from encloze.errors import RecipeError
+from encloze.objectives.cropping import Cropping
 from encloze.pipelines.base import verb, verbs
 from encloze.search.analyzers.plain import Plain
 from encloze.search.analyzers.stemmed import Stemmed
@@ -29,7 +30,9 @@ from encloze.tasks.evaluate import Evaluate
 from encloze.tasks.finetune import Finetune
 from encloze.tasks.index import Index
 from encloze.tasks.inspect import Inspect
+from encloze.tasks.pretrain import Pretrain
 from encloze.tasks.search import Search
+from encloze.text.contexts.crops import Crops
 
 # Something for each setting that some verb requires; a new verb whose settings are named alike is tested on arrival.
 GIVEN = {
@@ -109,7 +112,7 @@ def test_a_switch_needs_no_value_and_takes_one() -> None:
     assert tree("--overwrite --depth 3") == {"overwrite": True, "depth": "3"}
     assert split(Evaluate, ["--overwrite", "recipe.yaml"]) == (["recipe.yaml"], [("overwrite", None)])
     for text, value in {"true": True, "false": False, "yes": True, "no": False, "off": False, "0": False}.items():
-        assert built(Search, f"--index i --fusion.k 3 --precision float32 --k {5}").k == 5
+        assert built(Search, f"--index i --precision float32 --k {5}").k == 5
         assert built(Finetune, f"--dataset python_docs --model minilm --output o --resume {text}").resume is value
 
 
@@ -146,8 +149,10 @@ def test_a_part_that_the_file_names_by_a_word_takes_settings_from_the_line() -> 
 
 
 def test_settings_without_a_type_belong_to_the_part_that_is_the_default() -> None:
-    assert built(Search, "--index i --fusion.k 7").fusion == ReciprocalRank(7.0)
-    assert built(Search, "--index i", {"fusion": {"k": 7}}).fusion == ReciprocalRank(7.0)
+    under = {"corpus": "python_docs", "model": "minilm", "output": "o", "objective": "cropping"}
+    assert built(Pretrain, "--objective.context.most_share 0.7", under).objective == Cropping(Crops(0.1, 0.7))
+    given = {"objective": {"type": "cropping", "context": {"most_share": 0.7}}}
+    assert built(Pretrain, "", under | given).objective == Cropping(Crops(0.1, 0.7))
 
 
 def test_the_last_of_two_equal_flags_counts() -> None:
@@ -213,10 +218,10 @@ def test_a_wrong_name_among_the_items_of_a_list_is_reported_there(dataset: Path)
 
 
 def test_an_optional_setting_is_set_and_unset() -> None:
-    under = {"dataset": "python_docs", "model": "minilm", "output": "o", "max_query_tokens": 7, "pooling": "cls"}
+    under = {"dataset": "python_docs", "model": "minilm", "output": "o", "max_query_tokens": 7, "query_prompt": "q"}
     assert built(Finetune, "--max_query_tokens 32", under).max_query_tokens == 32
-    made = built(Finetune, "--max_query_tokens null --pooling ~", under)
-    assert made.max_query_tokens is None and made.pooling is None
+    made = built(Finetune, "--max_query_tokens null --query_prompt ~", under)
+    assert made.max_query_tokens is None and made.query_prompt is None
 
 
 def test_an_optional_part_is_set_and_unset(dataset: Path) -> None:
@@ -424,7 +429,8 @@ def test_the_schema_describes_every_setting_and_its_references_lead_somewhere(na
 
 def test_the_schema_knows_the_members_of_a_family_and_their_settings() -> None:
     schema = recipe.json_schema(Search)
-    names, *members = schema["properties"]["fusion"]["anyOf"]
+    names, *members, none = schema["properties"]["fusion"]["anyOf"]
+    assert none == {"type": "null"}
     assert names == {"type": "string", "enum": ["reciprocal_rank", "weighted"]}
     assert [member["properties"]["type"]["const"] for member in members] == ["reciprocal_rank", "weighted"]
     assert "60 is the paper's value" in members[0]["properties"]["k"]["description"]

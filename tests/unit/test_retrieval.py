@@ -1,31 +1,40 @@
-"""Fine-tuning's batches and loss: who is a positive, who a negative, and who neither."""
+"""Fine-tuning's batches and comparison: who is a positive, who a negative, and who neither; parts equal the whole."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import toys
 from encloze.data.corpus import Corpus
 from encloze.data.records import Document, Example
-from encloze.losses.base import Scored
+from encloze.losses.base import Loss, Scored
 from encloze.losses.contrastive import Contrastive
+from encloze.losses.flops import Flops
+from encloze.losses.kl_divergence import KlDivergence
+from encloze.losses.margin_mse import MarginMse
 from encloze.models.bi_encoder import BiEncoder
 from encloze.models.checkpoint import Card
+from encloze.models.heads.base import Head
 from encloze.models.heads.dense import Dense
+from encloze.models.heads.sparse import Sparse
+from encloze.training.loop import Training, _Loop
+from encloze.training.plan import BatchPlan
 from encloze.training.retrieval import RetrievalBatches, RetrievalModule
 
 CPU = torch.device("cpu")
+BOTH = (Dense("mean", True, 8), Sparse())
 
 
-def encoder() -> BiEncoder:
+def encoder(*heads: Head, kind: torch.dtype = torch.float32) -> BiEncoder:
     tokenizer = toys.tokenizer()
-    return BiEncoder(toys.backbone(tokenizer.size), tokenizer, Card(Dense("mean"), "", "", 32, 64))
+    torch.manual_seed(3)
+    card = Card(heads or (Dense("mean", False),), "", "", 32, 64)
+    return BiEncoder(toys.backbone(tokenizer.size), tokenizer, card).to(kind)
 
 
 @pytest.fixture
@@ -36,98 +45,167 @@ def corpus(tmp_path: Path) -> Corpus:
     return Corpus.of(rows, tmp_path / "corpus.arrow")
 
 
-def batch_of(corpus: Corpus, examples: list[Example], negatives: int = 0) -> tuple[np.ndarray, np.ndarray, int]:
-    made = RetrievalBatches(encoder(), corpus, examples, negatives=negatives, seed=0)(np.arange(len(examples)), 0, CPU)
-    return made.target.numpy(), made.left_out.numpy(), len(made.document_ids)
+class Recording(Contrastive, name="recording"):
+    """Keeps what it was given."""
+
+    def sum(self, scored: Scored) -> torch.Tensor:
+        seen.append(scored)
+        return super().sum(scored)
+
+
+seen: list[Scored] = []
+
+
+def scored(
+    corpus: Corpus, examples: list[Example], negatives: int = 0, *, epoch: int = 0, bfloat16: bool = False
+) -> Scored:
+    """What a loss sees of one batch of all examples."""
+    made = encoder()
+    batches = RetrievalBatches(made, corpus, examples, negatives=negatives, seed=0)
+    module = RetrievalModule(made, [Recording()], batches.relevance)
+    with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+        terms = module(module.draw(batches(np.arange(len(examples)), epoch, CPU)))
+    module.compare(terms.compared)
+    return seen.pop()
 
 
 def test_each_text_is_one_column_and_the_target_points_at_it(corpus: Corpus) -> None:
-    target, left_out, documents = batch_of(corpus, [Example("a", (0,)), Example("b", (6,)), Example("c", (2,))])
-    assert target.tolist() == [0, 0, 1] and documents == 2  # 0 and 6 are the same text
-    assert not left_out.any()
+    found = scored(corpus, [Example("a", (0,)), Example("b", (6,)), Example("c", (2,))])
+    assert found.target.tolist() == [0, 0, 1] and found.scores.shape == (3, 2)  # 0 and 6 are the same text
+    assert not found.left_out.any()
 
 
 def test_other_positives_of_a_query_are_no_negatives(corpus: Corpus) -> None:
-    target, left_out, documents = batch_of(corpus, [Example("a", (0, 2, 3)), Example("b", (2,)), Example("c", (3,))])
-    for row, column in ((0, target[1]), (0, target[2])):
-        assert left_out[row, column] == (column != target[row])
-    assert not left_out[1].any() and not left_out[2].any()
-    assert not left_out[np.arange(3), target].any()
-    assert documents in (2, 3)
+    found = scored(corpus, [Example("a", (0, 2, 3)), Example("b", (2,)), Example("c", (3,))])
+    target, left_out = found.target, found.left_out
+    for column in (target[1], target[2]):
+        assert left_out[0, column] == (column != target[0])
+    assert not left_out[1:].any() and not left_out[range(3), target].any()
+
+
+def test_what_is_relevant_to_a_question_is_so_wherever_it_is_asked(corpus: Corpus) -> None:
+    found = scored(corpus, [Example("a", (0,)), Example("a", (2,), (6, 4)), Example("b", (3,))], negatives=2)
+    assert found.left_out[0, found.target[1]] and found.left_out[1, found.target[0]]
+    assert found.candidates[1].tolist()[2] == -1  # 6 is the text of 0, which answers the same question
+    assert not found.left_out[2].any()
 
 
 def test_hard_negatives_are_added_and_never_a_copy_of_a_positive(corpus: Corpus) -> None:
     examples = [Example("a", (0,), (6, 4, 5)), Example("b", (1,), (7,))]
     made = RetrievalBatches(encoder(), corpus, examples, negatives=2, seed=0)
     for epoch in range(10):
-        positive, negatives = made._drawn(0, epoch)
-        assert positive == 0 and set(negatives) == {4, 5}
-        assert made._drawn(1, epoch) == (1, [])
+        (positive, *negatives), scores = made._drawn(0, epoch)
+        assert positive == 0 and set(negatives) == {4, 5} and not scores
+        assert made._drawn(1, epoch) == ([1], [])
 
 
 def test_draws_depend_on_the_epoch_and_not_on_the_batch(corpus: Corpus) -> None:
     examples = [Example("a", (0,), (2, 3, 4, 5)), Example("b", (1,), (2, 3, 4, 5))]
     made = RetrievalBatches(encoder(), corpus, examples, negatives=1, seed=0)
-    assert len({tuple(made._drawn(0, epoch)[1]) for epoch in range(20)}) == 4
+    assert len({tuple(made._drawn(0, epoch)[0]) for epoch in range(20)}) == 4
     assert made._drawn(1, 3) == RetrievalBatches(encoder(), corpus, examples, negatives=1, seed=0)._drawn(1, 3)
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.integers(1, 5), st.integers(1, 6), st.booleans(), st.integers(0, 100))
-def test_info_nce_is_the_cross_entropy_written_out(queries: int, documents: int, normalised: bool, seed: int) -> None:
-    draw = torch.Generator().manual_seed(seed)
-    scores = torch.randn(queries, documents, generator=draw, dtype=torch.float64)
-    target = torch.randint(0, documents, (queries,), generator=draw)
-    left_out = torch.rand(queries, documents, generator=draw) < 0.3
-    left_out[torch.arange(queries), target] = False
-    temperature = 0.05 if normalised else 1.0
-    expected = 0.0
-    for row in range(queries):
-        powers = [
-            torch.exp((scores[row, column] - scores[row, target[row]]) / temperature)
-            for column in range(documents)
-            if not left_out[row, column]
-        ]
-        expected += float(torch.log(torch.stack(powers).sum()))
-    found = Contrastive().sum(Scored(scores, target, left_out), normalised=normalised)
-    assert float(found) == pytest.approx(expected, rel=1e-4, abs=1e-4)
-    assert Contrastive(temperature).sum(Scored(scores, target, left_out), normalised=not normalised) == found
-
-
-def test_the_head_for_masked_tokens_stays_as_it_is(corpus: Corpus) -> None:
-    made = encoder()
-    module = RetrievalModule(made, Contrastive())
-    terms = module(
-        RetrievalBatches(made, corpus, [Example("a", (0,)), Example("b", (2,))], negatives=0, seed=0)(
-            np.arange(2), 0, CPU
-        )
-    )
-    terms.sums["loss"].backward()
-    without = [
-        name for name, parameter in module.named_parameters() if parameter.requires_grad and parameter.grad is None
+def test_a_teachers_scores_stand_beside_the_documents_that_it_scored(corpus: Corpus) -> None:
+    nan = float("nan")
+    examples = [
+        Example("a", (0, 1), (2, 3), (nan, 7.0), (5.0, 4.0)),  # it did not score 0, so 1 is taken
+        Example("b", (4,), (5,), (9.0,), (1.0,)),
     ]
-    assert without == []  # several processes would wait for these for ever
-    assert not made.backbone.model.cls.predictions.transform.dense.weight.requires_grad
-    assert made.backbone.model.bert.embeddings.word_embeddings.weight.requires_grad
+    for epoch in range(5):
+        found = scored(corpus, examples, negatives=2, epoch=epoch)
+        assert found.teacher[:, 0].tolist() == [7.0, 9.0]
+        assert sorted(found.teacher[0, 1:].tolist()) == [4.0, 5.0] and found.teacher[1, 1] == 1
+        assert bool(found.teacher[1, 2].isnan()) and found.candidates[1, 2] == -1
+        of, known = found.of_candidates()
+        assert known.tolist() == [[True, True, True], [True, True, False]]
+        assert of[0, 0] == found.scores[0, found.target[0]]
+        assert found.left_out[0].sum() == 0  # 0 is relevant, but not in the batch
+
+
+def test_scores_are_not_rounded_where_products_are(corpus: Corpus) -> None:
+    found = scored(corpus, [Example("a", (0,)), Example("b", (1,))], bfloat16=True)
+    assert found.scores.dtype == torch.float32 and (found.scores.bfloat16().float() != found.scores).any()
+
+
+def learnt(
+    corpus: Corpus, losses: list[Loss], heads: tuple[Head, ...], accumulation: int, tmp_path: Path
+) -> dict[str, torch.Tensor]:
+    """The figures of one step in float64, and the gradient of every parameter."""
+    made = encoder(*heads, kind=torch.float64)
+    examples = [
+        Example(f"{word} river", (number,), ((number + 2) % 6, (number + 3) % 6), (4.0,), (number / 2, 1.5))
+        for number, word in enumerate(("old", "engine", "a broken", "deep", "the", "records"))
+    ]
+    batches = RetrievalBatches(made, corpus, examples, negatives=2, seed=0)
+    module = RetrievalModule(made, losses, batches.relevance)
+    settings = Training(precision="float32", clip=1e9, accumulation=accumulation)
+
+    def double(numbers: np.ndarray, epoch: int, device: torch.device) -> Any:
+        batch = batches(numbers, epoch, device)
+        return batch._replace(teacher=batch.teacher.double())
+
+    loop = _Loop(module, double, settings, 0, tmp_path)
+    gradients: dict[str, torch.Tensor] = {}
+
+    def keep() -> None:
+        gradients.update({n: p.grad.clone() for n, p in module.named_parameters() if p.grad is not None})
+
+    loop.optimizer.step = keep  # type: ignore[method-assign, assignment]
+    place = next(BatchPlan(batches.lengths, 0, batch_size=6).from_step(0))
+    loop.step(place._replace(step=5), 10)  # where no ramp is at 0 any more
+    figures = {name: torch.tensor(value) for name, value in loop.figures(1).items() if isinstance(value, float)}
+    figures.pop("seconds")
+    return gradients | figures
+
+
+@pytest.mark.parametrize(
+    ("losses", "heads"),
+    [
+        ([Contrastive()], (Dense("cls", True),)),
+        ([Contrastive(), Flops(weight=0.1), Flops(side="queries", weight=0.2)], BOTH),
+        ([KlDivergence(), MarginMse(pairs="all"), Contrastive(weight=0.2)], BOTH),
+        ([Contrastive()], (Sparse(pooling="sum", queries="bag"),)),
+    ],
+    ids=["dense", "both, with a price", "both, taught", "bags of words"],
+)
+def test_gradient_caching_equals_the_whole_batch(
+    losses: list[Loss], heads: tuple[Head, ...], corpus: Corpus, tmp_path: Path
+) -> None:
+    whole = learnt(corpus, losses, heads, 1, tmp_path)
+    assert len(whole) > 20 and {loss.term for loss in losses} < whole.keys()
+    for accumulation in (2, 4, 6):
+        parts = learnt(corpus, losses, heads, accumulation, tmp_path)
+        assert parts.keys() == whole.keys()
+        for name, value in whole.items():
+            torch.testing.assert_close(parts[name], value, atol=1e-10, rtol=1e-8, msg=name)
+
+
+def test_the_head_for_masked_tokens_stays_as_it_is_where_no_word_is_weighed(corpus: Corpus, tmp_path: Path) -> None:
+    dense, both = (learnt(corpus, [Contrastive()], heads, 1, tmp_path) for heads in ((Dense("cls"),), BOTH))
+    transform = "encoder.backbone.model.cls.predictions.transform.dense.weight"
+    assert transform not in dense and both[transform].abs().sum() > 0
+    assert dense["encoder.backbone.model.bert.embeddings.word_embeddings.weight"].abs().sum() > 0
+    assert both["encoder.parts.dense.weight"].shape == (8, 32)
+
+
+def test_the_weight_of_a_price_follows_the_number_of_active_terms(corpus: Corpus) -> None:
+    made = encoder(*BOTH)
+    examples = [Example("a river", (0,)), Example("engine", (2,))]
+    batches = RetrievalBatches(made, corpus, examples, negatives=0, seed=0)
+    now = 0.0
+    for wanted in (None, 1, 10_000):
+        loss = Flops(weight=0.5, ramp_share=0.5, active_terms=wanted)
+        module = RetrievalModule(made, [Contrastive(), loss], batches.relevance)
+        terms = module(module.draw(batches(np.arange(2), 0, CPU)))
+        now = float(module.compare(terms.compared)["active_documents"]) / 2
+        weights = [module.weights_at(done)["flops_documents"] for done in (0.0, 0.25, 0.5, 1.0)]
+        assert weights[0] == 0 and weights[1] == pytest.approx(weights[2] / 4) and weights[2] == weights[3]
+        assert (weights[3] > 0.5) == (wanted == 1) and (weights[3] < 0.5) == (wanted == 10_000)
+        assert module.state_dict()["scales"].tolist()[0] == 1
+    assert 1 < now < 10_000
 
 
 def test_a_temperature_of_zero_is_refused() -> None:
     with pytest.raises(ValueError, match="temperature must be above 0"):
         Contrastive(temperature=0.0)
-
-
-def test_scores_are_not_rounded_where_products_are(corpus: Corpus) -> None:
-    made, seen = encoder(), list[Scored]()
-
-    class Recording(Contrastive, name="recording"):  # type: ignore[call-arg]
-        """Keeps what it was given."""
-
-        def sum(self, scored: Scored, *, normalised: bool) -> torch.Tensor:
-            seen.append(scored)
-            return super().sum(scored, normalised=normalised)
-
-    batch = RetrievalBatches(made, corpus, [Example("a", (0,)), Example("b", (1,))], negatives=0, seed=0)
-    with torch.autocast("cpu", torch.bfloat16):
-        RetrievalModule(made, Recording())(batch(np.arange(2), 0, CPU))
-    scores = seen[0].scores.detach()
-    assert scores.dtype == torch.float32 and (scores.bfloat16().float() != scores).any()

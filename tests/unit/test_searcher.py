@@ -22,6 +22,7 @@ from encloze.search.fusions.weighted import Weighted
 from encloze.search.indexes.bm25 import Bm25, Counted
 from encloze.search.indexes.flat import Flat
 from encloze.searcher import Searcher, View, build_index, is_index
+from encloze.similarity import Similarity
 from encloze.tasks.index import Index
 from encloze.tasks.search import Search
 
@@ -33,11 +34,12 @@ class Letters:
     """An encoder without torch: how often each letter stands in a text, turned by the seed."""
 
     def __init__(self, name: str = "letters", fingerprint: str = "f1", width: int = 12) -> None:
-        self.name, self.fingerprint, self.width = name, fingerprint, width
+        self.name, self.fingerprint, self.views = name, fingerprint, {"dense": width}
+        self.similarity = Similarity()
 
     def embed(self, texts: Iterable[str]) -> np.ndarray:
         counts = np.array([[text.count(letter) for letter in "abcdefghijklmnopqrstuvwxyz"] for text in texts], float)
-        turn = np.random.default_rng(0).normal(size=(26, self.width))
+        turn = np.random.default_rng(0).normal(size=(26, self.views["dense"]))
         return (counts @ turn).astype(np.float32)
 
     def encode_queries(self, texts: Sequence[str]) -> Representation:
@@ -247,7 +249,7 @@ def test_one_model_is_loaded_once_for_all_views(
 
 
 def test_another_model_is_refused_with_both_named(index: Path, letters: Letters) -> None:
-    letters.fingerprint, letters.width, letters.name = "f2", 99, "other"
+    letters.fingerprint, letters.views, letters.name = "f2", {"dense": 99}, "other"
     with pytest.raises(StaleIndexError) as caught:
         Searcher.open(index, model="other")
     said = str(caught.value)
@@ -318,8 +320,11 @@ def test_the_card_of_an_index_says_what_built_it(index: Path) -> None:
     [
         ({"indexes": (Bm25(),)}, "give either a corpus or a dataset"),
         ({"dataset": Beir(Path("x")), "corpus": Beir(Path("x"))}, "give either a corpus or a dataset"),
-        ({"dataset": Beir(Path("x")), "indexes": ()}, "indexes is empty: name at least one, as in --indexes flat,bm25"),
-        ({"dataset": Beir(Path("x"))}, "model is required: the index flat is built from embeddings"),
+        ({"dataset": Beir(Path("x"))}, "give a model, or indexes that need none, as in --indexes bm25"),
+        (
+            {"dataset": Beir(Path("x")), "indexes": (Flat(),)},
+            "model is required: the index flat is built from embeddings",
+        ),
     ],
 )
 def test_an_index_that_cannot_be_built_is_refused_before_any_work(settings: dict[str, object], said: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -214,6 +215,18 @@ def test_special_tokens_may_be_written_as_objects_or_under_other_names(tmp_path:
     for role in ("mask", "pad"):
         with pytest.raises(CheckpointError, match=f"the tokenizer has no {role} token"):
             loaded.id_of(role)  # type: ignore[arg-type]
+
+
+def test_special_tokens_without_a_role_are_special(tmp_path: Path) -> None:
+    toys.tokenizer().save(tmp_path, 64)
+    core = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    core.add_special_tokens(["[E1]"])
+    core.add_tokens(["zeppelin"])  # a new word is none
+    core.save(str(tmp_path / "tokenizer.json"))
+    found = Tokenizer.load(tmp_path)
+    assert set(found.special_ids) - set(toys.tokenizer().special_ids) == {core.token_to_id("[E1]")}
+    words = pad(found.encode(["[E1] zeppelin"]), found, 8).words[0].tolist()
+    assert words[:2] == [-1, -1] and words[2] >= 0
 
 
 def test_a_folder_without_a_tokenizer_is_named(tmp_path: Path) -> None:

@@ -67,10 +67,14 @@ class Dataset:
             )
         self._warn("documents", missing)
 
-    def examples(self, negatives: Run | None = None, depth: int = 200) -> list[tuple[Query, Example]]:
+    def examples(
+        self, negatives: Run | None = None, depth: int = 200, teacher: Run | None = None
+    ) -> list[tuple[Query, Example]]:
         """Training examples: queries with a known positive, and hard negatives from a run without any positives.
 
         ``depth`` is how far down a ranking negatives are taken. Unjudged documents of the run count as negatives.
+        Where there is a ``teacher``, its scores come with them, and examples for which it has fewer than two are left
+        out, which is said.
         """
         self.check_documents()
         number_of, examples = self.corpus.number_of, []
@@ -86,7 +90,31 @@ class Dataset:
             raise DataError(f"{self.format.place()}: no query of the split {self.split!r} has a relevant document")
         if dropped := len(self.queries) - len(examples):
             progress.warn(f"{dropped} queries of the split {self.split!r} have no relevant document and are left out")
-        return examples
+        return examples if teacher is None else self._taught(examples, teacher)
+
+    def _taught(self, examples: list[tuple[Query, Example]], teacher: Run) -> list[tuple[Query, Example]]:
+        """Examples with a teacher's scores, of the documents that it scored alone."""
+        ids, taught, missing = self.corpus.ids, list[tuple[Query, Example]](), 0
+        for query, example in examples:
+            scores = teacher.get(query.id, {})
+            against = tuple(n for n in example.negatives if ids[n] in scores)
+            of_positives = tuple(scores.get(ids[n], float("nan")) for n in example.positives)
+            scored = sum(ids[n] in scores for n in example.positives)
+            missing += len(example.positives) - scored + len(example.negatives) - len(against)
+            if scored and against:
+                of_negatives = tuple(scores[ids[n]] for n in against)
+                taught.append((query, Example(query.text, example.positives, against, of_positives, of_negatives)))
+        if not taught:
+            raise DataError(
+                f"the teacher scored for none of the {len(examples)} queries a relevant document and a negative. "
+                "Are its scores of this split, and of the candidates that negatives names?"
+            )
+        if missing:
+            progress.warn(
+                f"the teacher scored {missing} of the candidates not at all: they are left out, and with them "
+                f"{len(examples) - len(taught)} of {len(examples)} queries, which have no two candidates any more"
+            )
+        return taught
 
     def _warn(self, kind: str, missing: list[str]) -> None:
         if missing and kind not in self._warned:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_matrix
 
 
 class Document(NamedTuple):
@@ -60,7 +57,11 @@ class Example:
 
     query: str
     positives: tuple[int, ...]
-    negatives: tuple[int, ...] = field(default=())
+    negatives: tuple[int, ...] = ()
+    positive_scores: tuple[float, ...] = ()
+    """A teacher's scores of the positives, where there is one: as many, NaN for those that it did not score."""
+    negative_scores: tuple[float, ...] = ()
+    """A teacher's scores of the negatives, likewise."""
 
 
 def full_text(title: str, text: str) -> str:
@@ -69,10 +70,12 @@ def full_text(title: str, text: str) -> str:
 
 
 class Representation(NamedTuple):
-    """Texts as an index sees them: one row a text."""
+    """The views of texts, one row a text: arrays where they are searched, tensors where they are learnt."""
 
-    dense: np.ndarray | None = None  # float32, texts x width
-    sparse: csr_matrix | None = None  # float32, texts x vocabulary
+    dense: Any = None
+    """float32, texts x width: a numpy array or a tensor."""
+    sparse: Any = None
+    """float32, texts x vocabulary: scipy's csr_matrix or a dense tensor."""
 
 
 class Ranked(NamedTuple):

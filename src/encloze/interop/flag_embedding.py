@@ -17,6 +17,7 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
+import yaml
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -24,7 +25,7 @@ from encloze import progress
 from encloze.backbones.base import Backbone, recompute
 from encloze.errors import CheckpointError, DataError, EnclozeError
 from encloze.model_folders import locate
-from encloze.models.checkpoint import DECODERS
+from encloze.models.checkpoint import DECODERS, Card
 from encloze.models.layers.cross_entropy import labelled, summed_cross_entropy
 from encloze.models.layers.decoders import DecoderLayer, Places, enhanced
 from encloze.models.layers.masking import IGNORED, TokenBatch, mask_words, visible_to_decoder
@@ -170,7 +171,7 @@ class RetroMAEForPretraining(nn.Module):
         made = cls(Backbone.load(inner if inner.is_dir() else place, need_head=True).model, model_args)
         found = _saved_decoder(place)
         if found is None:
-            progress.note(f"{place} has no decoder: a new one begins")
+            progress.note(f"{place} has no decoder that is like this one: a new one begins")
         else:
             _put(made, found, place)
         return made
@@ -197,11 +198,9 @@ def _saved_decoder(place: Path) -> dict[str, Tensor] | None:
     """The weights under FlagEmbedding's names, of its folder or of one that encloze pre-trained."""
     if (place / _ENCODER).is_dir():
         return _weights(place / _WEIGHTS) if (place / _WEIGHTS).is_file() else None
-    if not (place / DECODERS).is_file():
+    if not (place / DECODERS).is_file() or not _is_alike(place):
         return None
     own = load_file(str(place / DECODERS))
-    if any(re.match(r"decoder\.layers\.[1-9]", name) for name in own):
-        return None  # a decoder of more layers than c_head
     renamed = {
         theirs + name.removeprefix(ours): value
         for name, value in own.items()
@@ -209,6 +208,22 @@ def _saved_decoder(place: Path) -> dict[str, Tensor] | None:
         if name.startswith(ours)
     }
     return renamed if any(name.startswith("c_head.") for name in renamed) else None
+
+
+def _is_alike(place: Path) -> bool:
+    """Whether a decoder that encloze pre-trained does what c_head does: it would load, and mean something else."""
+    recipe = place / "recipe.yaml"
+    if not recipe.is_file():
+        return False
+    objective = (yaml.safe_load(recipe.read_text(encoding="utf-8")) or {}).get("objective", {})
+    dense = Card.read(place, 512).dense
+    return (
+        objective.get("type") in ("retromae", "dupmae")
+        and objective.get("decoding", "enhanced") == "enhanced"
+        and objective.get("query_stream", "normalised") == "normalised"
+        and dense is not None
+        and dense.pooling == "cls"
+    )
 
 
 def _weights(file: Path) -> dict[str, Tensor]:

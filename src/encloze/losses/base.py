@@ -1,27 +1,73 @@
-"""A loss: the scores of queries and documents in, a sum over queries out."""
+"""A loss: what a step's queries and documents are to each other in, a sum over the queries out."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from torch import Tensor
 
+from encloze.data.records import Representation
 from encloze.family import Family
+from encloze.similarity import Similarity
 
 
 class Scored(NamedTuple):
-    """The one thing a loss sees. Shapes: queries, documents (of the batch, each distinct text once)."""
+    """The one thing a loss sees: all queries and distinct documents of a step, over all processes and parts.
 
-    scores: Tensor  # float, queries x documents
+    Shapes: queries, documents, candidates (of a query: its relevant document first, then its own negatives).
+    """
+
+    queries: Representation  # tensors: float32, queries x width or vocabulary
+    documents: Representation  # tensors: float32, documents x width or vocabulary
+    similarity: Similarity
+    scores: Tensor  # float32, queries x documents
     target: Tensor  # int64, queries: the column of the document that should win
     left_out: Tensor  # bool, queries x documents: other documents known to be relevant, which are no negatives
+    candidates: Tensor  # int64, queries x candidates: columns; -1 where a query has fewer
+    teacher: Tensor  # float32, queries x candidates: scores of a teacher, NaN where there is none
+    is_normalised: bool  # whether embeddings have length 1
+
+    @property
+    def is_cosine(self) -> bool:
+        """Whether scores are cosines, but for their weight."""
+        return self.is_normalised and self.queries.sparse is None
+
+    def of_candidates(self) -> tuple[Tensor, Tensor]:
+        """The scores of each query's candidates, and which of these a teacher scored, too: queries x candidates."""
+        known = (self.candidates >= 0) & ~self.teacher.isnan()
+        return self.scores.gather(1, self.candidates.clamp(min=0)), known
 
 
 @dataclass(frozen=True)
 class Loss(Family):
-    """What a fine-tuning run lowers."""
+    """What a fine-tuning run lowers, alone or with others."""
 
-    def sum(self, scored: Scored, *, normalised: bool) -> Tensor:
-        """The sum over the queries. ``normalised`` tells that the embeddings have length 1."""
+    weight: float = field(default=1.0, kw_only=True)
+    """What it counts in the sum that is lowered."""
+
+    def __post_init__(self) -> None:
+        if not self.weight > 0:
+            raise ValueError(f"weight must be above 0, not {self.weight}")
+
+    @property
+    def term(self) -> str:
+        """Its name in the log."""
+        return self.name
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether it learns from a teacher's scores."""
+        return False
+
+    def sum(self, scored: Scored) -> Tensor:
+        """The sum over the queries."""
         raise NotImplementedError(type(self).__name__)
+
+    def weight_at(self, done: float) -> float:
+        """Its weight after a share of the steps."""
+        return self.weight
+
+    def scale(self, scored: Scored) -> float | None:
+        """By what its weight should be changed after a step, as a factor; None where it is left alone."""
+        return None

@@ -1,4 +1,4 @@
-"""InfoNCE (van den Oord et al., 2018): the relevant document should win over all others of the batch."""
+"""InfoNCE (van den Oord et al., 2018): the relevant document should win over all others of the step."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from encloze.losses.base import Loss, Scored
 
 @dataclass(frozen=True)
 class Contrastive(Loss, name="contrastive"):
-    """The cross-entropy of the target among the batch's documents."""
+    """The cross-entropy of the target among the documents of the whole step."""
 
     temperature: float | None = None
-    """Scores are divided by it; by default 0.05 for embeddings of length 1, and 1 for others."""
+    """Scores are divided by it; by default 0.05 where they are cosines, and 1 elsewhere."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.temperature is not None and self.temperature <= 0:
             raise ValueError(f"temperature must be above 0, not {self.temperature}")
 
-    def sum(self, scored: Scored, *, normalised: bool) -> Tensor:
-        temperature = self.temperature or (0.05 if normalised else 1.0)
-        logits = scored.scores.float().masked_fill(scored.left_out, float("-inf")) / temperature
+    def sum(self, scored: Scored) -> Tensor:
+        temperature = self.temperature or (0.05 if scored.is_cosine else 1.0)
+        logits = scored.scores.masked_fill(scored.left_out, float("-inf")) / temperature
         return F.cross_entropy(logits, scored.target, reduction="sum")

@@ -8,16 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from safetensors.torch import load_file, save_file
+from scipy.sparse import csr_matrix
+from torch import nn
 
 from encloze import progress
 from encloze.backbones.base import Backbone
 from encloze.data.records import Representation
 from encloze.errors import CheckpointError
 from encloze.model_folders import locate
-from encloze.models.checkpoint import CARD, Card, load_tokenizer, model_fingerprint
+from encloze.models.checkpoint import CARD, HEADS, Card, load_tokenizer, model_fingerprint
+from encloze.models.heads.base import Read, Side, Texts
 from encloze.models.memory import keep_buffers
 from encloze.models.precision import Precision, autocast
+from encloze.similarity import Similarity
 from encloze.text.tokenizer import Encoded, Tokenizer
 from encloze.text.tokens import pad
 
@@ -27,9 +31,10 @@ _CUT_UNSAID = 0.01  # so small a share of cut texts is not worth a warning
 
 
 class BiEncoder(nn.Module):
-    """A backbone with its head and tokenizer; ``card`` says how texts become representations."""
+    """A backbone with its heads and tokenizer; ``card`` says how texts become representations."""
 
-    def __init__(self, backbone: Backbone, tokenizer: Tokenizer, card: Card) -> None:
+    def __init__(self, backbone: Backbone, tokenizer: Tokenizer, card: Card, heads: Path | None = None) -> None:
+        """``heads`` is a file of what the heads learnt of their own, taken where it is of the same make."""
         super().__init__()
         longest = max(card.max_query_tokens, card.max_document_tokens)
         if longest > backbone.max_tokens:
@@ -37,7 +42,15 @@ class BiEncoder(nn.Module):
                 f"texts of {longest} tokens do not fit: the encoder takes {backbone.max_tokens} at most. "
                 "Lower max_query_tokens and max_document_tokens"
             )
+        if card.needs_vocabulary and (lacking := backbone.lacks()):
+            raise CheckpointError(
+                f"a sparse view is made by the encoder's head for masked language modelling, and {lacking}"
+            )
         self.backbone, self.tokenizer, self.card = backbone, tokenizer, card
+        made = {head.name: head.part(backbone) for head in card.heads}
+        self.parts = nn.ModuleDict({name: part for name, part in made.items() if part is not None})
+        if heads is not None:
+            _take(self.parts, heads)
         self.name, self.fingerprint = "", ""
         self.precision: Precision = "auto"
 
@@ -46,20 +59,41 @@ class BiEncoder(nn.Module):
         """The bi-encoder of a folder of encloze, sentence-transformers or transformers, a hub's id, or ``minilm``."""
         keep_buffers()
         folder = locate(name)
-        backbone = Backbone.load(folder, need_head=False)
+        backbone = Backbone.load(folder, need_head=False)  # one that is there is kept
         tokenizer, card = load_tokenizer(folder), Card.read(folder, backbone.max_tokens)
-        encoder = cls(backbone, tokenizer, card).to(_device())
+        heads = folder / HEADS
+        encoder = cls(backbone, tokenizer, card, heads if heads.is_file() else None).to(_device())
         encoder.name, encoder.fingerprint = str(name), model_fingerprint(folder, card, tokenizer)
         encoder.precision = precision  # type: ignore[assignment]
         return encoder.eval()
 
     @property
-    def width(self) -> int:
-        return self.backbone.width
+    def views(self) -> dict[str, int]:
+        """The views it makes, and how wide each is."""
+        dense = self.card.dense
+        vocabulary = int(self.backbone.config.vocab_size)
+        widths = {"dense": (dense.width if dense else None) or self.backbone.width, "sparse": vocabulary}
+        return {head.view: widths[head.view] for head in self.card.heads}
 
-    def forward(self, ids: Tensor, attention: Tensor) -> Tensor:
-        """Embeddings: batch x width, of ids and attention batch x length."""
-        return self.card.head.represent(self.backbone.encode(ids, attention), attention)
+    @property
+    def similarity(self) -> Similarity:
+        return self.card.similarity
+
+    def forward(self, texts: Texts, side: Side) -> Representation:
+        """Both views of queries or documents, as tensors: texts x size each, None where there is no such view."""
+        reads = any(head.reads_hidden(side) for head in self.card.heads)
+        hidden = self.backbone.encode(texts.ids, texts.attention) if reads else None
+        own = texts.own | (texts.attention & ~texts.own.any(dim=1, keepdim=True))
+        read = Read(texts.ids, texts.attention, own, hidden)
+        parts = dict(self.parts.items())
+        return Representation(
+            **{h.view: h.represent(read, side, self.backbone, parts.get(h.name)) for h in self.card.heads}
+        )
+
+    def kept(self, found: Representation, side: Side, *, training: bool) -> Representation:
+        """What of the views counts in a score."""
+        made = {h.view: h.kept(getattr(found, h.view), side, training=training) for h in self.card.heads}
+        return found._replace(**made)
 
     def encode_queries(self, texts: Sequence[str]) -> Representation:
         """The representations of queries, in order."""
@@ -74,35 +108,71 @@ class BiEncoder(nn.Module):
         self.backbone.save(folder)
         self.tokenizer.save(folder, self.backbone.max_tokens)
         self.card.write(folder)
+        if learnt := {name: value.contiguous() for name, value in self.parts.state_dict().items()}:
+            save_file(learnt, str(folder / HEADS))
 
     @torch.inference_mode()
-    def _encode(self, texts: Iterable[str], count: int, kind: str, unit: str) -> Representation:
+    def _encode(self, texts: Iterable[str], count: int, side: Side, unit: str) -> Representation:
         self.eval()
-        prompt: str = getattr(self.card, f"{kind}_prompt")
-        limit: int = getattr(self.card, f"max_{kind}_tokens")
-        embeddings = np.empty((count, self.width), np.float32)
+        prompt: str = getattr(self.card, f"{side}_prompt")
+        limit: int = getattr(self.card, f"max_{side}_tokens")
+        made = _Gathered(count, self.views)
         source, start, cut = iter(texts), 0, 0
         with progress.task(f"Encoding {unit}", count, unit) as bar:
             while window := [prompt + text for text in islice(source, _WINDOW)]:
                 encoded = self.tokenizer.encode(window)
                 cut += sum(len(text.ids) > limit - 2 for text in encoded)
                 for rows in _batches(encoded, limit):
-                    embeddings[start + rows] = self._embed([encoded[row] for row in rows], limit)
+                    made.put(start + rows, self._represented([encoded[row] for row in rows], limit, side))
                     bar.advance(len(rows))
                 start += len(window)
         if cut > _CUT_UNSAID * count:
             progress.warn(
                 f"{cut / count:.1%} of the {unit} ({cut:,} of {count:,}) were cut at {limit} tokens, the limit of "
-                f"{self.name or 'the model'} (max_{kind}_tokens in its {CARD})"
+                f"{self.name or 'the model'} (max_{side}_tokens in its {CARD})"
             )
-        return Representation(dense=embeddings)
+        return made.representation()
 
-    def _embed(self, texts: list[Encoded], limit: int) -> np.ndarray:
-        batch = pad(texts, self.tokenizer, limit)
+    def _represented(self, texts: list[Encoded], limit: int, side: Side) -> Representation:
         place = next(self.parameters()).device
         with autocast(self.precision, place):
-            embedded = self(torch.from_numpy(batch.ids).to(place), torch.from_numpy(batch.attention).to(place))
-        return np.asarray(embedded.float().cpu().numpy())
+            found = self(Texts.of(pad(texts, self.tokenizer, limit), place), side)
+        return self.kept(found, side, training=False)
+
+
+class _Gathered:
+    """The views of texts that come in any order."""
+
+    def __init__(self, count: int, views: dict[str, int]) -> None:
+        self._count, self._views = count, views
+        self._dense = np.empty((count, views["dense"]), np.float32) if "dense" in views else None
+        self._rows, self._columns, self._weights = list[np.ndarray](), list[np.ndarray](), list[np.ndarray]()
+
+    def put(self, rows: np.ndarray, found: Representation) -> None:
+        if self._dense is not None:
+            self._dense[rows] = found.dense.float().cpu().numpy()
+        if found.sparse is not None:
+            at, columns = found.sparse.nonzero(as_tuple=True)
+            self._weights.append(found.sparse[at, columns].float().cpu().numpy())
+            self._columns.append(columns.int().cpu().numpy())
+            self._rows.append(rows[at.cpu().numpy()])
+
+    def representation(self) -> Representation:
+        if "sparse" not in self._views:
+            return Representation(self._dense)
+        rows, columns, weights = (
+            np.concatenate([np.empty(0, kind), *parts])
+            for kind, parts in ((np.int64, self._rows), (np.int32, self._columns), (np.float32, self._weights))
+        )
+        shape = (self._count, self._views["sparse"])
+        return Representation(self._dense, csr_matrix((weights, (rows, columns)), shape))
+
+
+def _take(parts: nn.ModuleDict, heads: Path) -> None:
+    """Put what heads learnt in place, where the make is the same."""
+    own, found = parts.state_dict(), load_file(str(heads))
+    same = {name: value for name, value in found.items() if name in own and own[name].shape == value.shape}
+    parts.load_state_dict(same, strict=False)
 
 
 def _batches(texts: list[Encoded], limit: int) -> Iterator[np.ndarray]:

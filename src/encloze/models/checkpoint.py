@@ -15,21 +15,44 @@ from encloze.models.heads.base import Head
 from encloze.models.heads.dense import Dense
 from encloze.models.layers.pooling import Pooling
 from encloze.settings import plain
+from encloze.similarity import Similarity
 from encloze.text.tokenizer import Tokenizer
 
 CARD = "encloze.json"
 DECODERS = "decoders.safetensors"
+HEADS = "heads.safetensors"
 
 
 @dataclass(frozen=True)
 class Card:
     """What a checkpoint says of how texts become representations."""
 
-    head: Head = field(default_factory=Dense)
+    heads: tuple[Head, ...] = field(default_factory=lambda: (Dense("cls", False),))
     query_prompt: str = ""
     document_prompt: str = ""
     max_query_tokens: int = 64
     max_document_tokens: int = 512
+
+    def __post_init__(self) -> None:
+        views = [head.view for head in self.heads]
+        if not views or len(set(views)) < len(views):
+            names = ", ".join(head.name for head in self.heads)
+            raise ValueError(f"a text has one dense view, one sparse view, or both, not {names or 'none'}")
+
+    @property
+    def dense(self) -> Dense | None:
+        """The head that makes embeddings."""
+        return next((head for head in self.heads if isinstance(head, Dense)), None)
+
+    @property
+    def similarity(self) -> Similarity:
+        """How two texts are scored."""
+        return Similarity(**{head.view: head.weight for head in self.heads})
+
+    @property
+    def needs_vocabulary(self) -> bool:
+        """Whether the encoder must have its head for masked language modelling."""
+        return any(head.needs_vocabulary for head in self.heads)
 
     def write(self, folder: Path) -> None:
         write_json(folder / CARD, {"encloze": 1, **plain(self)})
@@ -40,14 +63,14 @@ class Card:
         if (folder / CARD).is_file():
             values = {key: value for key, value in read_json(folder / CARD).items() if key != "encloze"}
             try:
-                head = dict(values.pop("head"))
-                return cls(Head.member(head.pop("type"))(**head), **values)
+                heads = (dict(head) for head in values.pop("heads"))
+                return cls(tuple(Head.member(head.pop("type"))(**head) for head in heads), **values)
             except (KeyError, TypeError, ValueError) as error:
                 raise CheckpointError(f"{folder / CARD} is not as encloze writes it: {error}") from error
         if (folder / "modules.json").is_file():
             return _sentence_transformers_card(folder, max_tokens)
         progress.note(f"{folder.name} does not say how it is pooled: the first token's vector is taken")
-        return cls(Dense("cls"), max_query_tokens=min(64, max_tokens), max_document_tokens=max_tokens)
+        return cls((Dense("cls", False),), max_query_tokens=min(64, max_tokens), max_document_tokens=max_tokens)
 
 
 def model_fingerprint(folder: Path, card: Card, tokenizer: Tokenizer) -> str:
@@ -116,7 +139,7 @@ def _sentence_transformers_card(folder: Path, max_tokens: int) -> Card:
     if any(prompts.values()) and settings.get("include_prompt") is False:
         raise CheckpointError(f"{folder} leaves its prompts out of the pooling, which encloze does not do yet")
     return Card(
-        Dense(pooling, normalise=any(kind == "Normalize" for kind, _ in modules)),
+        (Dense(pooling, any(kind == "Normalize" for kind, _ in modules)),),
         query_prompt=prompts.get("query", ""),
         document_prompt=prompts.get("document", prompts.get("passage", "")),
         max_query_tokens=min(limits),

@@ -1,11 +1,12 @@
 """coCondenser (Gao and Callan, ACL 2022, https://arxiv.org/abs/2108.05540): Condenser, and spans that find each other.
 
 Two spans of each document are read with holes. Condenser's head fills the holes; besides, each span's vector should be
-closer to that of its document's other span than to any other of the batch. The batch is the whole step's, over all
+closer to that of its document's other span than to those of other documents. The batch is the whole step's, over all
 processes and accumulated parts (gradient caching), so a large batch fits in a small memory.
 
-Read in the released code (luyug/Condenser): dot products, no temperature. It begins with Condenser's head and weights:
-``encloze pretrain --objective condenser`` first, then this with ``--model`` that folder.
+Read in the released code (luyug/Condenser): dot products, no temperature. There all other spans of the batch are wrong
+answers; here those of the same source are none, since a span may stand in a batch twice. It begins with Condenser's
+head and weights: ``encloze pretrain --objective condenser`` first, then this with ``--model`` that folder.
 """
 
 from __future__ import annotations

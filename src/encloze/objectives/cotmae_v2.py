@@ -7,7 +7,7 @@ logit over the places). From each view apart, a decoder fills the holes of anoth
 The paper's code was never released and its text could not be read in full for this; what follows rests on its
 abstract and on the released code of the same group (caskcsg/ir, cotmae-qc), so this is no reproduction. What is not
 known is a setting: the activation of the logits, how the sparse view enters a decoder (``projection``), how many of
-its entries are kept, the weights, the window of the auto-regressive decoder. The two views share each decoder. The
+its entries are kept, the weights, the window of the auto-regressive decoder, whether the views share decoders. The
 decoders' layers are BERT's; cotmae-qc takes GPT-2's (norm before, not after) for the auto-regressive one.
 """
 
@@ -38,6 +38,8 @@ class CotMaeV2(Contextual, name="cotmae_v2"):
     """Share of the other span's tokens whose words the auto-encoding decoder does not see."""
     decoder_layers: int = 1
     """Layers of each decoder."""
+    shared_decoders: bool = True
+    """Whether the two views share each decoder; else each view has a pair of its own."""
     window: int | None = None
     """How many tokens back the auto-regressive decoder sees, its own place counted; by default all."""
     activation: Activation = "log1p_relu"
@@ -104,6 +106,9 @@ class CotMaeV2Module(PretrainingModule):
         self.weights = {term: getattr(settings, f"{term}_weight") for term in ("encoder", *_DECODED)}
         self.auto_encoding = Decoder(backbone, settings.decoder_layers)
         self.auto_regressive = Decoder(backbone, settings.decoder_layers)
+        if not settings.shared_decoders:
+            self.sparse_auto_encoding = Decoder(backbone, settings.decoder_layers)
+            self.sparse_auto_regressive = Decoder(backbone, settings.decoder_layers)
         if settings.projection == "linear":
             self.projection = nn.Linear(backbone.config.vocab_size, backbone.width, bias=False)
             begin_as_bert(self.projection, backbone.shape.spread)
@@ -122,12 +127,17 @@ class CotMaeV2Module(PretrainingModule):
     def rebuild(self, drawn: Drawn, reading: Reading) -> dict[str, Tensor]:
         attention, sums = drawn.contexts.attention, dict[str, Tensor]()
         for view, embedding in zip(("dense", "sparse"), reading.views, strict=True):
-            filled = self.auto_encoding(self.backbone, embedding, drawn.decoder.ids, everything_real(attention))
-            visible = what_came_before(attention, self.settings.window)
-            told = self.auto_regressive(self.backbone, embedding, drawn.contexts.ids, visible)
+            fill, tell = self._decoders(view)
+            filled = fill(self.backbone, embedding, drawn.decoder.ids, everything_real(attention))
+            told = tell(self.backbone, embedding, drawn.contexts.ids, what_came_before(attention, self.settings.window))
             sums |= self.guess(f"ae_{view}", filled, drawn.decoder.labels)
             sums |= self.guess(f"ar_{view}", told, drawn.next_tokens)
         return sums
+
+    def _decoders(self, view: str) -> tuple[Decoder, Decoder]:
+        if view == "dense" or self.settings.shared_decoders:
+            return self.auto_encoding, self.auto_regressive
+        return self.sparse_auto_encoding, self.sparse_auto_regressive
 
     def sparse_view(self, texts: TokenBatch, hidden: Tensor) -> Tensor:
         """The sparse view as a vector: batch x width, of hidden states batch x length x width."""

@@ -52,6 +52,8 @@ class RetroMae(Objective, name="retromae"):
         self.check_positive("decoder_patterns")
         if self.decoder_layers < 1:
             raise ValueError(f"decoder_layers must be 1 or more, not {self.decoder_layers}")
+        if self.decoding == "basic" and (self.decoder_patterns or self.query_stream != "normalised"):
+            raise ValueError("decoder_patterns and query_stream are of enhanced decoding; decoding basic has neither")
         if self.decoding == "enhanced" and self.decoder_layers > 1:
             raise ValueError(
                 f"decoder_layers is {self.decoder_layers}, and enhanced decoding has one: in a second layer each "

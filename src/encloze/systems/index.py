@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from encloze.data.dataset import Dataset
 from encloze.errors import DataError
 from encloze.search.fusions.base import Fusion
-from encloze.search.fusions.reciprocal_rank import ReciprocalRank
 from encloze.searcher import Searcher, tuned_fusion
 from encloze.systems.base import Outcome, System
 
@@ -21,8 +20,9 @@ class Index(System, name="index"):
     """The index folder."""
     views: tuple[str, ...] = ()
     """Which of its views to ask (flat, bm25); all by default."""
-    fusion: Fusion = field(default_factory=ReciprocalRank)
-    """How the rankings of several views become one."""
+    fusion: Fusion | None = None
+    """How the rankings of several views become one; by default the model's own sum where all are views of one model,
+    and else reciprocal_rank."""
 
     tune_on: str | None = None
     """A split (not the one that is judged) on which a weighted fusion of two views is tuned by nDCG@10."""

@@ -9,8 +9,7 @@ from typing import Literal
 
 from encloze.data.dataset import Dataset
 from encloze.encoders import load_encoder
-from encloze.search.indexes.flat import Flat
-from encloze.searcher import Searcher, View
+from encloze.searcher import Searcher, View, exact_indexes
 from encloze.systems.base import Outcome, System
 
 
@@ -34,6 +33,9 @@ class Model(System, name="model"):
         encoder = load_encoder(self.model, self.precision)
         representation = encoder.encode_documents(dataset.corpus.texts(), len(dataset.corpus))
         with tempfile.TemporaryDirectory() as folder:
-            Flat().build(representation, Path(folder))
-            searcher = Searcher(dataset.corpus, [View("flat", Flat().open(Path(folder)), encoder)])
-            return Outcome(*searcher.run(dataset.queries, depth))
+            views = []
+            for index in exact_indexes(encoder):
+                (place := Path(folder) / index.name).mkdir()
+                index.build(representation, place)
+                views.append(View(index.name, index.open(place), encoder))
+            return Outcome(*Searcher(dataset.corpus, views).run(dataset.queries, depth))

@@ -16,7 +16,7 @@ from encloze.losses.base import Loss
 from encloze.losses.contrastive import Contrastive
 from encloze.models.bi_encoder import BiEncoder
 from encloze.models.checkpoint import Card
-from encloze.models.layers.pooling import Pooling
+from encloze.models.heads.base import Head
 from encloze.models.origins.base import Origin
 from encloze.tasks.base import Task, Trained
 from encloze.training.loop import Training, train
@@ -37,18 +37,18 @@ class Finetune(Task, name="finetune"):
     """The model folder to write."""
     split: str = "train"
     """The part of the queries to learn from."""
-    loss: Loss = field(default_factory=Contrastive)
-    """What to lower."""
+    losses: tuple[Loss, ...] = field(default_factory=lambda: (Contrastive(),))
+    """What to lower: one or more, each with its weight."""
+    heads: tuple[Head, ...] = ()
+    """Which views a text gets, dense, sparse or both; by default those of the checkpoint."""
     negatives: Path | None = None
     """A TREC run over the same queries: what it ranks and is not relevant serves as hard negatives."""
     negatives_per_query: int = 1
     """How many hard negatives a query takes in an epoch, where there are any."""
     negatives_depth: int = 200
     """How far down a ranking hard negatives are taken."""
-    pooling: Pooling | None = None
-    """How token vectors become one; by default as the checkpoint was trained."""
-    normalise: bool | None = None
-    """Whether embeddings get length 1; by default as the checkpoint was trained."""
+    teacher: Path | None = None
+    """A TREC run with a teacher's scores of relevant documents and of negatives, for losses that learn from it."""
     query_prompt: str | None = None
     """Put before every query; by default the checkpoint's."""
     document_prompt: str | None = None
@@ -58,7 +58,7 @@ class Finetune(Task, name="finetune"):
     max_document_tokens: int | None = None
     """Documents are cut to so many tokens; by default the checkpoint's limit."""
     batch_size: int = 32
-    """Queries of one step, over all processes; each is compared with the documents of its process's part."""
+    """Queries of one step, over all processes and parts: each is compared with the documents of all of them."""
     training: Training = field(default_factory=lambda: Training(learning_rate=2e-5))
     """How the weights are moved."""
     gradient_checkpointing: bool = False
@@ -73,11 +73,11 @@ class Finetune(Task, name="finetune"):
     def __post_init__(self) -> None:
         if self.batch_size < 2:
             raise ValueError(f"batch_size must be 2 or more, not {self.batch_size}: a batch's documents are negatives")
-        if self.batch_size < 2 * self.training.accumulation:
-            raise ValueError(
-                f"batch_size {self.batch_size} leaves less than 2 queries for each of {self.training.accumulation} "
-                "parts (training.accumulation), and a query alone has nothing to be compared with"
-            )
+        terms = [loss.term for loss in self.losses]
+        if not terms or len(set(terms)) < len(terms):
+            raise ValueError(f"losses must name one or more, none twice, not {', '.join(terms) or 'none'}")
+        if (learning := [loss.name for loss in self.losses if loss.needs_teacher]) and self.teacher is None:
+            raise ValueError(f"the loss {learning[0]} learns from a teacher's scores: give them as teacher")
         for name in ("max_query_tokens", "max_document_tokens"):
             limit = getattr(self, name)
             if limit is not None and limit < 3:
@@ -90,10 +90,11 @@ class Finetune(Task, name="finetune"):
     def run(self) -> Trained:
         state = begin(self)
         dataset = Dataset(self.dataset, self.split)
-        run = read_run(self.negatives) if self.negatives else None
-        examples = [example for _, example in dataset.examples(run, self.negatives_depth)]
-        start = self.model.start(dataset.corpus.texts, need_head=False, seed=self.seed)
-        encoder = BiEncoder(start.backbone, start.tokenizer, self._card(start.card))
+        negatives, teacher = (read_run(file) if file else None for file in (self.negatives, self.teacher))
+        examples = [example for _, example in dataset.examples(negatives, self.negatives_depth, teacher)]
+        needs_vocabulary = any(head.needs_vocabulary for head in self.heads)
+        start = self.model.start(dataset.corpus.texts, need_head=needs_vocabulary, seed=self.seed)
+        encoder = BiEncoder(start.backbone, start.tokenizer, self._card(start.card), start.heads)
         if self.gradient_checkpointing:
             start.backbone.checkpoint_gradients()
         batches = RetrievalBatches(
@@ -105,19 +106,25 @@ class Finetune(Task, name="finetune"):
             "tokenizer": start.tokenizer.fingerprint,
             "examples": hash_of(examples),
         }
-        train(RetrievalModule(encoder, self.loss), plan, batches, self.training, state, self.seed, identity)
-        how = f"fine-tuned with the {self.loss.name} loss on {self.dataset.place()} ({self.split})"
-        inputs = {"dataset": self.dataset.place(), "model": self.model.label(), "negatives": self.negatives}
+        module = RetrievalModule(encoder, self.losses, batches.relevance)
+        train(module, plan, batches, self.training, state, self.seed, identity)
+        names = " + ".join(loss.term for loss in self.losses)
+        how = f"fine-tuned with {names} on {self.dataset.place()} ({self.split})"
+        inputs = {
+            "dataset": self.dataset.place(),
+            "model": self.model.label(),
+            "negatives": self.negatives,
+            "teacher": self.teacher,
+        }
         finish(self, state, encoder.save, how, inputs)
         return Trained(self.output, "index")
 
     def _card(self, card: Card) -> Card:
         """The checkpoint's card with what the settings change."""
-        head: dict[str, Any] = {"pooling": self.pooling, "normalise": self.normalise}
         names = ("query_prompt", "document_prompt", "max_query_tokens", "max_document_tokens")
         changes: dict[str, Any] = {name: getattr(self, name) for name in names}
         return replace(
             card,
-            head=replace(card.head, **{name: value for name, value in head.items() if value is not None}),
+            heads=tuple(head.like(card.dense) for head in self.heads) or card.heads,
             **{name: value for name, value in changes.items() if value is not None},
         )

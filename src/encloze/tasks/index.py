@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,8 +12,7 @@ from encloze.data.formats.base import Format
 from encloze.encoders import load_encoder
 from encloze.folders import record, refuse_existing, staged
 from encloze.search.indexes.base import Index as Kind
-from encloze.search.indexes.flat import Flat
-from encloze.searcher import build_index
+from encloze.searcher import build_index, exact_indexes
 from encloze.tasks.base import Task
 
 
@@ -38,8 +37,9 @@ class Index(Task, name="index"):
     """The documents of a data set, in place of corpus."""
     model: str | None = None
     """The encoder, for indexes of embeddings: a model folder, a hub's id, or minilm."""
-    indexes: tuple[Kind, ...] = field(default_factory=lambda: (Flat(),))
-    """What to build; several are searched together (flat,bm25)."""
+    indexes: tuple[Kind, ...] = ()
+    """What to build; several are searched together (flat,inverted,bm25). By default an exact one for each view that
+    the model makes: flat for embeddings, inverted for term weights."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Number format of the encoder's products; auto takes bfloat16 where the processor is made for it."""
     seed: int = 0
@@ -50,8 +50,8 @@ class Index(Task, name="index"):
     def __post_init__(self) -> None:
         if (self.corpus is None) == (self.dataset is None):
             raise ValueError("give either a corpus or a dataset")
-        if not self.indexes:
-            raise ValueError("indexes is empty: name at least one, as in --indexes flat,bm25")
+        if not self.indexes and self.model is None:
+            raise ValueError("give a model, or indexes that need none, as in --indexes bm25")
         needing = [index.name for index in self.indexes if index.reads != "text"]
         if needing and self.model is None:
             raise ValueError(f"model is required: the index {needing[0]} is built from embeddings")
@@ -63,6 +63,7 @@ class Index(Task, name="index"):
         corpus = Corpus.open(source)
         encoder = load_encoder(self.model, self.precision) if self.model else None
         with staged(self.output, overwrite=self.overwrite) as folder:
-            views = build_index(corpus, self.indexes, encoder, folder)
+            indexes = self.indexes or (exact_indexes(encoder) if encoder else ())
+            views = build_index(corpus, indexes, encoder, folder)
             record(folder, recipe.dump(self, {"verb": self.name}), {"corpus": source.place(), "model": self.model})
         return Indexed(self.output, len(corpus), views)

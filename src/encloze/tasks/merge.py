@@ -99,8 +99,8 @@ class Merge(Task, name="merge"):
         return Pretrained(name).start(lambda: iter(()), need_head=False, seed=self.seed)
 
     def _warn_of_pooling(self, model: Start, original: Start) -> None:
-        mine, theirs = (getattr(start.card.head, "pooling", start.card.head.name) for start in (model, original))
-        if mine != theirs:
+        mine, theirs = (start.card.dense.pooling if start.card.dense else None for start in (model, original))
+        if None not in (mine, theirs) and mine != theirs:
             progress.warn(
                 f"{self.model} is pooled by {mine} and {self.original} by {theirs}. The result is pooled by {mine}, "
                 f"which the weights of {self.original} were not trained for"
@@ -217,6 +217,6 @@ def _kind(name: str) -> torch.dtype:
 
 def _write(model: Start, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
-    BiEncoder(model.backbone, model.tokenizer, model.card).save(folder)
+    BiEncoder(model.backbone, model.tokenizer, model.card, model.heads).save(folder)
     if model.decoders:
         shutil.copyfile(model.decoders, folder / DECODERS)

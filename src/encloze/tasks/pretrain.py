@@ -15,6 +15,7 @@ from torch import Tensor
 from encloze import progress
 from encloze.data.corpus import Corpus
 from encloze.data.formats.base import Format
+from encloze.errors import DataError, RecipeError
 from encloze.models.checkpoint import DECODERS, Card
 from encloze.models.heads.dense import Dense
 from encloze.models.layers.pooling import Pooling
@@ -28,7 +29,7 @@ from encloze.training.outcome import begin, finish
 from encloze.training.plan import BatchPlan
 from encloze.training.retention import Retaining
 from encloze.training.texts import LEAST_TOKENS, TextBatches
-from encloze.training.watching import Watcher, Watching, held_out, usual_monitors
+from encloze.training.watching import FEWEST_TEXTS, Watcher, Watching, held_out, usual_monitors
 
 _MOST_FROZEN = 100
 
@@ -85,12 +86,18 @@ class Pretrain(Task, name="pretrain"):
         watcher = Watcher(self.watching, self._monitors(material), material, state)
         settings = _with_frozen_steps(self.training, made.plan, start.backbone.head_is_new)
         corpus, learnt = material.corpus, material.learnt
-        identity = {"corpus": corpus.fingerprint, "tokenizer": start.tokenizer.fingerprint, "texts": len(learnt)}
+        identity = {
+            "corpus": corpus.fingerprint,
+            "model": start.fingerprint,
+            "tokenizer": start.tokenizer.fingerprint,
+            "texts": len(learnt),
+            "context": made.context,
+        }
 
         def make_batch(planned: np.ndarray, epoch: int, device: torch.device) -> object:
             return material.make_batch(learnt[planned], epoch, device)
 
-        trained = Retaining(module, self.retain) if self.retain else module
+        trained = Retaining(module, self.retain, _pooling(start.card)) if self.retain else module
         train(trained, made.plan, make_batch, settings, state, self.seed, identity, watcher)
         how = f"pre-trained with {self.objective.name} on {self.corpus.place()} (texts to {material.max_tokens} tokens)"
         inputs = {"corpus": self.corpus.place(), "model": self.model.label()}
@@ -106,14 +113,22 @@ class Pretrain(Task, name="pretrain"):
         """The model, the texts and the batches as they are before the first step; nothing is written."""
         corpus = Corpus.open(self.corpus, pretraining=True)
         start = self._start(corpus)
-        limit = min(self.max_tokens or 512, start.backbone.max_tokens)
+        if self.max_tokens and self.max_tokens > start.backbone.max_tokens:
+            message = f"{self.max_tokens} is more than {self.model.label()} takes: {start.backbone.max_tokens} at most"
+            raise RecipeError("the recipe", [("max_tokens", message)])
+        limit = self.max_tokens or min(512, start.backbone.max_tokens)
         texts = TextBatches(self.corpus, corpus, start.tokenizer, limit, self.objective.contexts(), self.seed)
-        is_held = held_out(texts.spans.group, self.watching.held_out if self.monitors else 0, self.seed)[texts.usable]
+        is_held = self._held_out(texts)
         torch.manual_seed(self.seed)  # the decoder's first weights
         module = self.objective.module(start.backbone, start.tokenizer, _pooling(start.card))
         _restore_decoders(module, start)
         if self.gradient_checkpointing:
             module.checkpoint_gradients()
+        if module.compares and len(np.unique(texts.spans.group[texts.usable[~is_held]])) < 2:
+            raise DataError(
+                f"{self.corpus.place()} is a single source, and {self.objective.name} compares texts of different "
+                "sources: all it has would be the right answer. Give more documents, say a file for each chapter"
+            )
         lengths = np.zeros(len(texts.spans), np.int64)
         lengths[texts.usable] = texts.lengths
         material = Material(
@@ -131,7 +146,7 @@ class Pretrain(Task, name="pretrain"):
             self.seed,
         )
         plan = BatchPlan(lengths[material.learnt] * self.objective.readings, self.seed, self.batch_tokens)
-        return Prepared(start, module, material, plan)
+        return Prepared(start, module, material, plan, texts.pairs.fingerprint if texts.pairs else "")
 
     def _start(self, corpus: Corpus) -> Start:
         start = self.model.start(corpus.texts, need_head=self.objective.needs_head, seed=self.seed)
@@ -141,11 +156,18 @@ class Pretrain(Task, name="pretrain"):
             return start
         return start._replace(tokenizer=with_new_words(start.backbone, start.tokenizer, corpus.texts, self.new_words))
 
+    def _held_out(self, texts: TextBatches) -> np.ndarray:
+        """Which of the usable texts are held out: bool. The same sources whatever the objective; none if too few."""
+        wanted = self.watching.held_out if self.monitors else 0
+        found = held_out(texts.spans.group, wanted, self.seed)[texts.usable]
+        return found if found.sum() >= FEWEST_TEXTS else np.zeros(len(found), bool)
+
     def _monitors(self, material: Material) -> tuple[Monitor, ...]:
         if self.monitors and not len(material.held_out):
             progress.note(
-                "No texts are held out, so there are no monitors: a twentieth of the corpus is fewer than 8 texts, or "
-                "each of its sources is larger than that"
+                f"No texts are held out, so there are no monitors: a twentieth of the corpus is fewer than "
+                f"{FEWEST_TEXTS} texts (with a context, where the objective needs one), or each of its sources is "
+                "larger than that"
             )
             return ()
         return self.monitors
@@ -158,6 +180,8 @@ class Prepared(NamedTuple):
     module: PretrainingModule
     material: Material
     plan: BatchPlan
+    context: str
+    """A fingerprint of what pairs are made of beside the corpus."""
 
 
 def _restore_decoders(module: PretrainingModule, start: Start) -> None:
@@ -188,14 +212,14 @@ def _make(part: dict[str, Tensor]) -> dict[str, torch.Size]:
 def _write(module: PretrainingModule, start: Start, folder: Path) -> None:
     module.backbone.save(folder)
     start.tokenizer.save(folder, start.backbone.max_tokens)
-    head = replace(start.card.head, pooling=module.pooling) if isinstance(start.card.head, Dense) else start.card.head
-    replace(start.card, head=head).write(folder)
+    heads = (replace(head, pooling=module.pooling) if isinstance(head, Dense) else head for head in start.card.heads)
+    replace(start.card, heads=tuple(heads)).write(folder)
     if decoders := module.decoder_state():
         save_file({name: value.contiguous() for name, value in decoders.items()}, str(folder / DECODERS))
 
 
 def _pooling(card: Card) -> Pooling:
-    return card.head.pooling if isinstance(card.head, Dense) else "cls"
+    return (card.dense.pooling if card.dense else None) or "cls"
 
 
 def _with_frozen_steps(training: Training, plan: BatchPlan, head_is_new: bool) -> Training:

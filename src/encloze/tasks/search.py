@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from encloze.data.records import Document, Hit
 from encloze.search.fusions.base import Fusion
-from encloze.search.fusions.reciprocal_rank import ReciprocalRank
 from encloze.searcher import Searcher
 from encloze.tasks.base import Task
 
@@ -46,8 +45,9 @@ class Search(Task, name="search"):
     """How many documents to show."""
     views: tuple[str, ...] = ()
     """Which views of the index to ask (flat, bm25); all by default."""
-    fusion: Fusion = field(default_factory=ReciprocalRank)
-    """How the rankings of several views become one."""
+    fusion: Fusion | None = None
+    """How the rankings of several views become one; by default the model's own sum where all are views of one model,
+    and else reciprocal_rank."""
     model: str | None = None
     """Where the model is now, if it was moved since the index was built."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"

@@ -117,9 +117,10 @@ class Tokenizer:
 
     @cached_property
     def special_ids(self) -> np.ndarray:
-        """The ids of all special tokens, which are never masked and never predicted."""
-        ids = (self.core.token_to_id(token) for token in self.special.values())
-        return np.array(sorted(number for number in ids if number is not None), np.int64)
+        """The ids of all special tokens, also of those without a role, which are never masked and never predicted."""
+        named = {number for token in self.special.values() if (number := self.core.token_to_id(token)) is not None}
+        added = {number for number, token in self.core.get_added_tokens_decoder().items() if token.special}
+        return np.array(sorted(named | added), np.int64)
 
     def encode(self, texts: Sequence[str]) -> list[Encoded]:
         """The texts as token ids, uncut and without special tokens."""

@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import compress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +22,7 @@ from encloze.models.memory import keep_buffers
 from encloze.models.precision import Precision, autocast, resolved
 from encloze.models.trainable import Rows, Terms, Trainable
 from encloze.settings import Settings
+from encloze.training.comparison import Slopes, compare, vectors_of
 from encloze.training.plan import BatchPlan, Place
 from encloze.training.schedule import Shape, rate
 from encloze.training.spikes import Spikes
@@ -51,8 +51,8 @@ class Training(Settings):
     steps: int | None = None
     """Number of optimizer steps; where given, epochs does not count."""
     accumulation: int = 1
-    """Each step's batch is worked through in so many parts, to save memory. Pre-training learns the same from it
-    (but for dropout); fine-tuning compares the queries of each part with that part's documents only."""
+    """Each step's batch is worked through in so many parts, to save memory; what is learnt is the same, but for
+    dropout (texts that are compared are so across the parts, by gradient caching, for a third more time)."""
     frozen_steps: int | None = None
     """In the first so many steps only the new parts (head, decoder) learn, so that they do no harm while they are
     random; by default a tenth of the steps, 100 at most, where pre-training begins with a new head, and else none."""
@@ -94,9 +94,8 @@ def train(
     """Train ``module`` in place for the steps that ``settings`` ask for, from the state's checkpoint if it has one.
 
     Sums are divided by the counts of all processes and parts, so the number of these does not change what is lowered,
-    but for dropout, which each part draws for itself, and for fine-tuning's losses, which compare the examples of a
-    part with each other. ``identity`` tells what is learnt from: a resumed run must have the same. The watcher's
-    monitors look at the beginning and whenever they are due, and may end the run.
+    but for dropout, which each part draws for itself. ``identity`` tells what is learnt from: a resumed run must have
+    the same. The watcher's monitors look at the beginning and whenever they are due, and may end the run.
 
     Raises EnclozeError where the loss is no number any more.
     """
@@ -135,10 +134,6 @@ def train(
         watcher.end(loop.bare)
     loop.accelerator.end_training()
     module.eval()
-
-
-Slopes = list[Tensor]
-"""The gradient of the loss for each kind of compared vectors of a part, in their order."""
 
 
 class _Loop:
@@ -269,7 +264,7 @@ class _Loop:
         if found.compared:
             if slopes is None:
                 (slopes,) = self._slopes([found.compared], [is_empty], counts)
-            for rows, slope in zip(_vectors(found.compared), slopes, strict=True):
+            for rows, slope in zip(vectors_of(found.compared), slopes, strict=True):
                 terms.append((rows * slope.to(rows.dtype)).sum())  # its gradient is the comparison's
         # Processes average their gradients, so each one's share of the sum is taken times their number.
         scale, sums = 0.0 if is_empty else float(self.accelerator.num_processes), found.sums
@@ -293,51 +288,9 @@ class _Loop:
         return self._slopes(found, empty, counts)
 
     def _slopes(self, parts: list[tuple[Rows, ...]], empty: list[bool], counts: dict[str, Tensor]) -> list[Slopes]:
-        """The slopes of the compared terms over each part's vectors, among those of all processes."""
-        processes, real = self.accelerator.num_processes, [not is_empty for is_empty in empty]
-        whole, begins = list[Rows](), list[int]()
-        for kind in zip(*parts, strict=True):
-            own = list(compress(kind, real))
-            marks, begin = self._from_all_processes(torch.cat([kind[0].marks[:0], *(rows.marks for rows in own)]))
-            vectors = [
-                self._from_all_processes(torch.cat([_leaf(first)[:0], *map(_leaf, more)]))[0].requires_grad_()
-                for first, *more in zip(kind[0].vectors, *(rows.vectors for rows in own), strict=True)
-            ]
-            whole.append(Rows(tuple(vectors), marks))
-            begins.append(begin)
-        with torch.enable_grad():
-            sums = self.bare.compare(tuple(whole))
-            terms = [weight * sums[name] / counts[name] for name, weight in self.weights.items() if name in sums]
-            found = torch.autograd.grad(
-                torch.stack(terms).sum(), _vectors(tuple(whole)), allow_unused=True, materialize_grads=True
-            )
-        self._add({name: value.detach() / processes for name, value in sums.items()})  # each process has the whole sum
-        slopes = iter(found)
-        shares = [
-            [next(slopes)[begin:] * processes for _ in rows.vectors] for rows, begin in zip(whole, begins, strict=True)
-        ]
-        return [self._share(part, there, shares) for part, there in zip(parts, real, strict=True)]
-
-    def _share(self, part: tuple[Rows, ...], there: bool, shares: list[list[Tensor]]) -> Slopes:
-        """Take the slopes of a part's vectors from the front of what is left of this process's."""
-        taken = []
-        for rows, left in zip(part, shares, strict=True):
-            for at, vectors in enumerate(rows.vectors):
-                size = len(vectors) if there else 0
-                taken.append(left[at][:size] if there else torch.zeros_like(vectors))
-                left[at] = left[at][size:]
-        return taken
-
-    def _from_all_processes(self, rows: Tensor) -> tuple[Tensor, int]:
-        """The rows of all processes, one process after the other, and where this one's begin."""
-        if self.accelerator.num_processes == 1:
-            return rows, 0
-        sizes = self.accelerator.gather(torch.tensor([len(rows)], device=self.device)).tolist()
-        padded = rows.new_zeros(max(sizes), *rows.shape[1:])
-        padded[: len(rows)] = rows
-        gathered = self.accelerator.gather(padded).split(max(sizes))
-        begin = sum(sizes[: self.accelerator.process_index])
-        return torch.cat([part[:size] for part, size in zip(gathered, sizes, strict=True)]), begin
+        slopes, sums = compare(self.accelerator, self.bare, parts, empty, counts, self.weights)
+        self._add(sums)
+        return slopes
 
     def _seed_dropout(self, place: Place, part: int) -> None:
         """Dropout, too, depends on the seed and the place in the run alone."""
@@ -372,16 +325,6 @@ class _Loop:
         else:
             with self.module.no_sync():
                 yield
-
-
-def _vectors(compared: tuple[Rows, ...]) -> list[Tensor]:
-    """All vectors of all kinds of things, in order."""
-    return [vectors for rows in compared for vectors in rows.vectors]
-
-
-def _leaf(vectors: Tensor) -> Tensor:
-    """Vectors without their history, in float32 at least."""
-    return vectors.detach().to(torch.promote_types(vectors.dtype, torch.float32))
 
 
 def _groups(module: nn.Module, settings: Training, encoder: list[nn.Parameter]) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from encloze.models.layers.masking import TokenBatch
-from encloze.models.layers.pooling import pool
+from encloze.models.layers.pooling import Pooling, pool
 from encloze.models.trainable import Rows
 from encloze.objectives.base import PretrainingModule, Reading
 
@@ -34,9 +34,11 @@ class Retaining(PretrainingModule):
     """An objective's module with one more term, ``distance``: 1 - cosine between a whole text's embedding and the one
     that the model gave before training began."""
 
-    def __init__(self, module: PretrainingModule, weight: float) -> None:
+    def __init__(self, module: PretrainingModule, weight: float, pooling: Pooling) -> None:
+        """``pooling`` is how the model made its embeddings before: these are kept, however the objective pools."""
         nn.Module.__init__(self)
         self.module, self.backbone, self.pooling = module, module.backbone, module.pooling
+        self._kept_pooling: Pooling = pooling
         self.compares, self.weight = module.compares, weight
         self.weights = {**module.weights, "distance": weight}
         # In a tuple, so that it is neither trained nor saved: a resumed run begins with the same model.
@@ -49,8 +51,8 @@ class Retaining(PretrainingModule):
         reading, texts = self.module.read(drawn.inner), drawn.texts
         before = self._before[0].to(texts.ids.device)
         with torch.no_grad():
-            wanted = pool(before.encode(texts.ids, texts.attention), texts.attention, self.pooling)
-        found = pool(self.backbone.encode(texts.ids, texts.attention), texts.attention, self.pooling)
+            wanted = pool(before.encode(texts.ids, texts.attention), texts.attention, self._kept_pooling)
+        found = pool(self.backbone.encode(texts.ids, texts.attention), texts.attention, self._kept_pooling)
         distance = (1 - F.cosine_similarity(found.float(), wanted.float(), dim=1)).sum()
         return reading._replace(sums=reading.sums | {"distance": distance})
 

@@ -18,7 +18,7 @@ from encloze.settings import Settings
 from encloze.training.monitors.base import Material, Monitor, Probe
 from encloze.training.state import Unfinished
 
-_FEWEST_TEXTS, _MOST_SHARE = 8, 0.05
+FEWEST_TEXTS, _MOST_SHARE = 8, 0.05
 
 
 def usual_monitors() -> tuple[Monitor, ...]:
@@ -169,4 +169,4 @@ def held_out(groups: np.ndarray, wanted: int, seed: int) -> np.ndarray:
         if not left:
             break
     found = chosen[groups]
-    return found if found.sum() >= _FEWEST_TEXTS else np.zeros(len(groups), bool)
+    return found if found.sum() >= FEWEST_TEXTS else np.zeros(len(groups), bool)

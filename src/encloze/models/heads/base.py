@@ -1,18 +1,74 @@
-"""A head: hidden states in, one kind of representation out."""
+"""A head: hidden states in, one view of the text out."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
+from encloze.backbones.base import Backbone
 from encloze.family import Family
+from encloze.text.tokens import Padded
+
+Side = Literal["query", "document"]
+
+
+class Texts(NamedTuple):
+    """Texts as tensors. Shapes: batch, length."""
+
+    ids: Tensor  # int64, batch x length
+    attention: Tensor  # bool, batch x length: no padding
+    own: Tensor  # bool, batch x length: no special token either
+
+    @classmethod
+    def of(cls, padded: Padded, device: torch.device) -> Texts:
+        arrays = (padded.ids, padded.attention, padded.words >= 0)
+        return cls(*(torch.from_numpy(array).to(device) for array in arrays))
+
+
+class Read(NamedTuple):
+    """Texts and what the encoder made of them. Shapes: batch, length, width."""
+
+    ids: Tensor  # int64, batch x length
+    attention: Tensor  # bool, batch x length: no padding
+    own: Tensor  # bool, batch x length: the text's own tokens; all real ones where it has only special tokens
+    hidden: Tensor | None  # float, batch x length x width; None where no head asks for it
 
 
 @dataclass(frozen=True)
 class Head(Family):
-    """What a bi-encoder makes of the last hidden states."""
+    """What a bi-encoder makes of the last hidden states: a dense or a sparse view, and what it counts in a score."""
 
-    def represent(self, hidden: Tensor, attention: Tensor) -> Tensor:
-        """The representations: batch x size, of hidden (batch x length x width) and attention (batch x length)."""
+    view: ClassVar[Literal["dense", "sparse"]]
+    """Vectors of the width, compared with FAISS; or of the vocabulary, mostly 0, compared with an inverted index."""
+    needs_vocabulary: ClassVar[bool] = False
+    """Whether the encoder must have its head for masked language modelling."""
+
+    weight: float = field(default=1.0, kw_only=True)
+    """What this view's inner product counts in the sum that is a score."""
+
+    def __post_init__(self) -> None:
+        if not self.weight > 0:
+            raise ValueError(f"weight must be above 0, not {self.weight}")
+
+    def like(self, other: Any) -> Self:
+        """This head with what it leaves open taken from another one of the same kind, the checkpoint's."""
+        return self
+
+    def part(self, backbone: Backbone) -> nn.Module | None:
+        """What it learns of its own, with random weights from torch's generator; None where it has nothing."""
+        return None
+
+    def reads_hidden(self, side: Side) -> bool:
+        """Whether texts must be encoded for it."""
+        return True
+
+    def represent(self, read: Read, side: Side, backbone: Backbone, part: nn.Module | None) -> Tensor:
+        """The view of each text: float32, batch x size."""
         raise NotImplementedError(type(self).__name__)
+
+    def kept(self, view: Tensor, side: Side, *, training: bool) -> Tensor:
+        """What of a view counts in a score: batch x size."""
+        return view

@@ -24,5 +24,6 @@ def contrast(pairs: Tensor, sources: Tensor, temperature: float, *, normalise: b
     partner = torch.arange(len(texts), device=texts.device).roll(len(sources))
     sources = sources.repeat(2)
     left_out = (sources[:, None] == sources).scatter(1, partner[:, None], False)
-    scores = (texts @ texts.T / temperature).masked_fill(left_out, float("-inf"))
+    with torch.autocast(texts.device.type, enabled=False):  # cosines in bfloat16 have two digits and a half
+        scores = (texts @ texts.T / temperature).masked_fill(left_out, float("-inf"))
     return F.cross_entropy(scores, partner, reduction="sum"), (scores.argmax(dim=1) == partner).sum()

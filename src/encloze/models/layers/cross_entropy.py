@@ -68,9 +68,9 @@ def _softmax_loss(logits: Tensor, labels: Tensor, wanted: bool) -> tuple[Tensor,
 
     The logits may be overwritten: one buffer serves all the way, since on a processor this is bound by memory.
     """
-    highest = logits.amax(dim=1, keepdim=True)
+    highest, best = logits.max(dim=1, keepdim=True)
     own = logits.gather(1, labels[:, None])
-    right = (own == highest).sum()
+    right = (best == labels[:, None]).sum()
     powers = (logits.sub_(highest) if wanted else logits - highest).exp_()
     sums = powers.sum(dim=1, keepdim=True)
     losses = (sums.log() + highest - own).sum()

@@ -45,9 +45,7 @@ def largest(weights: Tensor, count: int | None) -> Tensor:
 class _Highest(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, places: Tensor, matrix: Tensor, bias: Tensor | None) -> Tensor:
-        # Under autocast products are taken in its type, here as in every linear map.
-        kind = rows.device.type
-        ctx.kind = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else rows.dtype
+        ctx.kind = _product_kind(rows)
         rows_there, matrix_there = rows.to(ctx.kind), matrix.to(ctx.kind)
         highest, where = [], []
         for text, own in zip(rows_there, places, strict=True):
@@ -72,3 +70,54 @@ class _Highest(torch.autograd.Function):
             for_rows[text] = of_places @ matrix_there
             for_matrix += of_places.T @ rows[text].to(ctx.kind)
         return for_rows, None, for_matrix, slope.sum(dim=0) if ctx.has_bias else None
+
+
+def summed_weights(hidden: Tensor, places: Tensor, head: VocabularyHead) -> Tensor:
+    """The sum over the given places of log(1 + max(0, logit)), token by token: batch x vocabulary, float32.
+
+    Shapes as in ``highest_logits``. One text's logits are held at a time, and worked out again on the way back.
+    """
+    decoder = head.decoder
+    made: Tensor = _Summed.apply(head.transform(hidden), places, decoder.weight, decoder.bias)  # type: ignore[no-untyped-call]
+    return made
+
+
+class _Summed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, places: Tensor, matrix: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.kind, ctx.has_bias = _product_kind(rows), bias is not None
+        ctx.save_for_backward(rows, places, matrix, *([bias] if bias is not None else []))
+        kind = torch.promote_types(rows.dtype, torch.float32)
+        rows_there, matrix_there = rows.to(ctx.kind), matrix.to(ctx.kind)
+        return torch.stack(
+            [
+                _logits(text[own], matrix_there, bias, kind).relu_().log1p_().sum(dim=0)
+                for text, own in zip(rows_there, places, strict=True)
+            ]
+        )
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
+        rows, places, matrix, *biases = ctx.saved_tensors
+        bias = biases[0] if ctx.has_bias else None
+        rows_there, matrix_there = rows.to(ctx.kind), matrix.to(ctx.kind)
+        for_rows, for_matrix, for_bias = torch.zeros_like(rows), torch.zeros_like(matrix), torch.zeros_like(outer[0][0])
+        for number, (slope, own) in enumerate(zip(outer[0], places, strict=True)):
+            logits = _logits(rows_there[number][own], matrix_there, bias, slope.dtype)
+            of_logits = torch.where(logits > 0, slope / (1 + logits.clamp(min=0)), 0.0)
+            for_bias += of_logits.sum(dim=0)
+            of_logits = of_logits.to(ctx.kind)
+            for_rows[number, own] = (of_logits @ matrix_there).to(rows.dtype)
+            for_matrix += of_logits.T @ rows_there[number][own]
+        return for_rows, None, for_matrix, for_bias if ctx.has_bias else None
+
+
+def _logits(rows: Tensor, matrix: Tensor, bias: Tensor | None, kind: torch.dtype) -> Tensor:
+    logits = (rows @ matrix.T).to(kind)
+    return logits if bias is None else logits.add_(bias)
+
+
+def _product_kind(rows: Tensor) -> torch.dtype:
+    """Under autocast products are taken in its type, here as in every linear map."""
+    device = rows.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else rows.dtype

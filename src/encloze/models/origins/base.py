@@ -21,6 +21,10 @@ class Start(NamedTuple):
     card: Card
     decoders: Path | None = None
     """The decoders that an earlier pre-training left, to go on with."""
+    fingerprint: str = ""
+    """Changes with the weights; empty where they are drawn from the seed."""
+    heads: Path | None = None
+    """What the heads of an earlier fine-tuning learnt of their own."""
 
 
 @dataclass(frozen=True)

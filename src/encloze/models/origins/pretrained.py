@@ -9,7 +9,7 @@ import torch
 
 from encloze.backbones.base import Backbone
 from encloze.model_folders import locate
-from encloze.models.checkpoint import DECODERS, Card, load_tokenizer
+from encloze.models.checkpoint import DECODERS, HEADS, Card, load_tokenizer, model_fingerprint
 from encloze.models.origins.base import Origin, Start
 
 
@@ -27,6 +27,7 @@ class Pretrained(Origin, name="pretrained"):
         folder = locate(self.model)
         torch.manual_seed(seed)  # a head that is missing is drawn from it
         backbone = Backbone.load(folder, need_head=need_head)
-        decoders = folder / DECODERS
         card = Card.read(folder, backbone.max_tokens)
-        return Start(backbone, load_tokenizer(folder), card, decoders if decoders.is_file() else None)
+        decoders, heads = (file if (file := folder / name).is_file() else None for name in (DECODERS, HEADS))
+        tokenizer = load_tokenizer(folder)
+        return Start(backbone, tokenizer, card, decoders, model_fingerprint(folder, card, tokenizer), heads)

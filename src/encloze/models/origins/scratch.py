@@ -10,7 +10,6 @@ from typing import Literal
 from encloze import progress
 from encloze.backbones.base import Backbone
 from encloze.models.checkpoint import Card
-from encloze.models.heads.dense import Dense
 from encloze.models.origins.base import Origin, Start
 from encloze.text.training import TokenizerFromCorpus, train_tokenizer, unknown_share
 
@@ -56,6 +55,5 @@ class Scratch(Origin, name="scratch"):
             max_position_embeddings=self.max_tokens,
             pad_token_id=tokenizer.id_of("pad"),
         )
-        return Start(
-            Backbone.new(config), tokenizer, Card(Dense("cls"), "", "", min(64, self.max_tokens), self.max_tokens)
-        )
+        card = Card(max_query_tokens=min(64, self.max_tokens), max_document_tokens=self.max_tokens)
+        return Start(Backbone.new(config), tokenizer, card)

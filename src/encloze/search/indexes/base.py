@@ -16,6 +16,8 @@ from encloze.family import Family
 class OpenIndex(Protocol):
     """An index that can be asked. Queries are texts or representations, as the index reads the one or the other."""
 
+    reads: ClassVar[Literal["text", "dense", "sparse"]]
+
     def search(self, queries: Sequence[str] | Representation, depth: int) -> Ranked:
         """The best ``depth`` documents of each query."""
         ...

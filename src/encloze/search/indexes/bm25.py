@@ -70,6 +70,8 @@ class Counted:
 class OpenBm25:
     """A BM25 index that can be asked."""
 
+    reads: ClassVar[Literal["text", "dense", "sparse"]] = "text"
+
     def __init__(self, core: Any, analyzer: Analyzer) -> None:
         self._core, self._analyzer = core, analyzer
 

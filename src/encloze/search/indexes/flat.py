@@ -38,6 +38,8 @@ class Flat(Index, name="flat"):
 class OpenFlat:
     """A flat index that can be asked."""
 
+    reads: ClassVar[Literal["text", "dense", "sparse"]] = "dense"
+
     def __init__(self, index: Any) -> None:
         self._index = index
 

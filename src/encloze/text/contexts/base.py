@@ -33,6 +33,9 @@ class Pairs:
     usable: np.ndarray  # int64: numbers of the spans that have a context
     lengths: np.ndarray  # int64, beside usable: tokens that the longer of the two has at most, special ones aside
 
+    fingerprint: str = ""
+    """Changes with what the pairs are made of beside the corpus."""
+
     def __call__(self, number: int, draw: np.random.Generator) -> tuple[Encoded, Encoded]:
         """A text and its context; ``number`` is a span's. All that is random comes from ``draw``."""
         raise NotImplementedError(type(self).__name__)

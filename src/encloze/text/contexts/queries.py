@@ -63,6 +63,7 @@ class _Asked(Pairs):
         texts, asked = np.array(found, np.int64).reshape(-1, 2).T
         order = np.argsort(texts, kind="stable")
         self._asked = asked[order]  # queries, text after text
+        self.fingerprint = hashlib.sha256(key.encode() + texts.tobytes() + asked.tobytes()).hexdigest()[:32]
         self._borders = np.searchsorted(texts[order], np.arange(len(material.corpus) + 1))
         self.usable = with_context(
             np.diff(self._borders)[self._spans.texts] > 0,

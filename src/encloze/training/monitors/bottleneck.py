@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from encloze.errors import RecipeError
 from encloze.evaluation.significance import bootstrap
@@ -17,7 +18,8 @@ _CONFIDENCE = 0.99
 
 @dataclass(frozen=True)
 class Bottleneck(Monitor, name="bottleneck"):
-    """How much worse the decoders do with the embedding of another text: a ``gap`` of 0 says that they do without.
+    """How much worse the decoders do with the embedding of a text of another source: a ``gap`` of 0 says that they do
+    without.
 
     Means over texts of each decoder's loss; the gap's 99 % interval is a bootstrap over texts of the differences.
     """
@@ -49,7 +51,10 @@ class Bottleneck(Monitor, name="bottleneck"):
 def losses(
     module: PretrainingModule, material: Material, numbers: np.ndarray
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Each decoder's mean loss for each text, with its own views and with those of the text before it."""
+    """Each decoder's mean loss for each text, with its own views and with those of a text of another source.
+
+    A neighbour's view says much about a text, so it would not do; it has to where all texts are of one source.
+    """
     found: dict[str, tuple[list[float], list[float]]] = {}
     with at_rest(module, material.precision) as place:
 
@@ -57,14 +62,25 @@ def losses(
             drawn = module.draw(material.make_batch(np.array([number]), 0, place))
             return drawn, module.read(drawn)
 
-        _, before = read(int(numbers[-1]))
-        for number in numbers.tolist():
+        views = dict[int, tuple[Tensor, ...]]()
+        for number, other in by_others(numbers, material.spans.group):
             drawn, reading = read(number)
+            views[number] = reading.views
             counts = drawn.counts()
             own = module.rebuild(drawn, reading)
-            other = module.rebuild(drawn, reading._replace(views=before.views))
+            others = views[other] if other in views else read(other)[1].views
+            shuffled = module.rebuild(drawn, reading._replace(views=others))
             for term in own.keys() & module.weights.keys():
-                for values, sums in zip(found.setdefault(term, ([], [])), (own, other), strict=True):
+                for values, sums in zip(found.setdefault(term, ([], [])), (own, shuffled), strict=True):
                     values.append(float(sums[term]) / max(1.0, float(counts[term])))
-            before = reading
-    return {term: (np.array(own), np.array(other)) for term, (own, other) in sorted(found.items())}
+    return {term: (np.array(own), np.array(shuffled)) for term, (own, shuffled) in sorted(found.items())}
+
+
+def by_others(numbers: np.ndarray, group: np.ndarray) -> list[tuple[int, int]]:
+    """Each number with the last one before it, going round, that is of another source; with any one where none is."""
+    pairs = []
+    for at, number in enumerate(numbers.tolist()):
+        before = np.roll(numbers, -at)[:0:-1]  # the nearest first
+        apart = before[group[before] != group[number]]
+        pairs.append((number, int((apart if len(apart) else before)[0])))
+    return pairs

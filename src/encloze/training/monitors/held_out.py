@@ -34,9 +34,9 @@ class _Losses:
         with at_rest(module, self.material.precision) as place:
             for numbers in self.batches:
                 drawn = module.draw(self.material.make_batch(numbers, 0, place))
-                found, pairs = module(drawn)
-                if pairs is not None:
-                    found |= module.compare(pairs)
+                found, compared = module(drawn)
+                if compared:
+                    found |= module.compare(compared)
                 for name, value in found.items():
                     sums[name] = sums.get(name, 0.0) + float(value)
                 for name, count in drawn.counts().items():

@@ -1,0 +1,52 @@
+"""What losses that make term weights few share: whose weights, how the loss sets in, and how many should be left."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from encloze.losses.base import Loss, Scored
+
+_GAIN, _MOST = 0.02, 0.1
+
+
+@dataclass(frozen=True)
+class Sparsity(Loss):
+    """A price on term weights."""
+
+    side: Literal["queries", "documents"] = "documents"
+    """Whose weights; name the loss twice, once for each, with weights of their own."""
+    ramp_share: float = 0.33
+    """In this share of the steps the loss's weight rises from 0, as a square (SPLADE's code does so)."""
+    active_terms: int | None = None
+    """So many weights above 0 a text should have: the loss's weight is moved step by step until it is so. ``weight``
+    is then where it begins."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.ramp_share <= 1:
+            raise ValueError(f"ramp_share must lie between 0 and 1, not {self.ramp_share}")
+        if self.active_terms is not None and self.active_terms < 1:
+            raise ValueError(f"active_terms must be 1 or more, not {self.active_terms}")
+
+    @property
+    def term(self) -> str:
+        return f"{self.name}_{self.side}"
+
+    def weights(self, scored: Scored) -> Tensor:
+        """The term weights: float32, texts x vocabulary."""
+        view: Tensor = getattr(scored, self.side).sparse
+        return view
+
+    def weight_at(self, done: float) -> float:
+        return self.weight * min(1.0, done / self.ramp_share) ** 2 if self.ramp_share else self.weight
+
+    def scale(self, scored: Scored) -> float | None:
+        if self.active_terms is None:
+            return None
+        active = float((self.weights(scored) > 0).sum(dim=1).float().mean())
+        apart = math.log(max(active, 0.5) / self.active_terms)
+        return math.exp(max(-_MOST, min(_MOST, _GAIN * apart)))

@@ -1,0 +1,39 @@
+"""Distillation of a teacher's distribution over a query's candidates (Kullback-Leibler divergence)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from encloze.losses.base import Loss, Scored
+
+
+@dataclass(frozen=True)
+class KlDivergence(Loss, name="kl_divergence"):
+    """KL(softmax(teacher's scores) || softmax(student's)) over the candidates that the teacher scored."""
+
+    teacher_temperature: float = 1.0
+    """The teacher's scores are divided by it."""
+    temperature: float = 1.0
+    """The student's scores are divided by it; cosines want about 0.05."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("teacher_temperature", "temperature"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
+
+    @property
+    def needs_teacher(self) -> bool:
+        return True
+
+    def sum(self, scored: Scored) -> Tensor:
+        found, known = scored.of_candidates()
+        rows = known.any(dim=1)
+        found, known, teacher = found[rows], known[rows], scored.teacher[rows]
+        unknown = ~known
+        wanted = (teacher / self.teacher_temperature).masked_fill(unknown, float("-inf")).log_softmax(dim=1)
+        mine = (found / self.temperature).masked_fill(unknown, float("-inf")).log_softmax(dim=1)
+        return torch.where(known, wanted.exp() * (wanted - mine), 0.0).sum()

@@ -1,0 +1,46 @@
+"""Term weights: for each token of the vocabulary what the text says about it, as SPLADE has it.
+
+Formal et al., SIGIR 2021 (https://arxiv.org/abs/2107.05720) and, for the maximum over places, its second version
+(https://arxiv.org/abs/2109.10086): w_j = max over places i of log(1 + max(0, logit_ij)). A query that is a bag of
+words needs no encoder (SPLADE-doc there); weights of the text's own tokens only are no expansion (SPLADE-v3-Lexical).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor, nn
+
+from encloze.backbones.base import Backbone
+from encloze.models.heads._over_vocabulary import OverVocabulary, held
+from encloze.models.heads.base import Read, Side
+from encloze.models.layers.term_weights import activated, highest_logits, summed_weights
+
+
+@dataclass(frozen=True)
+class Sparse(OverVocabulary, name="sparse"):
+    """Weights of words, those that the text does not hold among them."""
+
+    pooling: Literal["max", "sum"] = "max"
+    """Whether a token's weight is the highest over the places, or their sum."""
+    queries: Literal["expansion", "lexical", "bag"] = "expansion"
+    """expansion: any token may have a weight; lexical: only those that the query holds; bag: these, and each has the
+    weight 1, so that queries are not encoded at all."""
+    documents: Literal["expansion", "lexical"] = "expansion"
+    """expansion: any token may have a weight; lexical: only those that the document holds."""
+
+    def reads_hidden(self, side: Side) -> bool:
+        return side == "document" or self.queries != "bag"
+
+    def represent(self, read: Read, side: Side, backbone: Backbone, part: nn.Module | None) -> Tensor:
+        mode = self.queries if side == "query" else self.documents
+        if mode == "bag":
+            return held(read, int(backbone.config.vocab_size)).to(backbone.model.dtype)
+        assert read.hidden is not None
+        head, places = backbone.head(), self.places(read)
+        if self.pooling == "max":
+            weights = activated(highest_logits(read.hidden, places, head), "log1p_relu")
+        else:
+            weights = summed_weights(read.hidden, places, head)
+        return weights * held(read, weights.shape[1]) if mode == "lexical" else weights
