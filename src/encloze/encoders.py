@@ -6,6 +6,8 @@ import importlib
 from collections.abc import Iterable, Sequence
 from typing import Protocol, cast
 
+import numpy as np
+
 from encloze.data.records import Representation
 from encloze.errors import importable
 from encloze.similarity import Similarity
@@ -41,6 +43,27 @@ class Encoder(Protocol):
     def encode_documents(self, texts: Iterable[str], count: int) -> Representation:
         """The representations of ``count`` documents, in order."""
         ...
+
+
+class Reranker(Protocol):
+    """A model that scores a query and a document together."""
+
+    @property
+    def name(self) -> str:
+        """Where it came from: a folder or a hub's id."""
+        ...
+
+    def score(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
+        """The score of each query and document: float32, pairs."""
+        ...
+
+
+def load_reranker(name: str, precision: str = "auto") -> Reranker:
+    """The cross-encoder in a model folder or of a hub's id. Raises CheckpointError, also where it is none."""
+    importable("torch", "train")
+    importable("transformers", "train")
+    module = importlib.import_module("encloze.models.cross_encoder")
+    return cast(Reranker, module.CrossEncoder.trained(name, precision=precision))
 
 
 def load_encoder(name: str, precision: str = "auto") -> Encoder:

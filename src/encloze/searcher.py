@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +14,8 @@ import numpy as np
 from encloze import progress, recipe
 from encloze.data.corpus import Corpus
 from encloze.data.records import Document, Hit, Judgments, Query, Representation, Run
-from encloze.encoders import Encoder, load_encoder
+from encloze.data.runs import best
+from encloze.encoders import Encoder, Reranker, load_encoder, load_reranker
 from encloze.errors import CheckpointError, RecipeError, StaleIndexError
 from encloze.evaluation.measures import measure
 from encloze.family import nearest
@@ -49,7 +50,16 @@ class View:
 class Searcher:
     """Views of one collection, and the fusion of what they find."""
 
-    def __init__(self, corpus: Corpus, views: Sequence[View], fusion: Fusion | None = None) -> None:
+    def __init__(
+        self,
+        corpus: Corpus,
+        views: Sequence[View],
+        fusion: Fusion | None = None,
+        reranker: Reranker | None = None,
+        rerank_depth: int = 50,
+    ) -> None:
+        """``reranker`` scores the first ``rerank_depth`` documents that are found anew."""
+        self.reranker, self.rerank_depth = reranker, rerank_depth
         self.corpus, self.views, self.fusion = corpus, list(views), fusion or usual_fusion(views)
         try:
             self.fusion.check(len(self.views))
@@ -65,6 +75,8 @@ class Searcher:
         fusion: Fusion | None = None,
         model: str | None = None,
         precision: str = "auto",
+        reranker: str | None = None,
+        rerank_depth: int = 50,
     ) -> Searcher:
         """The searcher of an index folder, with the model it was built by (or ``model``, if that is the same one).
 
@@ -93,17 +105,27 @@ class Searcher:
                 _check_model(folder, entry, encoder)
             index = recipe.build(kind, settings, source=str(folder / _CARD))
             opened.append(View(entry["name"], index.open(folder / entry["name"]), encoder))
-        return cls(Corpus(folder / _DOCUMENTS), opened, fusion)
+        second = load_reranker(reranker, precision) if reranker else None
+        return cls(Corpus(folder / _DOCUMENTS), opened, fusion, second, rerank_depth)
 
     def search(self, query: str, k: int = 10, depth: int = 100) -> list[tuple[Document, Hit]]:
         """The best ``k`` documents for one query."""
         gathered = self.gather([query], max(k, depth))[0]
-        return [(self.corpus[number], hit) for number, hit in self._hits(gathered, self.fusion)[:k]]
+        hits = {hit.id: hit for _, hit in self._hits(gathered, self.fusion)}
+        if self.reranker:
+            scores = {hit.id: hit.score for hit in hits.values()}
+            run = reranked({"": scores}, {"": query}, self.corpus, self.reranker, self.rerank_depth)
+            again = best(run[""], len(run[""]))
+            hits = {id_: Hit(id_, score, {"found": scores[id_], **hits[id_].parts}) for id_, score in again.items()}
+        return [(self.corpus[self.corpus.number_of[id_]], hits[id_]) for id_ in list(hits)[:k]]
 
     def run(self, queries: Sequence[Query], depth: int = 100) -> tuple[Run, float]:
         """The rankings of many queries, and the milliseconds that one took."""
         began = time.perf_counter()
         run = self.fused(queries, self.gather([query.text for query in queries], depth), self.fusion, depth)
+        if self.reranker:
+            words = {query.id: query.text for query in queries}
+            run = reranked(run, words, self.corpus, self.reranker, self.rerank_depth)
         return run, (time.perf_counter() - began) * 1000 / max(1, len(queries))
 
     def gather(self, queries: Sequence[str], depth: int = 100) -> list[Gathered]:
@@ -159,6 +181,25 @@ class Searcher:
         parts = [dict(zip(names, column, strict=True)) for column in found.scores.T[order].tolist()]
         triples = zip(found.numbers[order].tolist(), fused[order].tolist(), parts, strict=True)
         return [(number, Hit(ids[number], score, of_views)) for number, score, of_views in triples]
+
+
+def reranked(run: Run, words: Mapping[str, str], corpus: Corpus, reranker: Reranker, depth: int) -> Run:
+    """A run whose first ``depth`` documents of each query are scored anew by a re-ranker; the others come after them.
+
+    ``words`` gives the text of each query.
+    """
+    first = {query: list(best(scores, depth)) for query, scores in run.items()}
+    asked = [(query, document) for query, documents in first.items() for document in documents]
+    texts = corpus.texts([corpus.number_of[document] for _, document in asked])
+    scores = reranker.score([(words[query], text) for (query, _), text in zip(asked, texts, strict=True)])
+    made: Run = {query: {} for query in run}
+    for (query, document), score in zip(asked, scores.tolist(), strict=True):
+        made[query][document] = score
+    for query, found in made.items():
+        lowest = min(found.values(), default=0.0)
+        rest = [document for document in best(run[query], len(run[query])) if document not in found]
+        found.update({document: lowest - place for place, document in enumerate(rest, 1)})
+    return made
 
 
 def exact_indexes(encoder: Encoder) -> tuple[Index, ...]:

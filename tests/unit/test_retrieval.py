@@ -94,16 +94,16 @@ def test_hard_negatives_are_added_and_never_a_copy_of_a_positive(corpus: Corpus)
     examples = [Example("a", (0,), (6, 4, 5)), Example("b", (1,), (7,))]
     made = RetrievalBatches(encoder(), corpus, examples, negatives=2, seed=0)
     for epoch in range(10):
-        (positive, *negatives), scores = made._drawn(0, epoch)
+        (positive, *negatives), scores = made.draw.of(0, epoch)
         assert positive == 0 and set(negatives) == {4, 5} and not scores
-        assert made._drawn(1, epoch) == ([1], [])
+        assert made.draw.of(1, epoch) == ([1], [])
 
 
 def test_draws_depend_on_the_epoch_and_not_on_the_batch(corpus: Corpus) -> None:
     examples = [Example("a", (0,), (2, 3, 4, 5)), Example("b", (1,), (2, 3, 4, 5))]
     made = RetrievalBatches(encoder(), corpus, examples, negatives=1, seed=0)
-    assert len({tuple(made._drawn(0, epoch)[0]) for epoch in range(20)}) == 4
-    assert made._drawn(1, 3) == RetrievalBatches(encoder(), corpus, examples, negatives=1, seed=0)._drawn(1, 3)
+    assert len({tuple(made.draw.of(0, epoch)[0]) for epoch in range(20)}) == 4
+    assert made.draw.of(1, 3) == RetrievalBatches(encoder(), corpus, examples, negatives=1, seed=0).draw.of(1, 3)
 
 
 def test_a_teachers_scores_stand_beside_the_documents_that_it_scored(corpus: Corpus) -> None:
@@ -117,9 +117,9 @@ def test_a_teachers_scores_stand_beside_the_documents_that_it_scored(corpus: Cor
         assert found.teacher[:, 0].tolist() == [7.0, 9.0]
         assert sorted(found.teacher[0, 1:].tolist()) == [4.0, 5.0] and found.teacher[1, 1] == 1
         assert bool(found.teacher[1, 2].isnan()) and found.candidates[1, 2] == -1
-        of, known = found.of_candidates()
-        assert known.tolist() == [[True, True, True], [True, True, False]]
-        assert of[0, 0] == found.scores[0, found.target[0]]
+        own = found.of_candidates()
+        assert own.taught.tolist() == own.there.tolist() == [[True, True, True], [True, True, False]]
+        assert own.scores[0, 0] == found.scores[0, found.target[0]]
         assert found.left_out[0].sum() == 0  # 0 is relevant, but not in the batch
 
 

@@ -18,7 +18,7 @@ from rich.text import Text
 from encloze import progress
 from encloze.evaluation.report import Report
 from encloze.pipelines.demo import Shown
-from encloze.tasks.base import Merged, Trained
+from encloze.tasks.base import Merged, Scored, Trained
 from encloze.tasks.index import Indexed
 from encloze.tasks.inspect import Inspection
 from encloze.tasks.list import Listing
@@ -30,6 +30,7 @@ _err = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() e
 _NEXT = {
     "finetune": "encloze finetune --model {folder} --dataset FOLDER --output MODEL",
     "index": "encloze index --model {folder} --corpus FOLDER --output INDEX",
+    "score": "encloze score --model {folder} --dataset FOLDER --candidates RUN --output SCORES",
 }
 _AFTER_DEMO = (
     'encloze search --index {folder}/index "run a function in a thread pool"',
@@ -76,6 +77,13 @@ def _(result: Report) -> None:
 def _(result: Trained) -> None:
     folder = result.folder
     _out.print(f"The model is in {folder}. Next: {_NEXT[result.next_verb].format(folder=folder)}", markup=False)
+
+
+@show.register
+def _(result: Scored) -> None:
+    folder = result.folder
+    _out.print(f"{result.pairs:,} pairs of {result.queries:,} queries are scored in {folder}. Next:", markup=False)
+    _out.print(f"  encloze finetune --teacher {folder} --negatives {folder} --losses kl_divergence ...", markup=False)
 
 
 @show.register

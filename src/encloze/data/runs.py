@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import TextIO
 
 from encloze.data.lines import Faults, columns
 from encloze.data.records import Run
 
+RUN = "run.trec"
+"""What a folder calls the run in it."""
+
 
 def read_run(file: Path) -> Run:
-    """The run in a file, plain or gzipped; as in trec_eval the rank column is ignored.
+    """The run in a file, plain or gzipped, or in a folder; as in trec_eval the rank column is ignored.
 
     Raises DataError with all faulty lines: too few columns, no number as a score, a document twice for a query.
     """
+    file = file / RUN if file.is_dir() else file
     faults, run = Faults(), dict[str, dict[str, float]]()
     for where, (query, _, document, _, score, *_) in columns(file, 5, faults, separator=None):
         try:
@@ -41,7 +46,12 @@ def best(scores: dict[str, float], depth: int) -> dict[str, float]:
 def write_run(file: Path, run: Run, tag: str = "encloze") -> None:
     """Write a run, best documents first."""
     with file.open("w", encoding="utf-8") as stream:
-        for query, scores in run.items():
-            for rank, (document, score) in enumerate(best(scores, len(scores)).items(), 1):
-                # repr keeps every digit, so a ranking read back has the same ties as the one written.
-                stream.write(f"{query} Q0 {document} {rank} {score!r} {tag}\n")
+        append_run(stream, run, tag)
+
+
+def append_run(stream: TextIO, run: Run, tag: str = "encloze") -> None:
+    """Write more queries of a run, best documents first."""
+    for query, scores in run.items():
+        for rank, (document, score) in enumerate(best(scores, len(scores)).items(), 1):
+            # repr keeps every digit, so a ranking read back has the same ties as the one written.
+            stream.write(f"{query} Q0 {document} {rank} {score!r} {tag}\n")

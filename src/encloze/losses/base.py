@@ -12,6 +12,19 @@ from encloze.family import Family
 from encloze.similarity import Similarity
 
 
+class Candidates(NamedTuple):
+    """Each query's own candidates, the relevant one first. Shapes: queries, candidates."""
+
+    scores: Tensor  # float32, queries x candidates
+    there: Tensor  # bool, queries x candidates: false where a query has fewer
+    teacher: Tensor  # float32, queries x candidates: scores of a teacher, NaN where there is none
+
+    @property
+    def taught(self) -> Tensor:
+        """Which candidates a teacher scored: bool, queries x candidates."""
+        return self.there & ~self.teacher.isnan()
+
+
 class Scored(NamedTuple):
     """The one thing a loss sees: all queries and distinct documents of a step, over all processes and parts.
 
@@ -33,10 +46,9 @@ class Scored(NamedTuple):
         """Whether scores are cosines, but for their weight."""
         return self.is_normalised and self.queries.sparse is None
 
-    def of_candidates(self) -> tuple[Tensor, Tensor]:
-        """The scores of each query's candidates, and which of these a teacher scored, too: queries x candidates."""
-        known = (self.candidates >= 0) & ~self.teacher.isnan()
-        return self.scores.gather(1, self.candidates.clamp(min=0)), known
+    def of_candidates(self) -> Candidates:
+        """Each query's own candidates alone."""
+        return Candidates(self.scores.gather(1, self.candidates.clamp(min=0)), self.candidates >= 0, self.teacher)
 
 
 @dataclass(frozen=True)
@@ -71,3 +83,15 @@ class Loss(Family):
     def scale(self, scored: Scored) -> float | None:
         """By what its weight should be changed after a step, as a factor; None where it is left alone."""
         return None
+
+
+@dataclass(frozen=True)
+class CandidateLoss(Loss):
+    """A loss that compares nothing but a query's own candidates, as a re-ranker does."""
+
+    def sum_candidates(self, candidates: Candidates) -> Tensor:
+        """The sum over the queries."""
+        raise NotImplementedError(type(self).__name__)
+
+    def sum(self, scored: Scored) -> Tensor:
+        return self.sum_candidates(scored.of_candidates())

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from encloze.losses.base import Loss, Scored
+from encloze.losses.base import CandidateLoss, Candidates
 
 
 @dataclass(frozen=True)
-class KlDivergence(Loss, name="kl_divergence"):
+class KlDivergence(CandidateLoss, name="kl_divergence"):
     """KL(softmax(teacher's scores) || softmax(student's)) over the candidates that the teacher scored."""
 
     teacher_temperature: float = 1.0
@@ -29,10 +29,10 @@ class KlDivergence(Loss, name="kl_divergence"):
     def needs_teacher(self) -> bool:
         return True
 
-    def sum(self, scored: Scored) -> Tensor:
-        found, known = scored.of_candidates()
+    def sum_candidates(self, candidates: Candidates) -> Tensor:
+        known = candidates.taught
         rows = known.any(dim=1)
-        found, known, teacher = found[rows], known[rows], scored.teacher[rows]
+        found, known, teacher = candidates.scores[rows], known[rows], candidates.teacher[rows]
         unknown = ~known
         wanted = (teacher / self.teacher_temperature).masked_fill(unknown, float("-inf")).log_softmax(dim=1)
         mine = (found / self.temperature).masked_fill(unknown, float("-inf")).log_softmax(dim=1)

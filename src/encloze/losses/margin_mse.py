@@ -8,11 +8,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from encloze.losses.base import Loss, Scored
+from encloze.losses.base import CandidateLoss, Candidates
 
 
 @dataclass(frozen=True)
-class MarginMse(Loss, name="margin_mse"):
+class MarginMse(CandidateLoss, name="margin_mse"):
     """The squared distance between the student's and the teacher's differences of two candidates' scores."""
 
     pairs: Literal["positive", "all"] = "positive"
@@ -22,9 +22,9 @@ class MarginMse(Loss, name="margin_mse"):
     def needs_teacher(self) -> bool:
         return True
 
-    def sum(self, scored: Scored) -> Tensor:
-        found, known = scored.of_candidates()
-        apart = torch.where(known, found - scored.teacher, 0.0)
+    def sum_candidates(self, candidates: Candidates) -> Tensor:
+        known = candidates.taught
+        apart = torch.where(known, candidates.scores - candidates.teacher, 0.0)
         squares = (apart[:, :, None] - apart[:, None, :]) ** 2  # of the differences of differences
         both = (known[:, :, None] & known[:, None, :]).triu(diagonal=1)
         if self.pairs == "positive":

@@ -38,3 +38,12 @@ class Merged(Trained):
 
     weight: float
     reports: tuple[Report, ...]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A folder with a run of scores that is done."""
+
+    folder: Path
+    queries: int
+    pairs: int

@@ -14,6 +14,7 @@ from encloze.folders import record, refuse_existing, staged
 from encloze.systems.base import System
 from encloze.systems.index import Index
 from encloze.systems.model import Model
+from encloze.systems.reranked import Reranked
 from encloze.tasks.base import Task
 
 
@@ -31,6 +32,10 @@ class Evaluate(Task, name="evaluate"):
     """One model more to judge."""
     index: Path | None = None
     """One index more to judge."""
+    reranker: str | None = None
+    """A re-ranker: every system is judged with it, too, over its first documents."""
+    rerank_depth: int = 50
+    """How many documents of each system it scores."""
     measures: tuple[str, ...] = DEFAULT
     """Measures in ir-measures' spelling or the usual ones (mrr@10, recall@100); the first is compared."""
     depth: int = 100
@@ -78,4 +83,7 @@ class Evaluate(Task, name="evaluate"):
 
     def _all(self) -> list[System]:
         more: list[System] = [Model(self.model)] if self.model else []
-        return [*self.systems, *more, *([Index(self.index)] if self.index else [])]
+        plain = [*self.systems, *more, *([Index(self.index)] if self.index else [])]
+        if not self.reranker:
+            return plain
+        return [*plain, *(Reranked(system, self.reranker, self.rerank_depth) for system in plain)]

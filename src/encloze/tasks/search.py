@@ -50,16 +50,28 @@ class Search(Task, name="search"):
     and else reciprocal_rank."""
     model: str | None = None
     """Where the model is now, if it was moved since the index was built."""
+    reranker: str | None = None
+    """A re-ranker that puts the first documents in a new order: a model folder or a hub's id."""
+    rerank_depth: int = 50
+    """How many documents it scores."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Number format of the encoder's products."""
 
     def __post_init__(self) -> None:
         if self.k < 1:
             raise ValueError(f"k must be 1 or more, not {self.k}")
+        if self.rerank_depth < 1:
+            raise ValueError(f"rerank_depth must be 1 or more, not {self.rerank_depth}")
 
     def run(self) -> Found | Prompt:
         searcher = Searcher.open(
-            self.index, views=self.views, fusion=self.fusion, model=self.model, precision=self.precision
+            self.index,
+            views=self.views,
+            fusion=self.fusion,
+            model=self.model,
+            precision=self.precision,
+            reranker=self.reranker,
+            rerank_depth=self.rerank_depth,
         )
         prompt = Prompt(searcher, self.k)
         return prompt if self.query is None else prompt.answer(self.query)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import tokenizers
@@ -37,6 +37,22 @@ class Encoded:
 
     ids: np.ndarray  # int32, length
     starts: np.ndarray  # bool, length: this token starts a word
+
+
+class Frame(NamedTuple):
+    """What a tokenizer puts around two texts that are read together."""
+
+    around: tuple[Edge, Edge, Edge]
+    """Before the first, between the two, after the second."""
+    types: tuple[int, int]
+    """What it says of the first text's tokens, and of the second's."""
+
+
+class Edge(NamedTuple):
+    """Special tokens that stand together."""
+
+    ids: list[int]
+    types: list[int]
 
 
 class Tokenizer:
@@ -105,6 +121,21 @@ class Tokenizer:
                 f"Name one of its tokens as {keys} in its tokenizer_config.json{instead}"
             )
         return int(found)
+
+    @cached_property
+    def pair_frame(self) -> Frame:
+        """How two texts are joined; CheckpointError where the tokenizer does not say."""
+        joined = self.core.encode("a 1 .", "a 1 .")
+        parts = joined.sequence_ids
+        if 0 not in parts or 1 not in parts:
+            raise CheckpointError("the tokenizer does not say how two texts are joined")
+        first, second = parts.index(0), parts.index(1)
+        ends = [len(parts) - parts[::-1].index(side) for side in (0, 1)]
+        edges = [
+            Edge(joined.ids[begin:end], joined.type_ids[begin:end])
+            for begin, end in ((0, first), (ends[0], second), (ends[1], len(parts)))
+        ]
+        return Frame((edges[0], edges[1], edges[2]), (joined.type_ids[first], joined.type_ids[second]))
 
     @property
     def size(self) -> int:

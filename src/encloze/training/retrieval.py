@@ -17,6 +17,7 @@ from encloze.models.bi_encoder import BiEncoder
 from encloze.models.heads.base import Texts
 from encloze.models.trainable import Rows, Terms, Trainable
 from encloze.text.tokens import Tokens, pad
+from encloze.training.candidates import CandidateDraw, Relevance
 
 _SCORE, _ACTIVE = "score_{}", "active_{}"  # logged: what each view adds to a target's score, and weights above 0
 
@@ -41,30 +42,6 @@ class Drawn(NamedTuple):
     def counts(self) -> dict[str, Tensor]:
         queries = torch.tensor(len(self.batch.examples), device=self.batch.examples.device)
         return dict.fromkeys(self.terms, queries)
-
-
-class Relevance(NamedTuple):
-    """The relevant texts of each example, one after the other."""
-
-    begins: np.ndarray  # int64, examples + 1
-    contents: np.ndarray  # int64: numbers of texts
-
-    @classmethod
-    def of(cls, examples: Sequence[Example], content: np.ndarray) -> Relevance:
-        """Queries of the same words are one question: what is relevant to one is so to the other."""
-        by_query: dict[str, set[int]] = {}
-        for example in examples:
-            by_query.setdefault(example.query, set()).update(int(content[n]) for n in example.positives)
-        known = [sorted(by_query[example.query]) for example in examples]
-        begins = np.concatenate([[0], np.cumsum([len(some) for some in known])]).astype(np.int64)
-        return cls(begins, np.array([number for some in known for number in some], np.int64))
-
-    def of_examples(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The relevant texts of some examples: the row of each and its number."""
-        sizes = self.begins[numbers + 1] - self.begins[numbers]
-        rows = np.repeat(np.arange(len(numbers)), sizes)
-        inside = np.arange(len(rows)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        return rows, self.contents[self.begins[numbers][rows] + inside]
 
 
 class RetrievalModule(Trainable):
@@ -177,60 +154,35 @@ class RetrievalModule(Trainable):
 
 
 class RetrievalBatches:
-    """Makes batches from training examples.
-
-    Each epoch a query takes one of its relevant documents and ``negatives`` of its hard negatives, drawn from (seed,
-    epoch, example). Documents with the same text are one document, so no copy of a positive is ever a negative.
-    """
+    """Makes batches from training examples; candidates are drawn from (seed, epoch, example)."""
 
     def __init__(
         self, encoder: BiEncoder, corpus: Corpus, examples: Sequence[Example], *, negatives: int, seed: int
     ) -> None:
-        self.encoder, self.examples, self.negatives, self.seed = encoder, examples, negatives, seed
+        self.encoder, self.draw = encoder, CandidateDraw(corpus, examples, negatives, seed)
         card, tokenizer = encoder.card, encoder.tokenizer
         key = hashlib.sha256(f"{corpus.fingerprint}\0{card.document_prompt}".encode()).hexdigest()[:32]
         texts = (card.document_prompt + text for text in corpus.texts())
         self.documents = Tokens.of(texts, len(corpus), tokenizer, key)
         self.queries = tokenizer.encode([card.query_prompt + example.query for example in examples])
-        first: dict[bytes, int] = {}  # by digest: the texts themselves may be more than memory holds
-        digests = (hashlib.blake2b(text.encode(), digest_size=16).digest() for text in corpus.texts())
-        self.content = np.array([first.setdefault(digest, number) for number, digest in enumerate(digests)])
-        self.relevance = Relevance.of(examples, self.content)
         self.lengths = np.array([len(query.ids) for query in self.queries]) + np.minimum(
             self.documents.lengths[[example.positives[0] for example in examples]], card.max_document_tokens
         )
 
+    @property
+    def relevance(self) -> Relevance:
+        return self.draw.relevance
+
     def __call__(self, numbers: np.ndarray, epoch: int, device: torch.device) -> RetrievalBatch:
         """The batch of the examples with these numbers."""
-        drawn = [self._drawn(int(number), epoch) for number in numbers]
-        candidates = np.full((len(numbers), 1 + self.negatives), -1, np.int64)
-        teacher = np.full(candidates.shape, np.nan, np.float32)
-        for row, (documents, scores) in enumerate(drawn):
-            candidates[row, : len(documents)] = self.content[documents]
-            teacher[row, : len(scores)] = scores
-        contents = np.array(list(dict.fromkeys(candidates[candidates >= 0].tolist())), np.int64)
+        drawn = self.draw(numbers, epoch)
+        contents = np.array(list(dict.fromkeys(drawn.contents[drawn.contents >= 0].tolist())), np.int64)
         card, tokenizer = self.encoder.card, self.encoder.tokenizer
         queries = pad([self.queries[int(number)] for number in numbers], tokenizer, card.max_query_tokens)
-        documents_ = pad([self.documents[int(n)] for n in contents], tokenizer, card.max_document_tokens)
-        arrays = (numbers.astype(np.int64), candidates, teacher, contents)
+        documents = pad([self.documents[int(n)] for n in contents], tokenizer, card.max_document_tokens)
+        arrays = (numbers.astype(np.int64), drawn.contents, drawn.teacher, contents)
         tensors: list[Any] = [torch.from_numpy(array).to(device) for array in arrays]
-        return RetrievalBatch(Texts.of(queries, device), Texts.of(documents_, device), *tensors)
-
-    def _drawn(self, number: int, epoch: int) -> tuple[list[int], list[float]]:
-        """The documents that an example takes in an epoch, a positive first, and a teacher's scores of them."""
-        example, draw = self.examples[number], np.random.default_rng([self.seed, epoch, number])
-        scores = np.array(example.positive_scores or [0.0] * len(example.positives))
-        known_to_teacher = np.flatnonzero(~np.isnan(scores))
-        at = int(known_to_teacher[draw.integers(len(known_to_teacher))])
-        begin, end = self.relevance.begins[number], self.relevance.begins[number + 1]
-        known = set(self.relevance.contents[begin:end].tolist())
-        against = [n for n, document in enumerate(example.negatives) if int(self.content[document]) not in known]
-        count = min(self.negatives, len(against))
-        chosen = [against[n] for n in draw.choice(len(against), count, replace=False)] if count else []
-        documents = [example.positives[at], *(example.negatives[n] for n in chosen)]
-        if not example.positive_scores:
-            return documents, []
-        return documents, [example.positive_scores[at], *(example.negative_scores[n] for n in chosen)]
+        return RetrievalBatch(Texts.of(queries, device), Texts.of(documents, device), *tensors)
 
 
 def _there(views: Representation) -> tuple[Tensor, ...]:

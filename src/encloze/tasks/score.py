@@ -1,0 +1,124 @@
+"""Score candidates with a re-ranker: what distillation learns from, and what mining filters by."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from encloze import progress, recipe
+from encloze.data.dataset import Dataset
+from encloze.data.formats.base import Format
+from encloze.data.records import Query, Run
+from encloze.data.runs import RUN, append_run, best, read_run
+from encloze.encoders import Reranker, load_reranker
+from encloze.errors import DataError
+from encloze.folders import full_disk_explained, hash_of, record, staged
+from encloze.tasks.base import Scored, Task
+from encloze.training.outcome import begin
+
+_QUERIES = 16  # scored at a time: what a kill may cost
+
+
+@dataclass(frozen=True)
+class Score(Task, name="score"):
+    """Write a re-ranker's score of every candidate, and of every relevant document, as a run.trec in a folder."""
+
+    dataset: Format
+    """Documents, queries and judgments."""
+    model: str
+    """The re-ranker: a model folder or a hub's id."""
+    candidates: Path
+    """A TREC run, or a folder with one: what it ranks for each query of the split is scored."""
+    output: Path
+    """The folder to write; finetune takes it as teacher."""
+    split: str = "train"
+    """The part of the queries to score for."""
+    depth: int = 100
+    """How far down a ranking candidates are taken."""
+    relevant: bool = True
+    """Whether documents judged relevant are scored, too, wherever they are ranked."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Number format of the re-ranker's products."""
+    resume: bool = False
+    """Whether to go on with an unfinished run of the same settings, after the queries that it has."""
+    overwrite: bool = False
+    """Whether an existing output may be replaced."""
+
+    def __post_init__(self) -> None:
+        if self.depth < 1:
+            raise ValueError(f"depth must be 1 or more, not {self.depth}")
+
+    def run(self) -> Scored:
+        state = begin(self)
+        dataset = Dataset(self.dataset, self.split)
+        wanted = dict(self._wanted(dataset))
+        model = load_reranker(self.model, self.precision)
+        state.open({"candidates": hash_of(wanted), "corpus": dataset.corpus.fingerprint})
+        partial = state.folder / RUN
+        done = _whole_queries(partial, wanted) if partial.exists() else 0
+        queries = [query for query in dataset.queries if query.id in wanted]
+        with (
+            full_disk_explained(partial),
+            partial.open("a", encoding="utf-8") as stream,
+            progress.task("Scoring for", len(queries), "queries", done=done) as bar,
+        ):
+            for start in range(done, len(queries), _QUERIES):
+                part = queries[start : start + _QUERIES]
+                append_run(stream, self._scored(part, wanted, dataset, model), tag=Path(model.name).name)
+                stream.flush()
+                bar.advance(len(part))
+        with staged(self.output, overwrite=self.overwrite) as folder:
+            shutil.copyfile(partial, folder / RUN)
+            inputs = {"dataset": self.dataset.place(), "candidates": self.candidates, "model": self.model}
+            record(folder, recipe.dump(replace(self, resume=False), {"verb": self.name}), inputs)
+        state.discard()
+        return Scored(self.output, len(queries), sum(map(len, wanted.values())))
+
+    def _scored(self, queries: list[Query], wanted: dict[str, list[str]], dataset: Dataset, model: Reranker) -> Run:
+        asked = [(query, document) for query in queries for document in wanted[query.id]]
+        texts = dataset.corpus.texts([dataset.corpus.number_of[document] for _, document in asked])
+        scores = model.score([(query.text, text) for (query, _), text in zip(asked, texts, strict=True)])
+        run: Run = {query.id: {} for query in queries}
+        for (query, document), score in zip(asked, scores.tolist(), strict=True):
+            run[query.id][document] = score
+        return run
+
+    def _wanted(self, dataset: Dataset) -> Iterator[tuple[str, list[str]]]:
+        """The documents to score for each query that has some, the candidates first."""
+        run, known = read_run(self.candidates), dataset.corpus.number_of
+        unknown = sum(document not in known for ranking in run.values() for document in ranking)
+        if unknown:
+            progress.warn(f"{unknown} candidates of {self.candidates} are no documents of {self.dataset.place()}")
+        if not run.keys() & dataset.judgments.keys():
+            raise DataError(
+                f"{self.candidates} ranks nothing for the queries of the split {self.split!r}. "
+                "Is it a run over another split?"
+            )
+        for query in dataset.queries:
+            found = [document for document in best(run.get(query.id, {}), self.depth) if document in known]
+            if self.relevant:
+                grades = dataset.judgments[query.id]
+                found += [d for d, grade in grades.items() if grade > 0 and d in known and d not in set(found)]
+            if found:
+                yield query.id, found
+
+
+def _whole_queries(partial: Path, wanted: dict[str, list[str]]) -> int:
+    """How many queries an unfinished run has whole, in the order of ``wanted``; what is after them is cut off."""
+    kept, size, done = dict[str, int](), 0, 0
+    counts = iter(wanted.items())
+    current = next(counts, None)
+    with partial.open("rb+") as stream:
+        end = 0
+        for line in stream:
+            size += len(line)
+            if current is None or not line.endswith(b"\n") or line.split(b" ", 1)[0].decode() != current[0]:
+                break
+            kept[current[0]] = kept.get(current[0], 0) + 1
+            if kept[current[0]] == len(current[1]):
+                done, end, current = done + 1, size, next(counts, None)
+        stream.truncate(end)
+    return done
