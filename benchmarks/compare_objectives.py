@@ -44,10 +44,28 @@ START: dict[str, Any] = {
     "objective": {"type": "mlm", "encoder_mask_rate": 0.30},
     "training": {"learning_rate": 1e-3},
 }
-# A run is its objective with settings, and the training's; what a name's end says is tried against the plain one.
+# A run is its objective with settings, and the training's; an end to its name tells how it differs from the plain one.
 RUNS: dict[str, dict[str, Any]] = {
     "mlm": {"objective": START["objective"]},
     **{name: {"objective": {"type": name}} for name in Objective.members() if name != "mlm"},
+    # New decoders are far from trained after so few steps: they may learn faster than the encoder, or before it.
+    **{
+        f"{name}-fast": {
+            "objective": {"type": name},
+            "training": {"learning_rate": 2e-3, "encoder_learning_rate": RATE},
+        }
+        for name in ("retromae", "dupmae", "cotmae", "cotmae_v2", "lexmae", "condenser", "cocondenser")
+    },
+    **{
+        f"{name}-later": {
+            "objective": {"type": name},
+            "training": {"learning_rate": 2e-3, "encoder_learning_rate": RATE, "frozen_steps": 60},
+        }
+        for name in ("retromae", "cotmae")
+    },
+    **{f"{name}-mean": {"objective": {"type": name, "bottleneck": "mean"}} for name in ("retromae", "cotmae", "bow")},
+    **{f"cotmae-{context}": {"objective": {"type": "cotmae", "context": context}} for context in ("near", "random")},
+    **{f"{name}-mean": {"objective": {"type": name, "pooling": "mean"}} for name in ("cropping", "simcse")},
 }
 BEFORE = ("untrained", "start")  # what is judged beside the runs
 POOLINGS = ("cls", "mean")
@@ -153,6 +171,7 @@ def main() -> None:
     arguments.add_argument("--output", type=Path, required=True, help="model folders; large")
     arguments.add_argument("--results", type=Path, default=Path(__file__).parent / "results" / "compared_objectives")
     arguments.add_argument("--start_minutes", type=float, default=30)
+    arguments.add_argument("--start_steps", type=int, help="steps of the start, in place of its minutes")
     arguments.add_argument("--minutes", type=float, default=20)
     every = [*BEFORE, *RUNS]
     arguments.add_argument("--runs", nargs="*", default=every, choices=every)
@@ -181,7 +200,8 @@ def main() -> None:
             file.write_text(json.dumps(found, indent=1) + "\n")
 
     if not start.exists():
-        train(start, given.corpus, START, steps("start", START, given.start_minutes, START["model"]))
+        begun = given.start_steps or steps("start", START, given.start_minutes, START["model"])
+        train(start, given.corpus, START, begun)
     for name in given.runs:
         began, folder = time.monotonic(), given.output / name
         if name in BEFORE:

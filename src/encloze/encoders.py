@@ -45,8 +45,8 @@ class Encoder(Protocol):
         ...
 
 
-class Reranker(Protocol):
-    """A model that scores a query and a document together."""
+class Scorer(Protocol):
+    """A model that scores pairs of a query and a document."""
 
     @property
     def name(self) -> str:
@@ -58,12 +58,22 @@ class Reranker(Protocol):
         ...
 
 
-def load_reranker(name: str, precision: str = "auto") -> Reranker:
+def load_scorer(name: str, precision: str = "auto") -> Scorer:
+    """The cross-encoder or bi-encoder of that name, whichever it is. Raises CheckpointError."""
+    importable("torch", "train")
+    importable("transformers", "train")
+    module = importlib.import_module("encloze.models.cross_encoder")
+    if module.is_cross_encoder(name):
+        return cast(Scorer, module.CrossEncoder.load(name, precision=precision))
+    return cast(Scorer, load_encoder(name, precision))
+
+
+def load_reranker(name: str, precision: str = "auto") -> Scorer:
     """The cross-encoder in a model folder or of a hub's id. Raises CheckpointError, also where it is none."""
     importable("torch", "train")
     importable("transformers", "train")
     module = importlib.import_module("encloze.models.cross_encoder")
-    return cast(Reranker, module.CrossEncoder.trained(name, precision=precision))
+    return cast(Scorer, module.CrossEncoder.trained(name, precision=precision))
 
 
 def load_encoder(name: str, precision: str = "auto") -> Encoder:

@@ -15,7 +15,7 @@ from encloze import progress, recipe
 from encloze.data.corpus import Corpus
 from encloze.data.records import Document, Hit, Judgments, Query, Representation, Run
 from encloze.data.runs import best
-from encloze.encoders import Encoder, Reranker, load_encoder, load_reranker
+from encloze.encoders import Encoder, Scorer, load_encoder, load_reranker
 from encloze.errors import CheckpointError, RecipeError, StaleIndexError
 from encloze.evaluation.measures import measure
 from encloze.family import nearest
@@ -55,7 +55,7 @@ class Searcher:
         corpus: Corpus,
         views: Sequence[View],
         fusion: Fusion | None = None,
-        reranker: Reranker | None = None,
+        reranker: Scorer | None = None,
         rerank_depth: int = 50,
     ) -> None:
         """``reranker`` scores the first ``rerank_depth`` documents that are found anew."""
@@ -183,7 +183,7 @@ class Searcher:
         return [(number, Hit(ids[number], score, of_views)) for number, score, of_views in triples]
 
 
-def reranked(run: Run, words: Mapping[str, str], corpus: Corpus, reranker: Reranker, depth: int) -> Run:
+def reranked(run: Run, words: Mapping[str, str], corpus: Corpus, reranker: Scorer, depth: int) -> Run:
     """A run whose first ``depth`` documents of each query are scored anew by a re-ranker; the others come after them.
 
     ``words`` gives the text of each query.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 
 @dataclass(frozen=True)
 class Similarity:
@@ -28,6 +30,16 @@ class Similarity:
     def score(self, queries: Any, documents: Any) -> Any:
         """The scores of every query with every document: queries x documents."""
         return sum(self.parts(queries, documents).values())
+
+    def of_pairs(self, queries: Any, documents: Any, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """The scores of queries (by number in ``rows``) each with one document (``columns``): float32, pairs."""
+        found = np.zeros(len(rows), np.float32)
+        if queries.dense is not None:
+            found += self.dense * np.einsum("ij,ij->i", queries.dense[rows], documents.dense[columns])
+        if queries.sparse is not None:
+            products = queries.sparse[rows].multiply(documents.sparse[columns])
+            found += self.sparse * np.asarray(products.sum(axis=1)).ravel()
+        return found
 
 
 def _product(queries: Any, documents: Any) -> Any:

@@ -42,6 +42,8 @@ GIVEN = {
     "output": "out",
     "index": "index",
     "folder": "folder",
+    "negatives": "run.trec",
+    "candidates": "run.trec",
 }
 BESIDES: dict[str, dict[str, Any]] = {
     "evaluate": {"systems": "bm25,minilm"},

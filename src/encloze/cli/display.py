@@ -18,7 +18,7 @@ from rich.text import Text
 from encloze import progress
 from encloze.evaluation.report import Report
 from encloze.pipelines.demo import Shown
-from encloze.tasks.base import Merged, Scored, Trained
+from encloze.tasks.base import Merged, Mined, Scored, Trained
 from encloze.tasks.index import Indexed
 from encloze.tasks.inspect import Inspection
 from encloze.tasks.list import Listing
@@ -84,6 +84,15 @@ def _(result: Scored) -> None:
     folder = result.folder
     _out.print(f"{result.pairs:,} pairs of {result.queries:,} queries are scored in {folder}. Next:", markup=False)
     _out.print(f"  encloze finetune --teacher {folder} --negatives {folder} --losses kl_divergence ...", markup=False)
+
+
+@show.register
+def _(result: Mined) -> None:
+    folder = result.folder
+    _out.print(f"{result.negatives:,} negatives for {result.queries:,} queries are in {folder}.", markup=False)
+    for why, count in result.dropped.items():
+        _out.print(f"  {count:,} candidates were left out: {why}", markup=False)
+    _out.print(f"Next: encloze finetune --negatives {folder} --dataset FOLDER ...", markup=False)
 
 
 @show.register

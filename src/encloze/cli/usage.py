@@ -99,5 +99,17 @@ def _shown(value: Any) -> str:
 
 def _entry(flag: str, text: str, depth: int) -> list[str]:
     indent = "  " * depth
-    wrapped = textwrap.wrap(" ".join(text.split()), _WIDTH - 8 - len(indent))
-    return [f"{indent}{flag}", *(f"{indent}      {line}" for line in wrapped)]
+    wrapped = textwrap.wrap(" ".join(text.split()), _WIDTH - 8 - len(indent), break_on_hyphens=False)
+    return [*_flag(flag, indent), *(f"{indent}      {line}" for line in wrapped)]
+
+
+def _flag(flag: str, indent: str) -> Iterator[str]:
+    """A flag with its kind; many names to choose from take more than one line."""
+    line = indent
+    for number, word in enumerate(flag.split("|")):
+        joined = f"|{word}" if number else word
+        if number and len(line) + len(joined) > _WIDTH:
+            yield line + "|"
+            line, joined = f"{indent}      ", word
+        line += joined
+    yield line

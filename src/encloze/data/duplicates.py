@@ -34,6 +34,18 @@ def group_duplicates(texts: Sequence[str], similarity: float = 0.8) -> np.ndarra
     return np.array([_root(group, number) for number in range(len(texts))], dtype=np.int64)
 
 
+class Shingled:
+    """Some texts, to hold others against."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._shingles = [_shingles(tuple(_WORD.findall(text.lower()))) for text in texts]
+
+    def nearest(self, text: str) -> float:
+        """The highest Jaccard similarity of the text and one of these, by words in a row: 0 to 1."""
+        mine = _shingles(tuple(_WORD.findall(text.lower())))
+        return max((len(mine & own) / max(1, len(mine | own)) for own in self._shingles), default=0.0)
+
+
 def _link_near(words: list[tuple[str, ...]], distinct: list[int], group: np.ndarray, similarity: float) -> None:
     index = MinHashLSH(threshold=similarity, num_perm=_PERMUTATIONS, weights=_COSTS)
     shingles: dict[int, set[bytes]] = {}

@@ -103,6 +103,14 @@ class BiEncoder(nn.Module):
         """The representations of documents, in order; says how many were cut."""
         return self._encode(texts, count, "document", "documents")
 
+    def score(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
+        """The score of each query and document: float32, pairs. Each distinct text is encoded once."""
+        sides = [list(dict.fromkeys(pair[side] for pair in pairs)) for side in (0, 1)]
+        queries, documents = self.encode_queries(sides[0]), self.encode_documents(sides[1], len(sides[1]))
+        places = [{text: number for number, text in enumerate(side)} for side in sides]
+        rows, columns = (np.array([places[side][pair[side]] for pair in pairs], np.int64) for side in (0, 1))
+        return self.similarity.of_pairs(queries, documents, rows, columns)
+
     def save(self, folder: Path) -> None:
         """Write a model folder that transformers and ``load`` read."""
         self.backbone.save(folder)

@@ -74,8 +74,8 @@ class CrossEncoder(nn.Module):
     @classmethod
     def trained(cls, name: str, *, precision: str = "auto") -> CrossEncoder:
         """A re-ranker that was trained to be one; CheckpointError for any other encoder, whose scores mean nothing."""
-        kinds = read_json(locate(name) / "config.json").get("architectures") or ["nothing"]
-        if not any(str(kind).endswith("ForSequenceClassification") for kind in kinds):
+        if not is_cross_encoder(name):
+            kinds = read_json(locate(name) / "config.json").get("architectures") or ["nothing"]
             raise CheckpointError(
                 f"{name} is no re-ranker (its config.json names {', '.join(kinds)}). Train one with finetune_reranker"
             )
@@ -116,6 +116,12 @@ class CrossEncoder(nn.Module):
                         scores[start + rows] = self(PairTexts.of(padded, place)).cpu().numpy()
                     bar.advance(len(rows))
         return scores
+
+
+def is_cross_encoder(name: str) -> bool:
+    """Whether a model is one for sequence classification, by its config.json."""
+    kinds = read_json(locate(name) / "config.json").get("architectures") or []
+    return any(str(kind).endswith("ForSequenceClassification") for kind in kinds)
 
 
 def _in_full(part: nn.Module) -> None:

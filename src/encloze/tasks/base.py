@@ -47,3 +47,16 @@ class Scored:
     folder: Path
     queries: int
     pairs: int
+
+
+@dataclass(frozen=True)
+class Mined:
+    """A folder with a run of negatives that is done."""
+
+    folder: Path
+    queries: int
+    negatives: int
+    dropped: dict[str, int]
+    """How many candidates were left out, by reason."""
+    without: int
+    """Queries that no negative is left for."""

@@ -1,4 +1,4 @@
-"""Score candidates with a re-ranker: what distillation learns from, and what mining filters by."""
+"""Score candidates with a model: what distillation learns from, and what mining filters by."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from encloze.data.dataset import Dataset
 from encloze.data.formats.base import Format
 from encloze.data.records import Query, Run
 from encloze.data.runs import RUN, append_run, best, read_run
-from encloze.encoders import Reranker, load_reranker
+from encloze.encoders import Scorer, load_scorer
 from encloze.errors import DataError
 from encloze.folders import full_disk_explained, hash_of, record, staged
 from encloze.tasks.base import Scored, Task
@@ -24,12 +24,12 @@ _QUERIES = 16  # scored at a time: what a kill may cost
 
 @dataclass(frozen=True)
 class Score(Task, name="score"):
-    """Write a re-ranker's score of every candidate, and of every relevant document, as a run.trec in a folder."""
+    """Write a re-ranker's (or bi-encoder's) score of every candidate and every relevant document, as a run.trec."""
 
     dataset: Format
     """Documents, queries and judgments."""
     model: str
-    """The re-ranker: a model folder or a hub's id."""
+    """A re-ranker, or a bi-encoder: a model folder or a hub's id."""
     candidates: Path
     """A TREC run, or a folder with one: what it ranks for each query of the split is scored."""
     output: Path
@@ -41,7 +41,7 @@ class Score(Task, name="score"):
     relevant: bool = True
     """Whether documents judged relevant are scored, too, wherever they are ranked."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Number format of the re-ranker's products."""
+    """Number format of the model's products."""
     resume: bool = False
     """Whether to go on with an unfinished run of the same settings, after the queries that it has."""
     overwrite: bool = False
@@ -55,7 +55,7 @@ class Score(Task, name="score"):
         state = begin(self)
         dataset = Dataset(self.dataset, self.split)
         wanted = dict(self._wanted(dataset))
-        model = load_reranker(self.model, self.precision)
+        model = load_scorer(self.model, self.precision)
         state.open({"candidates": hash_of(wanted), "corpus": dataset.corpus.fingerprint})
         partial = state.folder / RUN
         done = _whole_queries(partial, wanted) if partial.exists() else 0
@@ -77,7 +77,7 @@ class Score(Task, name="score"):
         state.discard()
         return Scored(self.output, len(queries), sum(map(len, wanted.values())))
 
-    def _scored(self, queries: list[Query], wanted: dict[str, list[str]], dataset: Dataset, model: Reranker) -> Run:
+    def _scored(self, queries: list[Query], wanted: dict[str, list[str]], dataset: Dataset, model: Scorer) -> Run:
         asked = [(query, document) for query in queries for document in wanted[query.id]]
         texts = dataset.corpus.texts([dataset.corpus.number_of[document] for _, document in asked])
         scores = model.score([(query.text, text) for (query, _), text in zip(asked, texts, strict=True)])

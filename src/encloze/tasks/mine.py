@@ -1,0 +1,228 @@
+"""Mine hard negatives: what systems rank high for a query and is not relevant to it, as far as can be told."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from encloze import progress, recipe
+from encloze.data.dataset import Dataset
+from encloze.data.duplicates import Shingled
+from encloze.data.formats.base import Format
+from encloze.data.records import Query, Run
+from encloze.data.runs import RUN, best, read_run, write_run
+from encloze.encoders import Scorer, load_scorer
+from encloze.errors import DataError
+from encloze.folders import full_disk_explained, hash_of, record, staged, write_json
+from encloze.systems.base import System
+from encloze.systems.bm25 import Bm25
+from encloze.tasks.base import Mined, Task
+from encloze.training.outcome import begin
+from encloze.training.state import Unfinished
+
+_QUERIES = 16  # filtered at a time: what a kill may cost
+RELEVANT, NEAR, ABOVE = "relevant", "nearly a relevant one", "scored too near"
+
+
+@dataclass(frozen=True)
+class Mine(Task, name="mine"):
+    """Write, for each query, documents that look relevant and are not, as a run.trec in a folder."""
+
+    dataset: Format
+    """Documents, queries and judgments."""
+    output: Path
+    """The folder to write; finetune takes it as negatives."""
+    sources: tuple[System, ...] = field(default_factory=lambda: (Bm25(),))
+    """What ranks candidates: bm25, models, indexes, run files; several take turns."""
+    split: str = "train"
+    """The part of the queries to mine for."""
+    skip: int = 0
+    """So many of the first ranks are left out, where unjudged documents are often relevant."""
+    depth: int = 200
+    """How far down each ranking candidates are taken."""
+    keep: int = 50
+    """So many negatives are kept for a query, the highest ranked."""
+    similarity: float | None = 0.8
+    """Candidates whose words (four in a row) are those of a relevant document to this Jaccard similarity are left out;
+    null lets all but the relevant ones pass."""
+    guide: str | None = None
+    """A model, bi-encoder or re-ranker, that scores candidates beside the relevant documents, for the margins."""
+    margin: float | None = None
+    """Candidates must score so much below the lowest relevant document."""
+    relative_margin: float | None = None
+    """Candidates must score below this share of the lowest relevant document's score (NV-Retriever: 0.95)."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Number format of the guide's products."""
+    resume: bool = False
+    """Whether to go on with an unfinished run of the same settings."""
+    overwrite: bool = False
+    """Whether an existing output may be replaced."""
+
+    def __post_init__(self) -> None:
+        if not self.sources:
+            raise ValueError("sources is empty: name at least one, as in --sources bm25")
+        if self.skip < 0 or self.depth <= self.skip or self.keep < 1:
+            raise ValueError("skip must be 0 or more, depth above skip, and keep 1 or more")
+        if self.similarity is not None and not 0 < self.similarity <= 1:
+            raise ValueError(f"similarity must be above 0 and at most 1, not {self.similarity}")
+        if self.guide is None and (self.margin is not None or self.relative_margin is not None):
+            raise ValueError("margins need a guide, which scores candidates and relevant documents")
+        if self.guide is not None and self.margin is None and self.relative_margin is None:
+            raise ValueError("a guide needs a margin or a relative_margin")
+        if self.relative_margin is not None and not self.relative_margin > 0:
+            raise ValueError(f"relative_margin must be above 0, not {self.relative_margin}")
+
+    def run(self) -> Mined:
+        state = begin(self)
+        dataset = Dataset(self.dataset, self.split)
+        dataset.check_documents()
+        relevant = self._relevant(dataset)
+        guide = load_scorer(self.guide, self.precision) if self.guide else None
+        state.open({"corpus": dataset.corpus.fingerprint, "relevant": hash_of(relevant)})
+        rankings = list(self._rankings(dataset, state))
+        if not any(run.keys() & relevant.keys() for run in rankings):
+            raise DataError(f"the sources rank nothing for the queries of the split {self.split!r}")
+        queries = [query for query in dataset.queries if query.id in relevant]
+        file = state.folder / "queries.jsonl"
+        done = _whole(file)
+        rules = _Rules(self, dataset, relevant, guide)
+        with (
+            full_disk_explained(file),
+            file.open("a", encoding="utf-8") as stream,
+            progress.task("Mining for", len(queries), "queries", done=done) as bar,
+        ):
+            for start in range(done, len(queries), _QUERIES):
+                part = queries[start : start + _QUERIES]
+                for found in rules.negatives(part, rankings):
+                    stream.write(json.dumps(found) + "\n")
+                stream.flush()
+                bar.advance(len(part))
+        return self._finish(state, file)
+
+    def _relevant(self, dataset: Dataset) -> dict[str, list[str]]:
+        """The relevant documents of each query that has some; what answers a question does so wherever it is asked."""
+        by_words: dict[str, dict[str, None]] = {}
+        for query in dataset.queries:
+            known = by_words.setdefault(query.text, {})
+            known.update(dict.fromkeys(d for d, grade in dataset.judgments[query.id].items() if grade > 0))
+        found = {
+            query.id: [d for d in by_words[query.text] if d in dataset.corpus.number_of] for query in dataset.queries
+        }
+        if none := sum(not documents for documents in found.values()):
+            progress.warn(f"{none} queries of the split {self.split!r} have no relevant document and are left out")
+        return {query: documents for query, documents in found.items() if documents}
+
+    def _rankings(self, dataset: Dataset, state: Unfinished) -> Iterator[Run]:
+        """Each source's run, made once and kept while the work goes on."""
+        for number, source in enumerate(self.sources):
+            file = state.folder / f"source-{number}.trec"
+            if not file.exists():
+                progress.note(f"Ranking with {source.title or source.label()}")
+                partial = file.with_suffix(".partial")
+                write_run(partial, source.rank(dataset, self.depth).run)
+                partial.replace(file)
+            yield read_run(file)
+
+    def _finish(self, state: Unfinished, file: Path) -> Mined:
+        run: Run = {}
+        dropped, empty = Counter[str](), 0
+        for line in file.read_text(encoding="utf-8").splitlines():
+            found = json.loads(line)
+            run[found["query"]] = {document: 1 / place for place, document in enumerate(found["negatives"], 1)}
+            dropped.update(found["dropped"])
+            empty += not found["negatives"]
+        kept = sum(map(len, run.values()))
+        mined = Mined(self.output, len(run), kept, dict(dropped), empty)
+        with staged(self.output, overwrite=self.overwrite) as folder:
+            write_run(folder / RUN, run)
+            write_json(folder / "mined.json", {**asdict(mined), "folder": self.output.name})
+            inputs: dict[str, Any] = {"dataset": self.dataset.place(), "guide": self.guide}
+            for number, source in enumerate(self.sources):
+                inputs |= {f"sources[{number}].{name}": place for name, place in source.inputs().items()}
+            record(folder, recipe.dump(replace(self, resume=False), {"verb": self.name}), inputs)
+        state.discard()
+        if empty:
+            progress.warn(f"{empty} of {len(run)} queries have no negative left: a greater depth or margin may help")
+        return mined
+
+
+class _Rules(NamedTuple):
+    """What decides whether a candidate may serve as a negative."""
+
+    settings: Mine
+    dataset: Dataset
+    relevant: dict[str, list[str]]
+    guide: Scorer | None
+
+    def negatives(self, queries: list[Query], rankings: list[Run]) -> Iterator[dict[str, Any]]:
+        """For each query the documents that are kept, and how many were dropped why."""
+        listed = [self._candidates(query, rankings) for query in queries]
+        scores = self._scores(queries, listed)
+        for query, candidates, of_query in zip(queries, listed, scores, strict=True):
+            dropped, kept = Counter[str](), list[str]()
+            known = set(self.relevant[query.id])
+            bar = self._bar([of_query[document] for document in self.relevant[query.id]]) if of_query else None
+            near = Shingled(self._texts(self.relevant[query.id])) if self.settings.similarity else None
+            for document in candidates:
+                if len(kept) == self.settings.keep:
+                    break
+                if document in known:
+                    dropped[RELEVANT] += 1
+                elif bar is not None and of_query[document] >= bar:
+                    dropped[ABOVE] += 1
+                elif near is not None and near.nearest(self._text(document)) >= (self.settings.similarity or 1):
+                    dropped[NEAR] += 1
+                else:
+                    kept.append(document)
+            yield {"query": query.id, "negatives": kept, "dropped": dropped}
+
+    def _candidates(self, query: Query, rankings: list[Run]) -> list[str]:
+        """What the sources rank for a query, taking turns, each document once."""
+        known, settings = self.dataset.corpus.number_of, self.settings
+        ranked = [list(best(run.get(query.id, {}), settings.depth))[settings.skip :] for run in rankings]
+        turns = (document for turn in zip_longest(*ranked) for document in turn)
+        return list(dict.fromkeys(document for document in turns if document is not None and document in known))
+
+    def _scores(self, queries: list[Query], listed: list[list[str]]) -> list[dict[str, float]]:
+        """The guide's scores of each query's candidates and relevant documents."""
+        if self.guide is None:
+            return [{} for _ in queries]
+        asked = [
+            (number, document)
+            for number, (query, candidates) in enumerate(zip(queries, listed, strict=True))
+            for document in dict.fromkeys([*self.relevant[query.id], *candidates])
+        ]
+        texts = self._texts([document for _, document in asked])
+        pairs = [(queries[number].text, text) for (number, _), text in zip(asked, texts, strict=True)]
+        found: list[dict[str, float]] = [{} for _ in queries]
+        for (number, document), score in zip(asked, self.guide.score(pairs).tolist(), strict=True):
+            found[number][document] = score
+        return found
+
+    def _bar(self, relevant: list[float]) -> float:
+        """The score that a negative must stay below."""
+        lowest, settings = min(relevant), self.settings
+        bars = [lowest - settings.margin] if settings.margin is not None else []
+        if settings.relative_margin is not None:
+            bars.append(lowest * settings.relative_margin if lowest > 0 else lowest / settings.relative_margin)
+        return min(bars)
+
+    def _texts(self, documents: Iterable[str]) -> list[str]:
+        return list(self.dataset.corpus.texts([self.dataset.corpus.number_of[document] for document in documents]))
+
+    def _text(self, document: str) -> str:
+        return self._texts([document])[0]
+
+
+def _whole(file: Path) -> int:
+    """How many queries an unfinished file has whole; what a kill left of another is cut off."""
+    if not file.exists():
+        return 0
+    lines = [line for line in file.read_bytes().splitlines(keepends=True) if line.endswith(b"}\n")]
+    file.write_bytes(b"".join(lines))
+    return len(lines)
