@@ -6,6 +6,7 @@ import dataclasses
 import types
 import typing
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -31,19 +32,26 @@ def _quoted_if_needed(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _quoted_if_needed)
 
 
-def read(path: str | Path) -> Tree:
-    """The tree that a YAML file holds; ``path`` may also be the name of a recipe that ships with encloze."""
-    file = Path(path)
-    shipped = resources.files("encloze.recipes")
-    if not file.suffix and shipped.joinpath(f"{path}.yaml").is_file():
-        text = shipped.joinpath(f"{path}.yaml").read_text(encoding="utf-8")
+def shipped(verb: str) -> dict[str, Traversable]:
+    """The recipes for a verb that ship with encloze, by name."""
+    folder = resources.files("encloze.recipes").joinpath(verb)
+    if not verb or not folder.is_dir():
+        return {}
+    return {file.name.removesuffix(".yaml"): file for file in sorted(folder.iterdir(), key=lambda file: file.name)}
+
+
+def read(path: str | Path, verb: str = "") -> Tree:
+    """The tree that a YAML file holds; ``path`` may also be the name of a recipe for the verb that ships."""
+    file, known = Path(path), shipped(verb)
+    if str(path) in known:
+        text = known[str(path)].read_text(encoding="utf-8")
     else:
         try:
             text = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            names = sorted(entry.name.removesuffix(".yaml") for entry in shipped.iterdir() if ".yaml" in entry.name)
             reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-            message = f"cannot be read: {reason}. Give a YAML file or a shipped recipe ({', '.join(names)})"
+            shipping = f" or a recipe that ships ({', '.join(known)})" if known else ""
+            message = f"cannot be read: {reason}. Give a YAML file{shipping}"
             raise RecipeError(f"the recipe {path}", [("", message)]) from error
     try:
         tree = yaml.safe_load(text)

@@ -48,6 +48,7 @@ GIVEN = {
 BESIDES: dict[str, dict[str, Any]] = {
     "evaluate": {"systems": "bm25,minilm"},
     "index": {"indexes": "flat,bm25", "model": "minilm"},
+    "run": {"stages": {"lexical": {"verb": "mine", "dataset": "@dataset"}}},
 }
 
 
@@ -329,7 +330,7 @@ def test_a_broken_file_is_named_with_line_and_column(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"cannot be read: No such file or directory. Give a YAML file or a shipped"):
+    with pytest.raises(RecipeError, match=r"cannot be read: No such file or directory. Give a YAML file"):
         recipe.read(tmp_path / "none.yaml")
     file = tmp_path / "latin.yaml"
     file.write_bytes(b"query: caf\xe9\n")

@@ -18,6 +18,7 @@ from rich.text import Text
 from encloze import progress
 from encloze.evaluation.report import Report
 from encloze.pipelines.demo import Shown
+from encloze.pipelines.run import Ran
 from encloze.tasks.base import Merged, Mined, Scored, Trained
 from encloze.tasks.index import Indexed
 from encloze.tasks.inspect import Inspection
@@ -84,6 +85,16 @@ def _(result: Scored) -> None:
     folder = result.folder
     _out.print(f"{result.pairs:,} pairs of {result.queries:,} queries are scored in {folder}. Next:", markup=False)
     _out.print(f"  encloze finetune --teacher {folder} --negatives {folder} --losses kl_divergence ...", markup=False)
+
+
+@show.register
+def _(result: Ran) -> None:
+    if result.report:
+        show(result.report)
+    for says in result.steps:
+        gap = "{:+.4f}, {:+.4f} to {:+.4f}".format(*says.difference)
+        _out.print(f"{says.stage}: {says.verdict()} ({gap}).", markup=False)
+    _out.print(f"Everything is in {result.folder}.", markup=False)
 
 
 @show.register

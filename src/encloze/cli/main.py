@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -101,9 +100,9 @@ def _recipe(kind: Any, words: list[str]) -> tuple[recipe.Tree, str]:
     """The tree that the words of a command line stand for, and its name for messages."""
     tree: recipe.Tree = {}
     source = "the command line"
-    if words and (words[0].endswith((".yaml", ".yml")) or (not kind.words and _is_shipped(words[0]))):
+    if words and (words[0].endswith((".yaml", ".yml")) or words[0] in recipe.shipped(kind.name)):
         source = f"the recipe {words[0]} with the command line"
-        tree, words = recipe.read(words[0]), words[1:]
+        tree, words = recipe.read(words[0], kind.name), words[1:]
         named = tree.pop("verb", kind.name)
         if named != kind.name:
             raise RecipeError(source, [("verb", f"the recipe is for {named!r}. Use: encloze {named} ...")])
@@ -114,10 +113,6 @@ def _recipe(kind: Any, words: list[str]) -> tuple[recipe.Tree, str]:
             [("", f"{extra!r} is no flag and no recipe. Settings are given as --setting VALUE (encloze VERB --help)")],
         )
     return {**tree, **dict(zip(kind.words, words, strict=False))}, source
-
-
-def _is_shipped(name: str) -> bool:
-    return resources.files("encloze.recipes").joinpath(f"{name}.yaml").is_file()
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import Any
 
 from encloze.family import is_family, summary_of
 from encloze.pipelines.base import verbs
-from encloze.recipe import Tree, inner_type
+from encloze.recipe import Tree, inner_type, shipped
 from encloze.settings import default_of, help_of, hints_of, plain
 
 _WIDTH = 100
@@ -25,7 +25,7 @@ def overview() -> str:
     lines = ["encloze VERB [RECIPE.yaml] [--setting VALUE ...]", "", "Your own text, turned into a retriever.", ""]
     for name, family in sorted(verbs().items()):
         folder = Path(next(iter(sys.modules[family.package()].__path__)))
-        lines.append(f"  {name:<10} {summary_of(folder / f'{name}.py')}")
+        lines.append(f"  {name:<17} {summary_of(folder / f'{name}.py')}")
     lines += ["", "encloze VERB --help shows a verb's settings, encloze list the parts a recipe can choose from."]
     return "\n".join(lines)
 
@@ -36,6 +36,8 @@ def usage(kind: Any, tree: Tree) -> str:
     lines = [f"encloze {kind.name} [RECIPE.yaml]{words} [--setting VALUE ...]", ""]
     for paragraph in inspect.cleandoc(kind.__doc__ or "").split("\n\n"):
         lines += textwrap.wrap(" ".join(paragraph.split()), _WIDTH)
+    if known := shipped(kind.name):
+        lines += ["", f"Recipes that ship: {', '.join(known)}"]
     lines += ["", "Settings:", *_settings(kind, tree, "--", 1), "", "Also:"]
     lines += _entry("--print-recipe", "Print the settings, checked and complete, as YAML, and stop.", 1)
     lines += _entry("--print-schema", "Print the JSON Schema of this verb's recipes, for editors, and stop.", 1)

@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 
 from encloze.data.records import Judgments, Run
-from encloze.data.runs import write_run
+from encloze.data.runs import read_run, write_run
 from encloze.evaluation.measures import DEFAULT, canonical, measure
 from encloze.evaluation.significance import Interval, bootstrap, holm, randomisation_test
-from encloze.folders import write_json
+from encloze.folders import read_json, write_json
 
 
 class Judged(NamedTuple):
@@ -109,6 +109,27 @@ class Report:
             for number, query in enumerate(self.queries):
                 values = (f"{system.values[name][number]:.6f}" for system, name in columns)
                 stream.write("\t".join([query, *values]) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> Report:
+        """The report that ``save`` wrote; values of queries have six digits."""
+        said = read_json(folder / "report.json")
+        _, *rows = (line.split("\t") for line in (folder / "per_query.tsv").read_text("utf-8").splitlines())
+        measures, names = tuple(said["systems"][0]["measures"]), list[str]()
+        columns = np.array([[float(cell) for cell in row[1:]] for row in rows]).reshape(len(rows), -1)
+        systems, comparisons = [], []
+        for number, entry in enumerate(said["systems"]):
+            name = file_name(entry["name"])
+            names.append(f"{name}-{len(names) + 1}" if name in names else name)
+            own = columns[:, number * len(measures) : (number + 1) * len(measures)].T
+            values = dict(zip(measures, own, strict=True))
+            run = read_run(folder / "runs" / f"{names[-1]}.trec")
+            systems.append(SystemResult(entry["name"], run, values, entry["milliseconds_per_query"], entry["note"]))
+            if other := entry.get("against_baseline"):
+                difference = Interval(other["mean"], other["low"], other["high"])
+                comparisons.append(Comparison(entry["name"], difference, other["p_holm"]))
+        queries = tuple(row[0] for row in rows)
+        return cls(said["dataset"], said["split"], measures, queries, tuple(systems), tuple(comparisons))
 
     def figures(self) -> dict[str, object]:
         """The report as plain values."""

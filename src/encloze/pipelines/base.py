@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from encloze.errors import RecipeError
+from encloze.evaluation.significance import Interval
 from encloze.family import Family, nearest
 from encloze.tasks.base import Task
 
@@ -20,6 +21,21 @@ class Pipeline(Family):
     def run(self) -> Any:
         """Do it; what comes back is data, which the command line shows."""
         raise NotImplementedError(type(self).__name__)
+
+
+@dataclass(frozen=True)
+class StageSays:
+    """What one stage brought: the difference in a report's first measure, query by query."""
+
+    stage: str
+    difference: Interval
+
+    def verdict(self) -> str:
+        if self.difference.low > 0:
+            return "helped"
+        if self.difference.high < 0:
+            return "did harm"
+        return "made no difference that these queries can show"
 
 
 def verbs() -> dict[str, type[Family]]:

@@ -17,9 +17,9 @@ from encloze.data.formats.python_docs import PythonDocs
 from encloze.data.records import Document, Hit
 from encloze.errors import StorageError, importable
 from encloze.evaluation.report import Report
-from encloze.evaluation.significance import Interval, bootstrap
+from encloze.evaluation.significance import bootstrap
 from encloze.folders import MANIFEST, read_json, record, write_json
-from encloze.pipelines.base import Pipeline
+from encloze.pipelines.base import Pipeline, StageSays
 from encloze.search.indexes.bm25 import Bm25
 from encloze.search.indexes.flat import Flat
 from encloze.searcher import Searcher
@@ -40,21 +40,6 @@ _FIXED_SECONDS, _LEAST_TRAINING_SECONDS = 190, 40
 _PRETRAINING, _FINETUNING = 0.4, 0.3
 _CALIBRATION_STEPS = 4
 _MOST_EPOCHS = 3.0
-
-
-@dataclass(frozen=True)
-class StageSays:
-    """What one stage brought on the held-out packages, by nDCG@10."""
-
-    stage: str
-    difference: Interval
-
-    def verdict(self) -> str:
-        if self.difference.low > 0:
-            return "helped"
-        if self.difference.high < 0:
-            return "did harm"
-        return "made no difference that these queries can show"
 
 
 @dataclass(frozen=True)

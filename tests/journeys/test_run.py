@@ -1,0 +1,229 @@
+"""A pipeline of stages: done once, gone on with where it was killed, done again where what it is made from changed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from encloze import recipe
+from encloze.cli.main import main
+from encloze.errors import RecipeError
+from encloze.evaluation.report import Report
+from encloze.folders import MANIFEST, read_json
+from encloze.pipelines.run import Run
+from encloze.tasks.base import Task
+from encloze.training.loop import _Loop
+
+STAGES = ["pretrained", "lexical", "first", "mined", "second", "reranker", "scores", "taught", "judged"]
+SMALL = {
+    **{f"stages.{name}.training": {"steps": 4, "precision": "float32", "save_every": 2}
+       for name in ("pretrained", "first", "second", "reranker", "taught")},
+    "stages.pretrained.model.tokenizer.vocabulary": 300,
+    **{f"stages.{name}.max_document_tokens": 120 for name in ("first", "second", "taught")},
+    "stages.scores.precision": "float32",
+}  # fmt: skip
+
+
+def tiny(dataset: Path, output: Path, **more: Any) -> Run:
+    """The shipped recipe, with fewer steps."""
+    tree = recipe.read("tiny", "run")
+    tree.pop("verb")
+    flags = {**SMALL, **more}
+    values = {path: value if isinstance(value, str) else json.dumps(value) for path, value in flags.items()}
+    tree = recipe.apply_flags(tree, [("dataset", str(dataset)), ("output", str(output)), *values.items()])
+    made: Run = recipe.build(Run, tree)
+    return made
+
+
+def results(folder: Path) -> dict[str, str]:
+    """What each stage came to, by the hashes of the files that do not tell of time or place."""
+    kinds = ("model.safetensors", "heads.safetensors", "run.trec", "per_query.tsv")
+    return {
+        f"{stage}/{name}": entry["sha256"]
+        for stage in STAGES
+        for name, entry in read_json(folder / stage / MANIFEST)["files"].items()
+        if name.endswith(kinds)
+    }
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A data set, and the pipeline run over it without interruption."""
+    import os
+
+    import toys
+
+    folder = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(os.environ, "ENCLOZE_CACHE", str(folder / "cache"))
+        dataset = toys.write_dataset(folder / "toys")
+        tiny(dataset, folder / "out").run()
+    return dataset, folder / "out"
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+def kill_at(patch: pytest.MonkeyPatch, stage: str, folder: Path) -> None:
+    """Let the process go in the middle of a stage: a training after a checkpoint, any other verb at its end."""
+    if stage in ("pretrained", "first", "second", "reranker", "taught"):
+        step = _Loop.step
+
+        def until_the_fourth(self: _Loop, place: Any, steps: int) -> None:
+            if place.step == 3 and (folder / f"{stage}.unfinished").exists():
+                raise Killed
+            step(self, place, steps)
+
+        patch.setattr(_Loop, "step", until_the_fourth)
+        return
+    verb = {"lexical": "mine", "mined": "mine", "scores": "score", "judged": "evaluate"}[stage]
+    kind: Any = Task.member(verb)
+    run = kind.run
+
+    def before_it_ends(self: Any) -> Any:
+        if self.output.name == stage:
+            raise Killed
+        return run(self)
+
+    patch.setattr(kind, "run", before_it_ends)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_pipeline_killed_in_any_stage_goes_on_to_the_same_results(
+    stage: str, whole: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, done = whole
+    before = STAGES[: STAGES.index(stage)]
+    shutil.copytree(done, tmp_path / "out", ignore=lambda at, names: set(STAGES) - set(before) & set(names))
+    file = tmp_path / "out" / "stages.json"
+    keys = json.loads(file.read_text())
+    file.write_text(json.dumps({name: key for name, key in keys.items() if name in before}))
+    # Stages that are done name the folder of the first run in nothing that counts.
+    with monkeypatch.context() as patch:
+        kill_at(patch, stage, tmp_path / "out")
+        with pytest.raises(Killed):
+            tiny(dataset, tmp_path / "out").run()
+    assert not (tmp_path / "out" / stage).exists()
+    found = tiny(dataset, tmp_path / "out").run()
+    assert results(tmp_path / "out") == results(done)
+    assert found.report is not None and len(found.steps) == 4
+
+
+def test_what_is_done_is_not_done_again(whole: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset, done = whole
+    for verb in ("pretrain", "mine", "finetune", "finetune_reranker", "score", "evaluate"):
+        monkeypatch.setattr(Task.member(verb), "run", None)
+    found = tiny(dataset, done).run()
+    assert found.report is not None and found.report.systems[0].name == "bm25"
+
+
+@pytest.mark.parametrize(
+    ("change", "again"),
+    [
+        ({"stages.reranker.training": {"steps": 3}}, ["reranker", "scores", "taught", "judged"]),
+        ({"stages.judged.depth": 50}, ["judged"]),
+        ({"stages.mined.keep": 9}, ["mined", "second", "reranker", "scores", "taught", "judged"]),
+    ],
+)
+def test_what_changed_is_done_again_with_all_that_is_made_from_it(
+    change: dict[str, Any], again: list[str], whole: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, done = whole
+    shutil.copytree(done, tmp_path / "out")
+    asked: list[str] = []
+    for verb in Task.members():
+        kind: Any = Task.member(verb)
+        monkeypatch.setattr(kind, "run", lambda self: asked.append(self.output.name))
+    tiny(dataset, tmp_path / "out", **change).run()
+    assert asked == again
+
+
+def test_other_texts_are_other_inputs(
+    whole: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, done = whole
+    shutil.copytree(done, tmp_path / "out")
+    shutil.copytree(dataset, tmp_path / "toys")
+    asked: list[str] = []
+    for verb in Task.members():
+        monkeypatch.setattr(Task.member(verb), "run", lambda self: asked.append(self.output.name))
+    with (tmp_path / "toys" / "qrels" / "dev.tsv").open("a") as stream:
+        stream.write("q-river-history\triver-dangers\t1\n")
+    tiny(tmp_path / "toys", tmp_path / "out").run()
+    assert asked == STAGES
+
+
+def test_a_saved_report_is_read_again(whole: tuple[Path, Path]) -> None:
+    report = Report.load(whole[1] / "judged")
+    assert report.markdown() == (whole[1] / "judged" / "report.md").read_text(encoding="utf-8")
+
+
+def test_the_command_line_shows_what_each_stage_brought(
+    whole: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset, _ = whole
+    file = tmp_path / "two.yaml"
+    judged = {"verb": "evaluate", "dataset": "@dataset", "split": "@split", "systems": ["bm25", "@lexical/run.trec"]}
+    stages = {"lexical": {"verb": "mine", "dataset": "@dataset", "split": "@split"}, "judged": judged}
+    file.write_text(yaml.safe_dump({"verb": "run", "stages": stages}, sort_keys=False), encoding="utf-8")
+    assert main(["run", str(file), "--dataset", str(dataset), "--output", str(tmp_path / "out"), "--split", "dev"]) == 0
+    said = capsys.readouterr().out
+    assert "run, against bm25: did harm" in " ".join(said.split())  # what is relevant was taken out of it
+
+
+@pytest.mark.parametrize(
+    ("stages", "says"),
+    [
+        ({}, "stages: is empty"),
+        ({"a": {"keep": 3}}, "stages.a: has no verb"),
+        ({"a": {"verb": "mien"}}, "stages.a.verb: there is no verb 'mien'; did you mean 'mine'"),
+        (
+            {"a": {"verb": "mine", "dataset": "@dataset", "kep": 3}},
+            "stages.a.kep: no such setting; did you mean 'keep'",
+        ),
+        ({"a": {"verb": "mine", "dataset": "@datasett"}}, "@datasett is no earlier stage; did you mean 'dataset'"),
+        ({"a": {"verb": "mine", "dataset": "@b"}, "b": {"verb": "mine", "dataset": "@dataset"}}, "@b is no earlier"),
+        ({"a/b": {"verb": "mine", "dataset": "@dataset"}}, "a stage's name is letters, digits, - and _"),
+        ({"model": {"verb": "mine", "dataset": "@dataset"}}, "none of dataset, corpus, model, split"),
+    ],
+)
+def test_faults_of_all_stages_are_told_before_anything_is_done(
+    stages: dict[str, Any], says: str, dataset: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(RecipeError) as caught:
+        recipe.build(Run, {"dataset": str(dataset), "output": str(tmp_path / "out"), "stages": stages})
+    assert says in str(caught.value) and not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_something_else_is_left_alone(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    assert main(["run", "tiny", "--dataset", str(dataset), "--output", str(tmp_path / "mine")]) == 2
+    assert "holds something else than a pipeline's stages" in capsys.readouterr().err
+
+
+SHIPPED = [(verb, name) for verb in ("pretrain", "finetune", "run") for name in recipe.shipped(verb)]
+
+
+@pytest.mark.parametrize(("verb", "name"), SHIPPED)
+def test_every_shipped_recipe_is_sound(verb: str, name: str, dataset: Path, tmp_path: Path) -> None:
+    text = recipe.shipped(verb)[name].read_text(encoding="utf-8")
+    assert text.startswith("# ") and f"encloze {verb} {name} " in text and "# Costs" in text
+    words = {
+        "pretrain": ["--corpus", str(dataset), "--model", "minilm"],
+        "finetune": ["--dataset", str(dataset), "--model", "minilm"],
+        "run": ["--dataset", str(dataset)],
+    }
+    assert main([verb, name, *words[verb], "--output", str(tmp_path / "out"), "--print-recipe"]) == 0
+
+
+def test_the_recipes_asked_for_are_there() -> None:
+    assert {"cotmae_v2", "retromae", "splade", "bge", "hebrew", "tiny"} <= recipe.shipped("run").keys()
