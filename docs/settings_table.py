@@ -52,6 +52,8 @@ def _kind(hint: Any) -> str:
         words = " | ".join(f"``{member}``" for member in inner.members())
     elif typing.get_origin(inner) is typing.Literal:
         words = " | ".join(f"``{value}``" for value in typing.get_args(inner))
+    elif typing.get_origin(inner) is dict:
+        words = "settings by name"
     elif dataclasses.is_dataclass(inner):
         words = "settings of their own"
     else:
@@ -69,7 +71,7 @@ def _default(value: Any) -> str:
     if dataclasses.is_dataclass(value):
         name = getattr(type(value), "name", "")
         return f"``{name}``" if isinstance(name, str) and name else "their defaults"
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | dict):
         return ", ".join(map(_default, value)) or "none"
     return f"``{str(value).lower() if isinstance(value, bool) else value}``" if value != "" else "empty"
 

@@ -88,6 +88,16 @@ def test_info_nce_is_the_cross_entropy_written_out(queries: int, documents: int,
     assert Contrastive(temperature).sum(step) == Contrastive().sum(step)
 
 
+@pytest.mark.parametrize("view", ["dense", "sparse"])
+def test_a_view_may_be_scored_alone(view: Any) -> None:
+    step = scored(3, 4, normalised=True)
+    alone = getattr(step.queries, view) @ getattr(step.documents, view).T
+    temperature = 0.05 if view == "dense" else 1.0
+    expected = Contrastive(temperature).sum(step._replace(scores=alone))
+    torch.testing.assert_close(Contrastive(view=view).sum(step), expected)
+    assert Contrastive(view=view).term == f"contrastive_{view}"
+
+
 def test_a_sum_with_term_weights_is_no_cosine() -> None:
     step = scored(3, 4, normalised=True)
     assert not step.is_cosine and Contrastive().sum(step) == Contrastive(1.0).sum(step)

@@ -12,7 +12,7 @@ import torch
 import toys
 from encloze.data.corpus import Corpus
 from encloze.data.records import Document, Example
-from encloze.losses.base import Loss, Scored
+from encloze.losses.base import Aim, Loss, Scored
 from encloze.losses.contrastive import Contrastive
 from encloze.losses.flops import Flops
 from encloze.losses.kl_divergence import KlDivergence
@@ -22,6 +22,7 @@ from encloze.models.checkpoint import Card
 from encloze.models.heads.base import Head
 from encloze.models.heads.dense import Dense
 from encloze.models.heads.sparse import Sparse
+from encloze.training.aiming import Aiming
 from encloze.training.loop import Training, _Loop
 from encloze.training.plan import BatchPlan
 from encloze.training.retrieval import RetrievalBatches, RetrievalModule
@@ -193,17 +194,32 @@ def test_the_weight_of_a_price_follows_the_number_of_active_terms(corpus: Corpus
     made = encoder(*BOTH)
     examples = [Example("a river", (0,)), Example("engine", (2,))]
     batches = RetrievalBatches(made, corpus, examples, negatives=0, seed=0)
-    now = 0.0
     for wanted in (None, 1, 10_000):
         loss = Flops(weight=0.5, ramp_share=0.5, active_terms=wanted)
         module = RetrievalModule(made, [Contrastive(), loss], batches.relevance)
-        terms = module(module.draw(batches(np.arange(2), 0, CPU)))
-        now = float(module.compare(terms.compared)["active_documents"]) / 2
-        weights = [module.weights_at(done)["flops_documents"] for done in (0.0, 0.25, 0.5, 1.0)]
-        assert weights[0] == 0 and weights[1] == pytest.approx(weights[2] / 4) and weights[2] == weights[3]
-        assert (weights[3] > 0.5) == (wanted == 1) and (weights[3] < 0.5) == (wanted == 10_000)
-        assert module.state_dict()["scales"].tolist()[0] == 1
-    assert 1 < now < 10_000
+        compared = module(module.draw(batches(np.arange(2), 0, CPU))).compared
+        before = [module.weights_at(done)["flops_documents"] for done in (0.0, 0.25, 0.5, 1.0)]
+        now = float(module.compare(compared)["active_documents"]) / 2
+        after = module.weights_at(1.0)["flops_documents"]
+        assert 1 < now < 10_000
+        if wanted is None:
+            assert before == [0, 0.125, 0.5, 0.5] and after == 0.5
+        else:
+            assert before == [0.5] * 4 and (after > 0.5) == (wanted == 1) and (after < 0.5) == (wanted == 10_000)
+        assert module.state_dict()["aiming.kept"].tolist()[0] == 0
+
+
+@pytest.mark.parametrize("answer", [0.7, 0.3])
+def test_a_number_is_led_to_where_it_is_wanted(answer: float) -> None:
+    """Something that falls with the weight, slowly and noisily, as the number of active terms does."""
+    aiming, draw, number, seen = Aiming(1), np.random.default_rng(0), 5000.0, []
+    for step in range(600):
+        weight = aiming.factors()[0] * 1e-3
+        settled = 5000 / (1 + 1000 * weight) ** answer
+        number = number**0.9 * settled**0.1
+        aiming.move(0, Aim(number * float(np.exp(draw.normal(0, 0.05))), 100.0, 0.33), step / 600)
+        seen.append(number)
+    assert min(seen) > 60 and np.mean(seen[-100:]) == pytest.approx(100, rel=0.1)
 
 
 def test_a_temperature_of_zero_is_refused() -> None:

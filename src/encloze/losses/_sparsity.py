@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor
 
-from encloze.losses.base import Loss, Scored
-
-_GAIN, _MOST = 0.02, 0.1
+from encloze.losses.base import Aim, Loss, Scored
 
 
 @dataclass(frozen=True)
@@ -20,10 +17,11 @@ class Sparsity(Loss):
     side: Literal["queries", "documents"] = "documents"
     """Whose weights; name the loss twice, once for each, with weights of their own."""
     ramp_share: float = 0.33
-    """In this share of the steps the loss's weight rises from 0, as a square (SPLADE's code does so)."""
+    """In this share of the steps the loss's weight rises from 0, as a square (SPLADE's code does so); or, with
+    active_terms, their number falls to what is wanted, by the same factor in each step."""
     active_terms: int | None = None
-    """So many weights above 0 a text should have: the loss's weight is moved step by step until it is so. ``weight``
-    is then where it begins."""
+    """So many weights above 0 a text should have: the loss's weight is moved step by step to make it so. ``weight`` is
+    then only where it begins."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -42,11 +40,12 @@ class Sparsity(Loss):
         return view
 
     def weight_at(self, done: float) -> float:
-        return self.weight * min(1.0, done / self.ramp_share) ** 2 if self.ramp_share else self.weight
+        if self.active_terms is not None or not self.ramp_share:
+            return self.weight
+        return self.weight * min(1.0, done / self.ramp_share) ** 2
 
-    def scale(self, scored: Scored) -> float | None:
+    def aim(self, scored: Scored) -> Aim | None:
         if self.active_terms is None:
             return None
         active = float((self.weights(scored) > 0).sum(dim=1).float().mean())
-        apart = math.log(max(active, 0.5) / self.active_terms)
-        return math.exp(max(-_MOST, min(_MOST, _GAIN * apart)))
+        return Aim(max(active, 0.5), float(self.active_terms), self.ramp_share)

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from torch import Tensor
 
 from encloze.data.records import Representation
 from encloze.family import Family
 from encloze.similarity import Similarity
+
+
+class Aim(NamedTuple):
+    """A number that a loss is to bring down, by a weight that is found on the way."""
+
+    now: float
+    wanted: float
+    ramp_share: float
+    """Share of the steps in which it should come down."""
 
 
 class Candidates(NamedTuple):
@@ -46,6 +55,13 @@ class Scored(NamedTuple):
         """Whether scores are cosines, but for their weight."""
         return self.is_normalised and self.queries.sparse is None
 
+    def of_view(self, view: Literal["dense", "sparse"]) -> Scored:
+        """The same step, scored by one view alone."""
+        queries, documents = (
+            Representation(**{view: getattr(texts, view)}) for texts in (self.queries, self.documents)
+        )
+        return self._replace(queries=queries, documents=documents, scores=Similarity().score(queries, documents))
+
     def of_candidates(self) -> Candidates:
         """Each query's own candidates alone."""
         return Candidates(self.scores.gather(1, self.candidates.clamp(min=0)), self.candidates >= 0, self.teacher)
@@ -80,8 +96,8 @@ class Loss(Family):
         """Its weight after a share of the steps."""
         return self.weight
 
-    def scale(self, scored: Scored) -> float | None:
-        """By what its weight should be changed after a step, as a factor; None where it is left alone."""
+    def aim(self, scored: Scored) -> Aim | None:
+        """What its weight should be moved by, where it is; see ``training/aiming.py``."""
         return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -17,12 +18,21 @@ class Contrastive(Loss, name="contrastive"):
     temperature: float | None = None
     """Scores are divided by it; by default 0.05 where they are cosines, and 1 elsewhere."""
 
+    view: Literal["dense", "sparse"] | None = None
+    """Score by this view alone; by default by the weighted sum of all. A view that is always outdone by the other one
+    learns little from the sum: name the loss once more, for that view."""
+
+    @property
+    def term(self) -> str:
+        return f"{self.name}_{self.view}" if self.view else self.name
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.temperature is not None and self.temperature <= 0:
             raise ValueError(f"temperature must be above 0, not {self.temperature}")
 
     def sum(self, scored: Scored) -> Tensor:
+        scored = scored.of_view(self.view) if self.view else scored
         temperature = self.temperature or (0.05 if scored.is_cosine else 1.0)
         logits = scored.scores.masked_fill(scored.left_out, float("-inf")) / temperature
         return F.cross_entropy(logits, scored.target, reduction="sum")

@@ -17,6 +17,7 @@ from encloze.models.bi_encoder import BiEncoder
 from encloze.models.heads.base import Texts
 from encloze.models.trainable import Rows, Terms, Trainable
 from encloze.text.tokens import Tokens, pad
+from encloze.training.aiming import Aiming
 from encloze.training.candidates import CandidateDraw, Relevance
 
 _SCORE, _ACTIVE = "score_{}", "active_{}"  # logged: what each view adds to a target's score, and weights above 0
@@ -48,14 +49,12 @@ class RetrievalModule(Trainable):
     """A bi-encoder under one or more losses, which compare all queries of a step with all its documents."""
 
     compares = True
-    scales: Tensor
 
     def __init__(self, encoder: BiEncoder, losses: Sequence[Loss], relevance: Relevance) -> None:
         super().__init__()
         self.encoder, self.losses, self.relevance = encoder, tuple(losses), relevance
         self.weights = {loss.term: loss.weight for loss in losses}
-        # What losses that aim at something have made of their weights; saved, so that a resumed run goes on with it.
-        self.register_buffer("scales", torch.ones(len(self.losses), dtype=torch.float64))
+        self.aiming, self._done = Aiming(len(self.losses)), 0.0
         views = [*encoder.views]
         logged = ["right", *map(_SCORE.format, views)]
         logged += [_ACTIVE.format(side) for side in ("queries", "documents") if "sparse" in views]
@@ -71,8 +70,8 @@ class RetrievalModule(Trainable):
         return list(self.encoder.backbone.encoder.parameters())
 
     def weights_at(self, done: float) -> dict[str, float]:
-        scales = self.scales.tolist()
-        return {loss.term: loss.weight_at(done) * scale for loss, scale in zip(self.losses, scales, strict=True)}
+        self._done, factors = done, self.aiming.factors()
+        return {loss.term: loss.weight_at(done) * factor for loss, factor in zip(self.losses, factors, strict=True)}
 
     def forward(self, drawn: Drawn) -> Terms:
         """The views of the queries and of the documents, to be compared with those of the whole step."""
@@ -135,8 +134,8 @@ class RetrievalModule(Trainable):
     def _aim(self, scored: Scored) -> None:
         """Move the weights of losses that aim at something."""
         for number, loss in enumerate(self.losses):
-            if (factor := loss.scale(scored)) is not None:
-                self.scales[number] *= factor
+            if (aim := loss.aim(scored)) is not None:
+                self.aiming.move(number, aim, self._done)
 
     def _logged(self, scored: Scored) -> dict[str, Tensor]:
         """Sums over the queries of what is only looked at."""
