@@ -28,7 +28,7 @@ class Aiming(nn.Module):
 
     def __init__(self, losses: int) -> None:
         super().__init__()
-        self.register_buffer("first", torch.full((losses,), float("nan"), dtype=torch.float64))
+        self.register_buffer("first", torch.zeros(losses, dtype=torch.float64))  # 0: not known yet
         self.register_buffer("kept", torch.zeros(losses, dtype=torch.float64))
         self.register_buffer("on_top", torch.zeros(losses, dtype=torch.float64))
 
@@ -39,7 +39,7 @@ class Aiming(nn.Module):
 
     def move(self, loss: int, aim: Aim, done: float) -> None:
         """Move the weight of a loss after a step, at a share of the run."""
-        if self.first[loss].isnan():
+        if not self.first[loss]:
             self.first[loss] = aim.now
         way = min(1.0, done / aim.ramp_share) if aim.ramp_share else 1.0
         led = (1 - way) * math.log(float(self.first[loss])) + way * math.log(aim.wanted)
