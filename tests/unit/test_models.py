@@ -27,6 +27,7 @@ from encloze.models.heads.base import Read, Texts
 from encloze.models.heads.dense import Dense
 from encloze.models.layers.pooling import Pooling, pool
 from encloze.progress import Listener, listening
+from encloze.text.tokens import by_length
 
 POOLINGS: tuple[Pooling, ...] = ("cls", "mean", "max")
 
@@ -132,14 +133,13 @@ def test_embeddings_come_in_the_order_of_the_texts_and_as_if_encoded_one_by_one(
     assert len({row.tobytes() for row in together.round(3)}) > 35  # the texts can be told apart
 
 
-def test_batches_hold_texts_of_like_length_each_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bi_encoder, "_BATCH_TOKENS", 64)
-    encoded = toys.tokenizer().encode([text[: number * 2] for number, text in enumerate(toys.texts())])
-    batches = list(bi_encoder._batches(encoded, 20))
-    assert sorted(np.concatenate(batches).tolist()) == list(range(40))
-    lengths = [[min(len(encoded[row].ids) + 2, 20) for row in rows] for rows in batches]
-    assert all(len(rows) * max(of_rows) <= 64 for rows, of_rows in zip(batches, lengths, strict=True))
-    flat = [length for of_rows in lengths for length in of_rows]
+def test_batches_hold_texts_of_like_length_each_once() -> None:
+    lengths = np.random.default_rng(0).integers(2, 20, 40)
+    lengths[7] = 99  # more than a batch holds
+    batches = list(by_length(lengths, 64))
+    assert sorted(np.concatenate(batches).tolist()) == list(range(40)) and batches[0].tolist() == [7]
+    assert all(len(rows) * lengths[rows].max() <= 64 for rows in batches[1:])
+    flat = lengths[np.concatenate(batches)].tolist()
     assert flat == sorted(flat, reverse=True)
 
 

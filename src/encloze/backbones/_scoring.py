@@ -26,7 +26,7 @@ def load_scorer(folder: Path) -> Any:
             raise CheckpointError(
                 f"transformers has no class that scores with an encoder of type {config.model_type!r}"
             )
-        is_one = is_scorer(config)
+        is_one = is_scorer(config.architectures)
         if is_one and config.num_labels != 1:
             raise CheckpointError(
                 f"{folder} sorts texts into {config.num_labels} classes; a re-ranker gives one number"
@@ -44,6 +44,6 @@ def load_scorer(folder: Path) -> Any:
     return model
 
 
-def is_scorer(config: Any) -> bool:
-    """Whether a configuration is of a model for sequence classification."""
-    return any(name.endswith("ForSequenceClassification") for name in config.architectures or [])
+def is_scorer(architectures: list[str] | None) -> bool:
+    """Whether what a configuration says of its model is that it classifies sequences."""
+    return any(name.endswith("ForSequenceClassification") for name in architectures or [])

@@ -142,15 +142,7 @@ class Backbone(nn.Module, Family):
     @property
     def max_tokens(self) -> int:
         """The longest input, special tokens included; 512 where the encoder sets no limit (Funnel, XLNet)."""
-        limit = int(getattr(self.config, "max_position_embeddings", 0))
-        return limit - self._first_position if limit > 0 else 512
-
-    @property
-    def _first_position(self) -> int:
-        # RoBERTa and its kin count positions from the padding's number on, so the first ones are never used.
-        table = getattr(getattr(self.encoder, "embeddings", None), "position_embeddings", None)
-        skipped = getattr(table, "padding_idx", None)
-        return 0 if skipped is None else int(skipped) + 1
+        return longest_input(self.config, self.encoder)
 
     @property
     def encoder(self) -> Any:
@@ -262,7 +254,8 @@ class Backbone(nn.Module, Family):
 
     def _positions(self, length: int) -> Tensor:
         table: Tensor = self.encoder.embeddings.position_embeddings.weight
-        return table[self._first_position : self._first_position + length]
+        first = _first_position(self.encoder)
+        return table[first : first + length]
 
     def _widened(self, vectors: Tensor) -> Tensor:
         """Vectors as wide as token embeddings, made as wide as hidden states."""
@@ -312,6 +305,19 @@ class Backbone(nn.Module, Family):
         # A place's position put in another place adds up to the same as that one's put in this.
         swapped = self._placed(self._positions(ids.shape[1]).flip(0)[None])
         return _agree(placed, self._entering(ids)) and _agree(swapped, swapped.flip(1))
+
+
+def longest_input(config: Any, encoder: Any) -> int:
+    """The longest input of an encoder, special tokens included; 512 where it sets no limit (Funnel, XLNet)."""
+    limit = int(getattr(config, "max_position_embeddings", 0))
+    return limit - _first_position(encoder) if limit > 0 else 512
+
+
+def _first_position(encoder: Any) -> int:
+    # RoBERTa and its kin count positions from the padding's number on, so the first ones are never used.
+    table = getattr(getattr(encoder, "embeddings", None), "position_embeddings", None)
+    skipped = getattr(table, "padding_idx", None)
+    return 0 if skipped is None else int(skipped) + 1
 
 
 def recompute(layer: nn.Module) -> None:

@@ -111,3 +111,12 @@ class CandidateLoss(Loss):
 
     def sum(self, scored: Scored) -> Tensor:
         return self.sum_candidates(scored.of_candidates())
+
+
+def check_together(losses: tuple[Loss, ...], *, has_teacher: bool) -> None:
+    """Raise ValueError where losses cannot be lowered together, or learn from a teacher that is not there."""
+    terms = [loss.term for loss in losses]
+    if not terms or len(set(terms)) < len(terms):
+        raise ValueError(f"losses must name one or more, none twice, not {', '.join(terms) or 'none'}")
+    if (learning := [loss.name for loss in losses if loss.needs_teacher]) and not has_teacher:
+        raise ValueError(f"the loss {learning[0]} learns from a teacher's scores: give them as teacher")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from encloze.models.memory import keep_buffers
 from encloze.models.precision import Precision, autocast
 from encloze.similarity import Similarity
 from encloze.text.tokenizer import Encoded, Tokenizer
-from encloze.text.tokens import pad
+from encloze.text.tokens import by_length, pad
 
 _WINDOW = 4096  # texts sorted by length at a time
 _BATCH_TOKENS = 16384
@@ -130,7 +130,8 @@ class BiEncoder(nn.Module):
             while window := [prompt + text for text in islice(source, _WINDOW)]:
                 encoded = self.tokenizer.encode(window)
                 cut += sum(len(text.ids) > limit - 2 for text in encoded)
-                for rows in _batches(encoded, limit):
+                lengths = np.array([min(len(text.ids) + 2, limit) for text in encoded])
+                for rows in by_length(lengths, _BATCH_TOKENS):
                     made.put(start + rows, self._represented([encoded[row] for row in rows], limit, side))
                     bar.advance(len(rows))
                 start += len(window)
@@ -181,16 +182,6 @@ def _take(parts: nn.ModuleDict, heads: Path) -> None:
     own, found = parts.state_dict(), load_file(str(heads))
     same = {name: value for name, value in found.items() if name in own and own[name].shape == value.shape}
     parts.load_state_dict(same, strict=False)
-
-
-def _batches(texts: list[Encoded], limit: int) -> Iterator[np.ndarray]:
-    """Numbers of texts of like length, few enough for ``_BATCH_TOKENS`` with padding."""
-    lengths = np.array([min(len(text.ids) + 2, limit) for text in texts])
-    order, start = np.argsort(-lengths, kind="stable"), 0
-    while start < len(order):
-        rows = max(1, _BATCH_TOKENS // int(lengths[order[start]]))
-        yield order[start : start + rows]
-        start += rows
 
 
 def _device() -> torch.device:

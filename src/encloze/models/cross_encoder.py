@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from encloze import progress
 from encloze.backbones._loading import quiet
-from encloze.backbones._scoring import load_scorer
+from encloze.backbones._scoring import is_scorer, load_scorer
+from encloze.backbones.base import longest_input
 from encloze.errors import CheckpointError
 from encloze.folders import read_json, write_json
 from encloze.model_folders import locate
@@ -21,9 +22,11 @@ from encloze.models.memory import keep_buffers
 from encloze.models.precision import Precision, autocast
 from encloze.text.pairs import PaddedPairs, pad_pairs
 from encloze.text.tokenizer import Tokenizer
+from encloze.text.tokens import by_length
 
 CARD = "reranker.json"
 _WINDOW, _BATCH_TOKENS = 4096, 16384
+_AROUND = 4  # special tokens of a pair, at most
 
 
 class PairTexts(NamedTuple):
@@ -61,9 +64,7 @@ class CrossEncoder(nn.Module):
         keep_buffers()
         folder = locate(name)
         model, tokenizer = load_scorer(folder), load_tokenizer(folder)
-        limit = int(getattr(model.config, "max_position_embeddings", 0)) or 512
-        if getattr(model.config, "model_type", "") in ("roberta", "xlm-roberta", "mpnet", "camembert"):
-            limit -= int(model.config.pad_token_id) + 1  # their positions are counted from the padding's number on
+        limit = longest_input(model.config, model.base_model)
         known = read_json(folder / CARD) if (folder / CARD).is_file() else {}
         made = cls(model, tokenizer, max_tokens or min(int(known.get("max_tokens", 512)), limit))
         if made.max_tokens > limit:
@@ -105,7 +106,7 @@ class CrossEncoder(nn.Module):
                 window = pairs[start : start + _WINDOW]
                 queries, documents = (self.tokenizer.encode([pair[side] for pair in window]) for side in (0, 1))
                 lengths = np.array([len(q.ids) + len(d.ids) for q, d in zip(queries, documents, strict=True)])
-                for rows in _batches(np.minimum(lengths, self.max_tokens)):
+                for rows in by_length(np.minimum(lengths + _AROUND, self.max_tokens), _BATCH_TOKENS):
                     padded = pad_pairs(
                         [queries[row] for row in rows],
                         [documents[row] for row in rows],
@@ -120,8 +121,7 @@ class CrossEncoder(nn.Module):
 
 def is_cross_encoder(name: str) -> bool:
     """Whether a model is one for sequence classification, by its config.json."""
-    kinds = read_json(locate(name) / "config.json").get("architectures") or []
-    return any(str(kind).endswith("ForSequenceClassification") for kind in kinds)
+    return is_scorer(read_json(locate(name) / "config.json").get("architectures"))
 
 
 def _in_full(part: nn.Module) -> None:
@@ -133,12 +133,3 @@ def _in_full(part: nn.Module) -> None:
             return whole(hidden.to(torch.promote_types(hidden.dtype, torch.float32)), *more, **named)
 
     part.forward = forward
-
-
-def _batches(lengths: np.ndarray) -> Iterator[np.ndarray]:
-    """Numbers of pairs of like length, few enough for ``_BATCH_TOKENS`` with padding; the longest first."""
-    order, start = np.argsort(-lengths, kind="stable"), 0
-    while start < len(order):
-        rows = max(1, _BATCH_TOKENS // max(1, int(lengths[order[start]]) + 4))
-        yield order[start : start + rows]
-        start += rows

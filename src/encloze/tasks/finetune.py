@@ -12,7 +12,7 @@ from encloze.data.dataset import Dataset
 from encloze.data.formats.base import Format
 from encloze.data.runs import read_run
 from encloze.folders import hash_of
-from encloze.losses.base import Loss
+from encloze.losses.base import Loss, check_together
 from encloze.losses.contrastive import Contrastive
 from encloze.models.bi_encoder import BiEncoder
 from encloze.models.checkpoint import Card
@@ -73,11 +73,7 @@ class Finetune(Task, name="finetune"):
     def __post_init__(self) -> None:
         if self.batch_size < 2:
             raise ValueError(f"batch_size must be 2 or more, not {self.batch_size}: a batch's documents are negatives")
-        terms = [loss.term for loss in self.losses]
-        if not terms or len(set(terms)) < len(terms):
-            raise ValueError(f"losses must name one or more, none twice, not {', '.join(terms) or 'none'}")
-        if (learning := [loss.name for loss in self.losses if loss.needs_teacher]) and self.teacher is None:
-            raise ValueError(f"the loss {learning[0]} learns from a teacher's scores: give them as teacher")
+        check_together(self.losses, has_teacher=self.teacher is not None)
         for name in ("max_query_tokens", "max_document_tokens"):
             limit = getattr(self, name)
             if limit is not None and limit < 3:

@@ -13,7 +13,7 @@ from encloze.data.formats.base import Format
 from encloze.data.runs import read_run
 from encloze.errors import DataError, RecipeError
 from encloze.folders import hash_of
-from encloze.losses.base import CandidateLoss, Loss
+from encloze.losses.base import CandidateLoss, Loss, check_together
 from encloze.losses.listwise import Listwise
 from encloze.models.cross_encoder import CrossEncoder
 from encloze.tasks.base import Task, Trained
@@ -64,16 +64,12 @@ class FinetuneReranker(Task, name="finetune_reranker"):
                 raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
         if self.max_tokens is not None and self.max_tokens < 8:
             raise ValueError(f"max_tokens must be 8 or more, not {self.max_tokens}")
-        terms = [loss.term for loss in self.losses]
-        if not terms or len(set(terms)) < len(terms):
-            raise ValueError(f"losses must name one or more, none twice, not {', '.join(terms) or 'none'}")
+        check_together(self.losses, has_teacher=self.teacher is not None)
         if strange := [loss.name for loss in self.losses if not isinstance(loss, CandidateLoss)]:
             raise ValueError(
                 f"the loss {strange[0]} compares queries with each other's documents, which a re-ranker never reads: "
                 "take listwise, pairwise, pointwise, margin_mse or kl_divergence"
             )
-        if (learning := [loss.name for loss in self.losses if loss.needs_teacher]) and self.teacher is None:
-            raise ValueError(f"the loss {learning[0]} learns from a teacher's scores: give them as teacher")
 
     def run(self) -> Trained:
         state = begin(self)

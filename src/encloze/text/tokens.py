@@ -67,6 +67,15 @@ class Padded:
     words: np.ndarray  # int64, batch x length: the word a token belongs to, -1 for special tokens and padding
 
 
+def by_length(lengths: np.ndarray, tokens: int) -> Iterator[np.ndarray]:
+    """Numbers of texts of like length, the longest first, few enough for so many tokens with padding (one at least)."""
+    order, start = np.argsort(-lengths, kind="stable"), 0
+    while start < len(order):
+        rows = max(1, tokens // max(1, int(lengths[order[start]])))
+        yield order[start : start + rows]
+        start += rows
+
+
 def pad(texts: list[Encoded], tokenizer: Tokenizer, max_tokens: int) -> Padded:
     """Put the first and last token around each text, cut it to ``max_tokens`` in all, and fill up with padding."""
     first, last, filler = (tokenizer.id_of(role) for role in ("first", "last", "pad"))
