@@ -7,6 +7,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from encloze.data.formats.beir import Beir
 from encloze.data.formats.jsonl import Jsonl
 from encloze.data.formats.python_docs import PythonDocs
 from encloze.data.formats.text import Text
+from encloze.data.formats.titles import Titles
 from encloze.data.formats.trec import Trec
 from encloze.data.formats.tsv import Tsv
 from encloze.data.lines import SHOWN, Faults, lines
@@ -79,13 +81,16 @@ def text(folder: Path, *, zipped: bool) -> Path:
 
 
 SAMPLES = {"beir": beir, "jsonl": jsonl, "tsv": tsv, "trec": trec, "text": text}
+AT_A_PLACE = [
+    name for name in Format.members() if name not in ("python_docs", "titles")
+]  # the others are chosen by name
 
 
 # Every member
 
 
 @pytest.mark.parametrize("zipped", [False, True], ids=["plain", "gz"])
-@pytest.mark.parametrize("name", [name for name in Format.members() if name != "python_docs"])
+@pytest.mark.parametrize("name", AT_A_PLACE)
 def test_a_format_is_recognised_by_looking(tmp_path: Path, name: str, zipped: bool) -> None:
     place = SAMPLES[name](tmp_path / "place", zipped=zipped)
     assert Format.recognised(place) is Format.member(name)
@@ -97,6 +102,9 @@ def test_a_format_is_recognised_by_looking(tmp_path: Path, name: str, zipped: bo
 def test_a_format_that_lacks_something_says_so_with_its_place(tmp_path: Path, name: str) -> None:
     if name == "python_docs":
         format_: Format = PythonDocs(packages=("no_such_package",))
+    elif name == "titles":
+        (tmp_path / "place").mkdir()
+        format_ = Titles(Beir(tmp_path / "place"))
     else:
         (tmp_path / "place").mkdir()
         format_ = Format.member(name)(path=tmp_path / "place")  # type: ignore[call-arg]
@@ -107,7 +115,7 @@ def test_a_format_that_lacks_something_says_so_with_its_place(tmp_path: Path, na
             assert str(format_.place()) in str(error)
 
 
-@pytest.mark.parametrize("name", [name for name in Format.members() if name != "python_docs"])
+@pytest.mark.parametrize("name", AT_A_PLACE)
 def test_a_fingerprint_changes_with_settings_and_files(tmp_path: Path, name: str) -> None:
     place = SAMPLES[name](tmp_path / "place", zipped=False)
     format_ = Format.member(name)(path=place)  # type: ignore[call-arg]
@@ -116,6 +124,48 @@ def test_a_fingerprint_changes_with_settings_and_files(tmp_path: Path, name: str
     put(place.parent / place.name if place.is_file() else place / "more.txt", "other")
     assert format_.fingerprint() != first
     assert plain(format_)["type"] == name
+
+
+# Titles
+
+
+def titled(folder: Path) -> Titles:
+    held = [("River history", "River history: it flows."), ("Comets", "One word."), ("river  history", "It flows on.")]
+    held += [("Common name", f"Text {n}.") for n in range(6)]  # it heads too many
+    held += [(f"Subject number {n}", f"About {n} things.") for n in range(200)] + [("", "No title."), ("All of it", "")]
+    values = [{"_id": f"d{n}", "title": title, "text": text} for n, (title, text) in enumerate(held)]
+    return Titles(Format.named(str(put(folder / "texts.jsonl", rows(*values)))))  # type: ignore[arg-type]
+
+
+def test_titles_ask_for_their_texts(tmp_path: Path) -> None:
+    format_ = titled(tmp_path)
+    documents = {document.id: document for document in read(format_)}
+    assert not any(document.title for document in documents.values())
+    assert documents["d0"].text == "it flows." and documents["d2"].text == "It flows on."
+    queries = {query.id: query.text for query in format_.queries(Faults())}
+    assert len(queries) == 201 and "River history" in queries.values()
+    judged = {split: list(format_.judgments(split, Faults())) for split in format_.splits()}
+    asked = {split: {judgment.query for judgment in of_split} for split, of_split in judged.items()}
+    assert not asked["train"] & (asked["dev"] | asked["test"]) and not asked["dev"] & asked["test"]
+    assert set().union(*asked.values()) == queries.keys()
+    assert 140 < len(asked["train"]) < 180 and all(8 < len(asked[split]) < 35 for split in ("dev", "test"))
+    river = next(id_ for id_, text in queries.items() if text == "River history")
+    assert {j.document for of_split in judged.values() for j in of_split if j.query == river} == {"d0", "d2"}
+
+
+def test_titles_know_what_they_are_made_of(tmp_path: Path) -> None:
+    format_ = titled(tmp_path / "a")
+    first = format_.fingerprint()
+    assert first == Titles(format_.corpus).fingerprint() != replace(format_, least_words=1).fingerprint()
+    put(tmp_path / "a" / "texts.jsonl", rows({"_id": "a", "title": "another one", "text": "x"}))
+    assert format_.fingerprint() != first
+    with pytest.raises(DataError, match=r"titles have no split 'valid'\. They have: dev, test, train"):
+        list(format_.judgments("valid", Faults()))
+    bare = put(tmp_path / "bare.jsonl", rows({"_id": "a", "text": "x"}))
+    with pytest.raises(DataError, match=r"bare\.jsonl has no titles of 2 words or more\. Map them"):
+        list(Titles(Format.named(str(bare))).queries(Faults()))
+    with pytest.raises(ValueError, match="must be 1 or more"):
+        Titles(format_.corpus, least_words=0)
 
 
 # Recognition

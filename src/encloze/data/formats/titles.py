@@ -1,0 +1,88 @@
+"""A corpus whose titles ask for its texts: a data set where nobody has asked or judged anything yet."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from encloze.data.formats.base import Format
+from encloze.data.lines import Faults
+from encloze.data.records import Document, Judgment, Query
+from encloze.errors import DataError
+
+_PARTS = 10  # of these eight are for training, one for dev and one for test
+_SPLITS = {8: "dev", 9: "test"}
+
+
+@dataclass(frozen=True)
+class Titles(Format, name="titles"):
+    """Each title is a query, and what it heads is relevant to it; the texts are read without it.
+
+    A title is no question, but a model that finds a text by its title has learnt what texts are about. Queries are
+    split by a hash of their words, and their texts with them.
+    """
+
+    corpus: Format
+    """The texts: a folder or file in any known format."""
+    least_words: int = 2
+    """Shorter titles are no queries."""
+    most_texts: int = 5
+    """Titles that head more texts do not tell what is sought, and are no queries."""
+
+    def __post_init__(self) -> None:
+        if self.least_words < 1 or self.most_texts < 1:
+            raise ValueError("least_words and most_texts must be 1 or more")
+
+    def documents(self, faults: Faults) -> Iterator[Document]:
+        for document in self.corpus.documents(faults):
+            yield document._replace(title="", text=_without(document.title, document.text))
+
+    def queries(self, faults: Faults) -> Iterator[Query]:
+        return (Query(_id(words), title) for words, (title, _) in self._asked(faults).items())
+
+    def judgments(self, split: str, faults: Faults) -> Iterator[Judgment]:
+        if split not in self.splits():
+            raise DataError(f"titles have no split {split!r}. They have: {', '.join(self.splits())}")
+        for words, (_, documents) in self._asked(faults).items():
+            if _split_of(words) == split:
+                yield from (Judgment(_id(words), document, 1) for document in documents)
+
+    def splits(self) -> list[str]:
+        return ["dev", "test", "train"]
+
+    def place(self) -> Path | str:
+        return self.corpus.place()
+
+    def fingerprint(self) -> str:
+        own = f"{self.least_words} {self.most_texts}"
+        return hashlib.sha256(f"titles {own} {self.corpus.fingerprint()}".encode()).hexdigest()[:32]
+
+    def _asked(self, faults: Faults) -> dict[str, tuple[str, list[str]]]:
+        """By the words of each title that is a query: how it is first written, and the ids of the texts it heads."""
+        found: dict[str, tuple[str, list[str]]] = {}
+        for document in self.corpus.documents(faults):
+            words = " ".join(document.title.lower().split())
+            if len(words.split()) >= self.least_words and _without(document.title, document.text):
+                found.setdefault(words, (document.title.strip(), []))[1].append(document.id)
+        if not found:
+            raise DataError(
+                f"{self.corpus.place()} has no titles of {self.least_words} words or more. Map them with the corpus's "
+                "title_field, or give queries and judgments"
+            )
+        return {words: asked for words, asked in found.items() if len(asked[1]) <= self.most_texts}
+
+
+def _without(title: str, text: str) -> str:
+    """A text without the title, where it begins with it."""
+    body = text.strip()
+    return body[len(title) :].lstrip(" \n:.#-") if title and body.lower().startswith(title.lower()) else body
+
+
+def _id(words: str) -> str:
+    return f"title:{hashlib.sha256(words.encode()).hexdigest()[:16]}"
+
+
+def _split_of(words: str) -> str:
+    return _SPLITS.get(int(hashlib.sha256(f"split {words}".encode()).hexdigest(), 16) % _PARTS, "train")
