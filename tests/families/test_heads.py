@@ -112,6 +112,14 @@ def test_both_views_are_saved_with_what_the_projection_learnt(tmp_path: Path) ->
     assert loaded.similarity.sparse == 0.5 and loaded.similarity.dense == 1
 
 
+def test_a_projection_that_is_missing_is_no_random_one(tmp_path: Path) -> None:
+    made = encoder(Dense("cls", False, 6))
+    made.save(tmp_path)
+    (tmp_path / HEADS).unlink()
+    with pytest.raises(CheckpointError, match=r"lacks what its heads learnt \(dense\.weight, in heads\.safetensors\)"):
+        BiEncoder.load(str(tmp_path))
+
+
 def literal(made: BiEncoder, given: Read, row: int, places: torch.Tensor, pooling: str) -> torch.Tensor:
     """SPLADE's formula, token by token."""
     assert given.hidden is not None

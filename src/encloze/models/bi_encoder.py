@@ -49,8 +49,9 @@ class BiEncoder(nn.Module):
         self.backbone, self.tokenizer, self.card = backbone, tokenizer, card
         made = {head.name: head.part(backbone) for head in card.heads}
         self.parts = nn.ModuleDict({name: part for name, part in made.items() if part is not None})
-        if heads is not None:
-            _take(self.parts, heads)
+        anew = _take(self.parts, heads)
+        if heads is not None and anew:
+            progress.note(f"What heads learnt before is of another make: they begin anew ({', '.join(anew)})")
         self.name, self.fingerprint = "", ""
         self.precision: Precision = "auto"
 
@@ -61,8 +62,9 @@ class BiEncoder(nn.Module):
         folder = locate(name)
         backbone = Backbone.load(folder, need_head=False)  # one that is there is kept
         tokenizer, card = load_tokenizer(folder), Card.read(folder, backbone.max_tokens)
-        heads = folder / HEADS
-        encoder = cls(backbone, tokenizer, card, heads if heads.is_file() else None).to(_device())
+        encoder = cls(backbone, tokenizer, card).to(_device())
+        if lacking := _take(encoder.parts, folder / HEADS):
+            raise CheckpointError(f"{folder} lacks what its heads learnt ({', '.join(lacking)}, in {HEADS})")
         encoder.name, encoder.fingerprint = str(name), model_fingerprint(folder, card, tokenizer)
         encoder.precision = precision  # type: ignore[assignment]
         return encoder.eval()
@@ -177,11 +179,13 @@ class _Gathered:
         return Representation(self._dense, csr_matrix((weights, (rows, columns)), shape))
 
 
-def _take(parts: nn.ModuleDict, heads: Path) -> None:
-    """Put what heads learnt in place, where the make is the same."""
-    own, found = parts.state_dict(), load_file(str(heads))
+def _take(parts: nn.ModuleDict, heads: Path | None) -> list[str]:
+    """Put what heads learnt in place, where the make is the same; returns the names of what is left as it was."""
+    own = parts.state_dict()
+    found = load_file(str(heads)) if heads is not None and heads.is_file() else {}
     same = {name: value for name, value in found.items() if name in own and own[name].shape == value.shape}
     parts.load_state_dict(same, strict=False)
+    return [name for name in own if name not in same]
 
 
 def _device() -> torch.device:
