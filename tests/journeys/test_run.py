@@ -102,8 +102,8 @@ def test_a_pipeline_killed_in_any_stage_goes_on_to_the_same_results(
     before = STAGES[: STAGES.index(stage)]
     shutil.copytree(done, tmp_path / "out", ignore=lambda at, names: set(STAGES) - set(before) & set(names))
     file = tmp_path / "out" / "stages.json"
-    keys = json.loads(file.read_text())
-    file.write_text(json.dumps({name: key for name, key in keys.items() if name in before}))
+    done_ = {name: key for name, key in json.loads(file.read_text())["done"].items() if name in before}
+    file.write_text(json.dumps({"done": done_, "begun": {}}))
     # Stages that are done name the folder of the first run in nothing that counts.
     with monkeypatch.context() as patch:
         kill_at(patch, stage, tmp_path / "out")
@@ -157,6 +157,63 @@ def test_other_texts_are_other_inputs(
         stream.write("q-river-history\triver-dangers\t1\n")
     tiny(tmp_path / "toys", tmp_path / "out").run()
     assert asked == STAGES
+
+
+@pytest.mark.parametrize("change", ["the place of the data", "the place of the output", "what no stage reads"])
+def test_what_changes_no_result_does_nothing_again(
+    change: str, whole: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, done = whole
+    shutil.copytree(done, tmp_path / "out")
+    shutil.copytree(dataset, tmp_path / "toys")
+    monkeypatch.chdir(tmp_path)
+    asked: list[str] = []
+    for verb in Task.members():
+        monkeypatch.setattr(Task.member(verb), "run", lambda self: asked.append(self.output.name))
+    if change == "the place of the data":
+        tiny(Path("toys"), tmp_path / "out").run()
+    elif change == "the place of the output":
+        tiny(dataset, Path("out")).run()
+    else:
+        tiny(dataset, tmp_path / "out", model=str(dataset)).run()
+    assert asked == []
+
+
+def test_a_stage_that_was_killed_while_it_was_done_again_is_not_taken_for_done(
+    whole: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, done = whole
+    shutil.copytree(done, tmp_path / "out")
+    with monkeypatch.context() as patch:
+        kill_at(patch, "judged", tmp_path / "out")
+        with pytest.raises(Killed):
+            tiny(dataset, tmp_path / "out", **{"stages.judged.depth": 50}).run()
+    tiny(dataset, tmp_path / "out", **{"stages.judged.depth": 50}).run()
+    assert recipe.read(str(tmp_path / "out" / "judged" / "recipe.yaml"), "evaluate")["depth"] == 50
+
+
+def test_what_other_settings_left_unfinished_is_not_gone_on_with(
+    whole: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, done = whole
+    shutil.copytree(done, tmp_path / "out")
+    with monkeypatch.context() as patch:
+        kill_at(patch, "taught", tmp_path / "out")
+        with pytest.raises(Killed):
+            tiny(dataset, tmp_path / "out", **{"stages.taught.seed": 7}).run()
+    assert (tmp_path / "out" / "taught.unfinished").is_dir()
+    tiny(dataset, tmp_path / "out").run()
+    assert results(tmp_path / "out") == results(done)
+    assert not (tmp_path / "out" / "taught.unfinished").exists()
+
+
+def test_a_data_set_keeps_its_settings_in_every_stage(dataset: Path, tmp_path: Path) -> None:
+    titles = {"type": "titles", "corpus": str(dataset), "least_words": 1}
+    stages = {"mined": {"verb": "mine", "dataset": "@dataset"}}
+    tree = {"dataset": titles, "output": str(tmp_path / "out"), "stages": stages}
+    run: Run = recipe.build(Run, tree)
+    assert run._task("mined").dataset == run.dataset
+    assert run._resolved("@dataset/queries.jsonl") == f"{dataset}/queries.jsonl"
 
 
 def test_a_saved_report_is_read_again(whole: tuple[Path, Path]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import shutil
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -18,9 +19,12 @@ from encloze.evaluation.significance import bootstrap
 from encloze.family import nearest
 from encloze.folders import MANIFEST, hash_tree, read_json, record, write_json
 from encloze.pipelines.base import Pipeline, StageSays
+from encloze.settings import plain
 from encloze.tasks.base import Task
 
 _KEYS = "stages.json"
+_NOT_TOLD = ("output", "resume", "overwrite")  # they change no result
+_LONGEST_PATH = 250
 
 
 @dataclass(frozen=True)
@@ -63,17 +67,23 @@ class Run(Pipeline, name="run"):
 
     def run(self) -> Ran:
         self._prepare()
-        kept, report = self.output / _KEYS, None
-        for number, name in enumerate(self.stages, 1):
-            keys, key, folder = read_json(kept), self._key(name), self.output / name
-            known = keys.get(name) == key
-            if known and (folder / MANIFEST).is_file():
+        stages, report = _Record(self.output / _KEYS), None
+        for (name, key), number in zip(self._keys().items(), range(1, len(self.stages) + 1), strict=True):
+            folder = self.output / name
+            if stages.done.get(name) == key and (folder / MANIFEST).is_file():
                 progress.note(f"Stage {number} of {len(self.stages)}, {name}, is done already")
                 report = self._judged(name, folder) or report
                 continue
             progress.note(f"Stage {number} of {len(self.stages)}: {name}")
-            write_json(kept, keys | {name: key})
-            found = self._go_on(self._task(name), known).run()
+            task = self._task(name)
+            if stages.begun.get(name) == key and _has_unfinished(task):
+                task = dataclasses.replace(task, resume=True)
+            else:
+                shutil.rmtree(folder.with_name(f"{name}.unfinished"), ignore_errors=True)
+                stages.begin(name, key)
+            # What an earlier run finished stays until the new result takes its place.
+            found = dataclasses.replace(task, overwrite=True).run()
+            stages.finish(name, key)
             report = found if isinstance(found, Report) else report
         settings = recipe.dump(self, {"verb": self.name})
         record(self.output, settings, {"dataset": self.dataset.place(), "model": self.model})
@@ -83,21 +93,11 @@ class Run(Pipeline, name="run"):
         if self.output.exists() and not (self.output / _KEYS).is_file() and any(self.output.iterdir()):
             raise StorageError(f"{self.output} holds something else than a pipeline's stages. Choose another --output")
         self.output.mkdir(parents=True, exist_ok=True)
-        if not (self.output / _KEYS).is_file():
-            write_json(self.output / _KEYS, {})
-
-    def _go_on(self, task: Any, known: bool) -> Any:
-        """The task, going on with what it left unfinished if that was of the same settings and inputs; else anew."""
-        unfinished = task.output.with_name(f"{task.output.name}.unfinished").exists()
-        resumes = any(setting.name == "resume" for setting in dataclasses.fields(task))
-        if known and unfinished and resumes:
-            return dataclasses.replace(task, resume=True, overwrite=False)
-        return dataclasses.replace(task, overwrite=True)
 
     def _task(self, name: str) -> Any:
         settings = dict(self.stages[name])
         kind = Task.member(settings.pop("verb"))
-        tree = {**self._resolved(settings), "output": str(self.output / name)}
+        tree = {**self._resolved(settings), "output": str(self.output.resolve() / name)}
         return recipe.build(kind, tree, source=f"the stage {name}")
 
     def _faults(self, name: str) -> list[tuple[str, str]]:
@@ -121,10 +121,10 @@ class Run(Pipeline, name="run"):
             return [(f"{at}.{path}".rstrip("."), message) for path, message in error.faults]
         return []
 
-    def _own(self) -> dict[str, str]:
+    def _own(self) -> dict[str, Any]:
         """What references to the pipeline's own settings stand for."""
-        corpus = (self.corpus or self.dataset).place()
-        return {"dataset": str(self.dataset.place()), "corpus": str(corpus), "model": self.model, "split": self.split}
+        corpus = self.corpus or self.dataset
+        return {"dataset": plain(self.dataset), "corpus": plain(corpus), "model": self.model, "split": self.split}
 
     def _resolved(self, value: Any) -> Any:
         """Settings with what their references stand for."""
@@ -135,17 +135,26 @@ class Run(Pipeline, name="run"):
         if not isinstance(value, str) or not value.startswith("@"):
             return value
         word, _, rest = value[1:].partition("/")
-        place = self._own().get(word) or str(self.output / word)
+        places = {"dataset": self.dataset.place(), "corpus": (self.corpus or self.dataset).place()}
+        if rest and word in places:
+            return f"{places[word]}/{rest}"
+        own = self._own()
+        place = own[word] if word in own else str(self.output.resolve() / word)
         return f"{place}/{rest}" if rest else place
 
-    def _key(self, name: str) -> str:
-        """Changes with a stage's settings, with the stages it is made from, and with the files that it names."""
-        settings = self.stages[name]
-        stages = [word for word in _references(settings) if word in self.stages]
-        files = [text for text in _texts(self._resolved(settings)) if not _is_inside(Path(text), self.output)]
-        hashes = {text: hash_tree(Path(text)) for text in files if Path(text).exists()}
-        parts = [settings, self._own(), {stage: self._key(stage) for stage in stages}, hashes]
-        return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]
+    def _keys(self) -> dict[str, str]:
+        """For each stage what changes with its settings, with the stages it is made from, and with the files it names.
+
+        Files count by what they hold, wherever they are.
+        """
+        keys, hashes = dict[str, str](), dict[Path, str]()
+        for name in self.stages:
+            task = self._task(name)
+            given = {f: _told(v, self.output, hashes) for f, v in _fields(task) if f not in _NOT_TOLD}
+            made_from = {word: keys[word] for word in _references(self.stages[name]) if word in keys}
+            parts = [task.name, given, made_from]
+            keys[name] = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]
+        return keys
 
     def _judged(self, name: str, folder: Path) -> Report | None:
         return Report.load(folder) if self.stages[name]["verb"] == "evaluate" else None
@@ -173,5 +182,66 @@ def _references(value: Any) -> list[str]:
     return [text[1:].partition("/")[0] for text in _texts(value) if text.startswith("@")]
 
 
-def _is_inside(path: Path, folder: Path) -> bool:
-    return path.resolve().is_relative_to(folder.resolve())
+def _told(value: Any, output: Path, hashes: dict[Path, str]) -> Any:
+    """A setting as plain values, files and folders by their contents; what lies in ``output`` by its place in there."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        own = {name: _told(item, output, hashes) for name, item in _fields(value)}
+        return {"type": getattr(value, "name", type(value).__name__), **own}
+    if isinstance(value, dict):
+        return {key: _told(item, output, hashes) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_told(item, output, hashes) for item in value]
+    place = f"{output.resolve()}/"
+    if isinstance(value, (Path, str)) and str(value).startswith(place):  # whether it is there yet or not
+        return f"@{str(value).removeprefix(place)}"
+    path = value if isinstance(value, Path) else _model_folder(value)
+    if path is None:
+        return value
+    if not path.exists():
+        return str(path)
+    if path not in hashes:
+        hashes[path] = hash_tree(path)
+    return hashes[path]
+
+
+def _fields(value: Any) -> list[tuple[str, Any]]:
+    return [(setting.name, getattr(value, setting.name)) for setting in dataclasses.fields(value)]
+
+
+def _has_unfinished(task: Any) -> bool:
+    """Whether a task left something that it can go on with."""
+    resumes = any(setting.name == "resume" for setting in dataclasses.fields(task))
+    return resumes and bool(task.output.with_name(f"{task.output.name}.unfinished").exists())
+
+
+def _model_folder(value: Any) -> Path | None:
+    """The model folder that a text names, where it does; any other text is no path."""
+    if not isinstance(value, str) or not value or len(value) > _LONGEST_PATH or "\n" in value:
+        return None
+    return Path(value) if (Path(value) / "config.json").is_file() else None
+
+
+class _Record:
+    """The keys of stages that were begun, and of those that are done; kept in a file."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        kept = read_json(file) if file.is_file() else {}
+        self.begun: dict[str, str] = kept.get("begun", {})
+        self.done: dict[str, str] = kept.get("done", {})
+        self._write()
+
+    def begin(self, name: str, key: str) -> None:
+        """The stage's folder may change from now on, so it is done no longer."""
+        self.begun[name] = key
+        self.done.pop(name, None)
+        self._write()
+
+    def finish(self, name: str, key: str) -> None:
+        self.done[name] = key
+        self._write()
+
+    def _write(self) -> None:
+        partial = self._file.with_name(f".{self._file.name}")
+        write_json(partial, {"begun": self.begun, "done": self.done})
+        partial.replace(self._file)
