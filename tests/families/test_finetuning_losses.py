@@ -44,7 +44,8 @@ def scored(queries: int, documents: int, seed: int = 0, *, normalised: bool = Fa
     left_out = torch.rand(queries, documents, generator=draw) < 0.3
     left_out.scatter_(1, candidates[:, :1], False)
     scores = similarity.score(asking, found)
-    return Scored(asking, found, similarity, scores, candidates[:, 0], left_out, candidates, teacher, normalised)
+    uncut = {"queries": asking, "documents": found}
+    return Scored(asking, found, uncut, similarity, scores, candidates[:, 0], left_out, candidates, teacher, normalised)
 
 
 def made(name: str) -> Loss:

@@ -203,10 +203,20 @@ def test_hard_negatives_come_from_a_run_best_first_without_the_relevant_ones(dat
         "q-river-history\triver-history\t1\nq-river-history\triver-repair\t0\n"
     )
     ranking = {"river-history": 9.0, "engine-history": 3.0, "unknown": 5.0, "river-repair": 4.0, "comet-repair": 1.0}
-    ((_, example),) = Dataset(Beir(dataset), "train").examples({"q-river-history": ranking, "other": {"a": 1.0}})
+    with pytest.warns(UserWarning, match="1 documents of the run of negatives are not in .*, among them unknown$"):
+        ((_, example),) = Dataset(Beir(dataset), "train").examples({"q-river-history": ranking, "other": {"a": 1.0}})
     assert example.positives == (0,) and example.negatives == (3, 4, 15)
-    ((_, example),) = Dataset(Beir(dataset), "train").examples({"q-river-history": ranking}, depth=3)
+    with pytest.warns(UserWarning, match="are not in"):
+        ((_, example),) = Dataset(Beir(dataset), "train").examples({"q-river-history": ranking}, depth=3)
     assert example.negatives == (3,)
+
+
+def test_a_run_without_negatives_for_some_queries_is_told_and_for_all_refused(dataset: Path) -> None:
+    run = {"q-river-history": {"river-history": 2.0, "river-repair": 1.0}, "q-comet-repair": {"comet-repair": 1.0}}
+    with pytest.warns(UserWarning, match="19 of 20 queries have no negatives in the run"):
+        Dataset(Beir(dataset), "train").examples(run)
+    with pytest.raises(DataError, match="ranks no document for the queries of the split 'train'.*2 are not in it"):
+        Dataset(Beir(dataset), "train").examples({"q-river-history": {"x": 2.0, "y": 1.0}})
 
 
 def test_queries_without_a_relevant_document_are_left_out_with_a_word(dataset: Path) -> None:

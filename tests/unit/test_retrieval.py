@@ -222,6 +222,23 @@ def test_a_number_is_led_to_where_it_is_wanted(answer: float) -> None:
     assert min(seen) > 60 and np.mean(seen[-100:]) == pytest.approx(100, rel=0.1)
 
 
+@pytest.mark.parametrize("in_training", [True, False])
+def test_terms_that_do_not_count_are_in_no_score_of_training_but_have_their_price(
+    in_training: bool, corpus: Corpus
+) -> None:
+    made = encoder(Dense("cls"), Sparse(document_top_k=2, query_top_k=1, top_k_in_training=in_training))
+    batches = RetrievalBatches(
+        made, corpus, [Example("a river", (0,)), Example("engine", (2,))], negatives=0, seed=0
+    )
+    module = RetrievalModule(made, [Recording()], batches.relevance)
+    module.compare(module(module.draw(batches(np.arange(2), 0, CPU))).compared)
+    found = seen.pop()
+    active = (found.documents.sparse > 0).sum(dim=1)
+    assert (active <= 2).all() == in_training
+    assert ((found.of_view("sparse").documents.sparse > 0).sum(dim=1) == active).all()
+    assert (Flops().weights(found) > 0).sum(dim=1).min() > 2
+
+
 def test_a_temperature_of_zero_is_refused() -> None:
     with pytest.raises(ValueError, match="temperature must be above 0"):
         Contrastive(temperature=0.0)

@@ -73,16 +73,19 @@ class Dataset:
         """Training examples: queries with a known positive, and hard negatives from a run without any positives.
 
         ``depth`` is how far down a ranking negatives are taken. Unjudged documents of the run count as negatives.
+        Raises DataError where no query has one, and says how many have none and what of the run is not in the corpus.
         Where there is a ``teacher``, its scores come with them, and examples for which it has fewer than two are left
         out, which is said.
         """
         self.check_documents()
         number_of, examples = self.corpus.number_of, []
+        unknown = dict[str, None]()
         for query in self.queries:
             grades = self.judgments[query.id]
             positives = tuple(number_of[d] for d, grade in grades.items() if grade > 0 and d in number_of)
             ranking = (negatives or {}).get(query.id, {})
             best = sorted(ranking, key=lambda document: -ranking[document])[:depth]
+            unknown |= dict.fromkeys(d for d in best if d not in number_of)
             against = tuple(number_of[d] for d in best if d in number_of and grades.get(d, 0) <= 0)
             if positives:
                 examples.append((query, Example(query.text, positives, against)))
@@ -90,7 +93,24 @@ class Dataset:
             raise DataError(f"{self.format.place()}: no query of the split {self.split!r} has a relevant document")
         if dropped := len(self.queries) - len(examples):
             progress.warn(f"{dropped} queries of the split {self.split!r} have no relevant document and are left out")
+        if negatives is not None:
+            self._check_negatives([example for _, example in examples], list(unknown))
         return examples if teacher is None else self._taught(examples, teacher)
+
+    def _check_negatives(self, examples: list[Example], unknown: list[str]) -> None:
+        """Say what is amiss with a run that negatives are taken from; raise DataError where it gives none."""
+        names = f", among them {', '.join(unknown[:3])}" if unknown else ""
+        lacking = sum(not example.negatives for example in examples)
+        if lacking == len(examples):
+            raise DataError(
+                f"the run of negatives ranks no document for the queries of the split {self.split!r} that is not "
+                f"relevant and in {self.format.place()} ({len(unknown)} are not in it{names}). Is it a run over this "
+                "split and this corpus?"
+            )
+        if unknown:
+            progress.warn(f"{len(unknown)} documents of the run of negatives are not in {self.format.place()}{names}")
+        if lacking:
+            progress.warn(f"{lacking} of {len(examples)} queries have no negatives in the run")
 
     def _taught(self, examples: list[tuple[Query, Example]], teacher: Run) -> list[tuple[Query, Example]]:
         """Examples with a teacher's scores, of the documents that it scored alone."""

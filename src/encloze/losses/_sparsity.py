@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -34,9 +35,13 @@ class Sparsity(Loss):
     def term(self) -> str:
         return f"{self.name}_{self.side}"
 
+    def check(self, views: Mapping[str, int | None]) -> None:
+        if "sparse" not in views:
+            raise ValueError(f"{self.name} puts a price on term weights: add sparse to heads, or leave {self.name} out")
+
     def weights(self, scored: Scored) -> Tensor:
         """The term weights: float32, texts x vocabulary."""
-        view: Tensor = getattr(scored, self.side).sparse
+        view: Tensor = scored.uncut[self.side].sparse
         return view
 
     def weight_at(self, done: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -40,8 +41,9 @@ class Scored(NamedTuple):
     Shapes: queries, documents, candidates (of a query: its relevant document first, then its own negatives).
     """
 
-    queries: Representation  # tensors: float32, queries x width or vocabulary
-    documents: Representation  # tensors: float32, documents x width or vocabulary
+    queries: Representation  # tensors: float32, queries x width or vocabulary: what of them counts in scores
+    documents: Representation  # tensors: float32, documents x width or vocabulary: what of them counts in scores
+    uncut: dict[Literal["queries", "documents"], Representation]  # the same, whatever number of terms counts
     similarity: Similarity
     scores: Tensor  # float32, queries x documents
     target: Tensor  # int64, queries: the column of the document that should win
@@ -88,6 +90,14 @@ class Loss(Family):
         """Whether it learns from a teacher's scores."""
         return False
 
+    @property
+    def needs_negatives(self) -> bool:
+        """Whether it has nothing to learn from where queries have no hard negatives."""
+        return False
+
+    def check(self, views: Mapping[str, int | None]) -> None:
+        """Raise ValueError where the views (each with its width, None where that is not known) are not what it needs."""
+
     def sum(self, scored: Scored) -> Tensor:
         """The sum over the queries."""
         raise NotImplementedError(type(self).__name__)
@@ -105,6 +115,10 @@ class Loss(Family):
 class CandidateLoss(Loss):
     """A loss that compares nothing but a query's own candidates, as a re-ranker does."""
 
+    @property
+    def needs_negatives(self) -> bool:
+        return True
+
     def sum_candidates(self, candidates: Candidates) -> Tensor:
         """The sum over the queries."""
         raise NotImplementedError(type(self).__name__)
@@ -113,10 +127,15 @@ class CandidateLoss(Loss):
         return self.sum_candidates(scored.of_candidates())
 
 
-def check_together(losses: tuple[Loss, ...], *, has_teacher: bool) -> None:
-    """Raise ValueError where losses cannot be lowered together, or learn from a teacher that is not there."""
+def check_together(losses: tuple[Loss, ...], *, has_teacher: bool, has_negatives: bool) -> None:
+    """Raise ValueError where losses cannot be lowered together, or learn from something that is not there."""
     terms = [loss.term for loss in losses]
     if not terms or len(set(terms)) < len(terms):
         raise ValueError(f"losses must name one or more, none twice, not {', '.join(terms) or 'none'}")
     if (learning := [loss.name for loss in losses if loss.needs_teacher]) and not has_teacher:
         raise ValueError(f"the loss {learning[0]} learns from a teacher's scores: give them as teacher")
+    if (learning := [loss.name for loss in losses if loss.needs_negatives]) and not has_negatives:
+        raise ValueError(
+            f"the loss {learning[0]} compares a query's relevant document with its own negatives: give them as "
+            "negatives, and negatives_per_query of 1 or more"
+        )

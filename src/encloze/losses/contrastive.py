@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,6 +31,10 @@ class Contrastive(Loss, name="contrastive"):
         super().__post_init__()
         if self.temperature is not None and self.temperature <= 0:
             raise ValueError(f"temperature must be above 0, not {self.temperature}")
+
+    def check(self, views: Mapping[str, int | None]) -> None:
+        if self.view and self.view not in views:
+            raise ValueError(f"{self.name} is over the {self.view} view, and the model makes {' and '.join(views)} alone")
 
     def sum(self, scored: Scored) -> Tensor:
         scored = scored.of_view(self.view) if self.view else scored

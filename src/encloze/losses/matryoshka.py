@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -32,6 +33,18 @@ class Matryoshka(Loss, name="matryoshka"):
     @property
     def needs_teacher(self) -> bool:
         return self.loss.needs_teacher
+
+    @property
+    def needs_negatives(self) -> bool:
+        return self.loss.needs_negatives
+
+    def check(self, views: Mapping[str, int | None]) -> None:
+        if "dense" not in views:
+            raise ValueError(f"{self.name} cuts embeddings, and the model makes none: add dense to heads")
+        width = views["dense"]
+        if width is not None and max(self.widths) >= width:
+            raise ValueError(f"widths must be below {width}, the width of embeddings, not {max(self.widths)}")
+        self.loss.check(views)
 
     def sum(self, scored: Scored) -> Tensor:
         return torch.stack([self.loss.sum(_cut(scored, width)) for width in self.widths]).mean()

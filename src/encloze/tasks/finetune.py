@@ -11,6 +11,7 @@ import numpy as np
 from encloze.data.dataset import Dataset
 from encloze.data.formats.base import Format
 from encloze.data.runs import read_run
+from encloze.errors import RecipeError
 from encloze.folders import hash_of
 from encloze.losses.base import Loss, check_together
 from encloze.losses.contrastive import Contrastive
@@ -73,7 +74,10 @@ class Finetune(Task, name="finetune"):
     def __post_init__(self) -> None:
         if self.batch_size < 2:
             raise ValueError(f"batch_size must be 2 or more, not {self.batch_size}: a batch's documents are negatives")
-        check_together(self.losses, has_teacher=self.teacher is not None)
+        has_negatives = self.negatives is not None and self.negatives_per_query > 0
+        check_together(self.losses, has_teacher=self.teacher is not None, has_negatives=has_negatives)
+        for loss in self.losses if self.heads else ():
+            loss.check({head.view: getattr(head, "width", None) for head in self.heads})
         for name in ("max_query_tokens", "max_document_tokens"):
             limit = getattr(self, name)
             if limit is not None and limit < 3:
@@ -91,6 +95,7 @@ class Finetune(Task, name="finetune"):
         needs_vocabulary = any(head.needs_vocabulary for head in self.heads)
         start = self.model.start(dataset.corpus.texts, need_head=needs_vocabulary, seed=self.seed)
         encoder = BiEncoder(start.backbone, start.tokenizer, self._card(start.card), start.heads)
+        self._check_losses(encoder.views)
         if self.gradient_checkpointing:
             start.backbone.checkpoint_gradients()
         batches = RetrievalBatches(
@@ -114,6 +119,13 @@ class Finetune(Task, name="finetune"):
         }
         finish(self, state, encoder.save, how, inputs)
         return Trained(self.output, "index")
+
+    def _check_losses(self, views: dict[str, int]) -> None:
+        for loss in self.losses:
+            try:
+                loss.check(views)
+            except ValueError as error:
+                raise RecipeError("the recipe", [("losses", str(error))]) from error
 
     def _card(self, card: Card) -> Card:
         """The checkpoint's card with what the settings change."""

@@ -11,7 +11,7 @@ import torch
 from encloze.data.dataset import Dataset
 from encloze.data.formats.base import Format
 from encloze.data.runs import read_run
-from encloze.errors import DataError, RecipeError
+from encloze.errors import RecipeError
 from encloze.folders import hash_of
 from encloze.losses.base import CandidateLoss, Loss, check_together
 from encloze.losses.listwise import Listwise
@@ -64,7 +64,7 @@ class FinetuneReranker(Task, name="finetune_reranker"):
                 raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
         if self.max_tokens is not None and self.max_tokens < 8:
             raise ValueError(f"max_tokens must be 8 or more, not {self.max_tokens}")
-        check_together(self.losses, has_teacher=self.teacher is not None)
+        check_together(self.losses, has_teacher=self.teacher is not None, has_negatives=True)
         if strange := [loss.name for loss in self.losses if not isinstance(loss, CandidateLoss)]:
             raise ValueError(
                 f"the loss {strange[0]} compares queries with each other's documents, which a re-ranker never reads: "
@@ -77,11 +77,6 @@ class FinetuneReranker(Task, name="finetune_reranker"):
         negatives, teacher = (read_run(file) if file else None for file in (self.negatives, self.teacher))
         found = [example for _, example in dataset.examples(negatives, self.negatives_depth, teacher)]
         examples = [example for example in found if example.negatives]
-        if not examples:
-            raise DataError(
-                f"{self.negatives} ranks no document for the queries of the split {self.split!r} that is not relevant. "
-                "Is it a run over this split?"
-            )
         torch.manual_seed(self.seed)  # a new head is drawn from it
         try:
             encoder = CrossEncoder.load(self.model, max_tokens=self.max_tokens)

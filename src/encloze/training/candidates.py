@@ -10,6 +10,7 @@ import numpy as np
 
 from encloze.data.corpus import Corpus
 from encloze.data.records import Example
+from encloze.errors import DataError
 
 
 class Relevance(NamedTuple):
@@ -55,6 +56,8 @@ class CandidateDraw:
         first: dict[bytes, int] = {}  # by digest: the texts themselves may be more than memory holds
         digests = (hashlib.blake2b(text.encode(), digest_size=16).digest() for text in corpus.texts())
         self.content = np.array([first.setdefault(digest, number) for number, digest in enumerate(digests)])
+        if not self.content.any():
+            raise DataError(f"all {len(self.content)} documents have the same text: there is nothing to tell apart")
         self.relevance = Relevance.of(examples, self.content)
 
     def __call__(self, numbers: np.ndarray, epoch: int) -> Drawn:

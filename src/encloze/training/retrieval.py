@@ -114,8 +114,8 @@ class RetrievalModule(Trainable):
         counting = kept(queries, "query", training=True), kept(documents, "document", training=True)
         similarity, dense = self.encoder.similarity, self.encoder.card.dense
         return Scored(
-            queries,
-            documents,
+            *counting,
+            {"queries": queries, "documents": documents},
             similarity,
             similarity.score(*counting),
             target,
@@ -145,8 +145,8 @@ class RetrievalModule(Trainable):
         for head in self.encoder.card.heads:
             pairs = getattr(scored.queries, head.view) * getattr(targets, head.view)
             found[_SCORE.format(head.view)] = head.weight * pairs.sum()
-        for side in ("queries", "documents"):
-            weights = getattr(scored, side).sparse
+        for side, views in scored.uncut.items():
+            weights = views.sparse
             if weights is not None:
                 found[_ACTIVE.format(side)] = (weights > 0).sum(dim=1).float().mean() * len(scored.target)
         return found

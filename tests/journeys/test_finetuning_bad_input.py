@@ -1,0 +1,65 @@
+"""Fine-tuning on what does not fit it: one clear message and exit code 2, and nothing half-written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from encloze.cli.main import main
+
+Check = Callable[..., str]
+
+
+@pytest.fixture
+def refused(dataset: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Check:
+    """Begin a fine-tuning that must be refused; returns what was said."""
+
+    def run(*flags: str) -> str:
+        given = ["--dataset", str(dataset), "--model", str(model), "--output", str(tmp_path / "out")]
+        capsys.readouterr()
+        code = main(["finetune", *given, "--training.steps", "2", *flags])
+        captured = capsys.readouterr()
+        assert code == 2 and "Traceback" not in captured.out + captured.err
+        assert not list(tmp_path.glob("out*"))
+        return " ".join(captured.err.split())
+
+    return run
+
+
+@pytest.mark.parametrize("heads", [(), ("--heads", "[dense]")], ids=["as the checkpoint has them", "as given"])
+@pytest.mark.parametrize(
+    ("losses", "says"),
+    [
+        ("[contrastive, flops]", "flops puts a price on term weights: add sparse to heads"),
+        ("[{type: contrastive, view: sparse}]", "is over the sparse view, and the model makes dense alone"),
+        ("[{type: matryoshka, widths: [8, 32]}]", "widths must be below 32, the width of embeddings, not 32"),
+        ("[{type: matryoshka, widths: [8], loss: l1}]", "l1 puts a price on term weights"),
+    ],
+)
+def test_a_loss_over_a_view_that_is_not_made_is_refused(
+    losses: str, says: str, heads: tuple[str, ...], refused: Check
+) -> None:
+    assert says in refused("--losses", losses, *heads)
+
+
+@pytest.mark.parametrize("losses", ["[listwise]", "[contrastive, {type: matryoshka, widths: [8], loss: pairwise}]"])
+def test_a_loss_over_candidates_wants_negatives(losses: str, refused: Check, tmp_path: Path) -> None:
+    assert "compares a query's relevant document with its own negatives" in refused("--losses", losses)
+    (tmp_path / "run.trec").write_text("q-river-history Q0 engine-history 1 1.0 x\n")
+    none = ("--negatives", str(tmp_path / "run.trec"), "--negatives_per_query", "0")
+    assert "compares a query's relevant document with its own negatives" in refused("--losses", losses, *none)
+
+
+def test_negatives_that_are_not_in_the_corpus_are_told(refused: Check, tmp_path: Path) -> None:
+    (tmp_path / "run.trec").write_text("q-river-history Q0 nowhere 1 1.0 x\n")
+    assert "(1 are not in it, among them nowhere)" in refused("--negatives", str(tmp_path / "run.trec"))
+
+
+def test_documents_that_all_say_the_same_are_refused(refused: Check, dataset: Path) -> None:
+    rows = [json.loads(line) for line in (dataset / "corpus.jsonl").read_text(encoding="utf-8").splitlines()]
+    same = [json.dumps({"_id": row["_id"], "title": "", "text": "the same"}) + "\n" for row in rows]
+    (dataset / "corpus.jsonl").write_text("".join(same), encoding="utf-8")
+    assert "all 40 documents have the same text" in refused()
