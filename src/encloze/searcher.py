@@ -110,7 +110,7 @@ class Searcher:
 
     def search(self, query: str, k: int = 10, depth: int = 100) -> list[tuple[Document, Hit]]:
         """The best ``k`` documents for one query."""
-        gathered = self.gather([query], max(k, depth))[0]
+        gathered = self.gather([query], self._wide(max(k, depth)))[0]
         hits = {hit.id: hit for _, hit in self._hits(gathered, self.fusion)}
         if self.reranker:
             scores = {hit.id: hit.score for hit in hits.values()}
@@ -122,10 +122,12 @@ class Searcher:
     def run(self, queries: Sequence[Query], depth: int = 100) -> tuple[Run, float]:
         """The rankings of many queries, and the milliseconds that one took."""
         began = time.perf_counter()
-        run = self.fused(queries, self.gather([query.text for query in queries], depth), self.fusion, depth)
+        wide = self._wide(depth)
+        run = self.fused(queries, self.gather([query.text for query in queries], wide), self.fusion, wide)
         if self.reranker:
             words = {query.id: query.text for query in queries}
             run = reranked(run, words, self.corpus, self.reranker, self.rerank_depth)
+            run = {query: best(scores, depth) for query, scores in run.items()}
         return run, (time.perf_counter() - began) * 1000 / max(1, len(queries))
 
     def gather(self, queries: Sequence[str], depth: int = 100) -> list[Gathered]:
@@ -138,6 +140,10 @@ class Searcher:
                 gathered += self._gather(part, depth)
                 bar.advance(len(gathered) - start)
         return gathered
+
+    def _wide(self, depth: int) -> int:
+        """How many documents a view finds, so that there are enough for the re-ranker."""
+        return max(depth, self.rerank_depth) if self.reranker else depth
 
     def _asked(self, queries: Sequence[str]) -> list[Any]:
         """The queries as each view reads them; an encoder reads them once, whatever the number of its views."""

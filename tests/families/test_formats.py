@@ -153,6 +153,22 @@ def test_titles_ask_for_their_texts(tmp_path: Path) -> None:
     assert {j.document for of_split in judged.values() for j in of_split if j.query == river} == {"d0", "d2"}
 
 
+@pytest.mark.parametrize(
+    ("title", "text", "rest"),
+    [
+        (" Go ", "Go: a language", "a language"),
+        ("Go", "Gopher holes", "Gopher holes"),
+        ("Go", "GO", ""),
+        ("", "it flows", "it flows"),
+        ("İ", "i̇ flows", "i̇ flows"),  # lowering a letter may make two of it
+    ],
+)
+def test_a_title_is_taken_off_as_whole_words(title: str, text: str, rest: str, tmp_path: Path) -> None:
+    file = put(tmp_path / "texts.jsonl", rows({"_id": "a", "title": title, "text": text}))
+    (document,) = Titles(Format.named(str(file))).documents(Faults())
+    assert document.text == rest
+
+
 def test_titles_know_what_they_are_made_of(tmp_path: Path) -> None:
     format_ = titled(tmp_path / "a")
     first = format_.fingerprint()

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import toys
 from encloze.cli.main import main
 from encloze.data.duplicates import Shingled
 from encloze.data.formats.base import Format
@@ -152,6 +153,29 @@ def test_mining_goes_on_where_it_was_killed(tmp_path: Path, dataset: Path, monke
     assert run("out", "--resume") == 0
     assert (tmp_path / "out" / "run.trec").read_text() == (tmp_path / "whole" / "run.trec").read_text()
     assert not list(tmp_path.glob("*.unfinished"))
+
+
+@pytest.mark.parametrize("changed", ["a source", "a question"])
+def test_mining_does_not_go_on_where_what_it_mines_with_is_another(
+    changed: str, tmp_path: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ids = [query["_id"] for query in toys.queries()]
+    write_run(tmp_path / "given.trec", {id_: {"river-repair": 1.0, "comet-repair": 0.5} for id_ in ids})
+    command = ["mine", "--dataset", str(dataset), "--sources", str(tmp_path / "given.trec")]
+    command += ["--output", str(tmp_path / "out")]
+    with monkeypatch.context() as patch:
+        patch.setattr(mining._Rules, "negatives", None)
+        with pytest.raises(TypeError):
+            main(command)
+    if changed == "a source":
+        write_run(tmp_path / "given.trec", {id_: {"comet-repair": 1.0, "river-repair": 0.5} for id_ in ids})
+    else:
+        file = dataset / "queries.jsonl"
+        file.write_text(file.read_text(encoding="utf-8").replace("tell me", "tell us"), encoding="utf-8")
+    capsys.readouterr()
+    assert main([*command, "--resume"]) == 2
+    what = "sources[0].run" if changed == "a source" else "queries"
+    assert f"was begun with another {what}" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,9 @@ from encloze.errors import StorageError
 from encloze.evaluation.measures import measure
 from encloze.evaluation.report import Judged, Report, file_name, judge
 from encloze.evaluation.significance import bootstrap, holm, randomisation_test
+from encloze.systems.base import System
 from encloze.systems.bm25 import Bm25
+from encloze.systems.reranked import Reranked
 from encloze.systems.run import RunFile
 from encloze.tasks.evaluate import Evaluate
 
@@ -183,6 +185,13 @@ def test_a_run_file_that_lacks_queries_says_so(dataset: Path, tmp_path: Path) ->
     assert report.systems[0].values["RR@10"].sum() == 1
 
 
+def test_a_folder_with_a_run_is_judged_by_it(dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "mined").mkdir()
+    (tmp_path / "mined" / "run.trec").write_text("q-library-history Q0 library-history 1 2.5 mine\n", encoding="utf-8")
+    report = Evaluate(dataset=Beir(dataset), systems=(System.named(str(tmp_path / "mined")),)).run()
+    assert report.systems[0].name == "mined" and report.systems[0].values["RR@10"].sum() == 1
+
+
 def test_bm25_is_tuned_on_another_split_and_says_how(dataset: Path) -> None:
     tuned = Bm25(tune_on="dev")
     report = Evaluate(dataset=Beir(dataset), systems=(Bm25(), tuned)).run()
@@ -194,6 +203,7 @@ def test_bm25_is_tuned_on_another_split_and_says_how(dataset: Path) -> None:
     ("settings", "said"),
     [
         ({}, "systems is empty: name at least one, as in --systems bm25,minilm"),
+        ({"systems": (Reranked(Bm25(tune_on="test"), "x"),)}, "a system is tuned on 'test', the split that is judged"),
         ({"systems": (Bm25(),), "depth": 0}, "depth must be 1 or more, not 0"),
         ({"systems": (Bm25(),), "measures": ("ndgc@10",)}, "no measure is called 'ndgc@10'"),
     ],

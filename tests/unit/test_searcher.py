@@ -178,6 +178,25 @@ def test_a_run_holds_what_searching_one_by_one_finds(corpus: Corpus, two_views: 
             assert run[f"q{number}"] == pytest.approx({hit.id: hit.score for _, hit in one}, rel=1e-5)
 
 
+class Backwards:
+    """A re-ranker that thinks least of what is named first in the alphabet."""
+
+    name = "backwards"
+
+    def score(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
+        return np.array([sum(map(ord, text[:3])) for _, text in pairs], np.float32)
+
+
+def test_a_re_ranker_gets_as_many_documents_as_it_is_to_read(corpus: Corpus, two_views: list[View]) -> None:
+    asked = Query("q", QUERIES[0])
+    deep = Searcher(corpus, two_views[:1], reranker=Backwards(), rerank_depth=40)
+    shallow, _ = deep.run([asked], depth=3)
+    whole, _ = deep.run([asked], depth=40)
+    assert list(shallow["q"]) == list(whole["q"])[:3] != list(Searcher(corpus, two_views[:1]).run([asked], 3)[0]["q"])
+    found = deep.search(asked.text, k=2, depth=3)
+    assert [hit.id for _, hit in found] == list(whole["q"])[:2]
+
+
 def test_a_query_that_finds_nothing_stays_in_the_run(corpus: Corpus, two_views: list[View]) -> None:
     run, _ = Searcher(corpus, two_views[1:]).run([Query("a", "zzz"), Query("b", "river")])
     assert run["a"] == {} and len(run["b"]) == 4

@@ -10,6 +10,7 @@ from encloze.data.corpus import Corpus
 from encloze.data.formats.base import Format
 from encloze.data.lines import Faults
 from encloze.data.records import Example, Judgments, Query, Run
+from encloze.data.runs import best
 from encloze.errors import DataError
 
 
@@ -84,9 +85,9 @@ class Dataset:
             grades = self.judgments[query.id]
             positives = tuple(number_of[d] for d, grade in grades.items() if grade > 0 and d in number_of)
             ranking = (negatives or {}).get(query.id, {})
-            best = sorted(ranking, key=lambda document: -ranking[document])[:depth]
-            unknown |= dict.fromkeys(d for d in best if d not in number_of)
-            against = tuple(number_of[d] for d in best if d in number_of and grades.get(d, 0) <= 0)
+            ranked = best(ranking, depth)
+            unknown |= dict.fromkeys(d for d in ranked if d not in number_of)
+            against = tuple(number_of[d] for d in ranked if d in number_of and grades.get(d, 0) <= 0)
             if positives:
                 examples.append((query, Example(query.text, positives, against)))
         if not examples:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Self
 
 from encloze.data.dataset import Dataset
 from encloze.data.records import Run
+from encloze.data.runs import RUN
 from encloze.family import Family
 from encloze.searcher import is_index
 
@@ -32,6 +33,11 @@ class System(Family):
         """What it is made of, to be hashed beside the result."""
         return {}
 
+    @property
+    def tuned_on(self) -> str | None:
+        """The split that some of its settings are chosen on, if any."""
+        return None
+
     def label(self) -> str:
         """Its name in tables, where no title is given."""
         return self.name
@@ -49,7 +55,7 @@ class System(Family):
         path = Path(str(type_))
         if not values and is_index(path):
             return cls.member("index"), {"index": path}
-        if not values and path.is_file():
+        if not values and (path.is_file() or (path / RUN).is_file()):
             return cls.member("run"), {"run": path}
         if not values and (path / "config.json").is_file():
             return cls.member("model"), {"model": str(type_)}

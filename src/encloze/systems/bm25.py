@@ -35,6 +35,10 @@ class Bm25(System, name="bm25"):
     def __post_init__(self) -> None:
         Bm25Index(self.k1, self.b)  # checks them
 
+    @property
+    def tuned_on(self) -> str | None:
+        return self.tune_on
+
     def label(self) -> str:
         return " ".join(
             ["bm25", *[self.analyzer.name] * (self.analyzer.name != "plain"), *["tuned"] * bool(self.tune_on)]

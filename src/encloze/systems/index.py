@@ -30,6 +30,10 @@ class Index(System, name="index"):
     def inputs(self) -> dict[str, Path | str]:
         return {"index": self.index}
 
+    @property
+    def tuned_on(self) -> str | None:
+        return self.tune_on
+
     def label(self) -> str:
         return " + ".join([self.index.name, *self.views]) if self.views else self.index.name
 

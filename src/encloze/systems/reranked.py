@@ -31,6 +31,10 @@ class Reranked(System, name="reranked"):
     def inputs(self) -> dict[str, Path | str]:
         return {**self.system.inputs(), "reranker": self.reranker}
 
+    @property
+    def tuned_on(self) -> str | None:
+        return self.system.tuned_on
+
     def label(self) -> str:
         return f"{self.system.title or self.system.label()} + {Path(self.reranker).name}"
 

@@ -15,7 +15,7 @@ class RunFile(System, name="run"):
     """Rankings that exist already."""
 
     run: Path
-    """The file, plain or gzipped."""
+    """The file, plain or gzipped, or a folder with run.trec in it."""
 
     def inputs(self) -> dict[str, Path | str]:
         return {"run": self.run}

@@ -52,7 +52,7 @@ class Evaluate(Task, name="evaluate"):
             canonical(name)
         if not (self.systems or self.model or self.index):
             raise ValueError("systems is empty: name at least one, as in --systems bm25,minilm")
-        if any(getattr(system, "tune_on", None) == self.split for system in self.systems):
+        if any(system.tuned_on == self.split for system in self.systems):
             raise ValueError(f"a system is tuned on {self.split!r}, the split that is judged: choose another tune_on")
         if self.depth < 1:
             raise ValueError(f"depth must be 1 or more, not {self.depth}")

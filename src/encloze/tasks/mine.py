@@ -18,7 +18,7 @@ from encloze.data.records import Query, Run
 from encloze.data.runs import RUN, best, read_run, write_run
 from encloze.encoders import Scorer, load_scorer
 from encloze.errors import DataError
-from encloze.folders import full_disk_explained, hash_of, record, staged, write_json
+from encloze.folders import describe, full_disk_explained, hash_of, record, staged, write_json
 from encloze.systems.base import System
 from encloze.systems.bm25 import Bm25
 from encloze.tasks.base import Mined, Task
@@ -83,7 +83,10 @@ class Mine(Task, name="mine"):
         dataset.check_documents()
         relevant = self._relevant(dataset)
         guide = load_scorer(self.guide, self.precision) if self.guide else None
-        state.open({"corpus": dataset.corpus.fingerprint, "relevant": hash_of(relevant)})
+        words = {query.id: query.text for query in dataset.queries}
+        made_from = {name: describe(place) for name, place in self._inputs().items() if name != "dataset"}
+        asked = {"queries": hash_of(words), "relevant": hash_of(relevant)}
+        state.open({"corpus": dataset.corpus.fingerprint, **asked, **made_from})
         rankings = list(self._rankings(dataset, state))
         if not any(run.keys() & relevant.keys() for run in rankings):
             raise DataError(f"the sources rank nothing for the queries of the split {self.split!r}")
@@ -128,6 +131,12 @@ class Mine(Task, name="mine"):
                 partial.replace(file)
             yield read_run(file)
 
+    def _inputs(self) -> dict[str, Path | str]:
+        inputs: dict[str, Path | str] = {"dataset": self.dataset.place()}
+        for number, source in enumerate(self.sources):
+            inputs |= {f"sources[{number}].{name}": place for name, place in source.inputs().items()}
+        return inputs | ({"guide": self.guide} if self.guide else {})
+
     def _finish(self, state: Unfinished, file: Path) -> Mined:
         run: Run = {}
         dropped, empty = Counter[str](), 0
@@ -141,10 +150,7 @@ class Mine(Task, name="mine"):
         with staged(self.output, overwrite=self.overwrite) as folder:
             write_run(folder / RUN, run)
             write_json(folder / "mined.json", {**asdict(mined), "folder": self.output.name})
-            inputs: dict[str, Any] = {"dataset": self.dataset.place(), "guide": self.guide}
-            for number, source in enumerate(self.sources):
-                inputs |= {f"sources[{number}].{name}": place for name, place in source.inputs().items()}
-            record(folder, recipe.dump(replace(self, resume=False), {"verb": self.name}), inputs)
+            record(folder, recipe.dump(replace(self, resume=False), {"verb": self.name}), self._inputs())
         state.discard()
         if empty:
             progress.warn(f"{empty} of {len(run)} queries have no negative left: a greater depth or margin may help")

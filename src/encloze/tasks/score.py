@@ -15,7 +15,7 @@ from encloze.data.records import Query, Run
 from encloze.data.runs import RUN, append_run, best, read_run
 from encloze.encoders import Scorer, load_scorer
 from encloze.errors import DataError
-from encloze.folders import full_disk_explained, hash_of, record, staged
+from encloze.folders import describe, full_disk_explained, hash_of, record, staged
 from encloze.tasks.base import Scored, Task
 from encloze.training.outcome import begin
 
@@ -56,7 +56,9 @@ class Score(Task, name="score"):
         dataset = Dataset(self.dataset, self.split)
         wanted = dict(self._wanted(dataset))
         model = load_scorer(self.model, self.precision)
-        state.open({"candidates": hash_of(wanted), "corpus": dataset.corpus.fingerprint})
+        words = hash_of({query.id: query.text for query in dataset.queries})
+        asked = {"candidates": hash_of(wanted), "queries": words, "model": describe(self.model)}
+        state.open({"corpus": dataset.corpus.fingerprint, **asked})
         partial = state.folder / RUN
         done = _whole_queries(partial, wanted) if partial.exists() else 0
         queries = [query for query in dataset.queries if query.id in wanted]

@@ -75,9 +75,11 @@ class Titles(Format, name="titles"):
 
 
 def _without(title: str, text: str) -> str:
-    """A text without the title, where it begins with it."""
-    body = text.strip()
-    return body[len(title) :].lstrip(" \n:.#-") if title and body.lower().startswith(title.lower()) else body
+    """A text without the title, where it begins with it; a word that only begins as the title ends stays whole."""
+    title, body = title.strip(), text.strip()
+    rest = body[len(title) :]
+    begins = bool(title) and body[: len(title)].casefold() == title.casefold() and not rest[:1].isalnum()
+    return rest.lstrip(" \n:.#-") if begins else body
 
 
 def _id(words: str) -> str:
