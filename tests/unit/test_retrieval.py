@@ -227,9 +227,7 @@ def test_terms_that_do_not_count_are_in_no_score_of_training_but_have_their_pric
     in_training: bool, corpus: Corpus
 ) -> None:
     made = encoder(Dense("cls"), Sparse(document_top_k=2, query_top_k=1, top_k_in_training=in_training))
-    batches = RetrievalBatches(
-        made, corpus, [Example("a river", (0,)), Example("engine", (2,))], negatives=0, seed=0
-    )
+    batches = RetrievalBatches(made, corpus, [Example("a river", (0,)), Example("engine", (2,))], negatives=0, seed=0)
     module = RetrievalModule(made, [Recording()], batches.relevance)
     module.compare(module(module.draw(batches(np.arange(2), 0, CPU))).compared)
     found = seen.pop()

@@ -34,7 +34,9 @@ class Contrastive(Loss, name="contrastive"):
 
     def check(self, views: Mapping[str, int | None]) -> None:
         if self.view and self.view not in views:
-            raise ValueError(f"{self.name} is over the {self.view} view, and the model makes {' and '.join(views)} alone")
+            raise ValueError(
+                f"{self.name} is over the {self.view} view, and the model makes {' and '.join(views)} alone"
+            )
 
     def sum(self, scored: Scored) -> Tensor:
         scored = scored.of_view(self.view) if self.view else scored
