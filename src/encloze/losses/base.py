@@ -96,7 +96,7 @@ class Loss(Family):
         return False
 
     def check(self, views: Mapping[str, int | None]) -> None:
-        """Raise ValueError where the views (each with its width, None where that is not known) are not what it needs."""
+        """Raise ValueError where the views are not what it needs; each comes with its width, None if not known."""
 
     def sum(self, scored: Scored) -> Tensor:
         """The sum over the queries."""
