@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol, cast
 
 import numpy as np
 
+from encloze.calibration import Calibration
 from encloze.data.records import Representation
 from encloze.errors import importable
 from encloze.similarity import Similarity
@@ -40,8 +41,8 @@ class Encoder(Protocol):
         """The representations of queries, in order."""
         ...
 
-    def encode_documents(self, texts: Iterable[str], count: int) -> Representation:
-        """The representations of ``count`` documents, in order."""
+    def documents_in_parts(self, texts: Iterable[str], count: int) -> Iterator[Representation]:
+        """The representations of ``count`` documents, in order, some thousands at a time."""
         ...
 
 
@@ -58,6 +59,15 @@ class Scorer(Protocol):
         ...
 
 
+class Reranker(Scorer, Protocol):
+    """A scorer that was trained to put documents in order."""
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """From its scores to probabilities, where that was learnt."""
+        ...
+
+
 def load_scorer(name: str, precision: str = "auto") -> Scorer:
     """The cross-encoder or bi-encoder of that name, whichever it is. Raises CheckpointError."""
     importable("torch", "train")
@@ -68,12 +78,12 @@ def load_scorer(name: str, precision: str = "auto") -> Scorer:
     return cast(Scorer, load_encoder(name, precision))
 
 
-def load_reranker(name: str, precision: str = "auto") -> Scorer:
+def load_reranker(name: str, precision: str = "auto") -> Reranker:
     """The cross-encoder in a model folder or of a hub's id. Raises CheckpointError, also where it is none."""
     importable("torch", "train")
     importable("transformers", "train")
     module = importlib.import_module("encloze.models.cross_encoder")
-    return cast(Scorer, module.CrossEncoder.trained(name, precision=precision))
+    return cast(Reranker, module.CrossEncoder.trained(name, precision=precision))
 
 
 def load_encoder(name: str, precision: str = "auto") -> Encoder:

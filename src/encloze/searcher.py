@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from encloze import progress, recipe
 from encloze.data.corpus import Corpus
 from encloze.data.records import Document, Hit, Judgments, Query, Representation, Run
 from encloze.data.runs import best
-from encloze.encoders import Encoder, Scorer, load_encoder, load_reranker
+from encloze.encoders import Encoder, Reranker, Scorer, load_encoder, load_reranker
 from encloze.errors import CheckpointError, RecipeError, StaleIndexError
 from encloze.evaluation.measures import measure
 from encloze.family import nearest
@@ -23,7 +24,7 @@ from encloze.folders import check, read_json, write_json
 from encloze.search.fusions.base import Fusion
 from encloze.search.fusions.reciprocal_rank import ReciprocalRank
 from encloze.search.fusions.weighted import Weighted
-from encloze.search.indexes.base import Index, OpenIndex
+from encloze.search.indexes.base import Builder, Index, OpenIndex
 from encloze.search.indexes.flat import Flat
 from encloze.search.indexes.inverted import Inverted
 from encloze.settings import plain
@@ -55,7 +56,7 @@ class Searcher:
         corpus: Corpus,
         views: Sequence[View],
         fusion: Fusion | None = None,
-        reranker: Scorer | None = None,
+        reranker: Reranker | None = None,
         rerank_depth: int = 50,
     ) -> None:
         """``reranker`` scores the first ``rerank_depth`` documents that are found anew."""
@@ -116,7 +117,12 @@ class Searcher:
             scores = {hit.id: hit.score for hit in hits.values()}
             run = reranked({"": scores}, {"": query}, self.corpus, self.reranker, self.rerank_depth)
             again = best(run[""], len(run[""]))
-            hits = {id_: Hit(id_, score, {"found": scores[id_], **hits[id_].parts}) for id_, score in again.items()}
+            parts = {id_: {"found": scores[id_], **hits[id_].parts} for id_ in again}
+            if self.reranker.calibration:
+                first = list(again)[: self.rerank_depth]
+                likely = self.reranker.calibration(np.array([again[id_] for id_ in first])).tolist()
+                parts |= {id_: {"probability": p, **parts[id_]} for id_, p in zip(first, likely, strict=True)}
+            hits = {id_: Hit(id_, score, parts[id_]) for id_, score in again.items()}
         return [(self.corpus[self.corpus.number_of[id_]], hits[id_]) for id_ in list(hits)[:k]]
 
     def run(self, queries: Sequence[Query], depth: int = 100) -> tuple[Run, float]:
@@ -231,11 +237,15 @@ class Gathered(NamedTuple):
 
 
 def tuned_fusion(searcher: Searcher, queries: Sequence[Query], judgments: Judgments) -> Weighted:
-    """The weighted fusion of two views with the highest nDCG@10 on judged queries, from 19 weights."""
-    if len(searcher.views) != 2:
-        raise ValueError(f"a fusion is tuned for two views, and there are {len(searcher.views)}")
+    """The weighted fusion of two views or more with the highest nDCG@10 on judged queries.
+
+    Of two views 19 weights are tried, in steps of 0.05; of three 36, in steps of 0.1.
+    """
+    count = len(searcher.views)
+    if count < 2:
+        raise RecipeError("the search", [("tune_on", "weights are chosen for two views or more, and there is one")])
     gathered = searcher.gather([query.text for query in queries])
-    fusions = [Weighted((round(1 - share, 2), round(share, 2))) for share in np.arange(0.05, 1, 0.05).tolist()]
+    fusions = [Weighted(weights) for weights in _weights(count, 20 if count == 2 else 10)]
     values = [
         measure(searcher.fused(queries, gathered, fusion, 10), judgments, ["nDCG@10"])["nDCG@10"].mean()
         for fusion in progress.track(fusions, "Tuning the fusion", len(fusions), "weights")
@@ -243,41 +253,49 @@ def tuned_fusion(searcher: Searcher, queries: Sequence[Query], judgments: Judgme
     return fusions[int(np.argmax(values))]
 
 
+def _weights(count: int, steps: int) -> Iterator[tuple[float, ...]]:
+    """All ways to give ``count`` views weights above 0 whose sum is 1, in so many steps."""
+    for cuts in itertools.combinations(range(1, steps), count - 1):
+        yield tuple(round((end - begin) / steps, 2) for begin, end in itertools.pairwise([0, *cuts, steps]))
+
+
 def build_index(
     corpus: Corpus, indexes: Sequence[Index], encoder: Encoder | None, folder: Path
 ) -> list[dict[str, Any]]:
     """Write an index folder: the documents, and a view of them for each kind of index. Returns what it says of them."""
+    for index in indexes:
+        if index.reads != "text" and (encoder is None or index.reads not in encoder.views):
+            whose = f"and {encoder.name} makes none" if encoder else "which an encoder makes: give a model"
+            raise RecipeError("the recipe", [("indexes", f"{index.name} is built from {index.reads} views, {whose}")])
     shutil.copyfile(corpus.file, folder / _DOCUMENTS)
-    views, representation = [], None
-    for number, index in enumerate(indexes):
-        name = index.name if [other.name for other in indexes].count(index.name) == 1 else f"{index.name}-{number}"
-        (folder / name).mkdir()
-        if index.reads == "text":
-            with progress.task("Counting words", len(corpus), "documents") as bar:
-                index.build(_advancing(corpus, bar), folder / name)
-        elif encoder is None:
-            raise ValueError(f"the index {index.name} is built from embeddings: an encoder is needed")
-        else:
-            if index.reads not in encoder.views:
-                raise RecipeError(
-                    "the recipe",
-                    [("indexes", f"{index.name} is built from {index.reads} views, and {encoder.name} makes none")],
-                )
-            if representation is None:
-                representation = encoder.encode_documents(corpus.texts(), len(corpus))
-            index.build(representation, folder / name)
-        reads_text = index.reads == "text" or encoder is None
-        views.append(
-            {
-                "name": name,
-                "settings": plain(index),
-                "model": None if reads_text or encoder is None else _lasting(encoder.name),
-                "fingerprint": None if reads_text or encoder is None else encoder.fingerprint,
-                "width": None if reads_text or encoder is None else encoder.views[index.reads],
-            }
-        )
+    names = [index.name for index in indexes]
+    unique = [name if names.count(name) == 1 else f"{name}-{number}" for number, name in enumerate(names)]
+    build_views(corpus, dict(zip(unique, indexes, strict=True)), encoder, folder)
+    views = [
+        {"name": name, "settings": plain(index), **_model_of(encoder if index.reads != "text" else None, index.reads)}
+        for name, index in zip(unique, indexes, strict=True)
+    ]
     write_json(folder / _CARD, {"encloze": 1, "documents": len(corpus), "views": views})
     return views
+
+
+def build_views(corpus: Corpus, indexes: Mapping[str, Index], encoder: Encoder | None, folder: Path) -> None:
+    """Write an index of each name into ``folder``; every document is read, and encoded, once for all of them."""
+    builders = {index.reads: list[Builder]() for index in indexes.values()}
+    for name, index in indexes.items():
+        (folder / name).mkdir()
+        builders[index.reads].append(index.builder(folder / name))
+    for of_text in builders.pop("text", []):
+        of_text.add(progress.track(corpus.texts(), "Counting words", len(corpus), "documents"))
+        of_text.finish()
+    of_views = [builder for some in builders.values() for builder in some]
+    if not of_views or encoder is None:
+        return
+    for part in encoder.documents_in_parts(corpus.texts(), len(corpus)):
+        for builder in of_views:
+            builder.add(part)
+    for builder in of_views:
+        builder.finish()
 
 
 def is_index(path: Path) -> bool:
@@ -292,10 +310,11 @@ def _part(asked: Any, rows: slice) -> Any:
     return Representation(*(None if kind is None else kind[rows] for kind in asked))
 
 
-def _advancing(corpus: Corpus, bar: progress.Task) -> Any:
-    for text in corpus.texts():
-        yield text
-        bar.advance()
+def _model_of(encoder: Encoder | None, view: str) -> dict[str, Any]:
+    """What the card of an index says of the encoder that a view was made by."""
+    if encoder is None:
+        return {"model": None, "fingerprint": None, "width": None}
+    return {"model": _lasting(encoder.name), "fingerprint": encoder.fingerprint, "width": encoder.views[view]}
 
 
 def _lasting(name: str) -> str:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import math
 import re
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
 import toys
 from encloze.data.records import Representation
 from encloze.search.analyzers.stemmed import Stemmed
+from encloze.search.indexes import _postings
 from encloze.search.indexes.base import Index, OpenIndex
-from encloze.search.indexes.bm25 import Bm25, Counted
+from encloze.search.indexes.bm25 import Bm25
 from encloze.search.indexes.flat import Flat
 
 EVERY = pytest.mark.parametrize("name", Index.members())
@@ -40,6 +43,12 @@ def documents_of(kind: type[Index]) -> list[str] | Representation:
     if kind.reads == "text":
         return toys.texts()
     return Representation(dense=embeddings(40)) if kind.reads == "dense" else Representation(sparse=term_weights(40))
+
+
+def part_of(documents: list[str] | Representation, rows: slice) -> list[str] | Representation:
+    if isinstance(documents, list):
+        return documents[rows]
+    return Representation(*(None if view is None else view[rows] for view in documents))
 
 
 def queries_of(kind: type[Index]) -> list[str] | Representation:
@@ -107,6 +116,27 @@ def test_a_depth_above_the_number_of_documents_lists_them_all(name: str, tmp_pat
 
 
 @EVERY
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cuts=st.lists(st.integers(1, 39), max_size=4, unique=True).map(sorted), at_once=st.integers(1, 60))
+def test_an_index_built_in_parts_is_that_of_the_whole(name: str, cuts: list[int], at_once: int, tmp_path: Path) -> None:
+    kind = Index.member(name)
+    documents, queries = documents_of(kind), queries_of(kind)
+    folder = Path(tempfile.mkdtemp(dir=tmp_path))
+    (folder / "whole").mkdir()
+    (folder / "parts").mkdir()
+    kind().build(documents, folder / "whole")
+    builder = kind().builder(folder / "parts")
+    for begin, end in pairwise([0, *cuts, 40]):
+        builder.add(part_of(documents, slice(begin, end)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_postings, "_AT_ONCE", at_once)
+        builder.finish()
+    whole, parts = (kind().open(folder / which).search(queries, 40) for which in ("whole", "parts"))
+    assert (whole.numbers == parts.numbers).all() and (whole.scores == parts.scores).all()
+    assert not list((folder / "parts").glob("given-*"))
+
+
+@EVERY
 def test_an_index_opened_twice_answers_the_same(name: str, tmp_path: Path) -> None:
     first, queries = opened(name, tmp_path / "index")
     again = Index.member(name)().open(tmp_path / "index").search(queries, 10)
@@ -167,9 +197,10 @@ def literal(documents: Sequence[str], query: str, k1: float, b: float) -> list[f
     return scores
 
 
-def in_memory(documents: Sequence[str], k1: float = 1.2, b: float = 0.75) -> OpenIndex:
-    index = Bm25(k1, b)
-    return index.built(Counted.of(documents, index.analyzer))
+def bm25_of(documents: Sequence[str], k1: float = 1.2, b: float = 0.75) -> OpenIndex:
+    with tempfile.TemporaryDirectory() as folder:  # what is open stays mapped
+        Bm25(k1, b).build(documents, Path(folder))
+        return Bm25(k1, b).open(Path(folder))
 
 
 words = st.sampled_from(["ant", "Bee", "cat", "dog", "elk", "Fox"])
@@ -184,7 +215,7 @@ texts = st.lists(words, max_size=12).map(" ".join)
     st.floats(0, 1),
 )
 def test_bm25_is_lucenes_formula(documents: list[str], query: str, k1: float, b: float) -> None:
-    scores = in_memory(documents, k1, b).score([query], [np.arange(len(documents))])[0]
+    scores = bm25_of(documents, k1, b).score([query], [np.arange(len(documents))])[0]
     np.testing.assert_allclose(scores, literal(documents, query, k1, b), rtol=1e-5, atol=1e-6)
 
 
@@ -197,7 +228,7 @@ def test_bm25_read_from_a_folder_is_lucenes_formula(tmp_path: Path, k1: float, b
 
 
 def test_a_repeated_word_of_the_query_counts_twice() -> None:
-    index = in_memory(["ant bee", "bee cat", "cat dog"])
+    index = bm25_of(["ant bee", "bee cat", "cat dog"])
     once, twice = (index.score([query], [np.arange(3)])[0] for query in ("ant", "ant ant"))
     np.testing.assert_allclose(twice, 2 * once, rtol=1e-6)
     assert once[0] > 0
@@ -206,17 +237,17 @@ def test_a_repeated_word_of_the_query_counts_twice() -> None:
 def test_bm25_lists_equal_documents_the_earlier_first() -> None:
     documents = ["cat", "ant", "dog", "ant", "ant", "elk", "ant ant"]
     for depth in range(1, 8):
-        found = in_memory(documents).search(["ant"], depth)
+        found = bm25_of(documents).search(["ant"], depth)
         full = [6, 1, 3, 4] + [-1] * 3
         assert found.numbers[0].tolist() == full[:depth]
         assert (found.scores[0][found.numbers[0] < 0] == 0).all()
 
 
 def test_a_query_without_a_known_word_finds_nothing() -> None:
-    found = in_memory(["ant bee", "cat"]).search(["zebra", "", "?!", "ant"], 2)
+    found = bm25_of(["ant bee", "cat"]).search(["zebra", "", "?!", "ant"], 2)
     assert found.numbers.tolist() == [[-1, -1], [-1, -1], [-1, -1], [0, -1]]
     assert found.scores[:3].tolist() == [[0, 0]] * 3
-    scores = in_memory(["ant bee", "cat"]).score(["zebra"], [np.array([1, 0])])
+    scores = bm25_of(["ant bee", "cat"]).score(["zebra"], [np.array([1, 0])])
     assert scores[0].tolist() == [0, 0]
 
 

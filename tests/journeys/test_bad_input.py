@@ -338,8 +338,8 @@ def test_a_folder_that_is_no_index_or_a_damaged_one_is_named(
 ) -> None:
     refused("search", "x", "--index", dataset, says=("is no index: it has no index.json. Build one: encloze index",))
     refused("search", "x", "--index", tmp_path / "none", says=("none is no index",))
-    (index / "flat" / "flat.faiss").write_bytes(b"short")
-    refused("search", "x", "--index", index, says=("is damaged: flat/flat.faiss is not the file that was written",))
+    (index / "flat" / "embeddings.npy").write_bytes(b"short")
+    refused("search", "x", "--index", index, says=("is damaged: flat/embeddings.npy is not the file that was written",))
     shutil.rmtree(index / "bm25")
     refused("search", "x", "--index", index, says=(f"{index} is damaged: ",))
 

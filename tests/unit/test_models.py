@@ -179,6 +179,9 @@ def test_texts_beyond_the_limit_are_cut_and_counted(heard: Heard) -> None:
     assert np.abs(documents[0] - documents[1]).max() > 1e-3
     encoder.encode_queries([long])
     assert "(1 of 1) were cut at 6 tokens" in heard.warnings[1] and "max_query_tokens" in heard.warnings[1]
+    for _ in range(2):
+        encoder.score([(long, "river")])
+    assert len(heard.warnings) == 3  # said of pairs once
 
 
 def test_a_text_that_just_fits_is_not_called_cut() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
-from collections.abc import Iterable, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +18,13 @@ from encloze.data.corpus import Corpus
 from encloze.data.formats.beir import Beir
 from encloze.data.records import Document, Query, Representation
 from encloze.errors import CheckpointError, RecipeError, StaleIndexError
+from encloze.evaluation.measures import measure
 from encloze.folders import staged
 from encloze.search.fusions.reciprocal_rank import ReciprocalRank
 from encloze.search.fusions.weighted import Weighted
-from encloze.search.indexes.bm25 import Bm25, Counted
+from encloze.search.indexes.bm25 import Bm25
 from encloze.search.indexes.flat import Flat
-from encloze.searcher import Searcher, View, build_index, is_index
+from encloze.searcher import Searcher, View, build_index, is_index, tuned_fusion
 from encloze.similarity import Similarity
 from encloze.tasks.index import Index
 from encloze.tasks.search import Search
@@ -45,10 +48,10 @@ class Letters:
     def encode_queries(self, texts: Sequence[str]) -> Representation:
         return Representation(dense=self.embed(texts))
 
-    def encode_documents(self, texts: Iterable[str], count: int) -> Representation:
+    def documents_in_parts(self, texts: Iterable[str], count: int) -> Iterator[Representation]:
         made = self.embed(texts)
         assert len(made) == count
-        return Representation(dense=made)
+        yield from (Representation(dense=made[start : start + 7]) for start in range(0, count, 7))
 
 
 @pytest.fixture
@@ -59,7 +62,7 @@ def corpus(tmp_path: Path) -> Corpus:
 
 @pytest.fixture
 def two_views(tmp_path: Path, corpus: Corpus) -> list[View]:
-    for index, made_from in ((Flat(), Letters().encode_documents(TEXTS, 40)), (Bm25(), TEXTS)):
+    for index, made_from in ((Flat(), Representation(dense=Letters().embed(TEXTS))), (Bm25(), TEXTS)):
         (tmp_path / index.name).mkdir()
         index.build(made_from, tmp_path / index.name)
     return [View("flat", Flat().open(tmp_path / "flat"), Letters()), View("bm25", Bm25().open(tmp_path / "bm25"))]
@@ -84,12 +87,10 @@ def index(tmp_path: Path, corpus: Corpus, letters: Letters) -> Path:
 def exact(corpus: Corpus, query: str) -> np.ndarray:
     """The score of every document in both views: views x documents."""
     dense = Letters().embed(TEXTS).astype(float) @ Letters().embed([query]).astype(float)[0]
-    words = Bm25().built(counted(TEXTS)).score([query], [np.arange(40)])[0]
+    with tempfile.TemporaryDirectory() as folder:
+        Bm25().build(TEXTS, Path(folder))
+        words = Bm25().open(Path(folder)).score([query], [np.arange(40)])[0]
     return np.stack([dense, words])
-
-
-def counted(texts: list[str]) -> Counted:
-    return Counted.of(texts, Bm25().analyzer)
 
 
 # ---------------------------------------------------------------------------------------------------------- one view
@@ -181,7 +182,7 @@ def test_a_run_holds_what_searching_one_by_one_finds(corpus: Corpus, two_views: 
 class Backwards:
     """A re-ranker that thinks least of what is named first in the alphabet."""
 
-    name = "backwards"
+    name, calibration = "backwards", None
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
         return np.array([sum(map(ord, text[:3])) for _, text in pairs], np.float32)
@@ -195,6 +196,33 @@ def test_a_re_ranker_gets_as_many_documents_as_it_is_to_read(corpus: Corpus, two
     assert list(shallow["q"]) == list(whole["q"])[:3] != list(Searcher(corpus, two_views[:1]).run([asked], 3)[0]["q"])
     found = deep.search(asked.text, k=2, depth=3)
     assert [hit.id for _, hit in found] == list(whole["q"])[:2]
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_fusion_is_tuned_over_all_weights(count: int, corpus: Corpus, two_views: list[View], tmp_path: Path) -> None:
+    (tmp_path / "third").mkdir()
+    Bm25(k1=3.0, b=0.0).build([text[::-1] for text in TEXTS], tmp_path / "third")
+    third = View("backwards", Bm25(k1=3.0, b=0.0).open(tmp_path / "third"))
+    searcher = Searcher(corpus, [*two_views, third][:count])
+    asked = [Query(f"q{n}", f"{TEXTS[n].split()[2]} {TEXTS[n].split()[-1]}") for n in range(0, 40, 3)]
+    judgments = {query.id: {corpus.ids[3 * n]: 1} for n, query in enumerate(asked)}
+
+    def value(fusion: Weighted) -> float:
+        run, _ = Searcher(corpus, searcher.views, fusion).run(asked, 10)
+        return float(measure(run, judgments, ["nDCG@10"])["nDCG@10"].mean())
+
+    found = tuned_fusion(searcher, asked, judgments)
+    steps = 20 if count == 2 else 10
+    tried = [w for w in itertools.product(range(1, steps), repeat=count) if sum(w) == steps]
+    assert len(tried) == {2: 19, 3: 36}[count]
+    values = [value(Weighted(tuple(weight / steps for weight in weights))) for weights in tried]
+    assert value(found) == pytest.approx(max(values)) and max(values) > min(values)
+    assert sum(found.weights) == pytest.approx(1) and min(found.weights) > 0
+
+
+def test_one_view_has_no_weights_to_tune(corpus: Corpus, two_views: list[View]) -> None:
+    with pytest.raises(RecipeError, match="tune_on: weights are chosen for two views or more"):
+        tuned_fusion(Searcher(corpus, two_views[:1]), [Query("q", "river")], {"q": {"river-history": 1}})
 
 
 def test_a_query_that_finds_nothing_stays_in_the_run(corpus: Corpus, two_views: list[View]) -> None:
@@ -236,7 +264,9 @@ def test_the_settings_of_a_view_come_back(tmp_path: Path, corpus: Corpus) -> Non
         build_index(corpus, [Bm25(k1=0.5, b=0.1), Bm25(k1=2.0, b=1.0)], None, folder)
     opened = Searcher.open(tmp_path / "two")
     assert [view.name for view in opened.views] == ["bm25-0", "bm25-1"]
-    expected = Bm25(k1=2.0, b=1.0).built(counted(TEXTS)).score(["river"], [np.arange(40)])[0]
+    (tmp_path / "alone").mkdir()
+    Bm25(k1=2.0, b=1.0).build(TEXTS, tmp_path / "alone")
+    expected = Bm25(k1=2.0, b=1.0).open(tmp_path / "alone").score(["river"], [np.arange(40)])[0]
     found = opened.views[1].index.score(["river"], [np.arange(40)])[0]
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     assert not np.allclose(opened.views[0].index.score(["river"], [np.arange(40)])[0], expected)
@@ -304,14 +334,14 @@ def test_a_folder_that_is_no_index_is_refused(tmp_path: Path, there: bool) -> No
 
 
 def test_a_damaged_index_is_refused(index: Path) -> None:
-    whole = (index / "flat" / "flat.faiss").read_bytes()
-    (index / "flat" / "flat.faiss").write_bytes(whole[:-4])
-    with pytest.raises(CheckpointError, match=r"is damaged: flat/flat\.faiss is not the file that was written"):
+    whole = (index / "flat" / "embeddings.npy").read_bytes()
+    (index / "flat" / "embeddings.npy").write_bytes(whole[:-4])
+    with pytest.raises(CheckpointError, match=r"is damaged: flat/embeddings\.npy is not the file that was written"):
         Searcher.open(index)
-    (index / "flat" / "flat.faiss").unlink()
-    with pytest.raises(CheckpointError, match=r"is damaged: flat/flat\.faiss is missing"):
+    (index / "flat" / "embeddings.npy").unlink()
+    with pytest.raises(CheckpointError, match=r"is damaged: flat/embeddings\.npy is missing"):
         Searcher.open(index)
-    (index / "flat" / "flat.faiss").write_bytes(whole)
+    (index / "flat" / "embeddings.npy").write_bytes(whole)
     Searcher.open(index)
     (index / "manifest.json").write_text("{", encoding="utf-8")
     with pytest.raises(CheckpointError, match=r"manifest\.json is damaged: it is not JSON"):

@@ -19,7 +19,7 @@ from encloze import progress
 from encloze.evaluation.report import Report
 from encloze.pipelines.demo import Shown
 from encloze.pipelines.run import Ran
-from encloze.tasks.base import Merged, Mined, Scored, Trained
+from encloze.tasks.base import Calibrated, Merged, Mined, Scored, Trained
 from encloze.tasks.index import Indexed
 from encloze.tasks.inspect import Inspection
 from encloze.tasks.list import Listing
@@ -95,6 +95,24 @@ def _(result: Ran) -> None:
         gap = "{:+.4f}, {:+.4f} to {:+.4f}".format(*says.difference)
         _out.print(f"{says.stage}: {says.verdict()} ({gap}).", markup=False)
     _out.print(f"Everything is in {result.folder}.", markup=False)
+
+
+@show.register
+def _(result: Calibrated) -> None:
+    _out.print(
+        f"{result.folder} gives probabilities, learnt from {result.pairs:,} pairs, {result.relevant:.1%} of them "
+        "relevant. On queries that they were not learnt from:",
+        markup=False,
+    )
+    for what, off in (("logistic of the scores", result.before), ("calibrated", result.after)):
+        _out.print(f"  {what}: calibration error {off.calibration_error:.4f}, Brier {off.brier:.4f}", markup=False)
+    for level in result.levels:
+        _out.print(
+            f"  probability {level.probability:.2f} or more: {level.precision:.0%} of these pairs are relevant, and "
+            f"{level.recall:.0%} of all relevant ones are among them",
+            markup=False,
+        )
+    _out.print(f'Next: encloze search --index INDEX --reranker {result.folder} "what you look for"', markup=False)
 
 
 @show.register

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from encloze import progress
 from encloze.data.formats.base import Format
+from encloze.data.ids import Ids, NumberOf
 from encloze.data.lines import Faults
 from encloze.data.records import Document, full_text
 from encloze.errors import DataError
@@ -37,8 +38,8 @@ class Corpus(Sequence[Document]):
     def __init__(self, file: Path) -> None:
         self.file = file
         with pa.memory_map(str(file)) as source:
-            self._batches = pa.ipc.open_file(source).read_all().combine_chunks().to_batches()
-        self._table = pa.Table.from_batches(self._batches, _SCHEMA)
+            self._batches = pa.ipc.open_file(source).read_all().to_batches()
+        self._begins = np.concatenate([[0], np.cumsum([batch.num_rows for batch in self._batches])])
 
     @classmethod
     def open(cls, format_: Format, *, pretraining: bool = False) -> Corpus:
@@ -65,7 +66,7 @@ class Corpus(Sequence[Document]):
         return hash_file(self.file)[:32]
 
     def __len__(self) -> int:
-        return int(self._table.num_rows)
+        return int(self._begins[-1])
 
     @overload
     def __getitem__(self, at: int) -> Document: ...
@@ -76,24 +77,25 @@ class Corpus(Sequence[Document]):
             start, stop, step = at.indices(len(self))
             if step != 1:
                 raise ValueError("a corpus is sliced in steps of 1")
-            return [Document(**row) for row in self._table.slice(start, max(0, stop - start)).to_pylist()]
+            return [Document(**row) for row in self._rows(np.arange(start, max(start, stop)))]
         number = at + len(self) if at < 0 else at
         if not 0 <= number < len(self):
             raise IndexError(f"document {at} of {len(self)}")
-        return Document(**self._table.slice(number, 1).to_pylist()[0])
+        return Document(**self._rows(np.array([number]))[0])
 
     def __iter__(self) -> Iterator[Document]:
         for start in range(0, len(self), _ROWS):
             yield from self[start : start + _ROWS]
 
     @cached_property
-    def ids(self) -> list[str]:
-        return list(self._table.column("id").to_pylist())
+    def ids(self) -> Ids:
+        """The id of each document."""
+        return Ids([batch.column("id") for batch in self._batches], self._begins)
 
     @cached_property
-    def number_of(self) -> dict[str, int]:
+    def number_of(self) -> NumberOf:
         """The number of each document by its id."""
-        return {id_: number for number, id_ in enumerate(self.ids)}
+        return NumberOf(self.ids)
 
     def texts(self, numbers: Sequence[int] | np.ndarray | None = None) -> Iterator[str]:
         """What is read of each document, title first; of all of them, or of those with the given numbers."""
@@ -102,12 +104,23 @@ class Corpus(Sequence[Document]):
                 yield full_text(document.title, document.text)
             return
         for start in range(0, len(numbers), _ROWS):
-            rows = self._table.take(pa.array(numbers[start : start + _ROWS], pa.int64())).to_pylist()
+            rows = self._rows(np.asarray(numbers[start : start + _ROWS], np.int64))
             yield from (full_text(row["title"], row["text"]) for row in rows)
 
     def column(self, name: str) -> Any:
         """One column as an Arrow array."""
-        return self._table.column(name)
+        return pa.chunked_array([batch.column(name) for batch in self._batches], _SCHEMA.field(name).type)
+
+    def _rows(self, numbers: np.ndarray) -> list[dict[str, Any]]:
+        """The documents with these numbers; only they are read."""
+        rows: list[dict[str, Any]] = [{}] * len(numbers)
+        batches = np.searchsorted(self._begins, numbers, side="right") - 1
+        for batch in np.unique(batches):
+            places = np.flatnonzero(batches == batch)
+            inside = pa.array(numbers[places] - self._begins[batch])
+            for place, row in zip(places, self._batches[batch].take(inside).to_pylist(), strict=True):
+                rows[place] = row
+        return rows
 
 
 def write(documents: Iterator[Document], file: Path) -> None:

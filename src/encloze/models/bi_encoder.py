@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, vstack
 from torch import nn
 
 from encloze import progress
@@ -53,6 +54,7 @@ class BiEncoder(nn.Module):
         if heads is not None and anew:
             progress.note(f"What heads learnt before is of another make: they begin anew ({', '.join(anew)})")
         self.name, self.fingerprint = "", ""
+        self._said_of_pairs = set[Side]()
         self.precision: Precision = "auto"
 
     @classmethod
@@ -98,17 +100,27 @@ class BiEncoder(nn.Module):
         return found._replace(**made)
 
     def encode_queries(self, texts: Sequence[str]) -> Representation:
-        """The representations of queries, in order."""
-        return self._encode(texts, len(texts), "query", "queries")
+        """The representations of queries, in order; says how many were cut."""
+        return self._joined(self._parts(texts, len(texts), "query"))
 
     def encode_documents(self, texts: Iterable[str], count: int) -> Representation:
         """The representations of documents, in order; says how many were cut."""
-        return self._encode(texts, count, "document", "documents")
+        return self._joined(self.documents_in_parts(texts, count))
+
+    def documents_in_parts(self, texts: Iterable[str], count: int) -> Iterator[Representation]:
+        """The same, a few thousand documents at a time: no more are held."""
+        return self._parts(texts, count, "document")
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
-        """The score of each query and document: float32, pairs. Each distinct text is encoded once."""
+        """The score of each query and document: float32, pairs. Each distinct text is encoded once.
+
+        That texts were cut is said of the first pairs that it happens to, and not again.
+        """
         sides = [list(dict.fromkeys(pair[side] for pair in pairs)) for side in (0, 1)]
-        queries, documents = self.encode_queries(sides[0]), self.encode_documents(sides[1], len(sides[1]))
+        queries, documents = (
+            self._joined(self._parts(texts, len(texts), side, self._said_of_pairs))
+            for texts, side in zip(sides, get_args(Side), strict=True)
+        )
         places = [{text: number for number, text in enumerate(side)} for side in sides]
         rows, columns = (np.array([places[side][pair[side]] for pair in pairs], np.int64) for side in (0, 1))
         return self.similarity.of_pairs(queries, documents, rows, columns)
@@ -121,29 +133,39 @@ class BiEncoder(nn.Module):
         if learnt := {name: value.contiguous() for name, value in self.parts.state_dict().items()}:
             save_file(learnt, str(folder / HEADS))
 
-    @torch.inference_mode()
-    def _encode(self, texts: Iterable[str], count: int, side: Side, unit: str) -> Representation:
+    def _joined(self, parts: Iterable[Representation]) -> Representation:
+        whole = list(parts) or [_Gathered(0, self.views).whole()]
+        dense, sparse = [part.dense for part in whole], [part.sparse for part in whole]
+        return Representation(
+            None if dense[0] is None else np.concatenate(dense), None if sparse[0] is None else vstack(sparse, "csr")
+        )
+
+    def _parts(
+        self, texts: Iterable[str], count: int, side: Side, said: set[Side] | None = None
+    ) -> Iterator[Representation]:
+        """The texts some thousands at a time; says how many were cut, unless that was ``said`` of this side before."""
         self.eval()
+        unit, said = {"query": "queries", "document": "documents"}[side], set() if said is None else said
         prompt: str = getattr(self.card, f"{side}_prompt")
         limit: int = getattr(self.card, f"max_{side}_tokens")
-        made = _Gathered(count, self.views)
-        source, start, cut = iter(texts), 0, 0
+        source, cut = iter(texts), 0
         with progress.task(f"Encoding {unit}", count, unit) as bar:
             while window := [prompt + text for text in islice(source, _WINDOW)]:
-                encoded = self.tokenizer.encode(window)
+                encoded, made = self.tokenizer.encode(window), _Gathered(len(window), self.views)
                 cut += sum(len(text.ids) > limit - 2 for text in encoded)
                 lengths = np.array([min(len(text.ids) + 2, limit) for text in encoded])
                 for rows in by_length(lengths, _BATCH_TOKENS):
-                    made.put(start + rows, self._represented([encoded[row] for row in rows], limit, side))
+                    made.put(rows, self._represented([encoded[row] for row in rows], limit, side))
                     bar.advance(len(rows))
-                start += len(window)
-        if cut > _CUT_UNSAID * count:
+                yield made.whole()
+        if cut > _CUT_UNSAID * count and side not in said:
+            said.add(side)
             progress.warn(
                 f"{cut / count:.1%} of the {unit} ({cut:,} of {count:,}) were cut at {limit} tokens, the limit of "
                 f"{self.name or 'the model'} (max_{side}_tokens in its {CARD})"
             )
-        return made.representation()
 
+    @torch.inference_mode()
     def _represented(self, texts: list[Encoded], limit: int, side: Side) -> Representation:
         place = next(self.parameters()).device
         with autocast(self.precision, place):
@@ -152,7 +174,7 @@ class BiEncoder(nn.Module):
 
 
 class _Gathered:
-    """The views of texts that come in any order."""
+    """The views of a few texts that come in any order."""
 
     def __init__(self, count: int, views: dict[str, int]) -> None:
         self._count, self._views = count, views
@@ -168,7 +190,7 @@ class _Gathered:
             self._columns.append(columns.int().cpu().numpy())
             self._rows.append(rows[at.cpu().numpy()])
 
-    def representation(self) -> Representation:
+    def whole(self) -> Representation:
         if "sparse" not in self._views:
             return Representation(self._dense)
         rows, columns, weights = (

@@ -14,6 +14,7 @@ from encloze import progress
 from encloze.backbones._loading import quiet
 from encloze.backbones._scoring import is_scorer, load_scorer
 from encloze.backbones.base import longest_input
+from encloze.calibration import Calibration
 from encloze.errors import CheckpointError
 from encloze.folders import read_json, write_json
 from encloze.model_folders import locate
@@ -48,6 +49,7 @@ class CrossEncoder(nn.Module):
         super().__init__()
         self.model, self.tokenizer, self.max_tokens = model, tokenizer, max_tokens
         self.name = ""
+        self.calibration: Calibration | None = None
         self.precision: Precision = "auto"
         for part in model.children():
             if part is not model.base_model:
@@ -70,6 +72,8 @@ class CrossEncoder(nn.Module):
         if made.max_tokens > limit:
             raise ValueError(f"max_tokens is {made.max_tokens}, and {name} takes {limit} at most")
         made.name, made.precision = str(name), precision  # type: ignore[assignment]
+        if "calibration" in known:
+            made.calibration = Calibration(**{part: tuple(points) for part, points in known["calibration"].items()})
         return made.to(torch.device("cuda" if torch.cuda.is_available() else "cpu")).eval()
 
     @classmethod
@@ -89,7 +93,10 @@ class CrossEncoder(nn.Module):
         return logits[:, 0].float()
 
     def save(self, folder: Path) -> None:
-        """Write a folder that transformers, sentence-transformers and ``load`` read."""
+        """Write a folder that transformers, sentence-transformers and ``load`` read; without a curve to probabilities.
+
+        A curve is of the scores that it was learnt from, and a model that is saved was trained on.
+        """
         with quiet():
             self.model.save_pretrained(folder)
         self.tokenizer.save(folder, self.max_tokens)

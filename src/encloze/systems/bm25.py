@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from encloze import progress
 from encloze.data.dataset import Dataset
 from encloze.evaluation.measures import measure
+from encloze.folders import temporary
 from encloze.search.analyzers.base import Analyzer
 from encloze.search.analyzers.plain import Plain
 from encloze.search.indexes.bm25 import Bm25 as Bm25Index
-from encloze.search.indexes.bm25 import Counted
-from encloze.searcher import Searcher, View
+from encloze.searcher import Searcher, View, build_views
 from encloze.systems.base import Outcome, System
 
 _K1 = (0.6, 0.9, 1.2, 1.6, 2.0)
@@ -47,21 +48,20 @@ class Bm25(System, name="bm25"):
     def rank(self, dataset: Dataset, depth: int) -> Outcome:
         dataset.check_documents()
         index, note = Bm25Index(self.k1, self.b, self.analyzer), ""
-        counted = Counted.of(
-            progress.track(dataset.corpus.texts(), "Counting words", len(dataset.corpus), "documents"), self.analyzer
-        )
-        if self.tune_on:
-            index = tuned(index, Dataset(dataset.format, self.tune_on), counted)
-            note = f"k1 {index.k1} and b {index.b} were chosen on the split {self.tune_on}"
-        run, milliseconds = Searcher(dataset.corpus, [View("bm25", index.built(counted))]).run(dataset.queries, depth)
-        return Outcome(run, milliseconds, note)
+        with temporary() as folder:
+            build_views(dataset.corpus, {index.name: index}, None, folder)
+            if self.tune_on:
+                index = tuned(index, Dataset(dataset.format, self.tune_on), folder / index.name)
+                note = f"k1 {index.k1} and b {index.b} were chosen on the split {self.tune_on}"
+            view = View(index.name, index.open(folder / index.name))
+            return Outcome(*Searcher(dataset.corpus, [view]).run(dataset.queries, depth), note)
 
 
-def tuned(index: Bm25Index, dataset: Dataset, counted: Counted) -> Bm25Index:
-    """The index with the k1 and b that give the highest nDCG@10 on a data set's split."""
+def tuned(index: Bm25Index, dataset: Dataset, folder: Path) -> Bm25Index:
+    """The settings of an index built in ``folder`` with the k1 and b of the highest nDCG@10 on a data set's split."""
     grid = [replace(index, k1=k1, b=b) for k1, b in itertools.product(_K1, _B)]
     values = []
     for candidate in progress.track(grid, f"Tuning BM25 on {dataset.split}", len(grid), "settings"):
-        run, _ = Searcher(dataset.corpus, [View("bm25", candidate.built(counted))]).run(dataset.queries, 10)
+        run, _ = Searcher(dataset.corpus, [View(index.name, candidate.open(folder))]).run(dataset.queries, 10)
         values.append(measure(run, dataset.judgments, ["nDCG@10"])["nDCG@10"].mean())
     return grid[max(range(len(grid)), key=values.__getitem__)]

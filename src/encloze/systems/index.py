@@ -25,7 +25,7 @@ class Index(System, name="index"):
     and else reciprocal_rank."""
 
     tune_on: str | None = None
-    """A split (not the one that is judged) on which a weighted fusion of two views is tuned by nDCG@10."""
+    """A split (not the one that is judged) on which a weighted fusion of its views is tuned by nDCG@10."""
 
     def inputs(self) -> dict[str, Path | str]:
         return {"index": self.index}

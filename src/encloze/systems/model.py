@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,7 +9,8 @@ from typing import Literal
 from encloze.data.dataset import Dataset
 from encloze.encoders import load_encoder
 from encloze.errors import CheckpointError
-from encloze.searcher import Searcher, View, exact_indexes
+from encloze.folders import temporary
+from encloze.searcher import Searcher, View, build_views, exact_indexes
 from encloze.systems.base import Outcome, System
 
 
@@ -36,13 +36,8 @@ class Model(System, name="model"):
         encoder = load_encoder(self.model, self.precision)
         if missing := [view for view in self.views if view not in encoder.views]:
             raise CheckpointError(f"{self.model} makes no {missing[0]} view; it makes: {', '.join(encoder.views)}")
-        representation = encoder.encode_documents(dataset.corpus.texts(), len(dataset.corpus))
-        with tempfile.TemporaryDirectory() as folder:
-            views = []
-            for index in exact_indexes(encoder):
-                if self.views and index.reads not in self.views:
-                    continue
-                (place := Path(folder) / index.name).mkdir()
-                index.build(representation, place)
-                views.append(View(index.name, index.open(place), encoder))
+        indexes = {i.name: i for i in exact_indexes(encoder) if not self.views or i.reads in self.views}
+        with temporary() as folder:
+            build_views(dataset.corpus, indexes, encoder, folder)
+            views = [View(name, index.open(folder / name), encoder) for name, index in indexes.items()]
             return Outcome(*Searcher(dataset.corpus, views).run(dataset.queries, depth))

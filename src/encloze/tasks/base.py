@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from encloze.family import Family
 
@@ -60,3 +60,33 @@ class Mined:
     """How many candidates were left out, by reason."""
     without: int
     """Queries that no negative is left for."""
+
+
+class HowFarOff(NamedTuple):
+    """How far probabilities are from what is relevant; 0 is best."""
+
+    calibration_error: float
+    brier: float
+
+
+class Level(NamedTuple):
+    """Pairs of this probability or more: the share of them that is relevant, and of all relevant ones that they are."""
+
+    probability: float
+    precision: float
+    recall: float
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A re-ranker with a curve from its scores to probabilities."""
+
+    folder: Path
+    pairs: int
+    relevant: float
+    """The share of the pairs that is relevant."""
+    before: HowFarOff
+    """Of the logistic function of the scores, which is often taken for a probability."""
+    after: HowFarOff
+    """Of the curve, on queries that it was not learnt from."""
+    levels: list[Level]

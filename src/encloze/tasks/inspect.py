@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -114,7 +115,7 @@ def _lengths(unit: str, lengths: np.ndarray) -> Lengths:
     return Lengths(unit, float(lengths.mean()), quantiles, cut, fitting[0] if fitting else None)
 
 
-def _groups(ids: list[str], groups: np.ndarray) -> list[list[str]]:
+def _groups(ids: Iterable[str], groups: np.ndarray) -> list[list[str]]:
     """The ids of each group of two or more, the largest group first."""
     members: dict[int, list[str]] = {}
     for id_, group in zip(ids, groups.tolist(), strict=True):

@@ -27,6 +27,18 @@ class OpenIndex(Protocol):
         ...
 
 
+class Builder(Protocol):
+    """An index that is being written: it gets the documents in parts and holds no more than one."""
+
+    def add(self, documents: Iterable[str] | Representation) -> None:
+        """The next documents, in order."""
+        ...
+
+    def finish(self) -> None:
+        """There are no more."""
+        ...
+
+
 @dataclass(frozen=True)
 class Index(Family):
     """A kind of index and its settings."""
@@ -34,10 +46,16 @@ class Index(Family):
     reads: ClassVar[Literal["text", "dense", "sparse"]]
     """What it is built from and asked with."""
 
-    def build(self, documents: Iterable[str] | Representation, folder: Path) -> None:
-        """Write the index of the documents into ``folder``."""
+    def builder(self, folder: Path) -> Builder:
+        """What writes the index of documents into ``folder``."""
         raise NotImplementedError(type(self).__name__)
 
+    def build(self, documents: Iterable[str] | Representation, folder: Path) -> None:
+        """Write the index of documents that are all there."""
+        builder = self.builder(folder)
+        builder.add(documents)
+        builder.finish()
+
     def open(self, folder: Path) -> OpenIndex:
-        """The index that ``build`` wrote."""
+        """The index that was built there."""
         raise NotImplementedError(type(self).__name__)

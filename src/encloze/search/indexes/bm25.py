@@ -1,23 +1,34 @@
-"""BM25 (Robertson and Zaragoza, 2009) with bm25s, in Lucene's variant."""
+"""BM25 (Robertson and Zaragoza, 2009) in Lucene's variant, over counts of words that are mapped and not held."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from encloze.data.records import Ranked, Representation
+from encloze.folders import read_json, write_json
 from encloze.search.analyzers.base import Analyzer
 from encloze.search.analyzers.plain import Plain
+from encloze.search.indexes._growing import Growing
+from encloze.search.indexes._postings import OpenPostings, Postings, PostingsWriter, Terms
 from encloze.search.indexes.base import Index
+
+_WORDS, _LENGTHS = "words.json", "lengths.npy"
+_TEXTS = 1024  # counted at a time
 
 
 @dataclass(frozen=True)
 class Bm25(Index, name="bm25"):
-    """Counts of the query's words, weighted by their rarity and the document's length."""
+    """Counts of the query's words, weighted by their rarity and the document's length.
+
+    Counts are kept, so that an index may be opened with another k1 and b than it was built with.
+    """
 
     reads: ClassVar[Literal["text", "dense", "sparse"]] = "text"
 
@@ -32,39 +43,43 @@ class Bm25(Index, name="bm25"):
         if self.k1 < 0 or not 0 <= self.b <= 1:
             raise ValueError(f"k1 must be 0 or more and b from 0 to 1, not {self.k1} and {self.b}")
 
-    def build(self, documents: Iterable[str] | Representation, folder: Path) -> None:
-        if isinstance(documents, Representation):
-            raise TypeError("a bm25 index is built from texts")
-        self.built(Counted.of(documents, self.analyzer))._core.save(folder, show_progress=False)
-
-    def built(self, counted: Counted) -> OpenBm25:
-        """The index of documents whose words are counted already, in memory."""
-        import bm25s
-
-        core = bm25s.BM25(method="lucene", k1=self.k1, b=self.b)
-        core.index((counted.words, counted.vocabulary), show_progress=False)
-        return OpenBm25(core, self.analyzer)
+    def builder(self, folder: Path) -> Bm25Builder:
+        return Bm25Builder(folder, self.analyzer)
 
     def open(self, folder: Path) -> OpenBm25:
-        import bm25s
+        words = {word: number for number, word in enumerate(read_json(folder / _WORDS))}
+        return OpenBm25(self, Postings.open(folder), np.load(folder / _LENGTHS), words)
 
-        return OpenBm25(bm25s.BM25.load(folder, mmap=True, load_vocab=True), self.analyzer)
 
+class Bm25Builder:
+    """Counts the words of documents."""
 
-@dataclass(frozen=True)
-class Counted:
-    """Documents as numbers of words, from which BM25 is built with any k1 and b."""
+    def __init__(self, folder: Path, analyzer: Analyzer) -> None:
+        self._folder, self._analyzer, self._documents = folder, analyzer, 0
+        self._postings, self._lengths = PostingsWriter(folder), Growing(folder / _LENGTHS, np.int32)
+        self._words: dict[str, int] = {}
 
-    words: list[list[int]]
-    vocabulary: dict[str, int]
+    def add(self, documents: Iterable[str] | Representation) -> None:
+        if isinstance(documents, Representation):
+            raise TypeError("a bm25 index is built from texts")
+        texts, words = iter(documents), self._words
+        while part := list(islice(texts, _TEXTS)):
+            counts = [
+                Counter(words.setdefault(word, len(words)) for word in self._analyzer.words(text)) for text in part
+            ]
+            rows = np.repeat(self._documents + np.arange(len(part)), [len(count) for count in counts])
+            terms, frequencies = (
+                np.fromiter((value for count in counts for value in getattr(count, what)()), np.int64, len(rows))
+                for what in ("keys", "values")
+            )
+            self._postings.add(rows, terms, frequencies)
+            self._lengths.append(np.array([count.total() for count in counts]))
+            self._documents += len(part)
 
-    @classmethod
-    def of(cls, documents: Iterable[str], analyzer: Analyzer) -> Counted:
-        vocabulary: dict[str, int] = {}
-        words = [[vocabulary.setdefault(word, len(vocabulary)) for word in analyzer.words(text)] for text in documents]
-        if not vocabulary:  # bm25s wants one word in one document; no query has this one
-            vocabulary[""], words[:1] = 0, [[0]]
-        return cls(words, vocabulary)
+    def finish(self) -> None:
+        self._postings.finish(len(self._words))
+        self._lengths.close()
+        write_json(self._folder / _WORDS, list(self._words))
 
 
 class OpenBm25:
@@ -72,34 +87,25 @@ class OpenBm25:
 
     reads: ClassVar[Literal["text", "dense", "sparse"]] = "text"
 
-    def __init__(self, core: Any, analyzer: Analyzer) -> None:
-        self._core, self._analyzer = core, analyzer
+    def __init__(self, settings: Bm25, postings: Postings, lengths: np.ndarray, words: dict[str, int]) -> None:
+        self._analyzer, self._words = settings.analyzer, words
+        documents, holding = len(lengths), np.diff(postings.begins)
+        self._rarity = np.log(1 + (documents - holding + 0.5) / (holding + 0.5)).astype(np.float32)
+        relative = lengths / max(lengths.mean(), 1e-9)
+        self._against = (settings.k1 * (1 - settings.b + settings.b * relative)).astype(np.float32)
+        self._open = OpenPostings(postings, documents, self._weights)
 
     def search(self, queries: Sequence[str] | Representation, depth: int) -> Ranked:
-        found = [_best(scores, depth) for scores in self._all_scores(queries)]
-        return Ranked(np.stack([numbers for numbers, _ in found]), np.stack([scores for _, scores in found]))
+        return self._open.search(self._terms(queries), depth)
 
     def score(self, queries: Sequence[str] | Representation, numbers: list[np.ndarray]) -> list[np.ndarray]:
-        return [scores[candidates] for scores, candidates in zip(self._all_scores(queries), numbers, strict=True)]
+        return self._open.score(self._terms(queries), numbers)
 
-    def _all_scores(self, queries: Sequence[str] | Representation) -> Iterable[np.ndarray]:
-        """The scores of all documents for each query in turn: float32, documents."""
-        vocabulary = self._core.vocab_dict
-        for query in queries:
-            # A repeated word of the query counts as often as it stands there, as in Lucene.
-            words = [vocabulary[word] for word in self._analyzer.words(str(query)) if word in vocabulary]
-            if words:
-                yield self._core.get_scores_from_ids(words)
-            else:
-                yield np.zeros(self._core.scores["num_docs"], np.float32)
+    def _weights(self, term: int, documents: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        weights: np.ndarray = self._rarity[term] * counts / (counts + self._against[documents])
+        return weights
 
-
-def _best(scores: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers and scores of the best documents above 0, filled up with -1; equal scores by number."""
-    depth = min(depth, len(scores))
-    least = np.partition(scores, -depth)[-depth]
-    chosen = np.flatnonzero((scores >= least) & (scores > 0))
-    chosen = chosen[np.argsort(-scores[chosen], kind="stable")[:depth]]
-    numbers, values = np.full(depth, -1, np.int64), np.zeros(depth, np.float32)
-    numbers[: len(chosen)], values[: len(chosen)] = chosen, scores[chosen]
-    return numbers, values
+    def _terms(self, queries: Sequence[str] | Representation) -> list[Terms]:
+        """The known words of each query; a repeated one counts as often as it stands there, as in Lucene."""
+        counts = (Counter(self._analyzer.words(str(query))) for query in queries)
+        return [[(self._words[word], n) for word, n in count.items() if word in self._words] for count in counts]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -12,29 +13,41 @@ from scipy.sparse import csr_matrix
 
 from encloze.data.records import Ranked, Representation
 from encloze.folders import read_json, write_json
+from encloze.search.indexes._postings import OpenPostings, Postings, PostingsWriter, Terms
 from encloze.search.indexes.base import Index
 
-_PARTS, _SHAPE = ("data", "indices", "indptr"), "shape.json"
-_SCORES_AT_ONCE = 2**24  # float32 scores held at once: 64 MB
+_SHAPE = "shape.json"
 
 
 @dataclass(frozen=True)
 class Inverted(Index, name="inverted"):
-    """Inner product of term weights, nothing approximated: 8 bytes for each weight of each document."""
+    """Inner product of term weights, nothing approximated: 8 bytes for each weight of each document, mapped."""
 
     reads: ClassVar[Literal["text", "dense", "sparse"]] = "sparse"
 
-    def build(self, documents: Iterable[str] | Representation, folder: Path) -> None:
-        postings = sparse_of(documents).T.tocsr()  # vocabulary x documents
-        postings.sort_indices()
-        for part in _PARTS:
-            np.save(folder / f"{part}.npy", getattr(postings, part))
-        write_json(folder / _SHAPE, {"terms": postings.shape[0], "documents": postings.shape[1]})
+    def builder(self, folder: Path) -> InvertedBuilder:
+        return InvertedBuilder(folder)
 
     def open(self, folder: Path) -> OpenInverted:
-        shape = read_json(folder / _SHAPE)
-        parts = tuple(np.load(folder / f"{part}.npy", mmap_mode="r") for part in _PARTS)
-        return OpenInverted(csr_matrix(parts, (shape["terms"], shape["documents"]), copy=False))
+        return OpenInverted(Postings.open(folder), read_json(folder / _SHAPE)["documents"])
+
+
+class InvertedBuilder:
+    """Writes the postings of term weights."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._postings = folder, PostingsWriter(folder)
+        self._documents = self._terms = 0
+
+    def add(self, documents: Iterable[str] | Representation) -> None:
+        weights = sparse_of(documents)
+        rows = np.repeat(np.arange(weights.shape[0]), np.diff(weights.indptr))
+        self._postings.add(self._documents + rows, weights.indices, weights.data)
+        self._documents, self._terms = self._documents + weights.shape[0], weights.shape[1]
+
+    def finish(self) -> None:
+        self._postings.finish(self._terms)
+        write_json(self._folder / _SHAPE, {"terms": self._terms, "documents": self._documents})
 
 
 class OpenInverted:
@@ -42,44 +55,21 @@ class OpenInverted:
 
     reads: ClassVar[Literal["text", "dense", "sparse"]] = "sparse"
 
-    def __init__(self, postings: csr_matrix) -> None:
-        self._postings = postings
+    def __init__(self, postings: Postings, documents: int) -> None:
+        self._open = OpenPostings(postings, documents, lambda term, documents, weights: weights)
 
     def search(self, queries: Sequence[str] | Representation, depth: int) -> Ranked:
         """Documents that share no term with a query are not found, whatever the depth."""
-        asked, documents = sparse_of(queries), self._postings.shape[1]
-        depth = min(depth, documents)
-        numbers = np.full((asked.shape[0], depth), -1, np.int64)
-        scores = np.zeros((asked.shape[0], depth), np.float32)
-        rows = max(1, _SCORES_AT_ONCE // max(1, documents))
-        for start in range(0, asked.shape[0], rows):
-            found = asked[start : start + rows] @ self._postings
-            for row in range(found.shape[0]):
-                part = slice(found.indptr[row], found.indptr[row + 1])
-                best = _best(found.indices[part], found.data[part], depth)
-                numbers[start + row, : len(best)] = found.indices[part][best]
-                scores[start + row, : len(best)] = found.data[part][best]
-        return Ranked(numbers, scores)
+        return self._open.search(_terms(sparse_of(queries)), depth)
 
     def score(self, queries: Sequence[str] | Representation, numbers: list[np.ndarray]) -> list[np.ndarray]:
-        asked = sparse_of(queries)
-        scored = []
-        for row, candidates in enumerate(numbers):
-            query = asked[row]
-            weights = self._postings[query.indices][:, candidates]  # the query's terms x candidates
-            scored.append(np.asarray(query.data @ weights, np.float32))
-        return scored
+        return self._open.score(_terms(sparse_of(queries)), numbers)
 
 
-def _best(documents: np.ndarray, scores: np.ndarray, depth: int) -> np.ndarray:
-    """Places of the ``depth`` highest scores, best first; equal ones by document number."""
-    if len(scores) > depth:
-        least = np.partition(scores, len(scores) - depth)[len(scores) - depth]
-        places = np.flatnonzero(scores >= least)
-    else:
-        places = np.arange(len(scores))
-    order = np.lexsort((documents[places], -scores[places]))
-    return np.asarray(places[order][:depth])
+def _terms(asked: csr_matrix) -> list[Terms]:
+    """The terms of each text with their weights."""
+    parts = (slice(begin, end) for begin, end in pairwise(asked.indptr))
+    return [list(zip(asked.indices[part].tolist(), asked.data[part].tolist(), strict=True)) for part in parts]
 
 
 def sparse_of(given: Iterable[str] | Representation) -> csr_matrix:
