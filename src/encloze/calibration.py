@@ -30,7 +30,7 @@ class Calibration:
         """Fit on pairs (scores: float, pairs; relevant: bool, pairs). Needs scikit-learn.
 
         ``isotonic`` (Zadrozny and Elkan, KDD 2002) is any rising curve; ``platt`` (Platt, 1999) a logistic one, with
-        his targets a little inside 0 and 1, for few judgments. Raises ValueError where all pairs, or none, are relevant.
+        his targets a little inside 0 and 1, for few judgments. Raises ValueError where all or no pairs are relevant.
         """
         if relevant.all() or not relevant.any():
             raise ValueError(f"{'all' if relevant.all() else 'none'} of the {len(relevant)} pairs are relevant")

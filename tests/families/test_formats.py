@@ -18,6 +18,7 @@ import toys
 from encloze.data.formats.base import Format
 from encloze.data.formats.beir import Beir
 from encloze.data.formats.jsonl import Jsonl
+from encloze.data.formats.pairs import Pairs
 from encloze.data.formats.python_docs import PythonDocs
 from encloze.data.formats.text import Text
 from encloze.data.formats.titles import Titles
@@ -82,7 +83,7 @@ def text(folder: Path, *, zipped: bool) -> Path:
 
 SAMPLES = {"beir": beir, "jsonl": jsonl, "tsv": tsv, "trec": trec, "text": text}
 AT_A_PLACE = [
-    name for name in Format.members() if name not in ("python_docs", "titles")
+    name for name in Format.members() if name not in ("python_docs", "titles", "pairs")
 ]  # the others are chosen by name
 
 
@@ -151,6 +152,54 @@ def test_titles_ask_for_their_texts(tmp_path: Path) -> None:
     assert 140 < len(asked["train"]) < 180 and all(8 < len(asked[split]) < 35 for split in ("dev", "test"))
     river = next(id_ for id_, text in queries.items() if text == "River history")
     assert {j.document for of_split in judged.values() for j in of_split if j.query == river} == {"d0", "d2"}
+
+
+# Pairs
+
+
+def test_pairs_are_questions_with_their_answers(tmp_path: Path) -> None:
+    values = [{"question": f"What is thing {n % 300}?", "answer": f"Answer {n}.", "title": "T"} for n in range(320)]
+    values += [
+        {"question": "what is  THING 0?", "answer": "Answer 0.", "title": "T"},
+        {"question": "New", "answer": "Answer 0."},
+    ]
+    format_ = Pairs(put(tmp_path / "faq.jsonl", rows(*values)))  # type: ignore[arg-type]
+    documents = {document.id: document for document in read(format_)}
+    assert len(documents) == 321  # the same answer under another title is another text
+    queries = {query.id: query.text for query in format_.queries(Faults())}
+    assert len(queries) == 301 and list(queries.values())[0] == "What is thing 0?"
+    judged = {split: list(format_.judgments(split, Faults())) for split in format_.splits()}
+    asked = {split: {judgment.query for judgment in of_split} for split, of_split in judged.items()}
+    assert sum(map(len, asked.values())) == 301 and set().union(*asked.values()) == queries.keys()
+    assert 210 < len(asked["train"]) < 270 and min(len(asked["dev"]), len(asked["test"])) > 12
+    first = {
+        documents[j.document].text for some in judged.values() for j in some if queries[j.query] == "What is thing 0?"
+    }
+    assert first == {"Answer 0.", "Answer 300."}
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_pairs_may_be_two_columns(tmp_path: Path, zipped: bool) -> None:
+    file = put(tmp_path / "faq.tsv", "why?\tbecause\nhow?\tso\n", zipped=zipped)
+    format_ = Pairs(file)
+    assert [document.text for document in read(format_)] == ["because", "so"]
+    assert [query.text for query in format_.queries(Faults())] == ["why?", "how?"]
+
+
+def test_faulty_pairs_are_told_by_line(tmp_path: Path) -> None:
+    lines = [{"question": "why?", "answer": " "}, {"q": "how?", "answer": "so"}, {"question": "", "answer": "x"}]
+    faults = Faults()
+    assert not list(Pairs(put(tmp_path / "faq.jsonl", rows(*lines))).documents(faults))  # type: ignore[arg-type]
+    assert faults.shown == [
+        "faq.jsonl:1: the answer is empty",
+        'faq.jsonl:2: no "question" field (it has "q", "answer"). Map it with query_field',
+        "faq.jsonl:3: the question is empty",
+    ]
+    with pytest.raises(DataError, match="pairs have no split 'valid'. They have: dev, test, train"):
+        list(Pairs(tmp_path / "faq.jsonl").judgments("valid", Faults()))
+
+
+# Titles, taken off
 
 
 @pytest.mark.parametrize(

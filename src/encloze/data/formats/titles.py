@@ -7,13 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from encloze.data.formats._asked import SPLITS, Asked, check_split, id_of, split_of, words_of
 from encloze.data.formats.base import Format
 from encloze.data.lines import Faults
 from encloze.data.records import Document, Judgment, Query
 from encloze.errors import DataError
-
-_PARTS = 10  # of these eight are for training, one for dev and one for test
-_SPLITS = {8: "dev", 9: "test"}
 
 
 @dataclass(frozen=True)
@@ -40,17 +38,16 @@ class Titles(Format, name="titles"):
             yield document._replace(title="", text=_without(document.title, document.text))
 
     def queries(self, faults: Faults) -> Iterator[Query]:
-        return (Query(_id(words), title) for words, (title, _) in self._asked(faults).items())
+        return (Query(id_of("title", words), asked.text) for words, asked in self._asked(faults).items())
 
     def judgments(self, split: str, faults: Faults) -> Iterator[Judgment]:
-        if split not in self.splits():
-            raise DataError(f"titles have no split {split!r}. They have: {', '.join(self.splits())}")
-        for words, (_, documents) in self._asked(faults).items():
-            if _split_of(words) == split:
-                yield from (Judgment(_id(words), document, 1) for document in documents)
+        check_split(self, split)
+        for words, asked in self._asked(faults).items():
+            if split_of(words) == split:
+                yield from (Judgment(id_of("title", words), document, 1) for document in asked.documents)
 
     def splits(self) -> list[str]:
-        return ["dev", "test", "train"]
+        return list(SPLITS)
 
     def place(self) -> Path | str:
         return self.corpus.place()
@@ -59,19 +56,19 @@ class Titles(Format, name="titles"):
         own = f"{self.least_words} {self.most_texts}"
         return hashlib.sha256(f"titles {own} {self.corpus.fingerprint()}".encode()).hexdigest()[:32]
 
-    def _asked(self, faults: Faults) -> dict[str, tuple[str, list[str]]]:
-        """By the words of each title that is a query: how it is first written, and the ids of the texts it heads."""
-        found: dict[str, tuple[str, list[str]]] = {}
+    def _asked(self, faults: Faults) -> dict[str, Asked]:
+        """By the words of each title that is a query: the title, and the texts that it heads."""
+        found: dict[str, Asked] = {}
         for document in self.corpus.documents(faults):
-            words = " ".join(document.title.lower().split())
+            words = words_of(document.title)
             if len(words.split()) >= self.least_words and _without(document.title, document.text):
-                found.setdefault(words, (document.title.strip(), []))[1].append(document.id)
+                found.setdefault(words, Asked(document.title.strip(), [])).documents.append(document.id)
         if not found:
             raise DataError(
                 f"{self.corpus.place()} has no titles of {self.least_words} words or more. Map them with the corpus's "
                 "title_field, or give queries and judgments"
             )
-        return {words: asked for words, asked in found.items() if len(asked[1]) <= self.most_texts}
+        return {words: asked for words, asked in found.items() if len(asked.documents) <= self.most_texts}
 
 
 def _without(title: str, text: str) -> str:
@@ -80,11 +77,3 @@ def _without(title: str, text: str) -> str:
     rest = body[len(title) :]
     begins = bool(title) and body[: len(title)].casefold() == title.casefold() and not rest[:1].isalnum()
     return rest.lstrip(" \n:.#-") if begins else body
-
-
-def _id(words: str) -> str:
-    return f"title:{hashlib.sha256(words.encode()).hexdigest()[:16]}"
-
-
-def _split_of(words: str) -> str:
-    return _SPLITS.get(int(hashlib.sha256(f"split {words}".encode()).hexdigest(), 16) % _PARTS, "train")
