@@ -167,7 +167,7 @@ def test_pairs_are_questions_with_their_answers(tmp_path: Path) -> None:
     documents = {document.id: document for document in read(format_)}
     assert len(documents) == 321  # the same answer under another title is another text
     queries = {query.id: query.text for query in format_.queries(Faults())}
-    assert len(queries) == 301 and list(queries.values())[0] == "What is thing 0?"
+    assert len(queries) == 301 and next(iter(queries.values())) == "What is thing 0?"
     judged = {split: list(format_.judgments(split, Faults())) for split in format_.splits()}
     asked = {split: {judgment.query for judgment in of_split} for split, of_split in judged.items()}
     assert sum(map(len, asked.values())) == 301 and set().union(*asked.values()) == queries.keys()
