@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from encloze.data.formats._asked import SPLITS, Asked, check_split, id_of, split_of, words_of
+from encloze.data.formats._questions import SPLITS, Asked, check_split, id_of, split_of, words_of
 from encloze.data.formats.base import Format
 from encloze.data.lines import Faults
 from encloze.data.records import Document, Judgment, Query
