@@ -22,8 +22,10 @@ from encloze.data.labelled import LabelledSet
 from encloze.data.labels.base import Labels
 from encloze.errors import DataError
 from encloze.models.frozen import FrozenEncoder
+from encloze.progress import Listener, listening
 from encloze.tasks.probe import Probe
 from encloze.text.words import encode_marked
+from encloze.training import probing
 from encloze.training.probing import Rows, probe
 
 Said = pytest.CaptureFixture[str]
@@ -132,6 +134,24 @@ def test_a_small_train_is_enough_or_refused() -> None:
     with pytest.raises(DataError, match="train has one text alone: too few to choose a penalty with"):
         probe(alone, None, (1.0, 10.0), 0)
     assert probe(alone, None, (10.0,), 0).note == "penalty 10"
+
+
+class Heard(Listener):
+    """Keeps the notes."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def test_a_probe_that_is_not_done_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probing, "_ITERATIONS", 1)
+    heard = Heard()
+    with listening(heard):
+        probe(rows_with_a_sign(), None, (0.001,), 0)
+    assert heard.notes == ["With penalty 0.001 the probe is not quite done after 1 iterations"]
 
 
 def test_a_probe_is_shown_and_written(model: Path, tmp_path: Path, capsys: Said) -> None:
