@@ -73,6 +73,23 @@ def write_dataset(folder: Path, *, zipped: bool = False) -> Path:
     return folder
 
 
+def write_labelled(folder: Path, *, tagged: bool = False, dev: bool = True) -> Path:
+    """The documents with their aspects as labels, or their words with their subjects as tagged entities."""
+    folder.mkdir()
+    for split, part in (("train", slice(0, 24)), ("dev", slice(24, 32)), ("test", slice(32, 40))):
+        lines = []
+        for document in documents()[part]:
+            text, subject = str(document["text"]), str(document["doc_id"])
+            if tagged:
+                tags = [("B-SUBJECT" if word == subject else "O") for word in text.split()]
+                lines.append("".join(f"{word} {tag}\n" for word, tag in zip(text.split(), tags, strict=True)) + "\n")
+            else:
+                lines.append(json.dumps({"text": text, "label": str(document["_id"]).partition("-")[2]}) + "\n")
+        if dev or split != "dev":
+            (folder / f"{split}.{'conll' if tagged else 'jsonl'}").write_text("".join(lines), encoding="utf-8")
+    return folder
+
+
 def texts() -> list[str]:
     return [f"{d['title']} {d['text']}" for d in documents()]
 

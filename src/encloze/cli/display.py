@@ -16,10 +16,11 @@ from rich.table import Table
 from rich.text import Text
 
 from encloze import progress
+from encloze.evaluation.labels import LabelReport
 from encloze.evaluation.report import Report
 from encloze.pipelines.demo import Shown
 from encloze.pipelines.run import Ran
-from encloze.tasks.base import Calibrated, Merged, Mined, Scored, Trained
+from encloze.tasks.base import Calibrated, Merged, Mined, Scored, Trained, TrainedClassifier
 from encloze.tasks.index import Indexed
 from encloze.tasks.inspect import Inspection
 from encloze.tasks.list import Listing
@@ -61,9 +62,10 @@ def show(result: object) -> None:
 
 
 @show.register
-def _(result: Report) -> None:
+def _(result: Report | LabelReport) -> None:
     head, *rows = result.rows()
-    table = Table(title=result.title(), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    _out.print(result.title(), style="bold", markup=False)  # not the table's own, which breaks at the table's width
+    table = Table(box=box.SIMPLE_HEAD)
     for number, name in enumerate(head):
         table.add_column(name, justify="left" if number == 0 else "right")
     for row in rows:
@@ -78,6 +80,13 @@ def _(result: Report) -> None:
 def _(result: Trained) -> None:
     folder = result.folder
     _out.print(f"The model is in {folder}. Next: {_NEXT[result.next_verb].format(folder=folder)}", markup=False)
+
+
+@show.register
+def _(result: TrainedClassifier) -> None:
+    for report in result.reports:
+        show(report)
+    _out.print(f"The model, with what it makes of each label, is in {result.folder}.", markup=False)
 
 
 @show.register

@@ -25,7 +25,7 @@ def overview() -> str:
     lines = ["encloze VERB [RECIPE.yaml] [--setting VALUE ...]", "", "Your own text, turned into a retriever.", ""]
     for name, family in sorted(verbs().items()):
         folder = Path(next(iter(sys.modules[family.package()].__path__)))
-        lines.append(f"  {name:<17} {summary_of(folder / f'{name}.py')}")
+        lines.append(f"  {name:<19} {summary_of(folder / f'{name}.py')}")
     lines += ["", "encloze VERB --help shows a verb's settings, encloze list the parts a recipe can choose from."]
     return "\n".join(lines)
 

@@ -39,13 +39,17 @@ class Faults:
 
 def lines(file: Path) -> Iterator[tuple[str, str]]:
     """Each line that is not blank, with its place (``corpus.jsonl:17``); raise DataError where it is no text."""
+    return ((where, line) for where, line in every_line(file) if line.strip())
+
+
+def every_line(file: Path) -> Iterator[tuple[str, str]]:
+    """As ``lines``, with the blank ones."""
     number = 0
     try:
         with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as stream:
             for number, line in enumerate(stream, 1):
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-                if text.strip():
-                    yield f"{file.name}:{number}", text
+                yield f"{file.name}:{number}", text
     except UnicodeDecodeError as error:
         raise DataError(f"{file}:{number}: not UTF-8 text ({error.reason}). Convert the file to UTF-8") from error
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:

@@ -44,6 +44,16 @@ class Hit(NamedTuple):
     parts: dict[str, float] = {}  # noqa: RUF012 - never written to
 
 
+class Labelled(NamedTuple):
+    """A text with its label, or the words of a text with a label (a tag) each."""
+
+    text: str
+    labels: tuple[str, ...]
+    """One for the whole text, or one for each word."""
+    words: tuple[str, ...] | None = None
+    """Where words are labelled: what the text consists of, with blanks between."""
+
+
 Run = dict[str, dict[str, float]]
 """Rankings by query: the scores of the found documents by their ids."""
 

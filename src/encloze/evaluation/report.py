@@ -88,10 +88,8 @@ class Report:
         return f"{self.dataset}, {self.split}: {len(self.queries)} queries, means with 95 % bootstrap intervals"
 
     def markdown(self) -> str:
-        head, *rows = self.rows()
-        lines = [head, ["---"] * len(head), *rows]
         notes = [f"- {system.name}: {system.note}" for system in self.systems if system.note]
-        return "\n".join([f"{self.title()}.", "", *(f"| {' | '.join(line)} |" for line in lines), "", *notes]) + "\n"
+        return "\n".join([f"{self.title()}.", "", *markdown_table(self.rows()), "", *notes]) + "\n"
 
     def save(self, folder: Path) -> None:
         """Write report.json, report.md, per_query.tsv and the runs."""
@@ -166,6 +164,12 @@ def judge(
         for system, p_value in zip(systems[1:], p_values, strict=True)
     ]
     return Report(dataset, split, names, tuple(judgments), tuple(systems), tuple(comparisons), seed)
+
+
+def markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table in Markdown; the first row is its head."""
+    head, *rest = rows
+    return [f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *rest)]
 
 
 def file_name(text: str) -> str:

@@ -81,16 +81,20 @@ def model_fingerprint(folder: Path, card: Card, tokenizer: Tokenizer) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def model_card(name: str, how: str, besides: dict[str, str]) -> str:
-    """The README.md of a model folder: how it was made, in a few words, and what each file is."""
+def model_card(name: str, how: str, besides: dict[str, str], purpose: str = "feature-extraction") -> str:
+    """The README.md of a model folder: how it was made, in a few words, and what each file is.
+
+    ``purpose`` is what the Hugging Face hub calls the model's task.
+    """
+    embeds = {"`encloze.json`": "how a text becomes an embedding (pooling, length 1 or not, prompts, limits)"}
     files = {
-        "`encloze.json`": "how a text becomes an embedding (pooling, length 1 or not, prompts, limits)",
+        **(embeds if purpose == "feature-extraction" else {}),
         "`recipe.yaml`": "every setting it was made with; `encloze again` repeats it",
         "`inputs.json`, `versions.json`": "hashes of what it was made from, and versions of the packages",
         **besides,
     }
     lines = "".join(f"- {file}: {what}\n" for file, what in files.items())
-    head = "---\nlibrary_name: encloze\npipeline_tag: feature-extraction\n---\n\n"
+    head = f"---\nlibrary_name: encloze\npipeline_tag: {purpose}\n---\n\n"
     return f"{head}# {name}\n\nA text encoder, {how}.\n\n{lines}"
 
 
@@ -105,6 +109,9 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 
     try:
         found = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        files = set(found.vocab_files_names.values())
+        if files and not any((folder / name).is_file() for name in files):  # transformers 5 makes up an empty one
+            raise FileNotFoundError(f"there is no {' and no '.join(sorted(files - {'tokenizer.json'}))} either")
     except Exception as error:  # the classes are many, and each misses its files and packages in its own way
         why = str(error).strip().partition("\n")[0].rstrip(" :") or type(error).__name__
         raise CheckpointError(

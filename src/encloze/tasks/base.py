@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from encloze.family import Family
 
 if TYPE_CHECKING:
+    from encloze.evaluation.labels import LabelReport
     from encloze.evaluation.report import Report
 
 
@@ -38,6 +39,14 @@ class Merged(Trained):
 
     weight: float
     reports: tuple[Report, ...]
+
+
+@dataclass(frozen=True)
+class TrainedClassifier:
+    """A classifier's folder that is done, and how it did on each part that it was judged on."""
+
+    folder: Path
+    reports: tuple[LabelReport, ...]
 
 
 @dataclass(frozen=True)

@@ -29,15 +29,23 @@ def begin(task: Any) -> Unfinished:
 
 
 def finish(
-    task: Any, state: Unfinished, write: Callable[[Path], None], how: str, inputs: Mapping[str, Path | str | None]
+    task: Any,
+    state: Unfinished,
+    write: Callable[[Path], None],
+    how: str,
+    inputs: Mapping[str, Path | str | None],
+    purpose: str = "feature-extraction",
 ) -> None:
-    """Write the model folder: ``write`` puts the model in it, ``how`` says in a few words how it was made."""
+    """Write the model folder: ``write`` puts the model in it, ``how`` says in a few words how it was made.
+
+    ``purpose`` is what the Hugging Face hub calls the model's task.
+    """
     processes = PartialState()
     if processes.is_main_process:
         with staged(task.output, overwrite=task.overwrite) as folder:
             write(folder)
             state.finish(folder)
-            card = model_card(task.output.name, f"{how} by encloze", _FILES)
+            card = model_card(task.output.name, f"{how} by encloze", _FILES, purpose)
             (folder / "README.md").write_text(card, encoding="utf-8")
             record(folder, recipe.dump(replace(task, resume=False), {"verb": task.name}), inputs)
         state.discard()

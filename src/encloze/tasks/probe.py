@@ -1,0 +1,95 @@
+"""Probe what an encoder knows: a linear model reads labels of texts, or tags of words, off its frozen vectors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from encloze import recipe
+from encloze.data.labelled import LabelledSet
+from encloze.data.labels.base import Labels
+from encloze.errors import DataError, RecipeError
+from encloze.evaluation.labels import LabelReport, judge_labels
+from encloze.folders import record, refuse_existing, staged
+from encloze.models.frozen import FrozenEncoder
+from encloze.models.layers.pooling import Pooling
+from encloze.models.precision import Precision
+from encloze.models.reading import say_cut
+from encloze.tasks.base import Task
+from encloze.text.words import encode_marked
+from encloze.training.probing import Rows, probe
+
+
+@dataclass(frozen=True)
+class Probe(Task, name="probe"):
+    """Fit a logistic regression on an encoder's frozen vectors, and judge it beside the commonest label.
+
+    Minutes on a CPU: each text is read once, and the vectors are kept for the next probe.
+    """
+
+    dataset: Labels
+    """A folder of labelled texts or tagged words: train, test and perhaps dev as .jsonl, .tsv or .conll."""
+    model: str
+    """The encoder: a model folder, a hub's id, or minilm."""
+    split: str = "test"
+    """The part to judge on."""
+    pooling: Pooling | None = None
+    """How a text's vector is made: cls, mean or max; by default as the checkpoint says. Words have their own."""
+    max_tokens: int | None = None
+    """Texts are cut to so many tokens; by default the checkpoint's limit."""
+    penalties: tuple[float, ...] = (1.0, 10.0, 100.0, 1000.0)
+    """How much large weights cost (1/C of scikit-learn): the best on dev is taken, or by cross-validation without."""
+    precision: Precision = "auto"
+    """Number format of the encoder's products."""
+    output: Path | None = None
+    """A folder for the report and the guesses; nothing is written without one."""
+    overwrite: bool = False
+    """Whether an existing output may be replaced."""
+    seed: int = 0
+    """Where intervals and the parts of a cross-validation are drawn from."""
+
+    def __post_init__(self) -> None:
+        if not self.penalties or min(self.penalties) <= 0:
+            raise ValueError("penalties must be one or more numbers above 0")
+        if self.split == "train":
+            raise ValueError("split is train, which is learnt from: judge on another part")
+        if self.max_tokens is not None and self.max_tokens < 3:
+            raise ValueError(f"max_tokens must be 3 or more (two tokens are special), not {self.max_tokens}")
+
+    def run(self) -> LabelReport:
+        if self.output:
+            refuse_existing(self.output, overwrite=self.overwrite)
+        data = LabelledSet.open(self.dataset, self.split)
+        try:
+            encoder = FrozenEncoder.load(self.model, self.pooling, self.max_tokens, self.precision)
+        except ValueError as error:
+            raise RecipeError("the recipe", [("max_tokens", str(error))]) from error
+        rows = {name: self._rows(name, data, encoder) for name in data.parts}
+        learnt = {name: part.where((part.codes >= 0) & _seen(part)) for name, part in rows.items()}
+        if not len(learnt["train"].codes):
+            raise DataError(f"{self.dataset.path}: {self.model} sees nothing of any of the {data.unit} of train")
+        dev = learnt.get("dev") if self.split != "dev" else None
+        found = probe(learnt["train"], dev if dev is not None and len(dev.codes) else None, self.penalties, self.seed)
+        judged = rows[self.split]
+        codes = np.full(len(judged.codes), -1)
+        if _seen(judged).any():
+            codes[_seen(judged)] = found.model.predict(judged.features[_seen(judged)])
+        report = judge_labels(data, self.split, Path(self.model).name, codes, found.note, self.seed)
+        if self.output:
+            with staged(self.output, overwrite=self.overwrite) as folder:
+                report.save(folder)
+                made_by = recipe.dump(self, {"verb": self.name})
+                record(folder, made_by, {"dataset": self.dataset.path, "model": self.model})
+        return report
+
+    def _rows(self, name: str, data: LabelledSet, encoder: FrozenEncoder) -> Rows:
+        texts = encode_marked(data.parts[name], encoder.tokenizer)
+        say_cut(texts, encoder.max_tokens, name, data.unseen)
+        numbers = np.repeat(np.arange(len(texts)), [marked.labels for marked in texts])
+        return Rows(encoder.features(data.parts[name], texts, name), np.concatenate(data.codes(name)), numbers)
+
+
+def _seen(rows: Rows) -> np.ndarray:
+    return np.asarray(~np.isnan(rows.features[:, 0]))
