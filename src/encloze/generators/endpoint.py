@@ -43,7 +43,7 @@ class Endpoint(Generator, name="endpoint"):
     retries: int = 6
     """How often a question is asked again after a timeout, a 429 or a 5xx: at once, and then after growing pauses."""
     pause: float = 1.0
-    """The pauses are 2, 4, 8 ... times so many seconds; where the server says how long to wait, that counts."""
+    """The pauses are 2, 4, 8 ... times so many seconds and a bit more; what the server says of them counts first."""
     timeout: float = 120.0
     """Seconds to wait for an answer."""
     more: dict[str, Any] = field(default_factory=dict)
@@ -120,6 +120,7 @@ class _Writer:
             status_forcelist=_AGAIN,
             allowed_methods=None,  # POST, too: nothing is changed by asking twice
             backoff_factor=settings.pause,
+            backoff_jitter=settings.pause,  # or all who were refused together would come back together
             raise_on_status=False,
         )
         how: dict[str, Any] = {"retries": again, "timeout": settings.timeout, "maxsize": settings.concurrency}
