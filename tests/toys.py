@@ -1,4 +1,4 @@
-"""Small things to test with, made on the spot: forty documents with judgments, a tokenizer, tiny encoders."""
+"""Small things to test with, made on the spot: forty documents with judgments, a tokenizer, tiny models."""
 
 from __future__ import annotations
 
@@ -14,13 +14,20 @@ from transformers import (
     DebertaV2Config,
     DistilBertConfig,
     ElectraConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
     ModernBertConfig,
     MPNetConfig,
     PreTrainedConfig,
     RobertaConfig,
+    T5Config,
+    T5ForConditionalGeneration,
     XLMRobertaConfig,
 )
 
+from encloze.backbones._loading import quiet
 from encloze.backbones.base import Backbone
 from encloze.models.layers.masking import TokenBatch
 from encloze.text.tokenizer import Tokenizer
@@ -179,4 +186,24 @@ def write_model(folder: Path) -> Path:
     folder.mkdir(parents=True)
     backbone(made.size).save(folder)
     made.save(folder, 64)
+    return folder
+
+
+def write_writer(folder: Path, kind: str = "t5") -> Path:
+    """A folder with a tiny model that writes, t5, gpt2 or llama, with random weights."""
+    made = tokenizer("unigram" if kind == "t5" else "bpe")
+    pad, first, last = (made.id_of(role) for role in ("pad", "first", "last"))  # type: ignore[arg-type]
+    ends = {"vocab_size": made.size, "pad_token_id": pad, "bos_token_id": first, "eos_token_id": last}
+    sizes = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4}
+    wide = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    torch.manual_seed(0)
+    model = {
+        "t5": lambda: T5ForConditionalGeneration(T5Config(**ends, **sizes, decoder_start_token_id=pad)),
+        "gpt2": lambda: GPT2LMHeadModel(GPT2Config(**ends, n_embd=32, n_layer=2, n_head=2, n_positions=1024)),
+        "llama": lambda: LlamaForCausalLM(LlamaConfig(**ends, **wide, max_position_embeddings=1024)),
+    }[kind]()
+    folder.mkdir(parents=True)
+    with quiet():
+        model.save_pretrained(folder)
+    made.save(folder, 1024)
     return folder

@@ -5,6 +5,7 @@
     ├── DataError           a file of texts, queries, judgments or a run cannot be read as such
     ├── CheckpointError     a model folder is missing, unfinished, damaged or of another kind
     ├── StaleIndexError     an index does not belong to the model that asks it
+    ├── EndpointError       a server that is asked for texts is not there, refuses, or answers something else
     ├── StorageError        a result cannot be written: the folder exists, the disk is full
     └── MissingExtraError   a package is not installed that an optional part of encloze needs
 
@@ -42,6 +43,10 @@ class CheckpointError(EnclozeError):
 
 class StaleIndexError(EnclozeError):
     """An index does not belong to the model that asks it."""
+
+
+class EndpointError(EnclozeError):
+    """A server that is asked for texts is not there, refuses, or answers something else."""
 
 
 class StorageError(EnclozeError):

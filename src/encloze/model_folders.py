@@ -63,7 +63,10 @@ def _fetched(name: str) -> Path:
 
     patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*/config.json"]
     try:
-        return Path(snapshot_download(name, allow_patterns=patterns))
+        folder = Path(snapshot_download(name, allow_patterns=patterns))
+        if not any(folder.rglob("*.safetensors")):  # older models have their weights in a pickle alone
+            snapshot_download(name, allow_patterns=["pytorch_model*.bin"])
+        return folder
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError, ValueError) as error:
         raise CheckpointError(
             f"{name!r} is no folder here, not {MINILM!r}, and could not be fetched from the Hugging Face hub "

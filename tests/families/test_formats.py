@@ -7,7 +7,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import toys
+from encloze import recipe
+from encloze.data.corpus import Corpus
+from encloze.data.formats.asked import Asked
 from encloze.data.formats.base import Format
 from encloze.data.formats.beir import Beir
 from encloze.data.formats.jsonl import Jsonl
@@ -83,7 +86,7 @@ def text(folder: Path, *, zipped: bool) -> Path:
 
 SAMPLES = {"beir": beir, "jsonl": jsonl, "tsv": tsv, "trec": trec, "text": text}
 AT_A_PLACE = [
-    name for name in Format.members() if name not in ("python_docs", "titles", "pairs")
+    name for name in Format.members() if name not in ("python_docs", "titles", "pairs", "asked")
 ]  # the others are chosen by name
 
 
@@ -106,6 +109,9 @@ def test_a_format_that_lacks_something_says_so_with_its_place(tmp_path: Path, na
     elif name == "titles":
         (tmp_path / "place").mkdir()
         format_ = Titles(Beir(tmp_path / "place"))
+    elif name == "asked":
+        (tmp_path / "place").mkdir()
+        format_ = Asked(Beir(tmp_path / "place"), tmp_path / "place")
     else:
         (tmp_path / "place").mkdir()
         format_ = Format.member(name)(path=tmp_path / "place")  # type: ignore[call-arg]
@@ -240,7 +246,7 @@ def test_a_place_where_nothing_is_says_so(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=f"{tmp_path / 'none'}: there is no such file or folder$"):
         Format.recognised(tmp_path / "none")
     with pytest.raises(
-        DataError, match=r"pythondocs: there is no such file or folder \(and no format is called so: be"
+        DataError, match=r"pythondocs: there is no such file or folder \(and no format is called so: asked, be"
     ):
         Format.recognised(Path("pythondocs"))
 
@@ -772,3 +778,39 @@ def test_docstrings_are_extracted_once(packages: tuple[str, ...], cache: Path) -
     assert read(PythonDocs(packages=packages)) == first and held.stat().st_mtime_ns == changed
     assert len(read(PythonDocs(packages=packages[:1]))) < len(first)
     assert len(list((cache / "python_docs").glob("*.json"))) == 2
+
+
+# Asked
+
+
+def test_asked_reads_documents_here_and_questions_there(tmp_path: Path) -> None:
+    corpus, questions = titled(tmp_path / "texts"), toys.write_dataset(tmp_path / "toys")
+    (questions / "corpus.jsonl").unlink()
+    data = recipe.build(Holder, {"data": {"type": "asked", "corpus": plain(corpus), "questions": str(questions)}}).data
+    assert data == Asked(corpus, questions)
+    assert read(data) == read(corpus) and data.splits() == ["dev", "test", "train"] and data.place() == questions
+    assert list(data.pretraining_documents(Faults())) == list(corpus.pretraining_documents(Faults()))
+    assert list(data.queries(Faults())) == list(Beir(questions).queries(Faults()))
+    assert list(data.judgments("dev", Faults())) == list(Beir(questions).judgments("dev", Faults()))
+
+
+def test_a_corpus_is_converted_once_whatever_is_asked(tmp_path: Path) -> None:
+    dataset = toys.write_dataset(tmp_path / "toys")
+    corpus = Beir(dataset)
+    assert Corpus.open(Asked(corpus, dataset)).file == Corpus.open(corpus).file
+    put(dataset / "corpus.jsonl", rows({"_id": "a", "text": "one"}))
+    assert len(Corpus.open(Asked(corpus, dataset))) == 1
+
+
+def test_questions_that_are_not_there_are_missed_when_they_are_read(tmp_path: Path) -> None:
+    data = Asked(Beir(toys.write_dataset(tmp_path / "toys")), tmp_path / "nowhere")
+    assert len(read(data)) == 40
+    with pytest.raises(DataError, match="nowhere: there is no such file or folder"):
+        list(data.queries(Faults()))
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Something with a data set."""
+
+    data: Format

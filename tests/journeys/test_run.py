@@ -283,4 +283,4 @@ def test_every_shipped_recipe_is_sound(verb: str, name: str, dataset: Path, tmp_
 
 
 def test_the_recipes_asked_for_are_there() -> None:
-    assert {"cotmae_v2", "retromae", "splade", "bge", "hebrew", "tiny"} <= recipe.shipped("run").keys()
+    assert {"cotmae_v2", "retromae", "splade", "bge", "gpl", "hebrew", "tiny"} <= recipe.shipped("run").keys()

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -390,6 +391,24 @@ def test_an_unfinished_training_is_named(tmp_path: Path) -> None:
 def test_a_name_that_leads_nowhere_is_refused(name: str) -> None:
     with pytest.raises(CheckpointError, match=rf"'{name}' is no folder here, not 'minilm', and could not be fetched"):
         locate(name)
+
+
+@pytest.mark.parametrize("has", ["model.safetensors", "pytorch_model.bin"])
+def test_weights_in_the_old_form_are_fetched_where_there_are_no_others(
+    has: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+
+    def fetch(name: str, allow_patterns: list[str]) -> str:
+        asked.append(allow_patterns)
+        for file in ("config.json", has):
+            if any(fnmatch(file, pattern) for pattern in allow_patterns):
+                (tmp_path / file).touch()
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
+    assert locate("some/model") == tmp_path
+    assert (tmp_path / has).exists() and len(asked) == (1 if has == "model.safetensors" else 2)
 
 
 @pytest.mark.parametrize(

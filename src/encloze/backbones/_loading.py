@@ -26,7 +26,7 @@ def quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def loading(folder: Path) -> Iterator[None]:
+def loading(folder: Path, kind: str = "an encoder") -> Iterator[None]:
     """Let transformers load what is in a folder: quietly, and with CheckpointError for whatever goes wrong."""
     try:
         with quiet():
@@ -40,4 +40,4 @@ def loading(folder: Path) -> Iterator[None]:
         raise
     except Exception as error:  # a damaged file may fail in any way
         first = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise CheckpointError(f"{folder} cannot be loaded as an encoder: {first}") from error
+        raise CheckpointError(f"{folder} cannot be loaded as {kind}: {first}") from error

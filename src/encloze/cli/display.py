@@ -20,7 +20,7 @@ from encloze.evaluation.labels import LabelReport
 from encloze.evaluation.report import Report
 from encloze.pipelines.demo import Shown
 from encloze.pipelines.run import Ran
-from encloze.tasks.base import Calibrated, Merged, Mined, Scored, Trained, TrainedClassifier
+from encloze.tasks.base import Calibrated, Generated, Merged, Mined, Scored, Trained, TrainedClassifier
 from encloze.tasks.index import Indexed
 from encloze.tasks.inspect import Inspection
 from encloze.tasks.list import Listing
@@ -131,6 +131,20 @@ def _(result: Mined) -> None:
     for why, count in result.dropped.items():
         _out.print(f"  {count:,} candidates were left out: {why}", markup=False)
     _out.print(f"Next: encloze finetune --negatives {folder} --dataset FOLDER ...", markup=False)
+
+
+@show.register
+def _(result: Generated) -> None:
+    folder, count = result.folder, sum(result.queries.values())
+    splits = ", ".join(f"{split} {queries:,}" for split, queries in result.queries.items())
+    say = functools.partial(_out.print, markup=False)
+    say(f"{count:,} queries for {result.documents:,} documents are in {folder} ({splits}).")
+    for why, count in result.dropped.items():
+        say(f"  {count:,} were left out: {why}")
+    for query, document in result.examples:
+        say(f'  "{query}" asks for: {document} ...')
+    asked = f"'{{type: asked, corpus: FOLDER, questions: {folder}}}'"
+    say(f"Next: encloze mine --dataset {asked} --output NEGATIVES")
 
 
 @show.register

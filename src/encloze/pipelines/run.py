@@ -86,7 +86,7 @@ class Run(Pipeline, name="run"):
             stages.finish(name, key)
             report = found if isinstance(found, Report) else report
         settings = recipe.dump(self, {"verb": self.name})
-        record(self.output, settings, {"dataset": self.dataset.place(), "model": self.model})
+        record(self.output, settings, {**self.dataset.inputs("dataset"), "model": self.model})
         return Ran(self.output, report, _steps(report) if report else [])
 
     def _prepare(self) -> None:

@@ -99,3 +99,18 @@ class Calibrated:
     after: HowFarOff
     """Of the curve, on queries that it was not learnt from."""
     levels: list[Level]
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A folder with generated queries that is done."""
+
+    folder: Path
+    documents: int
+    """How many documents were written for."""
+    queries: dict[str, int]
+    """How many queries each split has."""
+    dropped: dict[str, int]
+    """How many texts were left out, by reason."""
+    examples: tuple[tuple[str, str], ...]
+    """A few of the queries, each with the beginning of the document that it was made from."""

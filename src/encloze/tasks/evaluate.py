@@ -76,7 +76,7 @@ class Evaluate(Task, name="evaluate"):
         return report
 
     def _inputs(self) -> dict[str, Path | str | None]:
-        inputs: dict[str, Path | str | None] = {"dataset": self.dataset.place()}
+        inputs: dict[str, Path | str | None] = {**self.dataset.inputs("dataset")}
         for number, system in enumerate(self._all()):
             inputs |= {f"systems[{number}].{name}": place for name, place in system.inputs().items()}
         return inputs

@@ -112,7 +112,7 @@ class Finetune(Task, name="finetune"):
         names = " + ".join(loss.term for loss in self.losses)
         how = f"fine-tuned with {names} on {self.dataset.place()} ({self.split})"
         inputs = {
-            "dataset": self.dataset.place(),
+            **self.dataset.inputs("dataset"),
             "model": self.model.label(),
             "negatives": self.negatives,
             "teacher": self.teacher,

@@ -96,7 +96,7 @@ class FinetuneReranker(Task, name="finetune_reranker"):
         names = " + ".join(loss.term for loss in self.losses)
         how = f"fine-tuned to re-rank with {names} on {self.dataset.place()} ({self.split})"
         inputs = {
-            "dataset": self.dataset.place(),
+            **self.dataset.inputs("dataset"),
             "model": self.model,
             "negatives": self.negatives,
             "teacher": self.teacher,

@@ -65,5 +65,5 @@ class Index(Task, name="index"):
         with staged(self.output, overwrite=self.overwrite) as folder:
             indexes = self.indexes or (exact_indexes(encoder) if encoder else ())
             views = build_index(corpus, indexes, encoder, folder)
-            record(folder, recipe.dump(self, {"verb": self.name}), {"corpus": source.place(), "model": self.model})
+            record(folder, recipe.dump(self, {"verb": self.name}), {**source.inputs("corpus"), "model": self.model})
         return Indexed(self.output, len(corpus), views)

@@ -83,7 +83,7 @@ class Merge(Task, name="merge"):
             _write(model, folder)
             write_json(folder / "merge.json", {"weight": weight, "reports": [report.figures() for report in reports]})
             (folder / "README.md").write_text(self._card(weight), encoding="utf-8")
-            places = {name: given.place() for name, given in self._formats().items()}
+            places = {n: place for name, given in self._formats().items() for n, place in given.inputs(name).items()}
             record(
                 folder,
                 recipe.dump(self, {"verb": self.name}),

@@ -84,7 +84,7 @@ class Mine(Task, name="mine"):
         relevant = self._relevant(dataset)
         guide = load_scorer(self.guide, self.precision) if self.guide else None
         words = {query.id: query.text for query in dataset.queries}
-        made_from = {name: describe(place) for name, place in self._inputs().items() if name != "dataset"}
+        made_from = {name: describe(place) for name, place in self._inputs().items() if not name.startswith("dataset")}
         asked = {"queries": hash_of(words), "relevant": hash_of(relevant)}
         state.open({"corpus": dataset.corpus.fingerprint, **asked, **made_from})
         rankings = list(self._rankings(dataset, state))
@@ -132,7 +132,7 @@ class Mine(Task, name="mine"):
             yield read_run(file)
 
     def _inputs(self) -> dict[str, Path | str]:
-        inputs: dict[str, Path | str] = {"dataset": self.dataset.place()}
+        inputs: dict[str, Path | str] = self.dataset.inputs("dataset")
         for number, source in enumerate(self.sources):
             inputs |= {f"sources[{number}].{name}": place for name, place in source.inputs().items()}
         return inputs | ({"guide": self.guide} if self.guide else {})

@@ -100,7 +100,7 @@ class Pretrain(Task, name="pretrain"):
         trained = Retaining(module, self.retain, _pooling(start.card)) if self.retain else module
         train(trained, made.plan, make_batch, settings, state, self.seed, identity, watcher)
         how = f"pre-trained with {self.objective.name} on {self.corpus.place()} (texts to {material.max_tokens} tokens)"
-        inputs = {"corpus": self.corpus.place(), "model": self.model.label()}
+        inputs = {**self.corpus.inputs("corpus"), "model": self.model.label()}
 
         def write(folder: Path) -> None:
             _write(module, start, folder)

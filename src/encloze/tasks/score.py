@@ -74,7 +74,7 @@ class Score(Task, name="score"):
                 bar.advance(len(part))
         with staged(self.output, overwrite=self.overwrite) as folder:
             shutil.copyfile(partial, folder / RUN)
-            inputs = {"dataset": self.dataset.place(), "candidates": self.candidates, "model": self.model}
+            inputs = {**self.dataset.inputs("dataset"), "candidates": self.candidates, "model": self.model}
             record(folder, recipe.dump(replace(self, resume=False), {"verb": self.name}), inputs)
         state.discard()
         return Scored(self.output, len(queries), sum(map(len, wanted.values())))

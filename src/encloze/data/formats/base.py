@@ -52,6 +52,10 @@ class Format(Family):
         """Where the texts are, for messages and hashes."""
         return getattr(self, "path", self.name)
 
+    def inputs(self, name: str) -> dict[str, Path | str]:
+        """What it reads, to be hashed beside a result, under the name of the setting that holds it."""
+        return {name: self.place()}
+
     def fingerprint(self) -> str:
         """Changes when the settings, or any file's name, size or time of change, do."""
         digest = hashlib.sha256(json.dumps(plain(self), sort_keys=True).encode())

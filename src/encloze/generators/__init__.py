@@ -1,0 +1,1 @@
+"""Generators: whatever writes queries that a document answers, one kind a file."""

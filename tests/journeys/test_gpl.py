@@ -1,0 +1,107 @@
+"""From texts that nobody has asked about to a retriever: the recipe gpl, from end to end on toys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import BertConfig, BertForSequenceClassification
+
+import toys
+from encloze import recipe
+from encloze.backbones._generating import Generating
+from encloze.backbones._loading import quiet
+from encloze.cli.main import main
+from encloze.data.formats.asked import Asked
+from encloze.data.runs import read_run
+from encloze.folders import read_json
+from encloze.pipelines.run import Run
+from encloze.tasks.base import Task
+
+
+def write_reranker(folder: Path) -> Path:
+    """A tiny cross-encoder, as transformers would have written it."""
+    made = toys.tokenizer()
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    torch.manual_seed(1)
+    config = BertConfig(vocab_size=made.size, max_position_embeddings=128, num_labels=1, **sizes)
+    folder.mkdir()
+    with quiet():
+        BertForSequenceClassification(config).save_pretrained(folder)
+    made.save(folder, 128)
+    return folder
+
+
+@pytest.fixture
+def command(tmp_path: Path, dataset: Path, model: Path) -> list[str]:
+    """The recipe with tiny models."""
+    flags = {
+        "dataset": f"{{type: titles, corpus: {dataset}, least_words: 1}}",
+        "model": model,
+        "output": tmp_path / "chain",
+        "stages.generated.generator.model": toys.write_writer(tmp_path / "t5"),
+        "stages.generated.generator.precision": "float32",
+        "stages.generated.generator.max_new_tokens": 8,
+        "stages.generated.least_words": 5,
+        "stages.scores.model": write_reranker(tmp_path / "reranker"),
+        "stages.scores.precision": "float32",
+        "stages.scores.depth": 10,
+        "stages.taught.training": "{steps: 3, precision: float32}",
+        "stages.taught.max_document_tokens": 60,
+        "stages.taught.max_query_tokens": 32,
+    }
+    return ["run", "gpl", *(str(word) for name, value in flags.items() for word in (f"--{name}", value))]
+
+
+def test_a_retriever_is_made_of_texts_alone(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chain, whole, calls = tmp_path / "chain", Generating.write, list[Any]()
+
+    class Killed(BaseException):
+        """The process is gone."""
+
+    def until_the_second(self: Any, *given: Any) -> Any:
+        calls.append(given)
+        if len(calls) == 2:
+            raise Killed
+        return whole(self, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Generating, "write", until_the_second)
+        with pytest.raises(Killed):
+            main(command)
+    calls.clear()
+    monkeypatch.setattr(Generating, "write", lambda self, *given: calls.append(given) or whole(self, *given))
+    assert main(command) == 0
+    assert len(calls) == 2  # of three batches the first is not written again
+    said = capsys.readouterr().out
+    assert "taught by generated queries" in said and f"Everything is in {chain}" in said
+    queries = {line.split("\t")[0] for line in (chain / "generated" / "qrels" / "train.tsv").read_text().splitlines()}
+    assert len(read_run(chain / "mined")) > 100 and read_run(chain / "scores").keys() <= queries
+    assert (chain / "taught" / "encloze.json").is_file()
+    made_from = read_json(chain / "taught" / "inputs.json")["inputs"]
+    assert made_from["dataset"]["path"] == str(chain / "generated")
+    assert made_from["dataset.corpus"]["path"] == str(tmp_path / "toys")
+    for verb in ("generate", "mine", "score", "finetune", "evaluate"):
+        monkeypatch.setattr(Task.member(verb), "run", None)
+    assert main(command) == 0  # all of it is done already
+
+
+def test_stages_join_the_pipelines_texts_with_an_earlier_stages_questions(dataset: Path, tmp_path: Path) -> None:
+    titles = {"type": "titles", "corpus": str(dataset), "least_words": 1}
+    both = {"type": "asked", "corpus": "@dataset", "questions": "@generated"}
+    stages = {
+        "generated": {"verb": "generate", "corpus": "@dataset", "generator": "some/model"},
+        "mined": {"verb": "mine", "dataset": both},
+        "judged": {"verb": "evaluate", "dataset": {**both, "corpus": "@corpus"}, "systems": ["bm25"]},
+    }
+    tree = {"dataset": titles, "corpus": str(dataset), "output": str(tmp_path / "out"), "stages": stages}
+    run: Run = recipe.build(Run, tree)
+    assert run._task("mined").dataset == Asked(run.dataset, tmp_path / "out" / "generated")
+    assert run._task("judged").dataset == Asked(run.corpus, tmp_path / "out" / "generated")
+    keys = run._keys()
+    stages["generated"]["seed"] = "1"
+    assert all(key != keys[name] for name, key in recipe.build(Run, tree)._keys().items())
