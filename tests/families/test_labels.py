@@ -16,6 +16,7 @@ from encloze.data.labels.jsonl import Jsonl
 from encloze.data.labels.tsv import Tsv
 from encloze.data.records import Labelled
 from encloze.errors import DataError
+from encloze.evaluation.labels import judge_labels
 
 TEXTS = [Labelled("a river", ("water",)), Labelled("an engine, mended", ("work",))]
 WORDS = [Labelled("Ada went", ("B-PER", "O"), ("Ada", "went")), Labelled("home", ("O",), ("home",))]
@@ -128,6 +129,14 @@ def test_words_that_are_not_seen_count_as_o_where_there_is_such_a_tag(tmp_path: 
     assert data.labels_of("test", np.array([0, -1, 1])) == [("B-X",), ("O", "O")]
     put(tmp_path, train_conll="a NOUN\nb VERB\n", test_conll="b NOUN\na VERB\n")
     assert LabelledSet.open(Conll(tmp_path), "test").labels_of("test", np.array([-1, 1])) == [(None, "VERB")]
+
+
+def test_the_usual_tag_of_a_word_is_the_one_it_has_most_often_in_train(tmp_path: Path) -> None:
+    put(tmp_path, train_conll="a X\nb O\n\na Y\na Y\nc O\nc O\n", test_conll="a X\nnew O\n\nb O\n")
+    data = LabelledSet.open(Conll(tmp_path), "test")
+    assert data.usual("test") == [("Y", "O"), ("O",)]
+    systems = judge_labels(data, "test", "x", np.array([0, 0, 0])).systems
+    assert [system.name for system in systems] == ["commonest label", "usual tag of each word", "x"]
 
 
 def test_one_label_alone_is_nothing_to_learn(tmp_path: Path) -> None:

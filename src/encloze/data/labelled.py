@@ -64,6 +64,15 @@ class LabelledSet:
         counts = Counter(label for example in self.parts["train"] for label in example.labels)
         return min(counts, key=lambda label: (-counts[label], label))
 
+    def usual(self, split: str) -> list[tuple[str, ...]]:
+        """For each word of a split the tag that it has most often in train; the commonest one where it is not there."""
+        counts: dict[str, Counter[str]] = {}
+        for example in self.parts["train"]:
+            for word, label in zip(example.words or (), example.labels, strict=True):
+                counts.setdefault(word, Counter())[label] += 1
+        best = {word: count.most_common(1)[0][0] for word, count in counts.items()}
+        return [tuple(best.get(word, self.commonest) for word in example.words or ()) for example in self.parts[split]]
+
     @property
     def unseen(self) -> str | None:
         """What a word counts as of which a model sees nothing: O where there is such a label, else a wrong guess."""

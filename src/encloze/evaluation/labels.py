@@ -167,8 +167,13 @@ def _macro_f1(sums: np.ndarray) -> np.ndarray:
 def judge_labels(
     data: LabelledSet, split: str, name: str, codes: np.ndarray, note: str = "", seed: int = 0
 ) -> LabelReport:
-    """Guesses on a split, as numbers of labels (-1 where nothing was seen), beside always guessing the commonest."""
+    """Guesses on a split, as numbers of labels (-1 where nothing was seen), beside what needs no encoder.
+
+    That is always the commonest label; of words, the tag that each has most often in train, too.
+    """
     examples, common = data.parts[split], data.commonest
-    always = Guesses("commonest label", [(common,) * len(e.labels) for e in examples], f"{common!r}, by train")
+    without = [Guesses("commonest label", [(common,) * len(e.labels) for e in examples], f"{common!r}, by train")]
+    if data.unit == "words":
+        without.append(Guesses("usual tag of each word", list(data.usual(split)), "by train"))
     guesses = Guesses(name, data.labels_of(split, codes), note)
-    return LabelReport(str(data.place), split, examples, (always, guesses), seed)
+    return LabelReport(str(data.place), split, examples, (*without, guesses), seed)

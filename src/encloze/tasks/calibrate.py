@@ -75,7 +75,7 @@ class Calibrate(Task, name="calibrate"):
             shutil.copytree(folder, staging, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST, "log.jsonl"))
             card = read_json(folder / CARD) if (folder / CARD).is_file() else {"encloze": 1}
             write_json(staging / CARD, card | {"calibration": asdict(curve)})
-            inputs = {"dataset": self.dataset.place(), "model": self.model, "scores": self.scores}
+            inputs = {**self.dataset.inputs("dataset"), "model": self.model, "scores": self.scores}
             record(staging, recipe.dump(self, {"verb": self.name}), inputs)
         return made
 

@@ -101,5 +101,5 @@ class FinetuneReranker(Task, name="finetune_reranker"):
             "negatives": self.negatives,
             "teacher": self.teacher,
         }
-        finish(self, state, encoder.save, how, inputs)
+        finish(self, state, encoder.save, how, inputs, "text-ranking")
         return Trained(self.output, "score")
