@@ -39,8 +39,7 @@ def write_dataset(folder: Path, corpora: list[Path], count: int) -> None:
     kept = [text for text in texts if len(text.split()) > 20]
     with (folder / "corpus.jsonl").open("w", encoding="utf-8") as stream:
         for number, text in enumerate(itertools.islice(itertools.cycle(kept), count)):
-            own = text if number < len(kept) else f"{text} {number}"
-            stream.write(json.dumps({"_id": f"document-{number}", "text": own}) + "\n")
+            stream.write(json.dumps({"_id": f"document-{number}", "text": text}) + "\n")
     asked = range(0, QUERIES * 50, 50)
     queries = [json.dumps({"_id": f"q{n}", "text": " ".join(kept[n].split()[3:9])}) + "\n" for n in asked]
     (folder / "queries.jsonl").write_text("".join(queries), encoding="utf-8")

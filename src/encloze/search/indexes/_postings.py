@@ -11,7 +11,7 @@ import numpy as np
 from encloze.data.records import Ranked
 from encloze.search.indexes._growing import Growing, mapped
 
-_AT_ONCE = 2**20  # postings sorted at a time: some 40 MB
+_AT_ONCE = 2**18  # postings sorted at a time: some 10 MB
 _BEGINS, _DOCUMENTS, _VALUES = "begins.npy", "documents.npy", "values.npy"
 _GIVEN: dict[str, type[np.generic]] = {"documents": np.int32, "terms": np.int32, "values": np.float32}
 
