@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from transformers import BertModel
 
 from encloze.cli.main import main
 
@@ -63,3 +64,28 @@ def test_documents_that_all_say_the_same_are_refused(refused: Check, dataset: Pa
     same = [json.dumps({"_id": row["_id"], "title": "", "text": "the same"}) + "\n" for row in rows]
     (dataset / "corpus.jsonl").write_text("".join(same), encoding="utf-8")
     assert "all 40 documents have the same text" in refused()
+
+
+def test_a_sparse_view_from_a_head_that_was_never_trained_is_warned_of(
+    dataset: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bare = tmp_path / "bare"
+    BertModel.from_pretrained(model).save_pretrained(bare)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (bare / name).write_bytes((model / name).read_bytes())
+    for start, warned in ((bare, True), (model, False)):
+        output = tmp_path / f"from-{start.name}"
+        given = [
+            "--dataset",
+            str(dataset),
+            "--model",
+            str(start),
+            "--output",
+            str(output),
+            "--heads",
+            "[dense, sparse]",
+        ]
+        short = ["--heads", "[dense, sparse]", "--batch_size", "4", "--training.steps", "1"]
+        capsys.readouterr()
+        assert main(["finetune", *given, *short]) == 0
+        assert ("was never trained: it will find little" in " ".join(capsys.readouterr().err.split())) == warned

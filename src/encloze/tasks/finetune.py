@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from encloze import progress
 from encloze.data.dataset import Dataset
 from encloze.data.formats.base import Format
 from encloze.data.runs import read_run
@@ -96,6 +97,12 @@ class Finetune(Task, name="finetune"):
         start = self.model.start(dataset.corpus.texts, need_head=needs_vocabulary, seed=self.seed)
         encoder = BiEncoder(start.backbone, start.tokenizer, self._card(start.card), start.heads)
         self._check_losses(encoder.views)
+        if encoder.card.needs_vocabulary and start.backbone.head_is_new:
+            progress.warn(
+                f"the sparse view is made by the head for masked language modelling, and that of {self.model.label()} "
+                "was never trained: it will find little. Pre-train the model first, as in encloze pretrain "
+                "--objective mlm"
+            )
         if self.gradient_checkpointing:
             start.backbone.checkpoint_gradients()
         batches = RetrievalBatches(
