@@ -150,6 +150,8 @@ WRITES = {
     "numpy.save": 'import numpy; numpy.save(staging / "big.npy", numpy.zeros(10**6))',
     "faiss": "import faiss, numpy; i = faiss.IndexFlatIP(64); i.add(numpy.ones((4000, 64), 'f4'));"
     ' faiss.write_index(i, str(staging / "flat.faiss"))',
+    "postings": "import numpy; from encloze.search.indexes._postings import PostingsWriter; n = numpy.arange(40000);"
+    " w = PostingsWriter(staging); w.add(n, n % 9, n + 1); w.finish(9)",
     "safetensors": "import numpy; from safetensors.numpy import save_file;"
     ' save_file({"a": numpy.zeros(10**6)}, str(staging / "a.safetensors"))',
     "arrow": "from encloze.data.corpus import write; from encloze.data.records import Document;"

@@ -9,7 +9,7 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from encloze.data.records import Ranked
-from encloze.search.indexes._growing import Growing, mapped
+from encloze.search.indexes._growing import Growing, mapped, reserved
 
 _AT_ONCE = 2**18  # postings sorted at a time: some 10 MB
 _BEGINS, _DOCUMENTS, _VALUES = "begins.npy", "documents.npy", "values.npy"
@@ -74,14 +74,13 @@ class PostingsWriter:
         begins[1 : len(self._counts) + 1] = self._counts
         np.cumsum(begins, out=begins)
         np.save(self._folder / _BEGINS, begins)
-        shape, following = (int(begins[-1]),), begins[:-1].copy()
+        total, following = int(begins[-1]), begins[:-1].copy()
         files = [self._folder / f"given-{name}" for name in _GIVEN]
         given = [mapped(file) for file in files]
         documents, values = (
-            np.lib.format.open_memmap(self._folder / name, "w+", kind, shape)
-            for name, kind in ((_DOCUMENTS, np.int32), (_VALUES, np.float32))
+            reserved(self._folder / name, kind, total) for name, kind in ((_DOCUMENTS, np.int32), (_VALUES, np.float32))
         )
-        for start in range(0, shape[0], _AT_ONCE):
+        for start in range(0, total, _AT_ONCE):
             of_documents, of_terms, of_values = (np.asarray(array[start : start + _AT_ONCE]) for array in given)
             order = np.argsort(of_terms, kind="stable")  # documents of a term stay in order
             sorted_terms = of_terms[order]
