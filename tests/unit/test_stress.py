@@ -166,6 +166,13 @@ def test_values_are_those_of_the_system_on_the_perturbed_queries(dataset: Path, 
     assert card.hardships[0].texts == tuple(query.text for query in typed.queries)
 
 
+def test_what_is_tuned_is_tuned_among_the_burdened_documents(dataset: Path) -> None:
+    card = Stress(Beir(dataset), (Bm25(tune_on="dev"),), perturbations=(Case(),), burdens=(Distractors(),)).run()
+    (system,) = card.systems
+    assert system.name == "bm25 tuned" and system.note.endswith("were chosen on the split dev")
+    assert system.values["distractors"].mean() < system.clean.mean() == system.values["case"].mean()
+
+
 def test_a_stressed_index_and_its_reranker_read_the_perturbed_words(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

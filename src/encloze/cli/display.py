@@ -87,6 +87,9 @@ def _(result: Card) -> None:
         for row, before in zip(rows[1:], rows, strict=False):
             table.add_row(row[0] * (row[0] != before[0]), *map(_stacked if rows[0][0] == "slice" else Text, row[1:]))
         _out.print(table)
+    for system in result.systems:
+        if system.note:
+            _out.print(f"{system.name}: {system.note}", markup=False)
     for system in filter(result.worst, result.systems):
         _out.print(f"{system.name}, the queries that lost most:", markup=False)
         for fallen in result.worst(system):

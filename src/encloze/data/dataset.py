@@ -65,7 +65,7 @@ class Dataset:
 
     def over(self, corpus: Corpus) -> Dataset:
         """The same queries and judgments over other documents."""
-        other = Dataset(self.format, self.split)
+        other = Dataset(self.format, self.split, self._warned)
         other.corpus, other.judgments, other.queries = corpus, self.judgments, self.queries
         return other
 

@@ -96,3 +96,12 @@ def titles(systems: Iterable[System]) -> list[str]:
         twins = sum(title == other.partition(" #")[0] for other in found)
         found.append(title + f" #{twins + 1}" * bool(twins))
     return found
+
+
+def inputs_of(systems: Iterable[System], setting: str) -> dict[str, Path | str]:
+    """What several systems are made of, named by the setting that holds them."""
+    return {
+        f"{setting}[{number}].{name}": place
+        for number, system in enumerate(systems)
+        for name, place in system.inputs().items()
+    }

@@ -107,8 +107,7 @@ class Finetune(Task, name="finetune"):
         self._check_losses(encoder.views)
         if self.gradient_checkpointing:
             start.backbone.checkpoint_gradients()
-        drawn = Perturbing(self.perturbations, self.perturbed_share, self.seed)
-        perturbing = drawn if self.perturbations else None
+        perturbing = Perturbing(self.perturbations, self.perturbed_share, self.seed) if self.perturbations else None
         batches = RetrievalBatches(
             encoder,
             dataset.corpus,

@@ -21,7 +21,7 @@ from encloze.evaluation.robustness import Card, Hardship, Stressed
 from encloze.evaluation.slices import slices
 from encloze.folders import record, refuse_existing, staged, temporary
 from encloze.search.analyzers.plain import Plain
-from encloze.systems.base import System, titles
+from encloze.systems.base import System, inputs_of, titles
 from encloze.tasks.base import Task
 
 
@@ -97,7 +97,8 @@ class Stress(Task, name="stress"):
         if self.output:
             with staged(self.output, overwrite=self.overwrite) as staging:
                 card.save(staging)
-                record(staging, recipe.dump(self, {"verb": self.name}), self._inputs())
+                inputs = self.dataset.inputs("dataset") | inputs_of(self.systems, "systems")
+                record(staging, recipe.dump(self, {"verb": self.name}), inputs)
         return card
 
     def _asked(self, perturbation: Perturbation, queries: Sequence[Query]) -> Hardship:
@@ -119,7 +120,8 @@ class Stress(Task, name="stress"):
             usual = ready.rank(queries, self.depth)
             for one in progress.track(asked, f"Stressing {name}", len(asked), "perturbations"):
                 again = [q._replace(text=t) for q, t, c in zip(queries, one.texts, one.changed, strict=True) if c]
-                found[one.name] = self._values(usual.run | ready.run(again, self.depth)[0], dataset)
+                nothing: Run = {query.id: {} for query in again}  # where it finds none any more
+                found[one.name] = self._values(usual.run | nothing | ready.run(again, self.depth)[0], dataset)
         for hardship, other in others.items():
             progress.note(f"Judging {name} under {hardship}")
             found[hardship] = self._values(system.rank(other, self.depth).run, dataset)
@@ -128,12 +130,6 @@ class Stress(Task, name="stress"):
     def _values(self, run: Run, dataset: Dataset) -> np.ndarray:
         judgments = {query.id: dataset.judgments[query.id] for query in dataset.queries}
         return measure(run, judgments, [self.measure])[canonical(self.measure)]
-
-    def _inputs(self) -> dict[str, Path | str | None]:
-        inputs: dict[str, Path | str | None] = {**self.dataset.inputs("dataset")}
-        for number, system in enumerate(self.systems):
-            inputs |= {f"systems[{number}].{name}": place for name, place in system.inputs().items()}
-        return inputs
 
 
 def _each_kind() -> list[Perturbation]:
