@@ -98,7 +98,16 @@ def test_the_tree_in_the_readme_is_the_tree_of_the_source() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["cli.main", "cli.display", "searcher", "systems.bm25", "tasks.evaluate", "tasks.search", "tasks.inspect"],
+    [
+        "cli.main",
+        "cli.display",
+        "searcher",
+        "systems.bm25",
+        "tasks.evaluate",
+        "tasks.search",
+        "tasks.inspect",
+        "tasks.stress",
+    ],
 )
 def test_searching_and_measuring_do_not_load_torch(module: str) -> None:
     code = f"import sys, encloze.{module}; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"

@@ -9,6 +9,7 @@ it is chosen.
 from __future__ import annotations
 
 import ast
+import dataclasses
 import difflib
 import importlib
 import pkgutil
@@ -17,7 +18,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from encloze.settings import Settings, help_of
+from encloze.settings import Settings, default_of, help_of, plain
 
 _UNDER_WAY: list[type] = []
 """Families whose JSON schema is being made."""
@@ -76,6 +77,12 @@ class Family(Settings):
         """The member that a bare word stands for in a recipe, with its defaults: a name, or what the family takes."""
         member, values = cls.chosen(text, {})
         return member(**values)
+
+    def as_chosen(self) -> str:
+        """The member's name with what of its settings is not as usual: ``typos (words 0.5)``."""
+        usual = {field.name: default_of(field) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
+        said = [f"{name} {plain(getattr(self, name))}" for name, value in usual.items() if getattr(self, name) != value]
+        return f"{self.name} ({', '.join(said)})" if said else self.name
 
     @classmethod
     def refuse_misspelt(cls, word: str) -> None:

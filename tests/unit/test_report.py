@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from encloze.data.formats.asked import Asked
 from encloze.data.formats.beir import Beir
 from encloze.data.records import Judgments, Run
 from encloze.data.runs import read_run
@@ -15,7 +16,7 @@ from encloze.errors import StorageError
 from encloze.evaluation.measures import measure
 from encloze.evaluation.report import Judged, Report, file_name, judge
 from encloze.evaluation.significance import bootstrap, holm, randomisation_test
-from encloze.systems.base import System
+from encloze.systems.base import System, titles
 from encloze.systems.bm25 import Bm25
 from encloze.systems.reranked import Reranked
 from encloze.systems.run import RunFile
@@ -211,3 +212,30 @@ def test_bm25_is_tuned_on_another_split_and_says_how(dataset: Path) -> None:
 def test_an_evaluation_that_cannot_be_is_refused_before_any_work(settings: dict[str, object], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         Evaluate(dataset=Beir(Path("x")), **settings)  # type: ignore[arg-type]
+
+
+def test_questions_in_one_language_are_judged_on_documents_in_another(tmp_path: Path) -> None:
+    """As in XQuAD, whose languages share their ids: `asked` takes documents here, questions and judgments there."""
+    names = {"river": "Fluss", "engine": "Motor", "library": "Bibliothek"}
+    for language, texts in (("en", names), ("de", names.values())):
+        folder = tmp_path / language
+        (folder / "qrels").mkdir(parents=True)
+        for kind, says in (("corpus", "{}"), ("queries", "{}?")):
+            lines = [json.dumps({"_id": f"{n}", "text": says.format(text)}) for n, text in enumerate(texts)]
+            (folder / f"{kind}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+        judged = "query-id\tcorpus-id\tscore\n" + "".join(f"{n}\t{n}\t1\n" for n in range(3))
+        (folder / "qrels" / "test.tsv").write_text(judged, encoding="utf-8")
+    # A loanword is all that two languages have in common here.
+    (tmp_path / "de" / "queries.jsonl").write_text(
+        '{"_id": "0", "text": "Fluss?"}\n{"_id": "1", "text": "Engine?"}\n{"_id": "2", "text": "Bibliothek?"}', "utf-8"
+    )
+    values = {}
+    for corpus, questions in (("en", "en"), ("en", "de"), ("de", "de")):
+        data = Asked(Beir(tmp_path / corpus), tmp_path / questions)
+        report = Evaluate(dataset=data, systems=(Bm25(),), measures=("RR@10",)).run()
+        values[corpus, questions] = report.systems[0].values["RR@10"].tolist()
+    assert values == {("en", "en"): [1, 1, 1], ("en", "de"): [0, 1, 0], ("de", "de"): [1, 0, 1]}
+
+
+def test_systems_of_one_name_are_numbered() -> None:
+    assert titles([Bm25(), Bm25(k1=0.1), Bm25(title="mine"), Bm25()]) == ["bm25", "bm25 #2", "mine", "bm25 #3"]

@@ -18,6 +18,7 @@ from rich.text import Text
 from encloze import progress
 from encloze.evaluation.labels import LabelReport
 from encloze.evaluation.report import Report
+from encloze.evaluation.robustness import Card
 from encloze.pipelines.demo import Shown
 from encloze.pipelines.run import Ran
 from encloze.tasks.base import Calibrated, Generated, Merged, Mined, Scored, Trained, TrainedClassifier
@@ -74,6 +75,29 @@ def _(result: Report | LabelReport) -> None:
     for system in result.systems:
         if system.note:
             _out.print(f"{system.name}: {system.note}", markup=False)
+
+
+@show.register
+def _(result: Card) -> None:
+    _out.print(result.title(), style="bold", markup=False)
+    for rows in (result.rows(), result.slice_rows())[: 2 if result.slices else 1]:
+        table = Table(box=box.SIMPLE_HEAD)
+        for number, name in enumerate(rows[0]):
+            table.add_column(name, justify="left" if number == 0 or name == "perturbation" else "right")
+        for row, before in zip(rows[1:], rows, strict=False):
+            table.add_row(row[0] * (row[0] != before[0]), *map(_stacked if rows[0][0] == "slice" else Text, row[1:]))
+        _out.print(table)
+    for system in result.systems:
+        if system.note:
+            _out.print(f"{system.name}: {system.note}", markup=False)
+    for system in filter(result.worst, result.systems):
+        _out.print(f"{system.name}, the queries that lost most:", markup=False)
+        for fallen in result.worst(system):
+            _out.print(
+                f"  {fallen.hardship}, {fallen.clean:.4f} to {fallen.perturbed:.4f} ({fallen.query})", markup=False
+            )
+            for text in dict.fromkeys((fallen.before, fallen.after)):
+                _out.print(textwrap.indent(textwrap.fill(text, min(_out.width, 120) - 4), "    "), markup=False)
 
 
 @show.register

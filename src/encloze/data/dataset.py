@@ -57,6 +57,18 @@ class Dataset:
             )
         return chosen
 
+    def part(self, split: str) -> Dataset:
+        """Another split over the same documents."""
+        other = Dataset(self.format, split)
+        other.corpus = self.corpus
+        return other
+
+    def over(self, corpus: Corpus) -> Dataset:
+        """The same queries and judgments over other documents."""
+        other = Dataset(self.format, self.split, self._warned)
+        other.corpus, other.judgments, other.queries = corpus, self.judgments, self.queries
+        return other
+
     def check_documents(self) -> None:
         """Warn of judged documents that the corpus lacks; raise DataError where it lacks all of them."""
         judged = {document for grades in self.judgments.values() for document in grades}

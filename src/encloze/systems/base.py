@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from encloze.data.dataset import Dataset
-from encloze.data.records import Run
+from encloze.data.records import Query, Run
 from encloze.data.runs import RUN
 from encloze.family import Family
 from encloze.searcher import is_index
@@ -22,6 +24,17 @@ class Outcome(NamedTuple):
     note: str = ""
 
 
+class Ready(NamedTuple):
+    """A system that has read, encoded and indexed the documents, and ranks them for any queries."""
+
+    run: Callable[[Sequence[Query], int], tuple[Run, float | None]]
+    """Queries and a depth to rankings, and the milliseconds that one took."""
+    note: str = ""
+
+    def rank(self, queries: Sequence[Query], depth: int) -> Outcome:
+        return Outcome(*self.run(queries, depth), self.note)
+
+
 @dataclass(frozen=True)
 class System(Family):
     """Something to judge. A bare path stands for an index folder, a run file or a model folder, as it is found."""
@@ -34,6 +47,11 @@ class System(Family):
         return {}
 
     @property
+    def heeds(self) -> tuple[str, ...]:
+        """What of a data set it reads anew whenever it is asked; the others it has from elsewhere."""
+        return ("queries", "documents")
+
+    @property
     def tuned_on(self) -> str | None:
         """The split that some of its settings are chosen on, if any."""
         return None
@@ -42,9 +60,14 @@ class System(Family):
         """Its name in tables, where no title is given."""
         return self.name
 
+    def ready(self, dataset: Dataset) -> AbstractContextManager[Ready]:
+        """The system with all done that is done once for a data set; what it holds on disk is gone at the end."""
+        raise NotImplementedError(type(self).__name__)
+
     def rank(self, dataset: Dataset, depth: int) -> Outcome:
         """Rank the documents for the queries of the split, ``depth`` for each."""
-        raise NotImplementedError(type(self).__name__)
+        with self.ready(dataset) as ready:
+            return ready.rank(dataset.queries, depth)
 
     @classmethod
     def chosen(cls, type_: object, values: dict[str, Any]) -> tuple[type[Self], dict[str, Any]]:
@@ -63,3 +86,22 @@ class System(Family):
             return super().chosen(type_, values)
         cls.refuse_misspelt(str(type_))
         return cls.member("model"), {**values, "model": str(type_)}
+
+
+def titles(systems: Iterable[System]) -> list[str]:
+    """The name of each in tables; where several have one, the later ones are numbered."""
+    found: list[str] = []
+    for system in systems:
+        title = system.title or system.label()
+        twins = sum(title == other.partition(" #")[0] for other in found)
+        found.append(title + f" #{twins + 1}" * bool(twins))
+    return found
+
+
+def inputs_of(systems: Iterable[System], setting: str) -> dict[str, Path | str]:
+    """What several systems are made of, named by the setting that holds them."""
+    return {
+        f"{setting}[{number}].{name}": place
+        for number, system in enumerate(systems)
+        for name, place in system.inputs().items()
+    }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from encloze.search.analyzers.base import Analyzer
 from encloze.search.analyzers.plain import Plain
 from encloze.search.indexes.bm25 import Bm25 as Bm25Index
 from encloze.searcher import Searcher, View, build_views
-from encloze.systems.base import Outcome, System
+from encloze.systems.base import Ready, System
 
 _K1 = (0.6, 0.9, 1.2, 1.6, 2.0)
 _B = (0.3, 0.5, 0.75, 0.9)
@@ -45,16 +47,17 @@ class Bm25(System, name="bm25"):
             ["bm25", *[self.analyzer.name] * (self.analyzer.name != "plain"), *["tuned"] * bool(self.tune_on)]
         )
 
-    def rank(self, dataset: Dataset, depth: int) -> Outcome:
+    @contextmanager
+    def ready(self, dataset: Dataset) -> Iterator[Ready]:
         dataset.check_documents()
         index, note = Bm25Index(self.k1, self.b, self.analyzer), ""
         with temporary() as folder:
             build_views(dataset.corpus, {index.name: index}, None, folder)
             if self.tune_on:
-                index = tuned(index, Dataset(dataset.format, self.tune_on), folder / index.name)
+                index = tuned(index, dataset.part(self.tune_on), folder / index.name)
                 note = f"k1 {index.k1} and b {index.b} were chosen on the split {self.tune_on}"
             view = View(index.name, index.open(folder / index.name))
-            return Outcome(*Searcher(dataset.corpus, [view]).run(dataset.queries, depth), note)
+            yield Ready(Searcher(dataset.corpus, [view]).run, note)
 
 
 def tuned(index: Bm25Index, dataset: Dataset, folder: Path) -> Bm25Index:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +11,7 @@ from encloze.data.dataset import Dataset
 from encloze.errors import DataError
 from encloze.search.fusions.base import Fusion
 from encloze.searcher import Searcher, tuned_fusion
-from encloze.systems.base import Outcome, System
+from encloze.systems.base import Ready, System
 
 
 @dataclass(frozen=True)
@@ -31,13 +33,18 @@ class Index(System, name="index"):
         return {"index": self.index}
 
     @property
+    def heeds(self) -> tuple[str, ...]:
+        return ("queries",)
+
+    @property
     def tuned_on(self) -> str | None:
         return self.tune_on
 
     def label(self) -> str:
         return " + ".join([self.index.name, *self.views]) if self.views else self.index.name
 
-    def rank(self, dataset: Dataset, depth: int) -> Outcome:
+    @contextmanager
+    def ready(self, dataset: Dataset) -> Iterator[Ready]:
         searcher = Searcher.open(self.index, views=self.views, fusion=self.fusion)
         judged = {document for grades in dataset.judgments.values() for document in grades}
         if not judged & searcher.corpus.number_of.keys():
@@ -46,9 +53,10 @@ class Index(System, name="index"):
                 "Was it built from another data set?"
             )
         if self.tune_on is None:
-            return Outcome(*searcher.run(dataset.queries, depth))
-        tuning = Dataset(dataset.format, self.tune_on)
+            yield Ready(searcher.run)
+            return
+        tuning = dataset.part(self.tune_on)
         searcher.fusion = fusion = tuned_fusion(searcher, tuning.queries, tuning.judgments)
         names = [view.name for view in searcher.views]
         weights = ", ".join(f"{name} {weight:g}" for name, weight in zip(names, fusion.weights, strict=True))
-        return Outcome(*searcher.run(dataset.queries, depth), f"its weights ({weights}) were chosen on {self.tune_on}")
+        yield Ready(searcher.run, f"its weights ({weights}) were chosen on {self.tune_on}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,7 +13,7 @@ from encloze.encoders import load_encoder
 from encloze.errors import CheckpointError
 from encloze.folders import temporary
 from encloze.searcher import Searcher, View, build_views, exact_indexes
-from encloze.systems.base import Outcome, System
+from encloze.systems.base import Ready, System
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ class Model(System, name="model"):
     def label(self) -> str:
         return " ".join([Path(self.model).name, *self.views])
 
-    def rank(self, dataset: Dataset, depth: int) -> Outcome:
+    @contextmanager
+    def ready(self, dataset: Dataset) -> Iterator[Ready]:
         dataset.check_documents()
         encoder = load_encoder(self.model, self.precision)
         if missing := [view for view in self.views if view not in encoder.views]:
@@ -40,4 +43,4 @@ class Model(System, name="model"):
         with temporary() as folder:
             build_views(dataset.corpus, indexes, encoder, folder)
             views = [View(name, index.open(folder / name), encoder) for name, index in indexes.items()]
-            return Outcome(*Searcher(dataset.corpus, views).run(dataset.queries, depth))
+            yield Ready(Searcher(dataset.corpus, views).run)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from encloze.data.dataset import Dataset
+from encloze.data.records import Query, Run
 from encloze.data.runs import best
 from encloze.encoders import load_reranker
 from encloze.searcher import reranked
-from encloze.systems.base import Outcome, System
+from encloze.systems.base import Ready, System
 
 
 @dataclass(frozen=True)
@@ -32,24 +35,30 @@ class Reranked(System, name="reranked"):
         return {**self.system.inputs(), "reranker": self.reranker}
 
     @property
+    def heeds(self) -> tuple[str, ...]:
+        return self.system.heeds
+
+    @property
     def tuned_on(self) -> str | None:
         return self.system.tuned_on
 
     def label(self) -> str:
         return f"{self.system.title or self.system.label()} + {Path(self.reranker).name}"
 
-    def rank(self, dataset: Dataset, depth: int) -> Outcome:
-        found = self.system.rank(dataset, max(depth, self.depth))
-        reranker = load_reranker(self.reranker)
-        words = {query.id: query.text for query in dataset.queries}
+    @contextmanager
+    def ready(self, dataset: Dataset) -> Iterator[Ready]:
         known = dataset.corpus.number_of
-        run = {
-            query: {document: score for document, score in scores.items() if document in known}
-            for query, scores in found.run.items()
-            if query in words
-        }
-        began = time.perf_counter()
-        again = reranked(run, words, dataset.corpus, reranker, self.depth)
-        took = (time.perf_counter() - began) * 1000 / max(1, len(run))
-        cut = {query: best(scores, depth) for query, scores in again.items()}
-        return Outcome(cut, None if found.milliseconds is None else found.milliseconds + took, found.note)
+        with self.system.ready(dataset) as finder:
+            reranker = load_reranker(self.reranker)
+
+            def run(queries: Sequence[Query], depth: int) -> tuple[Run, float | None]:
+                found, milliseconds = finder.run(queries, max(depth, self.depth))
+                there = {query: {d: s for d, s in scores.items() if d in known} for query, scores in found.items()}
+                words = {query.id: query.text for query in queries}
+                began = time.perf_counter()
+                again = reranked(there, words, dataset.corpus, reranker, self.depth)
+                took = (time.perf_counter() - began) * 1000 / max(1, len(there))
+                cut = {query: best(scores, depth) for query, scores in again.items()}
+                return cut, None if milliseconds is None else milliseconds + took
+
+            yield Ready(run, finder.note)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from encloze.data.dataset import Dataset
+from encloze.data.records import Query, Run
 from encloze.data.runs import best, read_run
-from encloze.systems.base import Outcome, System
+from encloze.systems.base import Outcome, Ready, System
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,25 @@ class RunFile(System, name="run"):
     def label(self) -> str:
         return self.run.name.removesuffix(".gz").removesuffix(".trec").removesuffix(".run")
 
+    @property
+    def heeds(self) -> tuple[str, ...]:
+        return ()
+
+    @contextmanager
+    def ready(self, dataset: Dataset) -> Iterator[Ready]:
+        whole, note = self._read(dataset)
+
+        def run(queries: Sequence[Query], depth: int) -> tuple[Run, None]:
+            return {query.id: best(whole[query.id], depth) for query in queries if query.id in whole}, None
+
+        yield Ready(run, note)
+
     def rank(self, dataset: Dataset, depth: int) -> Outcome:
-        run = {query: best(scores, depth) for query, scores in read_run(self.run).items()}
+        """What stands in the run, of which the queries' words may be unknown."""
+        whole, note = self._read(dataset)
+        return Outcome({query: best(scores, depth) for query, scores in whole.items()}, None, note)
+
+    def _read(self, dataset: Dataset) -> tuple[Run, str]:
+        run = read_run(self.run)
         missing = len(dataset.judgments.keys() - run.keys())
-        return Outcome(run, None, f"{missing} judged queries are not in it and count 0" if missing else "")
+        return run, f"{missing} judged queries are not in it and count 0" if missing else ""

@@ -11,7 +11,7 @@ from encloze.data.formats.base import Format
 from encloze.evaluation.measures import DEFAULT, canonical
 from encloze.evaluation.report import Judged, Report, judge
 from encloze.folders import record, refuse_existing, staged
-from encloze.systems.base import System
+from encloze.systems.base import System, inputs_of, titles
 from encloze.systems.index import Index
 from encloze.systems.model import Model
 from encloze.systems.reranked import Reranked
@@ -62,24 +62,16 @@ class Evaluate(Task, name="evaluate"):
             refuse_existing(self.output, overwrite=self.overwrite)
         dataset = Dataset(self.dataset, self.split)
         runs: list[Judged] = []
-        for system in self._all():
-            label = system.title or system.label()
-            progress.note(f"Judging {label}")
-            twins = sum(label == other.system.partition(" #")[0] for other in runs)
-            label += f" #{twins + 1}" * bool(twins)
-            runs.append(Judged(label, *system.rank(dataset, self.depth)))
+        for title, system in zip(titles(self._all()), self._all(), strict=True):
+            progress.note(f"Judging {title}")
+            runs.append(Judged(title, *system.rank(dataset, self.depth)))
         report = judge(str(self.dataset.place()), self.split, dataset.judgments, runs, self.measures, self.seed)
         if self.output:
             with staged(self.output, overwrite=self.overwrite) as folder:
                 report.save(folder)
-                record(folder, recipe.dump(self, {"verb": self.name}), self._inputs())
+                inputs = self.dataset.inputs("dataset") | inputs_of(self._all(), "systems")
+                record(folder, recipe.dump(self, {"verb": self.name}), inputs)
         return report
-
-    def _inputs(self) -> dict[str, Path | str | None]:
-        inputs: dict[str, Path | str | None] = {**self.dataset.inputs("dataset")}
-        for number, system in enumerate(self._all()):
-            inputs |= {f"systems[{number}].{name}": place for name, place in system.inputs().items()}
-        return inputs
 
     def _all(self) -> list[System]:
         more: list[System] = [Model(self.model)] if self.model else []

@@ -13,6 +13,7 @@ from encloze.data.dataset import Dataset
 from encloze.data.formats.base import Format
 from encloze.data.runs import read_run
 from encloze.errors import RecipeError
+from encloze.evaluation.perturbations.base import Perturbation
 from encloze.folders import hash_of
 from encloze.losses.base import Loss, check_together
 from encloze.losses.contrastive import Contrastive
@@ -23,6 +24,7 @@ from encloze.models.origins.base import Origin
 from encloze.tasks.base import Task, Trained
 from encloze.training.loop import Training, train
 from encloze.training.outcome import begin, finish
+from encloze.training.perturbing import Perturbing
 from encloze.training.plan import BatchPlan
 from encloze.training.retrieval import RetrievalBatches, RetrievalModule
 
@@ -51,6 +53,11 @@ class Finetune(Task, name="finetune"):
     """How far down a ranking hard negatives are taken."""
     teacher: Path | None = None
     """A TREC run with a teacher's scores of relevant documents and of negatives, for losses that learn from it."""
+    perturbations: tuple[Perturbation, ...] = ()
+    """How queries go wrong while they are learnt (typos, dropped, case ...), so that the model bears it; one of these
+    befalls each query that something befalls."""
+    perturbed_share: float = 0.5
+    """The share of the queries that is perturbed in an epoch, where there are perturbations; other ones each time."""
     query_prompt: str | None = None
     """Put before every query; by default the checkpoint's."""
     document_prompt: str | None = None
@@ -85,6 +92,8 @@ class Finetune(Task, name="finetune"):
                 raise ValueError(f"{name} must be 3 or more (two tokens are special), not {limit}")
         if self.negatives_per_query < 0 or self.negatives_depth < 1:
             raise ValueError("negatives_per_query must be 0 or more and negatives_depth 1 or more")
+        if not 0 < self.perturbed_share <= 1:
+            raise ValueError(f"perturbed_share must be above 0 and at most 1, not {self.perturbed_share}")
         if self.training.frozen_steps:
             raise ValueError("training.frozen_steps must be 0: fine-tuning has no new parts that could learn alone")
 
@@ -105,8 +114,14 @@ class Finetune(Task, name="finetune"):
             )
         if self.gradient_checkpointing:
             start.backbone.checkpoint_gradients()
+        perturbing = Perturbing(self.perturbations, self.perturbed_share, self.seed) if self.perturbations else None
         batches = RetrievalBatches(
-            encoder, dataset.corpus, examples, negatives=self.negatives_per_query, seed=self.seed
+            encoder,
+            dataset.corpus,
+            examples,
+            negatives=self.negatives_per_query,
+            seed=self.seed,
+            perturbing=perturbing,
         )
         plan = BatchPlan(np.asarray(batches.lengths), self.seed, batch_size=self.batch_size)
         identity = {

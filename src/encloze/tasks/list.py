@@ -35,5 +35,5 @@ class List(Task, name="list"):
             message = f"there is no family {self.family!r}; {nearest(self.family, sorted(folders))}"
             raise RecipeError("the command line", [("family", message)])
         files = sorted(folders[self.family].glob("*.py"))
-        members = {file.stem: summary_of(file) for file in files if file.stem not in ("__init__", "base")}
+        members = {file.stem: summary_of(file) for file in files if file.stem != "base" and file.stem[0] != "_"}
         return Listing(self.family, members)

@@ -19,7 +19,7 @@ from encloze.data.runs import RUN, best, read_run, write_run
 from encloze.encoders import Scorer, load_scorer
 from encloze.errors import DataError
 from encloze.folders import describe, full_disk_explained, hash_of, record, staged, write_json
-from encloze.systems.base import System
+from encloze.systems.base import System, inputs_of
 from encloze.systems.bm25 import Bm25
 from encloze.tasks.base import Mined, Task
 from encloze.training.outcome import begin
@@ -132,9 +132,7 @@ class Mine(Task, name="mine"):
             yield read_run(file)
 
     def _inputs(self) -> dict[str, Path | str]:
-        inputs: dict[str, Path | str] = self.dataset.inputs("dataset")
-        for number, source in enumerate(self.sources):
-            inputs |= {f"sources[{number}].{name}": place for name, place in source.inputs().items()}
+        inputs = self.dataset.inputs("dataset") | inputs_of(self.sources, "sources")
         return inputs | ({"guide": self.guide} if self.guide else {})
 
     def _finish(self, state: Unfinished, file: Path) -> Mined:

@@ -16,9 +16,11 @@ from encloze.losses.base import Loss, Scored
 from encloze.models.bi_encoder import BiEncoder
 from encloze.models.heads.base import Texts
 from encloze.models.trainable import Rows, Terms, Trainable
+from encloze.text.tokenizer import Encoded
 from encloze.text.tokens import Tokens, pad
 from encloze.training.aiming import Aiming
 from encloze.training.candidates import CandidateDraw, Relevance
+from encloze.training.perturbing import Perturbing
 
 _SCORE, _ACTIVE = "score_{}", "active_{}"  # logged: what each view adds to a target's score, and weights above 0
 
@@ -156,9 +158,17 @@ class RetrievalBatches:
     """Makes batches from training examples; candidates are drawn from (seed, epoch, example)."""
 
     def __init__(
-        self, encoder: BiEncoder, corpus: Corpus, examples: Sequence[Example], *, negatives: int, seed: int
+        self,
+        encoder: BiEncoder,
+        corpus: Corpus,
+        examples: Sequence[Example],
+        *,
+        negatives: int,
+        seed: int,
+        perturbing: Perturbing | None = None,
     ) -> None:
         self.encoder, self.draw = encoder, CandidateDraw(corpus, examples, negatives, seed)
+        self.perturbing = perturbing
         card, tokenizer = encoder.card, encoder.tokenizer
         key = hashlib.sha256(f"{corpus.fingerprint}\0{card.document_prompt}".encode()).hexdigest()[:32]
         texts = (card.document_prompt + text for text in corpus.texts())
@@ -177,11 +187,20 @@ class RetrievalBatches:
         drawn = self.draw(numbers, epoch)
         contents = np.array(list(dict.fromkeys(drawn.contents[drawn.contents >= 0].tolist())), np.int64)
         card, tokenizer = self.encoder.card, self.encoder.tokenizer
-        queries = pad([self.queries[int(number)] for number in numbers], tokenizer, card.max_query_tokens)
+        asked = [self._query(int(number), epoch) for number in numbers]
+        queries = pad(asked, tokenizer, card.max_query_tokens)
         documents = pad([self.documents[int(n)] for n in contents], tokenizer, card.max_document_tokens)
         arrays = (numbers.astype(np.int64), drawn.contents, drawn.teacher, contents)
         tensors: list[Any] = [torch.from_numpy(array).to(device) for array in arrays]
         return RetrievalBatch(Texts.of(queries, device), Texts.of(documents, device), *tensors)
+
+    def _query(self, number: int, epoch: int) -> Encoded:
+        """An example's query, which is tokenised anew where it is perturbed; a prompt before it never is."""
+        text = self.draw.examples[number].query
+        asked = self.perturbing(text, number, epoch) if self.perturbing else text
+        if asked == text:
+            return self.queries[number]
+        return self.encoder.tokenizer.encode([self.encoder.card.query_prompt + asked])[0]
 
 
 def _there(views: Representation) -> tuple[Tensor, ...]:

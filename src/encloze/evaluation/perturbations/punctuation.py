@@ -1,0 +1,38 @@
+"""Punctuation that was left out, or that nobody needed."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from typing import Literal
+
+from encloze.evaluation.draw import Draw
+from encloze.evaluation.perturbations.base import Perturbation, check_share, part_of
+
+_INSIDE_WORDS = "'\u2019\u05f3\u05f4"  # apostrophes, geresh, gershayim: nothing takes their place
+_SIGNS = ",.;:!?-"
+
+
+@dataclass(frozen=True)
+class Punctuation(Perturbation, name="punctuation"):
+    """Signs between words vanish, or come where none were."""
+
+    way: Literal["removed", "added"] = "removed"
+    """Whether all signs vanish (and leave a blank, except apostrophes), or some are added after words."""
+    words: float = 0.25
+    """The share of the words that get a sign where some are added, rounded up."""
+
+    def __post_init__(self) -> None:
+        check_share("words", self.words)
+
+    def perturb(self, text: str, draw: Draw) -> str:
+        if self.way == "removed":
+            signs = {sign for sign in text if unicodedata.category(sign).startswith("P")}
+            if not signs:
+                return text
+            return " ".join("".join("" if s in _INSIDE_WORDS else " " if s in signs else s for s in text).split())
+        words = text.split(" ")
+        filled = [at for at, word in enumerate(words) if word]
+        for at in draw.some(filled, part_of(len(filled), self.words)):
+            words[at] += draw.one(_SIGNS)
+        return " ".join(words)

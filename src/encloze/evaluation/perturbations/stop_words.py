@@ -1,0 +1,50 @@
+"""A query in keywords: the words that only hold a sentence together are left out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from encloze.evaluation.draw import Draw
+from encloze.evaluation.perturbations._function_words import FUNCTION_WORDS, Language
+from encloze.evaluation.perturbations._letters import is_word, joined, runs_of
+from encloze.evaluation.perturbations.base import Perturbation, check_share, part_of
+
+
+@dataclass(frozen=True)
+class StopWords(Perturbation, name="stop_words"):
+    """Function words are dropped; a query of nothing else stays."""
+
+    language: Language | None = None
+    """Whose words; by default for each query the language that most of them are of."""
+    listed: tuple[str, ...] = ()
+    """One's own words, instead of those of a language."""
+    words: float = 1.0
+    """The share of the stop words that is dropped, rounded up."""
+
+    def __post_init__(self) -> None:
+        check_share("words", self.words)
+
+    def perturb(self, text: str, draw: Draw) -> str:
+        runs = runs_of(text)
+        words = ["".join(run).lower() for run in runs]
+        known = {word.lower() for word in self.listed} or FUNCTION_WORDS[self.language or _language(words)]
+        stopped = [at for at, word in enumerate(words) if word in known and _alone(runs, at)]
+        content = any(is_word(run) and word not in known for run, word in zip(runs, words, strict=True))
+        if not stopped or not content:
+            return text
+        gone = set(draw.some(stopped, part_of(len(stopped), self.words)))
+        return " ".join(joined([run for at, run in enumerate(runs) if at not in gone]).split())
+
+
+def _alone(runs: list[list[str]], at: int) -> bool:
+    """Whether blanks are around a word: the s of river's and the to of up-to-date are no words of their own."""
+    before, after = (at < 2 or _blank(runs[at - 1])), (at + 2 >= len(runs) or _blank(runs[at + 1]))
+    return before and after
+
+
+def _blank(run: list[str]) -> bool:
+    return any(letter.isspace() for letter in run)
+
+
+def _language(words: list[str]) -> Language:
+    return max(FUNCTION_WORDS, key=lambda language: sum(word in FUNCTION_WORDS[language] for word in words))

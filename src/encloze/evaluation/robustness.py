@@ -1,0 +1,197 @@
+"""What systems lose under perturbations, as values: the robustness card."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from encloze.data.records import Query
+from encloze.evaluation.report import file_name, markdown_table
+from encloze.evaluation.significance import Interval, bootstrap
+from encloze.evaluation.slices import Slice
+from encloze.folders import write_json
+
+_WORST = 5  # queries listed for a system under a perturbation
+
+
+class Hardship(NamedTuple):
+    """What is done to a data set, and how each of its queries is asked then."""
+
+    name: str
+    texts: tuple[str, ...]
+    """As they are where it is the documents that change."""
+    changed: tuple[bool, ...]
+    """Whether each query, or a document that it asks for, differs."""
+
+
+@dataclass(frozen=True)
+class Stressed:
+    """A system with the values of each query: as it is asked, and under each hardship."""
+
+    name: str
+    clean: np.ndarray
+    """float64, queries."""
+    values: dict[str, np.ndarray]
+    """float64, queries, by hardship."""
+    note: str = ""
+
+
+class Loss(NamedTuple):
+    """What a hardship costs a system."""
+
+    system: str
+    hardship: str
+    clean: float
+    perturbed: float
+    loss: Interval
+    """Clean less perturbed, query by query; above 0 is harm."""
+    worse: float
+    """The share of the queries whose value fell."""
+
+
+class Fallen(NamedTuple):
+    """A query that a system answers less well under a hardship."""
+
+    query: str
+    before: str
+    after: str
+    clean: float
+    perturbed: float
+    hardship: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """Several systems on the queries of one split under several hardships, by one measure."""
+
+    dataset: str
+    split: str
+    measure: str
+    queries: tuple[Query, ...]
+    hardships: tuple[Hardship, ...]
+    systems: tuple[Stressed, ...]
+    slices: tuple[Slice, ...] = ()
+    seed: int = 0
+    """What the intervals are drawn from."""
+
+    @cached_property
+    def losses(self) -> list[Loss]:
+        """What each hardship costs each system."""
+        return [
+            Loss(
+                system.name,
+                name,
+                float(system.clean.mean()),
+                float(values.mean()),
+                bootstrap(system.clean - values, seed=self.seed),
+                float((values < system.clean).mean()),
+            )
+            for system in self.systems
+            for name, values in system.values.items()
+        ]
+
+    def worst(self, system: Stressed, hardship: str | None = None, count: int = _WORST) -> list[Fallen]:
+        """The queries that lose most under a hardship, or each under its worst one; fewer where fewer lose any."""
+        named = [one for one in self.hardships if hardship in (None, one.name)]
+        fallen = [
+            Fallen(query.id, query.text, one.texts[at], float(clean), float(system.values[one.name][at]), one.name)
+            for one in named
+            for at, (query, clean) in enumerate(zip(self.queries, system.clean, strict=True))
+            if system.values[one.name][at] < clean
+        ]
+        by_query = dict[str, Fallen]()
+        for one in sorted(fallen, key=lambda one: one.perturbed - one.clean):
+            by_query.setdefault(one.query, one)
+        return list(by_query.values())[:count]
+
+    def rows(self) -> list[list[str]]:
+        """The table as text: a header, then a row for each system under each hardship."""
+        table = [["system", "perturbation", "changed", "clean", "perturbed", "loss", "queries worse"]]
+        changed = {one.name: f"{np.mean(one.changed):.0%}" for one in self.hardships}
+        for one in self.losses:
+            loss = "{:+.4f} [{:+.4f}, {:+.4f}]".format(*one.loss)
+            figures = [f"{one.clean:.4f}", f"{one.perturbed:.4f}", loss, f"{one.worse:.0%}"]
+            table.append([one.system, one.hardship, changed[one.hardship], *figures])
+        return table
+
+    def slice_rows(self) -> list[list[str]]:
+        """The slices as text: a header, then a row for each slice, with each system's mean in it and outside."""
+        head = ["slice", "queries", *(f"{system.name} {side}" for system in self.systems for side in ("in it", "rest"))]
+        table = [head]
+        for name, inside in self.slices:
+            cells = [
+                "{:.4f} [{:.4f}, {:.4f}]".format(*bootstrap(system.clean[chosen], seed=self.seed))
+                for system in self.systems
+                for chosen in (inside, ~inside)
+            ]
+            table.append([name, str(int(inside.sum())), *cells])
+        return table
+
+    def title(self) -> str:
+        asked = f"{self.dataset}, {self.split}: {len(self.queries)} queries, {self.measure}"
+        return f"{asked}, losses and means with 95 % bootstrap intervals"
+
+    def markdown(self) -> str:
+        """The tables, and for each system under each hardship the queries that lost most."""
+        lines = [f"{self.title()}.", "", *markdown_table(self.rows()), ""]
+        lines += [f"- {system.name}: {system.note}" for system in self.systems if system.note]
+        if self.slices:
+            lines += ["", f"Slices, {self.measure} as asked:", "", *markdown_table(self.slice_rows()), ""]
+        for system in filter(self.worst, self.systems):
+            lines += ["", f"{system.name}, the queries that lost most:", ""]
+            for one in self.hardships:
+                if fallen := self.worst(system, one.name):
+                    lines += [f"- {one.name}", *(f"  - {line}" for line in map(_line, fallen))]
+        return "\n".join(lines) + "\n"
+
+    def save(self, folder: Path) -> None:
+        """Write card.json, card.md, and for each hardship per_query-HARDSHIP.tsv with the texts."""
+        (folder / "card.md").write_text(self.markdown(), encoding="utf-8")
+        write_json(folder / "card.json", self.figures())
+        for one in self.hardships:
+            with (folder / f"per_query-{file_name(one.name)}.tsv").open("w", encoding="utf-8") as stream:
+                for row in self._per_query(one):
+                    stream.write("\t".join(" ".join(cell.split()) for cell in row) + "\n")
+
+    def figures(self) -> dict[str, object]:
+        """The card as plain values."""
+        losses = [one._asdict() | {"loss": one.loss._asdict()} for one in self.losses]
+        of_slices = [
+            {
+                "slice": name,
+                "system": system.name,
+                "queries": int(inside.sum()),
+                "inside": bootstrap(system.clean[inside], seed=self.seed)._asdict(),
+                "rest": bootstrap(system.clean[~inside], seed=self.seed)._asdict(),
+            }
+            for name, inside in self.slices
+            for system in self.systems
+        ]
+        return {
+            "dataset": self.dataset,
+            "split": self.split,
+            "measure": self.measure,
+            "queries": len(self.queries),
+            "changed": {one.name: float(np.mean(one.changed)) for one in self.hardships},
+            "losses": losses,
+            "slices": of_slices,
+            "notes": {system.name: system.note for system in self.systems if system.note},
+        }
+
+    def _per_query(self, one: Hardship) -> Iterator[Sequence[str]]:
+        names = (f"{system.name} {side}" for system in self.systems for side in ("clean", "perturbed"))
+        yield ["query", "before", "after", *names]
+        for at, query in enumerate(self.queries):
+            pairs = ((system.clean[at], system.values[one.name][at]) for system in self.systems)
+            yield [query.id, query.text, one.texts[at], *(f"{value:.6f}" for pair in pairs for value in pair)]
+
+
+def _line(fallen: Fallen) -> str:
+    before, after = (" ".join(text.split()) for text in (fallen.before, fallen.after))
+    words = f'"{before}"' if before == after else f'"{before}" as "{after}"'
+    return f"{fallen.clean:.4f} to {fallen.perturbed:.4f}: {words} ({fallen.query})"

@@ -1,0 +1,136 @@
+"""Judge systems on queries that went wrong: what typing errors and other hardships cost each of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from encloze import progress, recipe
+from encloze.data.corpus import Corpus, write
+from encloze.data.dataset import Dataset
+from encloze.data.formats.base import Format
+from encloze.data.records import Query, Run
+from encloze.evaluation.burdens.base import Burden
+from encloze.evaluation.measures import canonical, measure
+from encloze.evaluation.perturbations.base import Perturbation
+from encloze.evaluation.robustness import Card, Hardship, Stressed
+from encloze.evaluation.slices import slices
+from encloze.folders import record, refuse_existing, staged, temporary
+from encloze.search.analyzers.plain import Plain
+from encloze.systems.base import System, inputs_of, titles
+from encloze.tasks.base import Task
+
+
+@dataclass(frozen=True)
+class Stress(Task, name="stress"):
+    """The robustness card: every system's loss under each perturbation of the queries, with its interval.
+
+    Documents are read, encoded and indexed once for all perturbations of queries.
+    """
+
+    dataset: Format
+    """Documents, queries and judgments: a folder in BEIR's or MS MARCO's layout, or python_docs."""
+    systems: tuple[System, ...]
+    """What to judge: bm25, a model's name or folder, an index folder, one of them re-ranked."""
+    split: str = "test"
+    """The part of the queries to judge."""
+    perturbations: tuple[Perturbation, ...] = ()
+    """What befalls the queries; by default each kind once, as it comes."""
+    burdens: tuple[Burden, ...] = ()
+    """What befalls the documents, each of which makes every system read them anew: length, position, duplicates,
+    distractors; none by default."""
+    measure: str = "nDCG@10"
+    """The measure whose loss is told, in ir-measures' spelling or a usual one (mrr@10, recall@100)."""
+    depth: int = 100
+    """How many documents each system ranks for a query."""
+    output: Path | None = None
+    """A folder for the card and the values of each query; nothing is written without one."""
+    overwrite: bool = False
+    """Whether an existing output may be replaced."""
+    seed: int = 0
+    """Where perturbations and intervals are drawn from."""
+
+    def __post_init__(self) -> None:
+        canonical(self.measure)
+        if not self.systems:
+            raise ValueError("systems is empty: name at least one, as in --systems bm25,minilm")
+        if any(system.tuned_on == self.split for system in self.systems):
+            raise ValueError(f"a system is tuned on {self.split!r}, the split that is judged: choose another tune_on")
+        if self.depth < 1:
+            raise ValueError(f"depth must be 1 or more, not {self.depth}")
+        for side in ("queries", "documents") if self.burdens else ("queries",):
+            if strange := [system.label() for system in self.systems if side not in system.heeds]:
+                raise ValueError(
+                    f"the system {strange[0]} does not heed other {side} than it was made with: name what made it "
+                    "instead, such as bm25 or a model"
+                )
+        names = Counter(each.as_chosen() for each in (*self.perturbations, *self.burdens))
+        if twice := [name for name, count in names.items() if count > 1]:
+            raise ValueError(f"{twice[0]} is asked for twice with the same settings")
+
+    def run(self) -> Card:
+        if self.output:
+            refuse_existing(self.output, overwrite=self.overwrite)
+        dataset = Dataset(self.dataset, self.split)
+        asked = [self._asked(each, dataset.queries) for each in self.perturbations or _each_kind()]
+        stressed = list[Stressed]()
+        with temporary() as folder:
+            others = {each.as_chosen(): self._other(each, dataset, folder) for each in self.burdens}
+            for name, system in zip(titles(self.systems), self.systems, strict=True):
+                progress.note(f"Judging {name}")
+                stressed.append(self._stressed(name, system, dataset, asked, others))
+        texts, all_of_them = tuple(query.text for query in dataset.queries), (True,) * len(dataset.queries)
+        card = Card(
+            str(self.dataset.place()),
+            self.split,
+            canonical(self.measure),
+            tuple(dataset.queries),
+            (*asked, *(Hardship(name, texts, all_of_them) for name in others)),
+            tuple(stressed),
+            tuple(slices(dataset, Plain().words)),
+            self.seed,
+        )
+        if self.output:
+            with staged(self.output, overwrite=self.overwrite) as staging:
+                card.save(staging)
+                inputs = self.dataset.inputs("dataset") | inputs_of(self.systems, "systems")
+                record(staging, recipe.dump(self, {"verb": self.name}), inputs)
+        return card
+
+    def _asked(self, perturbation: Perturbation, queries: Sequence[Query]) -> Hardship:
+        texts = tuple(perturbation.perturbed(query, self.seed) for query in queries)
+        changed = tuple(text != query.text for query, text in zip(queries, texts, strict=True))
+        return Hardship(perturbation.as_chosen(), texts, changed)
+
+    def _other(self, burden: Burden, dataset: Dataset, folder: Path) -> Dataset:
+        """The data set with burdened documents."""
+        file = folder / f"{burden.as_chosen()}.arrow"
+        write(burden.documents(dataset, self.seed), file)
+        return dataset.over(Corpus(file))
+
+    def _stressed(
+        self, name: str, system: System, dataset: Dataset, asked: Sequence[Hardship], others: Mapping[str, Dataset]
+    ) -> Stressed:
+        queries, found = dataset.queries, dict[str, np.ndarray]()
+        with system.ready(dataset) as ready:
+            usual = ready.rank(queries, self.depth)
+            for one in progress.track(asked, f"Stressing {name}", len(asked), "perturbations"):
+                again = [q._replace(text=t) for q, t, c in zip(queries, one.texts, one.changed, strict=True) if c]
+                nothing: Run = {query.id: {} for query in again}  # where it finds none any more
+                found[one.name] = self._values(usual.run | nothing | ready.run(again, self.depth)[0], dataset)
+        for hardship, other in others.items():
+            progress.note(f"Judging {name} under {hardship}")
+            found[hardship] = self._values(system.rank(other, self.depth).run, dataset)
+        return Stressed(name, self._values(usual.run, dataset), found, usual.note)
+
+    def _values(self, run: Run, dataset: Dataset) -> np.ndarray:
+        judgments = {query.id: dataset.judgments[query.id] for query in dataset.queries}
+        return measure(run, judgments, [self.measure])[canonical(self.measure)]
+
+
+def _each_kind() -> list[Perturbation]:
+    return [Perturbation.member(name)() for name in Perturbation.members()]

@@ -1,0 +1,80 @@
+"""Every burden leaves judgments true: what was there keeps its id, and what is new is relevant to nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import toys
+from encloze.data.dataset import Dataset
+from encloze.data.formats.beir import Beir
+from encloze.data.records import Document
+from encloze.errors import DataError
+from encloze.evaluation.burdens.base import Burden, relevant
+from encloze.evaluation.burdens.distractors import Distractors
+from encloze.evaluation.burdens.duplicates import Duplicates
+from encloze.evaluation.burdens.length import Length
+from encloze.evaluation.burdens.position import Position
+
+EVERY = pytest.mark.parametrize("name", Burden.members())
+
+
+@pytest.fixture
+def data(dataset: Path) -> Dataset:
+    return Dataset(Beir(dataset), "test")
+
+
+def made(burden: Burden, data: Dataset, seed: int = 0) -> dict[str, Document]:
+    rows = list(burden.documents(data, seed))
+    found = {row.id: row for row in rows}
+    assert len(found) == len(rows), "an id stands twice"
+    return found
+
+
+@EVERY
+def test_what_was_there_is_there_and_what_is_new_answers_nothing(name: str, data: Dataset) -> None:
+    found, wanted = made(Burden.member(name)(), data), relevant(data)
+    assert len(wanted) == 10
+    for document in data.corpus:
+        now = found.pop(document.id)
+        assert now.title == document.title and document.text in now.text
+        assert now == document or document.id in wanted
+    assert not wanted & found.keys()
+    assert made(Burden.member(name)(), data) == made(Burden.member(name)(), data)
+
+
+def test_the_same_text_comes_before_or_after(data: Dataset) -> None:
+    longer, later = made(Length(others=2), data), made(Position(others=2), data)
+    others = [d.text for d in data.corpus if d.id not in relevant(data)]
+    for id_ in relevant(data):
+        own = data.corpus[data.corpus.number_of[id_]].text
+        lent = longer[id_].text.removeprefix(f"{own}\n")
+        assert later[id_].text == f"{lent}\n{own}"
+        assert len(set(lent.split("\n"))) == 2 and set(lent.split("\n")) <= set(others)
+    assert made(Length(), data, 0) != made(Length(), data, 1)
+
+
+def test_copies_are_of_what_answers_nothing(data: Dataset) -> None:
+    found = made(Duplicates(copies=2), data)
+    assert len(found) == 40 + 2 * 30
+    assert found["river-repair copy 2"].text == found["river-repair"].text
+
+
+def test_a_distractor_says_what_a_query_says(data: Dataset) -> None:
+    found = made(Distractors(), data)
+    assert [row.text for row in list(found.values())[40:]] == [query.text for query in data.queries]
+
+
+def test_where_everything_is_relevant_nothing_can_lend_its_text(tmp_path: Path) -> None:
+    folder = toys.write_dataset(tmp_path / "toys")
+    lines = [f"q-river-repair\t{d['_id']}\t1\n" for d in toys.documents()]
+    (folder / "qrels" / "all.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(lines), encoding="utf-8")
+    with pytest.raises(DataError, match="every document is relevant to a query of the split 'all'.*burden length out"):
+        made(Length(), Dataset(Beir(folder), "all"))
+
+
+@pytest.mark.parametrize(("name", "count"), [("length", "others"), ("position", "others"), ("duplicates", "copies")])
+def test_counts_are_1_or_more(name: str, count: str) -> None:
+    with pytest.raises(ValueError, match=f"{count} must be 1 or more, not 0"):
+        Burden.member(name)(**{count: 0})

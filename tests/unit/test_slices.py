@@ -1,0 +1,52 @@
+"""Slices hold the queries that they say, found here by looking at each query alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from encloze.data.dataset import Dataset
+from encloze.data.formats.beir import Beir
+from encloze.evaluation.slices import slices
+
+DOCUMENTS = {"a": "river", "b": "river bank", "c": "river bank boat", "d": "river x y z u v w"}
+QUERIES = {
+    "1": "river",
+    "2": "river bank",
+    "3": "the boat river bank",
+    "4": "unheard",
+    "5": "river river river bank bank",
+}
+RELEVANT = {"1": "a", "2": "b", "3": "c", "4": "d", "5": "nowhere"}
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Dataset:
+    for name, rows in (("corpus", DOCUMENTS), ("queries", QUERIES)):
+        lines = [json.dumps({"_id": id_, "text": text}) + "\n" for id_, text in rows.items()]
+        (tmp_path / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+    (tmp_path / "qrels").mkdir()
+    judged = "".join(f"{query}\t{document}\t1\n" for query, document in RELEVANT.items())
+    (tmp_path / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + judged, encoding="utf-8")
+    return Dataset(Beir(tmp_path), "test")
+
+
+def test_slices_are_the_thirds_and_say_where_their_edges_are(data: Dataset) -> None:
+    found = {some.name: (np.flatnonzero(some.inside) + 1).tolist() for some in slices(data, str.split)}
+    assert found == {
+        # of 4 (river), 2 (bank), 1 (boat), none and 2 documents, a third of the known ones is at 2
+        "rare terms (document frequency at most 2)": [2, 3, 5],
+        "unseen terms (in no document)": [3, 4],
+        "short queries (words: at most 1)": [1, 4],
+        "long queries (words: at least 4)": [3, 5],
+        "short relevant documents (words: at most 2)": [1, 2],
+        "long relevant documents (words: at least 3)": [3, 4],
+    }
+
+
+def test_a_slice_of_all_queries_or_of_none_is_none(data: Dataset) -> None:
+    names = [some.name.partition(" (")[0] for some in slices(data, lambda text: ["same"])]
+    assert names == ["short relevant documents", "long relevant documents"]  # what the query 5 asks for is not there

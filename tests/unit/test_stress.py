@@ -1,0 +1,226 @@
+"""The robustness card says what each system loses, and documents are indexed once for all perturbed queries."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from encloze.cli.main import main
+from encloze.data.corpus import Corpus
+from encloze.data.dataset import Dataset
+from encloze.data.formats.beir import Beir
+from encloze.data.records import Query
+from encloze.evaluation.burdens.distractors import Distractors
+from encloze.evaluation.burdens.length import Length
+from encloze.evaluation.measures import measure
+from encloze.evaluation.perturbations.base import Perturbation
+from encloze.evaluation.perturbations.case import Case
+from encloze.evaluation.perturbations.typos import Typos
+from encloze.evaluation.robustness import Card, Hardship, Stressed
+from encloze.evaluation.significance import bootstrap
+from encloze.evaluation.slices import Slice
+from encloze.search.indexes.bm25 import Bm25Builder
+from encloze.searcher import Searcher
+from encloze.systems.bm25 import Bm25
+from encloze.systems.index import Index
+from encloze.systems.reranked import Reranked
+from encloze.systems.run import RunFile
+from encloze.tasks.stress import Stress
+
+QUERIES = tuple(Query(str(n), f"river  number\t{n}") for n in range(4))
+CARD = Card(
+    "toys",
+    "test",
+    "nDCG@10",
+    QUERIES,
+    (
+        Hardship("typos", ("rivre 0", "river  number\t1", "rivr 2", "rver 3"), (True, False, True, True)),
+        Hardship("length", tuple(q.text for q in QUERIES), (True,) * 4),
+    ),
+    (
+        Stressed(
+            "bm25",
+            np.array([1.0, 0.5, 0.5, 0.0]),
+            {"typos": np.array([0.0, 0.5, 0.25, 0.5]), "length": np.array([1.0, 0.0, 0.5, 0.0])},
+            "k1 was chosen",
+        ),
+        Stressed("minilm", np.ones(4), {"typos": np.ones(4), "length": np.ones(4)}),
+    ),
+    (Slice("short queries", np.array([True, True, False, False])),),
+)
+
+
+def test_the_loss_is_paired_and_counts_who_lost() -> None:
+    typos, length, *_ = CARD.losses
+    assert (typos.system, typos.hardship, typos.clean, typos.perturbed) == ("bm25", "typos", 0.5, 0.3125)
+    assert typos.loss == bootstrap(np.array([1.0, 0.0, 0.25, -0.5])) and typos.worse == 0.5
+    assert length.loss.mean == 0.125 and length.worse == 0.25
+    assert all(one.loss == (0, 0, 0) and one.worse == 0 for one in CARD.losses[2:])
+
+
+def test_the_worst_are_those_that_lose_most() -> None:
+    bm25, minilm = CARD.systems
+    assert [(one.query, one.hardship, one.perturbed) for one in CARD.worst(bm25)] == [
+        ("0", "typos", 0.0),
+        ("1", "length", 0.0),
+        ("2", "typos", 0.25),
+    ]
+    assert [one.query for one in CARD.worst(bm25, "typos", 1)] == ["0"] and CARD.worst(minilm) == []
+
+
+def test_the_tables() -> None:
+    head, *rows = CARD.rows()
+    assert head == ["system", "perturbation", "changed", "clean", "perturbed", "loss", "queries worse"]
+    assert rows[0][:5] == ["bm25", "typos", "75%", "0.5000", "0.3125"] and rows[0][6] == "50%"
+    assert rows[0][5] == "{:+.4f} [{:+.4f}, {:+.4f}]".format(*CARD.losses[0].loss)
+    assert [row[:3] for row in rows[1:]] == [
+        ["bm25", "length", "100%"],
+        ["minilm", "typos", "75%"],
+        ["minilm", "length", "100%"],
+    ]
+    head, row = CARD.slice_rows()
+    assert head == ["slice", "queries", "bm25 in it", "bm25 rest", "minilm in it", "minilm rest"]
+    assert row[:2] == ["short queries", "2"] and [cell[:6] for cell in row[2:]] == [
+        "0.7500",
+        "0.2500",
+        "1.0000",
+        "1.0000",
+    ]
+
+
+def test_a_card_is_kept_with_the_texts_of_its_queries(tmp_path: Path) -> None:
+    CARD.save(tmp_path)
+    written = (tmp_path / "card.md").read_text(encoding="utf-8")
+    assert written == CARD.markdown() and "- bm25: k1 was chosen" in written
+    assert '  - 1.0000 to 0.0000: "river number 0" as "rivre 0" (0)' in written
+    assert (
+        '  - 0.5000 to 0.0000: "river number 1" (1)' in written and "minilm, the queries that lost most" not in written
+    )
+    figures = json.loads((tmp_path / "card.json").read_text(encoding="utf-8"))
+    assert figures["changed"] == {"typos": 0.75, "length": 1.0} and figures["notes"] == {"bm25": "k1 was chosen"}
+    assert figures["losses"][0]["loss"] == CARD.losses[0].loss._asdict()
+    assert figures["slices"][0]["inside"]["mean"] == 0.75 and figures["slices"][0]["rest"]["mean"] == 0.25
+    head, *rows = [line.split("\t") for line in (tmp_path / "per_query-typos.tsv").read_text("utf-8").splitlines()]
+    assert head == ["query", "before", "after"] + [
+        f"{s} {v}" for s in ("bm25", "minilm") for v in ("clean", "perturbed")
+    ]
+    assert rows[0] == ["0", "river number 0", "rivre 0", "1.000000", "0.000000", "1.000000", "1.000000"]
+    assert (tmp_path / "per_query-length.tsv").exists()
+
+
+# ------------------------------------------------------------------------------------------------------------ stress
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """How often documents are counted, and how many queries are asked."""
+    counts = {"built": 0, "asked": 0}
+    finish, run = Bm25Builder.finish, Searcher.run
+
+    def building(self: Bm25Builder) -> None:
+        counts["built"] += 1
+        finish(self)
+
+    def asking(self: Searcher, queries: Any, depth: int = 100) -> Any:
+        counts["asked"] += len(queries)
+        return run(self, queries, depth)
+
+    monkeypatch.setattr(Bm25Builder, "finish", building)
+    monkeypatch.setattr(Searcher, "run", asking)
+    return counts
+
+
+def test_documents_are_indexed_once_and_only_changed_queries_asked_again(
+    dataset: Path, counted: dict[str, int]
+) -> None:
+    card = Stress(Beir(dataset), (Bm25(),)).run()
+    assert [one.name for one in card.hardships] == Perturbation.members()
+    assert counted["built"] == 1
+    assert counted["asked"] == 10 + sum(sum(one.changed) for one in card.hardships)
+    assert not any(card.hardships[Perturbation.members().index("diacritics")].changed)
+    Stress(Beir(dataset), (Bm25(),), perturbations=(Case(),), burdens=(Distractors(), Length())).run()
+    assert counted["built"] == 1 + 1 + 2
+
+
+def test_values_are_those_of_the_system_on_the_perturbed_queries(dataset: Path, tmp_path: Path) -> None:
+    typos, length = Typos(words=0.6), Length()
+    card = Stress(Beir(dataset), (Bm25(),), perturbations=(typos,), burdens=(length,), measure="mrr@10", seed=3).run()
+    (system,) = card.systems
+    data = Dataset(Beir(dataset), "test")
+    judgments = {query.id: data.judgments[query.id] for query in data.queries}
+
+    def expected(asked: Dataset) -> list[float]:
+        return measure(Bm25().rank(asked, 100).run, judgments, ["RR@10"])["RR@10"].tolist()
+
+    typed = Dataset(Beir(dataset), "test")
+    typed.queries = [query._replace(text=typos.perturbed(query, 3)) for query in data.queries]
+    longer = data.over(Corpus.of(list(length.documents(data, 3)), tmp_path / "longer.arrow"))
+    assert system.clean.tolist() == expected(data) and card.measure == "RR@10"
+    assert list(system.values) == ["typos (words 0.6)", "length"]
+    assert system.values["typos (words 0.6)"].tolist() == expected(typed) != expected(data)
+    assert system.values["length"].tolist() == expected(longer)
+    assert card.hardships[0].texts == tuple(query.text for query in typed.queries)
+
+
+def test_what_is_tuned_is_tuned_among_the_burdened_documents(dataset: Path) -> None:
+    card = Stress(Beir(dataset), (Bm25(tune_on="dev"),), perturbations=(Case(),), burdens=(Distractors(),)).run()
+    (system,) = card.systems
+    assert system.name == "bm25 tuned" and system.note.endswith("were chosen on the split dev")
+    assert system.values["distractors"].mean() < system.clean.mean() == system.values["case"].mean()
+
+
+def test_a_stressed_index_and_its_reranker_read_the_perturbed_words(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    class Scores:
+        """A re-ranker that remembers what it was asked."""
+
+        def score(self, pairs: list[tuple[str, str]]) -> np.ndarray:
+            read.extend(query for query, _ in pairs)
+            return np.arange(len(pairs), dtype=np.float32)
+
+    monkeypatch.setattr("encloze.systems.reranked.load_reranker", lambda name: Scores())
+    index = tmp_path / "index"
+    assert main(["index", "--dataset", str(dataset), "--indexes", "bm25", "--output", str(index)]) == 0
+    card = Stress(Beir(dataset), (Reranked(Index(index), "some", depth=3),), perturbations=(Case(),)).run()
+    assert set(read) == {*card.hardships[0].texts, *(query.text for query in card.queries)}
+    assert card.systems[0].name == "index + some"
+
+
+def test_the_command_line_shows_and_keeps_a_card(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "card"
+    given = ["stress", "--systems", "bm25,bm25", "--dataset", str(dataset), "--output", str(output)]
+    assert main([*given, "--perturbations", "typos,word_order"]) == 0
+    said = capsys.readouterr().out
+    assert "10 queries, nDCG@10, losses and means" in said and "bm25 #2" in said
+    assert "bm25, the queries that lost most:" in said and "slice" in said
+    names = {"card.json", "card.md", "per_query-typos.tsv", "per_query-word_order.tsv", "recipe.yaml", "inputs.json"}
+    assert names < {file.name for file in output.iterdir()}
+    assert main([*given, "--perturbations", "typos"]) == 2
+    assert "exists already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"systems": ()}, "systems is empty: name at least one, as in --systems bm25,minilm"),
+        ({"depth": 0}, "depth must be 1 or more, not 0"),
+        ({"measure": "nDGC@10"}, "no measure is called 'nDGC@10'"),
+        ({"systems": (Bm25(tune_on="test"),)}, "a system is tuned on 'test', the split that is judged"),
+        ({"systems": (RunFile(Path("a.trec")),)}, "the system a does not heed other queries than it was made with"),
+        ({"systems": (Reranked(RunFile(Path("a.trec")), "r"),)}, "the system a + r does not heed other queries"),
+        ({"systems": (Index(Path("i")),), "burdens": (Length(),)}, "the system i does not heed other documents than"),
+        ({"perturbations": (Typos(), Typos())}, "typos is asked for twice with the same settings"),
+    ],
+)
+def test_what_cannot_be_stressed_is_refused(settings: dict[str, Any], says: str, dataset: Path) -> None:
+    with pytest.raises(ValueError, match=says.replace("+", r"\+")):
+        Stress(**{"dataset": Beir(dataset), "systems": (Bm25(),), **settings})
