@@ -44,11 +44,15 @@ GIVEN = {
     "folder": "folder",
     "negatives": "run.trec",
     "candidates": "run.trec",
+    "scores": "scores",
+    "generator": {"type": "local", "model": "t5"},
     "systems": "bm25",
 }
 BESIDES: dict[str, dict[str, Any]] = {
     "evaluate": {"systems": "bm25,minilm"},
     "index": {"indexes": "flat,bm25", "model": "minilm"},
+    "probe": {"dataset": {"type": "tsv", "path": "labels"}},
+    "finetune_classifier": {"dataset": {"type": "tsv", "path": "labels"}},
     "run": {"stages": {"lexical": {"verb": "mine", "dataset": "@dataset"}}},
 }
 
@@ -83,7 +87,7 @@ def smallest(dataset: Path) -> Any:
         if name == "index":
             values["corpus"] = str(dataset)
         for field in dataclasses.fields(verb(name)):
-            if default_of(field) is dataclasses.MISSING:
+            if default_of(field) is dataclasses.MISSING and field.name not in values:
                 values[field.name] = str(dataset) if field.name in ("corpus", "dataset") else GIVEN[field.name]
         return values
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -33,12 +33,12 @@ class Growing:
         np.lib.format.write_array_header_1_0(stream, {"descr": descr, "fortran_order": False, "shape": shape})
 
 
-def reserved(file: Path, kind: type[np.generic], count: int) -> np.ndarray:
+def reserved(file: Path, kind: type[np.generic], count: int) -> np.memmap[Any, Any]:
     """An array of so many numbers in an .npy file, mapped to be written in any order.
 
     Its room on the disk is taken at once: a disk that gets full while a mapped page is written kills the process.
     """
-    array: np.ndarray = np.lib.format.open_memmap(file, "w+", kind, (count,))
+    array = np.lib.format.open_memmap(file, "w+", kind, (count,))
     if hasattr(os, "posix_fallocate"):  # not on macOS
         with file.open("r+b") as stream:
             os.posix_fallocate(stream.fileno(), 0, file.stat().st_size)
