@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import random
 import subprocess
 import sys
 import tempfile
@@ -37,6 +38,7 @@ def write_dataset(folder: Path, corpora: list[Path], count: int) -> None:
     texts = itertools.chain.from_iterable(Corpus.open(Format.named(str(path))).texts() for path in corpora)
     (folder / "qrels").mkdir(parents=True)
     kept = [text for text in texts if len(text.split()) > 20]
+    random.Random(0).shuffle(kept)  # the same mix at every size: a few long texts together take memory, too
     with (folder / "corpus.jsonl").open("w", encoding="utf-8") as stream:
         for number, text in enumerate(itertools.islice(itertools.cycle(kept), count)):
             stream.write(json.dumps({"_id": f"document-{number}", "text": text}) + "\n")

@@ -16,6 +16,7 @@ from encloze.errors import CheckpointError
 from encloze.folders import read_json, write_json
 
 LONGEST_WORD = 12
+_AT_ONCE = 256  # texts: what tokenizers says of each token takes some 150 bytes for as long as they are together
 """A word of more pieces than this counts as so many words of one piece: scripts without blanks between words
 (Thai, Japanese) would otherwise make a sentence one word, which whole-word masking could never choose."""
 
@@ -157,7 +158,8 @@ class Tokenizer:
         """The texts as token ids, uncut and without special tokens."""
         return [
             Encoded(np.array(encoding.ids, np.int32), word_starts(encoding.word_ids))
-            for encoding in self.core.encode_batch(list(texts), add_special_tokens=False)
+            for start in range(0, len(texts), _AT_ONCE)
+            for encoding in self.core.encode_batch(list(texts[start : start + _AT_ONCE]), add_special_tokens=False)
         ]
 
 
