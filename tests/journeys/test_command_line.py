@@ -27,6 +27,7 @@ ALIKE = {
     "finetune": {"dataset", "split", "model", "output", "seed", "resume"},
     "index": {"corpus", "dataset", "model", "output", "seed"},
     "evaluate": {"dataset", "split", "model", "index", "output", "seed"},
+    "compare": {"dataset", "split", "output", "seed"},
     "merge": {"dataset", "split", "model", "output", "seed"},
     "search": {"index", "model"},
     "inspect": {"corpus", "model"},

@@ -44,6 +44,7 @@ GIVEN = {
     "folder": "folder",
     "negatives": "run.trec",
     "candidates": "run.trec",
+    "systems": "bm25,minilm",
 }
 BESIDES: dict[str, dict[str, Any]] = {
     "evaluate": {"systems": "bm25,minilm"},

@@ -12,6 +12,7 @@ import numpy as np
 
 from encloze.data.records import Judgments, Run
 from encloze.data.runs import read_run, write_run
+from encloze.evaluation.estimates import estimate
 from encloze.evaluation.measures import DEFAULT, canonical, measure
 from encloze.evaluation.significance import Interval, bootstrap, holm, randomisation_test
 from encloze.folders import read_json, write_json
@@ -24,6 +25,8 @@ class Judged(NamedTuple):
     run: Run
     milliseconds: float | None = None
     note: str = ""
+    index_bytes: int | None = None
+    model_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,10 @@ class SystemResult:
     milliseconds: float | None = None
     """Search time for a query, where the system was run here (encoding the query included)."""
     note: str = ""
+    index_bytes: int | None = None
+    """What its index takes on the disk, without the documents' texts."""
+    model_bytes: int | None = None
+    """What the weights of its models take."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +129,9 @@ class Report:
             own = columns[:, number * len(measures) : (number + 1) * len(measures)].T
             values = dict(zip(measures, own, strict=True))
             run = read_run(folder / "runs" / f"{names[-1]}.trec")
-            systems.append(SystemResult(entry["name"], run, values, entry["milliseconds_per_query"], entry["note"]))
+            sizes = (entry.get(name) for name in ("index_bytes", "model_bytes"))
+            took, note = entry["milliseconds_per_query"], entry["note"]
+            systems.append(SystemResult(entry["name"], run, values, took, note, *sizes))
             if other := entry.get("against_baseline"):
                 difference = Interval(other["mean"], other["low"], other["high"])
                 comparisons.append(Comparison(entry["name"], difference, other["p_holm"]))
@@ -137,6 +146,7 @@ class Report:
             entry: dict[str, object] = {"name": system.name}
             entry["measures"] = {name: mean._asdict() for name, mean in self.means[system.name].items()}
             entry |= {"milliseconds_per_query": system.milliseconds, "note": system.note}
+            entry |= {"index_bytes": system.index_bytes, "model_bytes": system.model_bytes}
             if other := against.get(system.name):
                 entry["against_baseline"] = {**other.difference._asdict(), "p_holm": other.p_value}
             systems.append(entry)
@@ -154,13 +164,12 @@ def judge(
     """Measure runs; the first is the baseline. ``seed`` draws the intervals and tests."""
     names = tuple(dict.fromkeys(canonical(name) for name in measures))
     systems = [
-        SystemResult(given.system, given.run, measure(given.run, judgments, names), given.milliseconds, given.note)
-        for given in runs
+        SystemResult(given.system, given.run, measure(given.run, judgments, names), *given[2:]) for given in runs
     ]
     first = systems[0].values[names[0]]
     p_values = holm([randomisation_test(system.values[names[0]], first, seed=seed) for system in systems[1:]])
     comparisons = [
-        Comparison(system.name, bootstrap(system.values[names[0]] - first, seed=seed), p_value)
+        Comparison(system.name, estimate([system.values[names[0]] - first]).interval(), p_value)
         for system, p_value in zip(systems[1:], p_values, strict=True)
     ]
     return Report(dataset, split, names, tuple(judgments), tuple(systems), tuple(comparisons), seed)

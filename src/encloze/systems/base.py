@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -20,6 +21,10 @@ class Outcome(NamedTuple):
     milliseconds: float | None = None
     """For a query, its encoding included; None where the system did not run here."""
     note: str = ""
+    index_bytes: int | None = None
+    """What its index takes on the disk, without the documents' texts."""
+    model_bytes: int | None = None
+    """What the weights of its models take."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,10 @@ class System(Family):
         """Its name in tables, where no title is given."""
         return self.name
 
+    def parts(self) -> tuple[System, ...]:
+        """What is judged one by one: itself, but for a system that stands for several."""
+        return (self,)
+
     def rank(self, dataset: Dataset, depth: int) -> Outcome:
         """Rank the documents for the queries of the split, ``depth`` for each."""
         raise NotImplementedError(type(self).__name__)
@@ -63,3 +72,12 @@ class System(Family):
             return super().chosen(type_, values)
         cls.refuse_misspelt(str(type_))
         return cls.member("model"), {**values, "model": str(type_)}
+
+
+def inputs_of(systems: Sequence[System]) -> dict[str, Path | str]:
+    """What some systems are made of, to be hashed beside a result, under the names of their settings."""
+    return {
+        f"systems[{number}].{name}": place
+        for number, system in enumerate(systems)
+        for name, place in system.inputs().items()
+    }

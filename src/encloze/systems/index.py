@@ -7,6 +7,8 @@ from pathlib import Path
 
 from encloze.data.dataset import Dataset
 from encloze.errors import DataError
+from encloze.folders import size_of
+from encloze.model_folders import size_of_weights
 from encloze.search.fusions.base import Fusion
 from encloze.searcher import Searcher, tuned_fusion
 from encloze.systems.base import Outcome, System
@@ -40,15 +42,22 @@ class Index(System, name="index"):
     def rank(self, dataset: Dataset, depth: int) -> Outcome:
         searcher = Searcher.open(self.index, views=self.views, fusion=self.fusion)
         judged = {document for grades in dataset.judgments.values() for document in grades}
-        if not judged & searcher.corpus.number_of.keys():
+        if not judged & dataset.known(searcher.corpus):
             raise DataError(
                 f"the index {self.index} holds none of the {len(judged)} documents that are judged. "
                 "Was it built from another data set?"
             )
         if self.tune_on is None:
-            return Outcome(*searcher.run(dataset.queries, depth))
+            return Outcome(*searcher.run(dataset.queries, depth), "", *self._sizes(searcher))
         tuning = Dataset(dataset.format, self.tune_on)
         searcher.fusion = fusion = tuned_fusion(searcher, tuning.queries, tuning.judgments)
         names = [view.name for view in searcher.views]
         weights = ", ".join(f"{name} {weight:g}" for name, weight in zip(names, fusion.weights, strict=True))
-        return Outcome(*searcher.run(dataset.queries, depth), f"its weights ({weights}) were chosen on {self.tune_on}")
+        note = f"its weights ({weights}) were chosen on {self.tune_on}"
+        return Outcome(*searcher.run(dataset.queries, depth), note, *self._sizes(searcher))
+
+    def _sizes(self, searcher: Searcher) -> tuple[int, int | None]:
+        """What the views that are asked take on the disk, and the weights of their models."""
+        models = {view.encoder.name for view in searcher.views if view.encoder}
+        weights = sum(map(size_of_weights, models)) if models else None
+        return sum(size_of(self.index / view.name) for view in searcher.views), weights

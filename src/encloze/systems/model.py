@@ -9,7 +9,8 @@ from typing import Literal
 from encloze.data.dataset import Dataset
 from encloze.encoders import load_encoder
 from encloze.errors import CheckpointError
-from encloze.folders import temporary
+from encloze.folders import size_of, temporary
+from encloze.model_folders import size_of_weights
 from encloze.searcher import Searcher, View, build_views, exact_indexes
 from encloze.systems.base import Outcome, System
 
@@ -40,4 +41,5 @@ class Model(System, name="model"):
         with temporary() as folder:
             build_views(dataset.corpus, indexes, encoder, folder)
             views = [View(name, index.open(folder / name), encoder) for name, index in indexes.items()]
-            return Outcome(*Searcher(dataset.corpus, views).run(dataset.queries, depth))
+            run, took = Searcher(dataset.corpus, views).run(dataset.queries, depth)
+            return Outcome(run, took, "", size_of(folder), size_of_weights(self.model))

@@ -9,6 +9,7 @@ from pathlib import Path
 from encloze.data.dataset import Dataset
 from encloze.data.runs import best
 from encloze.encoders import load_reranker
+from encloze.model_folders import size_of_weights
 from encloze.searcher import reranked
 from encloze.systems.base import Outcome, System
 
@@ -52,4 +53,6 @@ class Reranked(System, name="reranked"):
         again = reranked(run, words, dataset.corpus, reranker, self.depth)
         took = (time.perf_counter() - began) * 1000 / max(1, len(run))
         cut = {query: best(scores, depth) for query, scores in again.items()}
-        return Outcome(cut, None if found.milliseconds is None else found.milliseconds + took, found.note)
+        took_all = None if found.milliseconds is None else found.milliseconds + took
+        weights = (found.model_bytes or 0) + size_of_weights(self.reranker)
+        return Outcome(cut, took_all, found.note, found.index_bytes, weights)
