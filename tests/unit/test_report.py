@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import toys
 from encloze.data.formats.beir import Beir
 from encloze.data.records import Judgments, Run
 from encloze.data.runs import read_run
@@ -184,6 +185,13 @@ def test_a_run_file_that_lacks_queries_says_so(dataset: Path, tmp_path: Path) ->
     assert report.systems[0].name == "mine"
     assert report.systems[0].note == "9 judged queries are not in it and count 0"
     assert report.systems[0].values["RR@10"].sum() == 1
+
+
+def test_queries_of_a_run_that_nobody_judged_are_counted(dataset: Path, tmp_path: Path) -> None:
+    lines = [f"{row['_id']} Q0 library-history 1 2.5 mine\n" for row in toys.queries()]
+    (tmp_path / "mine.run").write_text("".join(lines), encoding="utf-8")
+    report = Evaluate(dataset=Beir(dataset), systems=(RunFile(tmp_path / "mine.run"),)).run()
+    assert report.systems[0].note == "30 of its queries are not judged and do not count"
 
 
 def test_a_folder_with_a_run_is_judged_by_it(dataset: Path, tmp_path: Path) -> None:

@@ -165,7 +165,7 @@ class ComparisonTable:
         return [*tables, self._measured()]
 
     def _against(self) -> Table:
-        names = ["data set", "system", "difference", "p (Holm)", "wins/ties/losses", "verdict", "can show"]
+        names = ["data set", "system", "difference", "p (Holm)", "wins/ties/losses", "verdict", "visible from"]
         rows = [
             [
                 contrast.dataset,
@@ -179,14 +179,14 @@ class ComparisonTable:
             for contrast in self.contrasts
         ]
         title = (
-            f"{self.measure} against {self.competitors[0].name}; p-values and verdicts corrected for all "
-            f"{len(rows)} lines"
+            f"{self.measure} against {self.competitors[0].name}: 95 % intervals of each line by itself; p-values and "
+            f"verdicts corrected for all {len(rows)} lines"
         )
         return Table(title, [names, *rows])
 
     def _measured(self) -> Table:
         measures = self.reports[0].measures
-        rows = [["data set", "system", *measures, "ms/query", "index MB", "model MB"]]
+        rows = [["data set", "system", *measures, "ms/query", "index MiB", "model MiB"]]
         for name, report in zip(self.names, self.reports, strict=True):
             for competitor in self.competitors:
                 figures = [self.values(report, competitor, measure).mean() for measure in measures]
@@ -258,7 +258,7 @@ def short_names(places: Sequence[str]) -> tuple[str, ...]:
         common += 1
     if len(parts) == 1:
         common = len(parts[0]) - 1
-    names = ["/".join(of_place[common:]) for of_place in parts]
+    names = [str(Path(*of_place[common:])) for of_place in parts]
     return tuple(
         f"{name} #{names[:at].count(name) + 1}" if name in names[:at] else name for at, name in enumerate(names)
     )

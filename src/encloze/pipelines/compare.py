@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from encloze import progress, recipe
+from encloze.data.dataset import Dataset
 from encloze.data.formats.base import Format
 from encloze.evaluation.comparison import ComparisonTable, Competitor, short_names
 from encloze.evaluation.measures import DEFAULT, canonical
@@ -61,6 +62,8 @@ class Compare(Pipeline, name="compare"):
     def run(self) -> ComparisonTable:
         if self.output:
             refuse_existing(self.output, overwrite=self.overwrite)
+        for dataset in self.dataset:
+            _ = Dataset(dataset, self.split).judgments  # what is amiss with the last one is said before the first is run
         names = short_names([str(dataset.place()) for dataset in self.dataset])
         reports = []
         for name, evaluation in zip(names, self._evaluations(), strict=True):
