@@ -10,6 +10,7 @@ import pytest
 from scipy.stats import ttest_1samp
 
 import toys
+from encloze.cli.main import main
 from encloze.data.formats.base import Format
 from encloze.data.formats.beir import Beir
 from encloze.errors import RecipeError
@@ -237,6 +238,24 @@ def test_seeds_are_ranked_one_by_one_and_compared_as_one(two: tuple[Format, Form
     assert made.competitors[1].members == ("bm25 #2", "bm25 #3")
     assert [system.name for system in made.reports[0].systems] == ["bm25", *(f"bm25 #{n}" for n in range(2, 6))]
     assert made.values(made.reports[0], made.competitors[2], "nDCG@10").shape == (2, 10)
+
+
+def test_the_command_line_shows_the_three_tables_and_again_repeats_them(
+    two: tuple[Format, Format], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = ",".join(str(dataset.place()) for dataset in two)
+    (tmp_path / "part.trec").write_text("q-library-history Q0 library-history 1 2.5 mine\n", encoding="utf-8")
+    line = ["compare", "--dataset", folders, "--systems", f"bm25,{tmp_path / 'part.trec'}", "--output"]
+    assert main([*line, str(tmp_path / "out")]) == 2  # the second data set has none of its queries
+    assert "part.trec: none of its 1 queries is judged" in capsys.readouterr().err
+    systems = "[bm25, {type: bm25, expansion: rm3, title: wide}, {type: seeds, systems: [bm25, {type: bm25, b: 0}]}]"
+    assert main([*line[:-3], "--systems", systems, "--output", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    for words in ("nDCG@10 with 95 % intervals, split test", "against bm25: ", "all 6 lines", "wide", "bm25 (2 seeds)"):
+        assert words in said
+    assert main(["again", str(tmp_path / "out")]) == 0
+    first, again = (json.loads((tmp_path / name / "comparison.json").read_text()) for name in ("out", "out-again"))
+    assert first == again
 
 
 def test_seeds_alone_or_where_one_system_is_asked_for_are_refused(two: tuple[Format, Format]) -> None:

@@ -155,6 +155,14 @@ def test_intervals_of_differences_hold_95_of_100(share: float, better: float) ->
     assert np.mean([low <= true <= high for _, low, high in found]) == pytest.approx(0.95, abs=0.02)
 
 
+def test_intervals_of_the_mean_of_data_sets_hold_95_of_100() -> None:
+    draw, kinds = np.random.default_rng(9), ((50, 0.7, 0.2), (150, 0.5, 0.0), (300, 0.2, -0.1))
+    true = np.mean([ties(np.random.default_rng(7), (1000, 2000), *kind[1:]).mean() for kind in kinds])
+    drawn = zip(*(ties(draw, (2500, kind[0]), *kind[1:]) for kind in kinds), strict=True)
+    found = [estimate(of_datasets).interval() for of_datasets in drawn]
+    assert np.mean([low <= true <= high for _, low, high in found]) == pytest.approx(0.95, abs=0.02)
+
+
 @pytest.mark.parametrize("share", [0.5, 0.8])
 def test_systems_that_differ_by_the_margin_are_called_equivalent_5_times_in_100(share: float) -> None:
     draw, margin = np.random.default_rng(8), 0.05

@@ -52,10 +52,10 @@ def test_intervals_of_values_like_ndcg_hold_95_of_100(queries: int, zeros: float
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("queries", [50, 100, 300])
+@pytest.mark.parametrize("queries", [50, 300])
 @pytest.mark.parametrize(("zeros", "ones"), [(0.85, 0.05), (0.6, 0.15), (0.3, 0.2), (0.03, 0.85)])
 def test_intervals_of_all_kinds_of_values_hold_95_of_100(queries: int, zeros: float, ones: float) -> None:
-    assert coverage(queries, zeros, ones, 2500) == pytest.approx(0.95, abs=0.02)
+    assert coverage(queries, zeros, ones, 1200) == pytest.approx(0.95, abs=0.02)
 
 
 @pytest.mark.parametrize("confidence", [0.95, 0.8])
@@ -196,7 +196,7 @@ def test_where_there_is_no_difference_5_of_100_are_found(queries: int, ties: flo
 @pytest.mark.parametrize("ties", [0.0, 0.5, 0.8])
 @pytest.mark.parametrize("queries", [50, 100, 300])
 def test_whatever_the_ties_5_of_100_are_found(queries: int, ties: float) -> None:
-    assert rejected(queries, ties, 4000) == pytest.approx(0.05, abs=0.02)
+    assert rejected(queries, ties, 2500) == pytest.approx(0.05, abs=0.02)
 
 
 def test_p_values_are_even_where_there_is_no_difference() -> None:

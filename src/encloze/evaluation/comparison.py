@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from encloze.evaluation.estimates import estimate
-from encloze.evaluation.report import Report, SystemResult, file_name, markdown_table
+from encloze.evaluation.report import Report, SystemResult, file_names, markdown_table
 from encloze.evaluation.significance import Interval, bootstrap, holm, randomisation_test
 from encloze.folders import write_json
 
@@ -107,10 +107,8 @@ class ComparisonTable:
         p_values, not_worse, equivalent = (
             holm([getattr(one, name) for one in raw]) for name in ("p_value", "p_not_worse", "p_equivalent")
         )
-        return tuple(
-            Contrast(r.dataset, r.system, r.difference, r.wins, r.ties, r.losses, p, n, e, r.smallest)
-            for r, p, n, e in zip(raw, p_values, not_worse, equivalent, strict=True)
-        )
+        corrected = zip(raw, p_values, not_worse, equivalent, strict=True)
+        return tuple(replace(one, p_value=p, p_not_worse=n, p_equivalent=e) for one, p, n, e in corrected)
 
     def _raw(self) -> Iterator[Contrast]:
         """The contrasts before their correction."""
@@ -219,9 +217,9 @@ class ComparisonTable:
         """Write comparison.md, comparison.json, and the report of each data set in a folder of its own."""
         (folder / "comparison.md").write_text(self.markdown(), encoding="utf-8")
         write_json(folder / "comparison.json", self.figures())
-        for name, report in zip(self.names, self.reports, strict=True):
-            (folder / file_name(name)).mkdir()
-            report.save(folder / file_name(name))
+        for name, report in zip(file_names(self.names), self.reports, strict=True):
+            (folder / name).mkdir()
+            report.save(folder / name)
 
     def figures(self) -> dict[str, object]:
         """The comparison as plain values."""

@@ -103,11 +103,8 @@ class Report:
         (folder / "report.md").write_text(self.markdown(), encoding="utf-8")
         write_json(folder / "report.json", self.figures())
         (folder / "runs").mkdir()
-        names: list[str] = []
-        for system in self.systems:
-            name = file_name(system.name)
-            names.append(f"{name}-{len(names) + 1}" if name in names else name)
-            write_run(folder / "runs" / f"{names[-1]}.trec", system.run, names[-1])
+        for system, name in zip(self.systems, file_names([system.name for system in self.systems]), strict=True):
+            write_run(folder / "runs" / f"{name}.trec", system.run, name)
         with (folder / "per_query.tsv").open("w", encoding="utf-8") as stream:
             columns = [(system, name) for system in self.systems for name in self.measures]
             stream.write("\t".join(["query", *(f"{system.name} {name}" for system, name in columns)]) + "\n")
@@ -120,15 +117,13 @@ class Report:
         """The report that ``save`` wrote; values of queries have six digits."""
         said = read_json(folder / "report.json")
         _, *rows = (line.split("\t") for line in (folder / "per_query.tsv").read_text("utf-8").splitlines())
-        measures, names = tuple(said["systems"][0]["measures"]), list[str]()
+        measures, names = tuple(said["systems"][0]["measures"]), file_names([s["name"] for s in said["systems"]])
         columns = np.array([[float(cell) for cell in row[1:]] for row in rows]).reshape(len(rows), -1)
         systems, comparisons = [], []
         for number, entry in enumerate(said["systems"]):
-            name = file_name(entry["name"])
-            names.append(f"{name}-{len(names) + 1}" if name in names else name)
             own = columns[:, number * len(measures) : (number + 1) * len(measures)].T
             values = dict(zip(measures, own, strict=True))
-            run = read_run(folder / "runs" / f"{names[-1]}.trec")
+            run = read_run(folder / "runs" / f"{names[number]}.trec")
             sizes = (entry.get(name) for name in ("index_bytes", "model_bytes"))
             took, note = entry["milliseconds_per_query"], entry["note"]
             systems.append(SystemResult(entry["name"], run, values, took, note, *sizes))
@@ -184,3 +179,12 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:
 def file_name(text: str) -> str:
     """A name that any file system takes."""
     return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in text).strip("-.") or "system"
+
+
+def file_names(texts: Sequence[str]) -> list[str]:
+    """A name of its own for each text, that any file system takes."""
+    names: list[str] = []
+    for text in texts:
+        name = file_name(text)
+        names.append(f"{name}-{len(names) + 1}" if name in names else name)
+    return names

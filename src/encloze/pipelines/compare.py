@@ -63,7 +63,9 @@ class Compare(Pipeline, name="compare"):
         if self.output:
             refuse_existing(self.output, overwrite=self.overwrite)
         for dataset in self.dataset:
-            _ = Dataset(dataset, self.split).judgments  # what is amiss with the last one is said before the first is run
+            _ = Dataset(
+                dataset, self.split
+            ).judgments  # what is amiss with the last one is said before the first is run
         names = short_names([str(dataset.place()) for dataset in self.dataset])
         reports = []
         for name, evaluation in zip(names, self._evaluations(), strict=True):
