@@ -45,7 +45,8 @@ def _levels(values: np.ndarray, means: np.ndarray, tail: float) -> np.ndarray:
     """Which quantiles of bootstrapped means bound the interval: corrected for their bias and for skewed values."""
     from scipy.special import ndtr, ndtri
 
-    spread, least = values - values.mean(), 1e-9 * float(np.ptp(values))  # equal means may differ in their last bits
+    # Means that are equal may differ in their last bits, and in the sixth digit where a report was saved and read.
+    spread, least = values - values.mean(), 1e-5 * float(np.ptp(values))
     if not spread.any():
         return np.array([tail, 1 - tail])
     off = means - values.mean()
