@@ -69,13 +69,6 @@ def test_intervals_are_scipys_bca(skewed: int, confidence: float) -> None:
     assert (mine.low, mine.high) == pytest.approx((theirs.low, theirs.high), abs=0.03 * (theirs.high - theirs.low))
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_an_interval_is_the_same_for_values_that_were_saved_with_six_digits(seed: int) -> None:
-    ranks = np.random.default_rng(seed).integers(1, 6, 10)
-    values = 1 / np.log2(1 + ranks)
-    assert bootstrap(values) == pytest.approx(bootstrap(values.round(6)), abs=2e-6)
-
-
 def test_an_interval_is_as_wide_as_the_normal_law_says() -> None:
     values = np.random.default_rng(1).normal(5, 2, 2000)
     interval = bootstrap(values)
