@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from encloze.errors import EnclozeError
     from encloze.interop.flag_embedding import ModelArguments, RetroMAECollator, RetroMAEForPretraining
     from encloze.models.bi_encoder import BiEncoder
+    from encloze.pipelines.compare import Compare
     from encloze.searcher import Searcher
     from encloze.tasks.evaluate import Evaluate
     from encloze.tasks.finetune import Finetune
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 _PLACES = {
     "BiEncoder": "models.bi_encoder",
+    "Compare": "pipelines.compare",
     "Corpus": "data.corpus",
     "Dataset": "data.dataset",
     "Document": "data.records",
@@ -52,6 +54,7 @@ _PLACES = {
 
 __all__ = [
     "BiEncoder",
+    "Compare",
     "Corpus",
     "Dataset",
     "Document",

@@ -137,6 +137,11 @@ def hash_tree(path: Path) -> str:
     return digest.hexdigest()
 
 
+def size_of(path: Path) -> int:
+    """The bytes of a folder's files."""
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+
+
 def hash_of(value: object) -> str:
     """The SHA-256 of a value's written form."""
     return hashlib.sha256(repr(value).encode()).hexdigest()

@@ -32,6 +32,13 @@ def locate(name: str | Path) -> Path:
     return _fetched(str(name))
 
 
+def size_of_weights(name: str | Path) -> int:
+    """The bytes of what an encoder or a re-ranker loads of a model; decoders of a pre-training are not of it."""
+    folder = locate(name)
+    files = list(folder.glob("*.safetensors")) or list(folder.glob("pytorch_model*.bin"))
+    return sum(file.stat().st_size for file in files if file.name != "decoders.safetensors")
+
+
 def has_minilm() -> bool:
     """Whether the package that carries ``minilm`` is installed."""
     return importlib.util.find_spec(_MINILM_PACKAGE) is not None

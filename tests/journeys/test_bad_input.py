@@ -154,6 +154,39 @@ def test_an_empty_run_is_named(tmp_path: Path, dataset: Path, refused: Check) ->
     )
 
 
+def test_a_faulty_run_stops_a_comparison_with_all_its_faults(tmp_path: Path, dataset: Path, refused: Check) -> None:
+    lines = ["q-comet-repair Q0 a 1 nan x", "q-comet-repair Q0 b 1 2 x", "q-comet-repair Q0 b 2 1 x"]
+    (tmp_path / "mine.trec").write_text("\n".join(lines) + "\n")
+    systems = ("--systems", f"bm25,{tmp_path / 'mine.trec'}", "--output", tmp_path / "out")
+    says = (
+        "2 faults:",
+        "mine.trec:1: the score should be a number, found 'nan'",
+        "mine.trec:3: the document 'b' stands",
+    )
+    refused("compare", "--dataset", dataset, *systems, says=says)
+
+
+def test_a_run_of_another_data_set_is_named_with_the_data_set(tmp_path: Path, dataset: Path, refused: Check) -> None:
+    (tmp_path / "mine.trec").write_text("q1 Q0 a 1 2 x\nq2 Q0 a 1 2 x\n")
+    systems = ("--systems", f"bm25,{tmp_path / 'mine.trec'}", "--output", tmp_path / "out")
+    says = ("mine.trec: none of its 2 queries is judged in the split 'test' of ", "(in the run: 'q1', judged: 'q-")
+    refused("compare", "--dataset", f"{dataset},{dataset}", *systems, says=says)
+
+
+def test_a_comparison_of_nothing_or_on_a_split_that_one_data_set_lacks_is_refused(
+    tmp_path: Path, dataset: Path, refused: Check
+) -> None:
+    other = toys.write_dataset(tmp_path / "other")
+    (other / "qrels" / "test.tsv").unlink()
+    compare = ("compare", "--dataset", f"{dataset},{other}", "--output", tmp_path / "out")
+    refused(*compare, says=("systems: is required",))
+    refused(*compare, "--systems", "bm25", "--margin", "0", says=("margin must be above 0",))
+    says = ("no judgments for the split 'test'", "It has: dev, train")
+    assert "Judging" not in refused(*compare, "--systems", "bm25", says=says)
+    says = ("no expansion is called 'rm33'; did you mean 'rm3'?",)
+    refused(*compare, "--systems", "[{type: bm25, expansion: rm33}]", says=says)
+
+
 def test_a_folder_that_is_no_data_set_says_what_is_known(tmp_path: Path, refused: Check) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").touch()

@@ -28,6 +28,7 @@ ALIKE = {
     "index": {"corpus", "dataset", "model", "output", "seed"},
     "evaluate": {"dataset", "split", "model", "index", "output", "seed"},
     "stress": {"dataset", "split", "output", "seed"},
+    "compare": {"dataset", "split", "output", "seed"},
     "merge": {"dataset", "split", "model", "output", "seed"},
     "search": {"index", "model"},
     "inspect": {"corpus", "model"},

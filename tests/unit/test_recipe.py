@@ -46,7 +46,7 @@ GIVEN = {
     "candidates": "run.trec",
     "scores": "scores",
     "generator": {"type": "local", "model": "t5"},
-    "systems": "bm25",
+    "systems": "bm25,minilm",
 }
 BESIDES: dict[str, dict[str, Any]] = {
     "evaluate": {"systems": "bm25,minilm"},

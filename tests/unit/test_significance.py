@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
@@ -24,6 +25,48 @@ def test_intervals_hold_the_true_mean_as_often_as_they_say() -> None:
             interval = bootstrap(draw.normal(0.3, 1, 60), confidence=confidence, samples=400, seed=number)
             held += interval.low <= 0.3 <= interval.high
         assert least < held / 300 < most
+
+
+def values_like_ndcg(draw: np.random.Generator, shape: tuple[int, int], zeros: float, ones: float) -> np.ndarray:
+    """Zeros, ones, and in between what lists 1 / log2(1 + rank) and what other grades make of it."""
+    kind = draw.random(shape)
+    between = np.where(draw.random(shape) < 0.4, draw.beta(2, 2, shape), 1 / np.log2(1 + draw.integers(2, 11, shape)))
+    return np.where(kind < zeros, 0, np.where(kind < zeros + ones, 1, between))
+
+
+def coverage(queries: int, zeros: float, ones: float, trials: int) -> float:
+    """How often the interval of values like nDCG holds their true mean."""
+    draw = np.random.default_rng(11)
+    true = values_like_ndcg(np.random.default_rng(12), (1000, 2000), zeros, ones).mean()
+    intervals = [
+        bootstrap(values, samples=1000, seed=number)
+        for number, values in enumerate(values_like_ndcg(draw, (trials, queries), zeros, ones))
+    ]
+    return float(np.mean([interval.low <= true <= interval.high for interval in intervals]))
+
+
+@pytest.mark.parametrize(("queries", "zeros", "ones"), [(50, 0.85, 0.05), (100, 0.3, 0.2)])
+def test_intervals_of_values_like_ndcg_hold_95_of_100(queries: int, zeros: float, ones: float) -> None:
+    # The first are 92 of 100 with plain percentiles.
+    assert coverage(queries, zeros, ones, 1200) == pytest.approx(0.95, abs=0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("queries", [50, 300])
+@pytest.mark.parametrize(("zeros", "ones"), [(0.85, 0.05), (0.6, 0.15), (0.3, 0.2), (0.03, 0.85)])
+def test_intervals_of_all_kinds_of_values_hold_95_of_100(queries: int, zeros: float, ones: float) -> None:
+    assert coverage(queries, zeros, ones, 1200) == pytest.approx(0.95, abs=0.02)
+
+
+@pytest.mark.parametrize("confidence", [0.95, 0.8])
+@pytest.mark.parametrize("skewed", [0, 3])
+def test_intervals_are_scipys_bca(skewed: int, confidence: float) -> None:
+    values = np.random.default_rng(3).random(60) ** (1 + skewed)
+    theirs = scipy.stats.bootstrap(
+        (values,), np.mean, n_resamples=20000, confidence_level=confidence, method="BCa", rng=np.random.default_rng(4)
+    ).confidence_interval
+    mine = bootstrap(values, confidence=confidence, samples=20000)
+    assert (mine.low, mine.high) == pytest.approx((theirs.low, theirs.high), abs=0.03 * (theirs.high - theirs.low))
 
 
 def test_an_interval_is_as_wide_as_the_normal_law_says() -> None:
@@ -130,6 +173,30 @@ def test_the_test_has_two_sides(values: np.ndarray) -> None:
 
 def test_a_p_value_is_never_below_what_the_samples_can_show() -> None:
     assert randomisation_test(np.ones(100), np.zeros(100), samples=999) == pytest.approx(1 / 1000)
+
+
+def rejected(queries: int, ties: float, trials: int, samples: int = 1000) -> float:
+    """How often two systems that are as good as each other are told apart at 5 %."""
+    draw = np.random.default_rng(21)
+    one, other = (values_like_ndcg(draw, (trials, queries), 0.3, 0.3) for _ in range(2))
+    one = np.where(draw.random((trials, queries)) < ties, other, one)
+    p_values = [
+        randomisation_test(*pair, samples=samples, seed=number)
+        for number, pair in enumerate(zip(one, other, strict=True))
+    ]
+    return float(np.mean(np.array(p_values) <= 0.05))
+
+
+@pytest.mark.parametrize(("queries", "ties"), [(50, 0.5), (150, 0.9)])
+def test_where_there_is_no_difference_5_of_100_are_found(queries: int, ties: float) -> None:
+    assert rejected(queries, ties, 1200) == pytest.approx(0.05, abs=0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ties", [0.0, 0.5, 0.8])
+@pytest.mark.parametrize("queries", [50, 100, 300])
+def test_whatever_the_ties_5_of_100_are_found(queries: int, ties: float) -> None:
+    assert rejected(queries, ties, 2500) == pytest.approx(0.05, abs=0.02)
 
 
 def test_p_values_are_even_where_there_is_no_difference() -> None:

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from encloze import progress
+from encloze.evaluation.comparison import ComparisonTable
 from encloze.evaluation.labels import LabelReport
 from encloze.evaluation.report import Report
 from encloze.evaluation.robustness import Card
@@ -41,6 +42,7 @@ _AFTER_DEMO = (
     "encloze evaluate --systems bm25,minilm --dataset YOUR_FOLDER",
     "encloze pretrain --corpus YOUR_FOLDER --model minilm --objective retromae --output MODEL",
 )
+_NAMES = ("system", "data set", "verdict")  # columns of words
 _EVERY = 10.0  # seconds between lines where the screen is a file
 
 
@@ -64,14 +66,7 @@ def show(result: object) -> None:
 
 @show.register
 def _(result: Report | LabelReport) -> None:
-    head, *rows = result.rows()
-    _out.print(result.title(), style="bold", markup=False)  # not the table's own, which breaks at the table's width
-    table = Table(box=box.SIMPLE_HEAD)
-    for number, name in enumerate(head):
-        table.add_column(name, justify="left" if number == 0 else "right")
-    for row in rows:
-        table.add_row(*map(_stacked, row))
-    _out.print(table)
+    _show_table(result.title(), result.rows())
     for system in result.systems:
         if system.note:
             _out.print(f"{system.name}: {system.note}", markup=False)
@@ -98,6 +93,14 @@ def _(result: Card) -> None:
             )
             for text in dict.fromkeys((fallen.before, fallen.after)):
                 _out.print(textwrap.indent(textwrap.fill(text, min(_out.width, 120) - 4), "    "), markup=False)
+
+
+@show.register
+def _(result: ComparisonTable) -> None:
+    for title, rows in result.tables():
+        _show_table(title, rows)
+    for note in result.notes:
+        _out.print(note, markup=False)
 
 
 @show.register
@@ -229,6 +232,14 @@ def _(result: Inspection) -> None:
     say(f"\n{result.with_neighbours:,} documents have neighbours, in {result.sources:,} longer texts")
     if result.splits:
         say("Judged queries: " + ", ".join(f"{split} {count:,}" for split, count in result.splits.items()))
+    for found in result.contamination:
+        alike, near = (", ".join(f"{one} ~ {other}" for one, other in pairs[:3]) for pairs in (found.alike, found.near))
+        say(
+            f"{found.split} against {found.earlier}: {len(found.alike):,} of {found.queries:,} queries are the same or "
+            f"nearly{f' ({alike})' * bool(alike)}; of {found.documents:,} relevant documents {len(found.shared):,} are "
+            f"relevant there, too, and {len(found.near):,} more are nearly the same as one that is"
+            f"{f' ({near})' * bool(near)}"
+        )
 
 
 @show.register
@@ -349,6 +360,18 @@ def excerpt(text: str, letters: int = 240) -> str:
     """The beginning of a text on one line."""
     line = " ".join(text.split())
     return line if len(line) <= letters else f"{line[:letters].rsplit(' ', 1)[0]} ..."
+
+
+def _show_table(title: str, rows: list[list[str]]) -> None:
+    """A table of text under its title."""
+    head, *rest = rows
+    _out.print(title, style="bold", markup=False)  # not the table's own, which breaks at the table's width
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in head:
+        table.add_column(name, justify="left" if name in _NAMES else "right")
+    for row in rest:
+        table.add_row(*map(_stacked, row))
+    _out.print(table)
 
 
 def _stacked(cell: str) -> Text:

@@ -97,6 +97,12 @@ class Corpus(Sequence[Document]):
         """The number of each document by its id."""
         return NumberOf(self.ids)
 
+    @cached_property
+    def sources(self) -> frozenset[str]:
+        """The longer texts that documents were cut from; a document of none stands for itself."""
+        pairs = zip(self.column("source").to_pylist(), self.ids, strict=True)
+        return frozenset(id_ if source is None else source for source, id_ in pairs)
+
     def texts(self, numbers: Sequence[int] | np.ndarray | None = None) -> Iterator[str]:
         """What is read of each document, title first; of all of them, or of those with the given numbers."""
         if numbers is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -20,6 +21,8 @@ class Dataset:
 
     format: Format
     split: str
+    by_source: bool = False
+    """Whether judgments name the longer texts that documents were cut from."""
     _warned: set[str] = field(default_factory=set, repr=False)
 
     @cached_property
@@ -59,26 +62,31 @@ class Dataset:
 
     def part(self, split: str) -> Dataset:
         """Another split over the same documents."""
-        other = Dataset(self.format, split)
+        other = Dataset(self.format, split, self.by_source)
         other.corpus = self.corpus
         return other
 
     def over(self, corpus: Corpus) -> Dataset:
         """The same queries and judgments over other documents."""
-        other = Dataset(self.format, self.split, self._warned)
+        other = Dataset(self.format, self.split, self.by_source, self._warned)
         other.corpus, other.judgments, other.queries = corpus, self.judgments, self.queries
         return other
 
     def check_documents(self) -> None:
         """Warn of judged documents that the corpus lacks; raise DataError where it lacks all of them."""
         judged = {document for grades in self.judgments.values() for document in grades}
-        missing = sorted(judged - self.corpus.number_of.keys())
+        missing = sorted(judged - self.known(self.corpus))
         if len(missing) == len(judged):
+            known = next(iter(self.known(self.corpus)), None) if self.by_source else self.corpus.ids[0]
             raise DataError(
                 f"{self.format.place()}: none of the {len(judged)} documents judged in the split {self.split!r} is in "
-                f"the corpus (judged: {missing[0]!r}, in the corpus: {self.corpus.ids[0]!r})"
+                f"the corpus (judged: {missing[0]!r}, in the corpus: {known!r})"
             )
         self._warn("documents", missing)
+
+    def known(self, corpus: Corpus) -> Set[str]:
+        """What judgments can name of a corpus."""
+        return corpus.number_of.keys() if not self.by_source else corpus.sources
 
     def examples(
         self, negatives: Run | None = None, depth: int = 200, teacher: Run | None = None

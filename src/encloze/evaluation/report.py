@@ -12,6 +12,7 @@ import numpy as np
 
 from encloze.data.records import Judgments, Run
 from encloze.data.runs import read_run, write_run
+from encloze.evaluation.estimates import estimate
 from encloze.evaluation.measures import DEFAULT, canonical, measure
 from encloze.evaluation.significance import Interval, bootstrap, holm, randomisation_test
 from encloze.folders import read_json, write_json
@@ -24,6 +25,8 @@ class Judged(NamedTuple):
     run: Run
     milliseconds: float | None = None
     note: str = ""
+    index_bytes: int | None = None
+    model_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,10 @@ class SystemResult:
     milliseconds: float | None = None
     """Search time for a query, where the system was run here (encoding the query included)."""
     note: str = ""
+    index_bytes: int | None = None
+    """What its index takes on the disk, without the documents' texts."""
+    model_bytes: int | None = None
+    """What the weights of its models take."""
 
 
 @dataclass(frozen=True)
@@ -96,11 +103,8 @@ class Report:
         (folder / "report.md").write_text(self.markdown(), encoding="utf-8")
         write_json(folder / "report.json", self.figures())
         (folder / "runs").mkdir()
-        names: list[str] = []
-        for system in self.systems:
-            name = file_name(system.name)
-            names.append(f"{name}-{len(names) + 1}" if name in names else name)
-            write_run(folder / "runs" / f"{names[-1]}.trec", system.run, names[-1])
+        for system, name in zip(self.systems, file_names([system.name for system in self.systems]), strict=True):
+            write_run(folder / "runs" / f"{name}.trec", system.run, name)
         with (folder / "per_query.tsv").open("w", encoding="utf-8") as stream:
             columns = [(system, name) for system in self.systems for name in self.measures]
             stream.write("\t".join(["query", *(f"{system.name} {name}" for system, name in columns)]) + "\n")
@@ -113,16 +117,16 @@ class Report:
         """The report that ``save`` wrote; values of queries have six digits."""
         said = read_json(folder / "report.json")
         _, *rows = (line.split("\t") for line in (folder / "per_query.tsv").read_text("utf-8").splitlines())
-        measures, names = tuple(said["systems"][0]["measures"]), list[str]()
+        measures, names = tuple(said["systems"][0]["measures"]), file_names([s["name"] for s in said["systems"]])
         columns = np.array([[float(cell) for cell in row[1:]] for row in rows]).reshape(len(rows), -1)
         systems, comparisons = [], []
         for number, entry in enumerate(said["systems"]):
-            name = file_name(entry["name"])
-            names.append(f"{name}-{len(names) + 1}" if name in names else name)
             own = columns[:, number * len(measures) : (number + 1) * len(measures)].T
             values = dict(zip(measures, own, strict=True))
-            run = read_run(folder / "runs" / f"{names[-1]}.trec")
-            systems.append(SystemResult(entry["name"], run, values, entry["milliseconds_per_query"], entry["note"]))
+            run = read_run(folder / "runs" / f"{names[number]}.trec")
+            sizes = (entry.get(name) for name in ("index_bytes", "model_bytes"))
+            took, note = entry["milliseconds_per_query"], entry["note"]
+            systems.append(SystemResult(entry["name"], run, values, took, note, *sizes))
             if other := entry.get("against_baseline"):
                 difference = Interval(other["mean"], other["low"], other["high"])
                 comparisons.append(Comparison(entry["name"], difference, other["p_holm"]))
@@ -137,6 +141,7 @@ class Report:
             entry: dict[str, object] = {"name": system.name}
             entry["measures"] = {name: mean._asdict() for name, mean in self.means[system.name].items()}
             entry |= {"milliseconds_per_query": system.milliseconds, "note": system.note}
+            entry |= {"index_bytes": system.index_bytes, "model_bytes": system.model_bytes}
             if other := against.get(system.name):
                 entry["against_baseline"] = {**other.difference._asdict(), "p_holm": other.p_value}
             systems.append(entry)
@@ -154,13 +159,12 @@ def judge(
     """Measure runs; the first is the baseline. ``seed`` draws the intervals and tests."""
     names = tuple(dict.fromkeys(canonical(name) for name in measures))
     systems = [
-        SystemResult(given.system, given.run, measure(given.run, judgments, names), given.milliseconds, given.note)
-        for given in runs
+        SystemResult(given.system, given.run, measure(given.run, judgments, names), *given[2:]) for given in runs
     ]
     first = systems[0].values[names[0]]
     p_values = holm([randomisation_test(system.values[names[0]], first, seed=seed) for system in systems[1:]])
     comparisons = [
-        Comparison(system.name, bootstrap(system.values[names[0]] - first, seed=seed), p_value)
+        Comparison(system.name, estimate([system.values[names[0]] - first]).interval(), p_value)
         for system, p_value in zip(systems[1:], p_values, strict=True)
     ]
     return Report(dataset, split, names, tuple(judgments), tuple(systems), tuple(comparisons), seed)
@@ -175,3 +179,12 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:
 def file_name(text: str) -> str:
     """A name that any file system takes."""
     return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in text).strip("-.") or "system"
+
+
+def file_names(texts: Sequence[str]) -> list[str]:
+    """A name of its own for each text, that any file system takes."""
+    names: list[str] = []
+    for text in texts:
+        name = file_name(text)
+        names.append(f"{name}-{len(names) + 1}" if name in names else name)
+    return names

@@ -16,8 +16,8 @@ from encloze.data.corpus import Corpus
 from encloze.data.formats.python_docs import PythonDocs
 from encloze.data.records import Document, Hit
 from encloze.errors import StorageError, importable
+from encloze.evaluation.estimates import estimate
 from encloze.evaluation.report import Report
-from encloze.evaluation.significance import bootstrap
 from encloze.folders import MANIFEST, read_json, record, write_json
 from encloze.pipelines.base import Pipeline, StageSays
 from encloze.search.indexes.bm25 import Bm25
@@ -231,7 +231,7 @@ class Demo(Pipeline, name="demo"):
             (f"Joining with BM25, against {better} alone", "hybrid with BM25", better),
         ]
         return [
-            StageSays(stage, bootstrap(values[after] - values[before], seed=self.seed))
+            StageSays(stage, estimate([values[after] - values[before]]).interval())
             for stage, after, before in pairs
             if before in values
         ]

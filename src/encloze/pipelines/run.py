@@ -14,8 +14,8 @@ from typing import Any
 from encloze import progress, recipe
 from encloze.data.formats.base import Format
 from encloze.errors import RecipeError, StorageError
+from encloze.evaluation.estimates import estimate
 from encloze.evaluation.report import Report
-from encloze.evaluation.significance import bootstrap
 from encloze.family import nearest
 from encloze.folders import MANIFEST, hash_tree, read_json, record, write_json
 from encloze.pipelines.base import Pipeline, StageSays
@@ -164,7 +164,7 @@ def _steps(report: Report) -> list[StageSays]:
     """What each system brought over the one before it in the report."""
     values = [(system.name, system.values[report.measures[0]]) for system in report.systems]
     return [
-        StageSays(f"{after}, against {before}", bootstrap(later - earlier, seed=report.seed))
+        StageSays(f"{after}, against {before}", estimate([later - earlier]).interval())
         for (before, earlier), (after, later) in pairwise(values)
     ]
 

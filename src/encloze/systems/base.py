@@ -22,6 +22,10 @@ class Outcome(NamedTuple):
     milliseconds: float | None = None
     """For a query, its encoding included; None where the system did not run here."""
     note: str = ""
+    index_bytes: int | None = None
+    """What its index takes on the disk, without the documents' texts."""
+    model_bytes: int | None = None
+    """What the weights of its models take."""
 
 
 class Ready(NamedTuple):
@@ -30,9 +34,11 @@ class Ready(NamedTuple):
     run: Callable[[Sequence[Query], int], tuple[Run, float | None]]
     """Queries and a depth to rankings, and the milliseconds that one took."""
     note: str = ""
+    index_bytes: int | None = None
+    model_bytes: int | None = None
 
     def rank(self, queries: Sequence[Query], depth: int) -> Outcome:
-        return Outcome(*self.run(queries, depth), self.note)
+        return Outcome(*self.run(queries, depth), self.note, self.index_bytes, self.model_bytes)
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,10 @@ class System(Family):
     def ready(self, dataset: Dataset) -> AbstractContextManager[Ready]:
         """The system with all done that is done once for a data set; what it holds on disk is gone at the end."""
         raise NotImplementedError(type(self).__name__)
+
+    def parts(self) -> tuple[System, ...]:
+        """What is judged one by one: itself, but for a system that stands for several."""
+        return (self,)
 
     def rank(self, dataset: Dataset, depth: int) -> Outcome:
         """Rank the documents for the queries of the split, ``depth`` for each."""

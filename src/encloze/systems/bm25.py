@@ -11,9 +11,12 @@ from pathlib import Path
 from encloze import progress
 from encloze.data.dataset import Dataset
 from encloze.evaluation.measures import measure
-from encloze.folders import temporary
+from encloze.folders import size_of, temporary
 from encloze.search.analyzers.base import Analyzer
 from encloze.search.analyzers.plain import Plain
+from encloze.search.expanded import Expanded
+from encloze.search.expansions.base import Expansion
+from encloze.search.indexes.base import OpenIndex
 from encloze.search.indexes.bm25 import Bm25 as Bm25Index
 from encloze.searcher import Searcher, View, build_views
 from encloze.systems.base import Ready, System
@@ -32,6 +35,8 @@ class Bm25(System, name="bm25"):
     """How much long documents are held back."""
     analyzer: Analyzer = field(default_factory=Plain)
     """What counts as a word."""
+    expansion: Expansion | None = None
+    """How its first hits widen a query: rm3; not at all by default."""
     tune_on: str | None = None
     """A split (not the one that is judged) on which k1 and b are chosen by nDCG@10, from a grid of 20."""
 
@@ -43,9 +48,9 @@ class Bm25(System, name="bm25"):
         return self.tune_on
 
     def label(self) -> str:
-        return " ".join(
-            ["bm25", *[self.analyzer.name] * (self.analyzer.name != "plain"), *["tuned"] * bool(self.tune_on)]
-        )
+        analyzer = "" if self.analyzer.name == "plain" else self.analyzer.name
+        parts = ("bm25", analyzer, "tuned" * bool(self.tune_on), self.expansion.name if self.expansion else "")
+        return " ".join(part for part in parts if part)
 
     @contextmanager
     def ready(self, dataset: Dataset) -> Iterator[Ready]:
@@ -56,8 +61,11 @@ class Bm25(System, name="bm25"):
             if self.tune_on:
                 index = tuned(index, dataset.part(self.tune_on), folder / index.name)
                 note = f"k1 {index.k1} and b {index.b} were chosen on the split {self.tune_on}"
-            view = View(index.name, index.open(folder / index.name))
-            yield Ready(Searcher(dataset.corpus, [view]).run, note)
+            opened: OpenIndex = index.open(folder / index.name)
+            if self.expansion:
+                opened = Expanded(index.open(folder / index.name), self.expansion, dataset.corpus.texts)
+            view = View(index.name, opened)
+            yield Ready(Searcher(dataset.corpus, [view]).run, note, size_of(folder / index.name))
 
 
 def tuned(index: Bm25Index, dataset: Dataset, folder: Path) -> Bm25Index:

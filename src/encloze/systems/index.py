@@ -9,6 +9,8 @@ from pathlib import Path
 
 from encloze.data.dataset import Dataset
 from encloze.errors import DataError
+from encloze.folders import size_of
+from encloze.model_folders import size_of_weights
 from encloze.search.fusions.base import Fusion
 from encloze.searcher import Searcher, tuned_fusion
 from encloze.systems.base import Ready, System
@@ -47,16 +49,22 @@ class Index(System, name="index"):
     def ready(self, dataset: Dataset) -> Iterator[Ready]:
         searcher = Searcher.open(self.index, views=self.views, fusion=self.fusion)
         judged = {document for grades in dataset.judgments.values() for document in grades}
-        if not judged & searcher.corpus.number_of.keys():
+        if not judged & dataset.known(searcher.corpus):
             raise DataError(
                 f"the index {self.index} holds none of the {len(judged)} documents that are judged. "
                 "Was it built from another data set?"
             )
         if self.tune_on is None:
-            yield Ready(searcher.run)
+            yield Ready(searcher.run, "", *self._sizes(searcher))
             return
         tuning = dataset.part(self.tune_on)
         searcher.fusion = fusion = tuned_fusion(searcher, tuning.queries, tuning.judgments)
         names = [view.name for view in searcher.views]
         weights = ", ".join(f"{name} {weight:g}" for name, weight in zip(names, fusion.weights, strict=True))
-        yield Ready(searcher.run, f"its weights ({weights}) were chosen on {self.tune_on}")
+        yield Ready(searcher.run, f"its weights ({weights}) were chosen on {self.tune_on}", *self._sizes(searcher))
+
+    def _sizes(self, searcher: Searcher) -> tuple[int, int | None]:
+        """What the views that are asked take on the disk, and the weights of their models."""
+        models = {view.encoder.name for view in searcher.views if view.encoder}
+        weights = sum(map(size_of_weights, models)) if models else None
+        return sum(size_of(self.index / view.name) for view in searcher.views), weights

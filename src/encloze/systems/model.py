@@ -11,7 +11,8 @@ from typing import Literal
 from encloze.data.dataset import Dataset
 from encloze.encoders import load_encoder
 from encloze.errors import CheckpointError
-from encloze.folders import temporary
+from encloze.folders import size_of, temporary
+from encloze.model_folders import size_of_weights
 from encloze.searcher import Searcher, View, build_views, exact_indexes
 from encloze.systems.base import Ready, System
 
@@ -43,4 +44,4 @@ class Model(System, name="model"):
         with temporary() as folder:
             build_views(dataset.corpus, indexes, encoder, folder)
             views = [View(name, index.open(folder / name), encoder) for name, index in indexes.items()]
-            yield Ready(Searcher(dataset.corpus, views).run)
+            yield Ready(Searcher(dataset.corpus, views).run, "", size_of(folder), size_of_weights(self.model))

@@ -12,6 +12,7 @@ from encloze.data.dataset import Dataset
 from encloze.data.records import Query, Run
 from encloze.data.runs import best
 from encloze.encoders import load_reranker
+from encloze.model_folders import size_of_weights
 from encloze.searcher import reranked
 from encloze.systems.base import Ready, System
 
@@ -61,4 +62,5 @@ class Reranked(System, name="reranked"):
                 cut = {query: best(scores, depth) for query, scores in again.items()}
                 return cut, None if milliseconds is None else milliseconds + took
 
-            yield Ready(run, finder.note)
+            weights = (finder.model_bytes or 0) + size_of_weights(self.reranker)
+            yield Ready(run, finder.note, finder.index_bytes, weights)

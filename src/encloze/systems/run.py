@@ -10,6 +10,7 @@ from pathlib import Path
 from encloze.data.dataset import Dataset
 from encloze.data.records import Query, Run
 from encloze.data.runs import best, read_run
+from encloze.errors import DataError
 from encloze.systems.base import Outcome, Ready, System
 
 
@@ -45,6 +46,15 @@ class RunFile(System, name="run"):
         return Outcome({query: best(scores, depth) for query, scores in whole.items()}, None, note)
 
     def _read(self, dataset: Dataset) -> tuple[Run, str]:
-        run = read_run(self.run)
-        missing = len(dataset.judgments.keys() - run.keys())
-        return run, f"{missing} judged queries are not in it and count 0" if missing else ""
+        """The whole run, and how far its queries are those that are judged."""
+        run, judged = read_run(self.run), dataset.judgments.keys()
+        missing, more = len(judged - run.keys()), len(run.keys() - judged)
+        if more == len(run):
+            raise DataError(
+                f"{self.run}: none of its {len(run)} queries is judged in the split {dataset.split!r} of "
+                f"{dataset.format.place()} (in the run: {next(iter(run))!r}, judged: {next(iter(judged))!r})"
+                ". Is it a run over this data set and split?"
+            )
+        notes = [f"{missing} judged queries are not in it and count 0"] * bool(missing)
+        notes += [f"{more} of its queries are not judged and do not count"] * bool(more)
+        return run, "; ".join(notes)

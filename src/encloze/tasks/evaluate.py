@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from encloze import progress, recipe
 from encloze.data.dataset import Dataset
 from encloze.data.formats.base import Format
+from encloze.data.records import Run
+from encloze.data.runs import best
 from encloze.evaluation.measures import DEFAULT, canonical
 from encloze.evaluation.report import Judged, Report, judge
+from encloze.evaluation.rules import of_sources, without_own_ids
 from encloze.folders import record, refuse_existing, staged
 from encloze.systems.base import System, inputs_of, titles
 from encloze.systems.index import Index
 from encloze.systems.model import Model
 from encloze.systems.reranked import Reranked
 from encloze.tasks.base import Task
+
+_PASSAGES = 10  # searched for each source that is listed
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,11 @@ class Evaluate(Task, name="evaluate"):
     """Measures in ir-measures' spelling or the usual ones (mrr@10, recall@100); the first is compared."""
     depth: int = 100
     """How many documents each system ranks for a query."""
+    judged: Literal["documents", "sources"] = "documents"
+    """What judgments name: documents, or the longer texts (doc_id) that they were cut from, each as good as its best
+    passage."""
+    own_ids: Literal["count", "skip"] = "count"
+    """Whether a document that bears the query's own id counts or is skipped, as BEIR does."""
     output: Path | None = None
     """A folder for the report, the values of each query and the runs; nothing is written without one."""
     overwrite: bool = False
@@ -54,17 +65,20 @@ class Evaluate(Task, name="evaluate"):
             raise ValueError("systems is empty: name at least one, as in --systems bm25,minilm")
         if any(system.tuned_on == self.split for system in self.systems):
             raise ValueError(f"a system is tuned on {self.split!r}, the split that is judged: choose another tune_on")
+        if self.judged == "sources" and any(system.tuned_on for system in self.systems):
+            raise ValueError("tune_on: a system is tuned by judgments of documents, and judged says they name sources")
         if self.depth < 1:
             raise ValueError(f"depth must be 1 or more, not {self.depth}")
 
     def run(self) -> Report:
         if self.output:
             refuse_existing(self.output, overwrite=self.overwrite)
-        dataset = Dataset(self.dataset, self.split)
+        dataset = Dataset(self.dataset, self.split, by_source=self.judged == "sources")
         runs: list[Judged] = []
         for title, system in zip(titles(self._all()), self._all(), strict=True):
             progress.note(f"Judging {title}")
-            runs.append(Judged(title, *system.rank(dataset, self.depth)))
+            outcome = system.rank(dataset, self._deep())
+            runs.append(Judged(title, *outcome._replace(run=self._ruled(outcome.run, dataset))))
         report = judge(str(self.dataset.place()), self.split, dataset.judgments, runs, self.measures, self.seed)
         if self.output:
             with staged(self.output, overwrite=self.overwrite) as folder:
@@ -73,9 +87,23 @@ class Evaluate(Task, name="evaluate"):
                 record(folder, recipe.dump(self, {"verb": self.name}), inputs)
         return report
 
+    def _deep(self) -> int:
+        """How many documents are searched for, so that the rules leave enough."""
+        passages = self.depth * (_PASSAGES if self.judged == "sources" else 1)
+        return passages + (self.own_ids == "skip")
+
+    def _ruled(self, run: Run, dataset: Dataset) -> Run:
+        """A run as it is judged."""
+        if self.judged == "sources":
+            run = of_sources(run, dataset.corpus)
+        if self.own_ids == "skip":
+            run = without_own_ids(run)
+        return {query: best(scores, self.depth) for query, scores in run.items()}
+
     def _all(self) -> list[System]:
         more: list[System] = [Model(self.model)] if self.model else []
-        plain = [*self.systems, *more, *([Index(self.index)] if self.index else [])]
+        given = [*self.systems, *more, *([Index(self.index)] if self.index else [])]
+        plain = [part for system in given for part in system.parts()]
         if not self.reranker:
             return plain
         return [*plain, *(Reranked(system, self.reranker, self.rerank_depth) for system in plain)]

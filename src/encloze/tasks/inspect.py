@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from encloze.data.contamination import Contamination, contamination
 from encloze.data.corpus import Corpus
 from encloze.data.duplicates import group_duplicates
 from encloze.data.formats.base import Format
@@ -55,6 +56,8 @@ class Inspection:
     """Documents that share their source with another one."""
     splits: dict[str, int]
     """Judged queries of each split."""
+    contamination: list[Contamination]
+    """What every two splits have in common."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class Inspect(Task, name="inspect"):
     model: str | None = None
     """Whose tokens to count: a model folder, a hub's id, or minilm (taken by default where it is installed)."""
     similarity: float = 0.8
-    """From which Jaccard similarity on texts are near-identical; 1 skips the search for them."""
+    """From which Jaccard similarity on texts are near-identical; 1 takes only those that are the same."""
 
     def __post_init__(self) -> None:
         if not 0 < self.similarity <= 1:
@@ -82,6 +85,8 @@ class Inspect(Task, name="inspect"):
             tokens = Tokens.of(iter(texts), len(texts), tokenizer, corpus.fingerprint)
             lengths.append(_lengths("tokens", tokens.lengths + 2))
         sources = Counter(source for source in corpus.column("source").to_pylist() if source is not None)
+        near = group_duplicates(texts, self.similarity)
+        judgments = {split: self._judgments(split) for split in self.corpus.splits()}
         return Inspection(
             place=str(self.corpus.place()),
             documents=len(corpus),
@@ -89,12 +94,16 @@ class Inspect(Task, name="inspect"):
             with_title=sum(bool(title) for title in corpus.column("title").to_pylist()),
             lengths=lengths,
             identical=_groups(ids, group_duplicates(texts, 1.0)),
-            near_identical=_groups(ids, group_duplicates(texts, self.similarity)) if self.similarity < 1 else [],
+            near_identical=_groups(ids, near) if self.similarity < 1 else [],
             sources=len(sources),
             with_neighbours=sum(count for count in sources.values() if count > 1),
-            splits={
-                split: len({judgment.query for judgment in self._judgments(split)}) for split in self.corpus.splits()
-            },
+            splits={split: len({judgment.query for judgment in of_split}) for split, of_split in judgments.items()},
+            contamination=contamination(
+                judgments,
+                self._queries() if len(judgments) > 1 else {},
+                dict(zip(ids, near.tolist(), strict=True)) if len(judgments) > 1 else {},
+                self.similarity,
+            ),
         )
 
     def _judgments(self, split: str) -> list[Judgment]:
@@ -102,6 +111,12 @@ class Inspect(Task, name="inspect"):
         judgments = list(self.corpus.judgments(split, faults))
         faults.stop()
         return judgments
+
+    def _queries(self) -> dict[str, str]:
+        faults = Faults()
+        queries = {query.id: query.text for query in self.corpus.queries(faults)}
+        faults.stop()
+        return queries
 
     def _tokenizer(self) -> Tokenizer | None:
         name = self.model or (MINILM if has_minilm() else None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -91,21 +91,37 @@ class OpenBm25:
         self._analyzer, self._words = settings.analyzer, words
         documents, holding = len(lengths), np.diff(postings.begins)
         self._rarity = np.log(1 + (documents - holding + 0.5) / (holding + 0.5)).astype(np.float32)
+        self._shares = holding / max(1, documents)
         relative = lengths / max(lengths.mean(), 1e-9)
         self._against = (settings.k1 * (1 - settings.b + settings.b * relative)).astype(np.float32)
         self._open = OpenPostings(postings, documents, self._weights)
 
     def search(self, queries: Sequence[str] | Representation, depth: int) -> Ranked:
-        return self._open.search(self._terms(queries), depth)
+        return self.search_words([self.count(str(query)) for query in queries], depth)
 
     def score(self, queries: Sequence[str] | Representation, numbers: list[np.ndarray]) -> list[np.ndarray]:
+        return self.score_words([self.count(str(query)) for query in queries], numbers)
+
+    def search_words(self, queries: Sequence[Mapping[str, float]], depth: int) -> Ranked:
+        """The best documents for weighted words."""
+        return self._open.search(self._terms(queries), depth)
+
+    def score_words(self, queries: Sequence[Mapping[str, float]], numbers: list[np.ndarray]) -> list[np.ndarray]:
+        """The scores of given documents for weighted words."""
         return self._open.score(self._terms(queries), numbers)
+
+    def count(self, text: str) -> Counter[str]:
+        """The words of a text; a repeated one of a query counts as often as it stands there, as in Lucene."""
+        return Counter(self._analyzer.words(text))
+
+    def share(self, word: str) -> float:
+        """The share of the documents that have a word."""
+        return float(self._shares[self._words[word]]) if word in self._words else 0.0
 
     def _weights(self, term: int, documents: np.ndarray, counts: np.ndarray) -> np.ndarray:
         weights: np.ndarray = self._rarity[term] * counts / (counts + self._against[documents])
         return weights
 
-    def _terms(self, queries: Sequence[str] | Representation) -> list[Terms]:
-        """The known words of each query; a repeated one counts as often as it stands there, as in Lucene."""
-        counts = (Counter(self._analyzer.words(str(query))) for query in queries)
-        return [[(self._words[word], n) for word, n in count.items() if word in self._words] for count in counts]
+    def _terms(self, queries: Sequence[Mapping[str, float]]) -> list[Terms]:
+        """The known words of each query."""
+        return [[(self._words[word], n) for word, n in query.items() if word in self._words] for query in queries]

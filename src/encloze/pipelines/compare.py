@@ -1,0 +1,106 @@
+"""Compare systems on one or more data sets: one table, with every test that it takes to believe it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from encloze import progress, recipe
+from encloze.data.dataset import Dataset
+from encloze.data.formats.base import Format
+from encloze.evaluation.comparison import ComparisonTable, Competitor, short_names
+from encloze.evaluation.measures import DEFAULT, canonical
+from encloze.evaluation.report import Report
+from encloze.folders import record, refuse_existing, staged
+from encloze.pipelines.base import Pipeline
+from encloze.systems.base import System, inputs_of
+from encloze.tasks.evaluate import Evaluate
+
+_HOLES = "Judged@10"
+
+
+@dataclass(frozen=True)
+class Compare(Pipeline, name="compare"):
+    """Evaluates every system on every data set, and holds each against the first one.
+
+    Told are differences with intervals, p-values corrected for the whole table, whether a system is not worse or
+    equivalent within a margin, wins, ties and losses, and the smallest difference that so many queries can show.
+    """
+
+    dataset: tuple[Format, ...]
+    """One or more data sets: folders in BEIR's or MS MARCO's layout, python_docs, files of judgments."""
+    systems: tuple[System, ...]
+    """What to compare, the baseline first: bm25, a model's name or folder, an index folder, a TREC run file, seeds."""
+    split: str = "test"
+    """The part of the queries to judge, of every data set."""
+    measures: tuple[str, ...] = DEFAULT
+    """Measures in ir-measures' spelling or the usual ones (mrr@10, recall@100); the first is compared."""
+    depth: int = 100
+    """How many documents each system ranks for a query."""
+    judged: Literal["documents", "sources"] = "documents"
+    """What judgments name: documents, or the longer texts (doc_id) that they were cut from, each as good as its best
+    passage."""
+    own_ids: Literal["count", "skip"] = "count"
+    """Whether a document that bears the query's own id counts or is skipped, as BEIR does."""
+    margin: float = 0.01
+    """The difference in the first measure that counts as nothing: for "not worse" and "equivalent"."""
+    output: Path | None = None
+    """A folder for the comparison and the report of each data set; nothing is written without one."""
+    overwrite: bool = False
+    """Whether an existing output may be replaced."""
+    seed: int = 0
+    """Where the intervals and tests are drawn from."""
+
+    def __post_init__(self) -> None:
+        if not self.dataset:
+            raise ValueError("dataset is empty: name at least one, as in --dataset FOLDER,FOLDER")
+        if self.margin <= 0:
+            raise ValueError(f"margin must be above 0, not {self.margin}")
+        self._evaluations()  # checks what they share
+
+    def run(self) -> ComparisonTable:
+        if self.output:
+            refuse_existing(self.output, overwrite=self.overwrite)
+        for dataset in self.dataset:  # what is amiss with the last one is said before the first is run
+            _ = Dataset(dataset, self.split).judgments
+        names = short_names([str(dataset.place()) for dataset in self.dataset])
+        reports = []
+        for name, evaluation in zip(names, self._evaluations(), strict=True):
+            progress.note(f"On {name}, {self.split}:")
+            reports.append(evaluation.run())
+        made = ComparisonTable(tuple(reports), self._competitors(reports[0]), names, self.margin, self.seed)
+        if self.output:
+            with staged(self.output, overwrite=self.overwrite) as folder:
+                made.save(folder)
+                inputs: dict[str, Path | str | None] = {**inputs_of(self.systems, "systems")}
+                for number, dataset in enumerate(self.dataset):
+                    inputs |= dataset.inputs(f"dataset[{number}]")
+                record(folder, recipe.dump(self, {"verb": self.name}), inputs)
+        return made
+
+    def _evaluations(self) -> list[Evaluate]:
+        measures = self.measures if _HOLES in map(canonical, self.measures) else (*self.measures, _HOLES)
+        return [
+            Evaluate(
+                dataset,
+                self.split,
+                self.systems,
+                measures=measures,
+                depth=self.depth,
+                judged=self.judged,
+                own_ids=self.own_ids,
+                seed=self.seed,
+            )
+            for dataset in self.dataset
+        ]
+
+    def _competitors(self, report: Report) -> tuple[Competitor, ...]:
+        """The systems as they were asked for; a report lists the seeds of one, one by one."""
+        labels, competitors = iter(system.name for system in report.systems), list[Competitor]()
+        for system in self.systems:
+            members = tuple(next(labels) for _ in system.parts())
+            name = members[0] if len(members) == 1 else system.title or system.label()
+            twins = sum(other.name.partition(" #")[0] == name for other in competitors)
+            competitors.append(Competitor(name + f" #{twins + 1}" * bool(twins), members))
+        return tuple(competitors)

@@ -1,0 +1,111 @@
+"""Rules of benchmarks: documents judged by their best passage, and queries that are documents themselves."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from encloze.data.corpus import Corpus
+from encloze.data.formats.beir import Beir
+from encloze.data.records import Document
+from encloze.errors import DataError
+from encloze.evaluation.measures import measure
+from encloze.evaluation.rules import of_sources, without_own_ids
+from encloze.systems.bm25 import Bm25
+from encloze.systems.run import RunFile
+from encloze.tasks.evaluate import Evaluate
+
+
+def test_only_the_document_with_the_querys_own_id_is_left_out() -> None:
+    run = {"a": {"a": 3.0, "b": 2.0}, "b": {"a": 1.0}}
+    assert without_own_ids(run) == {"a": {"b": 2.0}, "b": {"a": 1.0}}
+
+
+def test_a_source_has_the_score_of_its_best_passage(tmp_path: Path) -> None:
+    documents = [Document("p1", "", "x", "long", 0), Document("p2", "", "y", "long", 1), Document("lone", "", "z")]
+    corpus = Corpus.of(documents, tmp_path / "corpus.arrow")
+    run = {"q": {"p1": 1.0, "p2": 2.5, "lone": -1.0, "elsewhere": 0.5}}
+    assert of_sources(run, corpus) == {"q": {"long": 2.5, "lone": -1.0, "elsewhere": 0.5}}
+    assert corpus.sources == {"long", "lone"}
+
+
+@pytest.fixture
+def judged_by_source(dataset: Path) -> Path:
+    """The toys, whose judgments name the four passages' common source."""
+    for file in (dataset / "qrels").iterdir():
+        lines = [re.sub(r"\t(\w+)-\w+\t", r"\t\1\t", line) for line in file.read_text("utf-8").splitlines()]
+        file.write_text("\n".join([lines[0].replace("corpus", "corpus-id"), *lines[1:]]) + "\n", "utf-8")
+    return dataset
+
+
+def test_documents_are_judged_through_their_passages(judged_by_source: Path) -> None:
+    folder = Beir(judged_by_source)
+    report = Evaluate(folder, systems=(Bm25(),), judged="sources", depth=5).run()
+    run = report.systems[0].run
+    assert all(len(found) <= 5 for found in run.values())
+    assert {document for found in run.values() for document in found} <= {"library", "reactor", "orchard", "comet",
+        "river", "engine", "violin", "bakery", "harbour", "glacier"}  # fmt: skip
+    assert report.systems[0].values["RR@10"].tolist() == [1.0] * 10
+
+
+def test_passages_are_not_what_judgments_of_sources_name(judged_by_source: Path) -> None:
+    with pytest.raises(DataError, match="none of the 3 documents judged in the split 'test' is in the corpus"):
+        Evaluate(Beir(judged_by_source), systems=(Bm25(),)).run()
+
+
+def test_sources_that_the_corpus_lacks_are_an_error(dataset: Path) -> None:
+    with pytest.raises(DataError, match=r"none of the 10 documents judged .*\(judged: 'library-.*', in the corpus: '"):
+        Evaluate(Beir(dataset), systems=(Bm25(),), judged="sources").run()
+
+
+def test_tuning_by_documents_does_not_go_with_judged_sources() -> None:
+    with pytest.raises(ValueError, match="tuned by judgments of documents, and judged says they name sources"):
+        Evaluate(Beir(Path("x")), systems=(Bm25(tune_on="dev"),), judged="sources")
+
+
+def test_skipping_own_ids_is_beirs_evaluation(tmp_path: Path) -> None:
+    """Queries that are documents: BEIR's evaluate drops them from the run, and trec_eval measures the rest."""
+    folder = tmp_path / "duplicates"
+    (folder / "qrels").mkdir(parents=True)
+    texts = {f"d{number}": f"how does number {number % 3} go with word{number}" for number in range(9)}
+    lines = "".join(json.dumps({"_id": id_, "text": text}) + "\n" for id_, text in texts.items())
+    (folder / "corpus.jsonl").write_text(lines, "utf-8")
+    (folder / "queries.jsonl").write_text(lines, "utf-8")
+    judged = {f"d{number}": {f"d{(number + 3) % 9}": 1} for number in range(9)}
+    rows = "".join(f"{query}\t{document}\t1\n" for query, found in judged.items() for document in found)
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + rows, "utf-8")
+    counted = Evaluate(Beir(folder), systems=(Bm25(),), depth=3).run().systems[0]
+    skipped = Evaluate(Beir(folder), systems=(Bm25(),), depth=3, own_ids="skip").run().systems[0]
+    deeper = Evaluate(Beir(folder), systems=(Bm25(),), depth=4).run().systems[0].run
+    for query, scores in deeper.items():
+        assert next(iter(scores)) == query  # each finds itself first
+        scores.pop(query)
+    assert skipped.run == deeper and all(len(found) == 3 for found in skipped.run.values())
+    np.testing.assert_array_equal(skipped.values["RR@10"], measure(deeper, judged, ["RR@10"])["RR@10"])
+    assert skipped.values["RR@10"].mean() > counted.values["RR@10"].mean()
+
+
+def test_ms_marcos_rule_is_reciprocal_rank_to_ten_over_all_judged_queries(tmp_path: Path) -> None:
+    """Microsoft's ms_marco_eval.py by its words: the first relevant of ten, 0 for queries that are not ranked."""
+    draw = np.random.default_rng(0)
+    judged = {str(query): {str(document): 1 for document in draw.choice(40, 2, replace=False)} for query in range(30)}
+    ranked = {str(query): draw.permutation(40)[:20].astype(str).tolist() for query in range(25)}
+    lines = [f"{q} Q0 {d} {rank} {-rank} x" for q, found in ranked.items() for rank, d in enumerate(found, 1)]
+    (tmp_path / "run.trec").write_text("\n".join(lines) + "\n", "utf-8")
+    total = 0.0
+    for query, found in ranked.items():
+        for rank, document in enumerate(found[:10], 1):
+            if document in judged[query]:
+                total += 1 / rank
+                break
+    run = RunFile(tmp_path / "run.trec")
+    (tmp_path / "judged.qrels").write_text("".join(f"{q} 0 {d} 1\n" for q, of in judged.items() for d in of), "utf-8")
+    from encloze.data.formats.trec import Trec
+
+    report = Evaluate(Trec(tmp_path / "judged.qrels"), systems=(run,), measures=("mrr@10",)).run()
+    assert report.means["run"]["RR@10"].mean == pytest.approx(total / 30)
+    assert report.systems[0].note == "5 judged queries are not in it and count 0"
