@@ -94,7 +94,12 @@ def kill_at(patch: pytest.MonkeyPatch, stage: str, folder: Path) -> None:
     patch.setattr(kind, "run", before_it_ends)
 
 
-@pytest.mark.parametrize("stage", STAGES)
+ONE_OF_EACH_VERB = ("pretrained", "mined", "second", "reranker", "scores")
+
+
+@pytest.mark.parametrize(
+    "stage", [pytest.param(s, marks=[] if s in ONE_OF_EACH_VERB else pytest.mark.slow) for s in STAGES]
+)
 def test_a_pipeline_killed_in_any_stage_goes_on_to_the_same_results(
     stage: str, whole: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

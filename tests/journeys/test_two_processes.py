@@ -16,6 +16,7 @@ import toys
 from encloze.objectives.base import Objective
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
+pytestmark = pytest.mark.xdist_group("two processes")  # they share what is launched once
 
 
 def run(dataset: Path, output: Path, *, processes: int, accumulation: int) -> dict[str, list[dict[str, float]]]:

@@ -197,7 +197,7 @@ def test_what_cannot_be_mined_is_refused(
 
 
 def test_a_run_over_other_queries_is_refused(tmp_path: Path, toy: Any) -> None:
-    with pytest.raises(Exception, match="the sources rank nothing for the queries of the split 'train'"):
+    with pytest.raises(Exception, match="none of its 1 queries is judged in the split 'train'"):
         mined(tmp_path, toy[0], {"other": {"d1": 1.0}})
 
 
