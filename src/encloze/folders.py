@@ -163,10 +163,7 @@ def cache_folder() -> Path:
 @contextlib.contextmanager
 def temporary() -> Iterator[Path]:
     """A folder for as long as the block runs, beside the cache: where a machine keeps /tmp in memory, it fills that."""
-    with (
-        full_disk_explained(cache_folder()),
-        tempfile.TemporaryDirectory(prefix="working-", dir=cache_folder()) as folder,
-    ):
+    with tempfile.TemporaryDirectory(prefix="working-", dir=cache_folder()) as folder:
         yield Path(folder)
 
 

@@ -20,7 +20,7 @@ from encloze.encoders import Encoder, Reranker, Scorer, load_encoder, load_reran
 from encloze.errors import CheckpointError, RecipeError, StaleIndexError
 from encloze.evaluation.measures import measure
 from encloze.family import nearest
-from encloze.folders import check, read_json, write_json
+from encloze.folders import check, full_disk_explained, read_json, write_json
 from encloze.search.fusions.base import Fusion
 from encloze.search.fusions.reciprocal_rank import ReciprocalRank
 from encloze.search.fusions.weighted import Weighted
@@ -30,6 +30,7 @@ from encloze.search.indexes.inverted import Inverted
 from encloze.settings import plain
 
 _CARD = "index.json"
+_FORM = 2  # of the files of an index; 1 was FAISS's and bm25s's own
 _DOCUMENTS = "documents.arrow"
 _QUERIES_AT_ONCE = 256
 
@@ -89,7 +90,10 @@ class Searcher:
                 f"{folder} is no index: it has no {_CARD}. Build one: encloze index --output {folder}"
             )
         check(folder)
-        entries = {entry["name"]: entry for entry in read_json(folder / _CARD)["views"]}
+        card = read_json(folder / _CARD)
+        if card["encloze"] != _FORM:
+            raise StaleIndexError(f"the index {folder} was built by another version of encloze. Build it again")
+        entries = {entry["name"]: entry for entry in card["views"]}
         if missing := [name for name in views if name not in entries]:
             raise CheckpointError(
                 f"the index {folder} has no view {missing[0]!r}; {nearest(missing[0], list(entries))}"
@@ -275,12 +279,17 @@ def build_index(
         {"name": name, "settings": plain(index), **_model_of(encoder if index.reads != "text" else None, index.reads)}
         for name, index in zip(unique, indexes, strict=True)
     ]
-    write_json(folder / _CARD, {"encloze": 1, "documents": len(corpus), "views": views})
+    write_json(folder / _CARD, {"encloze": _FORM, "documents": len(corpus), "views": views})
     return views
 
 
 def build_views(corpus: Corpus, indexes: Mapping[str, Index], encoder: Encoder | None, folder: Path) -> None:
     """Write an index of each name into ``folder``; every document is read, and encoded, once for all of them."""
+    with full_disk_explained(folder):
+        _build_views(corpus, indexes, encoder, folder)
+
+
+def _build_views(corpus: Corpus, indexes: Mapping[str, Index], encoder: Encoder | None, folder: Path) -> None:
     builders = {index.reads: list[Builder]() for index in indexes.values()}
     for name, index in indexes.items():
         (folder / name).mkdir()

@@ -212,6 +212,21 @@ def test_what_other_settings_left_unfinished_is_not_gone_on_with(
     assert not (tmp_path / "out" / "taught.unfinished").exists()
 
 
+def test_what_was_left_unfinished_at_another_place_is_begun_anew(
+    whole: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, done = whole
+    shutil.copytree(done, tmp_path / "out")
+    shutil.rmtree(tmp_path / "out" / "judged")
+    with monkeypatch.context() as patch:
+        kill_at(patch, "taught", tmp_path / "out")
+        with pytest.raises(Killed):
+            tiny(dataset, tmp_path / "out", **{"stages.taught.seed": 7}).run()
+    (tmp_path / "out").rename(tmp_path / "moved")
+    tiny(dataset, tmp_path / "moved", **{"stages.taught.seed": 7}).run()
+    assert not list((tmp_path / "moved").glob("*.unfinished")) and (tmp_path / "moved" / "judged").is_dir()
+
+
 def test_a_data_set_keeps_its_settings_in_every_stage(dataset: Path, tmp_path: Path) -> None:
     titles = {"type": "titles", "corpus": str(dataset), "least_words": 1}
     stages = {"mined": {"verb": "mine", "dataset": "@dataset"}}

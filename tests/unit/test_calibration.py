@@ -130,6 +130,18 @@ def test_hits_of_a_calibrated_re_ranker_have_probabilities(
     assert again.calibration is None and read_json(tmp_path / "calibrated" / "inputs.json")["inputs"]["scores"]
 
 
+def test_scores_of_a_hubs_model_are_known_by_its_name(
+    verb: Verb, scored: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, scores = scored
+    monkeypatch.setattr("encloze.tasks.calibrate.locate", lambda name: model)
+    monkeypatch.setattr("encloze.tasks.calibrate.is_cross_encoder", lambda name: True)
+    (scores / "inputs.json").write_text(json.dumps({"inputs": {"model": {"name": "someones/reranker"}}}))
+    given = ("--scores", scores, "--folds", 2)
+    assert verb("calibrate", "--model", "someones/reranker", *given, "--output", tmp_path / "made") == 0
+    assert verb("calibrate", "--model", "someones/other", *given, "--output", tmp_path / "no") == 2
+
+
 def test_the_error_that_is_told_is_of_queries_that_were_not_learnt_from(
     verb: Verb, scored: tuple[Path, Path], tmp_path: Path, capsys: Any
 ) -> None:

@@ -358,6 +358,13 @@ def test_a_run_may_be_zipped_have_tabs_and_lack_its_tag(tmp_path: Path) -> None:
     assert read_run(file) == {"q": {"a": 0.001, "b": -2.0}}
 
 
+def test_ids_with_blanks_come_back_from_a_run(tmp_path: Path) -> None:
+    run = {"q 1": {"my doc": 2.0, "my other\u00a0doc": 1.0}, "q2": {"plain": 0.5, "a b c": 0.25}}
+    write_run(tmp_path / "run.trec", run)
+    assert read_run(tmp_path / "run.trec") == run
+    assert "q2 Q0 plain 1 0.5 encloze\n" in (tmp_path / "run.trec").read_text(encoding="utf-8")
+
+
 def test_every_faulty_line_of_a_run_is_named(tmp_path: Path) -> None:
     file = tmp_path / "r.trec"
     file.write_text("q Q0 a 1 2.0 t\nq Q0 b 2\nq Q0 c 3 high t\nq Q0 a 4 1.0 t\nq Q0 d 5 nan t\nq Q0 e 6 -inf t\n")

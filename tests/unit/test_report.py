@@ -195,6 +195,15 @@ def test_queries_of_a_run_that_nobody_judged_are_counted(dataset: Path, tmp_path
     assert report.systems[0].note == "30 of its queries are not judged and do not count"
 
 
+def test_a_system_that_finds_nothing_is_read_again(tmp_path: Path) -> None:
+    judgments: Judgments = {"q1": {"a": 1}, "q2": {"b": 1}}
+    runs = [Judged("some", {"q1": {"a": 1.0}, "q2": {"a": 1.0}}), Judged("none", {"q1": {}, "q2": {}})]
+    report = judge("here", "test", judgments, runs)
+    report.save(tmp_path)
+    again = Report.load(tmp_path)
+    assert again.systems[1].run == {} and again.systems[1].values["nDCG@10"].sum() == 0
+
+
 def test_a_folder_with_a_run_is_judged_by_it(dataset: Path, tmp_path: Path) -> None:
     (tmp_path / "mined").mkdir()
     (tmp_path / "mined" / "run.trec").write_text("q-library-history Q0 library-history 1 2.5 mine\n", encoding="utf-8")

@@ -348,6 +348,13 @@ def test_a_damaged_index_is_refused(index: Path) -> None:
         Searcher.open(index)
 
 
+def test_an_index_of_another_form_is_refused(index: Path) -> None:
+    file = index / "index.json"
+    file.write_text(file.read_text(encoding="utf-8").replace('"encloze": 2', '"encloze": 1'), encoding="utf-8")
+    with pytest.raises(StaleIndexError, match="was built by another version of encloze. Build it again"):
+        Searcher.open(index)
+
+
 def test_an_unsealed_index_is_refused(index: Path) -> None:
     (index / "manifest.json").unlink()
     assert is_index(index)  # a damaged one

@@ -121,7 +121,8 @@ def optional_integer(value: dict[str, Any], name: str, where: str, faults: Fault
 def columns(file: Path, least: int, faults: Faults, separator: str | None = "\t") -> Iterator[tuple[str, list[str]]]:
     """Each line's columns with its place; fewer than ``least`` become a fault."""
     for where, line in lines(file):
-        found = line.split(separator)
+        # What has tabs enough is cut at them, so that ids may hold blanks.
+        found = line.split("\t") if separator is None and line.count("\t") >= least - 1 else line.split(separator)
         if len(found) < least:
             kind = "tab-separated columns" if separator == "\t" else "columns"
             faults.add(where, f"{least} {kind} were expected, found {len(found)}")

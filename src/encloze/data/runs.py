@@ -13,10 +13,11 @@ RUN = "run.trec"
 """What a folder calls the run in it."""
 
 
-def read_run(file: Path) -> Run:
+def read_run(file: Path, *, may_be_empty: bool = False) -> Run:
     """The run in a file, plain or gzipped, or in a folder; as in trec_eval the rank column is ignored.
 
-    Raises DataError with all faulty lines: too few columns, no number as a score, a document twice for a query.
+    Columns are set apart by blanks, or by tabs where ids hold blanks. Raises DataError with all faulty lines: too few
+    columns, no number as a score, a document twice for a query; and where there is none, unless that may be.
     """
     file = file / RUN if file.is_dir() else file
     faults, run = Faults(), dict[str, dict[str, float]]()
@@ -32,7 +33,7 @@ def read_run(file: Path) -> Run:
             faults.add(where, f"the document {document!r} stands twice in the ranking of query {query!r}")
         else:
             ranking[document] = value
-    if not run and not faults.count:
+    if not run and not faults.count and not may_be_empty:
         faults.add(file.name, "the run is empty")
     faults.stop()
     return run
@@ -54,4 +55,5 @@ def append_run(stream: TextIO, run: Run, tag: str = "encloze") -> None:
     for query, scores in run.items():
         for rank, (document, score) in enumerate(best(scores, len(scores)).items(), 1):
             # repr keeps every digit, so a ranking read back has the same ties as the one written.
-            stream.write(f"{query} Q0 {document} {rank} {score!r} {tag}\n")
+            between = " " if len(f"{query} {document}".split()) == 2 else "\t"
+            stream.write(between.join((query, "Q0", document, str(rank), repr(score), tag)) + "\n")

@@ -123,7 +123,7 @@ class Report:
         for number, entry in enumerate(said["systems"]):
             own = columns[:, number * len(measures) : (number + 1) * len(measures)].T
             values = dict(zip(measures, own, strict=True))
-            run = read_run(folder / "runs" / f"{names[number]}.trec")
+            run = read_run(folder / "runs" / f"{names[number]}.trec", may_be_empty=True)  # of what found nothing
             sizes = (entry.get(name) for name in ("index_bytes", "model_bytes"))
             took, note = entry["milliseconds_per_query"], entry["note"]
             systems.append(SystemResult(entry["name"], run, values, took, note, *sizes))

@@ -76,11 +76,12 @@ class Run(Pipeline, name="run"):
                 continue
             progress.note(f"Stage {number} of {len(self.stages)}: {name}")
             task = self._task(name)
-            if stages.begun.get(name) == key and _has_unfinished(task):
+            begun = f"{key} {_place_of(task)}"
+            if stages.begun.get(name) == begun and _has_unfinished(task):
                 task = dataclasses.replace(task, resume=True)
             else:
                 shutil.rmtree(folder.with_name(f"{name}.unfinished"), ignore_errors=True)
-                stages.begin(name, key)
+                stages.begin(name, begun)
             # What an earlier run finished stays until the new result takes its place.
             found = dataclasses.replace(task, overwrite=True).run()
             stages.finish(name, key)
@@ -206,6 +207,11 @@ def _told(value: Any, output: Path, hashes: dict[Path, str]) -> Any:
 
 def _fields(value: Any) -> list[tuple[str, Any]]:
     return [(setting.name, getattr(value, setting.name)) for setting in dataclasses.fields(value)]
+
+
+def _place_of(task: Any) -> str:
+    """Changes with the places that a task names: what it left unfinished is gone on with where they are the same."""
+    return hashlib.sha256(json.dumps(plain(task), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _has_unfinished(task: Any) -> bool:

@@ -85,7 +85,8 @@ class Calibrate(Task, name="calibrate"):
             progress.warn(f"{self.scores} does not say which model it is of: {self.model} is taken for it")
             return
         was = read_json(self.scores / "inputs.json")["inputs"].get("model")
-        if was is not None and was.get("sha256") != describe(folder).get("sha256"):
+        now = describe(folder if was is not None and "sha256" in was else self.model)  # a hub's id is kept by name
+        if was is not None and any(was.get(what) != now.get(what) for what in ("sha256", "name")):
             raise DataError(f"{self.scores} holds the scores of another model than {self.model}. Run score with it")
         if recipe.read(str(self.scores / "recipe.yaml"), "score").get("relevant", True):
             raise DataError(

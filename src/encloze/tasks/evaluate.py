@@ -67,6 +67,10 @@ class Evaluate(Task, name="evaluate"):
             raise ValueError(f"a system is tuned on {self.split!r}, the split that is judged: choose another tune_on")
         if self.judged == "sources" and any(system.tuned_on for system in self.systems):
             raise ValueError("tune_on: a system is tuned by judgments of documents, and judged says they name sources")
+        if self.own_ids == "skip" and any(system.tuned_on for system in self.systems):
+            raise ValueError(
+                "tune_on: a system is tuned with documents of the queries' own ids, and own_ids skips them"
+            )
         if self.depth < 1:
             raise ValueError(f"depth must be 1 or more, not {self.depth}")
 

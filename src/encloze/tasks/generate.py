@@ -124,7 +124,7 @@ class Generate(Task, name="generate"):
             run = system.rank(dataset, self.round_trip_depth).run
             write_run(file.with_suffix(".partial"), run)
             file.with_suffix(".partial").replace(file)
-        run = read_run(file) if file.stat().st_size else {}
+        run = read_run(file, may_be_empty=True)
         kept = {
             key: query
             for key, query in queries.items()

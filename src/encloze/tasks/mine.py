@@ -129,7 +129,7 @@ class Mine(Task, name="mine"):
                 partial = file.with_suffix(".partial")
                 write_run(partial, source.rank(dataset, self.depth).run)
                 partial.replace(file)
-            yield read_run(file)
+            yield read_run(file, may_be_empty=True)  # of a source that finds nothing
 
     def _inputs(self) -> dict[str, Path | str]:
         inputs = self.dataset.inputs("dataset") | inputs_of(self.sources, "sources")

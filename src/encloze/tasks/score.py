@@ -108,6 +108,10 @@ class Score(Task, name="score"):
                 yield query.id, found
 
 
+def _query_of(line: str) -> str:
+    return line.split("\t" if "\t" in line else " ", 1)[0]
+
+
 def _whole_queries(partial: Path, wanted: dict[str, list[str]]) -> int:
     """How many queries an unfinished run has whole, in the order of ``wanted``; what is after them is cut off."""
     kept, size, done = dict[str, int](), 0, 0
@@ -117,7 +121,7 @@ def _whole_queries(partial: Path, wanted: dict[str, list[str]]) -> int:
         end = 0
         for line in stream:
             size += len(line)
-            if current is None or not line.endswith(b"\n") or line.split(b" ", 1)[0].decode() != current[0]:
+            if current is None or not line.endswith(b"\n") or _query_of(line.decode()) != current[0]:
                 break
             kept[current[0]] = kept.get(current[0], 0) + 1
             if kept[current[0]] == len(current[1]):
