@@ -94,12 +94,10 @@ def kill_at(patch: pytest.MonkeyPatch, stage: str, folder: Path) -> None:
     patch.setattr(kind, "run", before_it_ends)
 
 
-ONE_OF_EACH_VERB = ("pretrained", "mined", "second", "reranker", "scores")
+BY_DEFAULT = ("mined", "second", "scores")  # a verb that mines, one that trains, one that scores
 
 
-@pytest.mark.parametrize(
-    "stage", [pytest.param(s, marks=[] if s in ONE_OF_EACH_VERB else pytest.mark.slow) for s in STAGES]
-)
+@pytest.mark.parametrize("stage", [pytest.param(s, marks=[] if s in BY_DEFAULT else pytest.mark.slow) for s in STAGES])
 def test_a_pipeline_killed_in_any_stage_goes_on_to_the_same_results(
     stage: str, whole: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,6 +210,7 @@ def test_what_other_settings_left_unfinished_is_not_gone_on_with(
     assert not (tmp_path / "out" / "taught.unfinished").exists()
 
 
+@pytest.mark.slow
 def test_what_was_left_unfinished_at_another_place_is_begun_anew(
     whole: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
