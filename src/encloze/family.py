@@ -28,6 +28,8 @@ class Family(Settings):
     """Base of a family: ``class Objective(Family)`` founds one, ``class Mlm(Objective, name="mlm")`` joins it."""
 
     name: ClassVar[str]
+    otherwise: ClassVar[str | None] = None
+    """The member whose ``model`` a word is that is no member's name."""
     _known: ClassVar[dict[str, type]]
 
     def __init_subclass__(cls, *, name: str | None = None, **arguments: Any) -> None:
@@ -70,6 +72,9 @@ class Family(Settings):
         """
         if type_ is None:
             raise ValueError(f"is required: one of {', '.join(cls.members())}")
+        if cls.otherwise and type_ not in cls.members():
+            cls.refuse_misspelt(str(type_))
+            return cls.member(cls.otherwise), {**values, "model": str(type_)}
         return cls.member(type_), values
 
     @classmethod

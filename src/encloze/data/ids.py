@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, overload
 
@@ -13,10 +14,11 @@ class Ids(Sequence[str]):
 
     def __init__(self, chunks: Sequence[Any], begins: np.ndarray) -> None:
         """``begins`` (int64, chunks + 1) says which number each chunk begins with, and how many there are."""
-        self._chunks, self._begins = chunks, begins
+        self._chunks = chunks
+        self._begins: list[int] = begins.tolist()
 
     def __len__(self) -> int:
-        return int(self._begins[-1])
+        return self._begins[-1]
 
     @overload
     def __getitem__(self, at: int) -> str: ...
@@ -28,8 +30,8 @@ class Ids(Sequence[str]):
         number = at + len(self) if at < 0 else at
         if not 0 <= number < len(self):
             raise IndexError(f"document {at} of {len(self)}")
-        chunk = int(np.searchsorted(self._begins, number, side="right")) - 1
-        return str(self._chunks[chunk][number - int(self._begins[chunk])].as_py())
+        chunk = bisect_right(self._begins, number) - 1
+        return str(self._chunks[chunk][number - self._begins[chunk]].as_py())
 
     def __iter__(self) -> Iterator[str]:
         for chunk in self._chunks:
@@ -47,10 +49,11 @@ class NumberOf(Mapping[str, int]):
 
     def __getitem__(self, id_: str) -> int:
         own = hash(id_)
-        begin, end = (int(np.searchsorted(self._hashes, own, side=side)) for side in ("left", "right"))
-        for number in self._order[begin:end]:  # more than one only where two ids have the same hash
-            if self._ids[int(number)] == id_:
-                return int(number)
+        at = int(self._hashes.searchsorted(own))
+        while at < len(self._hashes) and self._hashes[at] == own:  # two ids may have the same hash
+            if self._ids[number := int(self._order[at])] == id_:
+                return number
+            at += 1
         raise KeyError(id_)
 
     def __iter__(self) -> Iterator[str]:

@@ -28,6 +28,13 @@ class Query(NamedTuple):
     text: str
 
 
+class Question(NamedTuple):
+    """A text that asks, and the ids of the documents that answer it: a query that is not yet known by an id."""
+
+    text: str
+    documents: list[str]
+
+
 class Judgment(NamedTuple):
     """How relevant a document is to a query: 0 is not at all, higher is more."""
 

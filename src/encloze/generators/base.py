@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, Self
+from typing import ClassVar, NamedTuple, Protocol
 
 from encloze.family import Family
 
@@ -37,6 +37,8 @@ class Writer(Protocol):
 @dataclass(frozen=True)
 class Generator(Family):
     """Something that writes. A bare word that is no member's name stands for a local model."""
+
+    otherwise: ClassVar[str | None] = "local"
 
     prompt: str = field(default="", kw_only=True)
     """What is asked, with {text} and perhaps {title} where those of the document belong; what is written goes on from
@@ -70,11 +72,3 @@ class Generator(Family):
     def ready(self, each: int, seed: int) -> Writer:
         """Load what is needed to write so many queries for each document."""
         raise NotImplementedError(type(self).__name__)
-
-    @classmethod
-    def chosen(cls, type_: object, values: dict[str, Any]) -> tuple[type[Self], dict[str, Any]]:
-        """A member by its name, else a local model by its folder or id."""
-        if type_ is None or type_ in cls.members():
-            return super().chosen(type_, values)
-        cls.refuse_misspelt(str(type_))
-        return cls.member("local"), {**values, "model": str(type_)}

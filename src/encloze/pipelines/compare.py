@@ -14,7 +14,7 @@ from encloze.evaluation.measures import DEFAULT, canonical
 from encloze.evaluation.report import Report
 from encloze.folders import record, refuse_existing, staged
 from encloze.pipelines.base import Pipeline
-from encloze.systems.base import System, inputs_of
+from encloze.systems.base import System, inputs_of, numbered
 from encloze.tasks.evaluate import Evaluate
 
 _HOLES = "Judged@10"
@@ -97,10 +97,10 @@ class Compare(Pipeline, name="compare"):
 
     def _competitors(self, report: Report) -> tuple[Competitor, ...]:
         """The systems as they were asked for; a report lists the seeds of one, one by one."""
-        labels, competitors = iter(system.name for system in report.systems), list[Competitor]()
-        for system in self.systems:
-            members = tuple(next(labels) for _ in system.parts())
-            name = members[0] if len(members) == 1 else system.title or system.label()
-            twins = sum(other.name.partition(" #")[0] == name for other in competitors)
-            competitors.append(Competitor(name + f" #{twins + 1}" * bool(twins), members))
-        return tuple(competitors)
+        labels = iter(system.name for system in report.systems)
+        members = [tuple(next(labels) for _ in system.parts()) for system in self.systems]
+        names = (
+            some[0] if len(some) == 1 else system.title or system.label()
+            for some, system in zip(members, self.systems, strict=True)
+        )
+        return tuple(map(Competitor, numbered(names), members))

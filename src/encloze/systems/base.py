@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 from encloze.data.dataset import Dataset
 from encloze.data.records import Query, Run
@@ -44,6 +44,8 @@ class Ready(NamedTuple):
 @dataclass(frozen=True)
 class System(Family):
     """Something to judge. A bare path stands for an index folder, a run file or a model folder, as it is found."""
+
+    otherwise: ClassVar[str | None] = "model"
 
     title: str | None = field(default=None, kw_only=True)
     """Its name in tables; made from the other settings where none is given."""
@@ -92,19 +94,20 @@ class System(Family):
             return cls.member("run"), {"run": path}
         if not values and (path / "config.json").is_file():
             return cls.member("model"), {"model": str(type_)}
-        if type_ is None or type_ in cls.members():
-            return super().chosen(type_, values)
-        cls.refuse_misspelt(str(type_))
-        return cls.member("model"), {**values, "model": str(type_)}
+        return super().chosen(type_, values)
 
 
 def titles(systems: Iterable[System]) -> list[str]:
-    """The name of each in tables; where several have one, the later ones are numbered."""
+    """The name of each in tables."""
+    return numbered(system.title or system.label() for system in systems)
+
+
+def numbered(names: Iterable[str]) -> list[str]:
+    """Names of which each stands for one thing: where several are the same, the later ones get a number."""
     found: list[str] = []
-    for system in systems:
-        title = system.title or system.label()
-        twins = sum(title == other.partition(" #")[0] for other in found)
-        found.append(title + f" #{twins + 1}" * bool(twins))
+    for name in names:
+        twins = sum(name == other.partition(" #")[0] for other in found)
+        found.append(name + f" #{twins + 1}" * bool(twins))
     return found
 
 

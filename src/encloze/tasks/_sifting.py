@@ -7,29 +7,16 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
-from encloze.data.records import Document, full_text
+from encloze.data.records import Document, Question, full_text
 
 EMPTY, AGAIN, COPIED = "empty", "asked of the document already", "copied from its title or beginning"
 PARTED, NOT_FOUND = "asked of documents of both splits", "its document is not found by it"
 
 
-class Asked(NamedTuple):
-    """A query and the documents that it was made from."""
-
-    text: str
-    documents: list[str]
-
-    @property
-    def id(self) -> str:
-        """Told by its words, so that queries of two runs can stand together."""
-        return f"generated:{hashlib.sha256(words(self.text).encode()).hexdigest()[:16]}"
-
-
-def sifted(written: Iterable[tuple[Document, list[str]]], dropped: Counter[str]) -> dict[str, Asked]:
+def sifted(written: Iterable[tuple[Document, list[str]]], dropped: Counter[str]) -> dict[str, Question]:
     """By their words, the queries among what was written for documents; what is none is counted by reason."""
-    found: dict[str, Asked] = {}
+    found: dict[str, Question] = {}
     for document, texts in written:
         seen: set[str] = set()
         for text in texts:
@@ -37,16 +24,16 @@ def sifted(written: Iterable[tuple[Document, list[str]]], dropped: Counter[str])
             if why := EMPTY if not key else AGAIN if key in seen else COPIED if _is_copied(key, document) else None:
                 dropped[why] += 1
             else:
-                found.setdefault(key, Asked(text, [])).documents.append(document.id)
+                found.setdefault(key, Question(text, [])).documents.append(document.id)
             seen.add(key)
     return found
 
 
 def split_up(
-    queries: Iterable[Asked], split_of: Mapping[str, str], dropped: Counter[str]
-) -> Iterator[tuple[str, list[Asked]]]:
+    queries: Iterable[Question], split_of: Mapping[str, str], dropped: Counter[str]
+) -> Iterator[tuple[str, list[Question]]]:
     """The queries of each split; one whose documents lie in two stands in none."""
-    parts: dict[str, list[Asked]] = {}
+    parts: dict[str, list[Question]] = {}
     for query in queries:
         splits = {split_of[document] for document in query.documents}
         if len(splits) > 1:
@@ -67,13 +54,18 @@ def draw(text: str) -> float:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=6).digest(), "big") / 2**48
 
 
-def write(folder: Path, parts: Iterable[tuple[str, list[Asked]]]) -> None:
+def id_of(question: Question) -> str:
+    """Told by its words, so that queries of two runs can stand together."""
+    return f"generated:{hashlib.sha256(words(question.text).encode()).hexdigest()[:16]}"
+
+
+def write(folder: Path, parts: Iterable[tuple[str, list[Question]]]) -> None:
     """The queries and judgments of splits in BEIR's layout, without documents."""
     (folder / "qrels").mkdir(parents=True, exist_ok=True)
     queries: dict[str, str] = {}
     for split, part in parts:
-        queries |= {query.id: query.text for query in part}
-        judged = "".join(f"{query.id}\t{document}\t1\n" for query in part for document in query.documents)
+        queries |= {id_of(query): query.text for query in part}
+        judged = "".join(f"{id_of(query)}\t{document}\t1\n" for query in part for document in query.documents)
         (folder / "qrels" / f"{split}.tsv").write_text(f"query-id\tcorpus-id\tscore\n{judged}", encoding="utf-8")
     lines = (json.dumps({"_id": id_, "text": text}, ensure_ascii=False) for id_, text in queries.items())
     (folder / "queries.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

@@ -11,15 +11,15 @@ from pathlib import Path
 from encloze import progress, recipe
 from encloze.data.corpus import Corpus
 from encloze.data.dataset import Dataset
-from encloze.data.formats.asked import Asked as AskedFormat
+from encloze.data.formats.asked import Asked
 from encloze.data.formats.base import Format
-from encloze.data.records import full_text
+from encloze.data.records import Question, full_text
 from encloze.data.runs import best, read_run, write_run
 from encloze.errors import DataError
 from encloze.folders import describe, full_disk_explained, record, staged, write_json
 from encloze.generators.base import Generator, Source
 from encloze.systems.base import System
-from encloze.tasks._sifting import NOT_FOUND, Asked, draw, sifted, split_of, split_up, write
+from encloze.tasks._sifting import NOT_FOUND, draw, id_of, sifted, split_of, split_up, write
 from encloze.tasks.base import Generated, Task
 from encloze.training.outcome import begin
 from encloze.training.state import Unfinished
@@ -113,14 +113,14 @@ class Generate(Task, name="generate"):
         return sorted(drawn[: self.most_documents], key=lambda number: (-sizes[number], number))
 
     def _found(
-        self, system: System, queries: dict[str, Asked], state: Unfinished, dropped: Counter[str]
-    ) -> dict[str, Asked]:
+        self, system: System, queries: dict[str, Question], state: Unfinished, dropped: Counter[str]
+    ) -> dict[str, Question]:
         """The queries for which a system ranks a document that they were made from among the first."""
         file = state.folder / "round_trip.trec"
         if not file.exists():
             progress.note(f"Looking for the documents with {system.title or system.label()}")
             write(state.folder / "asked", [("all", list(queries.values()))])
-            dataset = Dataset(AskedFormat(self.corpus, state.folder / "asked"), "all")
+            dataset = Dataset(Asked(self.corpus, state.folder / "asked"), "all")
             run = system.rank(dataset, self.round_trip_depth).run
             write_run(file.with_suffix(".partial"), run)
             file.with_suffix(".partial").replace(file)
@@ -128,7 +128,7 @@ class Generate(Task, name="generate"):
         kept = {
             key: query
             for key, query in queries.items()
-            if best(run.get(query.id, {}), self.round_trip_depth).keys() & set(query.documents)
+            if best(run.get(id_of(query), {}), self.round_trip_depth).keys() & set(query.documents)
         }
         if lost := len(queries) - len(kept):
             dropped[NOT_FOUND] += lost
@@ -144,7 +144,7 @@ class Generate(Task, name="generate"):
         state: Unfinished,
         corpus: Corpus,
         written: dict[int, list[str]],
-        queries: list[Asked],
+        queries: list[Question],
         dropped: Counter[str],
     ) -> Generated:
         splits = {corpus.ids[n]: split_of(corpus[n], self.seed, self.dev_share) for n in written}
@@ -170,8 +170,8 @@ class Generate(Task, name="generate"):
         state.discard()
         return made
 
-    def _shown(self, corpus: Corpus, queries: list[Asked]) -> Iterator[tuple[str, str]]:
-        for query in sorted(queries, key=lambda query: draw(f"shown {query.id}"))[:_SHOWN]:
+    def _shown(self, corpus: Corpus, queries: list[Question]) -> Iterator[tuple[str, str]]:
+        for query in sorted(queries, key=lambda query: draw(f"shown {id_of(query)}"))[:_SHOWN]:
             document = corpus[corpus.number_of[query.documents[0]]]
             yield query.text, " ".join(full_text(document.title, document.text).split())[:_LETTERS]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from typing import NamedTuple
 
 from encloze.data.formats.base import Format
 from encloze.errors import DataError
@@ -11,13 +10,6 @@ from encloze.errors import DataError
 SPLITS = ("dev", "test", "train")
 _PARTS = 10  # of these eight are for training, one for dev and one for test
 _OTHERS = {8: "dev", 9: "test"}
-
-
-class Asked(NamedTuple):
-    """A text that asks, as it was first written, and the ids of the documents that answer it."""
-
-    text: str
-    documents: list[str]
 
 
 def words_of(text: str) -> str:

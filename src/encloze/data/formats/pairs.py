@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from encloze.data.formats._questions import SPLITS, Asked, check_split, id_of, split_of, words_of
+from encloze.data.formats._questions import SPLITS, check_split, id_of, split_of, words_of
 from encloze.data.formats.base import Format
 from encloze.data.lines import Faults, bare_suffix, columns, field_of, json_objects, optional_text
-from encloze.data.records import Document, Judgment, Query
+from encloze.data.records import Document, Judgment, Query, Question
 from encloze.errors import DataError
 
 
@@ -50,11 +50,11 @@ class Pairs(Format, name="pairs"):
     def splits(self) -> list[str]:
         return list(SPLITS)
 
-    def _asked(self, faults: Faults) -> dict[str, Asked]:
+    def _asked(self, faults: Faults) -> dict[str, Question]:
         """The questions by their words."""
-        found: dict[str, Asked] = {}
+        found: dict[str, Question] = {}
         for question, title, text in self._pairs(faults):
-            documents, id_ = found.setdefault(words_of(question), Asked(question, [])).documents, _id(title, text)
+            documents, id_ = found.setdefault(words_of(question), Question(question, [])).documents, _id(title, text)
             if id_ not in documents:
                 documents.append(id_)
         return found

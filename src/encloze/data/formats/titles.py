@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from encloze.data.formats._questions import SPLITS, Asked, check_split, id_of, split_of, words_of
+from encloze.data.formats._questions import SPLITS, check_split, id_of, split_of, words_of
 from encloze.data.formats.base import Format
 from encloze.data.lines import Faults
-from encloze.data.records import Document, Judgment, Query
+from encloze.data.records import Document, Judgment, Query, Question
 from encloze.errors import DataError
 
 
@@ -56,13 +56,13 @@ class Titles(Format, name="titles"):
         own = f"{self.least_words} {self.most_texts}"
         return hashlib.sha256(f"titles {own} {self.corpus.fingerprint()}".encode()).hexdigest()[:32]
 
-    def _asked(self, faults: Faults) -> dict[str, Asked]:
+    def _asked(self, faults: Faults) -> dict[str, Question]:
         """By the words of each title that is a query: the title, and the texts that it heads."""
-        found: dict[str, Asked] = {}
+        found: dict[str, Question] = {}
         for document in self.corpus.documents(faults):
             words = words_of(document.title)
             if len(words.split()) >= self.least_words and _without(document.title, document.text):
-                found.setdefault(words, Asked(document.title.strip(), [])).documents.append(document.id)
+                found.setdefault(words, Question(document.title.strip(), [])).documents.append(document.id)
         if not found:
             raise DataError(
                 f"{self.corpus.place()} has no titles of {self.least_words} words or more. Map them with the corpus's "

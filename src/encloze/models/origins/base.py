@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import ClassVar, NamedTuple
 
 from encloze.backbones.base import Backbone
 from encloze.family import Family
@@ -31,6 +31,8 @@ class Start(NamedTuple):
 class Origin(Family):
     """Weights and a tokenizer; a bare word that is no member's name is a folder, a hub's id, or minilm."""
 
+    otherwise: ClassVar[str | None] = "pretrained"
+
     def label(self) -> str:
         """A name for messages and for what a folder was made from."""
         return self.name
@@ -38,10 +40,3 @@ class Origin(Family):
     def start(self, texts: Callable[[], Iterator[str]], *, need_head: bool, seed: int) -> Start:
         """The model. ``texts`` gives the training texts, for what is made from them."""
         raise NotImplementedError(type(self).__name__)
-
-    @classmethod
-    def chosen(cls, type_: object, values: dict[str, Any]) -> tuple[type[Self], dict[str, Any]]:
-        if type_ is None or type_ in cls.members():
-            return super().chosen(type_, values)
-        cls.refuse_misspelt(str(type_))
-        return cls.member("pretrained"), {**values, "model": str(type_)}
