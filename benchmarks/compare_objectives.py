@@ -44,25 +44,28 @@ START: dict[str, Any] = {
     "objective": {"type": "mlm", "encoder_mask_rate": 0.30},
     "training": {"learning_rate": 1e-3},
 }
+# New decoders are far from trained after so few steps: they may learn faster than the encoder, or before it.
+FAST: dict[str, Any] = {"learning_rate": 2e-3, "encoder_learning_rate": RATE}
+# A decoder that sees few words beside the embedding, and a head that gets less from an early layer, need it sooner.
+NEEDY: dict[str, dict[str, Any]] = {
+    **{f"{name}-holes": {"type": name, "decoder_mask_rate": 0.90} for name in ("cotmae", "cotmae_v2", "lexmae")},
+    "condenser-early": {"type": "condenser", "early_layer": 1, "encoder_mask_rate": 0.30},
+    "cocondenser-early": {"type": "cocondenser", "early_layer": 1, "encoder_mask_rate": 0.30, "context": "near"},
+}
 # A run is its objective with settings, and the training's; an end to its name tells how it differs from the plain one.
 RUNS: dict[str, dict[str, Any]] = {
     "mlm": {"objective": START["objective"]},
     **{name: {"objective": {"type": name}} for name in Objective.members() if name != "mlm"},
-    # New decoders are far from trained after so few steps: they may learn faster than the encoder, or before it.
     **{
-        f"{name}-fast": {
-            "objective": {"type": name},
-            "training": {"learning_rate": 2e-3, "encoder_learning_rate": RATE},
-        }
+        f"{name}-fast": {"objective": {"type": name}, "training": FAST}
         for name in ("retromae", "dupmae", "cotmae", "cotmae_v2", "lexmae", "condenser", "cocondenser")
     },
     **{
-        f"{name}-later": {
-            "objective": {"type": name},
-            "training": {"learning_rate": 2e-3, "encoder_learning_rate": RATE, "frozen_steps": 60},
-        }
+        f"{name}-later": {"objective": {"type": name}, "training": {**FAST, "frozen_steps": 60}}
         for name in ("retromae", "cotmae")
     },
+    **{name: {"objective": objective} for name, objective in NEEDY.items()},
+    **{f"{name}-fast": {"objective": objective, "training": FAST} for name, objective in NEEDY.items()},
     **{f"{name}-mean": {"objective": {"type": name, "bottleneck": "mean"}} for name in ("retromae", "cotmae", "bow")},
     **{f"cotmae-{context}": {"objective": {"type": "cotmae", "context": context}} for context in ("near", "random")},
     **{f"{name}-mean": {"objective": {"type": name, "pooling": "mean"}} for name in ("cropping", "simcse")},
