@@ -69,6 +69,7 @@ RUNS: dict[str, dict[str, Any]] = {
     **{f"{name}-mean": {"objective": {"type": name, "bottleneck": "mean"}} for name in ("retromae", "cotmae", "bow")},
     **{f"cotmae-{context}": {"objective": {"type": "cotmae", "context": context}} for context in ("near", "random")},
     **{f"{name}-mean": {"objective": {"type": name, "pooling": "mean"}} for name in ("cropping", "simcse")},
+    "simcse-warm": {"objective": {"type": "simcse", "temperature": 0.2}},  # so that what is easy still weighs
 }
 BEFORE = ("untrained", "start")  # what is judged beside the runs
 POOLINGS = ("cls", "mean")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from encloze.tasks.inspect import Inspect
     from encloze.tasks.merge import Merge
     from encloze.tasks.pretrain import Pretrain
+    from encloze.tasks.report import MakeReport
     from encloze.tasks.search import Search
 
 _PLACES = {
@@ -41,6 +42,7 @@ _PLACES = {
     "Index": "tasks.index",
     "Inspect": "tasks.inspect",
     "Judgment": "data.records",
+    "MakeReport": "tasks.report",
     "Merge": "tasks.merge",
     "ModelArguments": "interop.flag_embedding",
     "Pretrain": "tasks.pretrain",
@@ -66,6 +68,7 @@ __all__ = [
     "Index",
     "Inspect",
     "Judgment",
+    "MakeReport",
     "Merge",
     "ModelArguments",
     "Pretrain",

@@ -28,6 +28,11 @@ class Encoder(Protocol):
         ...
 
     @property
+    def arithmetic(self) -> str:
+        """How its products are taken here, as float32 on cpu: a representation's last digits differ with it."""
+        ...
+
+    @property
     def views(self) -> dict[str, int]:
         """The views it makes of a text, dense and sparse, and how wide each is."""
         ...

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import shutil
@@ -18,6 +19,8 @@ from typing import Any
 from encloze.errors import CheckpointError, StorageError
 
 MANIFEST = "manifest.json"
+README = "README.md"
+"""What a folder tells people, which they may change: no result is made from it."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FULL_IN_WORDS = ("No space left on device", "File too large", "os error 28", "requested and")  # the last is numpy's
 _RECORDED_PACKAGES = (
@@ -84,7 +87,7 @@ def seal(folder: Path) -> None:
     entries = {
         name: {"bytes": file.stat().st_size, "sha256": hash_file(file)}
         for name, file in files.items()
-        if name != MANIFEST
+        if name not in (MANIFEST, README)
     }
     write_json(folder / MANIFEST, {"files": entries})
     for file in [*files.values(), folder / MANIFEST, *(f for f in folder.rglob("*") if f.is_dir()), folder]:
@@ -128,11 +131,12 @@ def describe(path: Path | str) -> dict[str, Any]:
 
 
 def hash_tree(path: Path) -> str:
-    """The SHA-256 of a file, or of the names and contents of a folder's files."""
+    """The SHA-256 of a file, or of the names and contents of a folder's files, but for a README of ours."""
     if path.is_file():
         return hash_file(path)
     digest = hashlib.sha256()
-    for file in sorted(file for file in path.rglob("*") if file.is_file()):
+    told = path / README if (path / MANIFEST).is_file() else None
+    for file in sorted(file for file in path.rglob("*") if file.is_file() and file != told):
         digest.update(f"{file.relative_to(path)}\0{hash_file(file)}\n".encode())
     return digest.hexdigest()
 
@@ -200,7 +204,17 @@ def read_json(file: Path) -> Any:
 
 
 def write_json(file: Path, value: Any) -> None:
-    file.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    """JSON has no word for what is infinite or no number: it becomes null."""
+    text = json.dumps(_finite(value), ensure_ascii=False, indent=2, allow_nan=False)
+    file.write_text(f"{text}\n", encoding="utf-8")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _sync(path: Path) -> None:

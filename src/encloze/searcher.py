@@ -17,6 +17,7 @@ from encloze.data.corpus import Corpus
 from encloze.data.records import Document, Hit, Judgments, Query, Representation, Run
 from encloze.data.runs import best
 from encloze.encoders import Encoder, Reranker, Scorer, load_encoder, load_reranker
+from encloze.encodings import documents_in_parts
 from encloze.errors import CheckpointError, RecipeError, StaleIndexError
 from encloze.evaluation.measures import measure
 from encloze.family import nearest
@@ -300,7 +301,7 @@ def _build_views(corpus: Corpus, indexes: Mapping[str, Index], encoder: Encoder 
     of_views = [builder for some in builders.values() for builder in some]
     if not of_views or encoder is None:
         return
-    for part in encoder.documents_in_parts(corpus.texts(), len(corpus)):
+    for part in documents_in_parts(encoder, corpus):
         for builder in of_views:
             builder.add(part)
     for builder in of_views:

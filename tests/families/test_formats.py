@@ -20,7 +20,9 @@ from encloze.data.corpus import Corpus
 from encloze.data.formats.asked import Asked
 from encloze.data.formats.base import Format
 from encloze.data.formats.beir import Beir
+from encloze.data.formats.ir_datasets import IrDatasets
 from encloze.data.formats.jsonl import Jsonl
+from encloze.data.formats.mteb import Mteb
 from encloze.data.formats.pairs import Pairs
 from encloze.data.formats.python_docs import PythonDocs
 from encloze.data.formats.text import Text
@@ -86,7 +88,7 @@ def text(folder: Path, *, zipped: bool) -> Path:
 
 SAMPLES = {"beir": beir, "jsonl": jsonl, "tsv": tsv, "trec": trec, "text": text}
 AT_A_PLACE = [
-    name for name in Format.members() if name not in ("python_docs", "titles", "pairs", "asked")
+    name for name in Format.members() if name not in ("python_docs", "titles", "pairs", "asked", "ir_datasets", "mteb")
 ]  # the others are chosen by name
 
 
@@ -106,6 +108,11 @@ def test_a_format_is_recognised_by_looking(tmp_path: Path, name: str, zipped: bo
 def test_a_format_that_lacks_something_says_so_with_its_place(tmp_path: Path, name: str) -> None:
     if name == "python_docs":
         format_: Format = PythonDocs(packages=("no_such_package",))
+    elif name == "ir_datasets":
+        format_ = IrDatasets("no/such/collection")
+    elif name == "mteb":
+        (tmp_path / "place").mkdir()
+        format_ = Mteb("NFCorpus", path=tmp_path / "place")
     elif name == "titles":
         (tmp_path / "place").mkdir()
         format_ = Titles(Beir(tmp_path / "place"))

@@ -179,7 +179,7 @@ def test_a_comparison_of_nothing_or_on_a_split_that_one_data_set_lacks_is_refuse
     other = toys.write_dataset(tmp_path / "other")
     (other / "qrels" / "test.tsv").unlink()
     compare = ("compare", "--dataset", f"{dataset},{other}", "--output", tmp_path / "out")
-    refused(*compare, says=("systems: is required",))
+    refused(*compare, says=("systems is empty: name at least one",))
     refused(*compare, "--systems", "bm25", "--margin", "0", says=("margin must be above 0",))
     says = ("no judgments for the split 'test'", "It has: dev, train")
     assert "Judging" not in refused(*compare, "--systems", "bm25", says=says)

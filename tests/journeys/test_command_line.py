@@ -31,7 +31,7 @@ ALIKE = {
     "compare": {"dataset", "split", "output", "seed"},
     "merge": {"dataset", "split", "model", "output", "seed"},
     "search": {"index", "model"},
-    "inspect": {"corpus", "model"},
+    "inspect": {"corpus", "split", "model", "output", "seed"},
     "again": {"output"},
 }
 

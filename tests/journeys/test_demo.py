@@ -27,6 +27,9 @@ def test_the_demo_ends_with_its_table_and_a_searchable_index(
     assert "MiniLM" not in shown
     figures = json.loads((output / "report" / "report.json").read_text())
     assert figures["queries"] > 50 and len(figures["systems"]) == 4
+    page = output / "page" / "report.html"
+    assert f"{page} shows all this" in shown.replace("\n", " ") and "hybrid with BM25" in page.read_text()
+    assert "nDCG@10" in (output / "retromae-finetuned" / "README.md").read_text()
     assert main(["search", "--index", str(output / "index"), "read a zip archive"]) == 0
     assert " 1. " in capsys.readouterr().out
     assert main(["demo", "--backbone", "scratch", "--minutes", "1", "--output", str(output)]) == 2

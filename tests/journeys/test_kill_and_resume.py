@@ -9,11 +9,14 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from safetensors.numpy import load_file
 
+from encloze.cli.main import main
 
-def command(dataset: Path, model: Path, output: Path, *more: str) -> list[str]:
-    settings = {
+
+def settings(dataset: Path, model: Path, output: Path, *more: str) -> list[str]:
+    given = {
         "corpus": dataset,
         "model": model,
         "objective": "retromae",
@@ -24,15 +27,17 @@ def command(dataset: Path, model: Path, output: Path, *more: str) -> list[str]:
         "training.log_every": 5,
         "training.precision": "float32",
     }
-    flags = [part for name, value in settings.items() for part in (f"--{name}", str(value))]
-    return [sys.executable, "-m", "encloze", "pretrain", *flags, *more]
+    return ["pretrain", *(part for name, value in given.items() for part in (f"--{name}", str(value))), *more]
 
 
-def test_a_killed_run_ends_as_if_it_had_not_been(dataset: Path, model: Path, tmp_path: Path) -> None:
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+def test_a_killed_run_ends_as_if_it_had_not_been(
+    dataset: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is killed is a process of its own; the others run here, with one thread as well: that saves their starts."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    subprocess.run(command(dataset, model, whole), env=environment, check=True, capture_output=True)
-    process = subprocess.Popen(command(dataset, model, killed), env=environment, stderr=subprocess.PIPE)
+    assert main(settings(dataset, model, whole)) == 0
+    command = [sys.executable, "-m", "encloze", *settings(dataset, model, killed)]
+    process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE)
     checkpoint = tmp_path / "killed.unfinished" / "checkpoint" / "manifest.json"
     deadline = time.monotonic() + 120
     while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
@@ -41,15 +46,10 @@ def test_a_killed_run_ends_as_if_it_had_not_been(dataset: Path, model: Path, tmp
     process.communicate()
     assert process.returncode == -signal.SIGKILL, "the run was over before it could be killed"
     assert not killed.exists()
-    again = subprocess.run(
-        command(dataset, model, killed), env=environment, capture_output=True, text=True, check=False
-    )
-    assert again.returncode == 2 and "Go on with --resume" in again.stderr
-    done = subprocess.run(
-        command(dataset, model, killed, "--resume"), env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert "Going on from step" in done.stderr
+    capsys.readouterr()
+    assert main(settings(dataset, model, killed)) == 2 and "Go on with --resume" in capsys.readouterr().err
+    assert main(settings(dataset, model, killed, "--resume")) == 0
+    assert "Going on from step" in capsys.readouterr().err
     for name in ("model.safetensors", "decoders.safetensors"):
         assert (whole / name).read_bytes() == (killed / name).read_bytes()
         assert load_file(whole / name)

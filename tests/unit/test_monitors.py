@@ -26,7 +26,6 @@ from encloze.tasks.pretrain import Pretrain
 from encloze.training.loop import Training
 from encloze.training.monitors.base import Monitor
 from encloze.training.monitors.bottleneck import by_others
-from encloze.training.monitors.embeddings import effective_rank, mean_cosine
 from encloze.training.monitors.retrieval import Retrieval
 from encloze.training.watching import Watching, held_out
 
@@ -191,17 +190,6 @@ def test_too_few_texts_with_a_context_hold_nothing_out(tmp_path: Path, model: Pa
         corpus, start = Format.named(str(file)), Origin.named(str(model))
         made = Pretrain(corpus, start, Objective.named("cotmae"), tmp_path / "out", 32, seed=seed).prepare()
         assert len(made.material.held_out) == 0 and len(made.material.learnt) == 40
-
-
-def test_rank_and_cosine() -> None:
-    torch.manual_seed(0)
-    line = torch.randn(50, 1) * torch.randn(1, 16)
-    assert effective_rank(line) == pytest.approx(1, abs=1e-4)
-    assert effective_rank(torch.randn(5000, 16)) == pytest.approx(16, abs=0.1)
-    rows = torch.randn(7, 4)
-    unit = torch.nn.functional.normalize(rows, dim=1)
-    pairs = [float(unit[i] @ unit[j]) for i in range(7) for j in range(7) if i != j]
-    assert mean_cosine(rows) == pytest.approx(float(np.mean(pairs)), abs=1e-6)
 
 
 def test_what_collapses_and_what_overfits_is_said(pretrain: Callable[..., Path]) -> None:

@@ -42,6 +42,7 @@ GIVEN = {
     "output": "out",
     "index": "index",
     "folder": "folder",
+    "folders": "folder",
     "negatives": "run.trec",
     "candidates": "run.trec",
     "scores": "scores",
@@ -50,6 +51,7 @@ GIVEN = {
 }
 BESIDES: dict[str, dict[str, Any]] = {
     "evaluate": {"systems": "bm25,minilm"},
+    "compare": {"systems": "bm25,minilm"},
     "index": {"indexes": "flat,bm25", "model": "minilm"},
     "probe": {"dataset": {"type": "tsv", "path": "labels"}},
     "finetune_classifier": {"dataset": {"type": "tsv", "path": "labels"}},
@@ -84,8 +86,8 @@ def smallest(dataset: Path) -> Any:
         from encloze.settings import default_of
 
         values: dict[str, Any] = dict(BESIDES.get(name, {}))
-        if name == "index":
-            values["corpus"] = str(dataset)
+        if name in ("index", "evaluate", "compare"):
+            values["corpus" if name == "index" else "dataset"] = str(dataset)
         for field in dataclasses.fields(verb(name)):
             if default_of(field) is dataclasses.MISSING and field.name not in values:
                 values[field.name] = str(dataset) if field.name in ("corpus", "dataset") else GIVEN[field.name]

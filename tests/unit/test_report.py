@@ -126,6 +126,15 @@ def test_saved_runs_read_back_to_the_same_measures(report: Report, tmp_path: Pat
             assert (values == system.values[name]).all()
 
 
+def test_one_query_has_no_interval_and_its_report_is_json_that_reads_back(tmp_path: Path) -> None:
+    one = {query: JUDGMENTS[query] for query in ["q00"]}
+    alone = judge("toys", "test", one, [Judged("poor", POOR), Judged("good", GOOD)], NAMES)
+    alone.save(tmp_path)
+    said = json.loads((tmp_path / "report.json").read_text("utf-8"), parse_constant=pytest.fail)
+    assert said["systems"][1]["against_baseline"]["low"] is None
+    assert Report.load(tmp_path).comparisons == alone.comparisons
+
+
 def test_saved_figures_are_those_of_the_report(report: Report, tmp_path: Path) -> None:
     report.save(tmp_path)
     assert (tmp_path / "report.md").read_text(encoding="utf-8") == report.markdown()

@@ -15,17 +15,21 @@ import pytest
 import encloze.searcher as searching
 import toys
 from encloze.data.corpus import Corpus
+from encloze.data.dataset import Dataset
 from encloze.data.formats.beir import Beir
 from encloze.data.records import Document, Query, Representation
 from encloze.errors import CheckpointError, RecipeError, StaleIndexError
 from encloze.evaluation.measures import measure
 from encloze.folders import staged
+from encloze.search.analyzers.stemmed import Stemmed
 from encloze.search.fusions.reciprocal_rank import ReciprocalRank
 from encloze.search.fusions.weighted import Weighted
 from encloze.search.indexes.bm25 import Bm25
 from encloze.search.indexes.flat import Flat
 from encloze.searcher import Searcher, View, build_index, is_index, tuned_fusion
 from encloze.similarity import Similarity
+from encloze.systems.hybrid import Hybrid
+from encloze.systems.index import Index as IndexSystem
 from encloze.tasks.index import Index
 from encloze.tasks.search import Search
 
@@ -38,7 +42,7 @@ class Letters:
 
     def __init__(self, name: str = "letters", fingerprint: str = "f1", width: int = 12) -> None:
         self.name, self.fingerprint, self.views = name, fingerprint, {"dense": width}
-        self.similarity = Similarity()
+        self.similarity, self.arithmetic = Similarity(), "float64"
 
     def embed(self, texts: Iterable[str]) -> np.ndarray:
         counts = np.array([[text.count(letter) for letter in "abcdefghijklmnopqrstuvwxyz"] for text in texts], float)
@@ -386,3 +390,15 @@ def test_the_card_of_an_index_says_what_built_it(index: Path) -> None:
 def test_an_index_that_cannot_be_built_is_refused_before_any_work(settings: dict[str, object], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         Index(output=Path("out"), **settings)  # type: ignore[arg-type]
+
+
+def test_a_hybrid_finds_what_an_index_of_its_parts_does(dataset: Path, model: Path, tmp_path: Path) -> None:
+    indexes = (Flat(), Bm25(analyzer=Stemmed()))
+    Index(tmp_path / "index", dataset=Beir(dataset), model=str(model), indexes=indexes).run()
+    for tune_on in (None, "dev"):
+        system = Hybrid(str(model), Bm25(analyzer=Stemmed()), tune_on=tune_on)
+        outcome = system.rank(Dataset(Beir(dataset), "test"), 7)
+        asked = IndexSystem(tmp_path / "index", tune_on=tune_on).rank(Dataset(Beir(dataset), "test"), 7)
+        assert outcome.run == asked.run and outcome.note == asked.note
+        assert outcome.index_bytes == asked.index_bytes and outcome.model_bytes == asked.model_bytes
+        assert bool(outcome.note) == bool(tune_on) and system.label() == "model + bm25"

@@ -15,6 +15,7 @@ from encloze.cli.usage import overview, usage
 from encloze.errors import EnclozeError, RecipeError
 from encloze.folders import versions
 from encloze.pipelines.base import verb
+from encloze.recipe import inner_type
 from encloze.settings import hints_of
 
 _TRUTHS = {"true", "false", "yes", "no", "on", "off", "1", "0"}
@@ -84,6 +85,9 @@ def split(kind: Any, arguments: list[str]) -> tuple[list[str], Flags]:
             continue
         name, equals, value = argument[2:].partition("=")
         name = name.replace("-", "_")
+        if name not in hints and hints.get(name.removeprefix("no_")) is bool and not equals:  # --no-texts
+            flags.append((name.removeprefix("no_"), "false"))
+            continue
         following = arguments[at] if at < len(arguments) else None
         is_switch = name in _OWN or (hints.get(name) is bool and (following or "").lower() not in _TRUTHS)
         if equals:
@@ -106,6 +110,9 @@ def _recipe(kind: Any, words: list[str]) -> tuple[recipe.Tree, str]:
         named = tree.pop("verb", kind.name)
         if named != kind.name:
             raise RecipeError(source, [("verb", f"the recipe is for {named!r}. Use: encloze {named} ...")])
+    if words and kind.words and inner_type(hints_of(kind)[kind.words[-1]])[2]:  # the last one takes all the rest
+        before = len(kind.words) - 1
+        tree, words = {**tree, kind.words[-1]: words[before:]}, words[:before]
     if len(words) > len(kind.words):
         extra = words[len(kind.words)]
         raise RecipeError(

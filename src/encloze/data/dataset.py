@@ -76,7 +76,7 @@ class Dataset:
         """Warn of judged documents that the corpus lacks; raise DataError where it lacks all of them."""
         judged = {document for grades in self.judgments.values() for document in grades}
         missing = sorted(judged - self.known(self.corpus))
-        if len(missing) == len(judged):
+        if missing and len(missing) == len(judged):
             known = next(iter(self.known(self.corpus)), None) if self.by_source else self.corpus.ids[0]
             raise DataError(
                 f"{self.format.place()}: none of the {len(judged)} documents judged in the split {self.split!r} is in "

@@ -13,7 +13,7 @@ import numpy as np
 from encloze.evaluation.estimates import estimate
 from encloze.evaluation.report import Report, SystemResult, file_names, markdown_table
 from encloze.evaluation.significance import Interval, bootstrap, holm, randomisation_test
-from encloze.folders import write_json
+from encloze.folders import read_json, write_json
 
 MEAN = "mean"
 """What stands for all data sets together."""
@@ -221,6 +221,23 @@ class ComparisonTable:
             (folder / name).mkdir()
             report.save(folder / name)
 
+    @classmethod
+    def load(cls, folder: Path) -> ComparisonTable:
+        """The comparison that ``save`` wrote, with its tests made anew from values of six digits."""
+        said = read_json(folder / "comparison.json")
+        names, competitors = (
+            tuple(said["queries"]),
+            [Competitor(s["name"], tuple(s["members"])) for s in said["systems"]],
+        )
+        reports = tuple(Report.load(folder / name) for name in file_names(names))
+        return cls(reports, tuple(competitors), names, said["margin"], said.get("seed", 0))
+
+    @classmethod
+    def of(cls, report: Report) -> ComparisonTable:
+        """A single report as a comparison."""
+        competitors = tuple(Competitor(system.name, (system.name,)) for system in report.systems)
+        return cls((report,), competitors, short_names([report.dataset]), seed=report.seed)
+
     def figures(self) -> dict[str, object]:
         """The comparison as plain values."""
         columns = [*self.names, *[MEAN] * (len(self.reports) > 1)]
@@ -242,6 +259,7 @@ class ComparisonTable:
             "measure": self.measure,
             "split": self.reports[0].split,
             "margin": self.margin,
+            "seed": self.seed,
             "queries": {name: len(report.queries) for name, report in zip(self.names, self.reports, strict=True)},
             "systems": systems,
             "against_first": against,

@@ -18,6 +18,9 @@ from encloze.evaluation.significance import Interval, bootstrap_of_sums
 from encloze.evaluation.spans import has_spans, spans
 from encloze.folders import write_json
 
+REPORT, GUESSES = "report-{}.json", "guesses-{}.jsonl"
+"""The files of a split."""
+
 
 class Guesses(NamedTuple):
     """What a system takes the labels of texts for."""
@@ -112,8 +115,8 @@ class LabelReport:
             for system in self.systems
         ]
         said = {"dataset": self.dataset, "split": self.split, "texts": len(self.examples), "systems": systems}
-        write_json(folder / f"report-{self.split}.json", said)
-        with (folder / f"guesses-{self.split}.jsonl").open("w", encoding="utf-8") as stream:
+        write_json(folder / REPORT.format(self.split), said)
+        with (folder / GUESSES.format(self.split)).open("w", encoding="utf-8") as stream:
             for example, guessed in zip(self.examples, self.systems[-1].labels, strict=True):
                 line: dict[str, object] = {"text": example.text, "label": example.labels[0], "guess": guessed[0]}
                 if example.words is not None:

@@ -128,10 +128,9 @@ class Report:
             took, note = entry["milliseconds_per_query"], entry["note"]
             systems.append(SystemResult(entry["name"], run, values, took, note, *sizes))
             if other := entry.get("against_baseline"):
-                difference = Interval(other["mean"], other["low"], other["high"])
-                comparisons.append(Comparison(entry["name"], difference, other["p_holm"]))
-        queries = tuple(row[0] for row in rows)
-        return cls(said["dataset"], said["split"], measures, queries, tuple(systems), tuple(comparisons))
+                comparisons.append(Comparison(entry["name"], Interval.read(other), other["p_holm"]))
+        queries, seed = tuple(row[0] for row in rows), said.get("seed", 0)
+        return cls(said["dataset"], said["split"], measures, queries, tuple(systems), tuple(comparisons), seed)
 
     def figures(self) -> dict[str, object]:
         """The report as plain values."""
@@ -145,7 +144,8 @@ class Report:
             if other := against.get(system.name):
                 entry["against_baseline"] = {**other.difference._asdict(), "p_holm": other.p_value}
             systems.append(entry)
-        return {"dataset": self.dataset, "split": self.split, "queries": len(self.queries), "systems": systems}
+        of_what = {"dataset": self.dataset, "split": self.split, "queries": len(self.queries), "seed": self.seed}
+        return {**of_what, "systems": systems}
 
 
 def judge(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +16,13 @@ class Interval(NamedTuple):
     mean: float
     low: float
     high: float
+
+    @classmethod
+    def read(cls, figures: Mapping[str, float | None]) -> Interval:
+        """The interval that a report's JSON tells of; a bound that is null is none."""
+        mean, low, high = (figures[name] for name in cls._fields)
+        assert mean is not None
+        return cls(mean, float("-inf") if low is None else low, float("inf") if high is None else high)
 
 
 def bootstrap(values: np.ndarray, *, confidence: float = 0.95, samples: int = 5000, seed: int = 0) -> Interval:

@@ -21,7 +21,7 @@ from encloze.model_folders import locate
 from encloze.models.checkpoint import CARD, HEADS, Card, load_tokenizer, model_fingerprint
 from encloze.models.heads.base import Read, Side, Texts
 from encloze.models.memory import keep_buffers
-from encloze.models.precision import Precision, autocast
+from encloze.models.precision import Precision, autocast, resolved
 from encloze.similarity import Similarity
 from encloze.text.tokenizer import Encoded, Tokenizer
 from encloze.text.tokens import by_length, pad
@@ -72,6 +72,12 @@ class BiEncoder(nn.Module):
         return encoder.eval()
 
     @property
+    def arithmetic(self) -> str:
+        """The number format of its products on the device where it is."""
+        device = next(self.parameters()).device
+        return f"{resolved(self.precision, device)} on {device.type}"
+
+    @property
     def views(self) -> dict[str, int]:
         """The views it makes, and how wide each is."""
         dense = self.card.dense
@@ -87,8 +93,7 @@ class BiEncoder(nn.Module):
         """Both views of queries or documents, as tensors: texts x size each, None where there is no such view."""
         reads = any(head.reads_hidden(side) for head in self.card.heads)
         hidden = self.backbone.encode(texts.ids, texts.attention) if reads else None
-        own = texts.own | (texts.attention & ~texts.own.any(dim=1, keepdim=True))
-        read = Read(texts.ids, texts.attention, own, hidden)
+        read = Read(texts.ids, texts.attention, texts.speaking, hidden)
         parts = dict(self.parts.items())
         return Representation(
             **{h.view: h.represent(read, side, self.backbone, parts.get(h.name)) for h in self.card.heads}

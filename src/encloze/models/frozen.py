@@ -27,6 +27,7 @@ from encloze.text.words import Marked
 class FrozenEncoder:
     """A backbone with its tokenizer, and how its hidden states become features."""
 
+    name: str
     backbone: Backbone
     tokenizer: Tokenizer
     pooling: Pooling
@@ -52,7 +53,7 @@ class FrozenEncoder:
         limit = max_tokens or card.max_document_tokens
         place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         fingerprint = model_fingerprint(folder, card, tokenizer)
-        return cls(backbone.to(place).eval(), tokenizer, pooling, limit, fingerprint, precision)
+        return cls(name, backbone.to(place).eval(), tokenizer, pooling, limit, fingerprint, precision)
 
     def features(self, examples: Sequence[Labelled], texts: Sequence[Marked], name: str) -> np.ndarray:
         """Pooled vectors of texts, or hidden states of words' first tokens: float32, labels x width.

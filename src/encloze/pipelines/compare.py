@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from encloze import progress, recipe
 from encloze.data.dataset import Dataset
 from encloze.data.formats.base import Format
+from encloze.evaluation.benchmarks.base import Benchmark
 from encloze.evaluation.comparison import ComparisonTable, Competitor, short_names
 from encloze.evaluation.measures import DEFAULT, canonical
 from encloze.evaluation.report import Report
@@ -28,9 +29,9 @@ class Compare(Pipeline, name="compare"):
     equivalent within a margin, wins, ties and losses, and the smallest difference that so many queries can show.
     """
 
-    dataset: tuple[Format, ...]
+    dataset: tuple[Format, ...] = ()
     """One or more data sets: folders in BEIR's or MS MARCO's layout, python_docs, files of judgments."""
-    systems: tuple[System, ...]
+    systems: tuple[System, ...] = ()
     """What to compare, the baseline first: bm25, a model's name or folder, an index folder, a TREC run file, seeds."""
     split: str = "test"
     """The part of the queries to judge, of every data set."""
@@ -51,10 +52,12 @@ class Compare(Pipeline, name="compare"):
     """Whether an existing output may be replaced."""
     seed: int = 0
     """Where the intervals and tests are drawn from."""
+    benchmark: tuple[Benchmark, ...] = ()
+    """Published collections beside the data sets, each with its own split and rules: beir/scifact, msmarco-dev, ..."""
 
     def __post_init__(self) -> None:
-        if not self.dataset:
-            raise ValueError("dataset is empty: name at least one, as in --dataset FOLDER,FOLDER")
+        if not (self.dataset or self.benchmark):
+            raise ValueError("dataset is empty: name at least one, as in --dataset FOLDER,FOLDER, or a benchmark")
         if self.margin <= 0:
             raise ValueError(f"margin must be above 0, not {self.margin}")
         self._evaluations()  # checks what they share
@@ -62,38 +65,39 @@ class Compare(Pipeline, name="compare"):
     def run(self) -> ComparisonTable:
         if self.output:
             refuse_existing(self.output, overwrite=self.overwrite)
-        for dataset in self.dataset:  # what is amiss with the last one is said before the first is run
-            _ = Dataset(dataset, self.split).judgments
-        names = short_names([str(dataset.place()) for dataset in self.dataset])
+        evaluations = [evaluation.written_out() for evaluation in self._evaluations()]
+        parts = [(evaluation.dataset, evaluation.split) for evaluation in evaluations if evaluation.dataset]
+        for dataset, split in parts:  # what is amiss with the last one is said before the first is run
+            _ = Dataset(dataset, split).judgments
+        names = short_names([str(dataset.place()) for dataset, _ in parts])
         reports = []
-        for name, evaluation in zip(names, self._evaluations(), strict=True):
-            progress.note(f"On {name}, {self.split}:")
+        for name, evaluation in zip(names, evaluations, strict=True):
+            progress.note(f"On {name}, {evaluation.split}:")
             reports.append(evaluation.run())
         made = ComparisonTable(tuple(reports), self._competitors(reports[0]), names, self.margin, self.seed)
         if self.output:
             with staged(self.output, overwrite=self.overwrite) as folder:
                 made.save(folder)
                 inputs: dict[str, Path | str | None] = {**inputs_of(self.systems, "systems")}
-                for number, dataset in enumerate(self.dataset):
+                for number, (dataset, _) in enumerate(parts):
                     inputs |= dataset.inputs(f"dataset[{number}]")
                 record(folder, recipe.dump(self, {"verb": self.name}), inputs)
         return made
 
     def _evaluations(self) -> list[Evaluate]:
-        measures = self.measures if _HOLES in map(canonical, self.measures) else (*self.measures, _HOLES)
-        return [
-            Evaluate(
-                dataset,
-                self.split,
-                self.systems,
-                measures=measures,
-                depth=self.depth,
-                judged=self.judged,
-                own_ids=self.own_ids,
-                seed=self.seed,
-            )
-            for dataset in self.dataset
-        ]
+        more: dict[str, Any] = {"measures": self._told_in(), "depth": self.depth, "judged": self.judged}
+        more |= {"own_ids": self.own_ids, "seed": self.seed}
+        named = [Evaluate(dataset, self.split, self.systems, **more) for dataset in self.dataset]
+        return named + [Evaluate(systems=self.systems, benchmark=benchmark, **more) for benchmark in self.benchmark]
+
+    def _told_in(self) -> tuple[str, ...]:
+        """One table's measures: those asked for, or what all of it is told in when it is by itself."""
+        own = {benchmark.rules().measures for benchmark in self.benchmark} | {DEFAULT for _ in self.dataset[:1]}
+        if self.measures == DEFAULT and len(own) > 1:
+            told = "; ".join(sorted(" ".join(one) for one in own))
+            raise ValueError(f"measures: the data sets are told in different ones ({told}). Name those of the table")
+        asked = self.measures if self.measures != DEFAULT else own.pop()
+        return asked if _HOLES in map(canonical, asked) else (*asked, _HOLES)
 
     def _competitors(self, report: Report) -> tuple[Competitor, ...]:
         """The systems as they were asked for; a report lists the seeds of one, one by one."""

@@ -29,6 +29,7 @@ from encloze.systems.bm25 import Bm25 as Bm25System
 from encloze.systems.index import Index as IndexSystem
 from encloze.tasks.evaluate import Evaluate
 from encloze.tasks.index import Index
+from encloze.tasks.report import MakeReport
 
 _QUESTIONS = (
     "solve a sparse system of linear equations",
@@ -59,6 +60,7 @@ class Shown:
     stages: list[StageSays]
     examples: list[Example]
     folder: Path
+    page: Path
     minutes: float
     backbone: str
 
@@ -89,7 +91,8 @@ class Demo(Pipeline, name="demo"):
             raise ValueError(f"minutes must be from 1 to 600, not {self.minutes}")
 
     def run(self) -> Shown:
-        importable("torch", "demo")
+        for module in ("torch", "jinja2", "matplotlib"):  # the last two for the page at the end
+            importable(module, "demo")
         began = time.monotonic()
         self._prepare()
         docs, held_out = PythonDocs(), PythonDocs(only="held_out")
@@ -105,8 +108,9 @@ class Demo(Pipeline, name="demo"):
         self._index_all(docs)
         record(self.output, recipe.dump(replace(self, resume=False), {"verb": self.name}), {"corpus": docs.place()})
         examples = list(self._examples())
+        page = MakeReport((self.output,), self.output / "page", title="encloze demo", cards=True, overwrite=True).run()
         minutes = (time.monotonic() - began) / 60
-        return Shown(report, self._stages(report), examples, self.output, minutes, self.backbone)
+        return Shown(report, self._stages(report), examples, self.output, page.page, minutes, self.backbone)
 
     def _prepare(self) -> None:
         """Make the folder, or find it with ``resume``, if it is a demo's and of the same settings."""

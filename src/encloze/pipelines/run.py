@@ -13,7 +13,7 @@ from typing import Any
 
 from encloze import progress, recipe
 from encloze.data.formats.base import Format
-from encloze.errors import RecipeError, StorageError
+from encloze.errors import MissingExtraError, RecipeError, StorageError
 from encloze.evaluation.estimates import estimate
 from encloze.evaluation.report import Report
 from encloze.family import nearest
@@ -21,6 +21,7 @@ from encloze.folders import MANIFEST, hash_tree, read_json, record, write_json
 from encloze.pipelines.base import Pipeline, StageSays
 from encloze.settings import plain
 from encloze.tasks.base import Task
+from encloze.tasks.report import MakeReport
 
 _KEYS = "stages.json"
 _NOT_TOLD = ("output", "resume", "overwrite")  # they change no result
@@ -34,6 +35,8 @@ class Ran:
     folder: Path
     report: Report | None
     steps: list[StageSays]
+    page: Path | None = None
+    """All stages on one page; None where the packages that draw it are not installed."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,16 @@ class Run(Pipeline, name="run"):
             report = found if isinstance(found, Report) else report
         settings = recipe.dump(self, {"verb": self.name})
         record(self.output, settings, {**self.dataset.inputs("dataset"), "model": self.model})
-        return Ran(self.output, report, _steps(report) if report else [])
+        return Ran(self.output, report, _steps(report) if report else [], self._page())
+
+    def _page(self) -> Path | None:
+        """The report of all stages; training does not need the packages that draw it, so they may be missing."""
+        title, page = self.output.resolve().name, self.output / "page"
+        try:
+            return MakeReport((self.output,), page, title=title, cards=True, overwrite=True).run().page
+        except MissingExtraError as error:
+            progress.note(f"No page was made: {error}. Then: encloze report {self.output} --output {page} --cards")
+            return None
 
     def _prepare(self) -> None:
         if self.output.exists() and not (self.output / _KEYS).is_file() and any(self.output.iterdir()):
@@ -110,8 +122,8 @@ class Run(Pipeline, name="run"):
             return [
                 (f"{at}.verb", f"there is no verb {settings['verb']!r}; {nearest(settings['verb'], Task.members())}")
             ]
-        if not name.replace("-", "").replace("_", "").isalnum() or name in self._own():
-            return [(at, "a stage's name is letters, digits, - and _, and none of dataset, corpus, model, split")]
+        if not name.replace("-", "").replace("_", "").isalnum() or name in (*self._own(), "page"):
+            return [(at, "a stage's name is letters, digits, - and _, and none of dataset, corpus, model, split, page")]
         earlier = list(self.stages)[: list(self.stages).index(name)]
         unknown = [word for word in _references(settings) if word not in (*self._own(), *earlier)]
         if unknown:

@@ -12,7 +12,8 @@ from encloze.errors import DataError
 from encloze.folders import size_of
 from encloze.model_folders import size_of_weights
 from encloze.search.fusions.base import Fusion
-from encloze.searcher import Searcher, tuned_fusion
+from encloze.searcher import Searcher
+from encloze.systems._weighing import weighed
 from encloze.systems.base import Ready, System
 
 
@@ -57,11 +58,7 @@ class Index(System, name="index"):
         if self.tune_on is None:
             yield Ready(searcher.run, "", *self._sizes(searcher))
             return
-        tuning = dataset.part(self.tune_on)
-        searcher.fusion = fusion = tuned_fusion(searcher, tuning.queries, tuning.judgments)
-        names = [view.name for view in searcher.views]
-        weights = ", ".join(f"{name} {weight:g}" for name, weight in zip(names, fusion.weights, strict=True))
-        yield Ready(searcher.run, f"its weights ({weights}) were chosen on {self.tune_on}", *self._sizes(searcher))
+        yield Ready(searcher.run, weighed(searcher, dataset.part(self.tune_on)), *self._sizes(searcher))
 
     def _sizes(self, searcher: Searcher) -> tuple[int, int | None]:
         """What the views that are asked take on the disk, and the weights of their models."""

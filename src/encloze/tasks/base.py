@@ -102,6 +102,16 @@ class Calibrated:
 
 
 @dataclass(frozen=True)
+class Reported:
+    """A page that is done, and how many results it tells of."""
+
+    page: Path
+    results: int
+    cards: tuple[Path, ...] = ()
+    """Model folders whose cards tell their figures now."""
+
+
+@dataclass(frozen=True)
 class Generated:
     """A folder with generated queries that is done."""
 

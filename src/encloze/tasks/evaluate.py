@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +11,7 @@ from encloze.data.dataset import Dataset
 from encloze.data.formats.base import Format
 from encloze.data.records import Run
 from encloze.data.runs import best
+from encloze.evaluation.benchmarks.base import Benchmark
 from encloze.evaluation.measures import DEFAULT, canonical
 from encloze.evaluation.report import Judged, Report, judge
 from encloze.evaluation.rules import of_sources, without_own_ids
@@ -28,7 +29,7 @@ _PASSAGES = 10  # searched for each source that is listed
 class Evaluate(Task, name="evaluate"):
     """One table: every system's measures with intervals, and its difference from the first with a test."""
 
-    dataset: Format
+    dataset: Format | None = None
     """Documents, queries and judgments: a folder in BEIR's or MS MARCO's layout, or python_docs."""
     split: str = "test"
     """The part of the queries to judge."""
@@ -57,8 +58,17 @@ class Evaluate(Task, name="evaluate"):
     """Whether an existing output may be replaced."""
     seed: int = 0
     """Where the intervals and tests are drawn from."""
+    benchmark: Benchmark | None = None
+    """A published collection in place of dataset and split, judged by its own rules: msmarco-dev, trec-dl-2019,
+    trec-dl-2020, beir/NAME. It is fetched, or read from benchmark.path."""
 
     def __post_init__(self) -> None:
+        if (self.dataset is None) == (self.benchmark is None):
+            raise ValueError(
+                "dataset: name one, as in --dataset FOLDER, or a benchmark, as in --benchmark beir/scifact"
+            )
+        if self.benchmark and self.split != "test":
+            raise ValueError("split: a benchmark has its own; leave split out, or name its files as a dataset")
         for name in self.measures:
             canonical(name)
         if not (self.systems or self.model or self.index):
@@ -77,6 +87,9 @@ class Evaluate(Task, name="evaluate"):
     def run(self) -> Report:
         if self.output:
             refuse_existing(self.output, overwrite=self.overwrite)
+        if self.benchmark:
+            return self.written_out().run()
+        assert self.dataset is not None  # or there is a benchmark
         dataset = Dataset(self.dataset, self.split, by_source=self.judged == "sources")
         runs: list[Judged] = []
         for title, system in zip(titles(self._all()), self._all(), strict=True):
@@ -90,6 +103,21 @@ class Evaluate(Task, name="evaluate"):
                 inputs = self.dataset.inputs("dataset") | inputs_of(self._all(), "systems")
                 record(folder, recipe.dump(self, {"verb": self.name}), inputs)
         return report
+
+    def written_out(self) -> Evaluate:
+        """The same with a benchmark's texts and rules in its place; measures that were asked for stay."""
+        if self.benchmark is None:
+            return self
+        rules = self.benchmark.rules()
+        return replace(
+            self,
+            benchmark=None,
+            dataset=self.benchmark.format(),
+            split=self.benchmark.split(),
+            measures=self.measures if self.measures != DEFAULT else rules.measures,
+            depth=max(self.depth, rules.depth),
+            own_ids="skip" if rules.own_ids == "skip" else self.own_ids,
+        )
 
     def _deep(self) -> int:
         """How many documents are searched for, so that the rules leave enough."""

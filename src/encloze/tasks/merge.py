@@ -17,7 +17,7 @@ from encloze.data.dataset import Dataset
 from encloze.data.formats.base import Format
 from encloze.errors import CheckpointError
 from encloze.evaluation.report import Judged, Report, judge
-from encloze.folders import full_disk_explained, read_json, record, refuse_existing, staged, write_json
+from encloze.folders import README, full_disk_explained, read_json, record, refuse_existing, staged, write_json
 from encloze.model_folders import locate
 from encloze.models.bi_encoder import BiEncoder
 from encloze.models.checkpoint import DECODERS, model_card
@@ -82,7 +82,7 @@ class Merge(Task, name="merge"):
         with staged(self.output, overwrite=self.overwrite) as folder:
             _write(model, folder)
             write_json(folder / "merge.json", {"weight": weight, "reports": [report.figures() for report in reports]})
-            (folder / "README.md").write_text(self._card(weight), encoding="utf-8")
+            (folder / README).write_text(self._card(weight), encoding="utf-8")
             places = {n: place for name, given in self._formats().items() for n, place in given.inputs(name).items()}
             record(
                 folder,

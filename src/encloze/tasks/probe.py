@@ -5,21 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from encloze import recipe
 from encloze.data.labelled import LabelledSet
 from encloze.data.labels.base import Labels
-from encloze.errors import DataError, RecipeError
+from encloze.errors import RecipeError
 from encloze.evaluation.labels import LabelReport, judge_labels
 from encloze.folders import record, refuse_existing, staged
 from encloze.models.frozen import FrozenEncoder
 from encloze.models.layers.pooling import Pooling
 from encloze.models.precision import Precision
-from encloze.models.reading import say_cut
 from encloze.tasks.base import Task
-from encloze.text.words import encode_marked
-from encloze.training.probing import Rows, probe
+from encloze.training.probing import labelled_rows, linear
 
 
 @dataclass(frozen=True)
@@ -66,16 +62,9 @@ class Probe(Task, name="probe"):
             encoder = FrozenEncoder.load(self.model, self.pooling, self.max_tokens, self.precision)
         except ValueError as error:
             raise RecipeError("the recipe", [("max_tokens", str(error))]) from error
-        rows = {name: self._rows(name, data, encoder) for name in data.parts}
-        learnt = {name: part.where((part.codes >= 0) & _seen(part)) for name, part in rows.items()}
-        if not len(learnt["train"].codes):
-            raise DataError(f"{self.dataset.path}: {self.model} sees nothing of any of the {data.unit} of train")
-        dev = learnt.get("dev") if self.split != "dev" else None
-        found = probe(learnt["train"], dev if dev is not None and len(dev.codes) else None, self.penalties, self.seed)
-        judged = rows[self.split]
-        codes = np.full(len(judged.codes), -1)
-        if _seen(judged).any():
-            codes[_seen(judged)] = found.model.predict(judged.features[_seen(judged)])
+        rows = labelled_rows(data, encoder)
+        found = linear(rows, self.split, self.penalties, self.seed)
+        codes = found.guess(rows[self.split])
         report = judge_labels(data, self.split, Path(self.model).name, codes, found.note, self.seed)
         if self.output:
             with staged(self.output, overwrite=self.overwrite) as folder:
@@ -83,13 +72,3 @@ class Probe(Task, name="probe"):
                 made_by = recipe.dump(self, {"verb": self.name})
                 record(folder, made_by, {"dataset": self.dataset.path, "model": self.model})
         return report
-
-    def _rows(self, name: str, data: LabelledSet, encoder: FrozenEncoder) -> Rows:
-        texts = encode_marked(data.parts[name], encoder.tokenizer)
-        say_cut(texts, encoder.max_tokens, name, data.unseen)
-        numbers = np.repeat(np.arange(len(texts)), [marked.labels for marked in texts])
-        return Rows(encoder.features(data.parts[name], texts, name), np.concatenate(data.codes(name)), numbers)
-
-
-def _seen(rows: Rows) -> np.ndarray:
-    return np.asarray(~np.isnan(rows.features[:, 0]))

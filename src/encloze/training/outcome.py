@@ -10,8 +10,9 @@ from typing import Any
 from accelerate import PartialState
 
 from encloze import recipe
-from encloze.folders import record, staged
+from encloze.folders import README, record, staged
 from encloze.models.checkpoint import model_card
+from encloze.reporting.cards import trained
 from encloze.settings import plain
 from encloze.training.state import Unfinished
 
@@ -46,7 +47,7 @@ def finish(
             write(folder)
             state.finish(folder)
             card = model_card(task.output.name, f"{how} by encloze", _FILES, purpose)
-            (folder / "README.md").write_text(card, encoding="utf-8")
+            (folder / README).write_text(card + trained(folder), encoding="utf-8")
             record(folder, recipe.dump(replace(task, resume=False), {"verb": task.name}), inputs)
         state.discard()
     processes.wait_for_everyone()

@@ -1,4 +1,4 @@
-"""A linear probe: logistic regression on features that stay as they are, with its penalty chosen on other texts."""
+"""What a frozen encoder's features say of labels, read off by a linear probe or by the labels of the nearest."""
 
 from __future__ import annotations
 
@@ -12,11 +12,16 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 from sklearn.model_selection import KFold
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from encloze import progress
+from encloze.data.labelled import LabelledSet
 from encloze.errors import DataError
+from encloze.models.frozen import FrozenEncoder
+from encloze.models.reading import say_cut
+from encloze.text.words import encode_marked
 
 _FOLDS = 5
 _ITERATIONS = 500
@@ -32,12 +37,62 @@ class Rows(NamedTuple):
     def where(self, kept: np.ndarray) -> Rows:
         return Rows(self.features[kept], self.codes[kept], self.texts[kept])
 
+    @property
+    def seen(self) -> np.ndarray:
+        """Which of them the encoder saw: bool."""
+        return np.asarray(~np.isnan(self.features[:, 0]))
+
+    @property
+    def learnable(self) -> Rows:
+        return self.where((self.codes >= 0) & self.seen)
+
 
 class Probed(NamedTuple):
-    """A probe that has learnt, and how its penalty was chosen."""
+    """A model that has learnt labels, and how it was chosen."""
 
     model: Any
     note: str
+
+    def guess(self, rows: Rows) -> np.ndarray:
+        """The numbers of the labels: int64, rows; -1 where nothing was seen."""
+        codes = np.full(len(rows.codes), -1)
+        if rows.seen.any():
+            codes[rows.seen] = self.model.predict(rows.features[rows.seen])
+        return codes
+
+
+def labelled_rows(data: LabelledSet, encoder: FrozenEncoder) -> dict[str, Rows]:
+    """The features of every part of a labelled set. Raises DataError where nothing of train was seen."""
+    found = dict[str, Rows]()
+    for name, part in data.parts.items():
+        texts = encode_marked(part, encoder.tokenizer)
+        say_cut(texts, encoder.max_tokens, name, data.unseen)
+        numbers = np.repeat(np.arange(len(texts)), [marked.labels for marked in texts])
+        found[name] = Rows(encoder.features(part, texts, name), np.concatenate(data.codes(name)), numbers)
+    if not len(found["train"].learnable.codes):
+        raise DataError(f"{data.place}: {encoder.name} sees nothing of any of the {data.unit} of train")
+    return found
+
+
+def linear(rows: dict[str, Rows], split: str, penalties: Sequence[float], seed: int) -> Probed:
+    """The probe that learns from train, its penalty chosen on dev where there is one and another part is judged."""
+    dev = rows["dev"].learnable if "dev" in rows and split != "dev" else None
+    return probe(rows["train"].learnable, dev if dev is not None and len(dev.codes) else None, penalties, seed)
+
+
+def nearest(rows: dict[str, Rows], neighbours: int) -> Probed:
+    """The commonest label of so many nearest rows of train by cosine; of equally common ones the first by name.
+
+    Nothing is learnt that the features do not say themselves. Raises DataError where train has too few.
+    """
+    train = rows["train"].learnable
+    if len(train.codes) < neighbours:
+        raise DataError(
+            f"train has {len(train.codes)} labels that can be learnt from, and the nearest {neighbours} are asked. "
+            f"Lower --neighbours"
+        )
+    made = KNeighborsClassifier(neighbours, metric="cosine").fit(train.features, train.codes)
+    return Probed(made, f"the commonest label of the {neighbours} nearest by cosine")
 
 
 def probe(train: Rows, dev: Rows | None, penalties: Sequence[float], seed: int) -> Probed:

@@ -35,7 +35,7 @@ class Titles(Format, name="titles"):
 
     def documents(self, faults: Faults) -> Iterator[Document]:
         for document in self.corpus.documents(faults):
-            yield document._replace(title="", text=_without(document.title, document.text))
+            yield document._replace(title="", text=untitled(document.title, document.text))
 
     def queries(self, faults: Faults) -> Iterator[Query]:
         return (Query(id_of("title", words), asked.text) for words, asked in self._asked(faults).items())
@@ -61,7 +61,7 @@ class Titles(Format, name="titles"):
         found: dict[str, Question] = {}
         for document in self.corpus.documents(faults):
             words = words_of(document.title)
-            if len(words.split()) >= self.least_words and _without(document.title, document.text):
+            if len(words.split()) >= self.least_words and untitled(document.title, document.text):
                 found.setdefault(words, Question(document.title.strip(), [])).documents.append(document.id)
         if not found:
             raise DataError(
@@ -71,7 +71,7 @@ class Titles(Format, name="titles"):
         return {words: asked for words, asked in found.items() if len(asked.documents) <= self.most_texts}
 
 
-def _without(title: str, text: str) -> str:
+def untitled(title: str, text: str) -> str:
     """A text without the title, where it begins with it; a word that only begins as the title ends stays whole."""
     title, body = title.strip(), text.strip()
     rest = body[len(title) :]

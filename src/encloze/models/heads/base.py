@@ -27,6 +27,11 @@ class Texts(NamedTuple):
         arrays = (padded.ids, padded.attention, padded.words >= 0)
         return cls(*(torch.from_numpy(array).to(device) for array in arrays))
 
+    @property
+    def speaking(self) -> Tensor:
+        """The text's own tokens; all real ones where it has only special tokens: bool, batch x length."""
+        return self.own | (self.attention & ~self.own.any(dim=1, keepdim=True))
+
 
 class Read(NamedTuple):
     """Texts and what the encoder made of them. Shapes: batch, length, width."""

@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import torch
-import torch.nn.functional as F
-
 from encloze import progress
+from encloze.evaluation.geometry import effective_rank, mean_cosine
 from encloze.objectives.base import PretrainingModule
 from encloze.training.monitors.base import Material, Monitor, Probe, at_rest, embeddings
 
@@ -26,7 +24,7 @@ class Embeddings(Monitor, name="embeddings"):
 
         def look(module: PretrainingModule) -> dict[str, float]:
             with at_rest(module, material.precision):
-                found = embeddings(module, texts, material, material.max_tokens)
+                found = embeddings(module, texts, material, material.max_tokens).cpu().numpy()
             rank, cosine = effective_rank(found), mean_cosine(found)
             if rank < _COLLAPSED:
                 progress.warn(
@@ -36,17 +34,3 @@ class Embeddings(Monitor, name="embeddings"):
             return {"rank": rank, "cosine": cosine}
 
         return look
-
-
-def effective_rank(rows: torch.Tensor) -> float:
-    """The exponential of the entropy of the singular values of rows (texts x width), their mean taken off."""
-    values = torch.linalg.svdvals((rows - rows.mean(dim=0)).double())
-    shares = values / values.sum().clamp(min=1e-12)
-    return float(torch.exp(-(shares * shares.clamp(min=1e-12).log()).sum()))
-
-
-def mean_cosine(rows: torch.Tensor) -> float:
-    """The mean cosine of two different rows (texts x width)."""
-    unit = F.normalize(rows.double(), dim=1)
-    count = len(unit)
-    return float((unit.sum(dim=0).square().sum() - count) / max(1, count * (count - 1)))

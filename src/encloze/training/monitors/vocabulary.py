@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import torch
-
+from encloze.evaluation.word_use import WordUse
 from encloze.models.layers.term_weights import activated, highest_logits
 from encloze.objectives.base import PretrainingModule
 from encloze.training.monitors.base import Material, Monitor, Probe, at_rest
@@ -22,15 +21,14 @@ class Vocabulary(Monitor, name="vocabulary"):
         batches = material.batches()
 
         def look(module: PretrainingModule) -> dict[str, float]:
-            used, active, texts = torch.zeros(module.backbone.config.vocab_size, dtype=torch.bool), 0.0, 0
+            use = WordUse.of_nothing(module.backbone.config.vocab_size)
             with at_rest(module, material.precision) as place:
                 for numbers in batches:
                     batch = material.make_batch(numbers, 0, place)
                     hidden = module.backbone.encode(batch.ids, batch.attention)
                     logits = highest_logits(hidden, batch.own_places(), module.backbone.head())
                     weights = activated(logits, "log1p_relu") > 0
-                    used |= weights.any(dim=0).cpu()
-                    active, texts = active + float(weights.sum()), texts + len(weights)
-            return {"dead": 1 - float(used.float().mean()), "active": active / max(1, texts)}
+                    use = use.with_texts(*(weights.sum(dim=side).cpu().numpy() for side in (0, 1)))
+            return {"dead": use.dead, "active": float(use.active.mean())}
 
         return look

@@ -1,0 +1,1 @@
+"""Published benchmarks by name, each with the rules by which its figures are told."""

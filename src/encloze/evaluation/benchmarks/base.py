@@ -1,0 +1,66 @@
+"""A benchmark: a published collection, one split of it, and the rules by which its figures are told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Self
+
+from encloze.data.formats.base import Format
+from encloze.data.formats.ir_datasets import IrDatasets
+from encloze.errors import DataError
+from encloze.family import Family
+
+
+class Rules(NamedTuple):
+    """How a benchmark's figures are told."""
+
+    measures: tuple[str, ...]
+    """The first one first."""
+    depth: int = 100
+    """How many documents are ranked for a query, at least."""
+    own_ids: Literal["count", "skip"] = "count"
+    """Whether a document that bears the query's own id counts."""
+
+
+@dataclass(frozen=True)
+class Benchmark(Family):
+    """Called as people call it: ``msmarco-dev``, ``trec-dl-2019``, ``beir/scifact``, ``mteb/NFCorpus``."""
+
+    path: Path | None = None
+    """A folder with the collection's published files; without one ir_datasets fetches them."""
+
+    @classmethod
+    def chosen(cls, type_: object, values: dict[str, Any]) -> tuple[type[Self], dict[str, Any]]:
+        """A member by its name, with - or _, or one of a group (``beir/scifact``)."""
+        word, _, collection = str(type_).partition("/")
+        more = {"collection": collection} if collection else {}
+        return super().chosen(type_ if type_ is None else word.replace("-", "_"), {**more, **values})
+
+    def format(self) -> Format:
+        """Where its texts, queries and judgments are. Raises DataError where the folder lacks some."""
+        if self.path is None:
+            return self.fetched()
+        if not self.path.is_dir():
+            raise DataError(f"benchmark.path {self.path} is no folder")
+        return self.local(self.path)
+
+    def rules(self) -> Rules:
+        """By which it is judged."""
+        raise NotImplementedError
+
+    def fetched(self) -> Format:
+        """Where its texts are when a package fetches them."""
+        return IrDatasets(self.published())
+
+    def published(self) -> str:
+        """Its id in ir_datasets."""
+        raise NotImplementedError
+
+    def local(self, path: Path) -> Format:
+        """The same from a folder in the published layout."""
+        raise NotImplementedError
+
+    def split(self) -> str:
+        """The part of its judgments."""
+        return "test"

@@ -1,0 +1,29 @@
+"""MS MARCO passage ranking: the 6,980 queries of dev.small, one known passage each, told in MRR@10."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from encloze.data.formats.tsv import Tsv
+from encloze.evaluation.benchmarks.base import Benchmark, Rules
+
+
+@dataclass(frozen=True)
+class MsmarcoDev(Benchmark, name="msmarco_dev"):
+    """The files of collectionandqueries.tar.gz: collection.tsv, queries.dev.small.tsv, qrels.dev.small.tsv.
+
+    Source: https://microsoft.github.io/msmarco/ and its evaluation script (MRR@10).
+    """
+
+    def rules(self) -> Rules:
+        return Rules(("RR@10", "R@1000", "nDCG@10"), depth=1000)
+
+    def published(self) -> str:
+        return "msmarco-passage/dev/small"
+
+    def local(self, path: Path) -> Tsv:
+        return Tsv(path)
+
+    def split(self) -> str:
+        return "dev.small"

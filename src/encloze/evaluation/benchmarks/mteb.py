@@ -1,0 +1,46 @@
+"""MTEB's retrieval tasks, told in each task's own main measure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from encloze.data.formats.base import Format
+from encloze.data.formats.beir import Beir
+from encloze.data.formats.mteb import Mteb as MtebTask
+from encloze.evaluation.benchmarks.base import Benchmark, Rules
+
+_NAMES = {"ndcg": "nDCG", "mrr": "RR", "map": "AP", "recall": "R", "precision": "P", "hit_rate": "Success"}
+
+
+@dataclass(frozen=True)
+class Mteb(Benchmark, name="mteb"):
+    """A task by its name, with one of its parts where it has several: ``mteb/NFCorpus``, ``mteb/MIRACLRetrieval/sw``.
+
+    A folder is a copy of the task's on the Hugging Face hub, or one in BEIR's layout.
+    Source: https://github.com/embeddings-benchmark/mteb (``main_score``, ``ignore_identical_ids``).
+    """
+
+    collection: str = ""
+    """The task's name in MTEB, and its part behind a slash where it has several."""
+
+    def __post_init__(self) -> None:
+        if not self.collection:
+            raise ValueError("collection is not named: write it behind a slash, as in mteb/NFCorpus")
+
+    def rules(self) -> Rules:
+        task = self.fetched().known()
+        kind, _, depth = task.metadata.main_score.partition("_at_")
+        own = f"{_NAMES[kind]}@{depth}" if kind in _NAMES and depth else "nDCG@10"
+        skipped = getattr(task, "ignore_identical_ids", False)
+        return Rules(tuple(dict.fromkeys((own, "nDCG@10", "R@100"))), own_ids="skip" if skipped else "count")
+
+    def fetched(self) -> MtebTask:
+        task, _, subset = self.collection.partition("/")
+        return MtebTask(task, subset or None, self.path)
+
+    def local(self, path: Path) -> Format:
+        return Beir(path) if Beir.recognises(path) else self.fetched()
+
+    def split(self) -> str:
+        return self.fetched().splits()[0]

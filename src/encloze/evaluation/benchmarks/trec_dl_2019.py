@@ -1,0 +1,15 @@
+"""TREC's Deep Learning track of 2019, passage ranking: 43 judged queries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from encloze.evaluation.benchmarks._trec_dl import TrecDl
+
+
+@dataclass(frozen=True)
+class TrecDl2019(TrecDl, name="trec_dl_2019"):
+    """The files msmarco-test2019-queries.tsv and 2019qrels-pass.txt, beside MS MARCO's collection.tsv."""
+
+    year: ClassVar[int] = 2019

@@ -1,0 +1,1 @@
+"""What encloze found, as a page that people read: from result folders to HTML, Markdown and JSON."""

@@ -1,0 +1,88 @@
+"""Result folders: what encloze made there, with which verb, from what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from encloze import recipe
+from encloze.errors import CheckpointError
+from encloze.folders import read_json
+
+RECIPE = "recipe.yaml"
+PAGE = "report.html"
+
+
+class Made(NamedTuple):
+    """A folder that a verb made."""
+
+    folder: Path
+    name: str
+    """What a report calls it: its path from where the folder that was asked for stands."""
+    verb: str
+    tree: dict[str, Any]
+    """The settings it was made with."""
+    recipe: str
+    """The same as YAML."""
+    versions: dict[str, str]
+    inputs: dict[str, Any]
+    working_folder: Path
+    """Where relative paths of the recipe start."""
+
+
+def made(folders: Sequence[Path]) -> list[Made]:
+    """Everything that encloze made in these folders and below them, in the order in which it was made.
+
+    Raises CheckpointError, with all folders that hold nothing of encloze's.
+    """
+    found: dict[Path, Made] = {}
+    strange = []
+    for folder in folders:
+        below = list(_below(folder))
+        if not below:
+            why = "holds no recipe.yaml, nor does a folder below it" if folder.is_dir() else "is no folder"
+            strange.append(f"{folder} {why}")
+        for file in below:
+            found.setdefault(file.parent.resolve(), _read(file.parent, folder))
+    if strange:
+        raise CheckpointError(
+            f"{'; '.join(strange)}. Name folders that encloze wrote: --output of compare, evaluate, stress, pretrain, "
+            "finetune, run, demo or any other verb"
+        )
+    return sorted(found.values(), key=lambda one: ((one.folder / RECIPE).stat().st_mtime_ns, one.name))
+
+
+def model_of(one: Made, system: dict[str, Any]) -> Path | None:
+    """Where the model of one of its systems is, or that of a system's index; None where it has none."""
+    if system["type"] == "index":
+        index = one.working_folder / system["index"]
+        if not (index / RECIPE).is_file():
+            return None
+        one = _read(index, index)
+        system = {"type": "model", "model": one.tree.get("model")}
+    return one.working_folder / system["model"] if system["type"] == "model" and system["model"] else None
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """The recipes in a folder, what is hidden, unfinished or itself a report left out."""
+    for file in folder.rglob(RECIPE):
+        parts = file.relative_to(folder).parent.parts
+        hidden = any(part.startswith(".") or part.endswith(".unfinished") for part in parts)
+        if not hidden and not file.with_name(PAGE).exists():
+            yield file
+
+
+def _read(folder: Path, asked: Path) -> Made:
+    tree, inputs = recipe.read(folder / RECIPE), read_json(folder / "inputs.json")
+    name = Path(asked.resolve().name, folder.relative_to(asked)).as_posix()
+    return Made(
+        folder,
+        name,
+        str(tree.get("verb", "")),
+        tree,
+        (folder / RECIPE).read_text(encoding="utf-8"),
+        read_json(folder / "versions.json"),
+        inputs["inputs"],
+        Path(inputs["working_folder"]),
+    )

@@ -1,0 +1,41 @@
+"""How to make each result again: the command, versions, hashes of what it was made from, the whole recipe."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from encloze.reporting.blocks import Block, Code, Prose, Section, Table
+from encloze.reporting.made import Made
+
+
+def repeated(made: Sequence[Made]) -> Section:
+    """The section on all folders."""
+    blocks: list[Block] = [
+        Prose(
+            "Every folder keeps the recipe it was made with. What changed since in data or packages, the command says."
+        ),
+        Code("Commands", "\n".join(f"encloze again {shlex.quote(str(one.folder))}" for one in made)),
+        _versions(made),
+    ]
+    for one in made:
+        if one.inputs:
+            blocks.append(_inputs(one))
+        blocks.append(Code(f"{one.name}/recipe.yaml", one.recipe))
+    return Section("How to repeat it", blocks)
+
+
+def _versions(made: Sequence[Made]) -> Table:
+    names = dict.fromkeys(name for one in made for name in one.versions)
+    rows = [["package", "version"]]
+    for name in names:
+        found = dict.fromkeys(one.versions[name] for one in made if name in one.versions)
+        rows.append([name, ", ".join(found)])
+    return Table("Versions", rows)
+
+
+def _inputs(made: Made) -> Table:
+    rows = [["setting", "what", "SHA-256"]]
+    for name, what in made.inputs.items():
+        rows.append([name, str(what.get("path") or what.get("name")), str(what.get("sha256", ""))[:16]])
+    return Table(f"{made.name}: made from", rows)

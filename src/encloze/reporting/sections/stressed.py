@@ -1,0 +1,89 @@
+"""What hardships cost: a heat map of losses, slices, and the queries that lost most."""
+
+from __future__ import annotations
+
+import csv
+from typing import Any
+
+from encloze.evaluation.comparison import short_names
+from encloze.evaluation.report import file_name
+from encloze.folders import read_json
+from encloze.reporting.blocks import Block, Cell, Listing, Section, Table
+from encloze.reporting.made import Made
+
+CARD = "card.json"
+_WORST = 5
+
+
+def stressed(made: Made, with_texts: bool) -> Section:
+    """The section of a robustness card."""
+    card = read_json(made.folder / CARD)
+    systems = list(dict.fromkeys(loss["system"] for loss in card["losses"]))
+    blocks: list[Block] = [_heat(card, systems)]
+    if card["slices"]:
+        blocks.append(_slices(card, systems))
+    blocks += [_worst(made, card, name, with_texts) for name in systems]
+    if card["notes"]:
+        blocks.append(Listing("Notes", [f"{name}: {note}" for name, note in card["notes"].items()]))
+    (dataset,) = short_names([card["dataset"]])
+    title = f"{made.name}: robustness on {dataset}, {card['split']}, {card['queries']} queries"
+    return Section(title, blocks)
+
+
+def _heat(card: dict[str, Any], systems: list[str]) -> Table:
+    """Systems by hardships; a cell's colour is the share of the measure that is lost."""
+    by_place = {(loss["system"], loss["hardship"]): loss for loss in card["losses"]}
+    rows: list[list[str]] = [["hardship", "changed", *systems]]
+    clean = {name: next(loss["clean"] for loss in card["losses"] if loss["system"] == name) for name in systems}
+    rows.append(["as asked", "", *(f"{clean[name]:.4f}" for name in systems)])
+    for hardship, changed in card["changed"].items():
+        cells = []
+        for name in systems:
+            loss = by_place[name, hardship]
+            gap, low, high = (loss["loss"][key] for key in ("mean", "low", "high"))
+            bounds = "" if low is None else f", 95 % interval {-high:+.4f} to {-low:+.4f}"
+            hint = (
+                f"{loss['clean']:.4f} to {loss['perturbed']:.4f}{bounds}; worse for {loss['worse']:.0%} of the queries"
+            )
+            heat = max(-1.0, min(1.0, 2 * gap / clean[name])) if clean[name] else 0.0
+            told = low is not None and (low > 0 or high < 0)
+            cells.append(Cell(f"{0.0 - gap:+.4f}{' *' * told}", heat=heat, hint=hint))
+        rows.append([hardship, f"{changed:.0%}", *cells])
+    return Table(f"Change of {card['measure']}; * where the 95 % interval leaves 0 out", rows)
+
+
+def _slices(card: dict[str, Any], systems: list[str]) -> Table:
+    rows: list[list[str]] = [
+        ["slice", "queries", *(f"{name}, {side}" for name in systems for side in ("in it", "rest"))]
+    ]
+    names = list(dict.fromkeys(one["slice"] for one in card["slices"]))
+    by_place = {(one["slice"], one["system"]): one for one in card["slices"]}
+    for name in names:
+        means = (by_place[name, system][side] for system in systems for side in ("inside", "rest"))
+        count = by_place[name, systems[0]]["queries"]
+        rows.append([name, str(count), *map(_with_interval, means)])
+    return Table(f"Slices: {card['measure']} as asked", rows)
+
+
+def _with_interval(mean: dict[str, float | None]) -> str:
+    if mean["low"] is None:
+        return f"{mean['mean']:.4f}"
+    return f"{mean['mean']:.4f} [{mean['low']:.4f}, {mean['high']:.4f}]"
+
+
+def _worst(made: Made, card: dict[str, Any], system: str, with_texts: bool) -> Listing:
+    """The queries that lost most, each under its worst hardship."""
+    fallen: dict[str, tuple[float, str]] = {}
+    for hardship in card["changed"]:
+        file = made.folder / f"per_query-{file_name(hardship)}.tsv"
+        with file.open(encoding="utf-8", newline="") as stream:
+            for row in csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE):
+                clean, perturbed = (float(row[f"{system} {side}"]) for side in ("clean", "perturbed"))
+                words = f': "{row["before"]}"' if with_texts else ""
+                if with_texts and row["after"] != row["before"]:
+                    words += f' as "{row["after"]}"'
+                said = f"{row['query']}, {hardship}, {clean:.4f} to {perturbed:.4f}{words}"
+                if perturbed < clean and fallen.get(row["query"], (0.0,))[0] > perturbed - clean:
+                    fallen[row["query"]] = (perturbed - clean, said)
+    lines = [said for _, said in sorted(fallen.values())[:_WORST]]
+    return Listing(f"{system}: the queries that lost most", lines or ["none lost anything"])

@@ -1,0 +1,195 @@
+"""A report tells what folders hold, leaks and loads nothing, and says what it cannot read."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+import toys
+from encloze.cli.main import main
+from encloze.data.dataset import Dataset
+from encloze.data.formats.beir import Beir
+from encloze.data.runs import read_run, write_run
+from encloze.evaluation.comparison import ComparisonTable
+from encloze.evaluation.perturbations.typos import Typos
+from encloze.folders import record, staged
+from encloze.pipelines.compare import Compare
+from encloze.systems.bm25 import Bm25
+from encloze.systems.run import RunFile
+from encloze.tasks.evaluate import Evaluate
+from encloze.tasks.stress import Stress
+
+EVIL = '<script>alert("query")</script> & "it\' |'
+WRITTEN = ("report.html", "report.md", "report.json")
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a comparison, a card and a training, on texts that try to be code."""
+    folder = tmp_path_factory.mktemp("report")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ENCLOZE_CACHE", str(folder / "cache"))
+        made = toys.write_dataset(folder / "toys")
+        for file, text in (("queries.jsonl", EVIL), ("corpus.jsonl", "</script><b>bold</b>")):
+            lines = [json.loads(line) for line in (made / file).read_text("utf-8").splitlines()]
+            lines = [line | {"text": f"{line['text']} {text}"} for line in lines]
+            (made / file).write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
+        Evaluate(Beir(made), systems=(Bm25(),), output=folder / "evaluated").run()
+        run = read_run(next((folder / "evaluated" / "runs").iterdir()))
+        worse = {query: dict(zip(scores, reversed(scores.values()), strict=True)) for query, scores in run.items()}
+        write_run(folder / "worse.trec", worse)
+        Compare(
+            (Beir(made),), (RunFile(folder / "worse.trec"), Bm25(title="BM25 <b>")), output=folder / "compared"
+        ).run()
+        Stress(Beir(made), (Bm25(),), perturbations=(Typos(),), output=folder / "card").run()
+    with staged(folder / "model") as training:
+        steps = [{"step": step, "decoder": 9 / step, "decoder_right": 0.1, "precision": "float32"} for step in (1, 2)]
+        (training / "log.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in steps), encoding="utf-8")
+        (training / "monitors.jsonl").write_text('{"step": 0, "retrieval.raw": 0.25}\n', encoding="utf-8")
+        record(training, "verb: pretrain\n", {"corpus": made})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shown(results: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What a report of all that was written, with texts."""
+    return reported(results, tmp_path_factory.mktemp("shown") / "out", "--title", "What was found")
+
+
+def reported(results: Path, output: Path, *more: str) -> dict[str, str]:
+    folders = [str(results / name) for name in ("compared", "card", "model")]
+    assert main(["report", *folders, "--output", str(output), *more]) == 0
+    return {name: (output / name).read_text(encoding="utf-8") for name in WRITTEN}
+
+
+class Tags(HTMLParser):
+    """What a browser would make of a page: its elements, their attributes, its headings."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.texts: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attributes]
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+def test_the_page_tells_what_the_folders_hold(results: Path, shown: dict[str, str]) -> None:
+    page, text = Tags(shown["report.html"]), shown["report.md"]
+    for heading in ("compared: toys, test", "card: robustness on toys, test, ", "model: how it was trained"):
+        assert f"## {heading}" in text and any(heading in found for found in page.texts)
+    assert text.startswith("# What was found\n") and page.texts.count("What was found") == 2  # title and heading
+    assert "BM25 <b> is better than worse" in text
+    assert page.tags.count("svg") == 5  # means, queries, losses, right guesses, a monitor
+    assert "| decoder | 9 | 4.5 | 4.5 | 9 | 2 |" in text and "| retrieval.raw | 0.25 |" in text
+    assert f"encloze again {results / 'compared'}" in text
+    assert sum("relevant" in found for found in page.texts) >= 3
+
+
+def test_figures_in_json_are_those_of_the_folders(results: Path, shown: dict[str, str]) -> None:
+    said = json.loads(shown["report.json"], parse_constant=pytest.fail)["results"]
+    by_verb = {one["verb"]: one for one in said}
+    assert by_verb["compare"]["figures"] == json.loads((results / "compared" / "comparison.json").read_text("utf-8"))
+    assert by_verb["stress"]["figures"] == json.loads((results / "card" / "card.json").read_text("utf-8"))
+    assert by_verb["pretrain"]["curves"]["decoder"] == [[1, 2], [9, 4.5]]
+    assert by_verb["pretrain"]["inputs"]["corpus"]["sha256"]
+
+
+def test_texts_are_shown_and_never_run(shown: dict[str, str]) -> None:
+    page = shown["report.html"]
+    found = Tags(page)
+    assert found.tags.count("script") == 1 and "b" not in found.tags
+    assert any('<script>alert("query")</script> &' in text for text in found.texts)  # as words
+    assert page.count("</script>") == 1
+
+
+def test_the_page_needs_nothing_from_elsewhere(shown: dict[str, str]) -> None:
+    page = shown["report.html"]
+    loads = [value for name, value in Tags(page).attributes if name in ("src", "href", "xlink:href", "srcset")]
+    assert loads and all(value.startswith("#") for value in loads)
+    assert not re.search(r"@import|url\((?!#)|fetch\(|XMLHttp", page)
+
+
+def test_ids_on_the_page_stand_for_one_thing(shown: dict[str, str]) -> None:
+    found = Tags(shown["report.html"]).attributes
+    ids = [value for name, value in found if name == "id"]
+    assert len(ids) == len(set(ids))
+    assert {value[1:] for name, value in found if name in ("href", "xlink:href")} <= set(ids)
+
+
+def test_without_texts_none_is_in_any_file(
+    results: Path, shown: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = [json.loads(line)["text"] for line in (results / "toys" / "queries.jsonl").read_text("utf-8").splitlines()]
+    for line in (results / "toys" / "corpus.jsonl").read_text("utf-8").splitlines():
+        texts += [json.loads(line)["text"], json.loads(line)["title"]]
+    words = {word for text in texts for word in re.findall(r"\w{6,}", text)} - {"script"}
+    words -= {part for id_ in Dataset(Beir(results / "toys"), "test").corpus.ids for part in id_.split("-")}
+    assert len(words) > 10 and any(word in shown["report.md"] for word in words)
+    for name, content in reported(results, tmp_path / "hidden", "--no-texts").items():
+        assert [word for word in words if word in content] == [], name
+    assert "report.html tells of 3 results: open it." in capsys.readouterr().out
+
+
+def test_texts_that_are_gone_are_said_to_be_so(results: Path, tmp_path: Path) -> None:
+    moved = shutil.copytree(results, tmp_path / "moved")
+    recipe = moved / "compared" / "recipe.yaml"
+    recipe.write_text(
+        recipe.read_text("utf-8").replace(str(results / "toys"), str(tmp_path / "gone")), encoding="utf-8"
+    )
+    text = reported(moved, tmp_path / "out")["report.md"]
+    assert f"{tmp_path / 'gone'} has no queries.jsonl" in text and ", relevant)" not in text
+
+
+def test_what_lies_below_a_folder_counts_but_for_what_is_unfinished(results: Path, tmp_path: Path) -> None:
+    shutil.copytree(results / "model", tmp_path / "all" / "deep" / "model")
+    shutil.copytree(results / "model", tmp_path / "all" / "other.unfinished")
+    assert main(["report", str(tmp_path / "all"), "--examples", "0"]) == 0
+    text = (tmp_path / "all-report" / "report.md").read_text(encoding="utf-8")
+    assert "## all/deep/model: how it was trained (pretrain)" in text and "unfinished" not in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["{empty}", "{results}/gone"], "empty holds no recipe.yaml, nor does a folder below it; "),
+        (["{empty}"], "Name folders that encloze wrote: --output of compare, evaluate"),
+        (["{results}/gone"], "gone is no folder"),
+        ([], "folders: is required"),
+        (["{results}/model", "--output", "{empty}"], "exists already"),
+        (["{results}/model", "--examples", "-1"], "examples must be 0 or more, not -1"),
+        (["{damaged}"], "log.jsonl:1 is damaged: it is not JSON"),
+    ],
+)
+def test_what_is_no_result_is_refused(
+    arguments: list[str], said: str, results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    damaged = shutil.copytree(results / "model", tmp_path / "damaged")
+    (damaged / "log.jsonl").write_text('{"step": 1, "deco', encoding="utf-8")
+    places = {"empty": tmp_path / "empty", "results": results, "damaged": damaged}
+    assert main(["report", *(argument.format(**places) for argument in arguments)]) == 2
+    assert said in capsys.readouterr().err
+    assert not [folder for folder in tmp_path.iterdir() if folder.name.endswith("-report")]
+
+
+def test_a_comparison_reads_back_as_it_was_saved(results: Path) -> None:
+    said = json.loads((results / "compared" / "comparison.json").read_text("utf-8"))
+    figures = ComparisonTable.load(results / "compared").figures()
+    assert figures["queries"] == said["queries"] and figures["systems"] == [
+        {**one, "means": {name: pytest.approx(mean, abs=1e-6) for name, mean in one["means"].items()}}
+        for one in said["systems"]
+    ]
+    for now, then in zip(figures["against_first"], said["against_first"], strict=True):
+        assert now["p_value"] == pytest.approx(then["p_value"], abs=1e-4) and now["verdict"] == then["verdict"]

@@ -1,0 +1,97 @@
+"""A report in a real browser: both themes, a narrow screen, paper, what the pointer shows, nothing to complain of."""
+
+from __future__ import annotations
+
+import base64
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import toys
+from encloze.data.formats.beir import Beir
+from encloze.evaluation.perturbations.typos import Typos
+from encloze.pipelines.compare import Compare
+from encloze.search.analyzers.stemmed import Stemmed
+from encloze.systems.bm25 import Bm25
+from encloze.tasks.report import MakeReport
+from encloze.tasks.stress import Stress
+
+selenium = pytest.importorskip("selenium.webdriver")
+BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(not (BROWSER and DRIVER), reason="there is no chromium here")
+FLAGS = (
+    "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking disable-component-update "
+    "disable-sync"
+).split()
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("browser")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ENCLOZE_CACHE", str(folder / "cache"))
+        made = Beir(toys.write_dataset(folder / "toys"))
+        Compare((made,), (Bm25(), Bm25(analyzer=Stemmed())), output=folder / "compared").run()
+        Stress(made, (Bm25(),), perturbations=(Typos(words=1.0),), output=folder / "card").run()
+        return MakeReport((folder / "compared", folder / "card")).run().page
+
+
+@pytest.fixture
+def browser(page: Path, tmp_path: Path) -> Iterator[object]:
+    from selenium.webdriver.chrome.service import Service
+
+    options = selenium.ChromeOptions()
+    options.binary_location = BROWSER
+    for flag in (*FLAGS, f"user-data-dir={tmp_path}"):
+        options.add_argument(f"--{flag}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = selenium.Chrome(options=options, service=Service(DRIVER))
+    driver.get(page.as_uri())
+    yield driver
+    driver.quit()
+
+
+def test_a_report_looks_as_it_should(browser: object) -> None:
+    def colours() -> tuple[str, str]:
+        return tuple(
+            browser.execute_script("const s = getComputedStyle(document.body); return [s.color, s.backgroundColor]")
+        )
+
+    def contrast(one: str, other: str) -> float:
+        lights = []
+        for colour in (one, other):
+            parts = [int(part) / 255 for part in colour.removeprefix("rgb(").rstrip(")").split(",")]
+            linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+            lights.append(sum(w * part for w, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True)))
+        return (max(lights) + 0.05) / (min(lights) + 0.05)
+
+    by_default = colours()
+    browser.find_element("id", "theme").click()
+    switched = colours()
+    assert by_default != switched and min(contrast(*by_default), contrast(*switched)) > 7
+    fills = browser.execute_script(
+        "return [...document.querySelectorAll('svg text')].map(one => getComputedStyle(one).fill)"
+    )
+    assert fills and set(fills) == {switched[0]}  # letters of charts follow the theme
+
+    from selenium.webdriver import ActionChains
+
+    tip = browser.find_element("id", "tip")
+    assert not tip.is_displayed()
+    point = browser.find_element("xpath", "//figure[contains(., 'query by query')]//*[@data-tip]")
+    ActionChains(browser).scroll_to_element(point).move_to_element(point).perform()
+    assert tip.is_displayed() and "bm25" in tip.text and "tell me about the" in tip.text
+    browser.execute_script("document.querySelector('td.heat').focus()")
+    assert "95 % interval" in tip.text  # by the keyboard, too
+
+    browser.set_window_size(400, 800)
+    wide = browser.execute_script("return document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert wide == 0
+    browser.execute_script("dispatchEvent(new Event('beforeprint'))")
+    assert browser.find_elements("css selector", "details") and not browser.find_elements(
+        "css selector", "details:not([open])"
+    )
+    assert base64.b64decode(browser.execute_cdp_cmd("Page.printToPDF", {})["data"]).startswith(b"%PDF")
+    assert browser.get_log("browser") == []

@@ -1,0 +1,119 @@
+"""A model's card tells how it was trained and judged, to people and to the hub, and may be edited."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from encloze.cli.main import main
+from encloze.folders import README, check, hash_tree, seal
+from encloze.reporting.cards import JudgedModel, trained, with_figures
+
+CARD = "---\nlibrary_name: encloze\n---\n\n# mine\n\nA text encoder.\n"
+JUDGED = JudgedModel(
+    Path("m"), "mine", "toys", "test", {"nDCG@10": 0.5, "RR@10": 0.25}, "[0.4, 0.6]", "better (against b)"
+)
+
+
+def head_of(card: str) -> dict[str, object]:
+    return yaml.safe_load(card.split("---\n")[1])
+
+
+def test_figures_stand_in_the_card_and_in_its_head_as_the_hub_reads_them() -> None:
+    card = with_figures(CARD, "mine", [JUDGED])
+    assert "| mine | toys | test | 0.5000 | 0.2500 | [0.4, 0.6] | better (against b) |" in card
+    head = head_of(card)
+    assert head["library_name"] == "encloze"
+    ((model,),) = [head["model-index"]]
+    assert model["name"] == "mine" and model["results"][0]["dataset"] == {
+        "type": "toys",
+        "name": "toys",
+        "split": "test",
+    }
+    assert [(one["type"], one["value"]) for one in model["results"][0]["metrics"]] == [
+        ("ndcg_at_10", 0.5),
+        ("mrr_at_10", 0.25),
+    ]
+    pytest.importorskip("huggingface_hub")
+    from huggingface_hub import ModelCard
+
+    results = ModelCard(card).data.eval_results  # the hub's own reader
+    assert [(one.dataset_name, one.metric_value) for one in results] == [("toys", 0.5), ("toys", 0.25)]
+
+
+def test_new_figures_take_the_place_of_earlier_ones_and_what_people_wrote_stays() -> None:
+    once = with_figures(CARD, "mine", [JUDGED._replace(measures={"nDCG@10": 0.1})]) + "\nMy own words.\n"
+    twice = with_figures(once, "mine", [JUDGED])
+    assert "0.1000" not in twice and twice.count("## Judged") == 1 and "My own words." in twice
+    assert twice.index("A text encoder.") < twice.index("My own words.") < twice.index("## Judged")
+    assert with_figures(twice, "mine", [JUDGED]) == twice
+
+
+def test_a_card_without_a_head_gets_one() -> None:
+    assert head_of(with_figures("# only words\n", "mine", [JUDGED]))["model-index"]
+
+
+def test_a_training_is_told_by_its_first_and_last_figures(tmp_path: Path) -> None:
+    assert trained(tmp_path) == ""
+    lines = [{"step": step, "encoder": 8 / step, "precision": "float32"} for step in (1, 2)]
+    (tmp_path / "log.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
+    assert "| encoder | 8 | 4 | 4 | 8 | 2 |" in trained(tmp_path)
+
+
+def test_a_card_may_be_edited_without_damage_to_its_folder(tmp_path: Path) -> None:
+    (tmp_path / README).write_text("before", encoding="utf-8")
+    (tmp_path / "weights").write_text("1", encoding="utf-8")
+    seal(tmp_path)
+    before = hash_tree(tmp_path)
+    (tmp_path / README).write_text("after, and longer", encoding="utf-8")
+    check(tmp_path, contents=True)
+    assert hash_tree(tmp_path) == before
+
+
+def test_a_folder_of_texts_keeps_its_readme_among_them(tmp_path: Path) -> None:
+    (tmp_path / README).write_text("a text", encoding="utf-8")
+    before = hash_tree(tmp_path)
+    (tmp_path / README).write_text("another text", encoding="utf-8")
+    assert hash_tree(tmp_path) != before
+
+
+def test_a_report_writes_the_cards_of_the_models_it_tells_of(
+    dataset: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (model / README).write_text(CARD, encoding="utf-8")
+    seal(model)
+    compared, report = tmp_path / "compared", tmp_path / "found"
+    flags = ["--dataset", str(dataset), "--systems", f"bm25,{model}", "--output", str(compared)]
+    assert main(["compare", *flags]) == 0
+    assert main(["report", str(compared), "--output", str(report), "--cards"]) == 0
+    assert f"The card of {model} tells its figures." in capsys.readouterr().out
+    told = head_of((model / README).read_text(encoding="utf-8"))["model-index"][0]["results"][0]["metrics"][0]
+    means = json.loads((compared / "comparison.json").read_text(encoding="utf-8"))["systems"][1]["means"]
+    assert told["value"] == pytest.approx(means["toys"]["mean"], abs=1e-4)
+    check(model, contents=True)
+
+
+def test_a_model_is_found_behind_its_index_and_where_it_is_judged_alone(
+    dataset: Path, model: Path, tmp_path: Path
+) -> None:
+    (model / README).write_text(CARD, encoding="utf-8")
+    seal(model)
+    index, judged = tmp_path / "index", tmp_path / "judged"
+    assert main(["index", "--dataset", str(dataset), "--model", str(model), "--output", str(index)]) == 0
+    systems = ["--systems", f"bm25,{index}", "--model", str(model)]
+    assert main(["evaluate", "--dataset", str(dataset), *systems, "--output", str(judged)]) == 0
+    assert main(["report", str(judged), "--output", str(tmp_path / "found"), "--cards"]) == 0
+    card = (model / README).read_text(encoding="utf-8")
+    assert f"\n| {index.name} | toys | test |" in card and f"\n| {model.name} | toys | test |" in card
+
+
+def test_no_card_is_written_unasked(dataset: Path, model: Path, tmp_path: Path) -> None:
+    (model / README).write_text(CARD, encoding="utf-8")
+    seal(model)
+    toys_report = tmp_path / "evaluated"
+    flags = ["--dataset", str(dataset), "--systems", f"bm25,{model}", "--output", str(toys_report)]
+    assert main(["evaluate", *flags]) == 0 and main(["report", str(toys_report)]) == 0
+    assert (model / README).read_text(encoding="utf-8") == CARD
