@@ -179,6 +179,20 @@ def test_scores_are_written_for_candidates_and_relevant_documents(run: Run, tmp_
     assert run("finetune", *student, *teach, "--training.steps", 3, *TRAINING, "--negatives_per_query", 2) == 0
 
 
+def test_scores_of_a_draw_are_the_same_as_among_all(run: Run, tmp_path: Path) -> None:
+    given = ("--model", trained(run, tmp_path), "--candidates", tmp_path / "bm25" / "runs" / "bm25.trec", "--depth", 3)
+    drawn = dict[str, dict[str, dict[str, float]]]()
+    for name, more in (("all", ()), ("some", (5,)), ("more", (8,)), ("others", (5, "--seed", 1))):
+        most = ("--most_queries", *more) if more else ()
+        assert run("score", *given, *most, "--precision", "float32", "--output", tmp_path / name) == 0
+        drawn[name] = read_run(tmp_path / name)
+    assert [len(drawn[name]) for name in drawn] == [20, 5, 8, 5]
+    assert drawn["some"].keys() < drawn["more"].keys() and drawn["some"].keys() != drawn["others"].keys()
+    for query, scores in drawn["more"].items():
+        assert scores == pytest.approx(drawn["all"][query], abs=1e-5)  # other texts lie beside them in a batch
+    assert run("score", *given, "--most_queries", 0, "--output", tmp_path / "none") == 2
+
+
 def test_scoring_goes_on_where_it_was_killed(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = trained(run, tmp_path)
     given = ("--model", folder, "--candidates", tmp_path / "bm25" / "runs" / "bm25.trec", "--depth", 4)

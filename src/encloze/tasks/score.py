@@ -16,6 +16,7 @@ from encloze.data.runs import RUN, append_run, best, read_run
 from encloze.encoders import Scorer, load_scorer
 from encloze.errors import DataError
 from encloze.folders import describe, full_disk_explained, hash_of, record, staged
+from encloze.tasks._sifting import draw
 from encloze.tasks.base import Scored, Task
 from encloze.training.outcome import begin
 
@@ -38,10 +39,15 @@ class Score(Task, name="score"):
     """The part of the queries to score for."""
     depth: int = 100
     """How far down a ranking candidates are taken."""
+    most_queries: int | None = None
+    """So many queries are drawn, by a hash of seed and id; by default all are scored for. Each costs a pass of the model
+    over all its candidates, and learning from scores leaves out queries that have none."""
     relevant: bool = True
     """Whether documents judged relevant are scored, too, wherever they are ranked."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Number format of the model's products."""
+    seed: int = 0
+    """What the draw depends on."""
     resume: bool = False
     """Whether to go on with an unfinished run of the same settings, after the queries that it has."""
     overwrite: bool = False
@@ -50,11 +56,13 @@ class Score(Task, name="score"):
     def __post_init__(self) -> None:
         if self.depth < 1:
             raise ValueError(f"depth must be 1 or more, not {self.depth}")
+        if self.most_queries is not None and self.most_queries < 1:
+            raise ValueError(f"most_queries must be 1 or more, or null for all, not {self.most_queries}")
 
     def run(self) -> Scored:
         state = begin(self)
         dataset = Dataset(self.dataset, self.split)
-        wanted = dict(self._wanted(dataset))
+        wanted = self._drawn(dict(self._wanted(dataset)))
         model = load_scorer(self.model, self.precision)
         words = hash_of({query.id: query.text for query in dataset.queries})
         asked = {"candidates": hash_of(wanted), "queries": words, "model": describe(self.model)}
@@ -87,6 +95,11 @@ class Score(Task, name="score"):
         for (query, document), score in zip(asked, scores.tolist(), strict=True):
             run[query.id][document] = score
         return run
+
+    def _drawn(self, wanted: dict[str, list[str]]) -> dict[str, list[str]]:
+        """So many of the queries as are asked for, in their order."""
+        kept = set(sorted(wanted, key=lambda query: draw(f"{self.seed} {query}"))[: self.most_queries])
+        return {query: documents for query, documents in wanted.items() if query in kept}
 
     def _wanted(self, dataset: Dataset) -> Iterator[tuple[str, list[str]]]:
         """The documents to score for each query that has some, the candidates first."""
