@@ -131,7 +131,7 @@ def costs(title: str, unit: str, quality: str, points: Sequence[Point]) -> str:
         axes.set_xlabel(unit)
         axes.set_ylabel(quality)
 
-    return _svg(title, draw, 5.4, 3.4)
+    return _svg(title, draw, 4.2, 3.4)
 
 
 def _finite(mean: Interval) -> Interval:

@@ -40,8 +40,8 @@ class Score(Task, name="score"):
     depth: int = 100
     """How far down a ranking candidates are taken."""
     most_queries: int | None = None
-    """So many queries are drawn, by a hash of seed and id; by default all are scored for. Each costs a pass of the model
-    over all its candidates, and learning from scores leaves out queries that have none."""
+    """So many queries are drawn, by a hash of seed and id; by default all are scored for. Each costs a pass of the
+    model over all its candidates, and learning from scores leaves out queries that have none."""
     relevant: bool = True
     """Whether documents judged relevant are scored, too, wherever they are ranked."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
