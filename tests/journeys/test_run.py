@@ -21,7 +21,6 @@ from encloze.tasks.base import Task
 from encloze.training.loop import _Loop
 
 STAGES = ["pretrained", "lexical", "first", "mined", "second", "reranker", "scores", "taught", "judged"]
-VERBS = set(Task.members()) - {"report"}  # which is made of whatever stages there are
 SMALL = {
     **{f"stages.{name}.training": {"steps": 4, "precision": "float32", "save_every": 2}
        for name in ("pretrained", "first", "second", "reranker", "taught")},
@@ -115,10 +114,13 @@ def test_a_pipeline_killed_in_any_stage_goes_on_to_the_same_results(
         with pytest.raises(Killed):
             tiny(dataset, tmp_path / "out").run()
     assert not (tmp_path / "out" / stage).exists()
+    if stage != "mined":
+        monkeypatch.setattr(Run, "_page", lambda self: None)
     found = tiny(dataset, tmp_path / "out").run()
     assert results(tmp_path / "out") == results(done)
     assert found.report is not None and len(found.steps) == 4
-    assert found.page is not None and "second: how it was trained" in found.page.read_text(encoding="utf-8")
+    if stage == "mined":
+        assert found.page is not None and "second: how it was trained" in found.page.read_text(encoding="utf-8")
 
 
 def test_what_is_done_is_not_done_again(whole: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,6 +135,16 @@ def test_what_is_done_is_not_done_again(whole: tuple[Path, Path], monkeypatch: p
     assert found.page is None and "No page was made" in heard[-1] and "pip install 'encloze[report]'" in heard[-1]
 
 
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The stages that are asked to do something; none does, and no page is made of it."""
+    stages: list[str] = []
+    for verb in Task.members():
+        monkeypatch.setattr(Task.member(verb), "run", lambda self: stages.append(self.output.name))
+    monkeypatch.setattr(Run, "_page", lambda self: None)
+    return stages
+
+
 @pytest.mark.parametrize(
     ("change", "again"),
     [
@@ -142,27 +154,18 @@ def test_what_is_done_is_not_done_again(whole: tuple[Path, Path], monkeypatch: p
     ],
 )
 def test_what_changed_is_done_again_with_all_that_is_made_from_it(
-    change: dict[str, Any], again: list[str], whole: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    change: dict[str, Any], again: list[str], whole: tuple[Path, Path], tmp_path: Path, asked: list[str]
 ) -> None:
     dataset, done = whole
     shutil.copytree(done, tmp_path / "out")
-    asked: list[str] = []
-    for verb in VERBS:
-        kind: Any = Task.member(verb)
-        monkeypatch.setattr(kind, "run", lambda self: asked.append(self.output.name))
     tiny(dataset, tmp_path / "out", **change).run()
     assert asked == again
 
 
-def test_other_texts_are_other_inputs(
-    whole: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_texts_are_other_inputs(whole: tuple[Path, Path], tmp_path: Path, asked: list[str]) -> None:
     dataset, done = whole
     shutil.copytree(done, tmp_path / "out")
     shutil.copytree(dataset, tmp_path / "toys")
-    asked: list[str] = []
-    for verb in VERBS:
-        monkeypatch.setattr(Task.member(verb), "run", lambda self: asked.append(self.output.name))
     with (tmp_path / "toys" / "qrels" / "dev.tsv").open("a") as stream:
         stream.write("q-river-history\triver-dangers\t1\n")
     tiny(tmp_path / "toys", tmp_path / "out").run()
@@ -171,15 +174,12 @@ def test_other_texts_are_other_inputs(
 
 @pytest.mark.parametrize("change", ["the place of the data", "the place of the output", "what no stage reads"])
 def test_what_changes_no_result_does_nothing_again(
-    change: str, whole: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    change: str, whole: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: list[str]
 ) -> None:
     dataset, done = whole
     shutil.copytree(done, tmp_path / "out")
     shutil.copytree(dataset, tmp_path / "toys")
     monkeypatch.chdir(tmp_path)
-    asked: list[str] = []
-    for verb in VERBS:
-        monkeypatch.setattr(Task.member(verb), "run", lambda self: asked.append(self.output.name))
     if change == "the place of the data":
         tiny(Path("toys"), tmp_path / "out").run()
     elif change == "the place of the output":
@@ -198,6 +198,7 @@ def test_a_stage_that_was_killed_while_it_was_done_again_is_not_taken_for_done(
         kill_at(patch, "judged", tmp_path / "out")
         with pytest.raises(Killed):
             tiny(dataset, tmp_path / "out", **{"stages.judged.depth": 50}).run()
+    monkeypatch.setattr(Run, "_page", lambda self: None)
     tiny(dataset, tmp_path / "out", **{"stages.judged.depth": 50}).run()
     assert recipe.read(str(tmp_path / "out" / "judged" / "recipe.yaml"), "evaluate")["depth"] == 50
 
@@ -212,6 +213,7 @@ def test_what_other_settings_left_unfinished_is_not_gone_on_with(
         with pytest.raises(Killed):
             tiny(dataset, tmp_path / "out", **{"stages.taught.seed": 7}).run()
     assert (tmp_path / "out" / "taught.unfinished").is_dir()
+    monkeypatch.setattr(Run, "_page", lambda self: None)
     tiny(dataset, tmp_path / "out").run()
     assert results(tmp_path / "out") == results(done)
     assert not (tmp_path / "out" / "taught.unfinished").exists()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from encloze import recipe
+from encloze.errors import importable
 from encloze.folders import record, refuse_existing, staged, versions, write_json
 from encloze.reporting.cards import write_cards
 from encloze.reporting.document import document
@@ -49,6 +50,8 @@ class MakeReport(Task, name="report"):
             raise ValueError(f"examples must be 0 or more, not {self.examples}")
 
     def run(self) -> Reported:
+        for package in ("jinja2", "matplotlib"):  # told before anything is read
+            importable(package, "report")
         first = self.folders[0].resolve()
         output = self.output or first.with_name(f"{first.name}-report")
         refuse_existing(output, overwrite=self.overwrite)
