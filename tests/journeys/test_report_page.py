@@ -142,14 +142,26 @@ def test_without_texts_none_is_in_any_file(
     assert "report.html tells of 3 results: open it." in capsys.readouterr().out
 
 
-def test_texts_that_are_gone_are_said_to_be_so(results: Path, tmp_path: Path) -> None:
-    moved = shutil.copytree(results, tmp_path / "moved")
-    recipe = moved / "compared" / "recipe.yaml"
-    recipe.write_text(
-        recipe.read_text("utf-8").replace(str(results / "toys"), str(tmp_path / "gone")), encoding="utf-8"
-    )
-    text = reported(moved, tmp_path / "out")["report.md"]
-    assert f"{tmp_path / 'gone'} has no queries.jsonl" in text and ", relevant)" not in text
+def test_texts_that_changed_or_are_gone_are_said_to_be_so(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    data = shutil.copytree(results / "toys", tmp_path / "work" / "data")
+    run = next((results / "compared").rglob("*.trec"))
+    assert main(["evaluate", "--dataset", "data", "--systems", f"bm25,{run}", "--output", "judged"]) == 0
+    assert ", relevant)" in reported(Path("judged"), tmp_path / "as-it-was")["report.md"]
+    with (data / "queries.jsonl").open("a", encoding="utf-8") as stream:
+        stream.write('{"_id": "more", "text": "one more"}\n')
+    text = reported(Path("judged"), tmp_path / "changed")["report.md"]
+    assert f"{data} is not what it was when judged was made" in text and ", relevant)" not in text
+    judged = shutil.move("judged", tmp_path / "judged")
+    shutil.rmtree(data)
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    shutil.copytree(results / "toys", "data")  # of the same name, and another one
+    text = reported(judged, tmp_path / "gone")["report.md"]
+    assert f"{data} is not there any more" in text and ", relevant)" not in text
 
 
 def test_what_lies_below_a_folder_counts_but_for_what_is_unfinished(results: Path, tmp_path: Path) -> None:
@@ -163,13 +175,13 @@ def test_what_lies_below_a_folder_counts_but_for_what_is_unfinished(results: Pat
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["{empty}", "{results}/gone"], "empty holds no recipe.yaml, nor does a folder below it; "),
+        (["{empty}", "{results}/gone"], "empty holds no result, nor does a folder below it; "),
         (["{empty}"], "Name folders that encloze wrote: --output of compare, evaluate"),
         (["{results}/gone"], "gone is no folder"),
         ([], "folders: is required"),
         (["{results}/model", "--output", "{empty}"], "exists already"),
         (["{results}/model", "--examples", "-1"], "examples must be 0 or more, not -1"),
-        (["{damaged}"], "log.jsonl:1 is damaged: it is not JSON"),
+        (["{damaged}"], "damaged is damaged: log.jsonl is not the file that was written"),
     ],
 )
 def test_what_is_no_result_is_refused(

@@ -87,7 +87,7 @@ def test_what_points_everywhere_is_even() -> None:
 def test_what_has_collapsed_is_one_point(noise: float) -> None:
     some = np.ones((50, 8)) * 3 + noise * np.random.default_rng(0).normal(size=(50, 8))
     assert (mean_cosine(some), uniformity(some)) == (pytest.approx(1), pytest.approx(0, abs=1e-9))
-    assert (effective_rank(some), first_direction(some), centred_cosine(some)) == (1, 1, 0)
+    assert (effective_rank(some), first_direction(some), centred_cosine(some)) == (1, 1, 1)
     assert alignment(some, some[::-1]) == pytest.approx(0, abs=1e-12)
 
 

@@ -229,16 +229,19 @@ def test_an_inspection_is_shown_and_kept(
     assert {"group", "name", "value", "shown", "range", "reading"} == set(encoders[0]["figures"][0])
     assert len(encoders[1]["near"]["harbour"]) == 5 and encoders[1]["near"]["harbour"][0]["words"]
     text = (output / "inspection.md").read_text()
-    assert "| figure | model | sparse | range | how to read it |" in text and '## Near to "harbour"' in text
+    assert "| figure | model | sparse | range | how to read it |" in text and '## Near to "\u2068harbour\u2069"' in text
     assert (output / "report-test.json").is_file()
     page = tmp_path / "page"
-    for more, shown in (((), True), (("--no-texts", "--overwrite"), False)):
+    for more, shown in (((), True), (("--no-texts", "--overwrite"), False)):  # the recipe holds the texts, too
         assert main(["report", str(output), "--output", str(page), *more]) == 0
         told = (page / "report.md").read_text()
         assert ": 40 documents, 40 with a title\n" in told and "|   effective rank | " in told
         assert "| model, nearest | " in told and "seen: labels of set, test, " in told
-        for words in ('**Near to "harbour", by sparse**', "| label | taken for | times | as in |"):
+        for words in ('**Near to "\u2068harbour\u2069", by sparse**', "| label | taken for | times | as in |"):
             assert (words in told) == shown
+        for name in ("report.md", "report.html", "report.json"):
+            assert ("mended" in (page / name).read_text()) == shown
+        assert ("words that most documents have a weight for" in told) == shown
         figures = json.loads((page / "report.json").read_text())["results"][0]
         assert figures["labels"][0]["split"] == "test" and "near" not in figures["figures"]["panel"]["encoders"][0]
     assert Inspection.load(output).panel.rows()[0][:3] == ["figure", "model", "sparse"]

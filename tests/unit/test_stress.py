@@ -50,7 +50,7 @@ CARD = Card(
         ),
         Stressed("minilm", np.ones(4), {"typos": np.ones(4), "length": np.ones(4)}),
     ),
-    (Slice("short queries", np.array([True, True, False, False])),),
+    (Slice("short queries", np.array([True, True, False, False]), np.array([False, False, True, True])),),
 )
 
 
@@ -96,9 +96,9 @@ def test_a_card_is_kept_with_the_texts_of_its_queries(tmp_path: Path) -> None:
     CARD.save(tmp_path)
     written = (tmp_path / "card.md").read_text(encoding="utf-8")
     assert written == CARD.markdown() and "- bm25: k1 was chosen" in written
-    assert '  - 1.0000 to 0.0000: "river number 0" as "rivre 0" (0)' in written
+    assert '  - 1.0000 to 0.0000: "\u2068river number 0\u2069" as "\u2068rivre 0\u2069" (0)' in written
     assert (
-        '  - 0.5000 to 0.0000: "river number 1" (1)' in written and "minilm, the queries that lost most" not in written
+        '  - 0.5000 to 0.0000: "\u2068river number 1\u2069" (1)' in written and "minilm, the queries that lost most" not in written
     )
     figures = json.loads((tmp_path / "card.json").read_text(encoding="utf-8"))
     assert figures["changed"] == {"typos": 0.75, "length": 1.0} and figures["notes"] == {"bm25": "k1 was chosen"}

@@ -157,6 +157,7 @@ def _checked(documents: Iterator[Document], faults: Faults, place: str) -> Itera
             faults.add(
                 faults.here or f"document {number}", f"the id {document.id!r} stands for an earlier document already"
             )
+        faults.check_id("document", document.id, f"document {number}")
         seen.add(document.id)
         if not document.text.strip() and not document.title.strip():
             empty.append(document.id)

@@ -50,6 +50,7 @@ class Dataset:
         for query in self.format.queries(faults):
             if query.id in found:
                 faults.add(faults.here or "queries", f"the id {query.id!r} stands for an earlier query already")
+            faults.check_id("query", query.id, "queries")
             found[query.id] = query
         faults.stop()
         self._warn("queries", [query for query in self.judgments if query not in found])

@@ -30,6 +30,11 @@ class Faults:
         if len(self.shown) < SHOWN:
             self.shown.append(f"{where}: {what}")
 
+    def check_id(self, kind: str, id_: str, where: str) -> None:
+        """Runs and tables hold a thing a line, between tabs: an id that breaks one could not be read again."""
+        if "\t" in id_ or (id_ and id_.splitlines() != [id_]):
+            self.add(self.here or where, f"the {kind}'s id {id_!r} holds a tab or the end of a line. Give it another")
+
     def stop(self) -> None:
         """Raise one DataError with everything that was found; do nothing if all is well."""
         if self.count:

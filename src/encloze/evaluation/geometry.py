@@ -28,10 +28,12 @@ def centred_cosine(rows: np.ndarray) -> float:
     """The root mean square cosine of two different rows, their mean taken off.
 
     What is left of anisotropy without the direction that all share (Mu and Viswanath, ICLR 2018; Cai et al., ICLR
-    2021). Not the mean, which is about 0 for any rows. 1 / sqrt(width) where all directions are used alike, 1 where all
-    rows lie on a line.
+    2021). Not the mean, which is about 0 for any rows. About 1 / sqrt(width) where all directions are used alike, 1
+    where all rows lie on a line or are one point.
     """
     unit = unit_rows(_centred(rows))
+    if not unit.any():
+        return 1.0
     squares = np.square(unit.T @ unit).sum() - np.square(np.square(unit).sum(axis=1)).sum()
     return float(np.sqrt(max(0.0, squares) / _pairs(unit)))
 

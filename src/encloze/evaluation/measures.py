@@ -49,7 +49,8 @@ def measure(run: Run, judgments: Judgments, names: Sequence[str] = DEFAULT) -> d
     place = {query: number for number, query in enumerate(judgments)}
     parsed = {canonical(name): ir_measures.parse_measure(canonical(name)) for name in names}
     values = {name: np.zeros(len(judgments)) for name in parsed}
-    rankings = {query: _ranking(scores) for query, scores in run.items() if query in place}
+    # What found nothing scores 0; ir-measures would divide by its length for Judged.
+    rankings = {query: _ranking(scores) for query, scores in run.items() if query in place and scores}
     for metric in ir_measures.iter_calc(list(parsed.values()), judgments, rankings):
         if metric.query_id in place:
             values[str(metric.measure)][place[metric.query_id]] = metric.value

@@ -10,13 +10,14 @@ import numpy as np
 
 from encloze.evaluation import geometry
 from encloze.evaluation.labels import LabelReport
-from encloze.evaluation.report import markdown_table
+from encloze.evaluation.report import markdown_table, quoted
 from encloze.evaluation.word_use import WordUse
 
 HEAD = "head for masked words"
 _GROUPS = ("dense", "sparse", HEAD, "tokens")
 _READINGS = {
     "cosine": "of two texts: near 0 they point everywhere, near 1 all one way",
+    "empty": "share of texts whose embedding is all zeros: no search tells them apart; the rest is of the others",
     "left": "root mean square, without what all texts share: the lower, the better they are told apart",
     "rank": "directions really used: higher is better; below 2 all texts lie on a line",
     "first": "its share of the variance: near 1 it says nearly all there is",
@@ -110,11 +111,11 @@ class Panel:
             table.append([f"  {key[1]}", *cells, known[key].range, known[key].reading])
         return table
 
-    def notes(self) -> list[str]:
+    def notes(self, *, with_words: bool = True) -> list[str]:
         """What each encoder does, and which words it gives most documents."""
         said = [f"{encoder.name}: {encoder.how}" for encoder in self.encoders]
         for encoder in self.encoders:
-            if encoder.frequent:
+            if encoder.frequent and with_words:
                 words = ", ".join(f"{word} {share:.0%}" for word, share in encoder.frequent)
                 said.append(f"{encoder.name}, words that most documents have a weight for: {words}")
         return said
@@ -127,7 +128,7 @@ class Panel:
             lines += ["", "## Labels", "", f"{self.labels.title()}.", "", *rows, ""]
             lines += [f"- {system.name}: {system.note}" for system in self.labels.systems if system.note]
         for number, text in enumerate(self.texts):
-            lines += ["", f'## Near to "{text}"']
+            lines += ["", f"## Near to {quoted(text)}"]
             for encoder in self.encoders:
                 lines += ["", f"{encoder.name}:", ""]
                 lines += [f"{rank}. {line_of(near)}" for rank, near in enumerate(encoder.near[number], 1)]
@@ -181,10 +182,17 @@ def line_of(near: Near) -> str:
 
 def dense_figures(rows: np.ndarray, pairs: Pairs | None, *, normalised: bool, neighbours: int) -> list[Figure]:
     """What is to be known of documents' embeddings (texts x width), two at least."""
+    figures, directed = list[Figure](), rows[rows.any(axis=1)]
+    if len(directed) < len(rows):
+        share = 1 - len(directed) / len(rows)
+        figures.append(_dense("without direction", share, "0 to 1", _READINGS["empty"]))
+    if len(directed) < 2:
+        return figures
+    rows = directed
     texts, width = rows.shape
-    figures = [
+    figures += [
         _dense("mean cosine", geometry.mean_cosine(rows), "-1 to 1", _READINGS["cosine"]),
-        _dense("the same, mean taken off", geometry.centred_cosine(rows), f"{width**-0.5:.3f} to 1", _READINGS["left"]),
+        _dense("the same, mean taken off", geometry.centred_cosine(rows), "0 to 1", _READINGS["left"]),
         _dense("effective rank", geometry.effective_rank(rows), f"1 to {min(texts - 1, width)}", _READINGS["rank"]),
         _dense("first direction", geometry.first_direction(rows), "0 to 1", _READINGS["first"]),
         _dense("uniformity", geometry.uniformity(rows), "-4 to 0", _READINGS["uniformity"]),

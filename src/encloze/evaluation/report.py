@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +16,9 @@ from encloze.data.runs import read_run, write_run
 from encloze.evaluation.estimates import estimate
 from encloze.evaluation.measures import DEFAULT, canonical, measure
 from encloze.evaluation.significance import Interval, bootstrap, holm, randomisation_test
-from encloze.folders import read_json, write_json
+from encloze.folders import hash_of, read_json, write_json
+
+_LONGEST_NAME = 120  # bytes: file systems take 255, with what is put before and behind
 
 
 class Judged(NamedTuple):
@@ -116,7 +119,7 @@ class Report:
     def load(cls, folder: Path) -> Report:
         """The report that ``save`` wrote; values of queries have six digits."""
         said = read_json(folder / "report.json")
-        _, *rows = (line.split("\t") for line in (folder / "per_query.tsv").read_text("utf-8").splitlines())
+        _, *rows = (line.split("\t") for line in (folder / "per_query.tsv").read_text("utf-8").rstrip("\n").split("\n"))
         measures, names = tuple(said["systems"][0]["measures"]), file_names([s["name"] for s in said["systems"]])
         columns = np.array([[float(cell) for cell in row[1:]] for row in rows]).reshape(len(rows), -1)
         systems, comparisons = [], []
@@ -172,19 +175,30 @@ def judge(
 
 def markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:
     """The lines of a table in Markdown; the first row is its head."""
-    head, *rest = rows
+    head, *rest = ([cell.replace("|", r"\|") for cell in row] for row in rows)
     return [f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *rest)]
 
 
+def quoted(text: str) -> str:
+    """A text in quotation marks, whose direction does not run into what stands around it."""
+    return f'"\u2068{text}\u2069"'
+
+
 def file_name(text: str) -> str:
-    """A name that any file system takes."""
-    return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in text).strip("-.") or "system"
+    """A name that any file system takes; what is long ends in a hash."""
+    name = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in text).strip("-.") or "system"
+    held = name.encode()
+    return name if len(held) <= _LONGEST_NAME else f"{held[:_LONGEST_NAME].decode(errors='ignore')}-{hash_of(text)[:8]}"
 
 
 def file_names(texts: Sequence[str]) -> list[str]:
     """A name of its own for each text, that any file system takes."""
     names: list[str] = []
     for text in texts:
-        name = file_name(text)
-        names.append(f"{name}-{len(names) + 1}" if name in names else name)
+        first = name = file_name(text)
+        for number in itertools.count(2):
+            if name not in names:
+                break
+            name = f"{first}-{number}"
+        names.append(name)
     return names

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from encloze.data.records import Query
-from encloze.evaluation.report import file_name, markdown_table
+from encloze.evaluation.report import file_names, markdown_table, quoted
 from encloze.evaluation.significance import Interval, bootstrap
 from encloze.evaluation.slices import Slice
 from encloze.folders import write_json
@@ -123,11 +123,11 @@ class Card:
         """The slices as text: a header, then a row for each slice, with each system's mean in it and outside."""
         head = ["slice", "queries", *(f"{system.name} {side}" for system in self.systems for side in ("in it", "rest"))]
         table = [head]
-        for name, inside in self.slices:
+        for name, inside, rest in self.slices:
             cells = [
                 "{:.4f} [{:.4f}, {:.4f}]".format(*bootstrap(system.clean[chosen], seed=self.seed))
                 for system in self.systems
-                for chosen in (inside, ~inside)
+                for chosen in (inside, rest)
             ]
             table.append([name, str(int(inside.sum())), *cells])
         return table
@@ -153,8 +153,8 @@ class Card:
         """Write card.json, card.md, and for each hardship per_query-HARDSHIP.tsv with the texts."""
         (folder / "card.md").write_text(self.markdown(), encoding="utf-8")
         write_json(folder / "card.json", self.figures())
-        for one in self.hardships:
-            with (folder / f"per_query-{file_name(one.name)}.tsv").open("w", encoding="utf-8") as stream:
+        for one, name in zip(self.hardships, per_query_files([one.name for one in self.hardships]), strict=True):
+            with (folder / name).open("w", encoding="utf-8") as stream:
                 for row in self._per_query(one):
                     stream.write("\t".join(" ".join(cell.split()) for cell in row) + "\n")
 
@@ -167,9 +167,9 @@ class Card:
                 "system": system.name,
                 "queries": int(inside.sum()),
                 "inside": bootstrap(system.clean[inside], seed=self.seed)._asdict(),
-                "rest": bootstrap(system.clean[~inside], seed=self.seed)._asdict(),
+                "rest": bootstrap(system.clean[rest], seed=self.seed)._asdict(),
             }
-            for name, inside in self.slices
+            for name, inside, rest in self.slices
             for system in self.systems
         ]
         return {
@@ -191,7 +191,12 @@ class Card:
             yield [query.id, query.text, one.texts[at], *(f"{value:.6f}" for pair in pairs for value in pair)]
 
 
+def per_query_files(hardships: Sequence[str]) -> list[str]:
+    """The file of each hardship."""
+    return [f"per_query-{name}.tsv" for name in file_names(hardships)]
+
+
 def _line(fallen: Fallen) -> str:
     before, after = (" ".join(text.split()) for text in (fallen.before, fallen.after))
-    words = f'"{before}"' if before == after else f'"{before}" as "{after}"'
+    words = quoted(before) if before == after else f"{quoted(before)} as {quoted(after)}"
     return f"{fallen.clean:.4f} to {fallen.perturbed:.4f}: {words} ({fallen.query})"

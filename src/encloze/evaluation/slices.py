@@ -21,6 +21,8 @@ class Slice(NamedTuple):
     name: str
     inside: np.ndarray
     """bool, queries."""
+    rest: np.ndarray
+    """bool, queries: the others, without those that it cannot be told of."""
 
 
 def slices(dataset: Dataset, words: Callable[[str], list[str]]) -> list[Slice]:
@@ -33,15 +35,16 @@ def slices(dataset: Dataset, words: Callable[[str], list[str]]) -> list[Slice]:
     rarest = np.array([min((often[word] for word in some if often[word]), default=np.nan) for some in asked])
     lengths = np.array([len(some) for some in asked], float)
     sought = _sought(dataset, dataset.queries, words)
+    unseen = np.array([any(not often[word] for word in some) for some in asked])
     found = [
         _lowest("rare terms", rarest, "document frequency at most {:,.0f}"),
-        Slice("unseen terms (in no document)", np.array([any(not often[word] for word in some) for some in asked])),
+        Slice("unseen terms (in no document)", unseen, ~unseen),
         _lowest("short queries", lengths, "words: at most {:,.0f}"),
         _highest("long queries", lengths, "words: at least {:,.0f}"),
         _lowest("short relevant documents", sought, "words: at most {:,.0f}"),
         _highest("long relevant documents", sought, "words: at least {:,.0f}"),
     ]
-    return [some for some in found if 0 < some.inside.sum() < len(asked)]
+    return [some for some in found if some.inside.any() and some.rest.any()]
 
 
 def _frequencies(dataset: Dataset, wanted: set[str], words: Callable[[str], list[str]]) -> Counter[str]:
@@ -64,16 +67,16 @@ def _sought(dataset: Dataset, queries: Sequence[Query], words: Callable[[str], l
 
 
 def _lowest(name: str, values: np.ndarray, says: str) -> Slice:
-    edge = np.floor(_quantile(values, _SHARE))
-    return Slice(f"{name} ({says.format(edge)})", values <= edge)
+    edge = _quantile(values, _SHARE)
+    return Slice(f"{name} ({says.format(edge)})", values <= edge, values > edge)
 
 
 def _highest(name: str, values: np.ndarray, says: str) -> Slice:
-    edge = np.ceil(_quantile(values, 1 - _SHARE))
-    return Slice(f"{name} ({says.format(edge)})", values >= edge)
+    edge = _quantile(values, 1 - _SHARE)
+    return Slice(f"{name} ({says.format(edge)})", values >= edge, values < edge)
 
 
 def _quantile(values: np.ndarray, share: float) -> float:
-    """What a share of the values does not exceed; values that are NaN, of no query, do not count."""
+    """The value that a share of them does not exceed; those that are NaN, of no query, do not count."""
     known = values[~np.isnan(values)]
-    return float(np.quantile(known, share)) if len(known) else np.nan
+    return float(np.quantile(known, share, method="nearest")) if len(known) else np.nan

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from encloze.errors import DataError
 from encloze.evaluation.comparison import ComparisonTable
 from encloze.evaluation.report import markdown_table
 from encloze.folders import MANIFEST, README
@@ -72,7 +73,12 @@ def write_cards(found: Sequence[JudgedModel]) -> list[Path]:
     for folder, judged in by_folder.items():
         text = (folder / README).read_text(encoding="utf-8")
         partial = folder / f".{README}"
-        partial.write_text(with_figures(text, folder.name, judged), encoding="utf-8")
+        try:
+            partial.write_text(with_figures(text, folder.name, judged), encoding="utf-8")
+        except DataError as error:
+            raise DataError(
+                f"{folder / README}: {error}. Mend it, or take it away, and make the report again"
+            ) from error
         partial.replace(folder / README)
     return list(by_folder)
 
@@ -81,7 +87,8 @@ def with_figures(card: str, name: str, judged: Sequence[JudgedModel]) -> str:
     """A card with a table of figures, and the same in its head as the hub reads them."""
     told = re.compile(rf"\n*{re.escape(_BEGIN)}.*?{re.escape(_END)}\n*", re.DOTALL)
     head, body = _parted(told.sub("\n", card))
-    head["model-index"] = [{"name": name, "results": [_result(one) for one in judged]}]
+    others = [one for one in head.get("model-index") or [] if one.get("name") != name]
+    head["model-index"] = [*others, {"name": name, "results": [_result(one) for one in judged]}]
     measures = list(dict.fromkeys(measure for one in judged for measure in one.measures))
     rows = [["system", "data set", "split", *measures, "95 % interval", "came out"]]
     for one in judged:
@@ -95,7 +102,10 @@ def with_figures(card: str, name: str, judged: Sequence[JudgedModel]) -> str:
 def _parted(card: str) -> tuple[dict[str, Any], str]:
     """The YAML head of a card, and the rest."""
     found = re.match(r"---\n(.*?)\n---\n", card, re.DOTALL)
-    head = yaml.safe_load(found[1]) if found else None
+    try:
+        head = yaml.safe_load(found[1]) if found else None
+    except yaml.YAMLError as error:
+        raise DataError(f"its head between --- is no YAML: {' '.join(str(error).split())}") from error
     return (head, card[found.end() :]) if found and isinstance(head, dict) else ({}, f"\n{card}")
 
 

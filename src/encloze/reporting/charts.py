@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import io
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -42,6 +43,7 @@ _STYLE = {
     "legend.frameon": False,
 }
 _MOST_NAMED = 3  # queries that one point names
+_LONGEST = 40  # letters of a system's name in a picture
 
 
 class Point(NamedTuple):
@@ -65,7 +67,7 @@ def bars(title: str, means: Mapping[str, Interval]) -> str:
         finite = [_finite(mean) for mean in means.values()]
         errors = np.array([[mean.mean - mean.low, mean.high - mean.mean] for mean in finite]).T
         axes.errorbar(values, places, xerr=np.maximum(errors, 0), fmt="none", ecolor=_INK, elinewidth=1.2, capsize=3)
-        axes.set_yticks(places, list(means))
+        axes.set_yticks(places, list(map(_short, means)))
         axes.grid(visible=False, axis="y")
 
     told = [f"{name}: {mean.mean:.4f} [{mean.low:.4f}, {mean.high:.4f}]" for name, mean in means.items()]
@@ -90,8 +92,9 @@ def against(title: str, measure: str, across: str, up: str, points: Mapping[tupl
     """Queries by what two systems made of them; what falls together is one larger point that names some of them."""
 
     def draw(axes: Axes) -> None:
-        axes.plot([0, 1], [0, 1], color=_FAINT, linewidth=1)
         places = np.array(list(points), float).reshape(-1, 2)
+        most = max(1.0, float(places.max(initial=0)))  # counts, such as NumRet, go beyond 1
+        axes.plot([0, most], [0, most], color=_FAINT, linewidth=1)
         gain = places[:, 1] - places[:, 0]
         colours = np.where(gain > 0, _SERIES[0], np.where(gain < 0, _SERIES[1], _FAINT)).tolist()
         sizes = [14 * len(names) ** 0.7 for names in points.values()]
@@ -101,8 +104,8 @@ def against(title: str, measure: str, across: str, up: str, points: Mapping[tupl
         drawn.set_urls([f"#{number}" for number in range(len(points))])
         axes.set_xlabel(f"{measure}, {across}")
         axes.set_ylabel(f"{measure}, {up}")
-        axes.set_xlim(-0.05, 1.05)
-        axes.set_ylim(-0.05, 1.05)
+        axes.set_xlim(-0.05 * most, 1.05 * most)
+        axes.set_ylim(-0.05 * most, 1.05 * most)
         axes.set_aspect("equal")
 
     told = [
@@ -122,7 +125,7 @@ def costs(title: str, unit: str, quality: str, points: Sequence[Point]) -> str:
             colour, mean = _SERIES[number % len(_SERIES)], _finite(point.quality)
             errors = [[max(0, mean.mean - mean.low)], [max(0, mean.high - mean.mean)]]
             axes.errorbar(point.cost, mean.mean, yerr=errors, color=colour, marker="o", capsize=3)
-            axes.annotate(point.name, (point.cost, mean.mean), xytext=(7, 4), textcoords="offset points")
+            axes.annotate(_short(point.name), (point.cost, mean.mean), xytext=(7, 4), textcoords="offset points")
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter("{x:g}")
@@ -139,6 +142,11 @@ def _finite(mean: Interval) -> Interval:
     return mean if np.isfinite(mean).all() else Interval(mean.mean, mean.mean, mean.mean)
 
 
+def _short(name: str) -> str:
+    """A name that leaves room for the picture."""
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 3]}..."
+
+
 def _some(names: Sequence[str]) -> str:
     more = [f"... and {len(names) - _MOST_NAMED} more"] * (len(names) > _MOST_NAMED)
     return "\n".join([*names[:_MOST_NAMED], *more])
@@ -149,7 +157,13 @@ def _svg(title: str, draw: Callable[[Axes], None], width: float, height: float, 
     matplotlib: Any = importable("matplotlib", "report")
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": title}), io.StringIO() as stream:
+    with (
+        matplotlib.rc_context({**_STYLE, "svg.hashsalt": title}),
+        io.StringIO() as stream,
+        warnings.catch_warnings(),
+    ):
+        # The page's own fonts write the letters: matplotlib only measures them.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure = Figure((width, height), layout="constrained")
         draw(figure.add_subplot())
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
@@ -168,7 +182,5 @@ def _svg(title: str, draw: Callable[[Axes], None], width: float, height: float, 
         lambda found: f'<g class="point"><title>{html.escape(told[int(found[1])])}</title>',
         text,
     )
-    name = html.escape(title)
-    return re.sub(
-        r"<svg ", f'<svg role="img" aria-label="{name}" style="max-width:{width * 1.25:.1f}in" ', text, count=1
-    )
+    head = f'<svg role="img" aria-label="{html.escape(title)}" style="max-width:{width * 1.25:.1f}in" '
+    return text.replace("<svg ", head, 1)

@@ -39,6 +39,7 @@ class Document(NamedTuple):
 def document(title: str, made: Sequence[Made], *, texts: bool, examples: int) -> Document:
     """Read what the folders hold; without ``texts`` no query's or document's text is read."""
     sections, models = list[Section](), list[JudgedModel]()
+    made = made if texts else [one.without_texts() for one in made]
     for one in sorted(made, key=_kind):
         progress.note(f"Reading {one.name} ({one.verb})")
         if (table := _table(one)) is not None:
@@ -72,7 +73,7 @@ def _figures(one: Made) -> dict[str, Any]:
     names = (_COMPARISON, _REPORT, CARD, INSPECTION)
     kept = [read_json(one.folder / name) for name in names if (one.folder / name).is_file()]
     for encoder in ((kept[0].get("panel") or {}) if kept else {}).get("encoders", []):
-        del encoder["near"]  # texts, not figures
+        del encoder["near"], encoder["frequent"]  # texts, not figures
     found = {"folder": str(one.folder), "verb": one.verb, "figures": kept[0] if kept else None}
     found |= {"labels": [read_json(file) for file in sorted(one.folder.glob(LABELS.format("*")))]}
     found |= {"curves": {**curves(one.folder / LOG), **curves(one.folder / MONITORS)}}

@@ -6,11 +6,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import yaml
+
 from encloze import recipe
 from encloze.errors import CheckpointError
-from encloze.folders import read_json
+from encloze.folders import MANIFEST, check, read_json
 
-RECIPE = "recipe.yaml"
+RECIPE, INPUTS, VERSIONS = "recipe.yaml", "inputs.json", "versions.json"
 PAGE = "report.html"
 
 
@@ -30,6 +32,13 @@ class Made(NamedTuple):
     working_folder: Path
     """Where relative paths of the recipe start."""
 
+    def without_texts(self) -> Made:
+        """The same without the texts that its recipe holds: those that an inspection was asked about."""
+        if "texts" not in self.tree:
+            return self
+        tree = {**self.tree, "texts": []}
+        return self._replace(tree=tree, recipe=yaml.safe_dump(tree, sort_keys=False, allow_unicode=True))
+
 
 def made(folders: Sequence[Path]) -> list[Made]:
     """Everything that encloze made in these folders and below them, in the order in which it was made.
@@ -41,7 +50,7 @@ def made(folders: Sequence[Path]) -> list[Made]:
     for folder in folders:
         below = list(_below(folder))
         if not below:
-            why = "holds no recipe.yaml, nor does a folder below it" if folder.is_dir() else "is no folder"
+            why = "holds no result, nor does a folder below it" if folder.is_dir() else "is no folder"
             strange.append(f"{folder} {why}")
         for file in below:
             found.setdefault(file.parent.resolve(), _read(file.parent, folder))
@@ -65,16 +74,19 @@ def model_of(one: Made, system: dict[str, Any]) -> Path | None:
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    """The recipes in a folder, what is hidden, unfinished or itself a report left out."""
+    """The recipes of results in a folder, what is hidden, unfinished or itself a report left out."""
     for file in folder.rglob(RECIPE):
         parts = file.relative_to(folder).parent.parts
         hidden = any(part.startswith(".") or part.endswith(".unfinished") for part in parts)
-        if not hidden and not file.with_name(PAGE).exists():
+        of_result = all(file.with_name(name).is_file() for name in (INPUTS, VERSIONS))
+        if of_result and not hidden and not file.with_name(PAGE).exists():
             yield file
 
 
 def _read(folder: Path, asked: Path) -> Made:
-    tree, inputs = recipe.read(folder / RECIPE), read_json(folder / "inputs.json")
+    if (folder / MANIFEST).is_file():
+        check(folder)
+    tree, inputs = recipe.read(folder / RECIPE), read_json(folder / INPUTS)
     name = Path(asked.resolve().name, folder.relative_to(asked)).as_posix()
     return Made(
         folder,
@@ -82,7 +94,7 @@ def _read(folder: Path, asked: Path) -> Made:
         str(tree.get("verb", "")),
         tree,
         (folder / RECIPE).read_text(encoding="utf-8"),
-        read_json(folder / "versions.json"),
+        read_json(folder / VERSIONS),
         inputs["inputs"],
         Path(inputs["working_folder"]),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from encloze import recipe
@@ -13,6 +14,7 @@ from encloze.data.formats.base import Format
 from encloze.data.records import Document, Judgments
 from encloze.errors import EnclozeError
 from encloze.evaluation.benchmarks.base import Benchmark
+from encloze.folders import describe
 from encloze.reporting.made import Made
 from encloze.settings import Settings
 
@@ -33,6 +35,17 @@ class Texts:
         return self.corpus[self.corpus.number_of[id_]]
 
 
+def _changed(made: Made, number: int) -> str:
+    """What of a data set is not what it was when the result was made; nothing where all is."""
+    for name, then in made.inputs.items():
+        if name.partition(".")[0] in ("dataset", f"dataset[{number}]") and "path" in then:
+            if not Path(then["path"]).exists():
+                return f"{then['path']} is not there any more"
+            if describe(then["path"]) != then:
+                return f"{then['path']} is not what it was when {made.name} was made"
+    return ""
+
+
 @dataclass(frozen=True)
 class _Named(Settings):
     """The part of a recipe that names data sets."""
@@ -47,11 +60,14 @@ def texts_of(made: Made) -> list[Texts]:
     """The texts of each data set of a result, in the order of its recipe."""
     named = [(setting, made.tree.get(setting)) for setting in ("dataset", "benchmark")]
     several = [(setting, given if isinstance(given, list) else [given]) for setting, given in named if given]
-    return [_texts(setting, one, made) for setting, some in several for one in some] or [_texts("dataset", None, made)]
+    each = [(setting, one) for setting, some in several for one in some]
+    return [_texts(setting, one, made, number) for number, (setting, one) in enumerate(each or [("dataset", None)])]
 
 
-def _texts(setting: str, given: Any, made: Made) -> Texts:
+def _texts(setting: str, given: Any, made: Made, number: int) -> Texts:
     place = made.working_folder
+    if changed := _changed(made, number):
+        return Texts(missing=changed)
     try:
         with contextlib.chdir(place) if place.is_dir() else contextlib.nullcontext():
             named: _Named = recipe.build(_Named, {setting: [given]}, source=f"{made.name}/recipe.yaml")

@@ -109,6 +109,8 @@ class Reported:
     results: int
     cards: tuple[Path, ...] = ()
     """Model folders whose cards tell their figures now."""
+    cards_asked: bool = False
+    """Whether there should be some."""
 
 
 @dataclass(frozen=True)

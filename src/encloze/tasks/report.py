@@ -67,4 +67,4 @@ class MakeReport(Task, name="report"):
             inputs = {f"folders[{number}]": place for number, place in enumerate(self.folders)}
             record(folder, recipe.dump(self, {"verb": self.name}), inputs)
         told = write_cards(report.models) if self.cards else []
-        return Reported(output / PAGE, len(found), tuple(told))
+        return Reported(output / PAGE, len(found), tuple(told), self.cards)

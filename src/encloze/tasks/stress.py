@@ -17,11 +17,13 @@ from encloze.data.records import Query, Run
 from encloze.evaluation.burdens.base import Burden
 from encloze.evaluation.measures import canonical, measure
 from encloze.evaluation.perturbations.base import Perturbation
+from encloze.evaluation.report import file_name
 from encloze.evaluation.robustness import Card, Hardship, Stressed
 from encloze.evaluation.slices import slices
 from encloze.folders import record, refuse_existing, staged, temporary
 from encloze.search.analyzers.plain import Plain
 from encloze.systems.base import System, inputs_of, titles
+from encloze.systems.seeds import Seeds
 from encloze.tasks.base import Task
 
 
@@ -62,6 +64,8 @@ class Stress(Task, name="stress"):
             raise ValueError(f"a system is tuned on {self.split!r}, the split that is judged: choose another tune_on")
         if self.depth < 1:
             raise ValueError(f"depth must be 1 or more, not {self.depth}")
+        if any(isinstance(system, Seeds) for system in self.systems):
+            raise ValueError("seeds stand for several systems, and a card is of each by itself: name them one by one")
         for side in ("queries", "documents") if self.burdens else ("queries",):
             if strange := [system.label() for system in self.systems if side not in system.heeds]:
                 raise ValueError(
@@ -108,7 +112,7 @@ class Stress(Task, name="stress"):
 
     def _other(self, burden: Burden, dataset: Dataset, folder: Path) -> Dataset:
         """The data set with burdened documents."""
-        file = folder / f"{burden.as_chosen()}.arrow"
+        file = folder / f"{file_name(burden.as_chosen())}.arrow"
         write(burden.documents(dataset, self.seed), file)
         return dataset.over(Corpus(file))
 

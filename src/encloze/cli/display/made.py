@@ -89,6 +89,8 @@ def _(result: Reported) -> None:
     OUT.print(f"{result.page} tells of {result.results} result{'s' * (result.results > 1)}: open it.", markup=False)
     for folder in result.cards:
         OUT.print(f"The card of {folder} tells its figures.", markup=False)
+    if result.cards_asked and not result.cards:
+        OUT.print("No card was written: no system is a folder that encloze trained, judged without a re-ranker.")
 
 
 @show.register

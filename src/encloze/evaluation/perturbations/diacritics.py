@@ -28,4 +28,9 @@ def _bare(letter: str) -> str:
     if unicodedata.name(letter[0], "").startswith(_ACCENTED):
         parts = unicodedata.normalize("NFD", letter)
         return "".join(part for part in parts if not unicodedata.category(part).startswith("M"))
-    return _MARKS.sub("", letter)
+    return without_points(letter)
+
+
+def without_points(text: str) -> str:
+    """Hebrew without niqqud, Arabic without harakat."""
+    return _MARKS.sub("", text)

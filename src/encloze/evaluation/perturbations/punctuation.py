@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from dataclasses import dataclass
 from typing import Literal
@@ -10,6 +11,7 @@ from encloze.evaluation.draw import Draw
 from encloze.evaluation.perturbations.base import Perturbation, check_share, part_of
 
 _INSIDE_WORDS = "'\u2019\u05f3\u05f4"  # apostrophes, geresh, gershayim: nothing takes their place
+_TYPED_GERSHAYIM = re.compile('(?<=[\u05d0-\u05ea])"(?=[\u05d0-\u05ea])')  # as keyboards have them
 _SIGNS = ",.;:!?-"
 
 
@@ -30,6 +32,7 @@ class Punctuation(Perturbation, name="punctuation"):
             signs = {sign for sign in text if unicodedata.category(sign).startswith("P")}
             if not signs:
                 return text
+            text = _TYPED_GERSHAYIM.sub("", text)
             return " ".join("".join("" if s in _INSIDE_WORDS else " " if s in signs else s for s in text).split())
         words = text.split(" ")
         filled = [at for at, word in enumerate(words) if word]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 
 from encloze.evaluation.draw import Draw
 from encloze.evaluation.perturbations._function_words import FUNCTION_WORDS, Language
 from encloze.evaluation.perturbations._letters import is_word, joined, runs_of
 from encloze.evaluation.perturbations.base import Perturbation, check_share, part_of
+from encloze.evaluation.perturbations.diacritics import without_points
 
 
 @dataclass(frozen=True)
@@ -15,7 +17,7 @@ class StopWords(Perturbation, name="stop_words"):
     """Function words are dropped; a query of nothing else stays."""
 
     language: Language | None = None
-    """Whose words; by default for each query the language that most of them are of."""
+    """Whose words; by default for each query the language that most of them are of, if a quarter is of one."""
     listed: tuple[str, ...] = ()
     """One's own words, instead of those of a language."""
     words: float = 1.0
@@ -26,8 +28,9 @@ class StopWords(Perturbation, name="stop_words"):
 
     def perturb(self, text: str, draw: Draw) -> str:
         runs = runs_of(text)
-        words = ["".join(run).lower() for run in runs]
-        known = {word.lower() for word in self.listed} or FUNCTION_WORDS[self.language or _language(words)]
+        words = [_plain("".join(run)) for run in runs]
+        asked = [word for word, run in zip(words, runs, strict=True) if is_word(run)]
+        known = set(map(_plain, self.listed)) or _function_words(self.language or _language(asked))
         stopped = [at for at, word in enumerate(words) if word in known and _alone(runs, at)]
         content = any(is_word(run) and word not in known for run, word in zip(runs, words, strict=True))
         if not stopped or not content:
@@ -46,5 +49,20 @@ def _blank(run: list[str]) -> bool:
     return any(letter.isspace() for letter in run)
 
 
-def _language(words: list[str]) -> Language:
-    return max(FUNCTION_WORDS, key=lambda language: sum(word in FUNCTION_WORDS[language] for word in words))
+def _plain(word: str) -> str:
+    """As the lists have it: small letters, composed, without niqqud."""
+    return without_points(unicodedata.normalize("NFC", word.lower()))
+
+
+def _function_words(language: Language | None) -> set[str] | frozenset[str]:
+    return FUNCTION_WORDS[language] if language else frozenset()
+
+
+def _language(words: list[str]) -> Language | None:
+    """The language that most of the words are function words of; None where that is less than a quarter of them.
+
+    Words of other languages are spelled like function words, now and then: Turkish son and ne are in the French list.
+    """
+    counts = {language: sum(word in FUNCTION_WORDS[language] for word in words) for language in FUNCTION_WORDS}
+    best = max(counts, key=counts.__getitem__)
+    return best if 4 * counts[best] >= len(words) > 0 and counts[best] else None

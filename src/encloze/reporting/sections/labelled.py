@@ -27,7 +27,7 @@ def _section(made: Made, file: Path, with_texts: bool) -> Section:
     report = read_json(file)
     systems = report["systems"]
     means = {
-        system["name"]: {name: Interval(**mean) for name, mean in system["measures"].items()} for system in systems
+        system["name"]: {name: Interval.read(mean) for name, mean in system["measures"].items()} for system in systems
     }
     blocks: list[Block] = []
     measures = list(next(iter(means.values())))

@@ -89,7 +89,7 @@ def _one_by_one(table: ComparisonTable, texts: list[Texts]) -> Iterator[Chart]:
             for query, place in zip(report.queries, zip(base.round(3), values.round(3), strict=True), strict=True):
                 said = of_dataset.queries.get(query)
                 points.setdefault((float(place[0]), float(place[1])), []).append(
-                    f"{query}: {' '.join(said.split())}" if said else query
+                    f"{query}: \u2068{' '.join(said.split())}\u2069" if said else query
                 )
             title = f"{other.name} against {first.name} on {name}, query by query"
             yield Chart(title, charts.against(title, table.measure, first.name, other.name, points))

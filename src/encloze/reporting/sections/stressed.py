@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from typing import Any
 
 from encloze.evaluation.comparison import short_names
-from encloze.evaluation.report import file_name
+from encloze.evaluation.report import quoted
+from encloze.evaluation.robustness import per_query_files
 from encloze.folders import read_json
 from encloze.reporting.blocks import Block, Cell, Listing, Section, Table
 from encloze.reporting.made import Made
@@ -22,7 +22,7 @@ def stressed(made: Made, with_texts: bool) -> Section:
     blocks: list[Block] = [_heat(card, systems)]
     if card["slices"]:
         blocks.append(_slices(card, systems))
-    blocks += [_worst(made, card, name, with_texts) for name in systems]
+    blocks += [_worst(made, card, systems, name, with_texts) for name in systems]
     if card["notes"]:
         blocks.append(Listing("Notes", [f"{name}: {note}" for name, note in card["notes"].items()]))
     (dataset,) = short_names([card["dataset"]])
@@ -71,19 +71,19 @@ def _with_interval(mean: dict[str, float | None]) -> str:
     return f"{mean['mean']:.4f} [{mean['low']:.4f}, {mean['high']:.4f}]"
 
 
-def _worst(made: Made, card: dict[str, Any], system: str, with_texts: bool) -> Listing:
+def _worst(made: Made, card: dict[str, Any], systems: list[str], system: str, with_texts: bool) -> Listing:
     """The queries that lost most, each under its worst hardship."""
     fallen: dict[str, tuple[float, str]] = {}
-    for hardship in card["changed"]:
-        file = made.folder / f"per_query-{file_name(hardship)}.tsv"
-        with file.open(encoding="utf-8", newline="") as stream:
-            for row in csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE):
-                clean, perturbed = (float(row[f"{system} {side}"]) for side in ("clean", "perturbed"))
-                words = f': "{row["before"]}"' if with_texts else ""
-                if with_texts and row["after"] != row["before"]:
-                    words += f' as "{row["after"]}"'
-                said = f"{row['query']}, {hardship}, {clean:.4f} to {perturbed:.4f}{words}"
-                if perturbed < clean and fallen.get(row["query"], (0.0,))[0] > perturbed - clean:
-                    fallen[row["query"]] = (perturbed - clean, said)
+    first = 2 * systems.index(system)
+    for hardship, name in zip(card["changed"], per_query_files(list(card["changed"])), strict=True):
+        _, *rows = (made.folder / name).read_text(encoding="utf-8").rstrip("\n").split("\n")
+        for query, before, after, *figures in (row.split("\t") for row in rows):
+            clean, perturbed = map(float, figures[first : first + 2])
+            words = f": {quoted(before)}" if with_texts else ""
+            if with_texts and after != before:
+                words += f" as {quoted(after)}"
+            said = f"{query}, {hardship}, {clean:.4f} to {perturbed:.4f}{words}"
+            if perturbed < clean and fallen.get(query, (0.0,))[0] > perturbed - clean:
+                fallen[query] = (perturbed - clean, said)
     lines = [said for _, said in sorted(fallen.values())[:_WORST]]
     return Listing(f"{system}: the queries that lost most", lines or ["none lost anything"])
