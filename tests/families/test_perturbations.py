@@ -256,6 +256,19 @@ def test_stop_words_can_be_named_listed_and_dropped_in_part() -> None:
     assert len(after(StopWords(words=0.5), "the end of the road to a sea").split()) == 5
 
 
+def test_words_of_another_language_are_left_alone_and_marks_do_not_hide_those_of_ones_own() -> None:
+    turkish = "son nobel ödülünü hangi yazar kazandı"  # son and ne are French words, too
+    assert after(StopWords(), turkish) == turkish
+    assert after(StopWords(), "אֶת הַסֵּפֶר שֶׁל דָּוִד") == "הַסֵּפֶר דָּוִד"
+    assert after(StopWords(), unicodedata.normalize("NFD", "où est la fête à paris")) == unicodedata.normalize(
+        "NFD", "fête paris"
+    )
+
+
+def test_a_quotation_mark_inside_a_hebrew_word_is_gershayim() -> None:
+    assert after(Punctuation(), 'מפקד צה"ל אמר "כן"') == "מפקד צהל אמר כן"
+
+
 @pytest.mark.parametrize("name", [n for n in Perturbation.members() if hasattr(Perturbation.member(n), "words")])
 @pytest.mark.parametrize("share", [0.0, -1.0, 1.5])
 def test_a_share_is_above_0_and_at_most_1(name: str, share: float) -> None:

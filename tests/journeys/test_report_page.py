@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import warnings
+from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -61,8 +63,11 @@ def shown(results: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     return reported(results, tmp_path_factory.mktemp("shown") / "out", "--title", "What was found")
 
 
-def reported(results: Path, output: Path, *more: str) -> dict[str, str]:
-    folders = [str(results / name) for name in ("compared", "card", "model")]
+ALL = ("compared", "card", "model")
+
+
+def reported(results: Path, output: Path, *more: str, folders: Sequence[str] = ALL) -> dict[str, str]:
+    folders = [str(results / name) for name in folders]
     assert main(["report", *folders, "--output", str(output), *more]) == 0
     return {name: (output / name).read_text(encoding="utf-8") for name in WRITTEN}
 
@@ -150,18 +155,36 @@ def test_texts_that_changed_or_are_gone_are_said_to_be_so(
     data = shutil.copytree(results / "toys", tmp_path / "work" / "data")
     run = next((results / "compared").rglob("*.trec"))
     assert main(["evaluate", "--dataset", "data", "--systems", f"bm25,{run}", "--output", "judged"]) == 0
-    assert ", relevant)" in reported(Path("judged"), tmp_path / "as-it-was")["report.md"]
+    assert ", relevant)" in reported(Path(), tmp_path / "as-it-was", folders=["judged"])["report.md"]
     with (data / "queries.jsonl").open("a", encoding="utf-8") as stream:
         stream.write('{"_id": "more", "text": "one more"}\n')
-    text = reported(Path("judged"), tmp_path / "changed")["report.md"]
+    text = reported(Path(), tmp_path / "changed", folders=["judged"])["report.md"]
     assert f"{data} is not what it was when judged was made" in text and ", relevant)" not in text
-    judged = shutil.move("judged", tmp_path / "judged")
+    shutil.move("judged", tmp_path / "judged")
     shutil.rmtree(data)
     (tmp_path / "other").mkdir()
     monkeypatch.chdir(tmp_path / "other")
     shutil.copytree(results / "toys", "data")  # of the same name, and another one
-    text = reported(judged, tmp_path / "gone")["report.md"]
+    text = reported(tmp_path, tmp_path / "gone", folders=["judged"])["report.md"]
     assert f"{data} is not there any more" in text and ", relevant)" not in text
+
+
+def test_names_of_systems_that_look_like_patterns_or_tables_are_only_names(results: Path, tmp_path: Path) -> None:
+    data = Beir(results / "toys")
+    odd = (Bm25(title=r"k\d1 \g<0> |"), Bm25(k1=0.1, title="my  system"), Bm25(title="系" * 200))
+    Compare((data,), odd, measures=("NumRet", "nDCG@10"), output=tmp_path / "compared").run()
+    Stress(data, odd, perturbations=(Typos(),), output=tmp_path / "card").run()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made = reported(tmp_path, tmp_path / "out", folders=["compared", "card"])
+    assert r"k\d1 \g&lt;0&gt; |" in made["report.html"] and r"k\d1 \g<0> \|" in made["report.md"]
+    assert "my  system: the queries that lost most" in made["report.md"]
+
+
+def test_a_recipe_that_is_no_result_does_not_stand_in_the_way(results: Path, tmp_path: Path) -> None:
+    shutil.copytree(results / "compared", tmp_path / "all" / "compared")
+    (tmp_path / "all" / "recipe.yaml").write_text("verb: compare\n", encoding="utf-8")
+    assert "compared" in reported(tmp_path, tmp_path / "out", folders=["all"])["report.md"]
 
 
 def test_what_lies_below_a_folder_counts_but_for_what_is_unfinished(results: Path, tmp_path: Path) -> None:

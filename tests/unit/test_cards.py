@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from encloze.cli.main import main
+from encloze.errors import DataError
 from encloze.folders import README, check, hash_tree, seal
-from encloze.reporting.cards import JudgedModel, trained, with_figures
+from encloze.reporting.cards import JudgedModel, trained, with_figures, write_cards
 
 CARD = "---\nlibrary_name: encloze\n---\n\n# mine\n\nA text encoder.\n"
 JUDGED = JudgedModel(
@@ -50,6 +51,22 @@ def test_new_figures_take_the_place_of_earlier_ones_and_what_people_wrote_stays(
     assert "0.1000" not in twice and twice.count("## Judged") == 1 and "My own words." in twice
     assert twice.index("A text encoder.") < twice.index("My own words.") < twice.index("## Judged")
     assert with_figures(twice, "mine", [JUDGED]) == twice
+
+
+def test_what_others_say_of_the_model_stays() -> None:
+    theirs = {"name": "another", "results": [{"metrics": [{"type": "pearson", "value": 0.9}]}]}
+    card = f"---\n{yaml.safe_dump({'model-index': [theirs]})}---\n# mine\n"
+    for _ in range(2):
+        card = with_figures(card, "mine", [JUDGED])
+        assert [one["name"] for one in head_of(card)["model-index"]] == ["another", "mine"]
+    assert head_of(card)["model-index"][0] == theirs
+
+
+def test_a_head_that_cannot_be_read_is_told_with_its_file(tmp_path: Path) -> None:
+    (tmp_path / README).write_text("---\ntitle: a: b\n---\n# mine\n", encoding="utf-8")
+    with pytest.raises(DataError, match=rf"{README}: its head between --- is no YAML: .* Mend it"):
+        write_cards([JUDGED._replace(folder=tmp_path)])
+    assert (tmp_path / README).read_text(encoding="utf-8").startswith("---\ntitle: a: b")
 
 
 def test_a_card_without_a_head_gets_one() -> None:

@@ -384,3 +384,10 @@ def test_an_empty_run_says_so(tmp_path: Path) -> None:
     (tmp_path / "r.trec").write_text("\n")
     with pytest.raises(DataError, match=r"r\.trec: the run is empty"):
         read_run(tmp_path / "r.trec")
+
+
+@pytest.mark.parametrize("id_", ["a\\tb", "a\\nb", "a\\u2028b", "a\\n"])
+def test_an_id_that_runs_could_not_hold_is_a_fault(id_: str, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(f'{{"_id": "{id_}", "text": "x"}}\n', encoding="utf-8")
+    with pytest.raises(DataError, match=r"a\.jsonl:1: the document's id '.*' holds a tab or the end of a line"):
+        Corpus.open(Jsonl(tmp_path / "a.jsonl"))

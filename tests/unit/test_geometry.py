@@ -20,6 +20,7 @@ from encloze.evaluation.geometry import (
     own_nearer,
     uniformity,
 )
+from encloze.evaluation.panel import dense_figures
 
 Measure = Callable[[np.ndarray], float]
 OF_ROWS: list[Measure] = [mean_cosine, centred_cosine, effective_rank, first_direction, length_spread, uniformity]
@@ -148,3 +149,13 @@ def test_lengths_of_single_rows_change_no_cosine(measure: Measure) -> None:
     some = rows().astype(float)
     longer = some * np.random.default_rng(4).uniform(0.1, 9, (len(some), 1))
     assert measure(longer) == pytest.approx(measure(some), rel=1e-9)
+
+
+def test_texts_without_a_direction_are_counted_and_left_out_of_the_rest() -> None:
+    some = np.random.default_rng(0).normal(size=(40, 8))
+    whole, with_zeros, zeros = (
+        {one.name: one.value for one in dense_figures(rows, None, normalised=True, neighbours=5)}
+        for rows in (some, np.vstack([some, np.zeros((10, 8))]), np.zeros((10, 8)))
+    )
+    assert with_zeros.pop("without direction") == pytest.approx(0.2) and with_zeros == whole
+    assert zeros == {"without direction": 1.0}

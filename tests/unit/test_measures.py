@@ -155,3 +155,13 @@ def test_reciprocal_rank_to_a_depth_is_that_of_the_cut_ranking(run: Run, judgmen
     theirs = pytrec_eval.RelevanceEvaluator(judgments, {"recip_rank"}).evaluate(cut)
     expected = [theirs[query]["recip_rank"] if query in run else 0.0 for query in judgments]
     np.testing.assert_allclose(measure(run, judgments, [f"RR@{depth}"])[f"RR@{depth}"], expected, atol=1e-9)
+
+
+def test_a_query_that_finds_nothing_scores_nothing_by_any_measure() -> None:
+    judgments = {"a": {"x": 1}, "b": {"y": 1}}
+    values = measure({"a": {"x": 1.0}, "b": {}}, judgments, ["nDCG@10", "Judged@10", "RR@10"])
+    assert {name: of_name.tolist() for name, of_name in values.items()} == {
+        "nDCG@10": [1, 0],
+        "Judged@10": [1, 0],
+        "RR@10": [1, 0],
+    }

@@ -240,7 +240,7 @@ def test_an_inspection_is_shown_and_kept(
         for words in ('**Near to "\u2068harbour\u2069", by sparse**', "| label | taken for | times | as in |"):
             assert (words in told) == shown
         for name in ("report.md", "report.html", "report.json"):
-            assert ("mended" in (page / name).read_text()) == shown
+            assert ("a broken violin" in (page / name).read_text()) == shown
         assert ("words that most documents have a weight for" in told) == shown
         figures = json.loads((page / "report.json").read_text())["results"][0]
         assert figures["labels"][0]["split"] == "test" and "near" not in figures["figures"]["panel"]["encoders"][0]

@@ -16,7 +16,7 @@ from encloze.data.runs import read_run
 from encloze.errors import StorageError
 from encloze.evaluation.estimates import estimate
 from encloze.evaluation.measures import measure
-from encloze.evaluation.report import Judged, Report, file_name, judge
+from encloze.evaluation.report import Judged, Report, file_name, file_names, judge
 from encloze.evaluation.significance import bootstrap, holm, randomisation_test
 from encloze.systems.base import System, titles
 from encloze.systems.bm25 import Bm25
@@ -169,6 +169,12 @@ def test_systems_whose_names_make_one_file_name_both_keep_their_runs(tmp_path: P
 )
 def test_any_name_becomes_the_name_of_a_file(text: str, name: str) -> None:
     assert file_name(text) == name
+
+
+def test_long_names_of_files_are_cut_and_stay_apart() -> None:
+    names = [file_name(f"{'ש' * 200} {end}") for end in "ab"]
+    assert names[0] != names[1] and all(len(name.encode()) < 150 for name in names)
+    assert file_names(["x", "x-3", "x", "x", "x-2"]) == ["x", "x-3", "x-2", "x-4", "x-2-2"]
 
 
 # ---------------------------------------------------------------------------------------------------------- evaluate

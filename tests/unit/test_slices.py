@@ -35,7 +35,8 @@ def data(tmp_path: Path) -> Dataset:
 
 
 def test_slices_are_the_thirds_and_say_where_their_edges_are(data: Dataset) -> None:
-    found = {some.name: (np.flatnonzero(some.inside) + 1).tolist() for some in slices(data, str.split)}
+    cut = slices(data, str.split)
+    found = {some.name: (np.flatnonzero(some.inside) + 1).tolist() for some in cut}
     assert found == {
         # of 4 (river), 2 (bank), 1 (boat), none and 2 documents, a third of the known ones is at 2
         "rare terms (document frequency at most 2)": [2, 3, 5],
@@ -45,6 +46,10 @@ def test_slices_are_the_thirds_and_say_where_their_edges_are(data: Dataset) -> N
         "short relevant documents (words: at most 2)": [1, 2],
         "long relevant documents (words: at least 3)": [3, 4],
     }
+    rest = {some.name.partition(" (")[0]: (np.flatnonzero(some.rest) + 1).tolist() for some in cut}
+    assert rest["short queries"] == [2, 3, 5] and rest["unseen terms"] == [1, 2, 5]
+    # What the query 5 asks for is not there, and the query 4 has no word that is.
+    assert rest["short relevant documents"] == [3, 4] and rest["rare terms"] == [1]
 
 
 def test_a_slice_of_all_queries_or_of_none_is_none(data: Dataset) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import html
 import io
+import itertools
 import re
+import unicodedata
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -43,7 +45,7 @@ _STYLE = {
     "legend.frameon": False,
 }
 _MOST_NAMED = 3  # queries that one point names
-_LONGEST = 40  # letters of a system's name in a picture
+_LONGEST = 40  # columns of a system's name in a picture
 
 
 class Point(NamedTuple):
@@ -102,8 +104,8 @@ def against(title: str, measure: str, across: str, up: str, points: Mapping[tupl
             places[:, 0], places[:, 1], s=sizes, c=colours, alpha=0.7, linewidths=0.5, edgecolors=_PAPER
         )
         drawn.set_urls([f"#{number}" for number in range(len(points))])
-        axes.set_xlabel(f"{measure}, {across}")
-        axes.set_ylabel(f"{measure}, {up}")
+        axes.set_xlabel(f"{measure}, {_short(across)}")
+        axes.set_ylabel(f"{measure}, {_short(up)}")
         axes.set_xlim(-0.05 * most, 1.05 * most)
         axes.set_ylim(-0.05 * most, 1.05 * most)
         axes.set_aspect("equal")
@@ -144,7 +146,9 @@ def _finite(mean: Interval) -> Interval:
 
 def _short(name: str) -> str:
     """A name that leaves room for the picture."""
-    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 3]}..."
+    widths = itertools.accumulate(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in name)
+    fits = sum(width <= _LONGEST for width in widths)
+    return name if fits == len(name) else f"{name[: fits - 3]}..."
 
 
 def _some(names: Sequence[str]) -> str:

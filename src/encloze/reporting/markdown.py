@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from encloze.evaluation.report import markdown_table
+from encloze.evaluation.report import markdown_table, quoted
 from encloze.reporting.blocks import Answered, Block, Chart, Code, Excerpt, Listing, Prose, Table
 from encloze.reporting.document import Document
 
@@ -25,12 +25,11 @@ def _lines(block: Block) -> Iterator[str]:
         case Listing(title, said):
             yield from (f"**{title}**", "", *(f"- {line}" for line in said), "")
         case Table(title, rows):
-            safe = [[str(cell).replace("|", "\\|") for cell in row] for row in rows]
-            yield from (f"**{title}**", "", *markdown_table(safe), "")
+            yield from (f"**{title}**", "", *markdown_table(rows), "")
         case Code(title, text):
             yield from (f"**{title}**", "", *(f"    {line}" for line in text.splitlines()), "")
         case Answered(query, text, verdict, found):
-            yield from (f'**"{" ".join(text.split())}"** ({query}): {verdict}', "")
+            yield from (f"**{quoted(' '.join(text.split()))}** ({query}): {verdict}", "")
             for system, excerpts in found:
                 yield from (f"- {system}", *map(_excerpt, excerpts))
             yield ""
