@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +12,7 @@ from hypothesis import strategies as st
 from encloze.search.analyzers.base import Analyzer
 from encloze.search.analyzers.plain import Plain
 from encloze.search.analyzers.stemmed import Stemmed
+from encloze.search.analyzers.unicode import Unicode
 
 EVERY = pytest.mark.parametrize("name", Analyzer.members())
 
@@ -66,6 +70,39 @@ def test_plain_words_are_runs_of_letters_and_digits(text: str, words: list[str])
 )
 def test_chinese_and_japanese_become_pairs_of_characters(text: str, words: list[str]) -> None:
     assert Plain().words(text) == words
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("The River's 2 banks, x_1", ["the", "river", "s", "2", "banks", "x_1"]),
+        ("Élan ÜBER Straße", ["élan", "über", "straße"]),
+        (unicodedata.normalize("NFD", "Élan"), ["élan"]),
+        ("हिन्दी में क्\u200dष", ["हिन्दी", "में", "क्ष"]),
+        ("הַשַּׁבָּת וְהַסֵּפֶר", ["השבת", "והספר"]),
+        ("الْعَرَبِيَّة", ["العربية"]),
+        ("می\u200cخواهم", ["میخواهم"]),
+        ("ก็ดี", ["ก็ดี"]),
+        ("ภาษาไทย", ["ภา", "าษ", "ษา", "าไ", "ไท", "ทย"]),
+        ("東京大学", ["東京", "京大", "大学"]),
+        ("Python入門と3章", ["python", "入門", "門と", "3", "章"]),
+        ("한국어 문서", ["한국어", "문서"]),
+        ("\u0301 - \u0301a", ["a"]),
+    ],
+)
+def test_words_keep_their_marks_but_for_points(text: str, words: list[str]) -> None:
+    assert Unicode().words(text) == words
+
+
+@given(text=st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "Z"]), max_size=40))
+def test_words_without_marks_are_those_of_plain(text: str) -> None:
+    text = unicodedata.normalize("NFKC", text)
+    if (
+        not re.search("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]", text)
+        and text.lower() == unicodedata.normalize("NFC", text).lower()
+        and not any(unicodedata.category(letter)[0] == "M" for letter in text.lower())
+    ):
+        assert Unicode().words(text) == Plain().words(text)
 
 
 def test_plain_cuts_the_same_word_alike_in_any_company() -> None:

@@ -10,6 +10,9 @@ from encloze.data.dataset import Dataset
 from encloze.data.formats.base import Format
 from encloze.evaluation.measures import measure
 from encloze.progress import Listener, listening
+from encloze.search.analyzers.base import Analyzer
+from encloze.search.analyzers.plain import Plain
+from encloze.search.analyzers.unicode import Unicode
 from encloze.systems.bm25 import Bm25
 
 # nDCG@10 on dev and test, as ../shared/data/README.md says.
@@ -58,6 +61,9 @@ CASES = [
 ]
 
 
+PLAIN = Plain()  # what the figures are of
+
+
 class Deaf(Listener):
     """Hears warnings about the data and says nothing: what is judged here is the ranking."""
 
@@ -65,11 +71,11 @@ class Deaf(Listener):
         """Nothing."""
 
 
-def figures_of(folder: Path, split: str) -> dict[str, float]:
-    """The means of BM25 with its defaults on a split of a collection."""
+def figures_of(folder: Path, split: str, analyzer: Analyzer = PLAIN) -> dict[str, float]:
+    """The means of BM25 on a split of a collection."""
     with listening(Deaf()):
         dataset = Dataset(Format.recognised(folder)(path=folder), split)  # type: ignore[call-arg]
-        outcome = Bm25().rank(dataset, 100)
+        outcome = Bm25(analyzer=analyzer).rank(dataset, 100)
     values = measure(outcome.run, dataset.judgments, ["nDCG@10", "RR@10", "R@100"])
     return {name: float(of_queries.mean()) for name, of_queries in values.items()}
 
@@ -90,3 +96,8 @@ def test_bm25_gives_the_published_figures_of_cranfield(shared: Path, split: str)
     found = figures_of(shared / "cranfield", split)
     assert found["nDCG@10"] == pytest.approx(figure, abs=0.005)
     assert (found["RR@10"], found["R@100"]) == pytest.approx(OTHERS["cranfield", split], abs=0.005)
+
+
+@pytest.mark.parametrize(("language", "least"), [("hi", 0.94), ("th", 0.96)])
+def test_scripts_with_marks_are_found_by_whole_words(shared: Path, language: str, least: float) -> None:
+    assert figures_of(shared / "xquad" / language, "test", Unicode())["nDCG@10"] > least

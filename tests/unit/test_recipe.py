@@ -20,6 +20,7 @@ from encloze.objectives.cropping import Cropping
 from encloze.pipelines.base import verb, verbs
 from encloze.search.analyzers.plain import Plain
 from encloze.search.analyzers.stemmed import Stemmed
+from encloze.search.analyzers.unicode import Unicode
 from encloze.search.fusions.reciprocal_rank import ReciprocalRank
 from encloze.search.fusions.weighted import Weighted
 from encloze.search.indexes.bm25 import Bm25
@@ -369,7 +370,7 @@ some = st.floats(min_value=1e-8, max_value=1e6, allow_nan=False)
 weighted = st.builds(Weighted, st.lists(some, max_size=3).map(tuple), st.sampled_from(["min_max", "none"]))
 fusions = weighted | st.builds(ReciprocalRank, some)
 paths = st.from_regex(r"[a-z0-9 ~'#:é]{1,8}", fullmatch=True).map(Path)
-analyzers = st.just(Plain()) | st.builds(Stemmed, st.sampled_from(["english", "german", "hindi"]))
+analyzers = st.just(Plain()) | st.just(Unicode()) | st.builds(Stemmed, st.sampled_from(["english", "german", "hindi"]))
 indexes = st.just(Flat()) | st.builds(Bm25, some, st.floats(0, 1), analyzers)
 searches = st.builds(
     Search,

@@ -372,7 +372,7 @@ def test_the_card_of_an_index_says_what_built_it(index: Path) -> None:
     flat, words = card["views"]
     assert (flat["model"], flat["fingerprint"], flat["width"]) == ("letters", "f1", 12)
     assert (words["model"], words["fingerprint"], words["width"]) == (None, None, None)
-    assert words["settings"] == {"type": "bm25", "k1": 1.2, "b": 0.75, "analyzer": {"type": "plain"}}
+    assert words["settings"] == {"type": "bm25", "k1": 1.2, "b": 0.75, "analyzer": {"type": "unicode"}}
 
 
 @pytest.mark.parametrize(

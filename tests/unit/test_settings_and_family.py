@@ -94,7 +94,7 @@ def test_a_default_is_made_anew_or_missing() -> None:
 
 
 def test_members_are_the_files_of_the_folder_without_base() -> None:
-    assert Analyzer.members() == ["plain", "stemmed"]
+    assert Analyzer.members() == ["plain", "stemmed", "unicode"]
     assert Fusion.members() == ["reciprocal_rank", "weighted"]
     assert "base" not in Format.members() and {"beir", "python_docs", "tsv"} <= set(Format.members())
 
@@ -158,7 +158,7 @@ def test_a_plugin_joins_a_family_by_its_entry_point(tmp_path: Path, monkeypatch:
     (info / "entry_points.txt").write_text("[encloze.search.analyzers]\nshouting = shouting_plugin:Shouting\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     try:
-        assert Analyzer.members() == ["plain", "shouting", "stemmed"]
+        assert Analyzer.members() == ["plain", "shouting", "stemmed", "unicode"]
         assert Analyzer.member("shouting")().words("say it") == ["SAY", "IT"]
     finally:
         Analyzer._known.pop("shouting", None)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
+from encloze.data.letters import words_and_rest
 from encloze.data.records import Query
 from encloze.data.runs import best
 from encloze.evaluation.perturbations.stop_words import StopWords
 from encloze.evaluation.report import Report, SystemResult
 from encloze.reporting.blocks import Answered, Excerpt
 from encloze.reporting.texts import Texts
-from encloze.search.analyzers.plain import Plain
+from encloze.search.analyzers.unicode import Unicode
 
 _SHOWN, _LETTERS = 3, 240
-_TOKEN = re.compile(r"\w+|\W+")
 
 
 def answered(report: Report, texts: Texts, count: int, where: str = "") -> Iterator[Answered]:
@@ -40,7 +39,7 @@ def answered(report: Report, texts: Texts, count: int, where: str = "") -> Itera
 
 def _excerpts(system: SystemResult, query: str, texts: Texts) -> list[Excerpt]:
     asked = StopWords().perturbed(Query(query, texts.queries.get(query, "")), seed=0)
-    words, grades = set(Plain().words(asked)), texts.judgments.get(query, {})
+    words, grades = set(Unicode().words(asked)), texts.judgments.get(query, {})
     found = []
     for rank, id_ in enumerate(best(system.run.get(query, {}), _SHOWN), 1):
         document = texts.document(id_)
@@ -52,8 +51,8 @@ def _excerpts(system: SystemResult, query: str, texts: Texts) -> list[Excerpt]:
 
 def marked(text: str, words: set[str], letters: int = _LETTERS) -> list[tuple[str, bool]]:
     """The piece of a text that has most of the words, in runs that are such words or not."""
-    tokens = _TOKEN.findall(" ".join(text.split()))
-    hits = [token.lower() in words or any(part in words for part in Plain().words(token)) for token in tokens]
+    tokens = words_and_rest().findall(" ".join(text.split()))
+    hits = [token.lower() in words or any(part in words for part in Unicode().words(token)) for token in tokens]
     start, end = _densest(tokens, hits, letters)
     runs = list[tuple[str, bool]]()
     for token, hit in zip(tokens[start:end], hits[start:end], strict=True):

@@ -13,7 +13,7 @@ from encloze.data.dataset import Dataset
 from encloze.evaluation.measures import measure
 from encloze.folders import size_of, temporary
 from encloze.search.analyzers.base import Analyzer
-from encloze.search.analyzers.plain import Plain
+from encloze.search.analyzers.unicode import Unicode
 from encloze.search.expanded import Expanded
 from encloze.search.expansions.base import Expansion
 from encloze.search.indexes.base import OpenIndex
@@ -33,7 +33,7 @@ class Bm25(System, name="bm25"):
     """How fast repetitions of a word lose weight."""
     b: float = 0.75
     """How much long documents are held back."""
-    analyzer: Analyzer = field(default_factory=Plain)
+    analyzer: Analyzer = field(default_factory=Unicode)
     """What counts as a word."""
     expansion: Expansion | None = None
     """How its first hits widen a query: rm3; not at all by default."""
@@ -48,7 +48,7 @@ class Bm25(System, name="bm25"):
         return self.tune_on
 
     def label(self) -> str:
-        analyzer = "" if self.analyzer.name == "plain" else self.analyzer.name
+        analyzer = "" if self.analyzer.name == "unicode" else self.analyzer.name
         parts = ("bm25", analyzer, "tuned" * bool(self.tune_on), self.expansion.name if self.expansion else "")
         return " ".join(part for part in parts if part)
 

@@ -21,7 +21,7 @@ from encloze.evaluation.report import file_name
 from encloze.evaluation.robustness import Card, Hardship, Stressed
 from encloze.evaluation.slices import slices
 from encloze.folders import record, refuse_existing, staged, temporary
-from encloze.search.analyzers.plain import Plain
+from encloze.search.analyzers.unicode import Unicode
 from encloze.systems.base import System, inputs_of, titles
 from encloze.systems.seeds import Seeds
 from encloze.tasks.base import Task
@@ -95,7 +95,7 @@ class Stress(Task, name="stress"):
             tuple(dataset.queries),
             (*asked, *(Hardship(name, texts, all_of_them) for name in others)),
             tuple(stressed),
-            tuple(slices(dataset, Plain().words)),
+            tuple(slices(dataset, Unicode().words)),
             self.seed,
         )
         if self.output:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import unicodedata
 from dataclasses import dataclass
 
+from encloze.data.letters import without_points
 from encloze.evaluation.draw import Draw
 from encloze.evaluation.perturbations._function_words import FUNCTION_WORDS, Language
 from encloze.evaluation.perturbations._letters import is_word, joined, runs_of
 from encloze.evaluation.perturbations.base import Perturbation, check_share, part_of
-from encloze.evaluation.perturbations.diacritics import without_points
 
 
 @dataclass(frozen=True)

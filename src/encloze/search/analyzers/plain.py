@@ -14,7 +14,7 @@ _UNSPACED = re.compile("([\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\u
 
 @dataclass(frozen=True)
 class Plain(Analyzer, name="plain"):
-    r"""Every run of ``\w`` is a word; no stemming, no stop words."""
+    r"""Every run of ``\w`` is a word, which has no combining marks in it; no stemming, no stop words."""
 
     def words(self, text: str) -> list[str]:
         found: list[str] = _WORD.findall(text.lower())

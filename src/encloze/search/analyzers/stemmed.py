@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from encloze.family import nearest
 from encloze.search.analyzers.base import Analyzer
+from encloze.search.analyzers.unicode import Unicode
 
-_WORD = re.compile(r"\w+")
 # The function words of English, that stand in most texts and tell little: the list of Lucene's EnglishAnalyzer.
 _ENGLISH = frozenset(
     "a an and are as at be but by for if in into is it no not of on or such that the their then there these they "
@@ -38,7 +37,7 @@ class Stemmed(Analyzer, name="stemmed"):
         return Stemmer.Stemmer(self.language)
 
     def words(self, text: str) -> list[str]:
-        found = _WORD.findall(text.lower())
+        found = Unicode().words(text)
         if self.language == "english":
             found = [word for word in found if word not in _ENGLISH]
         stems: list[str] = self._stemmer.stemWords(found)

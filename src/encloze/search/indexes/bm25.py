@@ -14,7 +14,7 @@ import numpy as np
 from encloze.data.records import Ranked, Representation
 from encloze.folders import read_json, write_json
 from encloze.search.analyzers.base import Analyzer
-from encloze.search.analyzers.plain import Plain
+from encloze.search.analyzers.unicode import Unicode
 from encloze.search.indexes._growing import Growing
 from encloze.search.indexes._postings import OpenPostings, Postings, PostingsWriter, Terms
 from encloze.search.indexes.base import Index
@@ -36,7 +36,7 @@ class Bm25(Index, name="bm25"):
     """How fast repetitions of a word lose weight, from 0 (at once)."""
     b: float = 0.75
     """How much long documents are held back, from 0 (not at all) to 1."""
-    analyzer: Analyzer = field(default_factory=Plain)
+    analyzer: Analyzer = field(default_factory=Unicode)
     """What counts as a word."""
 
     def __post_init__(self) -> None:
