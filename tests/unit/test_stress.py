@@ -20,7 +20,7 @@ from encloze.evaluation.measures import measure
 from encloze.evaluation.perturbations.base import Perturbation
 from encloze.evaluation.perturbations.case import Case
 from encloze.evaluation.perturbations.typos import Typos
-from encloze.evaluation.robustness import Card, Hardship, Stressed
+from encloze.evaluation.robustness import Card, Fallen, Hardship, Stressed, worst_of
 from encloze.evaluation.significance import bootstrap
 from encloze.evaluation.slices import Slice
 from encloze.search.indexes.bm25 import Bm25Builder
@@ -91,6 +91,13 @@ def test_the_tables() -> None:
         "1.0000",
         "1.0000",
     ]
+
+
+def test_queries_that_lose_as_much_are_shown_under_various_hardships() -> None:
+    fallen = [Fallen(query, "", "", 1.0, 0.0, hardship) for hardship in ("case", "typos") for query in "abc"]
+    fallen += [Fallen("a", "", "", 1.0, 0.5, "dropped"), Fallen("d", "", "", 0.5, 0.25, "case")]
+    found = [(one.query, one.hardship) for one in worst_of(fallen, 4)]
+    assert found == [("a", "case"), ("b", "typos"), ("c", "case"), ("d", "case")]
 
 
 def test_a_card_is_kept_with_the_texts_of_its_queries(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -104,10 +106,7 @@ class Card:
             for at, (query, clean) in enumerate(zip(self.queries, system.clean, strict=True))
             if system.values[one.name][at] < clean
         ]
-        by_query = dict[str, Fallen]()
-        for one in sorted(fallen, key=lambda one: one.perturbed - one.clean):
-            by_query.setdefault(one.query, one)
-        return list(by_query.values())[:count]
+        return worst_of(fallen, count)
 
     def rows(self) -> list[list[str]]:
         """The table as text: a header, then a row for each system under each hardship."""
@@ -189,6 +188,19 @@ class Card:
         for at, query in enumerate(self.queries):
             pairs = ((system.clean[at], system.values[one.name][at]) for system in self.systems)
             yield [query.id, query.text, one.texts[at], *(f"{value:.6f}" for pair in pairs for value in pair)]
+
+
+def worst_of(fallen: Iterable[Fallen], count: int = _WORST) -> list[Fallen]:
+    """The queries that lose most, each once, under hardships as various as equal losses allow."""
+    by_query = dict[str, list[Fallen]]()
+    for one in sorted(fallen, key=lambda one: one.perturbed - one.clean):
+        by_query.setdefault(one.query, []).append(one)
+    found, shown = list[Fallen](), Counter[str]()
+    for first, *others in itertools.islice(by_query.values(), count):
+        equal = [first, *(one for one in others if one.perturbed - one.clean == first.perturbed - first.clean)]
+        found.append(min(equal, key=lambda one: shown[one.hardship]))
+        shown[found[-1].hardship] += 1
+    return found
 
 
 def per_query_files(hardships: Sequence[str]) -> list[str]:

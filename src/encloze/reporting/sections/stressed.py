@@ -6,13 +6,12 @@ from typing import Any
 
 from encloze.evaluation.comparison import short_names
 from encloze.evaluation.report import quoted
-from encloze.evaluation.robustness import per_query_files
+from encloze.evaluation.robustness import Fallen, per_query_files, worst_of
 from encloze.folders import read_json
 from encloze.reporting.blocks import Block, Cell, Listing, Section, Table
 from encloze.reporting.made import Made
 
 CARD = "card.json"
-_WORST = 5
 
 
 def stressed(made: Made, with_texts: bool) -> Section:
@@ -73,17 +72,18 @@ def _with_interval(mean: dict[str, float | None]) -> str:
 
 def _worst(made: Made, card: dict[str, Any], systems: list[str], system: str, with_texts: bool) -> Listing:
     """The queries that lost most, each under its worst hardship."""
-    fallen: dict[str, tuple[float, str]] = {}
-    first = 2 * systems.index(system)
+    fallen, first = list[Fallen](), 2 * systems.index(system)
     for hardship, name in zip(card["changed"], per_query_files(list(card["changed"])), strict=True):
         _, *rows = (made.folder / name).read_text(encoding="utf-8").rstrip("\n").split("\n")
         for query, before, after, *figures in (row.split("\t") for row in rows):
             clean, perturbed = map(float, figures[first : first + 2])
-            words = f": {quoted(before)}" if with_texts else ""
-            if with_texts and after != before:
-                words += f" as {quoted(after)}"
-            said = f"{query}, {hardship}, {clean:.4f} to {perturbed:.4f}{words}"
-            if perturbed < clean and fallen.get(query, (0.0,))[0] > perturbed - clean:
-                fallen[query] = (perturbed - clean, said)
-    lines = [said for _, said in sorted(fallen.values())[:_WORST]]
+            if perturbed < clean:
+                fallen.append(Fallen(query, before, after, clean, perturbed, hardship))
+    lines = [_line(one, with_texts) for one in worst_of(fallen)]
     return Listing(f"{system}: the queries that lost most", lines or ["none lost anything"])
+
+
+def _line(one: Fallen, with_texts: bool) -> str:
+    figures = f"{one.query}, {one.hardship}, {one.clean:.4f} to {one.perturbed:.4f}"
+    changed = f" as {quoted(one.after)}" * (one.after != one.before)
+    return f"{figures}: {quoted(one.before)}{changed}" if with_texts else figures
