@@ -86,11 +86,7 @@ class Searcher:
         ``views`` names the views to ask, all where it is empty; ``fusion`` is the usual one where none is given. Raises
         CheckpointError for a folder that is no index or lacks a view, StaleIndexError where the model is another.
         """
-        if not (folder / _CARD).is_file():
-            raise CheckpointError(
-                f"{folder} is no index: it has no {_CARD}. Build one: encloze index --output {folder}"
-            )
-        check(folder)
+        check_index(folder)
         card = read_json(folder / _CARD)
         if card["encloze"] != _FORM:
             raise StaleIndexError(f"the index {folder} was built by another version of encloze. Build it again")
@@ -306,6 +302,13 @@ def _build_views(corpus: Corpus, indexes: Mapping[str, Index], encoder: Encoder 
             builder.add(part)
     for builder in of_views:
         builder.finish()
+
+
+def check_index(folder: Path) -> None:
+    """Raise CheckpointError where a folder is no index, or is damaged."""
+    if not is_index(folder):
+        raise CheckpointError(f"{folder} is no index: it has no {_CARD}. Build one: encloze index --output {folder}")
+    check(folder)
 
 
 def is_index(path: Path) -> bool:

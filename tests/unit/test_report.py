@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +14,19 @@ from encloze.data.formats.asked import Asked
 from encloze.data.formats.beir import Beir
 from encloze.data.records import Judgments, Run
 from encloze.data.runs import read_run
-from encloze.errors import StorageError
+from encloze.errors import EnclozeError, StorageError
 from encloze.evaluation.estimates import estimate
 from encloze.evaluation.measures import measure
 from encloze.evaluation.report import Judged, Report, file_name, file_names, judge
 from encloze.evaluation.significance import bootstrap, holm, randomisation_test
 from encloze.systems.base import System, titles
 from encloze.systems.bm25 import Bm25
+from encloze.systems.hybrid import Hybrid
+from encloze.systems.index import Index
+from encloze.systems.model import Model
 from encloze.systems.reranked import Reranked
 from encloze.systems.run import RunFile
+from encloze.systems.seeds import Seeds
 from encloze.tasks.evaluate import Evaluate
 
 NAMES = ("nDCG@10", "RR@10")
@@ -178,6 +183,25 @@ def test_long_names_of_files_are_cut_and_stay_apart() -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------- evaluate
+
+
+@pytest.mark.parametrize(
+    ("late", "says"),
+    [
+        (Index(Path("gone")), "gone is no index"),
+        (Model("gone"), "'gone' is no folder here"),
+        (Reranked(Bm25(), "gone"), "'gone' is no folder here"),
+        (Hybrid("gone"), "'gone' is no folder here"),
+        (Seeds((Bm25(), Index(Path("gone")))), "gone is no index"),
+        (RunFile(Path("gone.trec")), "gone.trec"),
+    ],
+)
+def test_what_the_last_system_lacks_is_said_before_the_first_has_its_turn(
+    late: System, says: str, dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Bm25, "ready", None)
+    with pytest.raises(EnclozeError, match=re.escape(says)):
+        Evaluate(Beir(dataset), systems=(Bm25(), late)).run()
 
 
 def test_evaluating_writes_a_report_that_its_own_runs_repeat(dataset: Path, tmp_path: Path) -> None:

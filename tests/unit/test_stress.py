@@ -193,6 +193,7 @@ def test_a_stressed_index_and_its_reranker_read_the_perturbed_words(
             return np.arange(len(pairs), dtype=np.float32)
 
     monkeypatch.setattr("encloze.systems.reranked.load_reranker", lambda name: Scores())
+    monkeypatch.setattr("encloze.systems.reranked.locate", Path)
     monkeypatch.setattr("encloze.systems.reranked.size_of_weights", lambda name: 0)
     index = tmp_path / "index"
     assert main(["index", "--dataset", str(dataset), "--indexes", "bm25", "--output", str(index)]) == 0

@@ -68,6 +68,9 @@ class System(Family):
         """Its name in tables, where no title is given."""
         return self.name
 
+    def check(self) -> None:
+        """Raise what is wrong with the files it names, before systems in front of it have taken their time."""
+
     def ready(self, dataset: Dataset) -> AbstractContextManager[Ready]:
         """The system with all done that is done once for a data set; what it holds on disk is gone at the end."""
         raise NotImplementedError(type(self).__name__)

@@ -11,7 +11,7 @@ from typing import Literal
 from encloze.data.dataset import Dataset
 from encloze.encoders import load_encoder
 from encloze.folders import size_of, temporary
-from encloze.model_folders import size_of_weights
+from encloze.model_folders import locate, size_of_weights
 from encloze.search.fusions.base import Fusion
 from encloze.search.indexes.base import Index
 from encloze.search.indexes.bm25 import Bm25
@@ -44,6 +44,9 @@ class Hybrid(System, name="hybrid"):
 
     def label(self) -> str:
         return f"{Path(self.model).name} + bm25"
+
+    def check(self) -> None:
+        locate(self.model)
 
     @contextmanager
     def ready(self, dataset: Dataset) -> Iterator[Ready]:

@@ -12,7 +12,7 @@ from encloze.errors import DataError
 from encloze.folders import size_of
 from encloze.model_folders import size_of_weights
 from encloze.search.fusions.base import Fusion
-from encloze.searcher import Searcher
+from encloze.searcher import Searcher, check_index
 from encloze.systems._weighing import weighed
 from encloze.systems.base import Ready, System
 
@@ -45,6 +45,9 @@ class Index(System, name="index"):
 
     def label(self) -> str:
         return " + ".join([self.index.name, *self.views]) if self.views else self.index.name
+
+    def check(self) -> None:
+        check_index(self.index)
 
     @contextmanager
     def ready(self, dataset: Dataset) -> Iterator[Ready]:

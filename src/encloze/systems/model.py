@@ -12,7 +12,7 @@ from encloze.data.dataset import Dataset
 from encloze.encoders import load_encoder
 from encloze.errors import CheckpointError
 from encloze.folders import size_of, temporary
-from encloze.model_folders import size_of_weights
+from encloze.model_folders import locate, size_of_weights
 from encloze.searcher import Searcher, View, build_views, exact_indexes
 from encloze.systems.base import Ready, System
 
@@ -33,6 +33,9 @@ class Model(System, name="model"):
 
     def label(self) -> str:
         return " ".join([Path(self.model).name, *self.views])
+
+    def check(self) -> None:
+        locate(self.model)
 
     @contextmanager
     def ready(self, dataset: Dataset) -> Iterator[Ready]:

@@ -12,7 +12,7 @@ from encloze.data.dataset import Dataset
 from encloze.data.records import Query, Run
 from encloze.data.runs import best
 from encloze.encoders import load_reranker
-from encloze.model_folders import size_of_weights
+from encloze.model_folders import locate, size_of_weights
 from encloze.searcher import reranked
 from encloze.systems.base import Ready, System
 
@@ -45,6 +45,10 @@ class Reranked(System, name="reranked"):
 
     def label(self) -> str:
         return f"{self.system.title or self.system.label()} + {Path(self.reranker).name}"
+
+    def check(self) -> None:
+        self.system.check()
+        locate(self.reranker)
 
     @contextmanager
     def ready(self, dataset: Dataset) -> Iterator[Ready]:

@@ -31,6 +31,10 @@ class RunFile(System, name="run"):
     def heeds(self) -> tuple[str, ...]:
         return ()
 
+    def check(self) -> None:
+        if not self.run.exists():
+            read_run(self.run)  # which says so
+
     @contextmanager
     def ready(self, dataset: Dataset) -> Iterator[Ready]:
         whole, note = self._read(dataset)

@@ -35,5 +35,9 @@ class Seeds(System, name="seeds"):
     def label(self) -> str:
         return f"{self.systems[0].title or self.systems[0].label()} ({len(self.parts())} seeds)"
 
+    def check(self) -> None:
+        for system in self.systems:
+            system.check()
+
     def ready(self, dataset: Dataset) -> AbstractContextManager[Ready]:
         raise RecipeError("the recipe", [("systems", "seeds stand for several systems: name one of them here")])

@@ -91,6 +91,8 @@ class Evaluate(Task, name="evaluate"):
             return self.written_out().run()
         assert self.dataset is not None  # or there is a benchmark
         dataset = Dataset(self.dataset, self.split, by_source=self.judged == "sources")
+        for system in self._all():
+            system.check()
         runs: list[Judged] = []
         for title, system in zip(titles(self._all()), self._all(), strict=True):
             progress.note(f"Judging {title}")

@@ -78,6 +78,8 @@ class Mine(Task, name="mine"):
             raise ValueError(f"relative_margin must be above 0, not {self.relative_margin}")
 
     def run(self) -> Mined:
+        for source in self.sources:
+            source.check()
         state = begin(self)
         dataset = Dataset(self.dataset, self.split)
         dataset.check_documents()

@@ -79,6 +79,8 @@ class Stress(Task, name="stress"):
     def run(self) -> Card:
         if self.output:
             refuse_existing(self.output, overwrite=self.overwrite)
+        for system in self.systems:
+            system.check()
         dataset = Dataset(self.dataset, self.split)
         asked = [self._asked(each, dataset.queries) for each in self.perturbations or _each_kind()]
         stressed = list[Stressed]()
