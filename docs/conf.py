@@ -13,7 +13,8 @@ version = release = version_of("encloze")
 extensions = ["myst_parser", "settings_table"]
 myst_heading_anchors = 3
 smartquotes = False  # they would make a dash of the two hyphens of a flag
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "extra"]
+html_extra_path = ["extra"]  # an example of a report, as it is
 
 html_theme = "furo"
 html_title = f"encloze {version}"

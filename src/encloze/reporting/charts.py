@@ -99,7 +99,7 @@ def against(title: str, measure: str, across: str, up: str, points: Mapping[tupl
         axes.plot([0, most], [0, most], color=_FAINT, linewidth=1)
         gain = places[:, 1] - places[:, 0]
         colours = np.where(gain > 0, _SERIES[0], np.where(gain < 0, _SERIES[1], _FAINT)).tolist()
-        sizes = [14 * len(names) ** 0.7 for names in points.values()]
+        sizes = [14 * len(names) ** 0.5 for names in points.values()]
         drawn = axes.scatter(
             places[:, 0], places[:, 1], s=sizes, c=colours, alpha=0.7, linewidths=0.5, edgecolors=_PAPER
         )
@@ -126,13 +126,15 @@ def costs(title: str, unit: str, quality: str, points: Sequence[Point]) -> str:
         for number, point in enumerate(points):
             colour, mean = _SERIES[number % len(_SERIES)], _finite(point.quality)
             errors = [[max(0, mean.mean - mean.low)], [max(0, mean.high - mean.mean)]]
-            axes.errorbar(point.cost, mean.mean, yerr=errors, color=colour, marker="o", capsize=3)
-            axes.annotate(_short(point.name), (point.cost, mean.mean), xytext=(7, 4), textcoords="offset points")
+            axes.errorbar(
+                point.cost, mean.mean, yerr=errors, color=colour, marker="o", capsize=3, label=_short(point.name)
+            )
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, fontsize="small")
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.margins(x=0.25)
+        axes.margins(x=0.12)
         axes.set_xlabel(unit)
         axes.set_ylabel(quality)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from encloze.reporting.blocks import Block, Code, Prose, Section, Table
 from encloze.reporting.made import Made
@@ -34,8 +36,16 @@ def _versions(made: Sequence[Made]) -> Table:
     return Table("Versions", rows)
 
 
+def _place(what: dict[str, Any], working_folder: Path) -> str:
+    """A path as it was given where it is below the folder that people worked in, or a name."""
+    if "path" not in what:
+        return str(what.get("name"))
+    place = Path(what["path"])
+    return place.relative_to(working_folder).as_posix() if place.is_relative_to(working_folder) else str(place)
+
+
 def _inputs(made: Made) -> Table:
     rows = [["setting", "what", "SHA-256"]]
     for name, what in made.inputs.items():
-        rows.append([name, str(what.get("path") or what.get("name")), str(what.get("sha256", ""))[:16]])
+        rows.append([name, _place(what, made.working_folder), str(what.get("sha256", ""))[:16]])
     return Table(f"{made.name}: made from", rows)
