@@ -7,8 +7,8 @@ from functools import cached_property
 from typing import Any
 
 from encloze.family import nearest
+from encloze.search.analyzers._words import words_of
 from encloze.search.analyzers.base import Analyzer
-from encloze.search.analyzers.unicode import Unicode
 
 # The function words of English, that stand in most texts and tell little: the list of Lucene's EnglishAnalyzer.
 _ENGLISH = frozenset(
@@ -37,7 +37,7 @@ class Stemmed(Analyzer, name="stemmed"):
         return Stemmer.Stemmer(self.language)
 
     def words(self, text: str) -> list[str]:
-        found = Unicode().words(text)
+        found = words_of(text)
         if self.language == "english":
             found = [word for word in found if word not in _ENGLISH]
         stems: list[str] = self._stemmer.stemWords(found)

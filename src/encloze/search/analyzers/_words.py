@@ -1,0 +1,40 @@
+"""Words of any script, with the marks that belong to their letters."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import cache
+
+from encloze.data.letters import WORD, marks, without_points
+
+_ASCII = re.compile(r"\w+", re.ASCII)
+_JOINERS = re.compile("[\u200c\u200d]")  # they shape letters, and some type them and some do not
+# Han, Hiragana, Katakana and their half-width forms; Thai, Lao, Myanmar, Khmer.
+_UNSPACED = (
+    "\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f"
+    "\u0e01-\u0e4e\u0e81-\u0ecd\u1000-\u103e\u1780-\u17d3"
+)
+
+
+def words_of(text: str) -> list[str]:
+    """Lower-cased words in order; pairs of letters in scripts that put no blanks between words."""
+    if text.isascii():
+        return _ASCII.findall(text.lower())
+    text = without_points(_JOINERS.sub("", unicodedata.normalize("NFC", text).lower()))
+    word, unspaced, letter = _patterns()
+    if not unspaced.search(text):
+        return word.findall(text)
+    parts = (part for found in word.findall(text) for part in unspaced.split(found) if part)
+    return [pair for part in parts for pair in (_pairs(letter.findall(part)) if unspaced.match(part) else [part])]
+
+
+@cache
+def _patterns() -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
+    """Words; runs of scripts without blanks; letters with their marks."""
+    held = marks()
+    return re.compile(WORD.format(marks=held)), re.compile(rf"([{_UNSPACED}]+)"), re.compile(rf".[{held}]*", re.DOTALL)
+
+
+def _pairs(letters: list[str]) -> list[str]:
+    return ["".join(letters[at : at + 2]) for at in range(max(1, len(letters) - 1))]
