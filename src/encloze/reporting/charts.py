@@ -96,7 +96,7 @@ def against(title: str, measure: str, across: str, up: str, points: Mapping[tupl
     def draw(axes: Axes) -> None:
         places = np.array(list(points), float).reshape(-1, 2)
         most = max(1.0, float(places.max(initial=0)))  # counts, such as NumRet, go beyond 1
-        axes.plot([0, most], [0, most], color=_FAINT, linewidth=1)
+        axes.plot([0, most], [0, most], color=_FAINT, linewidth=1, zorder=0)  # points lie on it, to be pointed at
         gain = places[:, 1] - places[:, 0]
         colours = np.where(gain > 0, _SERIES[0], np.where(gain < 0, _SERIES[1], _FAINT)).tolist()
         sizes = [14 * len(names) ** 0.5 for names in points.values()]
