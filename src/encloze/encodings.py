@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from itertools import chain, count
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -66,9 +67,9 @@ def _room() -> float:
 
 def _read(shard: Path) -> tuple[Representation, int]:
     try:
-        with np.load(shard) as held:
+        with shard.open("rb") as file, np.load(file) as held:  # numpy leaves a damaged file open
             arrays = dict(held)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise StorageError(f"{shard} is damaged ({error}). Remove it, and its documents are encoded again") from error
     dense, sparse = arrays.get("dense"), None
     if "weights" in arrays:

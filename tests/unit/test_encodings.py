@@ -119,9 +119,10 @@ def test_the_longest_unused_go_first(corpus: Corpus, monkeypatch: pytest.MonkeyP
     assert len(again["b"].read) == len(corpus)
 
 
-def test_a_damaged_shard_is_told_with_what_to_do(corpus: Corpus) -> None:
+@pytest.mark.parametrize("left", [0, 1, 200], ids=lambda left: f"{left}_bytes")
+def test_a_damaged_shard_is_told_with_what_to_do(left: int, corpus: Corpus) -> None:
     list(documents_in_parts(Counted(), corpus))
-    shards()[1].write_bytes(b"no zip")
+    shards()[1].write_bytes(shards()[1].read_bytes()[:left])
     with pytest.raises(StorageError, match="000001.npz is damaged .*Remove it, and its documents are encoded again"):
         list(documents_in_parts(Counted(), corpus))
     shards()[1].unlink()

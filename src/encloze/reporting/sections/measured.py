@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from textwrap import shorten
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from encloze.reporting.made import Made
 from encloze.reporting.texts import Texts
 
 _MOST_SCATTERS = 6
+_LONGEST_TOLD = 100  # letters of a query in a tip
 
 
 def measured(made: Made, table: ComparisonTable, texts: list[Texts], examples: int) -> Section:
@@ -89,7 +91,7 @@ def _one_by_one(table: ComparisonTable, texts: list[Texts]) -> Iterator[Chart]:
             for query, place in zip(report.queries, zip(base.round(3), values.round(3), strict=True), strict=True):
                 said = of_dataset.queries.get(query)
                 points.setdefault((float(place[0]), float(place[1])), []).append(
-                    f"{query}: \u2068{' '.join(said.split())}\u2069" if said else query
+                    f"{query}: \u2068{shorten(said, _LONGEST_TOLD, placeholder=' ...')}\u2069" if said else query
                 )
             title = f"{other.name} against {first.name} on {name}, query by query"
             yield Chart(title, charts.against(title, table.measure, first.name, other.name, points))
