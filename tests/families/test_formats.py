@@ -766,6 +766,14 @@ def test_a_summary_of_many_docstrings_or_of_several_parts_asks_nothing(
     assert len(list(format_.judgments(split, Faults()))) == 5
 
 
+def test_rulers_are_no_part_of_a_summary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "==========\nPlants --- and where they grow\n==========\n\n" + BODY.format("plants")
+    put(tmp_path / "site" / "fx_ruled" / "__init__.py", f"{text!r}\n")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    (query,) = PythonDocs(packages=("fx_ruled",)).queries(Faults())
+    assert query.text == "Plants --- and where they grow"
+
+
 def test_a_package_that_is_not_there_is_named() -> None:
     with pytest.raises(DataError, match=r"there is no package 'no_such_package' here\. Install it, or leave it out"):
         read(PythonDocs(packages=("no_such_package",)))

@@ -28,7 +28,7 @@ from encloze.data.records import Document, Judgment, Query
 from encloze.errors import DataError
 from encloze.folders import cache_folder
 
-_VERSION = 2  # of the extraction; a new one makes the cache again
+_VERSION = 3  # of the extraction; a new one makes the cache again
 _LEFT_OUT = {
     "test",
     "tests",
@@ -43,6 +43,7 @@ _LEFT_OUT = {
 }
 _PARTS, _SHARES = ("train", "dev", "test"), (0.65, 0.12, 0.23)
 _LONGEST_SUMMARY = 30  # words; what is longer is no summary line
+_RULER = re.compile(r"[^\w\s]{4,}")  # a line above or below a heading
 _Entry = dict[str, Any]
 
 
@@ -204,7 +205,7 @@ def _docstrings(file: Path, root: Path) -> Iterator[_Entry]:
                 "title": f"{public}.{name}".strip("."),
                 "module": module,
                 "position": position,
-                "summary": " ".join(summary.split()),
+                "summary": " ".join(word for word in summary.split() if not _RULER.fullmatch(word)),
                 "body": body.strip(),
             }
 

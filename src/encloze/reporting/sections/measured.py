@@ -98,7 +98,7 @@ def _one_by_one(table: ComparisonTable, texts: list[Texts]) -> Iterator[Chart]:
 
 
 def _costs(table: ComparisonTable) -> Iterator[Chart]:
-    """Quality against time and size, on the first data set that tells both."""
+    """Quality against time and size, on each data set that tells both."""
     units = {"milliseconds a query": ("milliseconds",), "MiB of index and model": ("index_bytes", "model_bytes")}
     for unit, fields in units.items():
         for at, (report, name) in enumerate(zip(table.reports, table.names, strict=True)):
