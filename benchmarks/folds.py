@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from encloze import progress, recipe
+from encloze import recipe
+from encloze.cli import display
 from encloze.data.dataset import Dataset
 from encloze.data.formats.base import Format
 from encloze.data.records import Judgments, Query
@@ -100,8 +101,8 @@ def main() -> None:
         tree.pop("verb")
         dataset = {"type": "asked", "corpus": given.dataset, "questions": str(place / "questions")}
         tree |= {"dataset": dataset, "corpus": given.corpus, "output": str(place / "chain")}
-        progress.note(f"Fold {fold + 1} of {given.folds}")
-        recipe.build(Run, recipe.apply_flags(tree, flags), source=given.recipe).run()
+        print(f"Fold {fold + 1} of {given.folds}", flush=True)
+        display.run(recipe.build(Run, recipe.apply_flags(tree, flags), source=given.recipe))
         for system in Report.load(place / "chain" / "judged").systems:
             for measure, of_queries in system.values.items():
                 values.setdefault(system.name, {}).setdefault(measure, []).append(of_queries)
