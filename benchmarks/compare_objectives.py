@@ -102,7 +102,8 @@ def seconds_a_step(made: Prepared) -> float:
         if compared:
             sums = sums | module.compare(compared)
         counts = drawn.counts()
-        torch.stack([weight * sums[term] / counts[term] for term, weight in module.weights.items()]).sum().backward()
+        loss = torch.stack([weight * sums[term] / counts[term] for term, weight in module.weights.items()]).sum()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
@@ -134,7 +135,8 @@ def judge(model: Any, output: Path, corpus: Path, run: dict[str, Any]) -> dict[s
 def ranks(values: np.ndarray) -> list[int]:
     """Where the one right text stood, from 1 to 10, or 0: what nDCG@10 tells of it."""
     there = np.maximum(values, 1e-9)
-    return np.where(values > 0, np.rint(2 ** (1 / there.clip(min=0.1)) - 1), 0).astype(int).tolist()
+    found: list[int] = np.where(values > 0, np.rint(2 ** (1 / there.clip(min=0.1)) - 1), 0).astype(int).tolist()
+    return found
 
 
 def ndcg(digits: str) -> np.ndarray:

@@ -89,7 +89,9 @@ def main() -> None:
     arguments.add_argument("--splits", nargs="+", default=["train", "dev"])
     arguments.add_argument("--folds", type=int, default=5)
     given, more = arguments.parse_known_args()
-    flags = list(zip((flag.removeprefix("--") for flag in more[::2]), more[1::2], strict=True))
+    flags: list[tuple[str, str | None]] = [
+        (f.removeprefix("--"), v) for f, v in zip(more[::2], more[1::2], strict=True)
+    ]
     queries, judgments, fold_of = folds_of(Format.named(given.dataset), given.splits, given.folds)
     values: dict[str, dict[str, list[np.ndarray]]] = {}
     for fold in range(given.folds):

@@ -3,7 +3,8 @@
     python benchmarks/memory_of_mining.py --corpora docs-cpp medquad insuranceqa
 
 The texts of the corpora are taken as often as it needs. The model is untrained, with a dense and a sparse view, since
-what it finds does not matter here; the highest RssAnon of each process counts, which is looked at every 20 ms.
+what it finds does not matter here; what is scored are documents by chance, the same at every size. The highest RssAnon
+of each process counts, which is looked at every 20 ms.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from encloze.tasks.base import Task
 
 RESULTS = Path(__file__).parent / "results" / "memory_of_mining.json"
 SIZES = (10_000, 40_000, 160_000)
-QUERIES = 200
+QUERIES, SCORED = 200, 50
 EVERY = 0.02  # seconds
 SHORT = {"max_query_tokens": 16, "max_document_tokens": 32}  # it is the number of texts that counts
 
@@ -47,6 +48,17 @@ def write_dataset(folder: Path, corpora: list[Path], count: int) -> None:
     (folder / "queries.jsonl").write_text("".join(queries), encoding="utf-8")
     judged = "".join(f"q{n}\tdocument-{n}\t1\n" for n in asked)
     (folder / "qrels" / "train.tsv").write_text(f"query-id\tcorpus-id\tscore\n{judged}", encoding="utf-8")
+
+
+def write_run(file: Path, count: int) -> None:
+    """Documents by chance, of the first so many, for every query."""
+    draw = random.Random(0)
+    lines = (
+        f"q{n} Q0 document-{document} {rank} {1 / rank:.6f} chance\n"
+        for n in range(0, QUERIES * 50, 50)
+        for rank, document in enumerate(draw.sample(range(count), SCORED), 1)
+    )
+    file.write_text("".join(lines), encoding="utf-8")
 
 
 def write_model(folder: Path, corpus: Path) -> None:
@@ -92,17 +104,22 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--corpora", nargs="+", type=Path, default=[])
     arguments.add_argument("--sizes", nargs="+", type=int, default=SIZES)
+    arguments.add_argument("--only", nargs="+", help="what to measure again; the other results stay")
     arguments.add_argument("--measure")
     arguments.add_argument("--settings", type=json.loads)
     given = arguments.parse_args()
     if given.measure:
         print(json.dumps(measured(given.measure, given.settings)))
         return
-    found: dict[str, dict[str, dict[str, float]]] = {}
+    before = json.loads(RESULTS.read_text(encoding="utf-8")) if given.only else {}
+    found: dict[str, dict[str, dict[str, float]]] = {
+        n: of for n, of in before.items() if n not in ("grown", "versions")
+    }
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         for size in given.sizes:
             write_dataset(place / str(size), given.corpora, size)
+            write_run(place / f"{size}.trec", min(given.sizes))
             model, data = str(place / "model"), str(place / str(size))
             if not Path(model).exists():
                 write_model(Path(model), place / str(size))
@@ -110,9 +127,10 @@ def main() -> None:
             verbs: dict[str, tuple[str, dict[str, Any]]] = {
                 "mine with bm25": ("mine", {"sources": ["bm25"]}),
                 "mine with both views of a model": ("mine", {"sources": [{"type": "model", "model": model}]}),
-                "score": ("score", {"model": model, "candidates": str(place / f"{size}-mine with bm25")}),
+                "score": ("score", {"model": model, "candidates": str(place / f"{size}.trec")}),
             }
-            for name, (verb, more) in verbs.items():
+            for name in given.only or verbs:
+                verb, more = verbs[name]
                 output = str(place / f"{size}-{name}")
                 found.setdefault(name, {})[str(size)] = in_a_process(verb, dataset=data, output=output, **more)
                 print(size, name, found[name][str(size)], flush=True)

@@ -33,7 +33,8 @@ def step(module: PretrainingModule, optimizer: torch.optim.Optimizer, batch: Tok
     if compared:
         sums = sums | module.compare(compared)
     counts = drawn.counts()
-    torch.stack([weight * sums[term] / counts[term] for term, weight in module.weights.items()]).sum().backward()
+    loss = torch.stack([weight * sums[term] / counts[term] for term, weight in module.weights.items()]).sum()
+    loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     optimizer.zero_grad()
     return time.perf_counter() - began
