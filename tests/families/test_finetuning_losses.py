@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -45,7 +45,12 @@ def scored(queries: int, documents: int, seed: int = 0, *, normalised: bool = Fa
     left_out.scatter_(1, candidates[:, :1], False)
     scores = similarity.score(asking, found)
     uncut = {"queries": asking, "documents": found}
-    return Scored(asking, found, uncut, similarity, scores, candidates[:, 0], left_out, candidates, teacher, normalised)
+    calm: dict[Literal["queries", "documents"], torch.Tensor] = {
+        "queries": torch.full((queries,), -1),
+        "documents": torch.full((documents,), -1),
+    }
+    target = candidates[:, 0]
+    return Scored(asking, found, uncut, similarity, scores, target, left_out, candidates, teacher, normalised, calm)
 
 
 def made(name: str) -> Loss:

@@ -21,8 +21,8 @@ class Sparsity(Loss):
     """In this share of the steps the loss's weight rises from 0, as a square (SPLADE's code does so); or, with
     active_terms, their number falls to what is wanted, by the same factor in each step."""
     active_terms: int | None = None
-    """So many weights above 0 a text should have: the loss's weight is moved step by step to make it so. ``weight`` is
-    then only where it begins."""
+    """So many weights above 0 a text should have, dropout aside: the loss's weight is moved step by step to make it so.
+    ``weight`` is then only where it begins."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -44,13 +44,19 @@ class Sparsity(Loss):
         view: Tensor = scored.uncut[self.side].sparse
         return view
 
+    @property
+    def aims(self) -> bool:
+        return self.active_terms is not None
+
     def weight_at(self, done: float) -> float:
-        if self.active_terms is not None or not self.ramp_share:
+        if self.aims or not self.ramp_share:
             return self.weight
         return self.weight * min(1.0, done / self.ramp_share) ** 2
 
     def aim(self, scored: Scored) -> Aim | None:
         if self.active_terms is None:
             return None
-        active = float((self.weights(scored) > 0).sum(dim=1).float().mean())
-        return Aim(max(active, 0.5), float(self.active_terms), self.ramp_share)
+        active, calm = (self.weights(scored) > 0).sum(dim=1), scored.calm[self.side]
+        with_dropout, without = active[calm >= 0].sum().item(), calm[calm >= 0].sum().item()
+        ratio = without / with_dropout if with_dropout and without else None
+        return Aim(max(active.float().mean().item(), 0.5), float(self.active_terms), self.ramp_share, ratio)

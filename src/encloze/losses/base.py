@@ -20,6 +20,8 @@ class Aim(NamedTuple):
     wanted: float
     ramp_share: float
     """Share of the steps in which it should come down."""
+    calm: float | None = None
+    """What ``now`` is to be multiplied by, since dropout has an effect on it; None where that was not looked at."""
 
 
 class Candidates(NamedTuple):
@@ -51,6 +53,7 @@ class Scored(NamedTuple):
     candidates: Tensor  # int64, queries x candidates: columns; -1 where a query has fewer
     teacher: Tensor  # float32, queries x candidates: scores of a teacher, NaN where there is none
     is_normalised: bool  # whether embeddings have length 1
+    calm: dict[Literal["queries", "documents"], Tensor]  # int64: weights above 0 without dropout; -1: not looked at
 
     @property
     def is_cosine(self) -> bool:
@@ -101,6 +104,11 @@ class Loss(Family):
     def sum(self, scored: Scored) -> Tensor:
         """The sum over the queries."""
         raise NotImplementedError(type(self).__name__)
+
+    @property
+    def aims(self) -> bool:
+        """Whether its weight is moved to bring a number of term weights down."""
+        return False
 
     def weight_at(self, done: float) -> float:
         """Its weight after a share of the steps."""
