@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 import torch
@@ -45,12 +45,7 @@ def scored(queries: int, documents: int, seed: int = 0, *, normalised: bool = Fa
     left_out.scatter_(1, candidates[:, :1], False)
     scores = similarity.score(asking, found)
     uncut = {"queries": asking, "documents": found}
-    calm: dict[Literal["queries", "documents"], torch.Tensor] = {
-        "queries": torch.full((queries,), -1),
-        "documents": torch.full((documents,), -1),
-    }
-    target = candidates[:, 0]
-    return Scored(asking, found, uncut, similarity, scores, target, left_out, candidates, teacher, normalised, calm)
+    return Scored(asking, found, uncut, similarity, scores, candidates[:, 0], left_out, candidates, teacher, normalised)
 
 
 def made(name: str) -> Loss:

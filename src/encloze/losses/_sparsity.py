@@ -8,7 +8,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from encloze.losses.base import Aim, Loss, Scored
+from encloze.losses.base import Aim, Loss, Scored, Wanted
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Sparsity(Loss):
     """In this share of the steps the loss's weight rises from 0, as a square (SPLADE's code does so); or, with
     active_terms, their number falls to what is wanted, by the same factor in each step."""
     active_terms: int | None = None
-    """So many weights above 0 a text should have, dropout aside: the loss's weight is moved step by step to make it so.
-    ``weight`` is then only where it begins."""
+    """So many weights above 0 a text should have on average: the loss's weight is moved step by step to make it so, and
+    at the end a shift of all logits does the rest. ``weight`` is then only where it begins."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -45,18 +45,16 @@ class Sparsity(Loss):
         return view
 
     @property
-    def aims(self) -> bool:
-        return self.active_terms is not None
+    def wanted(self) -> Wanted | None:
+        return None if self.active_terms is None else Wanted(self.side, self.active_terms)
 
     def weight_at(self, done: float) -> float:
-        if self.aims or not self.ramp_share:
+        if self.wanted or not self.ramp_share:
             return self.weight
         return self.weight * min(1.0, done / self.ramp_share) ** 2
 
     def aim(self, scored: Scored) -> Aim | None:
         if self.active_terms is None:
             return None
-        active, calm = (self.weights(scored) > 0).sum(dim=1), scored.calm[self.side]
-        with_dropout, without = active[calm >= 0].sum().item(), calm[calm >= 0].sum().item()
-        ratio = without / with_dropout if with_dropout and without else None
-        return Aim(max(active.float().mean().item(), 0.5), float(self.active_terms), self.ramp_share, ratio)
+        active = float((self.weights(scored) > 0).sum(dim=1).float().mean())
+        return Aim(max(active, 0.5), float(self.active_terms), self.ramp_share)

@@ -20,8 +20,13 @@ class Aim(NamedTuple):
     wanted: float
     ramp_share: float
     """Share of the steps in which it should come down."""
-    calm: float | None = None
-    """What ``now`` is to be multiplied by, since dropout has an effect on it; None where that was not looked at."""
+
+
+class Wanted(NamedTuple):
+    """How many weights above 0 a text should have."""
+
+    side: Literal["queries", "documents"]
+    terms: int
 
 
 class Candidates(NamedTuple):
@@ -53,7 +58,6 @@ class Scored(NamedTuple):
     candidates: Tensor  # int64, queries x candidates: columns; -1 where a query has fewer
     teacher: Tensor  # float32, queries x candidates: scores of a teacher, NaN where there is none
     is_normalised: bool  # whether embeddings have length 1
-    calm: dict[Literal["queries", "documents"], Tensor]  # int64: weights above 0 without dropout; -1: not looked at
 
     @property
     def is_cosine(self) -> bool:
@@ -106,9 +110,9 @@ class Loss(Family):
         raise NotImplementedError(type(self).__name__)
 
     @property
-    def aims(self) -> bool:
-        """Whether its weight is moved to bring a number of term weights down."""
-        return False
+    def wanted(self) -> Wanted | None:
+        """How many weights above 0 it should leave of a text, where its weight is moved to come there."""
+        return None
 
     def weight_at(self, done: float) -> float:
         """Its weight after a share of the steps."""

@@ -27,6 +27,7 @@ from encloze.training.outcome import begin, finish
 from encloze.training.perturbing import Perturbing
 from encloze.training.plan import BatchPlan
 from encloze.training.retrieval import RetrievalBatches, RetrievalModule
+from encloze.training.settling import settle
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,7 @@ class Finetune(Task, name="finetune"):
         }
         module = RetrievalModule(encoder, self.losses, batches.relevance)
         train(module, plan, batches, self.training, state, self.seed, identity)
+        settle(module, batches)
         names = " + ".join(loss.term for loss in self.losses)
         how = f"fine-tuned with {names} on {self.dataset.place()} ({self.split})"
         inputs = {

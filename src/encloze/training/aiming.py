@@ -11,10 +11,9 @@ from encloze.losses.base import Aim
 
 # Of the logarithm of now / wanted, and no more than 1 of it: how much of it the weight's logarithm keeps after each
 # step, and how much it has on top as long as the number is off. Without the second the weight goes on rising until the
-# number is far too low, and term weights that have become 0 learn no more. Both are high enough for runs of 200 steps,
-# in which the weight has to rise a thousandfold and finds no answer any more once the learning rate has fallen.
-_KEPT, _ON_TOP = 0.3, 8.0
-_OF_LATEST = 0.1  # what the latest step counts in the effect of dropout, of which each step sees a few texts
+# number is far too low, and term weights that have become 0 learn no more. Both are high enough for runs of 300 steps,
+# in which the weight has to rise a thousandfold.
+_KEPT, _ON_TOP = 0.1, 8.0
 
 
 class Aiming(nn.Module):
@@ -25,14 +24,12 @@ class Aiming(nn.Module):
     """
 
     first: Tensor
-    calm: Tensor
     kept: Tensor
     on_top: Tensor
 
     def __init__(self, losses: int) -> None:
         super().__init__()
         self.register_buffer("first", torch.zeros(losses, dtype=torch.float64))  # 0: not known yet
-        self.register_buffer("calm", torch.zeros(losses, dtype=torch.float64))  # a logarithm
         self.register_buffer("kept", torch.zeros(losses, dtype=torch.float64))
         self.register_buffer("on_top", torch.zeros(losses, dtype=torch.float64))
 
@@ -47,8 +44,6 @@ class Aiming(nn.Module):
             self.first[loss] = aim.now
         way = min(1.0, done / aim.ramp_share) if aim.ramp_share else 1.0
         led = (1 - way) * math.log(float(self.first[loss])) + way * math.log(aim.wanted)
-        if aim.calm is not None:
-            self.calm[loss] += _OF_LATEST * (math.log(aim.calm) - self.calm[loss])
-        off = max(-1.0, min(1.0, math.log(aim.now) + float(self.calm[loss]) - led))
+        off = max(-1.0, min(1.0, math.log(aim.now) - led))
         self.kept[loss] += _KEPT * off
         self.on_top[loss] = _ON_TOP * off

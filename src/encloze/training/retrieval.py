@@ -14,7 +14,7 @@ from encloze.data.corpus import Corpus
 from encloze.data.records import Example, Representation
 from encloze.losses.base import Loss, Scored
 from encloze.models.bi_encoder import BiEncoder
-from encloze.models.heads.base import Side, Texts
+from encloze.models.heads.base import Texts
 from encloze.models.trainable import Rows, Terms, Trainable
 from encloze.text.tokenizer import Encoded
 from encloze.text.tokens import Tokens, pad
@@ -23,7 +23,6 @@ from encloze.training.candidates import CandidateDraw, Relevance
 from encloze.training.perturbing import Perturbing
 
 _SCORE, _ACTIVE = "score_{}", "active_{}"  # logged: what each view adds to a target's score, and weights above 0
-_CALM = 8  # of so many texts one is read without dropout, too, to see what that does to the number of its words
 
 
 class RetrievalBatch(NamedTuple):
@@ -80,31 +79,14 @@ class RetrievalModule(Trainable):
         """The views of the queries and of the documents, to be compared with those of the whole step."""
         batch = drawn.batch
         queries, documents = self.encoder(batch.queries, "query"), self.encoder(batch.documents, "document")
-        asked, found = batch.examples[:, None], batch.contents[:, None]
-        calm = self._calm(batch.queries, "query", asked), self._calm(batch.documents, "document", found)
+        asking = torch.cat([batch.examples[:, None], batch.candidates], dim=1)
         return Terms(
             {},
             (
-                Rows((*_there(queries), batch.teacher), torch.cat([asked, calm[0], batch.candidates], dim=1)),
-                Rows(_there(documents), torch.cat([found, calm[1]], dim=1)),
+                Rows((*_there(queries), batch.teacher), asking),
+                Rows(_there(documents), batch.contents[:, None]),
             ),
         )
-
-    @torch.no_grad()
-    def _calm(self, texts: Texts, side: Side, numbers: Tensor) -> Tensor:
-        """How many weights above 0 some of the texts have without dropout: int64, texts x 1; -1 for the others.
-
-        Their numbers choose them, so that processes and parts together choose as one would.
-        """
-        counts = torch.full_like(numbers, -1)
-        if not self.training or not any(loss.aims for loss in self.losses):
-            return counts
-        if (chosen := numbers[:, 0] % _CALM == 0).any():
-            self.encoder.eval()
-            weights = self.encoder(Texts(*(rows[chosen] for rows in texts)), side).sparse
-            self.encoder.train()
-            counts[chosen] = (weights > 0).sum(dim=1, keepdim=True)
-        return counts
 
     def compare(self, compared: tuple[Rows, ...]) -> dict[str, Tensor]:
         scored = self.scored(compared)
@@ -120,7 +102,7 @@ class RetrievalModule(Trainable):
         places = torch.arange(len(inverse), device=inverse.device)
         first = torch.full_like(contents, len(inverse)).scatter_reduce(0, inverse, places, "amin")
         queries, documents = self._views(asking.vectors[:-1]), self._views([rows[first] for rows in found.vectors])
-        candidates = _columns(contents, asking.marks[:, 2:])
+        candidates = _columns(contents, asking.marks[:, 1:])
         target = candidates[:, 0]
         left_out = torch.zeros(len(target), len(contents), dtype=torch.bool, device=target.device)
         rows, relevant = (
@@ -143,7 +125,6 @@ class RetrievalModule(Trainable):
             candidates,
             asking.vectors[-1].detach(),
             bool(dense and dense.normalise),
-            {"queries": asking.marks[:, 1], "documents": found.marks[first, 1]},
         )
 
     def _views(self, vectors: Sequence[Tensor]) -> Representation:

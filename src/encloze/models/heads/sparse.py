@@ -30,17 +30,22 @@ class Sparse(OverVocabulary, name="sparse"):
     documents: Literal["expansion", "lexical"] = "expansion"
     """expansion: any token may have a weight; lexical: only those that the document holds."""
 
+    query_shift: float = 0.0
+    """Taken off a query's logits: above 0 it leaves fewer words. Fine-tuning with active_terms sets it at its end."""
+    document_shift: float = 0.0
+    """The same for documents."""
+
     def reads_hidden(self, side: Side) -> bool:
         return side == "document" or self.queries != "bag"
 
     def represent(self, read: Read, side: Side, backbone: Backbone, part: nn.Module | None) -> Tensor:
-        mode = self.queries if side == "query" else self.documents
+        mode, shift = (self.queries, self.query_shift) if side == "query" else (self.documents, self.document_shift)
         if mode == "bag":
             return held(read, int(backbone.config.vocab_size)).to(backbone.model.dtype)
         assert read.hidden is not None
         head, places = backbone.head(), self.places(read)
         if self.pooling == "max":
-            weights = activated(highest_logits(read.hidden, places, head), "log1p_relu")
+            weights = activated(highest_logits(read.hidden, places, head, shift), "log1p_relu")
         else:
-            weights = summed_weights(read.hidden, places, head)
+            weights = summed_weights(read.hidden, places, head, shift)
         return weights * held(read, weights.shape[1]) if mode == "lexical" else weights

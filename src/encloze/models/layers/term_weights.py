@@ -15,14 +15,14 @@ from encloze.backbones.base import VocabularyHead
 Activation = Literal["log1p_relu", "relu", "raw"]
 
 
-def highest_logits(hidden: Tensor, places: Tensor, head: VocabularyHead) -> Tensor:
+def highest_logits(hidden: Tensor, places: Tensor, head: VocabularyHead, shift: float = 0.0) -> Tensor:
     """The highest logit of each token over the given places of each text: batch x vocabulary, float32.
 
     hidden is batch x length x width, places bool, batch x length, with one at least in each row. One text's logits
-    are held at a time; on the way back the gradient goes to the place that had the highest.
+    are held at a time; on the way back the gradient goes to the place that had the highest. ``shift`` is taken off all
+    logits.
     """
-    decoder = head.decoder
-    made: Tensor = _Highest.apply(head.transform(hidden), places, decoder.weight, decoder.bias)  # type: ignore[no-untyped-call]
+    made: Tensor = _Highest.apply(head.transform(hidden), places, head.decoder.weight, _bias(head, shift))  # type: ignore[no-untyped-call]
     return made
 
 
@@ -72,14 +72,21 @@ class _Highest(torch.autograd.Function):
         return for_rows, None, for_matrix, slope.sum(dim=0) if ctx.has_bias else None
 
 
-def summed_weights(hidden: Tensor, places: Tensor, head: VocabularyHead) -> Tensor:
+def summed_weights(hidden: Tensor, places: Tensor, head: VocabularyHead, shift: float = 0.0) -> Tensor:
     """The sum over the given places of log(1 + max(0, logit)), token by token: batch x vocabulary, float32.
 
-    Shapes as in ``highest_logits``. One text's logits are held at a time, and worked out again on the way back.
+    Shapes and ``shift`` as in ``highest_logits``. One text's logits are held at a time, and worked out again on the way
+    back.
     """
-    decoder = head.decoder
-    made: Tensor = _Summed.apply(head.transform(hidden), places, decoder.weight, decoder.bias)  # type: ignore[no-untyped-call]
+    made: Tensor = _Summed.apply(head.transform(hidden), places, head.decoder.weight, _bias(head, shift))  # type: ignore[no-untyped-call]
     return made
+
+
+def _bias(head: VocabularyHead, shift: float) -> Tensor | None:
+    bias, matrix = head.decoder.bias, head.decoder.weight
+    if not shift:
+        return bias
+    return (matrix.new_zeros(len(matrix)) if bias is None else bias) - shift
 
 
 class _Summed(torch.autograd.Function):
