@@ -1,5 +1,7 @@
 """A pipeline over folds of a data set, cut by articles: every query is judged by a model that never saw its article.
 
+Of the folds one is test and the next one dev, on which weights may be chosen; the others are learnt from.
+
     python benchmarks/folds.py hebrew --dataset heq --corpus docs-hewiki --output folds --stages.spoken.model scratch
 
 One table over all queries comes of it. What stands after the named settings is handed to the recipe. Pre-training is
@@ -48,16 +50,16 @@ def folds_of(
     return queries, judgments, {id_: fold_of[name] for id_, name in source.items()}
 
 
-def write_fold(folder: Path, queries: list[Query], judgments: Judgments, is_test: dict[str, bool]) -> None:
-    """Queries and judgments in BEIR's layout: what is held out is test, the others are train."""
+def write_fold(folder: Path, queries: list[Query], judgments: Judgments, part_of: dict[str, str]) -> None:
+    """Queries and judgments in BEIR's layout, each query in its part."""
     (folder / "qrels").mkdir(parents=True, exist_ok=True)
     lines = [json.dumps({"_id": query.id, "text": query.text}, ensure_ascii=False) + "\n" for query in queries]
     (folder / "queries.jsonl").write_text("".join(lines), encoding="utf-8")
-    for split in ("train", "test"):
+    for split in ("train", "dev", "test"):
         judged = [
             f"{query.id}\t{document}\t{grade}\n"
             for query in queries
-            if is_test[query.id] == (split == "test")
+            if part_of[query.id] == split
             for document, grade in judgments[query.id].items()
         ]
         (folder / "qrels" / f"{split}.tsv").write_text(
@@ -96,7 +98,9 @@ def main() -> None:
     values: dict[str, dict[str, list[np.ndarray]]] = {}
     for fold in range(given.folds):
         place = given.output / f"fold-{fold}"
-        write_fold(place / "questions", queries, judgments, {id_: of == fold for id_, of in fold_of.items()})
+        parts = {fold: "test", (fold + 1) % given.folds: "dev"}
+        part_of = {id_: parts.get(of, "train") for id_, of in fold_of.items()}
+        write_fold(place / "questions", queries, judgments, part_of)
         if fold:
             share_stages(given.output / "fold-0" / "chain", place / "chain")
         tree = recipe.read(given.recipe, "run")
