@@ -15,7 +15,14 @@ from encloze.backbones.base import VocabularyHead
 from encloze.models.layers.bags import bag_loss, distinct_tokens
 from encloze.models.layers.contrast import contrast
 from encloze.models.layers.masking import TokenBatch
-from encloze.models.layers.term_weights import Activation, activated, highest_logits, largest
+from encloze.models.layers.term_weights import (
+    Activation,
+    activated,
+    highest_logits,
+    largest,
+    own_weights,
+    summed_weights,
+)
 
 WIDTH, VOCABULARY = 8, 30
 
@@ -193,3 +200,25 @@ def test_contrast_is_whole_in_bfloat16_and_alone() -> None:
     assert rough.dtype == torch.float32 and float(rough) == pytest.approx(float(exact), rel=0.02)
     total, right = contrast(pairs[:1], apart[:1], 0.05, normalise=True)  # nobody else to be mistaken for
     assert float(total) == 0 and int(right) == 2
+
+
+@pytest.mark.parametrize("summed", [False, True])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shift", [0.0, 0.3])
+def test_weights_of_own_tokens_are_those_among_all(shift: float, bias: bool, summed: bool) -> None:
+    made = head(bias=bias)
+    hidden, places = texts()
+    tokens = torch.tensor([[3, 7, 3, 3, 9, 0, 7], [5, 1, 2, 5, 5, 1, 4], [8, 8, 8, 8, 8, 8, 8]])
+    own = torch.tensor([[1, 1, 1, 0, 1, 0, 1], [0, 1, 1, 1, 1, 1, 0], [0, 0, 1, 1, 1, 0, 0]]).bool()
+    held = torch.zeros(3, VOCABULARY, dtype=torch.float64)
+    for row, token in itertools.product(range(3), range(7)):
+        held[row, tokens[row, token]] += own[row, token]
+    whole = summed_weights(hidden, places, made, shift) if summed else None
+    if whole is None:
+        whole = activated(highest_logits(hidden, places, made, shift), "log1p_relu")
+    expected = whole * held.clamp(max=1)
+    found = own_weights(hidden, places, tokens, own, made, shift, summed=summed)
+    torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
+    of = [hidden, *made.parameters()]
+    for one, other in zip(slopes(found, *of), slopes(expected, *of), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-11, rtol=0)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from encloze.backbones.base import Backbone
 from encloze.models.heads._over_vocabulary import OverVocabulary, held
 from encloze.models.heads.base import Read, Side
-from encloze.models.layers.term_weights import activated, highest_logits, summed_weights
+from encloze.models.layers.term_weights import activated, highest_logits, own_weights, summed_weights
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,9 @@ class Sparse(OverVocabulary, name="sparse"):
             return held(read, int(backbone.config.vocab_size)).to(backbone.model.dtype)
         assert read.hidden is not None
         head, places = backbone.head(), self.places(read)
+        if mode == "lexical":
+            summed = self.pooling == "sum"
+            return own_weights(read.hidden, places, read.ids, read.own, head, shift, summed=summed)
         if self.pooling == "max":
-            weights = activated(highest_logits(read.hidden, places, head, shift), "log1p_relu")
-        else:
-            weights = summed_weights(read.hidden, places, head, shift)
-        return weights * held(read, weights.shape[1]) if mode == "lexical" else weights
+            return activated(highest_logits(read.hidden, places, head, shift), "log1p_relu")
+        return summed_weights(read.hidden, places, head, shift)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from encloze.backbones.base import VocabularyHead
@@ -80,6 +81,30 @@ def summed_weights(hidden: Tensor, places: Tensor, head: VocabularyHead, shift: 
     """
     made: Tensor = _Summed.apply(head.transform(hidden), places, head.decoder.weight, _bias(head, shift))  # type: ignore[no-untyped-call]
     return made
+
+
+def own_weights(
+    hidden: Tensor, places: Tensor, tokens: Tensor, own: Tensor, head: VocabularyHead, shift: float, *, summed: bool
+) -> Tensor:
+    """log(1 + max(0, logit)) of a text's own tokens, the highest over the places or their sum: batch x vocabulary.
+
+    All others are 0, and their logits are not worked out: with a text of 200 tokens and a vocabulary of 30,000 that is
+    one product in 150. tokens are int64, batch x length; own, bool, batch x length, are those that the text holds.
+    """
+    rows, matrix, bias = head.transform(hidden), head.decoder.weight, _bias(head, shift)
+    kind = _product_kind(rows)
+    logits = rows.to(kind) @ F.embedding(tokens, matrix).to(kind).transpose(1, 2)  # batch x places x tokens
+    logits = logits.to(torch.promote_types(rows.dtype, torch.float32))
+    if bias is not None:
+        logits = logits + bias[tokens][:, None]
+    logits = logits.masked_fill(~places[:, :, None], float("-inf"))
+    weights = logits.relu().log1p().sum(dim=1) if summed else logits.amax(dim=1).relu().log1p()
+    # A token counts once, by its first place; the others go to a last column, which is cut off.
+    before = torch.ones(tokens.shape[1], tokens.shape[1], dtype=torch.bool, device=tokens.device).tril(-1)
+    again = ((tokens[:, :, None] == tokens[:, None]) & own[:, None] & before).any(dim=2)
+    spread = weights.new_zeros(len(tokens), len(matrix) + 1)
+    found: Tensor = spread.scatter(1, torch.where(own & ~again, tokens, len(matrix)), weights)[:, :-1]
+    return found
 
 
 def _bias(head: VocabularyHead, shift: float) -> Tensor | None:
