@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -72,7 +71,9 @@ def main() -> None:
     name = f"{given.recipe}_{Path(given.dataset).name}"
     found = {"hours": (time.monotonic() - began) / 3600, "times run": times, "killed after seconds": killed}
     write_json(HERE / "results" / f"{name}.json", found)
-    shutil.copyfile(given.output / "judged" / "report.md", HERE / "results" / f"{name}.md")
+    told = (given.output / "judged" / "report.md").read_text(encoding="utf-8")
+    place = Path(given.dataset)
+    (HERE / "results" / f"{name}.md").write_text(told.replace(str(place), place.name), encoding="utf-8")
     print(report.markdown())
 
 
