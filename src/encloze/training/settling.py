@@ -6,29 +6,28 @@ the learning rate falls, and no price on weights has time to answer; a shift of 
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import numpy as np
 import torch
-from scipy.optimize import brentq
 
 from encloze import progress
 from encloze.models.bi_encoder import BiEncoder
-from encloze.models.heads.base import Head, Side, Texts
+from encloze.models.heads.base import Read, Side, Texts
 from encloze.models.heads.sparse import Sparse
 from encloze.models.precision import autocast
 from encloze.training.retrieval import RetrievalBatches, RetrievalModule
 
 _EXAMPLES, _BATCH = 256, 16
-_FURTHEST = 2.0  # how far a shift goes
+_LOWEST = -2.0  # logits below this are not raised above 0
 
 
 def settle(module: RetrievalModule, batches: RetrievalBatches) -> None:
     """Shift logits until texts of the training data have as many weights above 0 as losses ask for."""
     wanted = {wish.side: wish.terms for loss in module.losses if (wish := loss.wanted)}
     encoder = module.encoder.eval()
-    if not wanted or not any(isinstance(head, Sparse) for head in encoder.card.heads):
+    head = next((head for head in encoder.card.heads if isinstance(head, Sparse)), None)
+    if not wanted or head is None:
         return
     count = min(_EXAMPLES, len(batches.queries))
     numbers = np.linspace(0, len(batches.queries) - 1, count).astype(np.int64)
@@ -36,34 +35,31 @@ def settle(module: RetrievalModule, batches: RetrievalBatches) -> None:
     read = [batches(numbers[at : at + _BATCH], 0, place) for at in range(0, count, _BATCH)]
     for name, terms in wanted.items():
         side: Side = "query" if name == "queries" else "document"
-        found = _shifted(encoder, side, [getattr(batch, name) for batch in read], terms)
-        progress.note(f"Weights above 0 of {name}: {found:.0f} on average, {terms} wanted")
-
-
-def _shifted(encoder: BiEncoder, side: Side, texts: list[Texts], wanted: int) -> float:
-    """Set the shift of one side, and return how many weights above 0 its texts have then."""
-    card, active = encoder.card, 0.0
-
-    def off(shift: float) -> float:
-        nonlocal active
-        encoder.card = replace(card, heads=tuple(_with_shift(head, side, shift) for head in card.heads))
-        active = _active(encoder, side, texts)
-        return math.log(max(active, 0.5) / wanted)
-
-    # Where no shift leads there, as with queries that are bags of words, the logits stay as they are.
-    reached = off(-_FURTHEST) > 0 > off(_FURTHEST)
-    off(float(brentq(off, -_FURTHEST, _FURTHEST, xtol=1e-4, rtol=1e-3, disp=False)) if reached else 0.0)
-    return active
-
-
-def _with_shift(head: Head, side: Side, shift: float) -> Head:
-    if not isinstance(head, Sparse):
-        return head
-    return replace(head, query_shift=shift) if side == "query" else replace(head, document_shift=shift)
+        texts = [getattr(batch, name) for batch in read]
+        shift = _shift(encoder, head, side, texts, terms) if head.reads_hidden(side) else None
+        if shift is None:
+            progress.note(f"No shift of the logits of {name} leads to {terms} words: they stay as they are")
+            continue
+        settled = replace(head, query_shift=shift) if side == "query" else replace(head, document_shift=shift)
+        encoder.card = replace(encoder.card, heads=tuple(settled if h is head else h for h in encoder.card.heads))
+        head = settled
+        progress.note(f"Logits of {name} are shifted by {shift:+.3f}, which leaves {terms} words of a text")
 
 
 @torch.no_grad()
-def _active(encoder: BiEncoder, side: Side, texts: list[Texts]) -> float:
-    """How many weights above 0 a text has on average."""
+def _shift(encoder: BiEncoder, head: Sparse, side: Side, texts: list[Texts], wanted: int) -> float | None:
+    """What lies between the highest logits that are to count, over all texts, and the others; None: there are too few.
+
+    A weight is above 0 where the highest logit over the places is, whether it is that or a sum.
+    """
+    count, backbone = wanted * sum(len(batch.ids) for batch in texts), encoder.backbone
+    probe = replace(head, pooling="max", query_shift=_LOWEST, document_shift=_LOWEST)
+    highest = []
     with autocast(encoder.precision, texts[0].ids.device):
-        return torch.cat([(encoder(batch, side).sparse > 0).sum(dim=1) for batch in texts]).float().mean().item()
+        for batch in texts:
+            hidden = backbone.encode(batch.ids, batch.attention)
+            weights = probe.represent(Read(batch.ids, batch.attention, batch.speaking, hidden), side, backbone, None)
+            above = weights[weights > 0]
+            highest.append(above.topk(min(count + 1, len(above))).values)
+    ordered = torch.cat(highest).sort(descending=True).values.double().expm1() + _LOWEST
+    return float(ordered[count - 1 : count + 1].mean()) if len(ordered) > count else None
