@@ -21,7 +21,7 @@ from encloze.evaluation.perturbations.base import Perturbation
 from encloze.evaluation.perturbations.case import Case
 from encloze.evaluation.perturbations.typos import Typos
 from encloze.evaluation.robustness import Card, Fallen, Hardship, Stressed, worst_of
-from encloze.evaluation.significance import bootstrap
+from encloze.evaluation.estimates import estimate
 from encloze.evaluation.slices import Slice
 from encloze.search.indexes.bm25 import Bm25Builder
 from encloze.searcher import Searcher
@@ -58,7 +58,7 @@ CARD = Card(
 def test_the_loss_is_paired_and_counts_who_lost() -> None:
     typos, length, *_ = CARD.losses
     assert (typos.system, typos.hardship, typos.clean, typos.perturbed) == ("bm25", "typos", 0.5, 0.3125)
-    assert typos.loss == bootstrap(np.array([1.0, 0.0, 0.25, -0.5])) and typos.worse == 0.5
+    assert typos.loss == estimate([np.array([1.0, 0.0, 0.25, -0.5])]).interval() and typos.worse == 0.5
     assert length.loss.mean == 0.125 and length.worse == 0.25
     assert all(one.loss == (0, 0, 0) and one.worse == 0 for one in CARD.losses[2:])
 
