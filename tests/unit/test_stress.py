@@ -16,12 +16,12 @@ from encloze.data.formats.beir import Beir
 from encloze.data.records import Query
 from encloze.evaluation.burdens.distractors import Distractors
 from encloze.evaluation.burdens.length import Length
+from encloze.evaluation.estimates import estimate
 from encloze.evaluation.measures import measure
 from encloze.evaluation.perturbations.base import Perturbation
 from encloze.evaluation.perturbations.case import Case
 from encloze.evaluation.perturbations.typos import Typos
 from encloze.evaluation.robustness import Card, Fallen, Hardship, Stressed, worst_of
-from encloze.evaluation.estimates import estimate
 from encloze.evaluation.slices import Slice
 from encloze.search.indexes.bm25 import Bm25Builder
 from encloze.searcher import Searcher
