@@ -219,6 +219,24 @@ def test_what_other_settings_left_unfinished_is_not_gone_on_with(
     assert not (tmp_path / "out" / "taught.unfinished").exists()
 
 
+def test_a_stage_that_names_the_run_of_another_is_done_once(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a folder's name stands for shows when the folder is there: before, it may as well be a model's."""
+    stages = {
+        "first": {"verb": "mine", "dataset": "@dataset", "sources": ["bm25"], "keep": 3},
+        "second": {"verb": "mine", "dataset": "@dataset", "sources": ["@first"]},
+        "judged": {"verb": "evaluate", "dataset": "@dataset", "split": "train", "systems": ["bm25", "@first"]},
+    }
+    tree = {"dataset": str(dataset), "output": str(tmp_path / "out"), "stages": stages}
+    found = recipe.build(Run, tree).run()
+    assert (found.report.systems[1].values["nDCG@10"] == 0).all()  # all that is relevant is left out
+    heard: list[str] = []
+    monkeypatch.setattr("encloze.progress.note", heard.append)
+    recipe.build(Run, tree).run()
+    assert [line for line in heard if line.endswith("is done already")] == heard[:3]
+
+
 @pytest.mark.slow
 def test_what_was_left_unfinished_at_another_place_is_begun_anew(
     whole: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

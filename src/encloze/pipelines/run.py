@@ -70,9 +70,11 @@ class Run(Pipeline, name="run"):
 
     def run(self) -> Ran:
         self._prepare()
-        stages, report = _Record(self.output / _KEYS), None
-        for (name, key), number in zip(self._keys().items(), range(1, len(self.stages) + 1), strict=True):
+        stages, report, keys, hashes = _Record(self.output / _KEYS), None, dict[str, str](), dict[Path, str]()
+        for number, name in enumerate(self.stages, 1):
             folder = self.output / name
+            # Not before the earlier stages are there: what a folder holds says what a system that names it is.
+            key = keys[name] = self._key(name, keys, hashes)
             if stages.done.get(name) == key and (folder / MANIFEST).is_file():
                 progress.note(f"Stage {number} of {len(self.stages)}, {name}, is done already")
                 report = self._judged(name, folder) or report
@@ -155,19 +157,16 @@ class Run(Pipeline, name="run"):
         place = own[word] if word in own else str(self.output.resolve() / word)
         return f"{place}/{rest}" if rest else place
 
-    def _keys(self) -> dict[str, str]:
-        """For each stage what changes with its settings, with the stages it is made from, and with the files it names.
+    def _key(self, name: str, keys: dict[str, str], hashes: dict[Path, str]) -> str:
+        """What changes with a stage's settings, with the stages it is made from, and with the files it names.
 
-        Files count by what they hold, wherever they are.
+        ``keys`` are those of earlier stages. Files count by what they hold, wherever they are; ``hashes`` keeps theirs.
         """
-        keys, hashes = dict[str, str](), dict[Path, str]()
-        for name in self.stages:
-            task = self._task(name)
-            given = {f: _told(v, self.output, hashes) for f, v in _fields(task) if f not in _NOT_TOLD}
-            made_from = {word: keys[word] for word in _references(self.stages[name]) if word in keys}
-            parts = [task.name, given, made_from]
-            keys[name] = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]
-        return keys
+        task = self._task(name)
+        given = {f: _told(v, self.output, hashes) for f, v in _fields(task) if f not in _NOT_TOLD}
+        made_from = {word: keys[word] for word in _references(self.stages[name]) if word in keys}
+        parts = [task.name, given, made_from]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
     def _judged(self, name: str, folder: Path) -> Report | None:
         return Report.load(folder) if self.stages[name]["verb"] == "evaluate" else None
