@@ -16,7 +16,7 @@ from transformers import AutoModelForSequenceClassification
 
 import toys
 from encloze.cli.main import main
-from encloze.data.runs import read_run
+from encloze.data.runs import read_run, write_run
 from encloze.errors import CheckpointError
 from encloze.models.cross_encoder import CrossEncoder
 from encloze.tasks import score as scoring
@@ -253,6 +253,22 @@ def test_what_cannot_be_learnt_is_refused(
     given = ("--model", saved(tmp_path / "start"), "--negatives", tmp_path / "bm25" / "runs" / "bm25.trec")
     assert run("finetune_reranker", *given, "--output", tmp_path / "ce", *flags) == 2
     assert says in capsys.readouterr().err and not list(tmp_path.glob("ce*"))
+
+
+def test_queries_without_candidates_are_not_scored_for(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = trained(run, tmp_path)
+    candidates = read_run(tmp_path / "bm25" / "runs" / "bm25.trec")
+    some = list(candidates)[:2]
+    write_run(tmp_path / "some.trec", {query: {**candidates[query], "gone": 99.0} for query in some})
+    given = ("--model", folder, "--candidates", tmp_path / "some.trec", "--depth", 3)
+    capsys.readouterr()
+    assert run("score", *given, "--output", tmp_path / "scores") == 0
+    told = " ".join(capsys.readouterr().err.split())
+    assert "18 of 20 queries have no candidates and are not scored for" in told
+    assert "1 documents of" in told and "and are left out, among them gone" in told
+    assert list(read_run(tmp_path / "scores")) == some
 
 
 def test_scores_of_another_split_are_refused(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,7 @@ from encloze.data.duplicates import Shingled
 from encloze.data.formats.base import Format
 from encloze.data.runs import read_run, write_run
 from encloze.encoders import load_scorer
+from encloze.errors import DataError
 from encloze.systems.run import RunFile
 from encloze.tasks import mine as mining
 from encloze.tasks.base import Mined
@@ -199,6 +200,14 @@ def test_what_cannot_be_mined_is_refused(
 def test_a_run_over_other_queries_is_refused(tmp_path: Path, toy: Any) -> None:
     with pytest.raises(Exception, match="none of its 1 queries is judged in the split 'train'"):
         mined(tmp_path, toy[0], {"other": {"d1": 1.0}})
+
+
+def test_documents_that_the_corpus_lacks_are_told(tmp_path: Path, toy: Any) -> None:
+    with pytest.warns(UserWarning, match="1 documents of given are not in .* among them gone"):
+        found, run = mined(tmp_path, toy[0], {"q": {"d1": 1.0, "gone": 2.0}})
+    assert found.negatives == 1 and list(run["q"]) == ["d1"]
+    with pytest.raises(DataError, match="given: none of the 1 documents that it ranks .* is in .*'gone'"):
+        mined(tmp_path, toy[0], {"q": {"gone": 2.0}})
 
 
 def test_the_nearest_of_some_texts() -> None:

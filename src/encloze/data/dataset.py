@@ -85,6 +85,25 @@ class Dataset:
             )
         self._warn("documents", missing)
 
+    def check_candidates(self, run: Run, name: str) -> None:
+        """Warn of documents of a run that the corpus lacks; raise DataError where it lacks all that judged queries get.
+
+        ``name`` is what the run is called in messages.
+        """
+        known, ranked = self.corpus.number_of, [d for query in self.judgments for d in run.get(query, {})]
+        unknown = list(dict.fromkeys(document for document in ranked if document not in known))
+        if unknown and not any(document in known for document in ranked):
+            raise DataError(
+                f"{name}: none of the {len(unknown)} documents that it ranks for the queries of the split "
+                f"{self.split!r} is in {self.format.place()} (in the run: {unknown[0]!r}, in the corpus: "
+                f"{self.corpus.ids[0]!r}). Is it a run over another corpus, or over passages?"
+            )
+        if unknown:
+            progress.warn(
+                f"{len(unknown)} documents of {name} are not in {self.format.place()} and are left out, among them "
+                f"{', '.join(unknown[:3])}"
+            )
+
     def known(self, corpus: Corpus) -> Set[str]:
         """What judgments can name of a corpus."""
         return corpus.number_of.keys() if not self.by_source else corpus.sources

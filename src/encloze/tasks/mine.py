@@ -90,6 +90,8 @@ class Mine(Task, name="mine"):
         asked = {"queries": hash_of(words), "relevant": hash_of(relevant)}
         state.open({"corpus": dataset.corpus.fingerprint, **asked, **made_from})
         rankings = list(self._rankings(dataset, state))
+        for source, run in zip(self.sources, rankings, strict=True):
+            dataset.check_candidates(run, source.title or source.label())
         if not any(run.keys() & relevant.keys() for run in rankings):
             raise DataError(f"the sources rank nothing for the queries of the split {self.split!r}")
         queries = [query for query in dataset.queries if query.id in relevant]

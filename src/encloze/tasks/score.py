@@ -102,23 +102,25 @@ class Score(Task, name="score"):
         return {query: documents for query, documents in wanted.items() if query in kept}
 
     def _wanted(self, dataset: Dataset) -> Iterator[tuple[str, list[str]]]:
-        """The documents to score for each query that has some, the candidates first."""
+        """The documents to score for each query that has candidates, these first."""
         run, known = read_run(self.candidates), dataset.corpus.number_of
-        unknown = sum(document not in known for ranking in run.values() for document in ranking)
-        if unknown:
-            progress.warn(f"{unknown} candidates of {self.candidates} are no documents of {self.dataset.place()}")
         if not run.keys() & dataset.judgments.keys():
             raise DataError(
                 f"{self.candidates} ranks nothing for the queries of the split {self.split!r}. "
                 "Is it a run over another split?"
             )
+        dataset.check_candidates(run, str(self.candidates))
+        lacking = 0
         for query in dataset.queries:
             found = [document for document in best(run.get(query.id, {}), self.depth) if document in known]
-            if self.relevant:
+            lacking += not found
+            if found and self.relevant:
                 grades = dataset.judgments[query.id]
                 found += [d for d, grade in grades.items() if grade > 0 and d in known and d not in set(found)]
             if found:
                 yield query.id, found
+        if lacking:
+            progress.warn(f"{lacking} of {len(dataset.queries)} queries have no candidates and are not scored for")
 
 
 def _query_of(line: str) -> str:
