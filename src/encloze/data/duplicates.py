@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
 from datasketch import MinHash, MinHashLSH
 
 from encloze import progress
+from encloze.data.words import words_of
 
-_WORD = re.compile(r"\w+")
 _SHINGLE = 4  # words
 _PERMUTATIONS = 64
 _COSTS = (0.02, 0.98)  # of a pair looked at in vain and of a pair missed: every candidate is checked exactly
@@ -24,7 +23,7 @@ def group_duplicates(texts: Sequence[str], similarity: float = 0.8) -> np.ndarra
     twenty, of pairs 0.05 above it one in a hundred. Returns int64 numbers, the smallest text of each
     group standing for it.
     """
-    words = [tuple(_WORD.findall(text.lower())) for text in texts]
+    words = [tuple(words_of(text)) for text in texts]
     group = np.arange(len(texts))
     first: dict[tuple[str, ...], int] = {}
     for number, key in enumerate(words):
@@ -38,11 +37,11 @@ class Shingled:
     """Some texts, to hold others against."""
 
     def __init__(self, texts: Sequence[str]) -> None:
-        self._shingles = [_shingles(tuple(_WORD.findall(text.lower()))) for text in texts]
+        self._shingles = [_shingles(tuple(words_of(text))) for text in texts]
 
     def nearest(self, text: str) -> float:
         """The highest Jaccard similarity of the text and one of these, by words in a row: 0 to 1."""
-        mine = _shingles(tuple(_WORD.findall(text.lower())))
+        mine = _shingles(tuple(words_of(text)))
         return max((len(mine & own) / max(1, len(mine | own)) for own in self._shingles), default=0.0)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from encloze.data.records import Document, Question, full_text
+from encloze.data.words import normalized
 
 EMPTY, AGAIN, COPIED = "empty", "asked of the document already", "copied from its title or beginning"
 PARTED, NOT_FOUND = "asked of documents of both splits", "its document is not found by it"
@@ -20,7 +21,7 @@ def sifted(written: Iterable[tuple[Document, list[str]]], dropped: Counter[str])
     for document, texts in written:
         seen: set[str] = set()
         for text in texts:
-            key = words(text)
+            key = normalized(text)
             if why := EMPTY if not key else AGAIN if key in seen else COPIED if _is_copied(key, document) else None:
                 dropped[why] += 1
             else:
@@ -45,7 +46,7 @@ def split_up(
 
 def split_of(document: Document, seed: int, dev_share: float) -> str:
     """A document's split, by a hash of its words, so that copies of a text are in the same one."""
-    text = words(full_text(document.title, document.text))
+    text = normalized(full_text(document.title, document.text))
     return "dev" if draw(f"dev {seed} {text}") < dev_share else "train"
 
 
@@ -56,7 +57,7 @@ def draw(text: str) -> float:
 
 def id_of(question: Question) -> str:
     """Told by its words, so that queries of two runs can stand together."""
-    return f"generated:{hashlib.sha256(words(question.text).encode()).hexdigest()[:16]}"
+    return f"generated:{hashlib.sha256(normalized(question.text).encode()).hexdigest()[:16]}"
 
 
 def write(folder: Path, parts: Iterable[tuple[str, list[Question]]]) -> None:
@@ -71,14 +72,9 @@ def write(folder: Path, parts: Iterable[tuple[str, list[Question]]]) -> None:
     (folder / "queries.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
-def words(text: str) -> str:
-    """What two texts share that ask the same: all but capitals, blanks and the signs at the end."""
-    return " ".join(text.casefold().split()).rstrip(" .?!")
-
-
 def _is_copied(key: str, document: Document) -> bool:
     """Whether a query is the title, or what the text or title and text begin with."""
-    title, text = words(document.title), words(document.text)
+    title, text = normalized(document.title), normalized(document.text)
     return key == title or any(
         begun.startswith(key) and not begun[len(key) : len(key) + 1].isalnum() for begun in (text, f"{title} {text}")
     )

@@ -16,6 +16,7 @@ from encloze.data.duplicates import Shingled
 from encloze.data.formats.base import Format
 from encloze.data.records import Query, Run
 from encloze.data.runs import RUN, best, read_run, write_run
+from encloze.data.words import normalized
 from encloze.encoders import Scorer, load_scorer
 from encloze.errors import DataError
 from encloze.folders import describe, full_disk_explained, hash_of, record, staged, write_json
@@ -115,10 +116,11 @@ class Mine(Task, name="mine"):
         """The relevant documents of each query that has some; what answers a question does so wherever it is asked."""
         by_words: dict[str, dict[str, None]] = {}
         for query in dataset.queries:
-            known = by_words.setdefault(query.text, {})
+            known = by_words.setdefault(normalized(query.text), {})
             known.update(dict.fromkeys(d for d, grade in dataset.judgments[query.id].items() if grade > 0))
         found = {
-            query.id: [d for d in by_words[query.text] if d in dataset.corpus.number_of] for query in dataset.queries
+            query.id: [d for d in by_words[normalized(query.text)] if d in dataset.corpus.number_of]
+            for query in dataset.queries
         }
         if none := sum(not documents for documents in found.values()):
             progress.warn(f"{none} queries of the split {self.split!r} have no relevant document and are left out")

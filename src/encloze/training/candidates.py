@@ -10,6 +10,7 @@ import numpy as np
 
 from encloze.data.corpus import Corpus
 from encloze.data.records import Example
+from encloze.data.words import normalized
 from encloze.errors import DataError
 
 
@@ -22,10 +23,11 @@ class Relevance(NamedTuple):
     @classmethod
     def of(cls, examples: Sequence[Example], content: np.ndarray) -> Relevance:
         """Queries of the same words are one question: what is relevant to one is so to the other."""
-        by_query: dict[str, set[int]] = {}
-        for example in examples:
-            by_query.setdefault(example.query, set()).update(int(content[n]) for n in example.positives)
-        known = [sorted(by_query[example.query]) for example in examples]
+        by_words: dict[str, set[int]] = {}
+        asked = [normalized(example.query) for example in examples]
+        for words, example in zip(asked, examples, strict=True):
+            by_words.setdefault(words, set()).update(int(content[n]) for n in example.positives)
+        known = [sorted(by_words[words]) for words in asked]
         begins = np.concatenate([[0], np.cumsum([len(some) for some in known])]).astype(np.int64)
         return cls(begins, np.array([number for some in known for number in some], np.int64))
 

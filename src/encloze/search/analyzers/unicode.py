@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from encloze.search.analyzers._words import words_of
+from encloze.data.words import words_of
 from encloze.search.analyzers.base import Analyzer
 
 

@@ -1,4 +1,4 @@
-"""Words of any script, with the marks that belong to their letters."""
+"""Words of any script, with the marks that belong to their letters; what two texts of the same words share."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from functools import cache
 from encloze.data.letters import WORD, marks, without_points
 
 _ASCII = re.compile(r"\w+", re.ASCII)
+_ENDS = " .?!\u3002\uff0e\uff1f\uff01\u061f\u06d4\u0964"  # with those of Chinese and Japanese, Arabic, Hindi
 _JOINERS = re.compile("[\u200c\u200d]")  # they shape letters, and some type them and some do not
 # Han, Hiragana, Katakana and their half-width forms; Thai, Lao, Myanmar, Khmer.
 _UNSPACED = (
@@ -27,6 +28,11 @@ def words_of(text: str) -> list[str]:
         return word.findall(text)
     parts = (part for found in word.findall(text) for part in unspaced.split(found) if part)
     return [pair for part in parts for pair in (_pairs(letter.findall(part)) if unspaced.match(part) else [part])]
+
+
+def normalized(text: str) -> str:
+    """What two texts share that ask or say the same: all but capitals, blanks and the signs at the end."""
+    return " ".join(text.casefold().split()).rstrip(_ENDS)
 
 
 @cache
