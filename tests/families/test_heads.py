@@ -12,7 +12,7 @@ import toys
 from encloze.errors import CheckpointError
 from encloze.models.bi_encoder import BiEncoder
 from encloze.models.checkpoint import HEADS, Card
-from encloze.models.heads.base import Head, Read
+from encloze.models.heads.base import Head, Read, Texts
 from encloze.models.heads.dense import Dense
 from encloze.models.heads.ordinary_tokens import OrdinaryTokens
 from encloze.models.heads.sparse import Sparse
@@ -38,8 +38,7 @@ def read(made: BiEncoder, texts: list[str], longer: int = 0) -> Read:
     ids = torch.tensor([row + [pad] * (length - len(row)) for row in rows])
     attention = torch.tensor([[place < len(row) for place in range(length)] for row in rows])
     own = attention & ~torch.isin(ids, torch.from_numpy(tokenizer.special_ids))
-    own |= attention & ~own.any(dim=1, keepdim=True)
-    return Read(ids, attention, own, made.backbone.encode(ids, attention))
+    return Read(Texts(ids, attention, own), made.backbone.encode(ids, attention))
 
 
 def view(made: BiEncoder, given: Read, side: str = "document") -> torch.Tensor:
@@ -135,7 +134,7 @@ def test_term_weights_and_their_gradients_are_those_of_the_formula(pooling: str,
     gradients = []
     for way in ("head", "literal"):
         given = read(made, TEXTS)
-        places = given.attention if special else given.own
+        places = given.texts.attention if special else given.texts.speaking
         found = view(made, given) if way == "head" else None
         rows = [literal(made, given, row, places, pooling) for row in range(4)] if found is None else list(found)
         steepness = torch.linspace(-1, 2, rows[0].numel(), dtype=torch.float64)
@@ -154,7 +153,19 @@ def test_a_bag_of_words_needs_no_encoder(monkeypatch: pytest.MonkeyPatch) -> Non
     found = made.encode_queries(["river river engine", ""]).sparse
     wanted = {int(token) for text in made.tokenizer.encode(["river engine"]) for token in text.ids}
     assert set(found[0].indices) == wanted and set(found[0].data) == {1.0}
-    assert set(found[1].indices) <= set(made.tokenizer.special_ids.tolist())
+    assert not found[1].nnz
+
+
+@pytest.mark.parametrize("mode", ["lexical", "bag"])
+def test_words_of_a_prompt_are_not_a_querys_own(mode: str) -> None:
+    tokenizer = toys.tokenizer()
+    head = Sparse(queries=mode)  # type: ignore[arg-type]
+    made = BiEncoder(toys.encoder("bert", tokenizer.size), tokenizer, Card((head,), "river: ", "", 32, 64)).eval()
+    some, own, none = made.encode_queries(["engine history", "river history", ""]).sparse
+    asked, river = ({int(n) for n in made.tokenizer.encode([text])[0].ids} for text in ("engine history", "river"))
+    assert set(some.indices) <= asked - river and (mode == "lexical" or some.nnz == len(asked))
+    assert river & set(own.indices) or mode == "lexical"  # one that the query itself holds counts
+    assert not none.nnz
 
 
 def test_lexical_weights_are_those_of_the_texts_own_tokens() -> None:
@@ -163,7 +174,7 @@ def test_lexical_weights_are_those_of_the_texts_own_tokens() -> None:
     with torch.no_grad():
         all_weights, own_weights = view(whole, given), view(lexical, given)
     for row in range(2):
-        own = sorted(set(given.ids[row][given.own[row]].tolist()))
+        own = sorted(set(given.texts.ids[row][given.texts.own[row]].tolist()))
         assert set(own_weights[row].nonzero().flatten().tolist()) <= set(own)
         torch.testing.assert_close(own_weights[row, own], all_weights[row, own])
 

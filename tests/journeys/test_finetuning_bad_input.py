@@ -46,6 +46,18 @@ def test_a_loss_over_a_view_that_is_not_made_is_refused(
     assert says in refused("--losses", losses, *heads)
 
 
+@pytest.mark.parametrize(
+    ("heads", "losses", "says"),
+    [
+        ("dense,sparse,ordinary_tokens", "contrastive", "or both, not dense, sparse, ordinary_tokens"),
+        ("ordinary_tokens", "[contrastive, {type: flops, active_terms: 20}]", "ordinary_tokens has none"),
+        ("[{type: sparse, queries: bag}]", "[contrastive, {type: l1, side: queries}]", "Leave l1 of queries out"),
+    ],
+)
+def test_views_and_prices_that_cannot_be_are_refused(heads: str, losses: str, says: str, refused: Check) -> None:
+    assert says in refused("--heads", heads, "--losses", losses)
+
+
 @pytest.mark.parametrize("losses", ["[listwise]", "[contrastive, {type: matryoshka, widths: [8], loss: pairwise}]"])
 def test_a_loss_over_candidates_wants_negatives(losses: str, refused: Check, tmp_path: Path) -> None:
     assert "compares a query's relevant document with its own negatives" in refused("--losses", losses)

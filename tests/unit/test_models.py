@@ -79,7 +79,7 @@ def literal(hidden: np.ndarray, length: int, pooling: Pooling) -> np.ndarray:
 def embedded(head: Dense, hidden: torch.Tensor, attention: torch.Tensor) -> torch.Tensor:
     """What a head makes of hidden states."""
     ids = torch.zeros_like(attention, dtype=torch.int64)
-    return head.represent(Read(ids, attention, attention, hidden), "document", toys.backbone(50), None)
+    return head.represent(Read(Texts(ids, attention, attention), hidden), "document", toys.backbone(50), None)
 
 
 @settings(deadline=None, max_examples=40)

@@ -45,6 +45,10 @@ class Sparsity(Loss):
         return view
 
     @property
+    def priced(self) -> Literal["queries", "documents"]:
+        return self.side
+
+    @property
     def wanted(self) -> Wanted | None:
         return None if self.active_terms is None else Wanted(self.side, self.active_terms)
 

@@ -110,6 +110,11 @@ class Loss(Family):
         raise NotImplementedError(type(self).__name__)
 
     @property
+    def priced(self) -> Literal["queries", "documents"] | None:
+        """Whose term weights it puts a price on, where it does."""
+        return None
+
+    @property
     def wanted(self) -> Wanted | None:
         """How many weights above 0 it should leave of a text, where its weight is moved to come there."""
         return None

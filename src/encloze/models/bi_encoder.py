@@ -26,6 +26,7 @@ from encloze.similarity import Similarity
 from encloze.text.tokenizer import Encoded, Tokenizer
 from encloze.text.tokens import by_length, pad
 
+_SIDES: tuple[Side, ...] = get_args(Side)
 _WINDOW = 4096  # texts sorted by length at a time
 _BATCH_TOKENS = 16384
 _CUT_UNSAID = 0.01  # so small a share of cut texts is not worth a warning
@@ -55,6 +56,7 @@ class BiEncoder(nn.Module):
             progress.note(f"What heads learnt before is of another make: they begin anew ({', '.join(anew)})")
         self.name, self.fingerprint = "", ""
         self._said_of_pairs = set[Side]()
+        self._prompts = {side: tokenizer.encode([card.prompt(side)])[0].ids for side in _SIDES}
         self.precision: Precision = "auto"
 
     @classmethod
@@ -89,12 +91,15 @@ class BiEncoder(nn.Module):
     def similarity(self) -> Similarity:
         return self.card.similarity
 
+    def texts(self, encoded: list[Encoded], side: Side, device: torch.device) -> Texts:
+        """Queries or documents, with the prompt before them, as tensors, cut to their limit."""
+        return Texts.of(pad(encoded, self.tokenizer, self.card.limit(side)), device, self._prompts[side])
+
     def forward(self, texts: Texts, side: Side) -> Representation:
         """Both views of queries or documents, as tensors: texts x size each, None where there is no such view."""
         reads = any(head.reads_hidden(side) for head in self.card.heads)
         hidden = self.backbone.encode(texts.ids, texts.attention) if reads else None
-        read = Read(texts.ids, texts.attention, texts.speaking, hidden)
-        parts = dict(self.parts.items())
+        read, parts = Read(texts, hidden), dict(self.parts.items())
         return Representation(
             **{h.view: h.represent(read, side, self.backbone, parts.get(h.name)) for h in self.card.heads}
         )
@@ -124,7 +129,7 @@ class BiEncoder(nn.Module):
         sides = [list(dict.fromkeys(pair[side] for pair in pairs)) for side in (0, 1)]
         queries, documents = (
             self._joined(self._parts(texts, len(texts), side, self._said_of_pairs))
-            for texts, side in zip(sides, get_args(Side), strict=True)
+            for texts, side in zip(sides, _SIDES, strict=True)
         )
         places = [{text: number for number, text in enumerate(side)} for side in sides]
         rows, columns = (np.array([places[side][pair[side]] for pair in pairs], np.int64) for side in (0, 1))
@@ -151,8 +156,7 @@ class BiEncoder(nn.Module):
         """The texts some thousands at a time; says how many were cut, unless that was ``said`` of this side before."""
         self.eval()
         unit, said = {"query": "queries", "document": "documents"}[side], set() if said is None else said
-        prompt: str = getattr(self.card, f"{side}_prompt")
-        limit: int = getattr(self.card, f"max_{side}_tokens")
+        prompt, limit = self.card.prompt(side), self.card.limit(side)
         source, cut = iter(texts), 0
         with progress.task(f"Encoding {unit}", count, unit) as bar:
             while window := [prompt + text for text in islice(source, _WINDOW)]:
@@ -160,7 +164,7 @@ class BiEncoder(nn.Module):
                 cut += sum(len(text.ids) > limit - 2 for text in encoded)
                 lengths = np.array([min(len(text.ids) + 2, limit) for text in encoded])
                 for rows in by_length(lengths, _BATCH_TOKENS):
-                    made.put(rows, self._represented([encoded[row] for row in rows], limit, side))
+                    made.put(rows, self._represented([encoded[row] for row in rows], side))
                     bar.advance(len(rows))
                 yield made.whole()
         if cut > _CUT_UNSAID * count and side not in said:
@@ -171,10 +175,10 @@ class BiEncoder(nn.Module):
             )
 
     @torch.inference_mode()
-    def _represented(self, texts: list[Encoded], limit: int, side: Side) -> Representation:
+    def _represented(self, texts: list[Encoded], side: Side) -> Representation:
         place = next(self.parameters()).device
         with autocast(self.precision, place):
-            found = self(Texts.of(pad(texts, self.tokenizer, limit), place), side)
+            found = self(self.texts(texts, side, place), side)
         return self.kept(found, side, training=False)
 
 

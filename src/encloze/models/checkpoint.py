@@ -11,7 +11,7 @@ from typing import Any
 from encloze import progress
 from encloze.errors import CheckpointError
 from encloze.folders import hash_file, read_json, write_json
-from encloze.models.heads.base import Head
+from encloze.models.heads.base import Head, Side
 from encloze.models.heads.dense import Dense
 from encloze.models.layers.pooling import Pooling
 from encloze.settings import plain
@@ -43,6 +43,14 @@ class Card:
     def dense(self) -> Dense | None:
         """The head that makes embeddings."""
         return next((head for head in self.heads if isinstance(head, Dense)), None)
+
+    def prompt(self, side: Side) -> str:
+        """What stands before every query, or before every document."""
+        return {"query": self.query_prompt, "document": self.document_prompt}[side]
+
+    def limit(self, side: Side) -> int:
+        """How many tokens queries, or documents, are cut to."""
+        return {"query": self.max_query_tokens, "document": self.max_document_tokens}[side]
 
     @property
     def similarity(self) -> Similarity:

@@ -33,13 +33,12 @@ from encloze.model_folders import locate
 from encloze.models.bi_encoder import BiEncoder
 from encloze.models.checkpoint import HEADS
 from encloze.models.frozen import FrozenEncoder
-from encloze.models.heads.base import Texts
 from encloze.models.heads.dense import Dense
 from encloze.models.layers.pooling import Pooling
 from encloze.models.layers.term_weights import activated, highest_logits
 from encloze.models.precision import Precision, autocast
 from encloze.text.tokenizer import Encoded
-from encloze.text.tokens import by_length, pad
+from encloze.text.tokens import by_length
 from encloze.training.probing import labelled_rows, linear, nearest
 
 _OF_HEAD = 256  # texts: logits of the whole vocabulary take far longer than hidden states
@@ -187,7 +186,7 @@ def _use_of_head(encoder: BiEncoder, texts: list[Encoded]) -> WordUse:
     lengths = np.array([min(len(text.ids) + 2, limit) for text in texts])
     with progress.task("Asking the head", len(texts), "documents") as bar:
         for rows in by_length(lengths, _BATCH_TOKENS):
-            batch = Texts.of(pad([texts[row] for row in rows], encoder.tokenizer, limit), place)
+            batch = encoder.texts([texts[row] for row in rows], "document", place)
             with torch.inference_mode(), autocast(encoder.precision, place):
                 hidden = backbone.encode(batch.ids, batch.attention)
                 active = activated(highest_logits(hidden, batch.speaking, backbone.head()), "log1p_relu") > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from encloze.training.outcome import begin, finish
 from encloze.training.perturbing import Perturbing
 from encloze.training.plan import BatchPlan
 from encloze.training.retrieval import RetrievalBatches, RetrievalModule
-from encloze.training.settling import settle
+from encloze.training.settling import check_prices, settle
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,9 @@ class Finetune(Task, name="finetune"):
             raise ValueError(f"batch_size must be 2 or more, not {self.batch_size}: a batch's documents are negatives")
         has_negatives = self.negatives is not None and self.negatives_per_query > 0
         check_together(self.losses, has_teacher=self.teacher is not None, has_negatives=has_negatives)
-        for loss in self.losses if self.heads else ():
-            loss.check({head.view: getattr(head, "width", None) for head in self.heads})
+        if self.heads:
+            Card(self.heads)  # which refuses views that there cannot be together
+            self._check_losses(self.heads, {head.view: getattr(head, "width", None) for head in self.heads})
         for name in ("max_query_tokens", "max_document_tokens"):
             limit = getattr(self, name)
             if limit is not None and limit < 3:
@@ -106,7 +108,10 @@ class Finetune(Task, name="finetune"):
         needs_vocabulary = any(head.needs_vocabulary for head in self.heads)
         start = self.model.start(dataset.corpus.texts, need_head=needs_vocabulary, seed=self.seed)
         encoder = BiEncoder(start.backbone, start.tokenizer, self._card(start.card), start.heads)
-        self._check_losses(encoder.views)
+        try:
+            self._check_losses(encoder.card.heads, encoder.views)
+        except ValueError as error:
+            raise RecipeError("the recipe", [("losses", str(error))]) from error
         if encoder.card.needs_vocabulary and start.backbone.head_is_new:
             progress.warn(
                 f"the sparse view is made by the head for masked language modelling, and that of {self.model.label()} "
@@ -144,12 +149,11 @@ class Finetune(Task, name="finetune"):
         finish(self, state, encoder.save, how, inputs)
         return Trained(self.output, "index")
 
-    def _check_losses(self, views: dict[str, int]) -> None:
+    def _check_losses(self, heads: tuple[Head, ...], widths: Mapping[str, int | None]) -> None:
+        """Raise ValueError where losses do not fit what heads make; ``widths`` by view, None where it is not known."""
         for loss in self.losses:
-            try:
-                loss.check(views)
-            except ValueError as error:
-                raise RecipeError("the recipe", [("losses", str(error))]) from error
+            loss.check(widths)
+        check_prices(self.losses, heads)
 
     def _card(self, card: Card) -> Card:
         """The checkpoint's card with what the settings change."""

@@ -17,7 +17,7 @@ from encloze.models.bi_encoder import BiEncoder
 from encloze.models.heads.base import Texts
 from encloze.models.trainable import Rows, Terms, Trainable
 from encloze.text.tokenizer import Encoded
-from encloze.text.tokens import Tokens, pad
+from encloze.text.tokens import Tokens
 from encloze.training.aiming import Aiming
 from encloze.training.candidates import CandidateDraw, Relevance
 from encloze.training.perturbing import Perturbing
@@ -186,13 +186,11 @@ class RetrievalBatches:
         """The batch of the examples with these numbers."""
         drawn = self.draw(numbers, epoch)
         contents = np.array(list(dict.fromkeys(drawn.contents[drawn.contents >= 0].tolist())), np.int64)
-        card, tokenizer = self.encoder.card, self.encoder.tokenizer
-        asked = [self._query(int(number), epoch) for number in numbers]
-        queries = pad(asked, tokenizer, card.max_query_tokens)
-        documents = pad([self.documents[int(n)] for n in contents], tokenizer, card.max_document_tokens)
+        queries = self.encoder.texts([self._query(int(number), epoch) for number in numbers], "query", device)
+        documents = self.encoder.texts([self.documents[int(n)] for n in contents], "document", device)
         arrays = (numbers.astype(np.int64), drawn.contents, drawn.teacher, contents)
         tensors: list[Any] = [torch.from_numpy(array).to(device) for array in arrays]
-        return RetrievalBatch(Texts.of(queries, device), Texts.of(documents, device), *tensors)
+        return RetrievalBatch(queries, documents, *tensors)
 
     def _query(self, number: int, epoch: int) -> Encoded:
         """An example's query, which is tokenised anew where it is perturbed; a prompt before it never is."""

@@ -6,20 +6,40 @@ the learning rate falls, and no price on weights has time to answer; a shift of 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
 
 from encloze import progress
+from encloze.losses.base import Loss
 from encloze.models.bi_encoder import BiEncoder
-from encloze.models.heads.base import Read, Side, Texts
+from encloze.models.heads.base import Head, Read, Side, Texts
 from encloze.models.heads.sparse import Sparse
 from encloze.models.precision import autocast
 from encloze.training.retrieval import RetrievalBatches, RetrievalModule
 
 _EXAMPLES, _BATCH = 256, 16
 _LOWEST = -2.0  # logits below this are not raised above 0
+
+
+def check_prices(losses: Sequence[Loss], heads: Sequence[Head]) -> None:
+    """Raise ValueError where losses put a price on term weights that cannot answer, or ask for a number in vain."""
+    head = next((head for head in heads if head.view == "sparse"), None)
+    if head is None:
+        return
+    for loss in losses:
+        if loss.priced == "queries" and not head.reads_hidden("query"):
+            raise ValueError(
+                f"{loss.name} puts a price on the term weights of queries, which are a bag of words: each weighs 1 and "
+                f"learns nothing. Leave {loss.name} of queries out, or let queries be lexical or expansion"
+            )
+        if loss.wanted and not isinstance(head, Sparse):
+            raise ValueError(
+                f"active_terms is reached by a shift that the head sparse has, and {head.name} has none: leave it out, "
+                "and set query_top_k or document_top_k of the head"
+            )
 
 
 def settle(module: RetrievalModule, batches: RetrievalBatches) -> None:
@@ -58,7 +78,7 @@ def _shift(encoder: BiEncoder, head: Sparse, side: Side, texts: list[Texts], wan
     with autocast(encoder.precision, texts[0].ids.device):
         for batch in texts:
             hidden = backbone.encode(batch.ids, batch.attention)
-            weights = probe.represent(Read(batch.ids, batch.attention, batch.speaking, hidden), side, backbone, None)
+            weights = probe.represent(Read(batch, hidden), side, backbone, None)
             above = weights[weights > 0]
             highest.append(above.topk(min(count + 1, len(above))).values)
     ordered = torch.cat(highest).sort(descending=True).values.double().expm1() + _LOWEST

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from encloze.models.heads.base import Head, Read, Side
+from encloze.models.heads.base import Head, Read, Side, Texts
 from encloze.models.layers.term_weights import largest
 
 
@@ -20,7 +20,7 @@ class OverVocabulary(Head):
     needs_vocabulary: ClassVar[bool] = True
 
     special_places: bool = True
-    """Whether the places of the special tokens speak, too."""
+    """Whether the places of the special tokens and of a prompt speak, too."""
     query_top_k: int | None = None
     """So many of a query's largest weights are kept; by default all above 0."""
     document_top_k: int | None = None
@@ -37,7 +37,7 @@ class OverVocabulary(Head):
 
     def places(self, read: Read) -> Tensor:
         """Which places speak: bool, batch x length."""
-        return read.attention if self.special_places else read.own
+        return read.texts.attention if self.special_places else read.texts.speaking
 
     def kept(self, view: Tensor, side: Side, *, training: bool) -> Tensor:
         if training and not self.top_k_in_training:
@@ -45,9 +45,9 @@ class OverVocabulary(Head):
         return largest(view, self.query_top_k if side == "query" else self.document_top_k)
 
 
-def held(read: Read, vocabulary: int) -> Tensor:
-    """1 for each token that a text holds, special ones left out, and 0 for all others: float32, batch x vocabulary."""
-    spread = torch.zeros(len(read.ids), vocabulary + 1, device=read.ids.device)
+def held(texts: Texts, vocabulary: int) -> Tensor:
+    """1 for each token that a text holds of its own, and 0 for all others: float32, batch x vocabulary."""
+    spread = torch.zeros(len(texts.ids), vocabulary + 1, device=texts.ids.device)
     # A last column takes what does not count, and is cut off.
-    spread.scatter_(1, torch.where(read.own, read.ids, vocabulary), 1.0)
+    spread.scatter_(1, torch.where(texts.own, texts.ids, vocabulary), 1.0)
     return spread[:, :vocabulary]

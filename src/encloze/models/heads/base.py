@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,25 +21,27 @@ class Texts(NamedTuple):
 
     ids: Tensor  # int64, batch x length
     attention: Tensor  # bool, batch x length: no padding
-    own: Tensor  # bool, batch x length: no special token either
+    own: Tensor  # bool, batch x length: no special token either, and none of a prompt
 
     @classmethod
-    def of(cls, padded: Padded, device: torch.device) -> Texts:
-        arrays = (padded.ids, padded.attention, padded.words >= 0)
-        return cls(*(torch.from_numpy(array).to(device) for array in arrays))
+    def of(cls, padded: Padded, device: torch.device, prompt: np.ndarray | None = None) -> Texts:
+        """``prompt`` are the token ids that texts begin with and that are not their own; those that differ are."""
+        own = padded.words >= 0
+        if prompt is not None and len(prompt):
+            begun = padded.ids[:, 1 : len(prompt) + 1]
+            own[:, 1 : len(prompt) + 1] &= ~np.logical_and.accumulate(begun == prompt[: begun.shape[1]], axis=1)
+        return cls(*(torch.from_numpy(array).to(device) for array in (padded.ids, padded.attention, own)))
 
     @property
     def speaking(self) -> Tensor:
-        """The text's own tokens; all real ones where it has only special tokens: bool, batch x length."""
+        """The text's own tokens; all real ones where it has none: bool, batch x length."""
         return self.own | (self.attention & ~self.own.any(dim=1, keepdim=True))
 
 
 class Read(NamedTuple):
     """Texts and what the encoder made of them. Shapes: batch, length, width."""
 
-    ids: Tensor  # int64, batch x length
-    attention: Tensor  # bool, batch x length: no padding
-    own: Tensor  # bool, batch x length: the text's own tokens; all real ones where it has only special tokens
+    texts: Texts
     hidden: Tensor | None  # float, batch x length x width; None where no head asks for it
 
 

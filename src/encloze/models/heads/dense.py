@@ -50,6 +50,6 @@ class Dense(Head, name="dense"):
 
     def represent(self, read: Read, side: Side, backbone: Backbone, part: nn.Module | None) -> Tensor:
         assert read.hidden is not None
-        pooled = pool(read.hidden, read.attention, self.pooling or "cls")
+        pooled = pool(read.hidden, read.texts.attention, self.pooling or "cls")
         made = (pooled if part is None else part(pooled)).to(torch.promote_types(pooled.dtype, torch.float32))
         return F.normalize(made, dim=-1) if self.normalise else made

@@ -41,12 +41,12 @@ class Sparse(OverVocabulary, name="sparse"):
     def represent(self, read: Read, side: Side, backbone: Backbone, part: nn.Module | None) -> Tensor:
         mode, shift = (self.queries, self.query_shift) if side == "query" else (self.documents, self.document_shift)
         if mode == "bag":
-            return held(read, int(backbone.config.vocab_size)).to(backbone.model.dtype)
+            return held(read.texts, int(backbone.config.vocab_size)).to(backbone.model.dtype)
         assert read.hidden is not None
         head, places = backbone.head(), self.places(read)
         if mode == "lexical":
             summed = self.pooling == "sum"
-            return own_weights(read.hidden, places, read.ids, read.own, head, shift, summed=summed)
+            return own_weights(read.hidden, places, read.texts.ids, read.texts.own, head, shift, summed=summed)
         if self.pooling == "max":
             return activated(highest_logits(read.hidden, places, head, shift), "log1p_relu")
         return summed_weights(read.hidden, places, head, shift)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from encloze.family import nearest
 from encloze.data.words import words_of
+from encloze.family import nearest
 from encloze.search.analyzers.base import Analyzer
 
 # The function words of English, that stand in most texts and tell little: the list of Lucene's EnglishAnalyzer.
