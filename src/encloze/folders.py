@@ -12,15 +12,18 @@ import os
 import platform
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from encloze.errors import CheckpointError, StorageError
 
 MANIFEST = "manifest.json"
 README = "README.md"
 """What a folder tells people, which they may change: no result is made from it."""
+_WORKING, _LOCK = "working-", "lock"
+_NOT_YET_LOCKED = 60.0  # seconds
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FULL_IN_WORDS = ("No space left on device", "File too large", "os error 28", "requested and")  # the last is numpy's
 _RECORDED_PACKAGES = (
@@ -166,9 +169,41 @@ def cache_folder() -> Path:
 
 @contextlib.contextmanager
 def temporary() -> Iterator[Path]:
-    """A folder for as long as the block runs, beside the cache: where a machine keeps /tmp in memory, it fills that."""
-    with tempfile.TemporaryDirectory(prefix="working-", dir=cache_folder()) as folder:
+    """A folder for as long as the block runs, beside the cache: where a machine keeps /tmp in memory, it fills that.
+
+    Those of processes that were killed are removed: each is locked as long as its process lives.
+    """
+    for left in cache_folder().glob(f"{_WORKING}*"):
+        if not _is_held(left):
+            shutil.rmtree(left, ignore_errors=True)
+    with (
+        tempfile.TemporaryDirectory(prefix=_WORKING, dir=cache_folder()) as folder,
+        (Path(folder) / _LOCK).open("w") as held,
+    ):
+        _lock(held)
         yield Path(folder)
+
+
+def _is_held(folder: Path) -> bool:
+    """Whether the process that made a temporary folder lives, or may not have locked it yet."""
+    try:
+        if time.time() - folder.stat().st_mtime < _NOT_YET_LOCKED:
+            return True
+        with (folder / _LOCK).open("r+") as lock:
+            return not _lock(lock)
+    except FileNotFoundError:  # made before there were locks, or removed by another process
+        return False
+
+
+def _lock(file: TextIO) -> bool:
+    """Take a lock that goes with the process; whether it was free. Where there are no such locks, none is."""
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (ImportError, OSError):  # of Windows; of some shared disks
+        return False
+    return True
 
 
 @contextlib.contextmanager

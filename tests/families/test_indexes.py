@@ -23,6 +23,7 @@ from encloze.search.indexes import _postings
 from encloze.search.indexes.base import Index, OpenIndex
 from encloze.search.indexes.bm25 import Bm25
 from encloze.search.indexes.flat import Flat
+from encloze.search.indexes.inverted import Inverted
 
 EVERY = pytest.mark.parametrize("name", Index.members())
 QUERIES = ["the river records", "broken engine tools", "harbour harbour watches", "violin"]
@@ -165,6 +166,25 @@ def test_flat_lists_equal_documents_each_once_and_before_worse_ones(tmp_path: Pa
     numbers = found.numbers[0].tolist()
     assert len(set(numbers)) == depth
     assert all(number % 4 == 1 for number in numbers[:30]) and found.scores[0].tolist() == ([1] * 30 + [0] * 90)[:depth]
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("depth", [3, 40])
+def test_inverted_is_brute_force(depth: int, signed: bool, tmp_path: Path) -> None:
+    """Every document whose inner product is above 0, which is what one has that shares no term; none below."""
+    documents, asked = term_weights(40), term_weights(4, seed=1)
+    if signed:  # as the head ordinary_tokens has them
+        documents.data[::3] *= -1
+        asked.data[::4] *= -1
+    Inverted().build(Representation(sparse=documents), tmp_path)
+    index = Inverted().open(tmp_path)
+    found, products = index.search(Representation(sparse=asked), depth), (asked @ documents.T).toarray()
+    for row, all_products in enumerate(products):
+        best = [number for number in np.argsort(-all_products, kind="stable")[:depth] if all_products[number] > 0]
+        assert found.numbers[row][found.numbers[row] >= 0].tolist() == best
+        np.testing.assert_allclose(found.scores[row][: len(best)], all_products[best], rtol=1e-5)
+    (scores,) = index.score(Representation(sparse=asked[:1]), [np.arange(40)])
+    np.testing.assert_allclose(scores, products[0], atol=1e-5)
 
 
 def test_flat_refuses_texts(tmp_path: Path) -> None:

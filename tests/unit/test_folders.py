@@ -16,7 +16,7 @@ import pytest
 
 from encloze import folders
 from encloze.errors import CheckpointError, StorageError
-from encloze.folders import check, describe, hash_file, hash_tree, read_json, record, seal, staged
+from encloze.folders import check, describe, hash_file, hash_tree, read_json, record, seal, staged, temporary
 
 
 class UnluckyError(Exception):
@@ -317,3 +317,29 @@ def test_a_killed_writer_leaves_no_folder_of_that_name(tmp_path: Path) -> None:
     assert done.returncode == -9 and not output.exists()
     write(output)  # what the killed one left is not in the way
     check(output, contents=True)
+
+
+def test_what_a_killed_process_left_is_removed_and_what_others_work_in_is_not(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = """
+        import sys
+        from encloze.folders import temporary
+        with temporary() as folder:
+            print(folder, flush=True)
+            sys.stdin.read()
+    """
+    given = [sys.executable, "-c", textwrap.dedent(code)]
+    with subprocess.Popen(given, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout
+        left = Path(other.stdout.readline().strip())
+        assert left.parent == cache
+        with temporary():  # it is too young to be told from one that is about to be locked
+            assert left.is_dir()
+        monkeypatch.setattr(folders, "_NOT_YET_LOCKED", -1.0)
+        with temporary() as own, temporary():
+            assert left.is_dir() and own.is_dir()
+        other.kill()
+    with temporary() as own:
+        assert not left.exists() and list(cache.glob("working-*")) == [own]
+    assert not list(cache.glob("working-*"))

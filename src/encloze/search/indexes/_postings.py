@@ -27,7 +27,7 @@ class Postings(NamedTuple):
 
     begins: np.ndarray  # int64, terms + 1: where each term's postings lie
     documents: np.ndarray  # int32, postings: document numbers
-    values: np.ndarray  # float32, postings: above 0
+    values: np.ndarray  # float32, postings: not 0
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -58,7 +58,7 @@ class PostingsWriter:
         self._counts = np.zeros(0, np.int64)
 
     def add(self, documents: np.ndarray, terms: np.ndarray, values: np.ndarray) -> None:
-        """Numbers of documents (none below those given before), of their terms, and a value above 0 for each."""
+        """Numbers of documents (none below those given before), of their terms, and a value for each, not 0."""
         for growing, rows in zip(self._given.values(), (documents, terms, values), strict=True):
             growing.append(rows)
         size = max(len(self._counts), int(terms.max(initial=-1)) + 1)
@@ -102,7 +102,7 @@ class OpenPostings:
         self._postings, self._documents, self._weigh = postings, documents, weigh
 
     def search(self, asked: Sequence[Terms], depth: int) -> Ranked:
-        """The best documents; those that share no term with a query are not found, whatever the depth."""
+        """The best documents above 0, the score of those that share no term with a query, whatever the depth."""
         shape = len(asked), min(depth, self._documents)
         numbers, scores = np.full(shape, -1, np.int64), np.zeros(shape, np.float32)
         for row, terms in enumerate(asked):

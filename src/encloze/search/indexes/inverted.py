@@ -59,7 +59,10 @@ class OpenInverted:
         self._open = OpenPostings(postings, documents, lambda term, documents, weights: weights)
 
     def search(self, queries: Sequence[str] | Representation, depth: int) -> Ranked:
-        """Documents that share no term with a query are not found, whatever the depth."""
+        """Documents that share no term with a query are not found, whatever the depth, nor those that score lower.
+
+        Weights below 0, which the head ordinary_tokens has, may put a document below such ones, which score 0.
+        """
         return self._open.search(_terms(sparse_of(queries)), depth)
 
     def score(self, queries: Sequence[str] | Representation, numbers: list[np.ndarray]) -> list[np.ndarray]:
