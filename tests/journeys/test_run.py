@@ -13,7 +13,7 @@ import yaml
 
 from encloze import recipe
 from encloze.cli.main import main
-from encloze.errors import RecipeError
+from encloze.errors import DataError, RecipeError
 from encloze.evaluation.report import Report
 from encloze.folders import MANIFEST, read_json
 from encloze.pipelines.run import Run
@@ -302,6 +302,26 @@ def test_faults_of_all_stages_are_told_before_anything_is_done(
     with pytest.raises(RecipeError) as caught:
         recipe.build(Run, {"dataset": str(dataset), "output": str(tmp_path / "out"), "stages": stages})
     assert says in str(caught.value) and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("missing", ["test", "elsewhere"])
+def test_a_split_that_is_missing_is_told_before_anything_is_done(missing: str, dataset: Path, tmp_path: Path) -> None:
+    (dataset / "qrels" / "test.tsv").unlink(missing_ok=True)
+    systems = ["bm25", {"type": "bm25", "tune_on": missing}]
+    judged = {"verb": "evaluate", "dataset": "@dataset", "split": "dev", "systems": systems}
+    stages = {"lexical": {"verb": "mine", "dataset": "@dataset"}, "judged": judged}
+    made = recipe.build(Run, {"dataset": str(dataset), "output": str(tmp_path / "out"), "stages": stages})
+    with pytest.raises(DataError, match=f"no judgments for the split '{missing}'"):
+        made.run()
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_stage_of_a_recipe_can_be_left_out(dataset: Path, tmp_path: Path, asked: list[str]) -> None:
+    given = ["run", "tiny", "--dataset", str(dataset), "--output", str(tmp_path / "out")]
+    assert main([*given, "--stages.judged", "null"]) == 0
+    assert asked == STAGES[:-1]
+    with pytest.raises(RecipeError, match="stages.second: @mined is no earlier stage"):
+        tiny(dataset, tmp_path / "other", **{"stages.mined": None})
 
 
 def test_a_folder_of_something_else_is_left_alone(

@@ -95,6 +95,16 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(tmp_path: Path) -> None:
     assert steps == [2, 4, 6]
 
 
+@pytest.mark.parametrize(("save_every", "steps", "saved"), [(None, 6, [2, 4]), (None, 1, []), (0, 6, []), (4, 6, [4])])
+def test_checkpoints_are_made_in_short_runs_too(
+    save_every: int | None, steps: int, saved: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = list[int]()
+    monkeypatch.setattr(Unfinished, "save", lambda self, step, module, optimizer: made.append(step))
+    trained(tmp_path, replace(SETTINGS, save_every=save_every, steps=steps))
+    assert made == saved
+
+
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
     with pytest.raises(EnclozeError, match="is no number any more near step"):
         trained(tmp_path, replace(SETTINGS, learning_rate=1e30, clip=1e30, warmup_share=0.0))

@@ -6,12 +6,14 @@ import dataclasses
 import hashlib
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from encloze import progress, recipe
+from encloze.data.dataset import Dataset
 from encloze.data.formats.base import Format
 from encloze.errors import MissingExtraError, RecipeError, StorageError
 from encloze.evaluation.estimates import estimate
@@ -25,6 +27,7 @@ from encloze.tasks.report import MakeReport
 
 _KEYS = "stages.json"
 _NOT_TOLD = ("output", "resume", "overwrite")  # they change no result
+_SPLITS = ("split", "tune_on")  # settings that name one
 _LONGEST_PATH = 250
 
 
@@ -52,8 +55,8 @@ class Run(Pipeline, name="run"):
     """Documents, queries and judgments."""
     output: Path
     """The folder that gets a folder for each stage."""
-    stages: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """By name, in order: the verb of each stage and its settings, but for output."""
+    stages: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+    """By name, in order: the verb of each stage and its settings, but for output; null leaves a recipe's stage out."""
     corpus: Format | None = None
     """The texts to pre-train on; by default the data set's documents."""
     model: str = "minilm"
@@ -62,24 +65,28 @@ class Run(Pipeline, name="run"):
     """What stages call @split: the part of the queries to judge on."""
 
     def __post_init__(self) -> None:
-        faults = [fault for name in self.stages for fault in self._faults(name)]
-        if not self.stages:
+        faults = [fault for name in self._stages for fault in self._faults(name)]
+        if not self._stages:
             faults.append(("stages", "is empty: name a recipe that has some, as in encloze run tiny"))
         if faults:
             raise RecipeError("the recipe", faults)
 
+    @property
+    def _stages(self) -> dict[str, dict[str, Any]]:
+        return {name: settings for name, settings in self.stages.items() if settings is not None}
+
     def run(self) -> Ran:
         self._prepare()
         stages, report, keys, hashes = _Record(self.output / _KEYS), None, dict[str, str](), dict[Path, str]()
-        for number, name in enumerate(self.stages, 1):
+        for number, name in enumerate(self._stages, 1):
             folder = self.output / name
             # Not before the earlier stages are there: what a folder holds says what a system that names it is.
             key = keys[name] = self._key(name, keys, hashes)
             if stages.done.get(name) == key and (folder / MANIFEST).is_file():
-                progress.note(f"Stage {number} of {len(self.stages)}, {name}, is done already")
+                progress.note(f"Stage {number} of {len(self._stages)}, {name}, is done already")
                 report = self._judged(name, folder) or report
                 continue
-            progress.note(f"Stage {number} of {len(self.stages)}: {name}")
+            progress.note(f"Stage {number} of {len(self._stages)}: {name}")
             task = self._task(name)
             begun = f"{key} {_place_of(task)}"
             if stages.begun.get(name) == begun and _has_unfinished(task):
@@ -105,19 +112,21 @@ class Run(Pipeline, name="run"):
             return None
 
     def _prepare(self) -> None:
+        for split in self._splits():  # a stage that comes hours later may be the first to read one
+            _ = Dataset(self.dataset, split).judgments
         if self.output.exists() and not (self.output / _KEYS).is_file() and any(self.output.iterdir()):
             raise StorageError(f"{self.output} holds something else than a pipeline's stages. Choose another --output")
         self.output.mkdir(parents=True, exist_ok=True)
 
     def _task(self, name: str) -> Any:
-        settings = dict(self.stages[name])
+        settings = dict(self._stages[name])
         kind = Task.member(settings.pop("verb"))
         tree = {**self._resolved(settings), "output": str(self.output.resolve() / name)}
         return recipe.build(kind, tree, source=f"the stage {name}")
 
     def _faults(self, name: str) -> list[tuple[str, str]]:
         """What is wrong with a stage, by path."""
-        at, settings = f"stages.{name}", self.stages[name]
+        at, settings = f"stages.{name}", self._stages[name]
         if not isinstance(settings, dict) or "verb" not in settings:
             return [(at, "has no verb: write name: {verb: pretrain, ...}")]
         if settings["verb"] not in Task.members():
@@ -126,7 +135,7 @@ class Run(Pipeline, name="run"):
             ]
         if not name.replace("-", "").replace("_", "").isalnum() or name in (*self._own(), "page"):
             return [(at, "a stage's name is letters, digits, - and _, and none of dataset, corpus, model, split, page")]
-        earlier = list(self.stages)[: list(self.stages).index(name)]
+        earlier = list(self._stages)[: list(self._stages).index(name)]
         unknown = [word for word in _references(settings) if word not in (*self._own(), *earlier)]
         if unknown:
             return [(at, f"@{word} is no earlier stage; {nearest(word, [*self._own(), *earlier])}") for word in unknown]
@@ -135,6 +144,11 @@ class Run(Pipeline, name="run"):
         except RecipeError as error:
             return [(f"{at}.{path}".rstrip("."), message) for path, message in error.faults]
         return []
+
+    def _splits(self) -> list[str]:
+        """The splits of the pipeline's data set that stages read."""
+        tasks = (self._task(name) for name, settings in self._stages.items() if settings.get("dataset") == "@dataset")
+        return list(dict.fromkeys(split for task in tasks for split in _named(plain(task), _SPLITS)))
 
     def _own(self) -> dict[str, Any]:
         """What references to the pipeline's own settings stand for."""
@@ -164,12 +178,12 @@ class Run(Pipeline, name="run"):
         """
         task = self._task(name)
         given = {f: _told(v, self.output, hashes) for f, v in _fields(task) if f not in _NOT_TOLD}
-        made_from = {word: keys[word] for word in _references(self.stages[name]) if word in keys}
+        made_from = {word: keys[word] for word in _references(self._stages[name]) if word in keys}
         parts = [task.name, given, made_from]
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
     def _judged(self, name: str, folder: Path) -> Report | None:
-        return Report.load(folder) if self.stages[name]["verb"] == "evaluate" else None
+        return Report.load(folder) if self._stages[name]["verb"] == "evaluate" else None
 
 
 def _steps(report: Report) -> list[StageSays]:
@@ -188,6 +202,16 @@ def _texts(value: Any) -> list[str]:
     if isinstance(value, (list, tuple)):
         return [text for item in value for text in _texts(item)]
     return [value] if isinstance(value, str) else []
+
+
+def _named(value: Any, names: tuple[str, ...]) -> Iterator[str]:
+    """What settings of these names say, wherever they stand."""
+    if isinstance(value, dict):
+        yield from (item for key, item in value.items() if key in names and isinstance(item, str))
+    if isinstance(value, (dict, list)):
+        yield from (
+            found for item in (value.values() if isinstance(value, dict) else value) for found in _named(item, names)
+        )
 
 
 def _references(value: Any) -> list[str]:

@@ -29,6 +29,8 @@ from encloze.training.spikes import Spikes
 from encloze.training.state import Unfinished
 from encloze.training.watching import Watcher
 
+_SAVE_EVERY = 500  # steps, at most
+
 
 @dataclass(frozen=True)
 class Training(Settings):
@@ -60,8 +62,9 @@ class Training(Settings):
     """Number format of matrix products; auto takes bfloat16 where the processor is made for it."""
     log_every: int = 10
     """Steps between two lines of log.jsonl."""
-    save_every: int = 500
-    """Steps between two checkpoints, from which --resume goes on; 0 for none."""
+    save_every: int | None = None
+    """Steps between two checkpoints, from which --resume goes on; 0 for none. By default a quarter of the steps, but no
+    more than 500."""
     trackers: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio", "comet_ml", "swanlab", "aim"], ...] = ()
     """Trackers of accelerate that also get the log."""
 
@@ -101,6 +104,7 @@ def train(
     """
     loop = _Loop(module, make_batch, settings, seed, state.output.with_name(f"{state.output.name}.trackers"))
     steps = settings.steps or plan.steps(settings.epochs)
+    save_every = min(_SAVE_EVERY, math.ceil(steps / 4)) if settings.save_every is None else settings.save_every
     loop.freeze(loop.frozen_steps > 0)  # may refuse, and nothing is written yet
     if loop.accelerator.is_main_process:
         state.open(identity)
@@ -128,7 +132,7 @@ def train(
             bar.advance()
             if watcher and watcher.due(done, steps) and loop.is_over(watcher, done):
                 break
-            if settings.save_every and done % settings.save_every == 0 and done < steps:
+            if save_every and done % save_every == 0 and done < steps:
                 loop.save(done, state)
     if watcher and loop.accelerator.is_main_process:
         watcher.end(loop.bare)
