@@ -158,6 +158,7 @@ def test_the_error_that_is_told_is_of_queries_that_were_not_learnt_from(
     pairs = [(s, query.removeprefix("q-") == d) for query, found in noise.items() for d, s in found.items()]
     own = calibration_error(curve(np.array([s for s, _ in pairs])), np.array([r for _, r in pairs]))
     assert told > own + 0.01
+    assert "probability 0.90 or more: no pair" in said and "nan" not in said
 
 
 @pytest.mark.parametrize(
@@ -165,6 +166,7 @@ def test_the_error_that_is_told_is_of_queries_that_were_not_learnt_from(
     [
         ("another model", "holds the scores of another model than"),
         ("relevant ones added", "Run score again with --relevant false"),
+        ("of another verb", "was written by evaluate, not by score"),
         ("no re-ranker", "is no re-ranker. Train one with finetune_reranker"),
         ("few queries", "only 1 queries are scored, for 5 folds"),
         ("nothing relevant", "none of the"),
@@ -183,6 +185,10 @@ def test_what_would_make_wrong_probabilities_is_refused(
     elif fault == "relevant ones added":
         file = scores / "recipe.yaml"
         file.write_text(file.read_text().replace("relevant: false", "relevant: true"))
+    elif fault == "of another verb":
+        scores = tmp_path / "judged"
+        given = ("--systems", "bm25", "--split", "train", "--output", scores)
+        assert verb("evaluate", *given) == 0
     elif fault == "no re-ranker":
         model = tmp_path / "start"
     elif fault == "few queries":

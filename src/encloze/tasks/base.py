@@ -82,7 +82,7 @@ class Level(NamedTuple):
     """Pairs of this probability or more: the share of them that is relevant, and of all relevant ones that they are."""
 
     probability: float
-    precision: float
+    precision: float | None  # None where there are no such pairs
     recall: float
 
 

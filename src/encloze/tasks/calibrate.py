@@ -88,7 +88,12 @@ class Calibrate(Task, name="calibrate"):
         now = describe(folder if was is not None and "sha256" in was else self.model)  # a hub's id is kept by name
         if was is not None and any(was.get(what) != now.get(what) for what in ("sha256", "name")):
             raise DataError(f"{self.scores} holds the scores of another model than {self.model}. Run score with it")
-        if recipe.read(str(self.scores / "recipe.yaml"), "score").get("relevant", True):
+        made = recipe.read(str(self.scores / "recipe.yaml"))
+        if made.get("verb") != "score":
+            raise DataError(
+                f"{self.scores} was written by {made.get('verb')}, not by score. Run score, and give its folder"
+            )
+        if made.get("relevant", True):
             raise DataError(
                 f"{self.scores} holds relevant documents that were not found, too: probabilities would come out too "
                 "high. Run score again with --relevant false"
@@ -128,5 +133,5 @@ def _logistic(scores: np.ndarray) -> np.ndarray:
 
 def _level(level: float, probabilities: np.ndarray, relevant: np.ndarray) -> Level:
     above = probabilities >= level
-    precision = float(relevant[above].mean()) if above.any() else float("nan")
+    precision = float(relevant[above].mean()) if above.any() else None
     return Level(level, precision, float(relevant[above].sum() / relevant.sum()))

@@ -99,8 +99,8 @@ class Finetune(Task, name="finetune"):
             raise ValueError(f"perturbed_share must be above 0 and at most 1, not {self.perturbed_share}")
         if self.training.frozen_steps:
             raise ValueError(
-                "training.frozen_steps must be 0: fine-tuning moves all weights from its first step on. Where a part is "
-                "new (the projection of dense), training.encoder_learning_rate keeps the encoder slower than it"
+                "training.frozen_steps must be 0: fine-tuning moves all weights from its first step on. Where a part "
+                "is new (the projection of dense), training.encoder_learning_rate keeps the encoder slower than it"
             )
 
     def run(self) -> Trained:

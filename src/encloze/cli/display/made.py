@@ -45,11 +45,11 @@ def _(result: Calibrated) -> None:
     for what, off in (("logistic of the scores", result.before), ("calibrated", result.after)):
         OUT.print(f"  {what}: calibration error {off.calibration_error:.4f}, Brier {off.brier:.4f}", markup=False)
     for level in result.levels:
-        OUT.print(
-            f"  probability {level.probability:.2f} or more: {level.precision:.0%} of these pairs are relevant, and "
-            f"{level.recall:.0%} of all relevant ones are among them",
-            markup=False,
-        )
+        found = "no pair"
+        if level.precision is not None:
+            found = f"{level.precision:.0%} of these pairs are relevant, and {level.recall:.0%} of all relevant ones are "
+            found += "among them"
+        OUT.print(f"  probability {level.probability:.2f} or more: {found}", markup=False)
     OUT.print(f'Next: encloze search --index INDEX --reranker {result.folder} "what you look for"', markup=False)
 
 
