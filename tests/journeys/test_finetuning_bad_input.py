@@ -101,3 +101,25 @@ def test_a_sparse_view_from_a_head_that_was_never_trained_is_warned_of(
         capsys.readouterr()
         assert main(["finetune", *given, *short]) == 0
         assert ("was never trained: it will find little" in " ".join(capsys.readouterr().err.split())) == warned
+
+
+@pytest.mark.parametrize(
+    ("loss", "says"),
+    [
+        ("kl_divergence", "give it a temperature of about 0.05"),
+        ("{type: kl_divergence, temperature: 0.05}", ""),
+        ("margin_mse", "those of cosines are 2 at most"),
+    ],
+)
+def test_a_teachers_scores_on_bare_cosines_are_warned_of(
+    loss: str, says: str, dataset: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run.trec").write_text(
+        "q-river-history Q0 river-history 1 9 x\nq-river-history Q0 engine-history 2 1 x\n"
+    )
+    taught = ("--teacher", str(tmp_path / "run.trec"), "--negatives", str(tmp_path / "run.trec"))
+    given = ("--dataset", str(dataset), "--model", str(model), "--output", str(tmp_path / "out"))
+    short = ("--heads", "[{type: dense, normalise: true}]", "--training.steps", "1", "--losses", f"[{loss}]")
+    assert main(["finetune", *given, *taught, *short]) == 0
+    told = " ".join(capsys.readouterr().err.split())
+    assert says in told if says else "temperature" not in told

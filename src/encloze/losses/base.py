@@ -105,6 +105,10 @@ class Loss(Family):
     def check(self, views: Mapping[str, int | None]) -> None:
         """Raise ValueError where the views are not what it needs; each comes with its width, None if not known."""
 
+    def doubts(self, cosines: float) -> str:
+        """What a user should know before training, if anything: scores are so many times a cosine; 0 is no cosines."""
+        return ""
+
     def sum(self, scored: Scored) -> Tensor:
         """The sum over the queries."""
         raise NotImplementedError(type(self).__name__)

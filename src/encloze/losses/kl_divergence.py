@@ -9,6 +9,8 @@ from torch import Tensor
 
 from encloze.losses.base import CandidateLoss, Candidates
 
+_FLAT = 2.0  # cosines times so much differ by 4 at most
+
 
 @dataclass(frozen=True)
 class KlDivergence(CandidateLoss, name="kl_divergence"):
@@ -28,6 +30,14 @@ class KlDivergence(CandidateLoss, name="kl_divergence"):
     @property
     def needs_teacher(self) -> bool:
         return True
+
+    def doubts(self, cosines: float) -> str:
+        if not cosines or cosines / self.temperature > _FLAT:
+            return ""
+        return (
+            f"kl_divergence compares cosines divided by {self.temperature / cosines:g}, nearly alike whatever "
+            f"is learnt: give it a temperature of about {0.05 * cosines:g}"
+        )
 
     def sum_candidates(self, candidates: Candidates) -> Tensor:
         known = candidates.taught

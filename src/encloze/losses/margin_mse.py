@@ -22,6 +22,14 @@ class MarginMse(CandidateLoss, name="margin_mse"):
     def needs_teacher(self) -> bool:
         return True
 
+    def doubts(self, cosines: float) -> str:
+        if not 0 < cosines <= 1:
+            return ""
+        return (
+            "margin_mse wants differences as wide as the teacher's, and those of cosines are 2 at most: take "
+            "--heads '[{type: dense, normalise: false}]', or give the head a weight that widens them"
+        )
+
     def sum_candidates(self, candidates: Candidates) -> Tensor:
         known = candidates.taught
         apart = torch.where(known, candidates.scores - candidates.teacher, 0.0)

@@ -21,6 +21,7 @@ from encloze.losses.contrastive import Contrastive
 from encloze.models.bi_encoder import BiEncoder
 from encloze.models.checkpoint import Card
 from encloze.models.heads.base import Head
+from encloze.models.heads.dense import Dense
 from encloze.models.origins.base import Origin
 from encloze.tasks.base import Task, Trained
 from encloze.training.loop import Training, train
@@ -115,6 +116,7 @@ class Finetune(Task, name="finetune"):
             self._check_losses(encoder.card.heads, encoder.views)
         except ValueError as error:
             raise RecipeError("the recipe", [("losses", str(error))]) from error
+        self._tell_doubts(encoder.card.heads)
         if encoder.card.needs_vocabulary and start.backbone.head_is_new:
             progress.warn(
                 f"the sparse view is made by the head for masked language modelling, and that of {self.model.label()} "
@@ -157,6 +159,12 @@ class Finetune(Task, name="finetune"):
         for loss in self.losses:
             loss.check(widths)
         check_prices(self.losses, heads)
+
+    def _tell_doubts(self, heads: tuple[Head, ...]) -> None:
+        alone = heads[0] if len(heads) == 1 else None
+        cosines = alone.weight if isinstance(alone, Dense) and alone.normalise else 0.0
+        for doubt in filter(None, (loss.doubts(cosines) for loss in self.losses)):
+            progress.warn(doubt)
 
     def _card(self, card: Card) -> Card:
         """The checkpoint's card with what the settings change."""

@@ -47,8 +47,8 @@ def _(result: Calibrated) -> None:
     for level in result.levels:
         found = "no pair"
         if level.precision is not None:
-            found = f"{level.precision:.0%} of these pairs are relevant, and {level.recall:.0%} of all relevant ones are "
-            found += "among them"
+            found = f"{level.precision:.0%} of these pairs are relevant, and {level.recall:.0%} of all relevant ones "
+            found += "are among them"
         OUT.print(f"  probability {level.probability:.2f} or more: {found}", markup=False)
     OUT.print(f'Next: encloze search --index INDEX --reranker {result.folder} "what you look for"', markup=False)
 
