@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from encloze.cli.main import main
 from encloze.data.corpus import Corpus
 from encloze.data.formats.beir import Beir
 from encloze.data.records import Document
@@ -16,6 +17,7 @@ from encloze.errors import DataError
 from encloze.evaluation.measures import measure
 from encloze.evaluation.rules import of_sources, without_own_ids
 from encloze.systems.bm25 import Bm25
+from encloze.systems.index import Index
 from encloze.systems.run import RunFile
 from encloze.tasks.evaluate import Evaluate
 
@@ -50,6 +52,23 @@ def test_documents_are_judged_through_their_passages(judged_by_source: Path) -> 
     assert {document for found in run.values() for document in found} <= {"library", "reactor", "orchard", "comet",
         "river", "engine", "violin", "bakery", "harbour", "glacier"}  # fmt: skip
     assert report.systems[0].values["RR@10"].tolist() == [1.0] * 10
+
+
+def test_an_index_of_passages_is_judged_over_a_data_set_of_whole_texts(judged_by_source: Path, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in (judged_by_source / "corpus.jsonl").read_text("utf-8").splitlines()]
+    given = ["index", "--corpus", str(judged_by_source), "--indexes", "bm25", "--output", str(tmp_path / "passages")]
+    assert main(given) == 0
+    texts: dict[str, str] = {}
+    for row in rows:
+        source = row["_id"].partition("-")[0]
+        texts[source] = f"{texts.get(source, '')} {row['title']} {row['text']}"
+    whole = [json.dumps({"_id": source, "title": "", "text": text}) + "\n" for source, text in texts.items()]
+    (judged_by_source / "corpus.jsonl").write_text("".join(whole), "utf-8")
+    systems = (Index(tmp_path / "passages"),)
+    report = Evaluate(Beir(judged_by_source), systems=systems, judged="sources", depth=5).run()
+    assert report.systems[0].values["RR@10"].tolist() == [1.0] * 10
+    with pytest.raises(DataError, match="It holds passages of them: judge with --judged sources"):
+        Evaluate(Beir(judged_by_source), systems=systems).run()
 
 
 def test_passages_are_not_what_judgments_of_sources_name(judged_by_source: Path) -> None:

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
+from encloze.data.corpus import Corpus
 from encloze.data.dataset import Dataset
 from encloze.data.records import Query, Run
 from encloze.data.runs import RUN
+from encloze.evaluation.report import Judged
 from encloze.family import Family
 from encloze.searcher import is_index
 
@@ -26,6 +28,12 @@ class Outcome(NamedTuple):
     """What its index takes on the disk, without the documents' texts."""
     model_bytes: int | None = None
     """What the weights of its models take."""
+    corpus: Corpus | None = None
+    """The documents that it ranked, where they are not the data set's: those of an index."""
+
+    def named(self, title: str) -> Judged:
+        """The run to be judged, under the system's name."""
+        return Judged(title, self.run, self.milliseconds, self.note, self.index_bytes, self.model_bytes)
 
 
 class Ready(NamedTuple):
@@ -36,9 +44,11 @@ class Ready(NamedTuple):
     note: str = ""
     index_bytes: int | None = None
     model_bytes: int | None = None
+    corpus: Corpus | None = None
 
     def rank(self, queries: Sequence[Query], depth: int) -> Outcome:
-        return Outcome(*self.run(queries, depth), self.note, self.index_bytes, self.model_bytes)
+        run, milliseconds = self.run(queries, depth)
+        return Outcome(run, milliseconds, self.note, self.index_bytes, self.model_bytes, self.corpus)
 
 
 @dataclass(frozen=True)

@@ -54,14 +54,12 @@ class Index(System, name="index"):
         searcher = Searcher.open(self.index, views=self.views, fusion=self.fusion)
         judged = {document for grades in dataset.judgments.values() for document in grades}
         if not judged & dataset.known(searcher.corpus):
-            raise DataError(
-                f"the index {self.index} holds none of the {len(judged)} documents that are judged. "
-                "Was it built from another data set?"
-            )
-        if self.tune_on is None:
-            yield Ready(searcher.run, "", *self._sizes(searcher))
-            return
-        yield Ready(searcher.run, weighed(searcher, dataset.part(self.tune_on)), *self._sizes(searcher))
+            why = "Was it built from another data set?"
+            if not dataset.by_source and judged & searcher.corpus.sources:
+                why = "It holds passages of them: judge with --judged sources"
+            raise DataError(f"the index {self.index} holds none of the {len(judged)} documents that are judged. {why}")
+        note = weighed(searcher, dataset.part(self.tune_on)) if self.tune_on else ""
+        yield Ready(searcher.run, note, *self._sizes(searcher), searcher.corpus)
 
     def _sizes(self, searcher: Searcher) -> tuple[int, int | None]:
         """What the views that are asked take on the disk, and the weights of their models."""

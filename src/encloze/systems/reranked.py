@@ -52,19 +52,19 @@ class Reranked(System, name="reranked"):
 
     @contextmanager
     def ready(self, dataset: Dataset) -> Iterator[Ready]:
-        known = dataset.corpus.number_of
         with self.system.ready(dataset) as finder:
-            reranker = load_reranker(self.reranker)
+            corpus, reranker = finder.corpus or dataset.corpus, load_reranker(self.reranker)
+            known = corpus.number_of
 
             def run(queries: Sequence[Query], depth: int) -> tuple[Run, float | None]:
                 found, milliseconds = finder.run(queries, max(depth, self.depth))
                 there = {query: {d: s for d, s in scores.items() if d in known} for query, scores in found.items()}
                 words = {query.id: query.text for query in queries}
                 began = time.perf_counter()
-                again = reranked(there, words, dataset.corpus, reranker, self.depth)
+                again = reranked(there, words, corpus, reranker, self.depth)
                 took = (time.perf_counter() - began) * 1000 / max(1, len(there))
                 cut = {query: best(scores, depth) for query, scores in again.items()}
                 return cut, None if milliseconds is None else milliseconds + took
 
             weights = (finder.model_bytes or 0) + size_of_weights(self.reranker)
-            yield Ready(run, finder.note, finder.index_bytes, weights)
+            yield finder._replace(run=run, model_bytes=weights)

@@ -16,7 +16,7 @@ from encloze.evaluation.measures import DEFAULT, canonical
 from encloze.evaluation.report import Judged, Report, judge
 from encloze.evaluation.rules import of_sources, without_own_ids
 from encloze.folders import record, refuse_existing, staged
-from encloze.systems.base import System, inputs_of, titles
+from encloze.systems.base import Outcome, System, inputs_of, titles
 from encloze.systems.index import Index
 from encloze.systems.model import Model
 from encloze.systems.reranked import Reranked
@@ -97,7 +97,7 @@ class Evaluate(Task, name="evaluate"):
         for title, system in zip(titles(self._all()), self._all(), strict=True):
             progress.note(f"Judging {title}")
             outcome = system.rank(dataset, self._deep())
-            runs.append(Judged(title, *outcome._replace(run=self._ruled(outcome.run, dataset))))
+            runs.append(outcome._replace(run=self._ruled(outcome, dataset)).named(title))
         report = judge(str(self.dataset.place()), self.split, dataset.judgments, runs, self.measures, self.seed)
         if self.output:
             with staged(self.output, overwrite=self.overwrite) as folder:
@@ -126,10 +126,11 @@ class Evaluate(Task, name="evaluate"):
         passages = self.depth * (_PASSAGES if self.judged == "sources" else 1)
         return passages + (self.own_ids == "skip")
 
-    def _ruled(self, run: Run, dataset: Dataset) -> Run:
+    def _ruled(self, outcome: Outcome, dataset: Dataset) -> Run:
         """A run as it is judged."""
+        run = outcome.run
         if self.judged == "sources":
-            run = of_sources(run, dataset.corpus)
+            run = of_sources(run, outcome.corpus or dataset.corpus)
         if self.own_ids == "skip":
             run = without_own_ids(run)
         return {query: best(scores, self.depth) for query, scores in run.items()}

@@ -112,7 +112,7 @@ class Merge(Task, name="merge"):
         for title, folder in self._systems(model, mixture) if datasets else ():
             for dataset, of_dataset in zip(datasets, runs, strict=True):
                 progress.note(f"Judging {title} on {dataset.format.place()}")
-                of_dataset.append(Judged(title, *Model(folder).rank(dataset, _DEPTH)))
+                of_dataset.append(Model(folder).rank(dataset, _DEPTH).named(title))
         return [
             judge(str(dataset.format.place()), self.split, dataset.judgments, of_dataset, (_MEASURE,), self.seed)
             for dataset, of_dataset in zip(datasets, runs, strict=True)
