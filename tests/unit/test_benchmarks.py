@@ -21,6 +21,7 @@ from encloze.data.formats.tsv import Tsv
 from encloze.data.lines import Faults
 from encloze.errors import DataError, RecipeError
 from encloze.evaluation.benchmarks.base import Benchmark
+from encloze.evaluation.measures import DEFAULT
 from encloze.evaluation.report import Report
 from encloze.pipelines.compare import Compare
 from encloze.reporting.made import made
@@ -85,6 +86,8 @@ def test_a_beir_collection_is_found_in_its_folder_or_above_and_skips_own_ids(tmp
 
 def test_measures_that_were_asked_for_stay(marco: Path) -> None:
     assert list(judged("msmarco-dev", marco, measures="P@5").systems[0].values) == ["P@5"]
+    usual = judged("msmarco-dev", marco, measures=",".join(DEFAULT))
+    assert tuple(usual.systems[0].values) == DEFAULT  # also where they are those of any data set
 
 
 def test_what_is_written_down_repeats_it_without_the_benchmark(marco: Path, tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ def test_the_means_of_data_sets_are_bootstrapped_and_their_mean_takes_them_as_th
 
 def test_the_tables_have_a_row_for_each_system_and_for_each_contrast(table: ComparisonTable) -> None:
     means, against, measured = table.tables()
-    assert means.title == "nDCG@10 with 95 % intervals, split test; queries: small 30, large 120"
+    assert means.title == "nDCG@10 with 95 % intervals; small test (30 queries), large test (120 queries)"
     assert means.rows[0] == ["system", "small", "large", "mean"]
     assert [row[0] for row in means.rows[1:]] == ["base", "better", "twin", "worse"]
     assert against.title.startswith("nDCG@10 against base: ") and against.title.endswith("for all 9 lines")
@@ -251,7 +251,13 @@ def test_the_command_line_shows_the_three_tables_and_again_repeats_them(
     systems = "[bm25, {type: bm25, expansion: rm3, title: wide}, {type: seeds, systems: [bm25, {type: bm25, b: 0}]}]"
     assert main([*line[:-3], "--systems", systems, "--output", str(tmp_path / "out")]) == 0
     said = capsys.readouterr().out
-    for words in ("nDCG@10 with 95 % intervals, split test", "against bm25: ", "all 6 lines", "wide", "bm25 (2 seeds)"):
+    for words in (
+        "nDCG@10 with 95 % intervals; first test (10 queries, 40 documents)",
+        "against bm25: ",
+        "all 6 lines",
+        "wide",
+        "bm25 (2 seeds)",
+    ):
         assert words in said
     assert main(["again", str(tmp_path / "out")]) == 0
     first, again = (json.loads((tmp_path / name / "comparison.json").read_text()) for name in ("out", "out-again"))

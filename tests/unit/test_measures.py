@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from encloze.data.records import Judgments, Run
+from encloze.data.runs import best
 from encloze.errors import DataError
 from encloze.evaluation.measures import DEFAULT, canonical, measure
 
@@ -103,6 +104,13 @@ def test_scores_that_are_equal_in_float32_are_equal() -> None:
     theirs = pytrec_eval.RelevanceEvaluator(judgments, {"recip_rank"}).evaluate(run)["q"]["recip_rank"]
     values = measure(run, judgments, ["RR", "RR@10", "AP"])
     assert [of_query[0] for of_query in values.values()] == [theirs] * 3 == [0.5] * 3
+
+
+def test_a_cut_ranking_keeps_what_counts_first() -> None:
+    scores = {"doc1": 1 + 1e-12, "doc2": 1.0, "doc3": 0.5}
+    assert best(scores, 1) == {"doc2": 1.0} and list(best(scores, 3)) == ["doc2", "doc1", "doc3"]
+    judgments, cut = {"q": {"doc2": 1}}, {"q": best(scores, 1)}
+    assert measure(cut, judgments, ["RR@1"]) == measure({"q": scores}, judgments, ["RR@1"]) == {"RR@1": [1.0]}
 
 
 def test_a_run_of_other_queries_is_refused() -> None:

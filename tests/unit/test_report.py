@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 
 import toys
+from encloze.data.counts import Counts
 from encloze.data.formats.asked import Asked
 from encloze.data.formats.beir import Beir
 from encloze.data.records import Judgments, Run
-from encloze.data.runs import read_run
+from encloze.data.runs import read_run, write_run
 from encloze.errors import EnclozeError, StorageError
 from encloze.evaluation.estimates import estimate
 from encloze.evaluation.measures import measure
+from encloze.evaluation.perturbations.case import Case
 from encloze.evaluation.report import Judged, Report, file_name, file_names, judge
 from encloze.evaluation.significance import bootstrap, holm, randomisation_test
 from encloze.systems.base import System, titles
@@ -28,6 +30,7 @@ from encloze.systems.reranked import Reranked
 from encloze.systems.run import RunFile
 from encloze.systems.seeds import Seeds
 from encloze.tasks.evaluate import Evaluate
+from encloze.tasks.stress import Stress
 
 NAMES = ("nDCG@10", "RR@10")
 
@@ -232,6 +235,36 @@ def test_queries_of_a_run_that_nobody_judged_are_counted(dataset: Path, tmp_path
     (tmp_path / "mine.run").write_text("".join(lines), encoding="utf-8")
     report = Evaluate(dataset=Beir(dataset), systems=(RunFile(tmp_path / "mine.run"),)).run()
     assert report.systems[0].note == "30 of its queries are not judged and do not count"
+
+
+def test_what_does_not_fit_together_is_counted_and_kept(dataset: Path, tmp_path: Path) -> None:
+    """A query without text, one without relevant documents, one whose documents are not there: one rule for all."""
+    file = dataset / "qrels" / "test.tsv"
+    head, first, second, *rest = file.read_text("utf-8").splitlines()
+    first, second = first.replace("\t1", "\t0"), second.replace("\torchard", "\tgone")
+    more = rest[0].partition("\t")[0]
+    lines = [head, first, second, *rest, "q-nowhere\tlibrary-history\t1", f"{more}\tgone-too\t1"]
+    file.write_text("\n".join(lines) + "\n", "utf-8")
+    with pytest.warns(UserWarning, match="are not in"):
+        report = Evaluate(dataset=Beir(dataset), systems=(Bm25(),), output=tmp_path / "out").run()
+        card = Stress(Beir(dataset), (Bm25(),), perturbations=(Case(),)).run()
+    assert report.counts == card.counts == Counts(11, 1, queries=40, no_text=1, documents=40, lost=2, all_lost=1)
+    assert (
+        report.notes
+        == card.notes
+        == [
+            "1 judged queries have no text: they are left out",
+            "1 judged queries have no relevant document: they count 0",
+            "1 judged queries ask for documents that are not in the corpus, all of them: they count 0",
+            "2 judged documents are not in the corpus: no system that reads it can find them",
+        ]
+    )
+    assert len(report.queries) == len(card.queries) == 10 and "10 queries, 40 documents" in report.title()
+    assert report.systems[0].values["nDCG@10"].mean() == card.systems[0].clean.mean()
+    assert Report.load(tmp_path / "out").counts == report.counts
+    write_run(tmp_path / "own.trec", {"q-nowhere": {"library-history": 1.0}})
+    alone = Evaluate(dataset=Beir(dataset), systems=(RunFile(tmp_path / "own.trec"),)).run()
+    assert len(alone.queries) == 11 and alone.counts == Counts(11, 1)  # a run needs no texts
 
 
 def test_a_system_that_finds_nothing_is_read_again(tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import ttest_ind
 
+import toys
 from encloze.cli.main import main
 from encloze.data.corpus import Corpus
 from encloze.data.dataset import Dataset
@@ -83,14 +85,16 @@ def test_the_tables() -> None:
         ["minilm", "typos", "75%"],
         ["minilm", "length", "100%"],
     ]
-    head, row = CARD.slice_rows()
-    assert head == ["slice", "queries", "bm25 in it", "bm25 rest", "minilm in it", "minilm rest"]
-    assert row[:2] == ["short queries", "2"] and [cell[:6] for cell in row[2:]] == [
-        "0.7500",
-        "0.2500",
-        "1.0000",
-        "1.0000",
+    head, *rows = CARD.slice_rows()
+    assert head == ["slice", "queries", "system", "in it", "rest", "difference"]
+    assert [row[:3] for row in rows] == [["short queries", "2", "bm25"], ["short queries", "2", "minilm"]]
+    assert [[cell.split()[0] for cell in row[3:]] for row in rows] == [
+        ["0.7500", "0.2500", "+0.5000"],
+        ["1.0000", "1.0000", "+0.0000"],
     ]
+    inside, rest = np.array([1.0, 0.5]), np.array([0.5, 0.0])
+    welch = ttest_ind(inside, rest, equal_var=False).confidence_interval()
+    assert CARD.sliced[0].difference == pytest.approx((0.5, welch.low, welch.high))
 
 
 def test_queries_that_lose_as_much_are_shown_under_various_hardships() -> None:
@@ -108,7 +112,7 @@ def test_a_card_is_kept_with_the_texts_of_its_queries(tmp_path: Path) -> None:
     assert '  - 0.5000 to 0.0000: "\u2068river number 1\u2069" (1)' in written
     assert "minilm, the queries that lost most" not in written
     figures = json.loads((tmp_path / "card.json").read_text(encoding="utf-8"))
-    assert figures["changed"] == {"typos": 0.75, "length": 1.0} and figures["notes"] == {"bm25": "k1 was chosen"}
+    assert figures["changed"] == {"typos": 0.75, "length": 1.0} and figures["notes"] == ["bm25: k1 was chosen"]
     assert figures["losses"][0]["loss"] == CARD.losses[0].loss._asdict()
     assert figures["slices"][0]["inside"]["mean"] == 0.75 and figures["slices"][0]["rest"]["mean"] == 0.25
     head, *rows = [line.split("\t") for line in (tmp_path / "per_query-typos.tsv").read_text("utf-8").splitlines()]
@@ -202,6 +206,18 @@ def test_a_stressed_index_and_its_reranker_read_the_perturbed_words(
     assert card.systems[0].name == "index + some"
 
 
+def test_another_domain_stands_among_the_slices(dataset: Path, tmp_path: Path) -> None:
+    other = toys.write_dataset(tmp_path / "elsewhere")
+    file = other / "queries.jsonl"
+    rows = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+    file.write_text("".join(json.dumps(row | {"text": "zzzq"}) + "\n" for row in rows), "utf-8")
+    card = Stress(Beir(dataset), (Bm25(),), perturbations=(Case(),), other_datasets=(Beir(other), Beir(dataset))).run()
+    strange, same = card.sliced[-2:]
+    assert (strange.slice, strange.queries) == ("another data set: elsewhere", 10)
+    assert strange.inside.mean == 0 and strange.difference.high < 0 and strange.rest == same.inside == same.rest
+    assert same.difference.mean == 0
+
+
 def test_the_command_line_shows_and_keeps_a_card(
     dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -209,7 +225,7 @@ def test_the_command_line_shows_and_keeps_a_card(
     given = ["stress", "--systems", "bm25,bm25", "--dataset", str(dataset), "--output", str(output)]
     assert main([*given, "--perturbations", "typos,word_order"]) == 0
     said = capsys.readouterr().out
-    assert "10 queries, nDCG@10, losses and means" in said and "bm25 #2" in said
+    assert "10 queries, 40 documents, nDCG@10, losses" in said and "bm25 #2" in said
     assert "bm25, the queries that lost most:" in said and "slice" in said
     names = {"card.json", "card.md", "per_query-typos.tsv", "per_query-word_order.tsv", "recipe.yaml", "inputs.json"}
     assert names < {file.name for file in output.iterdir()}
@@ -228,6 +244,10 @@ def test_the_command_line_shows_and_keeps_a_card(
         ({"systems": (Seeds((Bm25(), Bm25(k1=2.0))),)}, "seeds stand for several systems"),
         ({"systems": (Reranked(RunFile(Path("a.trec")), "r"),)}, "the system a + r does not heed other queries"),
         ({"systems": (Index(Path("i")),), "burdens": (Length(),)}, "the system i does not heed other documents than"),
+        (
+            {"systems": (Index(Path("i")),), "other_datasets": (Beir(Path("o")),)},
+            "the system i does not heed other documents",
+        ),
         ({"perturbations": (Typos(), Typos())}, "typos is asked for twice with the same settings"),
     ],
 )

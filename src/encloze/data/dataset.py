@@ -8,6 +8,7 @@ from functools import cached_property
 
 from encloze import progress
 from encloze.data.corpus import Corpus
+from encloze.data.counts import Counts
 from encloze.data.formats.base import Format
 from encloze.data.lines import Faults
 from encloze.data.records import Example, Judgments, Query, Run
@@ -24,6 +25,7 @@ class Dataset:
     by_source: bool = False
     """Whether judgments name the longer texts that documents were cut from."""
     _warned: set[str] = field(default_factory=set, repr=False)
+    _asked: int = field(default=0, repr=False)
 
     @cached_property
     def corpus(self) -> Corpus:
@@ -53,6 +55,7 @@ class Dataset:
             faults.check_id("query", query.id, "queries")
             found[query.id] = query
         faults.stop()
+        self._asked = len(found)
         self._warn("queries", [query for query in self.judgments if query not in found])
         chosen = [query for query in found.values() if query.id in self.judgments]
         if not chosen:
@@ -60,6 +63,22 @@ class Dataset:
                 f"{self.format.place()}: no judgment of the split {self.split!r} is of a query that is there"
             )
         return chosen
+
+    def judged(self, *, texts: bool) -> Judgments:
+        """The judgments that count: those of queries with a text where systems read ``texts``, else all."""
+        if not texts:
+            return self.judgments
+        known = {query.id for query in self.queries}
+        return {query: grades for query, grades in self.judgments.items() if query in known}
+
+    def counts(self) -> Counts:
+        """What there is and what does not fit together, of what was read so far."""
+        found, read = Counts.of(self.judgments), vars(self)
+        if "queries" in read:
+            found = found.with_queries(self.judgments, self._asked, {query.id for query in self.queries})
+        if "corpus" in read:
+            found = found.with_documents(self.judgments, len(self.corpus), self.known(self.corpus))
+        return found
 
     def part(self, split: str) -> Dataset:
         """Another split over the same documents."""

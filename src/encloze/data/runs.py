@@ -6,6 +6,8 @@ import math
 from pathlib import Path
 from typing import TextIO
 
+import numpy as np
+
 from encloze.data.lines import Faults, columns
 from encloze.data.records import Run
 
@@ -40,8 +42,10 @@ def read_run(file: Path, *, may_be_empty: bool = False) -> Run:
 
 
 def best(scores: dict[str, float], depth: int) -> dict[str, float]:
-    """The best documents of a ranking, best first; equal scores in trec_eval's order: by id, descending."""
-    return dict(sorted(scores.items(), key=lambda item: (item[1], item[0]), reverse=True)[:depth])
+    """The best documents of a ranking, best first, as trec_eval has them: those equal in float32 by id, descending."""
+    rounded = np.fromiter(scores.values(), np.float32, len(scores)).tolist()
+    first = sorted(zip(rounded, scores, scores.values(), strict=True), reverse=True)[:depth]
+    return {document: score for _, document, score in first}
 
 
 def write_run(file: Path, run: Run, tag: str = "encloze") -> None:

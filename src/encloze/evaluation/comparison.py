@@ -153,10 +153,11 @@ class ComparisonTable:
         """Means; each system against the first; every measure with what a system takes."""
         head = ["system", *self.names, *[MEAN] * (len(self.reports) > 1)]
         means = [[name, *map(_with_interval, of_name)] for name, of_name in self.means.items()]
-        queries = ", ".join(
-            f"{name} {len(report.queries):,}" for name, report in zip(self.names, self.reports, strict=True)
+        sets = ", ".join(
+            f"{name} {report.split} ({len(report.queries):,} queries{report.counts.size() if report.counts else ''})"
+            for name, report in zip(self.names, self.reports, strict=True)
         )
-        title = f"{self.measure} with 95 % intervals, split {self.reports[0].split}; queries: {queries}"
+        title = f"{self.measure} with 95 % intervals; {sets}"
         tables = [Table(title, [head, *means])]
         if self.contrasts:
             tables.append(self._against())
@@ -200,13 +201,12 @@ class ComparisonTable:
 
     @property
     def notes(self) -> list[str]:
-        """What systems say of themselves."""
+        """What does not fit together in data sets, and what systems say of themselves."""
         several = len(self.reports) > 1
         return [
-            f"{system.name}{f' on {name}' * several}: {system.note}"
+            f"{name}: {note}" if several else note
             for name, report in zip(self.names, self.reports, strict=True)
-            for system in report.systems
-            if system.note
+            for note in report.notes
         ]
 
     def markdown(self) -> str:
@@ -257,7 +257,7 @@ class ComparisonTable:
         ]
         return {
             "measure": self.measure,
-            "split": self.reports[0].split,
+            "splits": {name: report.split for name, report in zip(self.names, self.reports, strict=True)},
             "margin": self.margin,
             "seed": self.seed,
             "queries": {name: len(report.queries) for name, report in zip(self.names, self.reports, strict=True)},

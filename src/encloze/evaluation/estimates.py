@@ -70,6 +70,12 @@ def estimate(values: Sequence[np.ndarray], against: Sequence[np.ndarray] | None 
     return Estimate(mean, float(np.sqrt(variance)), max(1.0, float(freedom)))
 
 
+def difference(some: np.ndarray, others: np.ndarray) -> Estimate:
+    """How much higher the mean of some queries is than that of others, of which none is among them: Welch's."""
+    half = estimate([some, -others])  # the mean of two data sets
+    return Estimate(2 * half.mean, 2 * half.error, half.freedom)
+
+
 def _seeds(values: Sequence[np.ndarray]) -> tuple[float, float, int]:
     """What is seen of seeds in the variance of a mean, what of that is chance, and the degrees of freedom."""
     seeds = len(values[0])

@@ -93,10 +93,15 @@ class LabelReport:
         counted = f"{len(self.examples):,} texts" + f" of {words:,} words" * (self.examples[0].words is not None)
         return f"{self.dataset}, {self.split}: {counted}, with 95 % bootstrap intervals"
 
+    @property
+    def notes(self) -> list[str]:
+        """What systems say of themselves."""
+        return [f"{system.name}: {system.note}" for system in self.systems if system.note]
+
     def markdown(self) -> str:
         """The table, and what the last system makes of each label."""
         last = self.systems[-1]
-        notes = [f"- {system.name}: {system.note}" for system in self.systems if system.note]
+        notes = [f"- {note}" for note in self.notes]
         rows = [[f.label, f"{f.texts:,}", *(f"{x:.4f}" for x in f[2:])] for f in self.by_label(last)]
         each = markdown_table([["label", "count", "precision", "recall", "F1"], *rows])
         lines = [f"{self.title()}.", "", *markdown_table(self.rows()), "", *notes, "", f"{last.name}, by label:", ""]

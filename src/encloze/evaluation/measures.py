@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from encloze.data.records import Judgments, Run
+from encloze.data.runs import best
 from encloze.errors import DataError
 
 DEFAULT = ("nDCG@10", "RR@10", "R@100", "AP")
@@ -62,6 +63,4 @@ def _ranking(scores: dict[str, float]) -> dict[str, float]:
 
     What ir-measures does not take from trec_eval (RR@10) would order equal scores otherwise.
     """
-    rounded = np.fromiter(scores.values(), np.float32, len(scores)).tolist()
-    order = sorted(zip(rounded, scores, strict=True), reverse=True)
-    return {document: -float(rank) for rank, (_, document) in enumerate(order)}
+    return {document: -float(rank) for rank, document in enumerate(best(scores, len(scores)))}

@@ -126,7 +126,7 @@ class Panel:
         if self.labels:
             rows = markdown_table(self.labels.rows())
             lines += ["", "## Labels", "", f"{self.labels.title()}.", "", *rows, ""]
-            lines += [f"- {system.name}: {system.note}" for system in self.labels.systems if system.note]
+            lines += [f"- {note}" for note in self.labels.notes]
         for number, text in enumerate(self.texts):
             lines += ["", f"## Near to {quoted(text)}"]
             for encoder in self.encoders:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from encloze.data.counts import Counts
 from encloze.data.records import Judgments, Run
 from encloze.data.runs import read_run, write_run
 from encloze.evaluation.estimates import estimate
@@ -70,6 +71,8 @@ class Report:
     comparisons: tuple[Comparison, ...] = ()
     seed: int = 0
     """What the intervals are drawn from."""
+    counts: Counts | None = None
+    """What the data set holds."""
 
     @cached_property
     def means(self) -> dict[str, dict[str, Interval]]:
@@ -95,10 +98,17 @@ class Report:
         return table
 
     def title(self) -> str:
-        return f"{self.dataset}, {self.split}: {len(self.queries)} queries, means with 95 % bootstrap intervals"
+        size = self.counts.size() if self.counts else ""
+        return f"{self.dataset}, {self.split}: {len(self.queries):,} queries{size}, means with 95 % bootstrap intervals"
+
+    @property
+    def notes(self) -> list[str]:
+        """What does not fit together in the data set, and what systems say of themselves."""
+        told = self.counts.told() if self.counts else []
+        return told + [f"{system.name}: {system.note}" for system in self.systems if system.note]
 
     def markdown(self) -> str:
-        notes = [f"- {system.name}: {system.note}" for system in self.systems if system.note]
+        notes = [f"- {note}" for note in self.notes]
         return "\n".join([f"{self.title()}.", "", *markdown_table(self.rows()), "", *notes]) + "\n"
 
     def save(self, folder: Path) -> None:
@@ -133,7 +143,8 @@ class Report:
             if other := entry.get("against_baseline"):
                 comparisons.append(Comparison(entry["name"], Interval.read(other), other["p_holm"]))
         queries, seed = tuple(row[0] for row in rows), said.get("seed", 0)
-        return cls(said["dataset"], said["split"], measures, queries, tuple(systems), tuple(comparisons), seed)
+        counts = Counts.read(said.get("data"))
+        return cls(said["dataset"], said["split"], measures, queries, tuple(systems), tuple(comparisons), seed, counts)
 
     def figures(self) -> dict[str, object]:
         """The report as plain values."""
@@ -148,7 +159,7 @@ class Report:
                 entry["against_baseline"] = {**other.difference._asdict(), "p_holm": other.p_value}
             systems.append(entry)
         of_what = {"dataset": self.dataset, "split": self.split, "queries": len(self.queries), "seed": self.seed}
-        return {**of_what, "systems": systems}
+        return {**of_what, "data": self.counts and self.counts._asdict(), "systems": systems}
 
 
 def judge(
@@ -158,6 +169,7 @@ def judge(
     runs: Sequence[Judged],
     measures: Sequence[str] = DEFAULT,
     seed: int = 0,
+    counts: Counts | None = None,
 ) -> Report:
     """Measure runs; the first is the baseline. ``seed`` draws the intervals and tests."""
     names = tuple(dict.fromkeys(canonical(name) for name in measures))
@@ -170,7 +182,7 @@ def judge(
         Comparison(system.name, estimate([system.values[names[0]] - first]).interval(), p_value)
         for system, p_value in zip(systems[1:], p_values, strict=True)
     ]
-    return Report(dataset, split, names, tuple(judgments), tuple(systems), tuple(comparisons), seed)
+    return Report(dataset, split, names, tuple(judgments), tuple(systems), tuple(comparisons), seed, counts)
 
 
 def markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:

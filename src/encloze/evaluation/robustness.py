@@ -5,15 +5,16 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from encloze.data.counts import Counts
 from encloze.data.records import Query
-from encloze.evaluation.estimates import estimate
+from encloze.evaluation.estimates import difference, estimate
 from encloze.evaluation.report import file_names, markdown_table, quoted
 from encloze.evaluation.significance import Interval, bootstrap
 from encloze.evaluation.slices import Slice
@@ -42,6 +43,20 @@ class Stressed:
     values: dict[str, np.ndarray]
     """float64, queries, by hardship."""
     note: str = ""
+    elsewhere: dict[str, np.ndarray] = field(default_factory=dict)
+    """float64, queries of another data set, by its name."""
+
+
+class Sliced(NamedTuple):
+    """How a system does on some queries as they are asked, and on the others."""
+
+    slice: str
+    queries: int
+    system: str
+    inside: Interval
+    rest: Interval
+    difference: Interval
+    """Inside less the rest: below 0 they are harder for it."""
 
 
 class Loss(NamedTuple):
@@ -81,6 +96,8 @@ class Card:
     slices: tuple[Slice, ...] = ()
     seed: int = 0
     """What the intervals are drawn from."""
+    counts: Counts | None = None
+    """What the data set holds."""
 
     @cached_property
     def losses(self) -> list[Loss]:
@@ -96,6 +113,31 @@ class Card:
             )
             for system in self.systems
             for name, values in system.values.items()
+        ]
+
+    @cached_property
+    def sliced(self) -> list[Sliced]:
+        """Each system on each slice, and on the queries of each other data set against all of this one."""
+        found = [
+            (some.name, system, system.clean[some.inside], system.clean[some.rest])
+            for some in self.slices
+            for system in self.systems
+        ]
+        found += [
+            (f"another data set: {name}", system, system.elsewhere[name], system.clean)
+            for name in self.systems[0].elsewhere
+            for system in self.systems
+        ]
+        return [
+            Sliced(
+                name,
+                len(inside),
+                system.name,
+                bootstrap(inside, seed=self.seed),
+                bootstrap(rest, seed=self.seed),
+                difference(inside, rest).interval(),
+            )
+            for name, system, inside, rest in found
         ]
 
     def worst(self, system: Stressed, hardship: str | None = None, count: int = _WORST) -> list[Fallen]:
@@ -120,27 +162,30 @@ class Card:
         return table
 
     def slice_rows(self) -> list[list[str]]:
-        """The slices as text: a header, then a row for each slice, with each system's mean in it and outside."""
-        head = ["slice", "queries", *(f"{system.name} {side}" for system in self.systems for side in ("in it", "rest"))]
-        table = [head]
-        for name, inside, rest in self.slices:
-            cells = [
-                "{:.4f} [{:.4f}, {:.4f}]".format(*bootstrap(system.clean[chosen], seed=self.seed))
-                for system in self.systems
-                for chosen in (inside, rest)
-            ]
-            table.append([name, str(int(inside.sum())), *cells])
+        """The slices as text: a header, then a row for each slice and system: its means in it and outside."""
+        table = [["slice", "queries", "system", "in it", "rest", "difference"]]
+        for one in self.sliced:
+            means = ("{:.4f} [{:.4f}, {:.4f}]".format(*mean) for mean in (one.inside, one.rest))
+            gap = "{:+.4f} [{:+.4f}, {:+.4f}]".format(*one.difference)
+            table.append([one.slice, f"{one.queries:,}", one.system, *means, gap])
         return table
 
     def title(self) -> str:
-        asked = f"{self.dataset}, {self.split}: {len(self.queries)} queries, {self.measure}"
+        size = self.counts.size() if self.counts else ""
+        asked = f"{self.dataset}, {self.split}: {len(self.queries):,} queries{size}, {self.measure}"
         return f"{asked}, losses and means with 95 % intervals"
+
+    @property
+    def notes(self) -> list[str]:
+        """What does not fit together in the data set, and what systems say of themselves."""
+        told = self.counts.told() if self.counts else []
+        return told + [f"{system.name}: {system.note}" for system in self.systems if system.note]
 
     def markdown(self) -> str:
         """The tables, and for each system under each hardship the queries that lost most."""
         lines = [f"{self.title()}.", "", *markdown_table(self.rows()), ""]
-        lines += [f"- {system.name}: {system.note}" for system in self.systems if system.note]
-        if self.slices:
+        lines += [f"- {note}" for note in self.notes]
+        if self.sliced:
             lines += ["", f"Slices, {self.measure} as asked:", "", *markdown_table(self.slice_rows()), ""]
         for system in filter(self.worst, self.systems):
             lines += ["", f"{system.name}, the queries that lost most:", ""]
@@ -161,26 +206,18 @@ class Card:
     def figures(self) -> dict[str, object]:
         """The card as plain values."""
         losses = [one._asdict() | {"loss": one.loss._asdict()} for one in self.losses]
-        of_slices = [
-            {
-                "slice": name,
-                "system": system.name,
-                "queries": int(inside.sum()),
-                "inside": bootstrap(system.clean[inside], seed=self.seed)._asdict(),
-                "rest": bootstrap(system.clean[rest], seed=self.seed)._asdict(),
-            }
-            for name, inside, rest in self.slices
-            for system in self.systems
-        ]
+        intervals = ("inside", "rest", "difference")
+        of_slices = [one._asdict() | {name: getattr(one, name)._asdict() for name in intervals} for one in self.sliced]
         return {
             "dataset": self.dataset,
             "split": self.split,
             "measure": self.measure,
             "queries": len(self.queries),
+            "data": self.counts and self.counts._asdict(),
             "changed": {one.name: float(np.mean(one.changed)) for one in self.hardships},
             "losses": losses,
             "slices": of_slices,
-            "notes": {system.name: system.note for system in self.systems if system.note},
+            "notes": self.notes,
         }
 
     def _per_query(self, one: Hardship) -> Iterator[Sequence[str]]:

@@ -35,8 +35,9 @@ class Compare(Pipeline, name="compare"):
     """What to compare, the baseline first: bm25, a model's name or folder, an index folder, a TREC run file, seeds."""
     split: str = "test"
     """The part of the queries to judge, of every data set."""
-    measures: tuple[str, ...] = DEFAULT
-    """Measures in ir-measures' spelling or the usual ones (mrr@10, recall@100); the first is compared."""
+    measures: tuple[str, ...] = ()
+    """Measures in ir-measures' spelling or the usual ones (mrr@10, recall@100); the first is compared. By default
+    nDCG@10, RR@10, R@100 and AP, or those of the benchmarks."""
     depth: int = 100
     """How many documents each system ranks for a query."""
     judged: Literal["documents", "sources"] = "documents"
@@ -93,10 +94,10 @@ class Compare(Pipeline, name="compare"):
     def _told_in(self) -> tuple[str, ...]:
         """One table's measures: those asked for, or what all of it is told in when it is by itself."""
         own = {benchmark.rules().measures for benchmark in self.benchmark} | {DEFAULT for _ in self.dataset[:1]}
-        if self.measures == DEFAULT and len(own) > 1:
+        if not self.measures and len(own) > 1:
             told = "; ".join(sorted(" ".join(one) for one in own))
             raise ValueError(f"measures: the data sets are told in different ones ({told}). Name those of the table")
-        asked = self.measures if self.measures != DEFAULT else own.pop()
+        asked = self.measures or own.pop()
         return asked if _HOLES in map(canonical, asked) else (*asked, _HOLES)
 
     def _competitors(self, report: Report) -> tuple[Competitor, ...]:

@@ -33,10 +33,10 @@ class Made(NamedTuple):
     """Where relative paths of the recipe start."""
 
     def without_texts(self) -> Made:
-        """The same without the texts that its recipe holds: those that an inspection was asked about."""
-        if "texts" not in self.tree:
+        """The same without the texts that its recipe or a stage of it holds: what an inspection was asked about."""
+        tree = _without_texts(self.tree)
+        if tree == self.tree:
             return self
-        tree = {**self.tree, "texts": []}
         return self._replace(tree=tree, recipe=yaml.safe_dump(tree, sort_keys=False, allow_unicode=True))
 
 
@@ -71,6 +71,12 @@ def model_of(one: Made, system: dict[str, Any]) -> Path | None:
         one = _read(index, index)
         system = {"type": "model", "model": one.tree.get("model")}
     return one.working_folder / system["model"] if system["type"] == "model" and system["model"] else None
+
+
+def _without_texts(settings: Any) -> Any:
+    if isinstance(settings, dict):
+        return {key: [] if key == "texts" else _without_texts(value) for key, value in settings.items()}
+    return [_without_texts(item) for item in settings] if isinstance(settings, list) else settings
 
 
 def _below(folder: Path) -> Iterator[Path]:

@@ -43,8 +43,9 @@ class Evaluate(Task, name="evaluate"):
     """A re-ranker: every system is judged with it, too, over its first documents."""
     rerank_depth: int = 50
     """How many documents of each system it scores."""
-    measures: tuple[str, ...] = DEFAULT
-    """Measures in ir-measures' spelling or the usual ones (mrr@10, recall@100); the first is compared."""
+    measures: tuple[str, ...] = ()
+    """Measures in ir-measures' spelling or the usual ones (mrr@10, recall@100); the first is compared. By default
+    nDCG@10, RR@10, R@100 and AP, or those of a benchmark."""
     depth: int = 100
     """How many documents each system ranks for a query."""
     judged: Literal["documents", "sources"] = "documents"
@@ -98,7 +99,9 @@ class Evaluate(Task, name="evaluate"):
             progress.note(f"Judging {title}")
             outcome = system.rank(dataset, self._deep())
             runs.append(outcome._replace(run=self._ruled(outcome, dataset)).named(title))
-        report = judge(str(self.dataset.place()), self.split, dataset.judgments, runs, self.measures, self.seed)
+        judgments = dataset.judged(texts=any("queries" in system.heeds for system in self._all()))
+        measures = self.measures or DEFAULT
+        report = judge(str(self.dataset.place()), self.split, judgments, runs, measures, self.seed, dataset.counts())
         if self.output:
             with staged(self.output, overwrite=self.overwrite) as folder:
                 report.save(folder)
@@ -116,7 +119,7 @@ class Evaluate(Task, name="evaluate"):
             benchmark=None,
             dataset=self.benchmark.format(),
             split=self.benchmark.split(),
-            measures=self.measures if self.measures != DEFAULT else rules.measures,
+            measures=self.measures or rules.measures,
             depth=max(self.depth, rules.depth),
             own_ids="skip" if rules.own_ids == "skip" else self.own_ids,
         )

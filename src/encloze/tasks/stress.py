@@ -15,6 +15,7 @@ from encloze.data.dataset import Dataset
 from encloze.data.formats.base import Format
 from encloze.data.records import Query, Run
 from encloze.evaluation.burdens.base import Burden
+from encloze.evaluation.comparison import short_names
 from encloze.evaluation.measures import canonical, measure
 from encloze.evaluation.perturbations.base import Perturbation
 from encloze.evaluation.report import file_name
@@ -45,6 +46,9 @@ class Stress(Task, name="stress"):
     burdens: tuple[Burden, ...] = ()
     """What befalls the documents, each of which makes every system read them anew: length, position, duplicates,
     distractors; none by default."""
+    other_datasets: tuple[Format, ...] = ()
+    """Data sets of other domains: every system is judged on their queries of the same split, too, as they are asked,
+    and how that differs stands among the slices."""
     measure: str = "nDCG@10"
     """The measure whose loss is told, in ir-measures' spelling or a usual one (mrr@10, recall@100)."""
     depth: int = 100
@@ -66,7 +70,7 @@ class Stress(Task, name="stress"):
             raise ValueError(f"depth must be 1 or more, not {self.depth}")
         if any(isinstance(system, Seeds) for system in self.systems):
             raise ValueError("seeds stand for several systems, and a card is of each by itself: name them one by one")
-        for side in ("queries", "documents") if self.burdens else ("queries",):
+        for side in ("queries", "documents") if self.burdens or self.other_datasets else ("queries",):
             if strange := [system.label() for system in self.systems if side not in system.heeds]:
                 raise ValueError(
                     f"the system {strange[0]} does not heed other {side} than it was made with: name what made it "
@@ -82,13 +86,14 @@ class Stress(Task, name="stress"):
         for system in self.systems:
             system.check()
         dataset = Dataset(self.dataset, self.split)
+        elsewhere = self._elsewhere()
         asked = [self._asked(each, dataset.queries) for each in self.perturbations or _each_kind()]
         stressed = list[Stressed]()
         with temporary() as folder:
             others = {each.as_chosen(): self._other(each, dataset, folder) for each in self.burdens}
             for name, system in zip(titles(self.systems), self.systems, strict=True):
                 progress.note(f"Judging {name}")
-                stressed.append(self._stressed(name, system, dataset, asked, others))
+                stressed.append(self._stressed(name, system, dataset, asked, others, elsewhere))
         texts, all_of_them = tuple(query.text for query in dataset.queries), (True,) * len(dataset.queries)
         card = Card(
             str(self.dataset.place()),
@@ -99,11 +104,14 @@ class Stress(Task, name="stress"):
             tuple(stressed),
             tuple(slices(dataset, Unicode().words)),
             self.seed,
+            dataset.counts(),
         )
         if self.output:
             with staged(self.output, overwrite=self.overwrite) as staging:
                 card.save(staging)
                 inputs = self.dataset.inputs("dataset") | inputs_of(self.systems, "systems")
+                for number, other in enumerate(self.other_datasets):
+                    inputs |= other.inputs(f"other_datasets[{number}]")
                 record(staging, recipe.dump(self, {"verb": self.name}), inputs)
         return card
 
@@ -118,8 +126,22 @@ class Stress(Task, name="stress"):
         write(burden.documents(dataset, self.seed), file)
         return dataset.over(Corpus(file))
 
+    def _elsewhere(self) -> dict[str, Dataset]:
+        """The other data sets by their names; what is amiss with one is said before the first is read."""
+        names = short_names([str(other.place()) for other in self.other_datasets]) if self.other_datasets else ()
+        found = {name: Dataset(other, self.split) for name, other in zip(names, self.other_datasets, strict=True)}
+        for other in found.values():
+            _ = other.judgments
+        return found
+
     def _stressed(
-        self, name: str, system: System, dataset: Dataset, asked: Sequence[Hardship], others: Mapping[str, Dataset]
+        self,
+        name: str,
+        system: System,
+        dataset: Dataset,
+        asked: Sequence[Hardship],
+        others: Mapping[str, Dataset],
+        elsewhere: Mapping[str, Dataset],
     ) -> Stressed:
         queries, found = dataset.queries, dict[str, np.ndarray]()
         with system.ready(dataset) as ready:
@@ -131,7 +153,11 @@ class Stress(Task, name="stress"):
         for hardship, other in others.items():
             progress.note(f"Judging {name} under {hardship}")
             found[hardship] = self._values(system.rank(other, self.depth).run, dataset)
-        return Stressed(name, self._values(usual.run, dataset), found, usual.note)
+        there = dict[str, np.ndarray]()
+        for place, other in elsewhere.items():
+            progress.note(f"Judging {name} on {place}")
+            there[place] = self._values(system.rank(other, self.depth).run, other)
+        return Stressed(name, self._values(usual.run, dataset), found, usual.note, there)
 
     def _values(self, run: Run, dataset: Dataset) -> np.ndarray:
         judgments = {query.id: dataset.judgments[query.id] for query in dataset.queries}

@@ -27,24 +27,22 @@ _AFTER_DEMO = (
 @show.register
 def _(result: Report | LabelReport) -> None:
     show_table(result.title(), result.rows())
-    for system in result.systems:
-        if system.note:
-            OUT.print(f"{system.name}: {system.note}", markup=False)
+    for note in result.notes:
+        OUT.print(note, markup=False)
 
 
 @show.register
 def _(result: Card) -> None:
     OUT.print(result.title(), style="bold", markup=False)
-    for rows in (result.rows(), result.slice_rows())[: 2 if result.slices else 1]:
+    for rows in (result.rows(), result.slice_rows())[: 2 if result.sliced else 1]:
         table = Table(box=box.SIMPLE_HEAD)
         for number, name in enumerate(rows[0]):
-            table.add_column(name, justify="left" if number == 0 or name == "perturbation" else "right")
+            table.add_column(name, justify="left" if number == 0 or name in ("perturbation", "system") else "right")
         for row, before in zip(rows[1:], rows, strict=False):
             table.add_row(row[0] * (row[0] != before[0]), *map(stacked if rows[0][0] == "slice" else Text, row[1:]))
         OUT.print(table)
-    for system in result.systems:
-        if system.note:
-            OUT.print(f"{system.name}: {system.note}", markup=False)
+    for note in result.notes:
+        OUT.print(note, markup=False)
     for system in filter(result.worst, result.systems):
         OUT.print(f"{system.name}, the queries that lost most:", markup=False)
         for fallen in result.worst(system):

@@ -20,7 +20,7 @@ _LONGEST_TOLD = 100  # letters of a query in a tip
 
 def measured(made: Made, table: ComparisonTable, texts: list[Texts], examples: int) -> Section:
     """The section of one folder; ``texts`` holds those of each data set, none of them where they are left out."""
-    names = ", ".join(table.names)
+    on = [f"{name}, {report.split}" for name, report in zip(table.names, table.reports, strict=True)]
     blocks: list[Block] = [*_verdicts(table), *_means(table), *_tables(table), *_one_by_one(table, texts)]
     blocks += _costs(table)
     for report, of_dataset, name in zip(table.reports, texts, table.names, strict=True):
@@ -29,7 +29,7 @@ def measured(made: Made, table: ComparisonTable, texts: list[Texts], examples: i
         blocks += answered(report, of_dataset, examples, name if len(table.names) > 1 else "")
     if table.notes:
         blocks.append(Listing("Notes", table.notes))
-    return Section(f"{made.name}: {names}, {table.reports[0].split}", blocks)
+    return Section(f"{made.name}: {'; '.join(on)}", blocks)
 
 
 def _means(table: ComparisonTable) -> Iterator[Chart]:

@@ -20,10 +20,10 @@ def stressed(made: Made, with_texts: bool) -> Section:
     systems = list(dict.fromkeys(loss["system"] for loss in card["losses"]))
     blocks: list[Block] = [_heat(card, systems)]
     if card["slices"]:
-        blocks.append(_slices(card, systems))
+        blocks.append(_slices(card))
     blocks += [_worst(made, card, systems, name, with_texts) for name in systems]
     if card["notes"]:
-        blocks.append(Listing("Notes", [f"{name}: {note}" for name, note in card["notes"].items()]))
+        blocks.append(Listing("Notes", card["notes"]))
     (dataset,) = short_names([card["dataset"]])
     title = f"{made.name}: robustness on {dataset}, {card['split']}, {card['queries']} queries"
     return Section(title, blocks)
@@ -51,23 +51,21 @@ def _heat(card: dict[str, Any], systems: list[str]) -> Table:
     return Table(f"Change of {card['measure']}; * where the 95 % interval leaves 0 out", rows)
 
 
-def _slices(card: dict[str, Any], systems: list[str]) -> Table:
-    rows: list[list[str]] = [
-        ["slice", "queries", *(f"{name}, {side}" for name in systems for side in ("in it", "rest"))]
-    ]
-    names = list(dict.fromkeys(one["slice"] for one in card["slices"]))
-    by_place = {(one["slice"], one["system"]): one for one in card["slices"]}
-    for name in names:
-        means = (by_place[name, system][side] for system in systems for side in ("inside", "rest"))
-        count = by_place[name, systems[0]]["queries"]
-        rows.append([name, str(count), *map(_with_interval, means)])
+def _slices(card: dict[str, Any]) -> Table:
+    rows: list[list[str]] = [["slice", "queries", "system", "in it", "rest", "difference"]]
+    last = ""
+    for one in card["slices"]:
+        means = (_with_interval(one[side], "") for side in ("inside", "rest"))
+        name = one["slice"] if one["slice"] != last else ""
+        rows.append([name, f"{one['queries']:,}", one["system"], *means, _with_interval(one["difference"], "+")])
+        last = one["slice"]
     return Table(f"Slices: {card['measure']} as asked", rows)
 
 
-def _with_interval(mean: dict[str, float | None]) -> str:
-    if mean["low"] is None:
-        return f"{mean['mean']:.4f}"
-    return f"{mean['mean']:.4f} [{mean['low']:.4f}, {mean['high']:.4f}]"
+def _with_interval(mean: dict[str, float | None], sign: str) -> str:
+    form = f"{sign}.4f"
+    told = f"{mean['mean']:{form}}"
+    return told if mean["low"] is None else f"{told} [{mean['low']:{form}}, {mean['high']:{form}}]"
 
 
 def _worst(made: Made, card: dict[str, Any], systems: list[str], system: str, with_texts: bool) -> Listing:
