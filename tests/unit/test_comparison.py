@@ -204,13 +204,13 @@ def test_comparing_evaluates_every_data_set_and_keeps_each_report(two: tuple[For
     systems = (Bm25(), Bm25(k1=0.1), Bm25(title="long", b=0))
     made = Compare(two, systems, measures=("mrr@10",), output=tmp_path / "out", seed=3).run()
     assert made.names == ("first", "second") and made.measure == "RR@10"
-    assert [competitor.name for competitor in made.competitors] == ["bm25", "bm25 #2", "long"]
+    assert [competitor.name for competitor in made.competitors] == ["bm25", "bm25 (k1 0.1)", "long"]
     for dataset, report in zip(two, made.reports, strict=True):
         alone = Evaluate(dataset, systems=systems, measures=("RR@10", "Judged@10"), seed=3).run()
         assert alone.figures()["dataset"] == report.figures()["dataset"] and alone.means == report.means
     kept = json.loads((tmp_path / "out" / "comparison.json").read_text("utf-8"))
     assert kept["queries"] == {"first": 10, "second": 10} and kept["margin"] == 0.01
-    assert kept["systems"][1]["means"]["mean"] == made.means["bm25 #2"][2]._asdict()
+    assert kept["systems"][1]["means"]["mean"] == made.means["bm25 (k1 0.1)"][2]._asdict()
     assert kept["against_first"][0] == {
         **vars(made.contrasts[0]),
         "difference": made.contrasts[0].difference._asdict(),
@@ -234,9 +234,10 @@ def test_the_size_of_indexes_and_weights_is_told(two: tuple[Format, Format], mod
 def test_seeds_are_ranked_one_by_one_and_compared_as_one(two: tuple[Format, Format]) -> None:
     seeds = Seeds((Bm25(k1=0.5), Bm25(k1=2.0)), title="ours")
     made = Compare(two[:1], (Bm25(), seeds, Seeds((Bm25(b=0), Bm25(b=1))))).run()
-    assert [competitor.name for competitor in made.competitors] == ["bm25", "ours", "bm25 (2 seeds)"]
-    assert made.competitors[1].members == ("bm25 #2", "bm25 #3")
-    assert [system.name for system in made.reports[0].systems] == ["bm25", *(f"bm25 #{n}" for n in range(2, 6))]
+    assert [competitor.name for competitor in made.competitors] == ["bm25", "ours", "bm25 (b 0) (2 seeds)"]
+    assert made.competitors[1].members == ("bm25 (k1 0.5)", "bm25 (k1 2)")
+    of_seeds = ["bm25 (k1 0.5)", "bm25 (k1 2)", "bm25 (b 0)", "bm25 (b 1)"]
+    assert [system.name for system in made.reports[0].systems] == ["bm25", *of_seeds]
     assert made.values(made.reports[0], made.competitors[2], "nDCG@10").shape == (2, 10)
 
 
@@ -247,7 +248,8 @@ def test_the_command_line_shows_the_three_tables_and_again_repeats_them(
     (tmp_path / "part.trec").write_text("q-library-history Q0 library-history 1 2.5 mine\n", encoding="utf-8")
     line = ["compare", "--dataset", folders, "--systems", f"bm25,{tmp_path / 'part.trec'}", "--output"]
     assert main([*line, str(tmp_path / "out")]) == 2  # the second data set has none of its queries
-    assert "part.trec: none of its 1 queries is judged" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "part.trec: none of its 1 queries is judged" in told and "Judging" not in told  # before any work
     systems = "[bm25, {type: bm25, expansion: rm3, title: wide}, {type: seeds, systems: [bm25, {type: bm25, b: 0}]}]"
     assert main([*line[:-3], "--systems", systems, "--output", str(tmp_path / "out")]) == 0
     said = capsys.readouterr().out

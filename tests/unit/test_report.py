@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import toys
+from encloze.cli.main import main
 from encloze.data.counts import Counts
 from encloze.data.formats.asked import Asked
 from encloze.data.formats.beir import Beir
@@ -21,6 +22,8 @@ from encloze.evaluation.measures import measure
 from encloze.evaluation.perturbations.case import Case
 from encloze.evaluation.report import Judged, Report, file_name, file_names, judge
 from encloze.evaluation.significance import bootstrap, holm, randomisation_test
+from encloze.search.analyzers.stemmed import Stemmed
+from encloze.search.expansions.rm3 import Rm3
 from encloze.systems.base import System, titles
 from encloze.systems.bm25 import Bm25
 from encloze.systems.hybrid import Hybrid
@@ -210,7 +213,7 @@ def test_what_the_last_system_lacks_is_said_before_the_first_has_its_turn(
 def test_evaluating_writes_a_report_that_its_own_runs_repeat(dataset: Path, tmp_path: Path) -> None:
     output = tmp_path / "report"
     first = Evaluate(dataset=Beir(dataset), systems=(Bm25(), Bm25(k1=0.1)), output=output).run()
-    assert [system.name for system in first.systems] == ["bm25", "bm25 #2"]
+    assert [system.name for system in first.systems] == ["bm25", "bm25 (k1 0.1)"]
     assert first.systems[0].milliseconds is not None
     files = {"report.md", "report.json", "per_query.tsv", "runs", "recipe.yaml", "versions.json", "inputs.json"}
     assert files | {"manifest.json"} == {file.name for file in output.iterdir()}
@@ -328,4 +331,20 @@ def test_questions_in_one_language_are_judged_on_documents_in_another(tmp_path: 
 
 
 def test_systems_of_one_name_are_numbered() -> None:
-    assert titles([Bm25(), Bm25(k1=0.1), Bm25(title="mine"), Bm25()]) == ["bm25", "bm25 #2", "mine", "bm25 #3"]
+    assert titles([Bm25(), Bm25(), Bm25(title="mine"), Bm25()]) == ["bm25", "bm25 #2", "mine", "bm25 #3"]
+
+
+def test_systems_tell_what_of_their_settings_is_not_as_usual() -> None:
+    tuned, stemmed = Bm25(k1=0.9, tune_on="dev"), Bm25(0.9, 0.4, Stemmed("german"), Rm3(documents=5))
+    assert titles([tuned, stemmed]) == [
+        "bm25 tuned",
+        "bm25 (k1 0.9, b 0.4) stemmed (language german) rm3 (documents 5)",
+    ]
+
+
+def test_a_run_file_that_is_not_there_is_no_model(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["evaluate", "--dataset", str(dataset), "--systems", f"bm25,{tmp_path / 'gone.trec.gz'}"]
+    assert main(given) == 2
+    assert f"{tmp_path / 'gone.trec.gz'}: cannot be read: No such file" in " ".join(capsys.readouterr().err.split())

@@ -69,7 +69,10 @@ class Compare(Pipeline, name="compare"):
         evaluations = [evaluation.written_out() for evaluation in self._evaluations()]
         parts = [(evaluation.dataset, evaluation.split) for evaluation in evaluations if evaluation.dataset]
         for dataset, split in parts:  # what is amiss with the last one is said before the first is run
-            _ = Dataset(dataset, split).judgments
+            _ = (of_split := Dataset(dataset, split)).judgments
+            for system in self.systems:
+                system.check()
+                system.check_for(of_split)
         names = short_names([str(dataset.place()) for dataset, _ in parts])
         reports = []
         for name, evaluation in zip(names, evaluations, strict=True):

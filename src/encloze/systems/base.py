@@ -81,6 +81,9 @@ class System(Family):
     def check(self) -> None:
         """Raise what is wrong with the files it names, before systems in front of it have taken their time."""
 
+    def check_for(self, dataset: Dataset) -> None:
+        """Raise what it cannot do for this data set, likewise."""
+
     def ready(self, dataset: Dataset) -> AbstractContextManager[Ready]:
         """The system with all done that is done once for a data set; what it holds on disk is gone at the end."""
         raise NotImplementedError(type(self).__name__)
@@ -103,7 +106,8 @@ class System(Family):
         path = Path(str(type_))
         if not values and is_index(path):
             return cls.member("index"), {"index": path}
-        if not values and (path.is_file() or (path / RUN).is_file()):
+        named_as_run = path.name.removesuffix(".gz").endswith((".trec", ".run"))  # whether it is there or not
+        if not values and (named_as_run or path.is_file() or (path / RUN).is_file()):
             return cls.member("run"), {"run": path}
         if not values and (path / "config.json").is_file():
             return cls.member("model"), {"model": str(type_)}

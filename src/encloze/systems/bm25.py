@@ -48,8 +48,11 @@ class Bm25(System, name="bm25"):
         return self.tune_on
 
     def label(self) -> str:
-        analyzer = "" if self.analyzer.name == "unicode" else self.analyzer.name
-        parts = ("bm25", analyzer, "tuned" * bool(self.tune_on), self.expansion.name if self.expansion else "")
+        analyzer = "" if self.analyzer == Unicode() else self.analyzer.as_chosen()
+        own = [f"{name} {getattr(self, name):g}" for name in ("k1", "b") if getattr(self, name) != getattr(Bm25, name)]
+        given = f"({', '.join(own)})" if own and not self.tune_on else ""
+        expansion = self.expansion.as_chosen() if self.expansion else ""
+        parts = ("bm25", given, analyzer, "tuned" * bool(self.tune_on), expansion)
         return " ".join(part for part in parts if part)
 
     @contextmanager

@@ -50,6 +50,9 @@ class Reranked(System, name="reranked"):
         self.system.check()
         locate(self.reranker)
 
+    def check_for(self, dataset: Dataset) -> None:
+        self.system.check_for(dataset)
+
     @contextmanager
     def ready(self, dataset: Dataset) -> Iterator[Ready]:
         with self.system.ready(dataset) as finder:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from encloze.data.dataset import Dataset
@@ -32,8 +33,14 @@ class RunFile(System, name="run"):
         return ()
 
     def check(self) -> None:
-        if not self.run.exists():
-            read_run(self.run)  # which says so
+        _ = self._whole
+
+    def check_for(self, dataset: Dataset) -> None:
+        self._read(dataset)
+
+    @cached_property
+    def _whole(self) -> Run:
+        return read_run(self.run)
 
     @contextmanager
     def ready(self, dataset: Dataset) -> Iterator[Ready]:
@@ -51,7 +58,7 @@ class RunFile(System, name="run"):
 
     def _read(self, dataset: Dataset) -> tuple[Run, str]:
         """The whole run, and how far its queries are those that are judged."""
-        run, judged = read_run(self.run), dataset.judgments.keys()
+        run, judged = self._whole, dataset.judgments.keys()
         missing, more = len(judged - run.keys()), len(run.keys() - judged)
         if more == len(run):
             raise DataError(

@@ -39,5 +39,9 @@ class Seeds(System, name="seeds"):
         for system in self.systems:
             system.check()
 
+    def check_for(self, dataset: Dataset) -> None:
+        for system in self.systems:
+            system.check_for(dataset)
+
     def ready(self, dataset: Dataset) -> AbstractContextManager[Ready]:
         raise RecipeError("the recipe", [("systems", "seeds stand for several systems: name one of them here")])

@@ -94,6 +94,7 @@ class Evaluate(Task, name="evaluate"):
         dataset = Dataset(self.dataset, self.split, by_source=self.judged == "sources")
         for system in self._all():
             system.check()
+            system.check_for(dataset)
         runs: list[Judged] = []
         for title, system in zip(titles(self._all()), self._all(), strict=True):
             progress.note(f"Judging {title}")

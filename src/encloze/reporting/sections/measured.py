@@ -29,6 +29,9 @@ def measured(made: Made, table: ComparisonTable, texts: list[Texts], examples: i
         blocks += answered(report, of_dataset, examples, name if len(table.names) > 1 else "")
     if table.notes:
         blocks.append(Listing("Notes", table.notes))
+    if (left := len(table.competitors) - 1 - _MOST_SCATTERS) > 0:
+        told = f"{left} systems have no chart query by query; their values stand in per_query.tsv."
+        blocks.append(Listing("Left out", [told]))
     return Section(f"{made.name}: {'; '.join(on)}", blocks)
 
 
