@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from encloze.backbones._scoring import load_scorer
 from encloze.cli.main import main
 from encloze.errors import DataError
 from encloze.folders import README, check, hash_tree, seal
-from encloze.reporting.cards import JudgedModel, trained, with_figures, write_cards
+from encloze.models.cross_encoder import CrossEncoder
+from encloze.reporting.cards import JudgedModel, StressedModel, trained, with_figures, write_cards
+from encloze.text.tokenizer import Tokenizer
 
 CARD = "---\nlibrary_name: encloze\n---\n\n# mine\n\nA text encoder.\n"
 JUDGED = JudgedModel(
@@ -25,7 +28,7 @@ def head_of(card: str) -> dict[str, object]:
 
 def test_figures_stand_in_the_card_and_in_its_head_as_the_hub_reads_them() -> None:
     card = with_figures(CARD, "mine", [JUDGED])
-    assert "| mine | toys | test | 0.5000 | 0.2500 | [0.4, 0.6] | better (against b) |" in card
+    assert "| mine | 0.5000 | 0.2500 | [0.4, 0.6] | better (against b) |" in card
     head = head_of(card)
     assert head["library_name"] == "encloze"
     ((model,),) = [head["model-index"]]
@@ -51,6 +54,13 @@ def test_new_figures_take_the_place_of_earlier_ones_and_what_people_wrote_stays(
     assert "0.1000" not in twice and twice.count("## Judged") == 1 and "My own words." in twice
     assert twice.index("A text encoder.") < twice.index("My own words.") < twice.index("## Judged")
     assert with_figures(twice, "mine", [JUDGED]) == twice
+    stressed = StressedModel(Path("m"), "mine", "toys", "test", "nDCG@10", "typos", 0.5, 0.25, "+0.2500 [+0.1, +0.4]")
+    more = with_figures(twice, "mine", [JUDGED._replace(dataset="others"), stressed])
+    for part in ("## Judged on toys, test", "## Judged on others, test", "## Robustness on toys, test"):
+        assert more.count(part) == 1
+    assert "| mine | typos | 0.5000 | 0.2500 | +0.2500 [+0.1, +0.4] |" in more
+    assert [one["dataset"]["name"] for one in head_of(more)["model-index"][0]["results"]] == ["toys", "others"]
+    assert with_figures(more, "mine", [stressed, JUDGED._replace(dataset="others")]).count("##") == more.count("##")
 
 
 def test_what_others_say_of_the_model_stays() -> None:
@@ -124,7 +134,47 @@ def test_a_model_is_found_behind_its_index_and_where_it_is_judged_alone(
     assert main(["evaluate", "--dataset", str(dataset), *systems, "--output", str(judged)]) == 0
     assert main(["report", str(judged), "--output", str(tmp_path / "found"), "--cards"]) == 0
     card = (model / README).read_text(encoding="utf-8")
-    assert f"\n| {index.name} | toys | test |" in card and f"\n| {model.name} | toys | test |" in card
+    assert "## Judged on toys, test" in card and f"\n| {index.name} | " in card and f"\n| {model.name} | " in card
+
+
+@pytest.fixture
+def reranker(model: Path, tmp_path: Path) -> Path:
+    """A re-ranker that has learnt nothing, and cards of its own and of the model."""
+    tokenizer = Tokenizer.load(model)
+    CrossEncoder(load_scorer(model), tokenizer, 64).save(tmp_path / "reranker")
+    for folder in (model, tmp_path / "reranker"):
+        (folder / README).write_text(CARD, encoding="utf-8")
+        seal(folder)
+    return tmp_path / "reranker"
+
+
+def test_a_model_is_found_in_whatever_it_is_part_of_and_so_is_a_re_ranker(
+    dataset: Path, model: Path, reranker: Path, tmp_path: Path
+) -> None:
+    hybrid = {"type": "hybrid", "model": str(model)}
+    reranked = {"type": "reranked", "system": hybrid, "reranker": str(reranker), "title": "twice"}
+    seeds = {"type": "seeds", "systems": [str(model), {"type": "model", "model": str(model), "title": "other"}]}
+    systems = json.dumps(["bm25", hybrid, reranked, seeds])
+    given = ["--dataset", str(dataset), "--systems", systems, "--output", str(tmp_path / "all" / "compared")]
+    assert main(["compare", *given]) == 0
+    stress = ["stress", "--dataset", str(dataset), "--systems", json.dumps(["bm25", reranked])]
+    assert main([*stress, "--perturbations", "case", "--output", str(tmp_path / "all" / "card")]) == 0
+    assert main(["report", str(tmp_path / "all"), "--output", str(tmp_path / "found"), "--cards"]) == 0
+    ours, theirs = ((folder / README).read_text(encoding="utf-8") for folder in (model, reranker))
+    for name, in_ours, in_theirs in (("model + bm25", 1, 0), ("twice", 2, 2), ("model", 1, 0), ("other", 1, 0)):
+        assert (ours.count(f"\n| {name} |"), theirs.count(f"\n| {name} |")) == (in_ours, in_theirs)
+    assert "## Robustness on toys, test" in theirs and "| twice | case |" in theirs
+
+
+def test_models_are_found_where_a_re_ranker_doubles_the_systems(
+    dataset: Path, model: Path, reranker: Path, tmp_path: Path
+) -> None:
+    systems = ["--systems", f"bm25,{model}", "--reranker", str(reranker)]
+    assert main(["evaluate", "--dataset", str(dataset), *systems, "--output", str(tmp_path / "judged")]) == 0
+    assert main(["report", str(tmp_path / "judged"), "--output", str(tmp_path / "found"), "--cards"]) == 0
+    ours, theirs = ((folder / README).read_text(encoding="utf-8") for folder in (model, reranker))
+    assert all(f"\n| {name} |" in ours for name in ("model", "model + reranker"))
+    assert all(f"\n| {name} |" in theirs for name in ("bm25 + reranker", "model + reranker"))
 
 
 def test_no_card_is_written_unasked(dataset: Path, model: Path, tmp_path: Path) -> None:

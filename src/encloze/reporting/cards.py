@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
 from encloze.errors import DataError
-from encloze.evaluation.comparison import ComparisonTable
+from encloze.evaluation.comparison import ComparisonTable, short_names
 from encloze.evaluation.report import markdown_table
 from encloze.folders import MANIFEST, README
-from encloze.reporting.made import Made, model_of
+from encloze.reporting.made import Made, models_of
 from encloze.reporting.sections.learnt import LOG, figures
 
-_BEGIN, _END = "<!-- encloze: judged -->", "<!-- encloze: end -->"
+_BEGIN, _END = "<!-- encloze: {} -->", "<!-- encloze: end -->"
 
 
 class JudgedModel(NamedTuple):
@@ -32,6 +33,34 @@ class JudgedModel(NamedTuple):
     against: str
     """What came out against the first system."""
 
+    @property
+    def part(self) -> str:
+        """The part of a card that it stands in; a later one of the same name takes its place."""
+        return f"judged on {self.dataset}, {self.split}"
+
+
+class StressedModel(NamedTuple):
+    """What one hardship cost a model folder, as one system on one data set."""
+
+    folder: Path
+    system: str
+    dataset: str
+    split: str
+    measure: str
+    hardship: str
+    clean: float
+    perturbed: float
+    loss: str
+    """With its interval."""
+
+    @property
+    def part(self) -> str:
+        """As of a judged model."""
+        return f"robustness on {self.dataset}, {self.split}"
+
+
+OfModel = JudgedModel | StressedModel
+
 
 def trained(folder: Path) -> str:
     """The part of a card on how training went; empty where nothing was logged."""
@@ -42,39 +71,85 @@ def trained(folder: Path) -> str:
 
 
 def judged_models(made: Made, table: ComparisonTable) -> Iterator[JudgedModel]:
-    """The model folders of encloze's among the systems of a comparison, on each data set."""
-    more = [{"type": kind, kind: made.tree[kind]} for kind in ("model", "index") if made.tree.get(kind)]
-    given = [*(made.tree.get("systems") or []), *more]
-    if len(given) != len(table.competitors):  # a re-ranker doubles them, and then their names no longer tell
-        return
-    for system, competitor in zip(given, table.competitors, strict=True):
-        folder = model_of(made, system)
-        if folder is None or not (folder / MANIFEST).is_file() or not (folder / README).is_file():
-            continue
+    """The model folders of encloze's among the systems of a comparison, on each data set; seeds one by one."""
+    for number, system in enumerate(_systems(made, table)):
+        competitor = table.competitors[number]
+        own = zip(competitor.members, _parts(system), strict=True)
         verdicts = {one.dataset: one.verdict(table.margin) for one in table.contrasts if one.system == competitor.name}
-        for at, (name, report) in enumerate(zip(table.names, table.reports, strict=True)):
+        for (member, part), (at, (name, report)) in product(
+            own, enumerate(zip(table.names, table.reports, strict=True))
+        ):
+            (result,) = (one for one in report.systems if one.name == member)
             mean = table.means[competitor.name][at]
-            yield JudgedModel(
-                folder.resolve(),
-                competitor.name,
-                name,
-                report.split,
-                {m: float(table.values(report, competitor, m).mean()) for m in report.measures},
-                f"[{mean.low:.4f}, {mean.high:.4f}]",
-                f"{verdicts[name]} (against {table.competitors[0].name})" if name in verdicts else "",
-            )
+            for folder in _folders(made, part):
+                yield JudgedModel(
+                    folder,
+                    member,
+                    name,
+                    report.split,
+                    {measure: float(result.values[measure].mean()) for measure in report.measures},
+                    f"[{mean.low:.4f}, {mean.high:.4f}]" if member == competitor.name else "",
+                    f"{verdicts[name]} (against {table.competitors[0].name})" if name in verdicts else "",
+                )
 
 
-def write_cards(found: Sequence[JudgedModel]) -> list[Path]:
-    """Put the figures into the card of each model folder, in place of earlier ones."""
-    by_folder: dict[Path, list[JudgedModel]] = {}
+def stressed_models(made: Made, card: dict[str, Any]) -> Iterator[StressedModel]:
+    """The same of a robustness card."""
+    names = list(dict.fromkeys(loss["system"] for loss in card["losses"]))
+    (dataset,) = short_names([card["dataset"]])
+    for name, system in zip(names, made.tree["systems"], strict=True):
+        for folder in _folders(made, system):
+            for loss in (one for one in card["losses"] if one["system"] == name):
+                low, high = (loss["loss"][side] for side in ("low", "high"))
+                told = f"{loss['loss']['mean']:+.4f}" + (f" [{low:+.4f}, {high:+.4f}]" if low is not None else "")
+                yield StressedModel(
+                    folder,
+                    name,
+                    dataset,
+                    card["split"],
+                    card["measure"],
+                    loss["hardship"],
+                    loss["clean"],
+                    loss["perturbed"],
+                    told,
+                )
+
+
+def _systems(made: Made, table: ComparisonTable) -> list[dict[str, Any]]:
+    """The settings of each competitor."""
+    tree = made.tree
+    more = [{"type": kind, kind: tree[kind]} for kind in ("model", "index") if tree.get(kind)]
+    given = [*(tree.get("systems") or []), *more]
+    if len(given) != len(table.competitors):  # an evaluation lists seeds one by one, and all again with a re-ranker
+        given = [part for system in given for part in _parts(system)]
+    if tree.get("reranker"):
+        given += [{"type": "reranked", "system": system, "reranker": tree["reranker"]} for system in given]
+    return given
+
+
+def _parts(system: dict[str, Any]) -> list[dict[str, Any]]:
+    """What is judged one by one."""
+    if system["type"] != "seeds":
+        return [system]
+    return [part for one in system["systems"] for part in _parts(one)]
+
+
+def _folders(made: Made, system: dict[str, Any]) -> list[Path]:
+    """The folders of encloze's models that a system consists of and that have a card."""
+    found = dict.fromkeys(folder.resolve() for folder in models_of(made, system))
+    return [folder for folder in found if (folder / MANIFEST).is_file() and (folder / README).is_file()]
+
+
+def write_cards(found: Sequence[OfModel]) -> list[Path]:
+    """Put the figures into the card of each model folder, in place of earlier ones of the same data sets."""
+    by_folder: dict[Path, list[OfModel]] = {}
     for one in found:
         by_folder.setdefault(one.folder, []).append(one)
-    for folder, judged in by_folder.items():
+    for folder, of_model in by_folder.items():
         text = (folder / README).read_text(encoding="utf-8")
         partial = folder / f".{README}"
         try:
-            partial.write_text(with_figures(text, folder.name, judged), encoding="utf-8")
+            partial.write_text(with_figures(text, folder.name, of_model), encoding="utf-8")
         except DataError as error:
             raise DataError(
                 f"{folder / README}: {error}. Mend it, or take it away, and make the report again"
@@ -83,20 +158,49 @@ def write_cards(found: Sequence[JudgedModel]) -> list[Path]:
     return list(by_folder)
 
 
-def with_figures(card: str, name: str, judged: Sequence[JudgedModel]) -> str:
-    """A card with a table of figures, and the same in its head as the hub reads them."""
-    told = re.compile(rf"\n*{re.escape(_BEGIN)}.*?{re.escape(_END)}\n*", re.DOTALL)
-    head, body = _parted(told.sub("\n", card))
-    others = [one for one in head.get("model-index") or [] if one.get("name") != name]
-    head["model-index"] = [*others, {"name": name, "results": [_result(one) for one in judged]}]
-    measures = list(dict.fromkeys(measure for one in judged for measure in one.measures))
-    rows = [["system", "data set", "split", *measures, "95 % interval", "came out"]]
-    for one in judged:
-        cells = [f"{one.measures[measure]:.4f}" if measure in one.measures else "" for measure in measures]
-        rows.append([one.system, one.dataset, one.split, *cells, one.interval, one.against])
-    part = "\n".join([_BEGIN, "## Judged", "", *markdown_table(rows), "", f"The interval is of {measures[0]}.", _END])
+def with_figures(card: str, name: str, found: Sequence[OfModel]) -> str:
+    """A card with a table of figures for each data set; those of judgments in its head, too, as the hub reads them."""
+    parts: dict[str, list[OfModel]] = {}
+    for one in found:
+        parts.setdefault(one.part, []).append(one)
+    for part in parts:
+        told = rf"\n*{re.escape(_BEGIN.format(part))}.*?{re.escape(_END)}\n*"
+        card = re.sub(told, "\n", card, flags=re.DOTALL)
+    head, body = _parted(card)
+    if judged := [one for one in found if isinstance(one, JudgedModel)]:
+        others = [one for one in head.get("model-index") or [] if one.get("name") != name]
+        own = [one for one in head.get("model-index") or [] if one.get("name") == name]
+        again = {(one.dataset, one.split) for one in judged}
+        kept = [one for model in own for one in model["results"] if _place(one) not in again]
+        head["model-index"] = [*others, {"name": name, "results": [*kept, *map(_result, judged)]}]
     front = yaml.safe_dump(head, sort_keys=False, allow_unicode=True)
-    return f"---\n{front}---\n{body.rstrip()}\n\n{part}\n"
+    tables = [line for part, some in parts.items() for line in _told(part, some)]
+    return "\n".join([f"---\n{front}---\n{body.rstrip()}", *tables]) + "\n"
+
+
+def _told(part: str, found: Sequence[OfModel]) -> list[str]:
+    """One part of a card, as lines."""
+    stressed = [one for one in found if isinstance(one, StressedModel)]
+    if stressed:
+        rows = [["system", "hardship", "as asked", "perturbed", "loss"]]
+        rows += [[o.system, o.hardship, f"{o.clean:.4f}", f"{o.perturbed:.4f}", o.loss] for o in stressed]
+        says = f"{stressed[0].measure}; losses with 95 % intervals."
+    else:
+        judged = [one for one in found if isinstance(one, JudgedModel)]
+        measures = list(dict.fromkeys(measure for one in judged for measure in one.measures))
+        rows = [["system", *measures, "95 % interval", "came out"]]
+        for one in judged:
+            cells = [f"{one.measures[measure]:.4f}" if measure in one.measures else "" for measure in measures]
+            rows.append([one.system, *cells, one.interval, one.against])
+        says = f"The interval is of {measures[0]}."
+    title = part[0].upper() + part[1:]
+    return ["", _BEGIN.format(part), f"## {title}", "", *markdown_table(rows), "", says, _END]
+
+
+def _place(result: dict[str, Any]) -> tuple[str, str]:
+    """The data set and split of a result in a card's head."""
+    dataset = result.get("dataset") or {}
+    return str(dataset.get("name")), str(dataset.get("split"))
 
 
 def _parted(card: str) -> tuple[dict[str, Any], str]:

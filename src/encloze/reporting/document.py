@@ -12,7 +12,7 @@ from encloze.evaluation.labels import REPORT as LABELS
 from encloze.evaluation.report import Report
 from encloze.folders import read_json
 from encloze.reporting.blocks import Section
-from encloze.reporting.cards import JudgedModel, judged_models
+from encloze.reporting.cards import OfModel, judged_models, stressed_models
 from encloze.reporting.made import Made
 from encloze.reporting.sections.inspected import inspected
 from encloze.reporting.sections.labelled import labelled
@@ -32,13 +32,13 @@ class Document(NamedTuple):
     sections: list[Section]
     figures: list[dict[str, Any]]
     """For each folder its verb, settings, versions, inputs, and the figures it keeps."""
-    models: list[JudgedModel]
-    """The model folders that were judged."""
+    models: list[OfModel]
+    """The model folders that were judged or stressed, with what came out."""
 
 
 def document(title: str, made: Sequence[Made], *, texts: bool, examples: int) -> Document:
     """Read what the folders hold; without ``texts`` no query's or document's text is read."""
-    sections, models = list[Section](), list[JudgedModel]()
+    sections, models = list[Section](), list[OfModel]()
     made = made if texts else [one.without_texts() for one in made]
     for one in sorted(made, key=_kind):
         progress.note(f"Reading {one.name} ({one.verb})")
@@ -48,6 +48,7 @@ def document(title: str, made: Sequence[Made], *, texts: bool, examples: int) ->
             models += judged_models(one, table)
         if (one.folder / CARD).is_file():
             sections.append(stressed(one, texts))
+            models += stressed_models(one, read_json(one.folder / CARD))
         if (one.folder / INSPECTION).is_file():
             sections.append(inspected(one, texts))
         sections += labelled(one, texts)

@@ -62,15 +62,17 @@ def made(folders: Sequence[Path]) -> list[Made]:
     return sorted(found.values(), key=lambda one: ((one.folder / RECIPE).stat().st_mtime_ns, one.name))
 
 
-def model_of(one: Made, system: dict[str, Any]) -> Path | None:
-    """Where the model of one of its systems is, or that of a system's index; None where it has none."""
+def models_of(one: Made, system: dict[str, Any]) -> list[Path]:
+    """Where the models are that one of its systems, its index, or what it re-ranks consists of."""
     if system["type"] == "index":
         index = one.working_folder / system["index"]
         if not (index / RECIPE).is_file():
-            return None
+            return []
         one = _read(index, index)
         system = {"type": "model", "model": one.tree.get("model")}
-    return one.working_folder / system["model"] if system["type"] == "model" and system["model"] else None
+    own = [system[name] for name in ("model", "reranker") if system.get(name)]
+    inner = models_of(one, system["system"]) if system["type"] == "reranked" else []
+    return [*inner, *(one.working_folder / name for name in own)]
 
 
 def _without_texts(settings: Any) -> Any:
