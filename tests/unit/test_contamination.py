@@ -11,6 +11,10 @@ from encloze.cli.main import main
 from encloze.data.contamination import Contamination, contamination
 from encloze.data.formats.beir import Beir
 from encloze.data.records import Judgment
+from encloze.evaluation.comparison import ComparisonTable
+from encloze.pipelines.compare import Compare
+from encloze.systems.bm25 import Bm25
+from encloze.systems.run import RunFile
 from encloze.tasks.inspect import Inspect
 
 LONG = "which of the many ways to mend an old and broken violin by hand is the least costly one"
@@ -39,6 +43,24 @@ def test_what_is_learnt_from_comes_before_what_is_judged() -> None:
 def test_ids_that_nothing_is_known_of_are_passed_over() -> None:
     judgments = {"train": [Judgment("gone", "lost", 1)], "test": [Judgment("gone too", "lost too", 1)]}
     assert contamination(judgments, {}, {}, 0.8) == [Contamination("train", "test", 0, [], 1, [], [])]
+
+
+def test_a_comparison_tells_what_was_learnt_from_already(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (dataset / "queries.jsonl").open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps({"_id": "copy", "text": "Tell me about the river history!"}) + "\n")
+    with (dataset / "qrels" / "test.tsv").open("a", encoding="utf-8") as stream:
+        stream.write("copy\triver-history\t1\n")
+    given = ["compare", "--dataset", str(dataset), "--systems", "bm25", "--output", str(tmp_path / "out")]
+    assert main(given) == 0
+    says = "test against train: 1 of 11 queries are the same or nearly (copy ~ q-river-history); of 11 relevant"
+    assert says in " ".join(capsys.readouterr().out.split())
+    again = ComparisonTable.load(tmp_path / "out")
+    assert any(note.startswith(says) for note in again.notes) and len(again.contamination[0]) == 2
+    assert Compare((Beir(dataset),), (Bm25(),), similarity=None).run().contamination == ((),)
+    run = RunFile(tmp_path / "out" / "toys" / "runs" / "bm25.trec")
+    assert Compare((Beir(dataset),), (run,)).run().contamination == ((),)  # it needs neither queries nor documents
 
 
 def test_inspecting_names_what_the_splits_share(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:

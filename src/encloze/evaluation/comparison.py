@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from encloze.data.contamination import Contamination
 from encloze.evaluation.estimates import estimate
 from encloze.evaluation.report import Report, SystemResult, file_names, markdown_table
 from encloze.evaluation.significance import Interval, bootstrap, holm, randomisation_test
@@ -76,6 +77,8 @@ class ComparisonTable:
     """How much counts as nothing."""
     seed: int = 0
     """What the intervals and tests are drawn from."""
+    contamination: tuple[tuple[Contamination, ...], ...] = ()
+    """Of each data set, what the split that is judged shares with those that are learnt from."""
 
     @property
     def measure(self) -> str:
@@ -201,12 +204,12 @@ class ComparisonTable:
 
     @property
     def notes(self) -> list[str]:
-        """What does not fit together in data sets, and what systems say of themselves."""
-        several = len(self.reports) > 1
+        """What data sets share with what is learnt from, what does not fit together, what systems say of themselves."""
+        found = self.contamination or [()] * len(self.reports)
         return [
-            f"{name}: {note}" if several else note
-            for name, report in zip(self.names, self.reports, strict=True)
-            for note in report.notes
+            f"{name}: {note}" if len(self.reports) > 1 else note
+            for name, report, shared in zip(self.names, self.reports, found, strict=True)
+            for note in [*(one.told() for one in shared), *report.notes]
         ]
 
     def markdown(self) -> str:
@@ -230,7 +233,8 @@ class ComparisonTable:
             [Competitor(s["name"], tuple(s["members"])) for s in said["systems"]],
         )
         reports = tuple(Report.load(folder / name) for name in file_names(names))
-        return cls(reports, tuple(competitors), names, said["margin"], said.get("seed", 0))
+        shared = tuple(tuple(Contamination(**one) for one in of) for of in said.get("contamination", {}).values())
+        return cls(reports, tuple(competitors), names, said["margin"], said.get("seed", 0), shared)
 
     @classmethod
     def of(cls, report: Report) -> ComparisonTable:
@@ -263,6 +267,10 @@ class ComparisonTable:
             "queries": {name: len(report.queries) for name, report in zip(self.names, self.reports, strict=True)},
             "systems": systems,
             "against_first": against,
+            "contamination": {
+                name: [one._asdict() for one in of]
+                for name, of in zip(self.names, self.contamination, strict=bool(self.contamination))
+            },
         }
 
 

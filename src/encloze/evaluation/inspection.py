@@ -61,7 +61,7 @@ class Inspection:
         rest = [f"{self.with_neighbours:,} documents have neighbours, in {self.sources:,} longer texts"]
         if self.splits:
             rest.append("Judged queries: " + ", ".join(f"{split} {count:,}" for split, count in self.splits.items()))
-        return [counts, *map(_measured, self.lengths), *alike, [*rest, *map(_shared, self.contamination)]]
+        return [counts, *map(_measured, self.lengths), *alike, [*rest, *(found.told() for found in self.contamination)]]
 
     def markdown(self) -> str:
         lines = [f"# {self.place}", ""]
@@ -110,13 +110,3 @@ def _alike(kind: str, groups: list[list[str]]) -> list[str]:
     largest = f"; the largest group: {', '.join(groups[0][:4])}" if groups else ""
     texts = sum(map(len, groups))
     return [f"{texts:,} documents have {kind} text as others, in {len(groups):,} groups{largest}"]
-
-
-def _shared(found: Contamination) -> str:
-    alike, near = (", ".join(f"{one} ~ {other}" for one, other in pairs[:3]) for pairs in (found.alike, found.near))
-    return (
-        f"{found.split} against {found.earlier}: {len(found.alike):,} of {found.queries:,} queries are the same or "
-        f"nearly{f' ({alike})' * bool(alike)}; of {found.documents:,} relevant documents {len(found.shared):,} are "
-        f"relevant there, too, and {len(found.near):,} more are nearly the same as one that is"
-        f"{f' ({near})' * bool(near)}"
-    )

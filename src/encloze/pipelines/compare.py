@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from encloze import progress, recipe
+from encloze.data.contamination import Contamination, contamination_of
 from encloze.data.dataset import Dataset
 from encloze.data.formats.base import Format
 from encloze.evaluation.benchmarks.base import Benchmark
@@ -47,6 +48,9 @@ class Compare(Pipeline, name="compare"):
     """Whether a document that bears the query's own id counts or is skipped, as BEIR does."""
     margin: float = 0.01
     """The difference in the first measure that counts as nothing: for "not worse" and "equivalent"."""
+    similarity: float | None = 0.8
+    """From this Jaccard similarity of words (four in a row) on, queries and relevant documents of the split count as
+    those of train, dev or validation, which is told; null does not look. Benchmarks are not looked at."""
     output: Path | None = None
     """A folder for the comparison and the report of each data set; nothing is written without one."""
     overwrite: bool = False
@@ -59,6 +63,8 @@ class Compare(Pipeline, name="compare"):
     def __post_init__(self) -> None:
         if not (self.dataset or self.benchmark):
             raise ValueError("dataset is empty: name at least one, as in --dataset FOLDER,FOLDER, or a benchmark")
+        if self.similarity is not None and not 0 < self.similarity <= 1:
+            raise ValueError(f"similarity must be above 0 and at most 1, not {self.similarity}")
         if self.margin <= 0:
             raise ValueError(f"margin must be above 0, not {self.margin}")
         self._evaluations()  # checks what they share
@@ -78,7 +84,8 @@ class Compare(Pipeline, name="compare"):
         for name, evaluation in zip(names, evaluations, strict=True):
             progress.note(f"On {name}, {evaluation.split}:")
             reports.append(evaluation.run())
-        made = ComparisonTable(tuple(reports), self._competitors(reports[0]), names, self.margin, self.seed)
+        shared = tuple(self._shared(*part) for part in parts)
+        made = ComparisonTable(tuple(reports), self._competitors(reports[0]), names, self.margin, self.seed, shared)
         if self.output:
             with staged(self.output, overwrite=self.overwrite) as folder:
                 made.save(folder)
@@ -87,6 +94,12 @@ class Compare(Pipeline, name="compare"):
                     inputs |= dataset.inputs(f"dataset[{number}]")
                 record(folder, recipe.dump(self, {"verb": self.name}), inputs)
         return made
+
+    def _shared(self, dataset: Format, split: str) -> tuple[Contamination, ...]:
+        reads = any("queries" in part.heeds for system in self.systems for part in system.parts())
+        if self.similarity is None or not reads or dataset not in self.dataset:
+            return ()
+        return tuple(contamination_of(dataset, split, self.similarity))
 
     def _evaluations(self) -> list[Evaluate]:
         more: dict[str, Any] = {"measures": self._told_in(), "depth": self.depth, "judged": self.judged}

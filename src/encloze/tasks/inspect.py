@@ -11,12 +11,11 @@ from typing import Literal
 import numpy as np
 
 from encloze import recipe
-from encloze.data.contamination import contamination
+from encloze.data.contamination import contamination, judgments_of, queries_of
 from encloze.data.corpus import Corpus
 from encloze.data.duplicates import group_duplicates
 from encloze.data.formats.base import Format
 from encloze.data.labels.base import Labels
-from encloze.data.lines import Faults
 from encloze.data.positives import positives
 from encloze.data.records import Judgment
 from encloze.errors import DataError, importable
@@ -103,7 +102,7 @@ class Inspect(Task, name="inspect"):
             lengths.append(_lengths("tokens", tokens.lengths + 2))
         sources = Counter(source for source in corpus.column("source").to_pylist() if source is not None)
         near = group_duplicates(texts, self.similarity)
-        judgments = {split: self._judgments(split) for split in self.corpus.splits()}
+        judgments = {split: judgments_of(self.corpus, split) for split in self.corpus.splits()}
         found = Inspection(
             place=str(self.corpus.place()),
             documents=len(corpus),
@@ -117,7 +116,7 @@ class Inspect(Task, name="inspect"):
             splits={split: len({judgment.query for judgment in of_split}) for split, of_split in judgments.items()},
             contamination=contamination(
                 judgments,
-                self._queries() if len(judgments) > 1 else {},
+                queries_of(self.corpus) if len(judgments) > 1 else {},
                 dict(zip(ids, near.tolist(), strict=True)) if len(judgments) > 1 else {},
                 self.similarity,
             ),
@@ -141,7 +140,7 @@ class Inspect(Task, name="inspect"):
 
         drawn = np.random.default_rng(self.seed).permutation(with_text)[: self.sample]
         every = [judgment for of_split in judgments.values() for judgment in of_split]
-        pairs = positives(corpus, self._queries() if every else {}, every, _PAIRS, self.seed)
+        pairs = positives(corpus, queries_of(self.corpus) if every else {}, every, _PAIRS, self.seed)
         look = Look(corpus, np.sort(drawn), pairs, self.texts, self.neighbours, self.pooling, self.precision)
         models = dict(zip(numbered(Path(model).name for model in self.model), self.model, strict=True))
         report = label_report(self.labels, self.split, models, look, self.seed) if self.labels else None
@@ -157,18 +156,6 @@ class Inspect(Task, name="inspect"):
     def _inputs(self) -> dict[str, Path | str | None]:
         models = {f"model[{number}]": model for number, model in enumerate(self.model)}
         return {**self.corpus.inputs("corpus"), **models, "labels": self.labels.path if self.labels else None}
-
-    def _judgments(self, split: str) -> list[Judgment]:
-        faults = Faults()
-        judgments = list(self.corpus.judgments(split, faults))
-        faults.stop()
-        return judgments
-
-    def _queries(self) -> dict[str, str]:
-        faults = Faults()
-        queries = {query.id: query.text for query in self.corpus.queries(faults)}
-        faults.stop()
-        return queries
 
     def _tokenizer(self) -> Tokenizer | None:
         name = self.model[0] if self.model else MINILM if has_minilm() else None
