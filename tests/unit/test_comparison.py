@@ -11,16 +11,21 @@ from scipy.stats import ttest_1samp
 
 import toys
 from encloze.cli.main import main
+from encloze.data.dataset import Dataset
 from encloze.data.formats.base import Format
 from encloze.data.formats.beir import Beir
-from encloze.errors import RecipeError
+from encloze.data.runs import write_run
+from encloze.errors import EnclozeError, RecipeError
 from encloze.evaluation.comparison import ComparisonTable, Competitor, Contrast, short_names
 from encloze.evaluation.estimates import estimate
 from encloze.evaluation.report import Report, SystemResult
 from encloze.evaluation.significance import Interval, bootstrap, holm, randomisation_test
 from encloze.pipelines.compare import Compare
+from encloze.systems._memory import memory_of
 from encloze.systems.bm25 import Bm25
+from encloze.systems.index import Index
 from encloze.systems.model import Model
+from encloze.systems.run import RunFile
 from encloze.systems.seeds import Seeds
 from encloze.tasks.evaluate import Evaluate
 
@@ -229,6 +234,21 @@ def test_the_size_of_indexes_and_weights_is_told(two: tuple[Format, Format], mod
     assert ours.index_bytes == pytest.approx(40 * 32 * 4, rel=0.2)  # forty embeddings of 32 numbers
     assert bm25.index_bytes and bm25.index_bytes > 1000
     assert made.tables()[-1].rows[0][-3:] == ["ms/query", "index MiB", "model MiB"]
+
+
+def test_memory_is_that_of_a_process_which_does_nothing_else(
+    two: tuple[Format, Format], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_run(tmp_path / "own.trec", {"q-library-history": {"library-history": 1.0}})
+    made = Compare(two[:1], (Bm25(), Bm25(), RunFile(tmp_path / "own.trec")), memory=True, output=tmp_path / "o").run()
+    first, again, none = (system.memory_bytes for system in made.reports[0].systems)
+    assert first and again and 2**23 < first < 2**29 and first == pytest.approx(again, rel=0.1) and none is None
+    assert made.tables()[-1].rows[0][-1] == "memory MiB" and made.tables()[-1].rows[-1][-1] == ""
+    assert [s.memory_bytes for s in ComparisonTable.load(tmp_path / "o").reports[0].systems] == [first, again, None]
+    with pytest.raises(EnclozeError, match="the memory of gone could not be measured: .*gone"):
+        memory_of(Index(tmp_path / "gone"), Dataset(two[0], "test"), 10)
+    monkeypatch.setattr("encloze.systems._memory._STATUS", tmp_path / "no-proc")
+    assert memory_of(Bm25(), Dataset(two[0], "test"), 10) is None
 
 
 def test_seeds_are_ranked_one_by_one_and_compared_as_one(two: tuple[Format, Format]) -> None:

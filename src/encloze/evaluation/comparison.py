@@ -12,7 +12,7 @@ import numpy as np
 
 from encloze.data.contamination import Contamination
 from encloze.evaluation.estimates import estimate
-from encloze.evaluation.report import Report, SystemResult, file_names, markdown_table
+from encloze.evaluation.report import SIZES, Report, SystemResult, file_names, markdown_table
 from encloze.evaluation.significance import Interval, bootstrap, holm, randomisation_test
 from encloze.folders import read_json, write_json
 
@@ -188,16 +188,13 @@ class ComparisonTable:
 
     def _measured(self) -> Table:
         measures = self.reports[0].measures
-        rows = [["data set", "system", *measures, "ms/query", "index MiB", "model MiB"]]
+        rows = [["data set", "system", *measures, "ms/query", "index MiB", "model MiB", "memory MiB"]]
         for name, report in zip(self.names, self.reports, strict=True):
             for competitor in self.competitors:
                 figures = [self.values(report, competitor, measure).mean() for measure in measures]
                 results = self.results(report, competitor)
                 took = [_mean([system.milliseconds for system in results], 1, ".1f")]
-                sizes = [
-                    _mean([getattr(system, size) for system in results], 2**20, ".2f")
-                    for size in ("index_bytes", "model_bytes")
-                ]
+                sizes = [_mean([getattr(system, size) for system in results], 2**20, ".2f") for size in SIZES]
                 rows.append([name, competitor.name, *(f"{figure:.4f}" for figure in figures), *took, *sizes])
         filled = [at for at in range(len(rows[0])) if any(row[at] for row in rows[1:])]
         return Table("All measures, and what it takes", [[row[at] for at in filled] for row in rows])

@@ -22,6 +22,10 @@ from encloze.folders import hash_of, read_json, write_json
 _LONGEST_NAME = 120  # bytes: file systems take 255, with what is put before and behind
 
 
+SIZES = ("index_bytes", "model_bytes", "memory_bytes")
+"""What a system takes: on the disk, in weights, in memory."""
+
+
 class Judged(NamedTuple):
     """A run to be judged, under its system's name."""
 
@@ -31,6 +35,7 @@ class Judged(NamedTuple):
     note: str = ""
     index_bytes: int | None = None
     model_bytes: int | None = None
+    memory_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,8 @@ class SystemResult:
     """What its index takes on the disk, without the documents' texts."""
     model_bytes: int | None = None
     """What the weights of its models take."""
+    memory_bytes: int | None = None
+    """What a process of its own holds while it searches, Python's own included, mapped files not."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +144,7 @@ class Report:
             own = columns[:, number * len(measures) : (number + 1) * len(measures)].T
             values = dict(zip(measures, own, strict=True))
             run = read_run(folder / "runs" / f"{names[number]}.trec", may_be_empty=True)  # of what found nothing
-            sizes = (entry.get(name) for name in ("index_bytes", "model_bytes"))
+            sizes = (entry.get(name) for name in SIZES)
             took, note = entry["milliseconds_per_query"], entry["note"]
             systems.append(SystemResult(entry["name"], run, values, took, note, *sizes))
             if other := entry.get("against_baseline"):
@@ -154,7 +161,7 @@ class Report:
             entry: dict[str, object] = {"name": system.name}
             entry["measures"] = {name: mean._asdict() for name, mean in self.means[system.name].items()}
             entry |= {"milliseconds_per_query": system.milliseconds, "note": system.note}
-            entry |= {"index_bytes": system.index_bytes, "model_bytes": system.model_bytes}
+            entry |= {name: getattr(system, name) for name in SIZES}
             if other := against.get(system.name):
                 entry["against_baseline"] = {**other.difference._asdict(), "p_holm": other.p_value}
             systems.append(entry)

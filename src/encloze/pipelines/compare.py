@@ -46,6 +46,9 @@ class Compare(Pipeline, name="compare"):
     passage."""
     own_ids: Literal["count", "skip"] = "count"
     """Whether a document that bears the query's own id counts or is skipped, as BEIR does."""
+    memory: bool = False
+    """Whether each system makes ready and searches once more, in a process of its own, to tell how much memory that
+    holds."""
     margin: float = 0.01
     """The difference in the first measure that counts as nothing: for "not worse" and "equivalent"."""
     similarity: float | None = 0.8
@@ -103,7 +106,7 @@ class Compare(Pipeline, name="compare"):
 
     def _evaluations(self) -> list[Evaluate]:
         more: dict[str, Any] = {"measures": self._told_in(), "depth": self.depth, "judged": self.judged}
-        more |= {"own_ids": self.own_ids, "seed": self.seed}
+        more |= {"own_ids": self.own_ids, "memory": self.memory, "seed": self.seed}
         named = [Evaluate(dataset, self.split, self.systems, **more) for dataset in self.dataset]
         return named + [Evaluate(systems=self.systems, benchmark=benchmark, **more) for benchmark in self.benchmark]
 

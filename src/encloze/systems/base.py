@@ -28,12 +28,14 @@ class Outcome(NamedTuple):
     """What its index takes on the disk, without the documents' texts."""
     model_bytes: int | None = None
     """What the weights of its models take."""
+    memory_bytes: int | None = None
+    """What a process of its own holds while it searches, where that was asked for."""
     corpus: Corpus | None = None
     """The documents that it ranked, where they are not the data set's: those of an index."""
 
     def named(self, title: str) -> Judged:
         """The run to be judged, under the system's name."""
-        return Judged(title, self.run, self.milliseconds, self.note, self.index_bytes, self.model_bytes)
+        return Judged(title, *self[:-1])
 
 
 class Ready(NamedTuple):
@@ -48,7 +50,7 @@ class Ready(NamedTuple):
 
     def rank(self, queries: Sequence[Query], depth: int) -> Outcome:
         run, milliseconds = self.run(queries, depth)
-        return Outcome(run, milliseconds, self.note, self.index_bytes, self.model_bytes, self.corpus)
+        return Outcome(run, milliseconds, self.note, self.index_bytes, self.model_bytes, corpus=self.corpus)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from encloze.evaluation.measures import DEFAULT, canonical
 from encloze.evaluation.report import Judged, Report, judge
 from encloze.evaluation.rules import of_sources, without_own_ids
 from encloze.folders import record, refuse_existing, staged
+from encloze.systems._memory import memory_of
 from encloze.systems.base import Outcome, System, inputs_of, titles
 from encloze.systems.index import Index
 from encloze.systems.model import Model
@@ -53,6 +54,9 @@ class Evaluate(Task, name="evaluate"):
     passage."""
     own_ids: Literal["count", "skip"] = "count"
     """Whether a document that bears the query's own id counts or is skipped, as BEIR does."""
+    memory: bool = False
+    """Whether each system makes ready and searches once more, in a process of its own, to tell how much memory that
+    holds."""
     output: Path | None = None
     """A folder for the report, the values of each query and the runs; nothing is written without one."""
     overwrite: bool = False
@@ -99,6 +103,8 @@ class Evaluate(Task, name="evaluate"):
         for title, system in zip(titles(self._all()), self._all(), strict=True):
             progress.note(f"Judging {title}")
             outcome = system.rank(dataset, self._deep())
+            if self.memory:
+                outcome = outcome._replace(memory_bytes=memory_of(system, dataset, self._deep()))
             runs.append(outcome._replace(run=self._ruled(outcome, dataset)).named(title))
         judgments = dataset.judged(texts=any("queries" in system.heeds for system in self._all()))
         measures = self.measures or DEFAULT

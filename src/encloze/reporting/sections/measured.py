@@ -102,13 +102,17 @@ def _one_by_one(table: ComparisonTable, texts: list[Texts]) -> Iterator[Chart]:
 
 def _costs(table: ComparisonTable) -> Iterator[Chart]:
     """Quality against time and size, on each data set that tells both."""
-    units = {"milliseconds a query": ("milliseconds",), "MiB of index and model": ("index_bytes", "model_bytes")}
+    units = {
+        "milliseconds a query": ("milliseconds",),
+        "MiB of index and model": ("index_bytes", "model_bytes"),
+        "MiB of memory": ("memory_bytes",),
+    }
     for unit, fields in units.items():
         for at, (report, name) in enumerate(zip(table.reports, table.names, strict=True)):
             points = []
             for competitor in table.competitors:
                 known = [
-                    sum(getattr(system, field) or 0 for field in fields) / (2**20 if len(fields) > 1 else 1)
+                    sum(getattr(system, field) or 0 for field in fields) / (2**20 if "MiB" in unit else 1)
                     for system in table.results(report, competitor)
                     if any(getattr(system, field) is not None for field in fields)
                 ]
