@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from encloze.evaluation.estimates import Estimate, estimate
+from encloze.evaluation.estimates import Estimate, difference, estimate
 from encloze.evaluation.significance import Interval
 
 DRAW = np.random.default_rng(0)
@@ -117,8 +117,11 @@ def test_seeds_that_differ_make_an_interval_wider_and_equal_ones_leave_it() -> N
 
 
 def seeds_coverage(seeds: int, against: int, trials: int) -> float:
-    """How often the interval of a difference between seeds of two trainings holds the true one, 0."""
-    draw, held = np.random.default_rng(5), 0
+    """How often the interval of a difference between seeds of two trainings holds the true one, 0, and is no evidence.
+
+    Both are the same: a p-value is 5 % or less where the interval leaves 0 out.
+    """
+    draw, held, found = np.random.default_rng(5), 0, 0
     for _ in range(trials):
         # Two data sets; a seed that is good on the one is good on the other.
         good = [draw.normal(0, 0.03, (number, 1)) for number in (seeds, against)]
@@ -129,6 +132,8 @@ def seeds_coverage(seeds: int, against: int, trials: int) -> float:
         ]
         low, high = estimate(*sides).interval()[1:]
         held += low <= 0 <= high
+        found += estimate(*sides).p_value() <= 0.05
+    assert held + found == trials
     return held / trials
 
 
@@ -153,6 +158,24 @@ def test_intervals_of_differences_hold_95_of_100(share: float, better: float) ->
     true = ties(np.random.default_rng(7), (1000, 3000), share, better).mean()
     found = [estimate([values]).interval() for values in ties(draw, (2500, 50), share, better)]
     assert np.mean([low <= true <= high for _, low, high in found]) == pytest.approx(0.95, abs=0.02)
+
+
+@pytest.mark.parametrize(("queries", "changed", "worse"), [(50, 0.3, 1.0), (90, 0.3, 0.8), (300, 0.1, 1.0)])
+def test_intervals_of_losses_hold_95_of_100(queries: int, changed: float, worse: float) -> None:
+    """Most queries lose nothing, and most of the others lose: skewed, where at least fifteen change."""
+    draw, shape = np.random.default_rng(10), (3000, queries)
+    lost = np.where(draw.random(shape) < 0.4, 1.0, draw.random(shape))
+    lost *= (draw.random(shape) < changed) * np.where(draw.random(shape) < worse, 1, -1)
+    true, found = changed * 0.7 * (2 * worse - 1), [estimate([values]).interval() for values in lost]
+    assert np.mean([low <= true <= high for _, low, high in found]) == pytest.approx(0.95, abs=0.02)
+
+
+def test_intervals_of_differences_between_slices_hold_95_of_100() -> None:
+    draw = np.random.default_rng(11)
+    inside = np.where(draw.random((3000, 40)) < 0.4, 0, draw.random((3000, 40)))
+    rest = np.where(draw.random((3000, 160)) < 0.2, 1, draw.random((3000, 160)))
+    found = [difference(*values).interval() for values in zip(inside, rest, strict=True)]
+    assert np.mean([low <= 0.3 - 0.6 <= high for _, low, high in found]) == pytest.approx(0.95, abs=0.02)
 
 
 def test_intervals_of_the_mean_of_data_sets_hold_95_of_100() -> None:

@@ -192,6 +192,16 @@ def test_where_there_is_no_difference_5_of_100_are_found(queries: int, ties: flo
     assert rejected(queries, ties, 1200) == pytest.approx(0.05, abs=0.02)
 
 
+def test_on_the_mean_of_data_sets_5_of_100_are_found_where_there_is_no_difference() -> None:
+    """Data sets count the same, so queries of small ones weigh more: as a comparison tests their mean."""
+    draw, trials, sizes = np.random.default_rng(22), 1200, (40, 120, 240)
+    sides = [[values_like_ndcg(draw, (trials, queries), 0.3, 0.3) / queries for queries in sizes] for _ in range(2)]
+    one, other = (np.concatenate(side, axis=1) for side in sides)
+    one = np.where(draw.random(one.shape) < 0.5, other, one)
+    found = [randomisation_test(*pair, samples=1000, seed=at) for at, pair in enumerate(zip(one, other, strict=True))]
+    assert np.mean(np.array(found) <= 0.05) == pytest.approx(0.05, abs=0.02)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("ties", [0.0, 0.5, 0.8])
 @pytest.mark.parametrize("queries", [50, 100, 300])
