@@ -311,6 +311,11 @@ def check_index(folder: Path) -> None:
     check(folder)
 
 
+def view_names(folder: Path) -> tuple[str, ...]:
+    """The names of an index's views."""
+    return tuple(entry["name"] for entry in read_json(folder / _CARD)["views"])
+
+
 def is_index(path: Path) -> bool:
     """Whether a folder is an index, be it whole or damaged."""
     return (path / _CARD).is_file()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import pytest
 from scipy.stats import ttest_ind
 
 import toys
+from encloze import recipe
 from encloze.cli.main import main
 from encloze.data.corpus import Corpus
 from encloze.data.dataset import Dataset
@@ -25,13 +29,18 @@ from encloze.evaluation.perturbations.case import Case
 from encloze.evaluation.perturbations.typos import Typos
 from encloze.evaluation.robustness import Card, Fallen, Hardship, Stressed, worst_of
 from encloze.evaluation.slices import Slice
+from encloze.models.checkpoint import Card as ModelCard
+from encloze.models.heads.sparse import Sparse
 from encloze.search.indexes.bm25 import Bm25Builder
 from encloze.searcher import Searcher
 from encloze.systems.bm25 import Bm25
+from encloze.systems.hybrid import Hybrid
 from encloze.systems.index import Index
+from encloze.systems.model import Model
 from encloze.systems.reranked import Reranked
 from encloze.systems.run import RunFile
 from encloze.systems.seeds import Seeds
+from encloze.tasks.evaluate import Evaluate
 from encloze.tasks.stress import Stress
 
 QUERIES = tuple(Query(str(n), f"river  number\t{n}") for n in range(4))
@@ -218,6 +227,62 @@ def test_another_domain_stands_among_the_slices(dataset: Path, tmp_path: Path) -
     assert same.difference.mean == 0
 
 
+def test_systems_are_stressed_by_each_of_their_views(dataset: Path, model: Path, tmp_path: Path) -> None:
+    given = ["index", "--dataset", str(dataset), "--model", str(model), "--indexes", "flat,bm25", "--output"]
+    assert main([*given, str(tmp_path / "both")]) == 0
+    systems = (Index(tmp_path / "both"), Hybrid(str(model), title="all"), Bm25(k1=2.0))
+    card = Stress(
+        Beir(dataset), systems, by_view=True, perturbations=(Typos(),), output=tmp_path / "card", seed=3
+    ).run()
+    names = ["both flat", "both bm25", "both", "bm25", "model", "all", "bm25 (k1 2)"]
+    assert [system.name for system in card.systems] == names
+    by_name = {system.name: system for system in card.systems}
+    assert (by_name["both flat"].clean == by_name["model"].clean).all()
+    assert (by_name["both bm25"].values["typos"] == by_name["bm25"].values["typos"]).all()
+    assert [loss.system for loss in card.losses] == names
+    again = recipe.read(tmp_path / "card" / "recipe.yaml")
+    assert len(again["systems"]) == 7 and again["by_view"] is False  # a name in the card for each
+    assert Reranked(Index(tmp_path / "both"), "r").apart()[-2:] == (Index(tmp_path / "both"), Reranked(systems[0], "r"))
+    assert Index(tmp_path / "both", ("flat",)).apart() == (Index(tmp_path / "both", ("flat",)),)
+
+
+def test_both_views_of_a_model_are_stressed(model: Path, tmp_path: Path) -> None:
+    shutil.copytree(model, tmp_path / "two")
+    card = ModelCard.read(tmp_path / "two", 64)
+    replace(card, heads=(*card.heads, Sparse())).write(tmp_path / "two")
+    ours = Model(str(tmp_path / "two"), title="ours")
+    assert [part.title for part in ours.apart()] == ["ours dense", "ours sparse", "ours"]
+    assert [part.views for part in ours.apart()] == [("dense",), ("sparse",), ()]
+
+
+def test_a_card_is_told_by_the_rules_of_a_report(dataset: Path, tmp_path: Path) -> None:
+    """Documents with the query's own id left out, and sources by their best passage."""
+    rows = [json.loads(line) for line in (dataset / "queries.jsonl").read_text("utf-8").splitlines()]
+    own = {row["_id"]: row["_id"].removeprefix("q-") for row in rows}
+    (dataset / "queries.jsonl").write_text(
+        "".join(json.dumps(row | {"_id": own[row["_id"]]}) + "\n" for row in rows), "utf-8"
+    )
+    for file in (dataset / "qrels").iterdir():
+        file.write_text(re.sub("^q-", "", file.read_text("utf-8"), flags=re.MULTILINE), "utf-8")
+    for rules in ({}, {"own_ids": "skip"}):
+        card = Stress(Beir(dataset), (Bm25(),), perturbations=(Case(),), measure="RR@10", depth=3, **rules).run()
+        report = Evaluate(Beir(dataset), systems=(Bm25(),), measures=("RR@10",), depth=3, **rules).run()
+        assert (card.systems[0].clean == report.systems[0].values["RR@10"]).all()
+        assert card.systems[0].clean.mean() == (0 if rules else 1)
+    for file in (dataset / "qrels").iterdir():
+        file.write_text(re.sub(r"\t(\w+)-\w+\t1", r"\t\1\t1", file.read_text("utf-8")), "utf-8")
+    card = Stress(Beir(dataset), (Bm25(),), perturbations=(Case(),), judged="sources", depth=3).run()
+    report = Evaluate(Beir(dataset), systems=(Bm25(),), judged="sources", depth=3).run()
+    assert card.systems[0].clean.tolist() == report.systems[0].values["nDCG@10"].tolist() == [1.0] * 10
+
+
+def test_a_benchmark_is_stressed_by_its_rules(dataset: Path) -> None:
+    benchmark = recipe.build(Stress, {"benchmark": {"type": "beir/toys", "path": str(dataset)}, "systems": ["bm25"],
+                                      "perturbations": ["case"]})  # fmt: skip
+    card = benchmark.run()
+    assert (card.split, card.measure, len(card.queries)) == ("test", "nDCG@10", 10)
+
+
 def test_the_command_line_shows_and_keeps_a_card(
     dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -248,6 +313,9 @@ def test_the_command_line_shows_and_keeps_a_card(
             {"systems": (Index(Path("i")),), "other_datasets": (Beir(Path("o")),)},
             "the system i does not heed other documents",
         ),
+        ({"dataset": None}, "dataset: name one, as in --dataset FOLDER, or a benchmark"),
+        ({"judged": "sources", "burdens": (Length(),)}, "burdens lie on the documents that judgments name"),
+        ({"judged": "sources", "systems": (Bm25(tune_on="dev"),)}, "tune_on: a system is tuned by judgments of docu"),
         ({"perturbations": (Typos(), Typos())}, "typos is asked for twice with the same settings"),
     ],
 )

@@ -2,8 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 from encloze.data.corpus import Corpus
 from encloze.data.records import Run
+from encloze.data.runs import best
+
+_PASSAGES = 10  # searched for each source that is listed
+
+
+class Counting(NamedTuple):
+    """What of a ranking counts."""
+
+    depth: int
+    """How many documents, or sources, for a query."""
+    sources: bool = False
+    """Whether judgments name the longer texts that documents were cut from."""
+    own_ids: bool = True
+    """Whether a document that bears the query's own id counts."""
+
+    @property
+    def deep(self) -> int:
+        """How many documents are searched for, so that the rules leave enough."""
+        return self.depth * (_PASSAGES if self.sources else 1) + (not self.own_ids)
+
+    def check(self, *, tuned: bool) -> None:
+        """Raise ValueError where systems are ``tuned``, which is by other rules."""
+        if self.depth < 1:
+            raise ValueError(f"depth must be 1 or more, not {self.depth}")
+        if self.sources and tuned:
+            raise ValueError("tune_on: a system is tuned by judgments of documents, and judged says they name sources")
+        if not self.own_ids and tuned:
+            raise ValueError(
+                "tune_on: a system is tuned with documents of the queries' own ids, and own_ids skips them"
+            )
+
+    def ruled(self, run: Run, corpus: Callable[[], Corpus]) -> Run:
+        """A run as it is judged; ``corpus`` opens the documents that it ranks, where they must be read."""
+        if self.sources:
+            run = of_sources(run, corpus())
+        if not self.own_ids:
+            run = without_own_ids(run)
+        return {query: best(scores, self.depth) for query, scores in run.items()}
 
 
 def without_own_ids(run: Run) -> Run:

@@ -33,6 +33,10 @@ class Outcome(NamedTuple):
     corpus: Corpus | None = None
     """The documents that it ranked, where they are not the data set's: those of an index."""
 
+    def searched(self, dataset: Dataset) -> Corpus:
+        """The documents that it ranked."""
+        return self.corpus or dataset.corpus
+
     def named(self, title: str) -> Judged:
         """The run to be judged, under the system's name."""
         return Judged(title, *self[:-1])
@@ -92,6 +96,10 @@ class System(Family):
 
     def parts(self) -> tuple[System, ...]:
         """What is judged one by one: itself, but for a system that stands for several."""
+        return (self,)
+
+    def apart(self) -> tuple[System, ...]:
+        """Each of its views as a system of its own, then itself; itself alone where it has one."""
         return (self,)
 
     def rank(self, dataset: Dataset, depth: int) -> Outcome:

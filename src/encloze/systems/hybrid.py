@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from encloze.data.dataset import Dataset
 from encloze.encoders import Encoder
@@ -14,6 +15,7 @@ from encloze.search.indexes.bm25 import Bm25
 from encloze.searcher import Searcher, View, exact_indexes
 from encloze.systems._encoding import Encoding
 from encloze.systems._weighing import weighed
+from encloze.systems.base import System
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,11 @@ class Hybrid(Encoding, name="hybrid"):
 
     def label(self) -> str:
         return f"{Path(self.model).name} + bm25"
+
+    def apart(self) -> tuple[System, ...]:
+        kinds: dict[str, Any] = {name: System.member(name) for name in ("bm25", "model")}
+        lexical = kinds["bm25"](self.bm25.k1, self.bm25.b, self.bm25.analyzer)
+        return (lexical, *kinds["model"](self.model, precision=self.precision).apart(), self)
 
     def indexes(self, encoder: Encoder) -> Mapping[str, Index]:
         return {index.name: index for index in (*exact_indexes(encoder), self.bm25)}

@@ -12,7 +12,7 @@ from encloze.errors import DataError
 from encloze.folders import size_of
 from encloze.model_folders import size_of_weights
 from encloze.search.fusions.base import Fusion
-from encloze.searcher import Searcher, check_index
+from encloze.searcher import Searcher, check_index, view_names
 from encloze.systems._weighing import weighed
 from encloze.systems.base import Ready, System
 
@@ -44,7 +44,14 @@ class Index(System, name="index"):
         return self.tune_on
 
     def label(self) -> str:
-        return " + ".join([self.index.name, *self.views]) if self.views else self.index.name
+        return f"{self.index.name} {' + '.join(self.views)}" if self.views else self.index.name
+
+    def apart(self) -> tuple[System, ...]:
+        views = self.views or view_names(self.index)
+        if len(views) < 2:
+            return (self,)
+        named = {view: self.title and f"{self.title} {view}" for view in views}
+        return (*(Index(self.index, (view,), title=title) for view, title in named.items()), self)
 
     def check(self) -> None:
         check_index(self.index)

@@ -46,6 +46,9 @@ class Reranked(System, name="reranked"):
     def label(self) -> str:
         return f"{self.system.title or self.system.label()} + {Path(self.reranker).name}"
 
+    def apart(self) -> tuple[System, ...]:
+        return (*self.system.apart(), self)
+
     def check(self) -> None:
         self.system.check()
         locate(self.reranker)

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from encloze import progress, recipe
 from encloze.data.dataset import Dataset
 from encloze.data.formats.base import Format
-from encloze.data.records import Run
-from encloze.data.runs import best
-from encloze.evaluation.benchmarks.base import Benchmark
+from encloze.evaluation.benchmarks.base import Benchmark, check_what_is_judged
 from encloze.evaluation.measures import DEFAULT, canonical
 from encloze.evaluation.report import Judged, Report, judge
-from encloze.evaluation.rules import of_sources, without_own_ids
+from encloze.evaluation.rules import Counting
 from encloze.folders import record, refuse_existing, staged
 from encloze.systems._memory import memory_of
-from encloze.systems.base import Outcome, System, inputs_of, titles
+from encloze.systems.base import System, inputs_of, titles
 from encloze.systems.index import Index
 from encloze.systems.model import Model
 from encloze.systems.reranked import Reranked
 from encloze.tasks.base import Task
-
-_PASSAGES = 10  # searched for each source that is listed
 
 
 @dataclass(frozen=True)
@@ -68,26 +65,18 @@ class Evaluate(Task, name="evaluate"):
     trec-dl-2020, beir/NAME. It is fetched, or read from benchmark.path."""
 
     def __post_init__(self) -> None:
-        if (self.dataset is None) == (self.benchmark is None):
-            raise ValueError(
-                "dataset: name one, as in --dataset FOLDER, or a benchmark, as in --benchmark beir/scifact"
-            )
-        if self.benchmark and self.split != "test":
-            raise ValueError("split: a benchmark has its own; leave split out, or name its files as a dataset")
+        check_what_is_judged(self.dataset, self.split, self.benchmark)
         for name in self.measures:
             canonical(name)
         if not (self.systems or self.model or self.index):
             raise ValueError("systems is empty: name at least one, as in --systems bm25,minilm")
         if any(system.tuned_on == self.split for system in self.systems):
             raise ValueError(f"a system is tuned on {self.split!r}, the split that is judged: choose another tune_on")
-        if self.judged == "sources" and any(system.tuned_on for system in self.systems):
-            raise ValueError("tune_on: a system is tuned by judgments of documents, and judged says they name sources")
-        if self.own_ids == "skip" and any(system.tuned_on for system in self.systems):
-            raise ValueError(
-                "tune_on: a system is tuned with documents of the queries' own ids, and own_ids skips them"
-            )
-        if self.depth < 1:
-            raise ValueError(f"depth must be 1 or more, not {self.depth}")
+        self._counting.check(tuned=any(system.tuned_on for system in self.systems))
+
+    @property
+    def _counting(self) -> Counting:
+        return Counting(self.depth, self.judged == "sources", self.own_ids == "count")
 
     def run(self) -> Report:
         if self.output:
@@ -99,13 +88,14 @@ class Evaluate(Task, name="evaluate"):
         for system in self._all():
             system.check()
             system.check_for(dataset)
-        runs: list[Judged] = []
+        runs, counting = list[Judged](), self._counting
         for title, system in zip(titles(self._all()), self._all(), strict=True):
             progress.note(f"Judging {title}")
-            outcome = system.rank(dataset, self._deep())
+            outcome = system.rank(dataset, counting.deep)
             if self.memory:
-                outcome = outcome._replace(memory_bytes=memory_of(system, dataset, self._deep()))
-            runs.append(outcome._replace(run=self._ruled(outcome, dataset)).named(title))
+                outcome = outcome._replace(memory_bytes=memory_of(system, dataset, counting.deep))
+            run = counting.ruled(outcome.run, partial(outcome.searched, dataset))
+            runs.append(outcome._replace(run=run).named(title))
         judgments = dataset.judged(texts=any("queries" in system.heeds for system in self._all()))
         measures = self.measures or DEFAULT
         report = judge(str(self.dataset.place()), self.split, judgments, runs, measures, self.seed, dataset.counts())
@@ -120,30 +110,8 @@ class Evaluate(Task, name="evaluate"):
         """The same with a benchmark's texts and rules in its place; measures that were asked for stay."""
         if self.benchmark is None:
             return self
-        rules = self.benchmark.rules()
-        return replace(
-            self,
-            benchmark=None,
-            dataset=self.benchmark.format(),
-            split=self.benchmark.split(),
-            measures=self.measures or rules.measures,
-            depth=max(self.depth, rules.depth),
-            own_ids="skip" if rules.own_ids == "skip" else self.own_ids,
-        )
-
-    def _deep(self) -> int:
-        """How many documents are searched for, so that the rules leave enough."""
-        passages = self.depth * (_PASSAGES if self.judged == "sources" else 1)
-        return passages + (self.own_ids == "skip")
-
-    def _ruled(self, outcome: Outcome, dataset: Dataset) -> Run:
-        """A run as it is judged."""
-        run = outcome.run
-        if self.judged == "sources":
-            run = of_sources(run, outcome.corpus or dataset.corpus)
-        if self.own_ids == "skip":
-            run = without_own_ids(run)
-        return {query: best(scores, self.depth) for query, scores in run.items()}
+        place, measures = self.benchmark.in_place(self.depth, self.own_ids), self.benchmark.rules().measures
+        return replace(self, **place, measures=self.measures or measures)
 
     def _all(self) -> list[System]:
         more: list[System] = [Model(self.model)] if self.model else []

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -14,16 +16,18 @@ from encloze.data.corpus import Corpus, write
 from encloze.data.dataset import Dataset
 from encloze.data.formats.base import Format
 from encloze.data.records import Query, Run
+from encloze.evaluation.benchmarks.base import Benchmark, check_what_is_judged
 from encloze.evaluation.burdens.base import Burden
 from encloze.evaluation.comparison import short_names
 from encloze.evaluation.measures import canonical, measure
 from encloze.evaluation.perturbations.base import Perturbation
 from encloze.evaluation.report import file_name
 from encloze.evaluation.robustness import Card, Hardship, Stressed
+from encloze.evaluation.rules import Counting
 from encloze.evaluation.slices import slices
 from encloze.folders import record, refuse_existing, staged, temporary
 from encloze.search.analyzers.unicode import Unicode
-from encloze.systems.base import System, inputs_of, titles
+from encloze.systems.base import Outcome, System, inputs_of, titles
 from encloze.systems.seeds import Seeds
 from encloze.tasks.base import Task
 
@@ -35,10 +39,12 @@ class Stress(Task, name="stress"):
     Documents are read, encoded and indexed once for all perturbations of queries.
     """
 
-    dataset: Format
+    dataset: Format | None = None
     """Documents, queries and judgments: a folder in BEIR's or MS MARCO's layout, or python_docs."""
-    systems: tuple[System, ...]
+    systems: tuple[System, ...] = ()
     """What to judge: bm25, a model's name or folder, an index folder, one of them re-ranked."""
+    by_view: bool = False
+    """Whether a system of several views is stressed by each of them alone, too, before their sum."""
     split: str = "test"
     """The part of the queries to judge."""
     perturbations: tuple[Perturbation, ...] = ()
@@ -49,25 +55,35 @@ class Stress(Task, name="stress"):
     other_datasets: tuple[Format, ...] = ()
     """Data sets of other domains: every system is judged on their queries of the same split, too, as they are asked,
     and how that differs stands among the slices."""
-    measure: str = "nDCG@10"
-    """The measure whose loss is told, in ir-measures' spelling or a usual one (mrr@10, recall@100)."""
+    measure: str | None = None
+    """The measure whose loss is told, in ir-measures' spelling or a usual one (mrr@10, recall@100); by default nDCG@10,
+    or a benchmark's first."""
     depth: int = 100
     """How many documents each system ranks for a query."""
+    judged: Literal["documents", "sources"] = "documents"
+    """What judgments name: documents, or the longer texts (doc_id) that they were cut from, each as good as its best
+    passage."""
+    own_ids: Literal["count", "skip"] = "count"
+    """Whether a document that bears the query's own id counts or is skipped, as BEIR does."""
     output: Path | None = None
     """A folder for the card and the values of each query; nothing is written without one."""
     overwrite: bool = False
     """Whether an existing output may be replaced."""
     seed: int = 0
     """Where perturbations and intervals are drawn from."""
+    benchmark: Benchmark | None = None
+    """A published collection in place of dataset and split, judged by its own rules: msmarco-dev, beir/NAME ..."""
 
     def __post_init__(self) -> None:
-        canonical(self.measure)
+        check_what_is_judged(self.dataset, self.split, self.benchmark)
+        canonical(self._measure)
         if not self.systems:
             raise ValueError("systems is empty: name at least one, as in --systems bm25,minilm")
         if any(system.tuned_on == self.split for system in self.systems):
             raise ValueError(f"a system is tuned on {self.split!r}, the split that is judged: choose another tune_on")
-        if self.depth < 1:
-            raise ValueError(f"depth must be 1 or more, not {self.depth}")
+        self._counting.check(tuned=any(system.tuned_on for system in self.systems))
+        if self.burdens and self.judged == "sources":
+            raise ValueError("burdens lie on the documents that judgments name, and judged says they name sources")
         if any(isinstance(system, Seeds) for system in self.systems):
             raise ValueError("seeds stand for several systems, and a card is of each by itself: name them one by one")
         for side in ("queries", "documents") if self.burdens or self.other_datasets else ("queries",):
@@ -80,25 +96,38 @@ class Stress(Task, name="stress"):
         if twice := [name for name, count in names.items() if count > 1]:
             raise ValueError(f"{twice[0]} is asked for twice with the same settings")
 
+    @property
+    def _measure(self) -> str:
+        return self.measure or "nDCG@10"
+
+    @property
+    def _counting(self) -> Counting:
+        return Counting(self.depth, self.judged == "sources", self.own_ids == "count")
+
     def run(self) -> Card:
         if self.output:
             refuse_existing(self.output, overwrite=self.overwrite)
+        if self.benchmark:
+            place, measures = self.benchmark.in_place(self.depth, self.own_ids), self.benchmark.rules().measures
+            return replace(self, **place, measure=self.measure or measures[0]).run()
+        assert self.dataset is not None  # or there is a benchmark
         for system in self.systems:
             system.check()
-        dataset = Dataset(self.dataset, self.split)
+        systems = [part for system in self.systems for part in (system.apart() if self.by_view else (system,))]
+        dataset = Dataset(self.dataset, self.split, by_source=self._counting.sources)
         elsewhere = self._elsewhere()
         asked = [self._asked(each, dataset.queries) for each in self.perturbations or _each_kind()]
         stressed = list[Stressed]()
         with temporary() as folder:
             others = {each.as_chosen(): self._other(each, dataset, folder) for each in self.burdens}
-            for name, system in zip(titles(self.systems), self.systems, strict=True):
+            for name, system in zip(titles(systems), systems, strict=True):
                 progress.note(f"Judging {name}")
                 stressed.append(self._stressed(name, system, dataset, asked, others, elsewhere))
         texts, all_of_them = tuple(query.text for query in dataset.queries), (True,) * len(dataset.queries)
         card = Card(
             str(self.dataset.place()),
             self.split,
-            canonical(self.measure),
+            canonical(self._measure),
             tuple(dataset.queries),
             (*asked, *(Hardship(name, texts, all_of_them) for name in others)),
             tuple(stressed),
@@ -112,7 +141,8 @@ class Stress(Task, name="stress"):
                 inputs = self.dataset.inputs("dataset") | inputs_of(self.systems, "systems")
                 for number, other in enumerate(self.other_datasets):
                     inputs |= other.inputs(f"other_datasets[{number}]")
-                record(staging, recipe.dump(self, {"verb": self.name}), inputs)
+                told = replace(self, systems=tuple(systems), by_view=False)  # a name in the card for each
+                record(staging, recipe.dump(told, {"verb": self.name}), inputs)
         return card
 
     def _asked(self, perturbation: Perturbation, queries: Sequence[Query]) -> Hardship:
@@ -129,7 +159,10 @@ class Stress(Task, name="stress"):
     def _elsewhere(self) -> dict[str, Dataset]:
         """The other data sets by their names; what is amiss with one is said before the first is read."""
         names = short_names([str(other.place()) for other in self.other_datasets]) if self.other_datasets else ()
-        found = {name: Dataset(other, self.split) for name, other in zip(names, self.other_datasets, strict=True)}
+        by_source = self._counting.sources
+        found = {
+            name: Dataset(other, self.split, by_source) for name, other in zip(names, self.other_datasets, strict=True)
+        }
         for other in found.values():
             _ = other.judgments
         return found
@@ -144,24 +177,27 @@ class Stress(Task, name="stress"):
         elsewhere: Mapping[str, Dataset],
     ) -> Stressed:
         queries, found = dataset.queries, dict[str, np.ndarray]()
+        deep = self._counting.deep
         with system.ready(dataset) as ready:
-            usual = ready.rank(queries, self.depth)
+            usual = ready.rank(queries, deep)
             for one in progress.track(asked, f"Stressing {name}", len(asked), "perturbations"):
                 again = [q._replace(text=t) for q, t, c in zip(queries, one.texts, one.changed, strict=True) if c]
                 nothing: Run = {query.id: {} for query in again}  # where it finds none any more
-                found[one.name] = self._values(usual.run | nothing | ready.run(again, self.depth)[0], dataset)
+                run = usual.run | nothing | ready.run(again, deep)[0]
+                found[one.name] = self._values(usual._replace(run=run), dataset)
         for hardship, other in others.items():
             progress.note(f"Judging {name} under {hardship}")
-            found[hardship] = self._values(system.rank(other, self.depth).run, dataset)
+            found[hardship] = self._values(system.rank(other, deep), other)
         there = dict[str, np.ndarray]()
         for place, other in elsewhere.items():
             progress.note(f"Judging {name} on {place}")
-            there[place] = self._values(system.rank(other, self.depth).run, other)
-        return Stressed(name, self._values(usual.run, dataset), found, usual.note, there)
+            there[place] = self._values(system.rank(other, deep), other)
+        return Stressed(name, self._values(usual, dataset), found, usual.note, there)
 
-    def _values(self, run: Run, dataset: Dataset) -> np.ndarray:
+    def _values(self, outcome: Outcome, dataset: Dataset) -> np.ndarray:
         judgments = {query.id: dataset.judgments[query.id] for query in dataset.queries}
-        return measure(run, judgments, [self.measure])[canonical(self.measure)]
+        run = self._counting.ruled(outcome.run, partial(outcome.searched, dataset))
+        return measure(run, judgments, [self._measure])[canonical(self._measure)]
 
 
 def _each_kind() -> list[Perturbation]:

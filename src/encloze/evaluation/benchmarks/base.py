@@ -23,6 +23,14 @@ class Rules(NamedTuple):
     """Whether a document that bears the query's own id counts."""
 
 
+def check_what_is_judged(dataset: Format | None, split: str, benchmark: Benchmark | None) -> None:
+    """Raise ValueError where neither a data set nor a benchmark is named, or both, or a benchmark's split."""
+    if (dataset is None) == (benchmark is None):
+        raise ValueError("dataset: name one, as in --dataset FOLDER, or a benchmark, as in --benchmark beir/scifact")
+    if benchmark and split != "test":
+        raise ValueError("split: a benchmark has its own; leave split out, or name its files as a dataset")
+
+
 @dataclass(frozen=True)
 class Benchmark(Family):
     """Called as people call it: ``msmarco-dev``, ``trec-dl-2019``, ``beir/scifact``, ``mteb/NFCorpus``."""
@@ -36,6 +44,13 @@ class Benchmark(Family):
         word, _, collection = str(type_).partition("/")
         more = {"collection": collection} if collection else {}
         return super().chosen(type_ if type_ is None else word.replace("-", "_"), {**more, **values})
+
+    def in_place(self, depth: int, own_ids: Literal["count", "skip"]) -> dict[str, Any]:
+        """The settings of a verb with its texts and rules, of which those that ask for more stay."""
+        rules = self.rules()
+        strict: Literal["count", "skip"] = "skip" if "skip" in (rules.own_ids, own_ids) else "count"
+        place = {"benchmark": None, "dataset": self.format(), "split": self.split()}
+        return {**place, "depth": max(depth, rules.depth), "own_ids": strict}
 
     def format(self) -> Format:
         """Where its texts, queries and judgments are. Raises DataError where the folder lacks some."""
