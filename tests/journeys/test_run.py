@@ -280,6 +280,24 @@ def test_the_command_line_shows_what_each_stage_brought(
     assert "run, against bm25: did harm" in " ".join(said.split())  # what is relevant was taken out of it
 
 
+def test_a_pipeline_may_end_in_a_comparison_on_several_data_sets(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = shutil.copytree(dataset, tmp_path / "other")
+    systems = ["bm25", {"type": "bm25", "b": 0.0}, "@lexical"]
+    judged = {"verb": "compare", "dataset": ["@dataset", str(other)], "split": "train", "systems": systems}
+    stages = {"lexical": {"verb": "mine", "dataset": "@dataset"}, "judged": judged}
+    file = tmp_path / "chain.yaml"
+    file.write_text(yaml.safe_dump({"verb": "run", "stages": stages}, sort_keys=False), encoding="utf-8")
+    given = ["run", str(file), "--dataset", str(dataset), "--output", str(tmp_path / "out")]
+    told = []
+    for _ in range(2):  # the second time nothing is done again
+        assert main(given) == 0
+        told.append(" ".join(capsys.readouterr().out.split()))
+        monkeypatch.setattr(Task.member("mine"), "run", None)
+    assert all("lexical, against bm25 (b 0): did harm" in said and "visible from" in said for said in told)
+
+
 @pytest.mark.parametrize(
     ("stages", "says"),
     [

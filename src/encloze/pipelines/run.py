@@ -16,16 +16,18 @@ from encloze import progress, recipe
 from encloze.data.dataset import Dataset
 from encloze.data.formats.base import Format
 from encloze.errors import MissingExtraError, RecipeError, StorageError
+from encloze.evaluation.comparison import ComparisonTable
 from encloze.evaluation.estimates import estimate
 from encloze.evaluation.report import Report
 from encloze.family import nearest
 from encloze.folders import MANIFEST, hash_tree, read_json, record, write_json
-from encloze.pipelines.base import Pipeline, StageSays
+from encloze.pipelines.base import Pipeline, StageSays, verb
 from encloze.settings import plain
 from encloze.tasks.base import Task
 from encloze.tasks.report import MakeReport
 
 _KEYS = "stages.json"
+_PIPELINES = ("compare",)  # that can be a stage
 _NOT_TOLD = ("output", "resume", "overwrite")  # they change no result
 _SPLITS = ("split", "tune_on")  # settings that name one
 _LONGEST_PATH = 250
@@ -33,10 +35,10 @@ _LONGEST_PATH = 250
 
 @dataclass(frozen=True)
 class Ran:
-    """A pipeline that is done: the report of its last stage that judges, and what each system brought over the last."""
+    """A pipeline that is done: what its last stage that judges found, and what each system brought over the last."""
 
     folder: Path
-    report: Report | None
+    report: Report | ComparisonTable | None
     steps: list[StageSays]
     page: Path | None = None
     """All stages on one page; None where the packages that draw it are not installed."""
@@ -97,7 +99,7 @@ class Run(Pipeline, name="run"):
             # What an earlier run finished stays until the new result takes its place.
             found = dataclasses.replace(task, overwrite=True).run()
             stages.finish(name, key)
-            report = found if isinstance(found, Report) else report
+            report = found if isinstance(found, (Report, ComparisonTable)) else report
         settings = recipe.dump(self, {"verb": self.name})
         record(self.output, settings, {**self.dataset.inputs("dataset"), "model": self.model})
         return Ran(self.output, report, _steps(report) if report else [], self._page())
@@ -120,7 +122,7 @@ class Run(Pipeline, name="run"):
 
     def _task(self, name: str) -> Any:
         settings = dict(self._stages[name])
-        kind = Task.member(settings.pop("verb"))
+        kind = verb(settings.pop("verb"))
         tree = {**self._resolved(settings), "output": str(self.output.resolve() / name)}
         return recipe.build(kind, tree, source=f"the stage {name}")
 
@@ -129,10 +131,9 @@ class Run(Pipeline, name="run"):
         at, settings = f"stages.{name}", self._stages[name]
         if not isinstance(settings, dict) or "verb" not in settings:
             return [(at, "has no verb: write name: {verb: pretrain, ...}")]
-        if settings["verb"] not in Task.members():
-            return [
-                (f"{at}.verb", f"there is no verb {settings['verb']!r}; {nearest(settings['verb'], Task.members())}")
-            ]
+        known = [*Task.members(), *_PIPELINES]
+        if settings["verb"] not in known:
+            return [(f"{at}.verb", f"there is no verb {settings['verb']!r}; {nearest(settings['verb'], known)}")]
         if not name.replace("-", "").replace("_", "").isalnum() or name in (*self._own(), "page"):
             return [(at, "a stage's name is letters, digits, - and _, and none of dataset, corpus, model, split, page")]
         earlier = list(self._stages)[: list(self._stages).index(name)]
@@ -147,7 +148,8 @@ class Run(Pipeline, name="run"):
 
     def _splits(self) -> list[str]:
         """The splits of the pipeline's data set that stages read."""
-        tasks = (self._task(name) for name, settings in self._stages.items() if settings.get("dataset") == "@dataset")
+        own = ("@dataset", ["@dataset"])
+        tasks = (self._task(name) for name, settings in self._stages.items() if settings.get("dataset") in own)
         return list(dict.fromkeys(split for task in tasks for split in _named(plain(task), _SPLITS)))
 
     def _own(self) -> dict[str, Any]:
@@ -182,15 +184,21 @@ class Run(Pipeline, name="run"):
         parts = [task.name, given, made_from]
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
-    def _judged(self, name: str, folder: Path) -> Report | None:
-        return Report.load(folder) if self._stages[name]["verb"] == "evaluate" else None
+    def _judged(self, name: str, folder: Path) -> Report | ComparisonTable | None:
+        verb = self._stages[name]["verb"]
+        return (
+            Report.load(folder) if verb == "evaluate" else ComparisonTable.load(folder) if verb == "compare" else None
+        )
 
 
-def _steps(report: Report) -> list[StageSays]:
-    """What each system brought over the one before it in the report."""
-    values = [(system.name, system.values[report.measures[0]]) for system in report.systems]
+def _steps(found: Report | ComparisonTable) -> list[StageSays]:
+    """What each system brought over the one before it; where there are several data sets, on their mean."""
+    table = ComparisonTable.of(found) if isinstance(found, Report) else found
+    values = [
+        (one.name, [table.values(report, one, table.measure) for report in table.reports]) for one in table.competitors
+    ]
     return [
-        StageSays(f"{after}, against {before}", estimate([later - earlier]).interval())
+        StageSays(f"{after}, against {before}", estimate(later, earlier).interval())
         for (before, earlier), (after, later) in pairwise(values)
     ]
 
