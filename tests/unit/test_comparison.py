@@ -156,7 +156,6 @@ def test_queries_that_all_tie_do_not_pretend_to_show_anything() -> None:
     same = (Competitor("base", ("base",)), Competitor("again", ("base",)))
     rows = ComparisonTable((report,), same, ("small",)).tables()[1].rows
     assert rows[1] == [
-        "small",
         "again",
         "+0.0000 [+0.0000, +0.0000]",
         "1.0000",

@@ -184,7 +184,7 @@ class ComparisonTable:
             f"{self.measure} against {self.competitors[0].name}: 95 % intervals of each line by itself; p-values and "
             f"verdicts corrected for all {len(rows)} lines"
         )
-        return Table(title, [names, *rows])
+        return Table(title, self._without_single([names, *rows]))
 
     def _measured(self) -> Table:
         measures = self.reports[0].measures
@@ -197,7 +197,13 @@ class ComparisonTable:
                 sizes = [_mean([getattr(system, size) for system in results], 2**20, ".2f") for size in SIZES]
                 rows.append([name, competitor.name, *(f"{figure:.4f}" for figure in figures), *took, *sizes])
         filled = [at for at in range(len(rows[0])) if any(row[at] for row in rows[1:])]
-        return Table("All measures, and what it takes", [[row[at] for at in filled] for row in rows])
+        return Table(
+            "All measures, and what it takes", self._without_single([[row[at] for at in filled] for row in rows])
+        )
+
+    def _without_single(self, rows: list[list[str]]) -> list[list[str]]:
+        """Rows without their first cell, the data set's name, where there is one for all."""
+        return rows if len(self.names) > 1 else [row[1:] for row in rows]
 
     @property
     def notes(self) -> list[str]:

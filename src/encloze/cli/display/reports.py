@@ -35,11 +35,12 @@ def _(result: Report | LabelReport) -> None:
 def _(result: Card) -> None:
     OUT.print(result.title(), style="bold", markup=False)
     for rows in (result.rows(), result.slice_rows())[: 2 if result.sliced else 1]:
-        table = Table(box=box.SIMPLE_HEAD)
+        table, shared = Table(box=box.SIMPLE_HEAD), rows[0][: 2 if rows[0][0] == "slice" else 1]
         for number, name in enumerate(rows[0]):
             table.add_column(name, justify="left" if number == 0 or name in ("perturbation", "system") else "right")
         for row, before in zip(rows[1:], rows, strict=False):
-            table.add_row(row[0] * (row[0] != before[0]), *map(stacked if rows[0][0] == "slice" else Text, row[1:]))
+            same = len(shared) if row[0] == before[0] else 0  # what the rows of one system, or of one slice, share
+            table.add_row(*[""] * same, *map(stacked if rows[0][0] == "slice" else Text, row[same:]))
         OUT.print(table)
     for note in result.notes:
         OUT.print(note, markup=False)

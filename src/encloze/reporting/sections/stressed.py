@@ -25,7 +25,7 @@ def stressed(made: Made, with_texts: bool) -> Section:
     if card["notes"]:
         blocks.append(Listing("Notes", card["notes"]))
     (dataset,) = short_names([card["dataset"]])
-    title = f"{made.name}: robustness on {dataset}, {card['split']}, {card['queries']} queries"
+    title = f"{made.name}: robustness on {dataset}, {card['split']}, {card['queries']:,} queries"
     return Section(title, blocks)
 
 
@@ -56,8 +56,8 @@ def _slices(card: dict[str, Any]) -> Table:
     last = ""
     for one in card["slices"]:
         means = (_with_interval(one[side], "") for side in ("inside", "rest"))
-        name = one["slice"] if one["slice"] != last else ""
-        rows.append([name, f"{one['queries']:,}", one["system"], *means, _with_interval(one["difference"], "+")])
+        what = [one["slice"], f"{one['queries']:,}"] if one["slice"] != last else ["", ""]
+        rows.append([*what, one["system"], *means, _with_interval(one["difference"], "+")])
         last = one["slice"]
     return Table(f"Slices: {card['measure']} as asked", rows)
 
