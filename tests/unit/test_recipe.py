@@ -53,6 +53,7 @@ GIVEN = {
 BESIDES: dict[str, dict[str, Any]] = {
     "evaluate": {"systems": "bm25,minilm"},
     "compare": {"systems": "bm25,minilm"},
+    "stress": {"systems": "bm25,minilm"},
     "index": {"indexes": "flat,bm25", "model": "minilm"},
     "probe": {"dataset": {"type": "tsv", "path": "labels"}},
     "finetune_classifier": {"dataset": {"type": "tsv", "path": "labels"}},
@@ -87,7 +88,7 @@ def smallest(dataset: Path) -> Any:
         from encloze.settings import default_of
 
         values: dict[str, Any] = dict(BESIDES.get(name, {}))
-        if name in ("index", "evaluate", "compare"):
+        if name in ("index", "evaluate", "compare", "stress"):
             values["corpus" if name == "index" else "dataset"] = str(dataset)
         for field in dataclasses.fields(verb(name)):
             if default_of(field) is dataclasses.MISSING and field.name not in values:

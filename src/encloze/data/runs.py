@@ -43,7 +43,8 @@ def read_run(file: Path, *, may_be_empty: bool = False) -> Run:
 
 def best(scores: dict[str, float], depth: int) -> dict[str, float]:
     """The best documents of a ranking, best first, as trec_eval has them: those equal in float32 by id, descending."""
-    rounded = np.fromiter(scores.values(), np.float32, len(scores)).tolist()
+    with np.errstate(over="ignore"):  # beyond its range all are infinite there
+        rounded = np.fromiter(scores.values(), np.float32, len(scores)).tolist()
     first = sorted(zip(rounded, scores, scores.values(), strict=True), reverse=True)[:depth]
     return {document: score for _, document, score in first}
 
