@@ -72,8 +72,8 @@ def trained(folder: Path) -> str:
 
 def judged_models(made: Made, table: ComparisonTable) -> Iterator[JudgedModel]:
     """The model folders of encloze's among the systems of a comparison, on each data set; seeds one by one."""
-    for number, system in enumerate(_systems(made, table)):
-        competitor = table.competitors[number]
+    systems = _systems(made) if made.verb in ("evaluate", "compare") else []  # others name none
+    for system, competitor in zip(systems, table.competitors, strict=bool(systems)):
         own = zip(competitor.members, _parts(system), strict=True)
         verdicts = {one.dataset: one.verdict(table.margin) for one in table.contrasts if one.system == competitor.name}
         for (member, part), (at, (name, report)) in product(
@@ -115,12 +115,12 @@ def stressed_models(made: Made, card: dict[str, Any]) -> Iterator[StressedModel]
                 )
 
 
-def _systems(made: Made, table: ComparisonTable) -> list[dict[str, Any]]:
+def _systems(made: Made) -> list[dict[str, Any]]:
     """The settings of each competitor."""
     tree = made.tree
     more = [{"type": kind, kind: tree[kind]} for kind in ("model", "index") if tree.get(kind)]
     given = [*(tree.get("systems") or []), *more]
-    if len(given) != len(table.competitors):  # an evaluation lists seeds one by one, and all again with a re-ranker
+    if made.verb != "compare":  # an evaluation lists seeds one by one, and all again with a re-ranker
         given = [part for system in given for part in _parts(system)]
     if tree.get("reranker"):
         given += [{"type": "reranked", "system": system, "reranker": tree["reranker"]} for system in given]
