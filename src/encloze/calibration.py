@@ -50,7 +50,9 @@ class Calibration:
         # A target between 0 and 1 is the pair twice: as a relevant one with that weight, and as none with the rest.
         both = np.concatenate([scores, scores])[:, None]
         logistic.fit(both, np.repeat([1, 0], len(scores)), np.concatenate([target, 1 - target]))
-        slope, level = max(float(logistic.coef_[0, 0]), 0.0), float(logistic.intercept_[0])
+        slope, level = float(logistic.coef_[0, 0]), float(logistic.intercept_[0])
+        if slope <= 0:  # scores that say nothing, or the contrary: one probability for all
+            slope, level = 0.0, float(np.log(target.mean() / (1 - target.mean())))
         at = np.unique(np.quantile(scores, np.linspace(0, 1, 201)))  # the curve through so many points
         return cls(tuple(at.tolist()), tuple((1 / (1 + np.exp(-(slope * at + level)))).tolist()))
 

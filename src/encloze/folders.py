@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import hashlib
 import importlib.metadata
 import json
@@ -15,14 +16,13 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from encloze.errors import CheckpointError, StorageError
 
 MANIFEST = "manifest.json"
 README = "README.md"
 """What a folder tells people, which they may change: no result is made from it."""
-_WORKING, _LOCK = "working-", "lock"
 _NOT_YET_LOCKED = 60.0  # seconds
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FULL_IN_WORDS = ("No space left on device", "File too large", "os error 28", "requested and")  # the last is numpy's
@@ -39,17 +39,31 @@ def staged(output: Path, *, overwrite: bool = False) -> Iterator[Path]:
     Raises StorageError where ``output`` exists (unless ``overwrite``) and where the disk is full; after any error
     nothing is left behind, and an older ``output`` is as it was.
     """
+    _mend(output)
     refuse_existing(output, overwrite=overwrite)
     staging = output.with_name(f".{output.name}.writing-{os.getpid()}")
     try:
         with full_disk_explained(output):
             shutil.rmtree(staging, ignore_errors=True)
             staging.mkdir(parents=True)
-            yield staging
-            seal(staging)
-            replace(staging, output)
+            with _held(staging):
+                yield staging
+                seal(staging)
+                replace(staging, output)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _mend(output: Path) -> None:
+    """Put away what a killed process left half-written, and put back what it had moved out of the way."""
+    if output.name in ("", "..") or not output.parent.is_dir():
+        return
+    for left in output.parent.glob(f".{glob.escape(output.name)}.writing-*"):
+        if not _is_held(left):
+            shutil.rmtree(left, ignore_errors=True)
+    for old in output.parent.glob(f".{glob.escape(output.name)}.old-*"):
+        if not output.exists():
+            old.rename(output)
 
 
 def refuse_existing(output: Path, *, overwrite: bool) -> None:
@@ -173,34 +187,48 @@ def temporary() -> Iterator[Path]:
 
     Those of processes that were killed are removed: each is locked as long as its process lives.
     """
-    for left in cache_folder().glob(f"{_WORKING}*"):
+    for left in cache_folder().glob("working-*"):
         if not _is_held(left):
             shutil.rmtree(left, ignore_errors=True)
-    with (
-        tempfile.TemporaryDirectory(prefix=_WORKING, dir=cache_folder()) as folder,
-        (Path(folder) / _LOCK).open("w") as held,
-    ):
-        _lock(held)
+    with tempfile.TemporaryDirectory(prefix="working-", dir=cache_folder()) as folder, _held(Path(folder)):
         yield Path(folder)
 
 
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Lock a folder for as long as the block runs and the process lives."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:  # Windows opens no folders
+        yield
+        return
+    try:
+        _lock(handle)
+        yield
+    finally:
+        os.close(handle)
+
+
 def _is_held(folder: Path) -> bool:
-    """Whether the process that made a temporary folder lives, or may not have locked it yet."""
+    """Whether the process that made a folder lives, or may not have locked it yet, or cannot be told of."""
     try:
         if time.time() - folder.stat().st_mtime < _NOT_YET_LOCKED:
             return True
-        with (folder / _LOCK).open("r+") as lock:
-            return not _lock(lock)
-    except FileNotFoundError:  # made before there were locks, or removed by another process
-        return False
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:  # another process removed it, or Windows opens no folders
+        return True
+    try:
+        return not _lock(handle)
+    finally:
+        os.close(handle)
 
 
-def _lock(file: TextIO) -> bool:
+def _lock(handle: int) -> bool:
     """Take a lock that goes with the process; whether it was free. Where there are no such locks, none is."""
     try:
         import fcntl
 
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (ImportError, OSError):  # of Windows; of some shared disks
         return False
     return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -101,7 +102,7 @@ class Searcher:
             kind = Index.member(settings.pop("type"))
             encoder = None
             if entry["model"]:
-                name = model or entry["model"]
+                name = model or _found(entry, folder)
                 encoder = loaded.get(name) or load_encoder(name, precision)
                 loaded[name] = encoder
                 _check_model(folder, entry, encoder)
@@ -273,7 +274,7 @@ def build_index(
     unique = [name if names.count(name) == 1 else f"{name}-{number}" for number, name in enumerate(names)]
     build_views(corpus, dict(zip(unique, indexes, strict=True)), encoder, folder)
     views = [
-        {"name": name, "settings": plain(index), **_model_of(encoder if index.reads != "text" else None, index.reads)}
+        {"name": name, "settings": plain(index), **_model_of(encoder if index.reads != "text" else None, index, folder)}
         for name, index in zip(unique, indexes, strict=True)
     ]
     write_json(folder / _CARD, {"encloze": _FORM, "documents": len(corpus), "views": views})
@@ -328,16 +329,25 @@ def _part(asked: Any, rows: slice) -> Any:
     return Representation(*(None if kind is None else kind[rows] for kind in asked))
 
 
-def _model_of(encoder: Encoder | None, view: str) -> dict[str, Any]:
-    """What the card of an index says of the encoder that a view was made by."""
+def _model_of(encoder: Encoder | None, index: Index, folder: Path) -> dict[str, Any]:
+    """What the card of an index says of the encoder that a view was made by: its name is good from any folder.
+
+    A model folder is told by its way from the index, too, so that both may be moved together.
+    """
     if encoder is None:
         return {"model": None, "fingerprint": None, "width": None}
-    return {"model": _lasting(encoder.name), "fingerprint": encoder.fingerprint, "width": encoder.views[view]}
+    said = {"model": encoder.name, "fingerprint": encoder.fingerprint, "width": encoder.views[index.reads]}
+    if (place := Path(encoder.name)).exists():
+        beside = os.path.relpath(place.resolve(), folder.resolve())
+        said |= {"model": str(place.resolve()), "beside": beside}
+    return said
 
 
-def _lasting(name: str) -> str:
-    """A model's name that is good from any folder."""
-    return str(Path(name).resolve()) if Path(name).exists() else name
+def _found(entry: dict[str, Any], folder: Path) -> str:
+    """The model of a view: where it was, or else beside the index."""
+    name, beside = str(entry["model"]), entry.get("beside")
+    moved = beside is not None and not Path(name).exists() and (folder / beside).exists()
+    return str((folder / beside).resolve()) if moved and beside else name
 
 
 def _check_model(folder: Path, entry: dict[str, Any], encoder: Encoder) -> None:

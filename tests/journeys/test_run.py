@@ -219,6 +219,47 @@ def test_what_other_settings_left_unfinished_is_not_gone_on_with(
     assert not (tmp_path / "out" / "taught.unfinished").exists()
 
 
+@pytest.mark.parametrize("moment", ["as it begins", "as its checkpoint is thrown away", "behind it"])
+def test_a_kill_between_two_steps_of_a_stage_is_borne(
+    moment: str, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages = {
+        "first": {"verb": "mine", "dataset": "@dataset", "sources": ["bm25"], "keep": 3},
+        "second": {"verb": "mine", "dataset": "@dataset", "sources": ["@first"]},
+    }
+    tree = {"dataset": str(dataset), "output": str(tmp_path / "out"), "stages": stages}
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        if moment == "as it begins":
+            patch.setattr("encloze.training.state.write_json", killed)
+        elif moment == "behind it":
+            patch.setattr("encloze.pipelines.run._Record.finish", killed)
+        else:
+            patch.setattr(
+                "encloze.training.state.shutil.rmtree",
+                lambda path, **_: killed() if Path(path).exists() and Path(path).name.endswith("gone") else None,
+            )
+        with pytest.raises(Killed):
+            recipe.build(Run, tree).run()
+    assert (tmp_path / "out" / "first").exists() == (moment != "as it begins")
+    heard: list[str] = []
+    monkeypatch.setattr("encloze.progress.note", heard.append)
+    recipe.build(Run, tree).run()
+    kept = "It was done when it was killed: first is kept" in heard
+    assert kept == (moment != "as it begins") and (tmp_path / "out" / "second").is_dir()
+    assert not list((tmp_path / "out").glob("*.unfinished"))
+
+
+def test_what_a_kill_leaves_of_the_record_is_no_other_folder(dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".stages.json").write_text('{"beg')
+    stages = {"first": {"verb": "mine", "dataset": "@dataset"}}
+    recipe.build(Run, {"dataset": str(dataset), "output": str(tmp_path / "out"), "stages": stages}).run()
+
+
 def test_a_stage_that_names_the_run_of_another_is_done_once(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

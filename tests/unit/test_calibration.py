@@ -80,6 +80,15 @@ def test_a_score_that_says_nothing_has_one_probability() -> None:
         assert found == pytest.approx([0.3] * 3, abs=0.05)
 
 
+@pytest.mark.parametrize("shift", [-5.0, 0.0, 5.0])
+def test_a_score_that_says_the_contrary_has_the_probability_of_any_pair(shift: float) -> None:
+    draw = np.random.default_rng(4)
+    relevant = draw.random(4000) < 0.06
+    scores = draw.normal(size=4000) - relevant + shift
+    found = Calibration.fit(scores, relevant, "platt")(np.array([shift - 3, shift + 3]))
+    assert found == pytest.approx([0.06] * 2, abs=0.01)
+
+
 # ------------------------------------------------------------------------------------------------------------- the verb
 
 Verb = Callable[..., int]

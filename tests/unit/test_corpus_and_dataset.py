@@ -359,7 +359,7 @@ def test_a_run_may_be_zipped_have_tabs_and_lack_its_tag(tmp_path: Path) -> None:
 
 
 def test_ids_with_blanks_come_back_from_a_run(tmp_path: Path) -> None:
-    run = {"q 1": {"my doc": 2.0, "my other\u00a0doc": 1.0}, "q2": {"plain": 0.5, "a b c": 0.25}}
+    run = {"q 1": {"my doc": 2.0, "my other\u00a0doc": 1.0}, "q2": {"plain": 0.5, "a b c": 0.25, " ends ": 0.125}}
     write_run(tmp_path / "run.trec", run)
     assert read_run(tmp_path / "run.trec") == run
     assert "q2 Q0 plain 1 0.5 encloze\n" in (tmp_path / "run.trec").read_text(encoding="utf-8")

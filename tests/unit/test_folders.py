@@ -343,3 +343,33 @@ def test_what_a_killed_process_left_is_removed_and_what_others_work_in_is_not(
     with temporary() as own:
         assert not left.exists() and list(cache.glob("working-*")) == [own]
     assert not list(cache.glob("working-*"))
+
+
+def test_what_a_kill_left_half_written_is_put_away_and_what_it_moved_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = """
+        import sys
+        from pathlib import Path
+        from encloze.folders import staged
+        with staged(Path(sys.argv[1]), overwrite=True) as folder:
+            (folder / "big").write_text("x")
+            print(folder, flush=True)
+            sys.stdin.read()
+    """
+    output = tmp_path / "out[1]"
+    with staged(output) as folder:
+        (folder / "first").write_text("1")
+    given = [sys.executable, "-c", textwrap.dedent(code), str(output)]
+    with subprocess.Popen(given, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout
+        left = Path(other.stdout.readline().strip())
+        monkeypatch.setattr(folders, "_NOT_YET_LOCKED", -1.0)
+        with pytest.raises(StorageError), staged(output):
+            pass
+        assert left.is_dir()  # another process is at work there
+        other.kill()
+    output.rename(tmp_path / ".out[1].old-1")  # a kill between two renames
+    with pytest.raises(StorageError, match="exists already"), staged(output):
+        pass
+    assert names(tmp_path) == ["out[1]", "out[1]/first", "out[1]/manifest.json"]

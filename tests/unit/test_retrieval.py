@@ -90,6 +90,9 @@ def test_what_is_relevant_to_a_question_is_so_wherever_it_is_asked(corpus: Corpu
     assert found.left_out[0, found.target[1]] and found.left_out[1, found.target[0]]
     assert found.candidates[1].tolist()[2] == -1  # 6 is the text of 0, which answers the same question
     assert not found.left_out[2].any()
+    found = scored(corpus, [Example("A?", (2,), (6, 4), known=(0, 2)), Example("b", (3,)), Example("c", (0,))], 2)
+    assert found.candidates[0].tolist()[2] == -1  # that the other who asked it is not learnt from changes nothing
+    assert found.left_out[0, found.target[2]] and not found.left_out[1].any()
 
 
 def test_hard_negatives_are_added_and_never_a_copy_of_a_positive(corpus: Corpus) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from encloze import progress
@@ -13,6 +13,7 @@ from encloze.data.formats.base import Format
 from encloze.data.lines import Faults
 from encloze.data.records import Example, Judgments, Query, Run
 from encloze.data.runs import best
+from encloze.data.words import normalized
 from encloze.errors import DataError
 
 
@@ -139,16 +140,17 @@ class Dataset:
         """
         self.check_documents()
         number_of, examples = self.corpus.number_of, []
-        unknown = dict[str, None]()
+        unknown, known = dict[str, None](), self._known_by_words()
         for query in self.queries:
             grades = self.judgments[query.id]
             positives = tuple(number_of[d] for d, grade in grades.items() if grade > 0 and d in number_of)
             ranking = (negatives or {}).get(query.id, {})
             ranked = best(ranking, depth)
             unknown |= dict.fromkeys(d for d in ranked if d not in number_of)
-            against = tuple(number_of[d] for d in ranked if d in number_of and grades.get(d, 0) <= 0)
+            relevant = known[normalized(query.text)]
+            against = tuple(n for d in ranked if (n := number_of.get(d)) is not None and n not in relevant)
             if positives:
-                examples.append((query, Example(query.text, positives, against)))
+                examples.append((query, Example(query.text, positives, against, known=tuple(sorted(relevant)))))
         if not examples:
             raise DataError(f"{self.format.place()}: no query of the split {self.split!r} has a relevant document")
         if dropped := len(self.queries) - len(examples):
@@ -156,6 +158,15 @@ class Dataset:
         if negatives is not None:
             self._check_negatives([example for _, example in examples], list(unknown))
         return examples if teacher is None else self._taught(examples, teacher)
+
+    def _known_by_words(self) -> dict[str, set[int]]:
+        """The numbers of the documents that are relevant to each question: queries of the same words ask the same."""
+        found: dict[str, set[int]] = {}
+        for query in self.queries:
+            relevant = (document for document, grade in self.judgments[query.id].items() if grade > 0)
+            numbers = (self.corpus.number_of.get(document) for document in relevant)
+            found.setdefault(normalized(query.text), set()).update(n for n in numbers if n is not None)
+        return found
 
     def _check_negatives(self, examples: list[Example], unknown: list[str]) -> None:
         """Say what is amiss with a run that negatives are taken from; raise DataError where it gives none."""
@@ -183,7 +194,8 @@ class Dataset:
             missing += len(example.positives) - scored + len(example.negatives) - len(against)
             if scored and against:
                 of_negatives = tuple(scores[ids[n]] for n in against)
-                taught.append((query, Example(query.text, example.positives, against, of_positives, of_negatives)))
+                found = replace(example, negatives=against, positive_scores=of_positives)
+                taught.append((query, replace(found, negative_scores=of_negatives)))
         if not taught:
             raise DataError(
                 f"the teacher scored for none of the {len(examples)} queries a relevant document and a negative. "

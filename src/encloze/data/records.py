@@ -79,6 +79,8 @@ class Example:
     """A teacher's scores of the positives, where there is one: as many, NaN for those that it did not score."""
     negative_scores: tuple[float, ...] = ()
     """A teacher's scores of the negatives, likewise."""
+    known: tuple[int, ...] = ()
+    """All documents known to be relevant to the question, whoever asks it: none of them is a negative."""
 
 
 def full_text(title: str, text: str) -> str:

@@ -60,5 +60,5 @@ def append_run(stream: TextIO, run: Run, tag: str = "encloze") -> None:
     for query, scores in run.items():
         for rank, (document, score) in enumerate(best(scores, len(scores)).items(), 1):
             # repr keeps every digit, so a ranking read back has the same ties as the one written.
-            between = " " if len(f"{query} {document}".split()) == 2 else "\t"
+            between = " " if query.split() == [query] and document.split() == [document] else "\t"
             stream.write(between.join((query, "Q0", document, str(rank), repr(score), tag)) + "\n")

@@ -30,6 +30,19 @@ def words_of(text: str) -> list[str]:
     return [pair for part in parts for pair in (_pairs(letter.findall(part)) if unspaced.match(part) else [part])]
 
 
+def first_words(text: str, count: int) -> str:
+    """The beginning of a text, with so many words at most; where a script has no blanks, letters are words."""
+    found, held = list[str](), 0
+    for word in text.split():
+        weight = max(1, len(words_of(word)))
+        if held + weight > count:
+            no_blanks = weight > len(word) // 2  # pairs of letters
+            return " ".join([*found, word[: count - held]] if no_blanks and held < count else found)
+        found.append(word)
+        held += weight
+    return " ".join(found)
+
+
 def normalized(text: str) -> str:
     """What two texts share that ask or say the same: all but capitals, blanks and the signs at the end."""
     return " ".join(text.casefold().split()).rstrip(_ENDS)

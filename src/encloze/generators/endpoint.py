@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import urllib3
 
+from encloze.data.words import first_words
 from encloze.errors import EndpointError
 from encloze.generators._prompts import Prompt, first_line
 from encloze.generators.base import Generator, Source, Writer, Written
@@ -138,7 +139,7 @@ class _Writer:
 
     def _answer(self, source: Source, at: int, connections: urllib3.PoolManager) -> str:
         settings = self.settings
-        text = " ".join(source.text.split()[: settings.max_document_words])
+        text = first_words(source.text, settings.max_document_words)
         draw = hashlib.sha256(f"{self.seed} {source.number} {at}".encode()).digest()
         usual = {
             "model": settings.model,

@@ -69,7 +69,10 @@ class Scored(NamedTuple):
         queries, documents = (
             Representation(**{view: getattr(texts, view)}) for texts in (self.queries, self.documents)
         )
-        return self._replace(queries=queries, documents=documents, scores=Similarity().score(queries, documents))
+        alone = Similarity()
+        return self._replace(
+            queries=queries, documents=documents, similarity=alone, scores=alone.score(queries, documents)
+        )
 
     def of_candidates(self) -> Candidates:
         """Each query's own candidates alone."""

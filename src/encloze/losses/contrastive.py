@@ -17,7 +17,7 @@ class Contrastive(Loss, name="contrastive"):
     """The cross-entropy of the target among the documents of the whole step."""
 
     temperature: float | None = None
-    """Scores are divided by it; by default 0.05 where they are cosines, and 1 elsewhere."""
+    """Scores are divided by it; by default 0.05 where they are cosines (times the head's weight), and 1 elsewhere."""
 
     view: Literal["dense", "sparse"] | None = None
     """Score by this view alone; by default by the weighted sum of all. A view that is always outdone by the other one
@@ -40,6 +40,6 @@ class Contrastive(Loss, name="contrastive"):
 
     def sum(self, scored: Scored) -> Tensor:
         scored = scored.of_view(self.view) if self.view else scored
-        temperature = self.temperature or (0.05 if scored.is_cosine else 1.0)
+        temperature = self.temperature or (0.05 * scored.similarity.dense if scored.is_cosine else 1.0)
         logits = scored.scores.masked_fill(scored.left_out, float("-inf")) / temperature
         return F.cross_entropy(logits, scored.target, reduction="sum")

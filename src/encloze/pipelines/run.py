@@ -20,7 +20,7 @@ from encloze.evaluation.comparison import ComparisonTable
 from encloze.evaluation.estimates import estimate
 from encloze.evaluation.report import Report
 from encloze.family import nearest
-from encloze.folders import MANIFEST, hash_tree, read_json, record, write_json
+from encloze.folders import MANIFEST, hash_file, hash_tree, read_json, record, write_json
 from encloze.pipelines.base import Pipeline, StageSays, verb
 from encloze.settings import plain
 from encloze.tasks.base import Task
@@ -91,11 +91,17 @@ class Run(Pipeline, name="run"):
             progress.note(f"Stage {number} of {len(self._stages)}: {name}")
             task = self._task(name)
             begun = f"{key} {_place_of(task)}"
+            if stages.begun.get(name) == begun and stages.was_made(name, folder):
+                progress.note(f"It was done when it was killed: {name} is kept")
+                shutil.rmtree(folder.with_name(f"{name}.unfinished"), ignore_errors=True)
+                stages.finish(name, key)
+                report = self._judged(name, folder) or report
+                continue
             if stages.begun.get(name) == begun and _has_unfinished(task):
                 task = dataclasses.replace(task, resume=True)
             else:
                 shutil.rmtree(folder.with_name(f"{name}.unfinished"), ignore_errors=True)
-                stages.begin(name, begun)
+                stages.begin(name, begun, folder)
             # What an earlier run finished stays until the new result takes its place.
             found = dataclasses.replace(task, overwrite=True).run()
             stages.finish(name, key)
@@ -116,7 +122,8 @@ class Run(Pipeline, name="run"):
     def _prepare(self) -> None:
         for split in self._splits():  # a stage that comes hours later may be the first to read one
             _ = Dataset(self.dataset, split).judgments
-        if self.output.exists() and not (self.output / _KEYS).is_file() and any(self.output.iterdir()):
+        others = (file for file in self.output.iterdir() if file.name != f".{_KEYS}") if self.output.exists() else ()
+        if not (self.output / _KEYS).is_file() and any(others):
             raise StorageError(f"{self.output} holds something else than a pipeline's stages. Choose another --output")
         self.output.mkdir(parents=True, exist_ok=True)
 
@@ -260,7 +267,7 @@ def _place_of(task: Any) -> str:
 def _has_unfinished(task: Any) -> bool:
     """Whether a task left something that it can go on with."""
     resumes = any(setting.name == "resume" for setting in dataclasses.fields(task))
-    return resumes and bool(task.output.with_name(f"{task.output.name}.unfinished").exists())
+    return resumes and bool((task.output.with_name(f"{task.output.name}.unfinished") / "recipe.json").is_file())
 
 
 def _model_folder(value: Any) -> Path | None:
@@ -268,6 +275,12 @@ def _model_folder(value: Any) -> Path | None:
     if not isinstance(value, str) or not value or len(value) > _LONGEST_PATH or "\n" in value:
         return None
     return Path(value) if (Path(value) / "config.json").is_file() else None
+
+
+def _manifest_of(folder: Path) -> str:
+    """The hash of a folder's manifest, which it gets when it is whole; empty where there is none."""
+    file = folder / MANIFEST
+    return hash_file(file) if file.is_file() else ""
 
 
 class _Record:
@@ -278,13 +291,19 @@ class _Record:
         kept = read_json(file) if file.is_file() else {}
         self.begun: dict[str, str] = kept.get("begun", {})
         self.done: dict[str, str] = kept.get("done", {})
+        self._before: dict[str, str] = kept.get("before", {})
         self._write()
 
-    def begin(self, name: str, key: str) -> None:
+    def begin(self, name: str, key: str, folder: Path) -> None:
         """The stage's folder may change from now on, so it is done no longer."""
         self.begun[name] = key
+        self._before[name] = _manifest_of(folder)
         self.done.pop(name, None)
         self._write()
+
+    def was_made(self, name: str, folder: Path) -> bool:
+        """Whether the folder is another, and whole, than when the stage was begun: a kill came just behind it."""
+        return name in self._before and _manifest_of(folder) not in ("", self._before[name])
 
     def finish(self, name: str, key: str) -> None:
         self.done[name] = key
@@ -292,5 +311,5 @@ class _Record:
 
     def _write(self) -> None:
         partial = self._file.with_name(f".{self._file.name}")
-        write_json(partial, {"begun": self.begun, "done": self.done})
+        write_json(partial, {"begun": self.begun, "done": self.done, "before": self._before})
         partial.replace(self._file)

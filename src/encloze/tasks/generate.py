@@ -15,6 +15,7 @@ from encloze.data.formats.asked import Asked
 from encloze.data.formats.base import Format
 from encloze.data.records import Question, full_text
 from encloze.data.runs import best, read_run, write_run
+from encloze.data.words import words_of
 from encloze.errors import DataError
 from encloze.folders import describe, full_disk_explained, record, staged, write_json
 from encloze.generators.base import Generator, Source
@@ -101,7 +102,7 @@ class Generate(Task, name="generate"):
         sizes, long_enough = list[int](), list[int]()
         for number, text in enumerate(corpus.texts()):
             sizes.append(len(text))
-            long_enough += [number] * (len(text.split()) >= self.least_words)
+            long_enough += [number] * (len(words_of(text)) >= self.least_words)
         if not long_enough:
             raise DataError(f"{self.corpus.place()} has no document of {self.least_words} words. Lower least_words")
         if short := len(corpus) - len(long_enough):

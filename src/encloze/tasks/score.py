@@ -104,11 +104,6 @@ class Score(Task, name="score"):
     def _wanted(self, dataset: Dataset) -> Iterator[tuple[str, list[str]]]:
         """The documents to score for each query that has candidates, these first."""
         run, known = read_run(self.candidates), dataset.corpus.number_of
-        if not run.keys() & dataset.judgments.keys():
-            raise DataError(
-                f"{self.candidates} ranks nothing for the queries of the split {self.split!r}. "
-                "Is it a run over another split?"
-            )
         dataset.check_candidates(run, str(self.candidates))
         lacking = 0
         for query in dataset.queries:
@@ -119,6 +114,11 @@ class Score(Task, name="score"):
                 found += [d for d, grade in grades.items() if grade > 0 and d in known and d not in set(found)]
             if found:
                 yield query.id, found
+        if lacking == len(dataset.queries):
+            raise DataError(
+                f"{self.candidates} ranks nothing for the queries of the split {self.split!r} that have a text. Is it "
+                "a run over another split?"
+            )
         if lacking:
             progress.warn(f"{lacking} of {len(dataset.queries)} queries have no candidates and are not scored for")
 

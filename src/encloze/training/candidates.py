@@ -26,7 +26,7 @@ class Relevance(NamedTuple):
         by_words: dict[str, set[int]] = {}
         asked = [normalized(example.query) for example in examples]
         for words, example in zip(asked, examples, strict=True):
-            by_words.setdefault(words, set()).update(int(content[n]) for n in example.positives)
+            by_words.setdefault(words, set()).update(int(content[n]) for n in (*example.positives, *example.known))
         known = [sorted(by_words[words]) for words in asked]
         begins = np.concatenate([[0], np.cumsum([len(some) for some in known])]).astype(np.int64)
         return cls(begins, np.array([number for some in known for number in some], np.int64))

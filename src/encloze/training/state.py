@@ -40,11 +40,12 @@ class Unfinished:
         nothing to resume or the settings are others.
         """
         refuse_existing(self.output, overwrite=overwrite)
-        if resume and self.folder.exists():
+        there = (self.folder / _RECIPE).is_file()
+        if resume and there:
             self._compare(recipe)
         elif resume:
             raise CheckpointError(f"there is no unfinished training of {self.output} to resume. Leave --resume out")
-        elif self.folder.exists() and not overwrite:
+        elif there and not overwrite:
             raise StorageError(
                 f"{self.folder} holds an unfinished training. Go on with --resume, or give --overwrite to begin anew"
             )
@@ -56,11 +57,14 @@ class Unfinished:
         Raises CheckpointError where a run would go on with other texts than it was begun with.
         """
         if self._anew:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            self.discard()
+            made = self.folder.with_name(f".{self.folder.name}.{os.getpid()}")
+            shutil.rmtree(made, ignore_errors=True)
             with full_disk_explained(self.folder):
-                self.folder.mkdir(parents=True)
-                write_json(self.folder / _RECIPE, self._recipe)
-                write_json(self.folder / _IDENTITY, identity)
+                made.mkdir(parents=True)
+                write_json(made / _RECIPE, self._recipe)
+                write_json(made / _IDENTITY, identity)
+                made.rename(self.folder)  # it is there whole or not at all
         elif (self.folder / _IDENTITY).is_file() and (was := read_json(self.folder / _IDENTITY)) != identity:
             changed = ", ".join(name for name in identity if was.get(name) != identity[name])
             raise CheckpointError(
@@ -111,7 +115,12 @@ class Unfinished:
             shutil.copyfile(self.log, folder / self.log.name)
 
     def discard(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Remove it: at once gone under its name, so that a kill leaves nothing that looks like an unfinished run."""
+        gone = self.folder.with_name(f".{self.folder.name}.gone")
+        shutil.rmtree(gone, ignore_errors=True)  # of an earlier kill
+        if self.folder.exists():
+            self.folder.rename(gone)
+            shutil.rmtree(gone, ignore_errors=True)
 
     def _newest(self) -> Path | None:
         """The checkpoint; a kill between two renames leaves it under its old name."""

@@ -12,11 +12,6 @@ _PARTS = 10  # of these eight are for training, one for dev and one for test
 _OTHERS = {8: "dev", 9: "test"}
 
 
-def words_of(text: str) -> str:
-    """Texts of the same words, whatever their capitals and blanks, ask the same."""
-    return " ".join(text.lower().split())
-
-
 def id_of(kind: str, words: str) -> str:
     """The id of what has these words."""
     return f"{kind}:{hashlib.sha256(words.encode()).hexdigest()[:16]}"

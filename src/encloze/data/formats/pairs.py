@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from encloze.data.formats._questions import SPLITS, check_split, id_of, split_of, words_of
+from encloze.data.formats._questions import SPLITS, check_split, id_of, split_of
 from encloze.data.formats.base import Format
 from encloze.data.lines import Faults, bare_suffix, columns, field_of, json_objects, optional_text
 from encloze.data.records import Document, Judgment, Query, Question
+from encloze.data.words import normalized
 from encloze.errors import DataError
 
 
@@ -54,7 +55,7 @@ class Pairs(Format, name="pairs"):
         """The questions by their words."""
         found: dict[str, Question] = {}
         for question, title, text in self._pairs(faults):
-            documents, id_ = found.setdefault(words_of(question), Question(question, [])).documents, _id(title, text)
+            documents, id_ = found.setdefault(normalized(question), Question(question, [])).documents, _id(title, text)
             if id_ not in documents:
                 documents.append(id_)
         return found

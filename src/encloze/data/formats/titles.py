@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from encloze.data.formats._questions import SPLITS, check_split, id_of, split_of, words_of
+from encloze.data.formats._questions import SPLITS, check_split, id_of, split_of
 from encloze.data.formats.base import Format
 from encloze.data.lines import Faults
 from encloze.data.records import Document, Judgment, Query, Question
+from encloze.data.words import normalized
 from encloze.errors import DataError
 
 
@@ -60,7 +61,7 @@ class Titles(Format, name="titles"):
         """By the words of each title that is a query: the title, and the texts that it heads."""
         found: dict[str, Question] = {}
         for document in self.corpus.documents(faults):
-            words = words_of(document.title)
+            words = normalized(document.title)
             if len(words.split()) >= self.least_words and untitled(document.title, document.text):
                 found.setdefault(words, Question(document.title.strip(), [])).documents.append(document.id)
         if not found:
