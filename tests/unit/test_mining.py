@@ -18,6 +18,7 @@ from encloze.data.formats.base import Format
 from encloze.data.runs import read_run, write_run
 from encloze.encoders import load_scorer
 from encloze.errors import DataError
+from encloze.searcher import Searcher
 from encloze.systems.run import RunFile
 from encloze.tasks import mine as mining
 from encloze.tasks.base import Mined
@@ -151,10 +152,43 @@ def test_mining_goes_on_where_it_was_killed(tmp_path: Path, dataset: Path, monke
             run("out")
     with (tmp_path / "out.unfinished" / "queries.jsonl").open("a") as stream:
         stream.write('{"query": "q-com')  # what a kill may leave
-    monkeypatch.setattr("encloze.systems.bm25.Bm25.rank", None)  # rankings are kept, too
+    monkeypatch.setattr("encloze.systems.bm25.Bm25.ready", None)  # rankings are kept, too
     assert run("out", "--resume") == 0
     assert (tmp_path / "out" / "run.trec").read_text() == (tmp_path / "whole" / "run.trec").read_text()
     assert not list(tmp_path.glob("*.unfinished"))
+
+
+def test_ranking_goes_on_where_it_was_killed(tmp_path: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Queries are ranked in parts; what is half-written is ranked again."""
+
+    def run(name: str, *more: str) -> int:
+        return main(["mine", "--dataset", str(dataset), "--keep", "5", "--output", str(tmp_path / name), *more])
+
+    class Killed(BaseException):
+        """The process is gone."""
+
+    assert run("whole") == 0
+    monkeypatch.setattr("encloze.tasks._ranked._QUERIES", 6)
+    search, asked = Searcher.run, list[int]()
+
+    def until_the_third(self: Searcher, queries: Any, depth: int = 100) -> Any:
+        asked.append(len(queries))
+        if len(asked) == 3:
+            raise Killed
+        return search(self, queries, depth)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Searcher, "run", until_the_third)
+        with pytest.raises(Killed):
+            run("out")
+    partial = tmp_path / "out.unfinished" / "source-0.partial"
+    partial.write_text(partial.read_text()[:-9])  # in the middle of a line
+    asked.clear()
+    asked.extend([0, 0, 0])
+    monkeypatch.setattr(Searcher, "run", until_the_third)
+    assert run("out", "--resume") == 0
+    assert asked[3:] == [6, 3]  # of twenty queries eleven were there whole
+    assert (tmp_path / "out" / "run.trec").read_text() == (tmp_path / "whole" / "run.trec").read_text()
 
 
 @pytest.mark.parametrize("changed", ["a source", "a question"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -105,14 +105,19 @@ class Dataset:
             )
         self._warn("documents", missing)
 
-    def check_candidates(self, run: Run, name: str) -> None:
-        """Warn of documents of a run that the corpus lacks; raise DataError where it lacks all that judged queries get.
+    def check_candidates(self, ranked: Iterable[str], name: str) -> bool:
+        """Warn of documents of a run that the corpus lacks, and raise DataError where it lacks all; whether it has any.
 
         ``name`` is what the run is called in messages.
         """
-        known, ranked = self.corpus.number_of, [d for query in self.judgments for d in run.get(query, {})]
-        unknown = list(dict.fromkeys(document for document in ranked if document not in known))
-        if unknown and not any(document in known for document in ranked):
+        known, missing, has_some = self.corpus.number_of, dict[str, None](), False
+        for document in ranked:
+            if document in known:
+                has_some = True
+            else:
+                missing[document] = None
+        unknown = list(missing)
+        if unknown and not has_some:
             raise DataError(
                 f"{name}: none of the {len(unknown)} documents that it ranks for the queries of the split "
                 f"{self.split!r} is in {self.format.place()} (in the run: {unknown[0]!r}, in the corpus: "
@@ -123,6 +128,7 @@ class Dataset:
                 f"{len(unknown)} documents of {name} are not in {self.format.place()} and are left out, among them "
                 f"{', '.join(unknown[:3])}"
             )
+        return has_some
 
     def known(self, corpus: Corpus) -> Set[str]:
         """What judgments can name of a corpus."""

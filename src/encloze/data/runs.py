@@ -55,6 +55,16 @@ def write_run(file: Path, run: Run, tag: str = "encloze") -> None:
         append_run(stream, run, tag)
 
 
+def fields(line: str) -> list[str]:
+    """The columns of a line as ``append_run`` writes it."""
+    return line.rstrip("\n").split("\t" if "\t" in line else " ")
+
+
+def query_of(line: str) -> str:
+    """The query of a line as ``append_run`` writes it, which may be cut off behind it."""
+    return line.split("\t" if "\t" in line else " ", 1)[0]
+
+
 def append_run(stream: TextIO, run: Run, tag: str = "encloze") -> None:
     """Write more queries of a run, best documents first."""
     for query, scores in run.items():

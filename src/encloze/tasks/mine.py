@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -15,13 +15,14 @@ from encloze.data.dataset import Dataset
 from encloze.data.duplicates import Shingled
 from encloze.data.formats.base import Format
 from encloze.data.records import Query, Run
-from encloze.data.runs import RUN, best, read_run, write_run
+from encloze.data.runs import RUN, append_run, best
 from encloze.data.words import normalized
 from encloze.encoders import Scorer, load_scorer
 from encloze.errors import DataError
 from encloze.folders import describe, full_disk_explained, hash_of, record, staged, write_json
 from encloze.systems.base import System, inputs_of
 from encloze.systems.bm25 import Bm25
+from encloze.tasks._ranked import in_order, rank_into
 from encloze.tasks.base import Mined, Task
 from encloze.training.outcome import begin
 from encloze.training.state import Unfinished
@@ -79,10 +80,11 @@ class Mine(Task, name="mine"):
             raise ValueError(f"relative_margin must be above 0, not {self.relative_margin}")
 
     def run(self) -> Mined:
+        dataset = Dataset(self.dataset, self.split)
         for source in self.sources:
             source.check()
+            source.check_for(dataset)
         state = begin(self)
-        dataset = Dataset(self.dataset, self.split)
         dataset.check_documents()
         relevant = self._relevant(dataset)
         guide = load_scorer(self.guide, self.precision) if self.guide else None
@@ -90,14 +92,11 @@ class Mine(Task, name="mine"):
         made_from = {name: describe(place) for name, place in self._inputs().items() if not name.startswith("dataset")}
         asked = {"queries": hash_of(words), "relevant": hash_of(relevant)}
         state.open({"corpus": dataset.corpus.fingerprint, **asked, **made_from})
-        rankings = list(self._rankings(dataset, state))
-        for source, run in zip(self.sources, rankings, strict=True):
-            dataset.check_candidates(run, source.title or source.label())
-        if not any(run.keys() & relevant.keys() for run in rankings):
-            raise DataError(f"the sources rank nothing for the queries of the split {self.split!r}")
         queries = [query for query in dataset.queries if query.id in relevant]
+        ranked = self._ranked(dataset, queries, state)
         file = state.folder / "queries.jsonl"
         done = _whole(file)
+        rankings = [islice(in_order(each, queries), done, None) for each in ranked]
         rules = _Rules(self, dataset, relevant, guide)
         with (
             full_disk_explained(file),
@@ -106,7 +105,8 @@ class Mine(Task, name="mine"):
         ):
             for start in range(done, len(queries), _QUERIES):
                 part = queries[start : start + _QUERIES]
-                for found in rules.negatives(part, rankings):
+                of_part: list[Run] = [dict(zip((query.id for query in part), each, strict=False)) for each in rankings]
+                for found in rules.negatives(part, of_part):
                     stream.write(json.dumps(found) + "\n")
                 stream.flush()
                 bar.advance(len(part))
@@ -126,38 +126,39 @@ class Mine(Task, name="mine"):
             progress.warn(f"{none} queries of the split {self.split!r} have no relevant document and are left out")
         return {query: documents for query, documents in found.items() if documents}
 
-    def _rankings(self, dataset: Dataset, state: Unfinished) -> Iterator[Run]:
-        """Each source's run, made once and kept while the work goes on."""
-        for number, source in enumerate(self.sources):
-            file = state.folder / f"source-{number}.trec"
+    def _ranked(self, dataset: Dataset, queries: list[Query], state: Unfinished) -> list[Path]:
+        """What each source ranks, in files that are kept while the work goes on."""
+        files, has_some = [state.folder / f"source-{number}.trec" for number in range(len(self.sources))], False
+        for file, source in zip(files, self.sources, strict=True):
+            name = source.title or source.label()
             if not file.exists():
-                progress.note(f"Ranking with {source.title or source.label()}")
-                partial = file.with_suffix(".partial")
-                write_run(partial, source.rank(dataset, self.depth).run)
-                partial.replace(file)
-            yield read_run(file, may_be_empty=True)  # of a source that finds nothing
+                progress.note(f"Ranking with {name}")
+                rank_into(file, source, dataset, queries, self.depth)
+            ranked = (document for ranking in in_order(file, queries) for document in ranking)
+            has_some |= dataset.check_candidates(ranked, name)
+        if not has_some:
+            raise DataError(f"the sources rank nothing for the queries of the split {self.split!r}")
+        return files
 
     def _inputs(self) -> dict[str, Path | str]:
         inputs = self.dataset.inputs("dataset") | inputs_of(self.sources, "sources")
         return inputs | ({"guide": self.guide} if self.guide else {})
 
     def _finish(self, state: Unfinished, file: Path) -> Mined:
-        run: Run = {}
-        dropped, empty = Counter[str](), 0
-        for line in file.read_text(encoding="utf-8").splitlines():
-            found = json.loads(line)
-            run[found["query"]] = {document: 1 / place for place, document in enumerate(found["negatives"], 1)}
-            dropped.update(found["dropped"])
-            empty += not found["negatives"]
-        kept = sum(map(len, run.values()))
-        mined = Mined(self.output, len(run), kept, dict(dropped), empty)
+        dropped, kept, empty, queries = Counter[str](), 0, 0, 0
         with staged(self.output, overwrite=self.overwrite) as folder:
-            write_run(folder / RUN, run)
+            with file.open(encoding="utf-8") as lines, (folder / RUN).open("w", encoding="utf-8") as stream:
+                for found in map(json.loads, lines):
+                    ranking = {document: 1 / place for place, document in enumerate(found["negatives"], 1)}
+                    append_run(stream, {found["query"]: ranking})
+                    dropped.update(found["dropped"])
+                    kept, empty, queries = kept + len(ranking), empty + (not ranking), queries + 1
+            mined = Mined(self.output, queries, kept, dict(dropped), empty)
             write_json(folder / "mined.json", {**asdict(mined), "folder": self.output.name})
             record(folder, recipe.dump(replace(self, resume=False), {"verb": self.name}), self._inputs())
         state.discard()
         if empty:
-            progress.warn(f"{empty} of {len(run)} queries have no negative left: a greater depth or margin may help")
+            progress.warn(f"{empty} of {queries} queries have no negative left: a greater depth or margin may help")
         return mined
 
 

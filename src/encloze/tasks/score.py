@@ -12,7 +12,7 @@ from encloze import progress, recipe
 from encloze.data.dataset import Dataset
 from encloze.data.formats.base import Format
 from encloze.data.records import Query, Run
-from encloze.data.runs import RUN, append_run, best, read_run
+from encloze.data.runs import RUN, append_run, best, query_of, read_run
 from encloze.encoders import Scorer, load_scorer
 from encloze.errors import DataError
 from encloze.folders import describe, full_disk_explained, hash_of, record, staged
@@ -104,7 +104,8 @@ class Score(Task, name="score"):
     def _wanted(self, dataset: Dataset) -> Iterator[tuple[str, list[str]]]:
         """The documents to score for each query that has candidates, these first."""
         run, known = read_run(self.candidates), dataset.corpus.number_of
-        dataset.check_candidates(run, str(self.candidates))
+        ranked = (document for query in dataset.judgments for document in run.get(query, {}))
+        dataset.check_candidates(ranked, str(self.candidates))
         lacking = 0
         for query in dataset.queries:
             found = [document for document in best(run.get(query.id, {}), self.depth) if document in known]
@@ -123,10 +124,6 @@ class Score(Task, name="score"):
             progress.warn(f"{lacking} of {len(dataset.queries)} queries have no candidates and are not scored for")
 
 
-def _query_of(line: str) -> str:
-    return line.split("\t" if "\t" in line else " ", 1)[0]
-
-
 def _whole_queries(partial: Path, wanted: dict[str, list[str]]) -> int:
     """How many queries an unfinished run has whole, in the order of ``wanted``; what is after them is cut off."""
     kept, size, done = dict[str, int](), 0, 0
@@ -136,7 +133,7 @@ def _whole_queries(partial: Path, wanted: dict[str, list[str]]) -> int:
         end = 0
         for line in stream:
             size += len(line)
-            if current is None or not line.endswith(b"\n") or _query_of(line.decode()) != current[0]:
+            if current is None or not line.endswith(b"\n") or query_of(line.decode()) != current[0]:
                 break
             kept[current[0]] = kept.get(current[0], 0) + 1
             if kept[current[0]] == len(current[1]):
