@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from encloze.data.words import first_words
 from encloze.search.analyzers.base import Analyzer
 from encloze.search.analyzers.plain import Plain
 from encloze.search.analyzers.stemmed import Stemmed
@@ -134,3 +135,18 @@ def test_an_unknown_language_is_refused_with_the_nearest_and_all() -> None:
 def test_an_unknown_analyzer_is_refused_with_the_nearest_and_all() -> None:
     with pytest.raises(ValueError, match=r"no analyzer is called 'stemed'; did you mean 'stemmed'\? known: .*plain"):
         Analyzer.member("stemed")
+
+
+@pytest.mark.parametrize(
+    ("text", "count", "begun"),
+    [
+        ("one two  three four", 3, "one two three"),
+        ("one", 3, "one"),
+        ("a state-of-the-art thing", 3, "a"),
+        ("吾輩は猫である。名前は", 4, "吾輩は猫"),
+        ("in 吾輩は猫である", 4, "in 吾輩は"),
+        ("", 3, ""),
+    ],
+)
+def test_a_text_is_cut_to_its_first_words(text: str, count: int, begun: str) -> None:
+    assert first_words(text, count) == begun

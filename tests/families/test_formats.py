@@ -173,7 +173,7 @@ def test_titles_ask_for_their_texts(tmp_path: Path) -> None:
 def test_pairs_are_questions_with_their_answers(tmp_path: Path) -> None:
     values = [{"question": f"What is thing {n % 300}?", "answer": f"Answer {n}.", "title": "T"} for n in range(320)]
     values += [
-        {"question": "what is  THING 0?", "answer": "Answer 0.", "title": "T"},
+        {"question": "what is  THING 0", "answer": "Answer 0.", "title": "T"},
         {"question": "New", "answer": "Answer 0."},
     ]
     format_ = Pairs(put(tmp_path / "faq.jsonl", rows(*values)))  # type: ignore[arg-type]

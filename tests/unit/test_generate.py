@@ -17,6 +17,7 @@ import toys
 from encloze import recipe
 from encloze.backbones._generating import Generating
 from encloze.cli.main import main
+from encloze.data.corpus import Corpus
 from encloze.data.dataset import Dataset
 from encloze.data.formats.asked import Asked
 from encloze.data.formats.base import Format
@@ -145,6 +146,13 @@ def test_short_documents_are_not_asked_about(dataset: Path, tmp_path: Path) -> N
     least = sorted(lengths)[20]
     made, _ = generated(dataset, tmp_path, least_words=least)
     assert made.documents == sum(length >= least for length in lengths) < 40
+    (dataset / "corpus.jsonl").write_text(
+        json.dumps({"_id": "no blanks", "title": "", "text": "吾輩は猫である。名前はまだ無い。どこで生れたか。"})
+        + "\n",
+        "utf-8",
+    )
+    data = Format.named(str(dataset))
+    assert Generate(data, Fake(told={}), tmp_path / "none", least_words=10)._chosen(Corpus.open(data)) == [0]
     with pytest.raises(DataError, match=r"has no document of 999 words\. Lower least_words"):
         generated(dataset, tmp_path, least_words=999)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -321,6 +322,12 @@ def test_an_index_knows_a_real_model_by_its_weights(tmp_path: Path, dataset: Pat
     Index(output=tmp_path / "index", dataset=Beir(dataset), model=str(model), indexes=(Flat(), Bm25())).run()
     found = Search(tmp_path / "index", toys.texts()[7], k=1, precision="float32").run()
     assert found.hits[0][0].id == str(toys.documents()[7]["_id"]) and set(found.hits[0][1].parts) == {"flat", "bm25"}
+    shutil.copytree(tmp_path, moved := tmp_path.with_name(f"{tmp_path.name}-moved"))
+    shutil.rmtree(tmp_path / "index")
+    model.rename(away := model.with_name("away"))
+    assert Searcher.open(moved / "index").views[0].encoder is not None  # the model that moved along
+    away.rename(model)
+    shutil.move(moved / "index", tmp_path / "index")
     toys.backbone(seed=1).save(model)  # trained on, say
     with pytest.raises(StaleIndexError, match=re.escape(f"built by another model: {model} (")):
         Searcher.open(tmp_path / "index")
