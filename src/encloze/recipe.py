@@ -142,6 +142,8 @@ def _completed(kind: Any, value: Any, path: str, faults: Faults) -> Any:
     if is_family(inner):
         return _completed_member(inner, value, path, faults)
     if dataclasses.is_dataclass(inner) and isinstance(value, dict):
+        if value.get("type") == getattr(inner, "name", value):  # as a member of a family is written
+            value = {name: item for name, item in value.items() if name != "type"}
         return _completed_fields(typing.cast(type, inner), value, path, faults)
     return value
 

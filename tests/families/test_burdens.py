@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,17 @@ def test_copies_are_of_what_answers_nothing(data: Dataset) -> None:
     found = made(Duplicates(copies=2), data)
     assert len(found) == 40 + 2 * 30
     assert found["river-repair copy 2"].text == found["river-repair"].text
+
+
+def test_a_document_that_asks_has_no_copy(dataset: Path) -> None:
+    """No rule of own ids would leave it out, and it is what the query finds first."""
+    rows = [json.loads(line) for line in (dataset / "queries.jsonl").read_text("utf-8").splitlines()]
+    own = [json.dumps(row | {"_id": row["_id"].removeprefix("q-")}) for row in rows]
+    (dataset / "queries.jsonl").write_text("\n".join(own) + "\n", "utf-8")
+    judged = "river-history\triver-repair\t1\n"
+    (dataset / "qrels" / "test.tsv").write_text(f"query-id\tcorpus-id\tscore\n{judged}", "utf-8")
+    found = made(Duplicates(), Dataset(Beir(dataset), "test"))
+    assert len(found) == 40 + 38 and not {"river-history copy 1", "river-repair copy 1"} & found.keys()
 
 
 def test_a_distractor_says_what_a_query_says(data: Dataset) -> None:

@@ -13,6 +13,7 @@ from ir_datasets.datasets.base import Dataset as Collection
 from ir_datasets.datasets.beir import BeirTitleDoc
 from ir_datasets.formats import BaseDocs, BaseQrels, BaseQueries, GenericQuery, TrecQrel
 
+import toys
 from encloze import recipe
 from encloze.data.dataset import Dataset
 from encloze.data.formats.ir_datasets import IrDatasets
@@ -130,6 +131,10 @@ def test_faults_are_named(marco: Path, tmp_path: Path) -> None:
         judged("msmarco-dev", marco, dataset=str(marco))
     with pytest.raises(RecipeError, match="has its own"):
         judged("msmarco-dev", marco, split="dev")
+    tuned = [{"type": "bm25", "tune_on": "dev"}]
+    toys.write_dataset(marco / "toys")
+    with pytest.raises(RecipeError, match="benchmark: tune_on: a system is tuned with documents of the queries' own"):
+        judged("beir/toys", marco / "toys", systems=tuned)
     with pytest.raises(DataError, match="is no folder"):
         judged("msmarco-dev", tmp_path / "nowhere")
     (marco / "2019qrels-pass.txt").unlink()

@@ -18,7 +18,14 @@ from encloze.text.tokenizer import Tokenizer
 
 CARD = "---\nlibrary_name: encloze\n---\n\n# mine\n\nA text encoder.\n"
 JUDGED = JudgedModel(
-    Path("m"), "mine", "toys", "test", {"nDCG@10": 0.5, "RR@10": 0.25}, "[0.4, 0.6]", "better (against b)"
+    Path("m"),
+    "mine",
+    "toys",
+    "abc",
+    "test",
+    {"nDCG@10": 0.5, "RR@10": 0.25},
+    "nDCG@10 [0.4, 0.6]",
+    "better (against b)",
 )
 
 
@@ -28,13 +35,14 @@ def head_of(card: str) -> dict[str, object]:
 
 def test_figures_stand_in_the_card_and_in_its_head_as_the_hub_reads_them() -> None:
     card = with_figures(CARD, "mine", [JUDGED])
-    assert "| mine | 0.5000 | 0.2500 | [0.4, 0.6] | better (against b) |" in card
+    assert "| mine | 0.5000 | 0.2500 | nDCG@10 [0.4, 0.6] | better (against b) |" in card
     head = head_of(card)
     assert head["library_name"] == "encloze"
     ((model,),) = [head["model-index"]]
     assert model["name"] == "mine" and model["results"][0]["dataset"] == {
         "type": "toys",
         "name": "toys",
+        "config": "abc",
         "split": "test",
     }
     assert [(one["type"], one["value"]) for one in model["results"][0]["metrics"]] == [
@@ -54,13 +62,14 @@ def test_new_figures_take_the_place_of_earlier_ones_and_what_people_wrote_stays(
     assert "0.1000" not in twice and twice.count("## Judged") == 1 and "My own words." in twice
     assert twice.index("A text encoder.") < twice.index("My own words.") < twice.index("## Judged")
     assert with_figures(twice, "mine", [JUDGED]) == twice
-    stressed = StressedModel(Path("m"), "mine", "toys", "test", "nDCG@10", "typos", 0.5, 0.25, "+0.2500 [+0.1, +0.4]")
-    more = with_figures(twice, "mine", [JUDGED._replace(dataset="others"), stressed])
-    for part in ("## Judged on toys, test", "## Judged on others, test", "## Robustness on toys, test"):
-        assert more.count(part) == 1
-    assert "| mine | typos | 0.5000 | 0.2500 | +0.2500 [+0.1, +0.4] |" in more
-    assert [one["dataset"]["name"] for one in head_of(more)["model-index"][0]["results"]] == ["toys", "others"]
-    assert with_figures(more, "mine", [stressed, JUDGED._replace(dataset="others")]).count("##") == more.count("##")
+    stressed = StressedModel(
+        Path("m"), "mine", "toys", "abc", "test", "nDCG@10", "typos", 0.5, 0.25, "+0.2500 [+0.1, +0.4]"
+    )
+    more = with_figures(twice, "mine", [JUDGED._replace(identity="other"), stressed])
+    assert (more.count("## Judged on toys, test"), more.count("## Robustness on toys, test")) == (2, 1)  # of one name
+    assert "| mine | nDCG@10 | typos | 0.5000 | 0.2500 | +0.2500 [+0.1, +0.4] |" in more
+    assert [one["dataset"]["config"] for one in head_of(more)["model-index"][0]["results"]] == ["abc", "other"]
+    assert with_figures(more, "mine", [stressed, JUDGED._replace(identity="other")]).count("##") == more.count("##")
 
 
 def test_what_others_say_of_the_model_stays() -> None:
@@ -163,7 +172,7 @@ def test_a_model_is_found_in_whatever_it_is_part_of_and_so_is_a_re_ranker(
     ours, theirs = ((folder / README).read_text(encoding="utf-8") for folder in (model, reranker))
     for name, in_ours, in_theirs in (("model + bm25", 1, 0), ("twice", 2, 2), ("model", 1, 0), ("other", 1, 0)):
         assert (ours.count(f"\n| {name} |"), theirs.count(f"\n| {name} |")) == (in_ours, in_theirs)
-    assert "## Robustness on toys, test" in theirs and "| twice | case |" in theirs
+    assert "## Robustness on toys, test" in theirs and "| twice | nDCG@10 | case |" in theirs
 
 
 def test_models_are_found_where_a_re_ranker_doubles_the_systems(

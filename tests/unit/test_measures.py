@@ -50,7 +50,21 @@ def test_the_usual_spellings_lead_to_one_name(given_name: str, name: str) -> Non
 
 @pytest.mark.parametrize(
     "name",
-    ["", "ndgc@10", "nDCG@ten", "nDCG@", "10", "nDCG@10; import os", "RR@-1", "nDCG@0", "R@00", "nDCG@1.5", "P", "R"],
+    [
+        "",
+        "ndgc@10",
+        "nDCG@ten",
+        "nDCG@",
+        "10",
+        "nDCG@10; import os",
+        "RR@-1",
+        "nDCG@0",
+        "R@00",
+        "nDCG@1.5",
+        "P",
+        "R",
+        "AP(rel=0)",
+    ],
 )
 def test_an_unknown_measure_is_refused_with_known_ones(name: str) -> None:
     with pytest.raises(ValueError, match=r"no measure is called '.*'; known: nDCG@10, RR@10"):
@@ -104,6 +118,20 @@ def test_scores_that_are_equal_in_float32_are_equal() -> None:
     theirs = pytrec_eval.RelevanceEvaluator(judgments, {"recip_rank"}).evaluate(run)["q"]["recip_rank"]
     values = measure(run, judgments, ["RR", "RR@10", "AP"])
     assert [of_query[0] for of_query in values.values()] == [theirs] * 3 == [0.5] * 3
+
+
+@pytest.mark.parametrize("name", ["ERR@10", 'nDCG(dcg="exp-log2")@10'])
+def test_measures_of_other_programs_take_any_ids(name: str) -> None:
+    run, judgments = (
+        {"q a": {"x": 2.0, "y": 1.0}, "q-b": {"y": 1.0}},
+        {"q a": {"x": 1}, "q-b": {"y": 2}, "gone": {"x": 1}},
+    )
+    numbered = {str(number): judgments[query] for number, query in enumerate(judgments)}
+    plain = {"0": run["q a"], "1": run["q-b"]}
+    assert measure(run, judgments, [name])[canonical(name)].tolist() == (
+        measure(plain, numbered, [name])[canonical(name)].tolist()
+    )
+    assert measure(run, judgments, [name])[canonical(name)][2] == 0
 
 
 def test_a_cut_ranking_keeps_what_counts_first() -> None:

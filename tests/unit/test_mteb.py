@@ -79,6 +79,7 @@ def test_a_task_brings_its_own_measure_split_and_rule_of_own_ids() -> None:
     [
         ("mteb/NFCorpsu", "mteb:NFCorpsu: .*NFCorpus"),
         ("mteb/Banking77Classification", "is a task of Classification, and what is judged here is retrieval"),
+        ("mteb/AskUbuntuDupQuestions", "is a task of Reranking, and what is judged here is retrieval"),
         ("mteb/BelebeleRetrieval", "mteb:BelebeleRetrieval has several parts: write one behind it"),
         ("mteb/BelebeleRetrieval/heb", "no part is called 'heb'"),
         ("mteb/NFCorpus", "mteb:NFCorpus cannot be read: .* name a copy of the folder mteb/nfcorpus of the hub"),
@@ -90,6 +91,11 @@ def test_what_cannot_be_had_is_told_with_what_to_do(
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     with pytest.raises(DataError, match=f"(?s){says}"):
         Dataset(built(name).format(), "test").corpus  # noqa: B018
+
+
+def test_a_measure_that_is_not_known_is_no_other_one() -> None:
+    with pytest.raises(DataError, match="is told in robustness_at_10, which encloze does not measure"):
+        built("mteb/InstructIR").rules()
 
 
 def test_a_benchmark_without_its_task_is_refused() -> None:

@@ -266,8 +266,13 @@ def test_a_broken_model_is_refused(dataset: Path, model: Path, capsys: Said) -> 
     weights = load_file(model / "model.safetensors")
     name = next(name for name in weights if name.endswith("output.LayerNorm.weight"))
     save_file(weights | {name: weights[name] * torch.nan}, model / "model.safetensors", {"format": "pt"})
-    assert main(["inspect", "--corpus", str(dataset), "--model", str(model)]) == 2
-    assert f"{model} makes embeddings that are no numbers: its weights are broken" in capsys.readouterr().err
+    for verb in (
+        ["inspect", "--corpus", str(dataset), "--model"],
+        ["evaluate", "--dataset", str(dataset), "--systems"],
+    ):
+        assert main([*verb, str(model)]) == 2
+        said = " ".join(capsys.readouterr().err.split())
+        assert f"{model} makes embeddings or term weights that are no numbers: its weights are broken" in said
 
 
 def test_what_cannot_be_looked_at_is_refused(dataset: Path, model: Path, tmp_path: Path, capsys: Said) -> None:

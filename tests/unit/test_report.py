@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 import toys
+from encloze import recipe
 from encloze.cli.main import main
 from encloze.data.counts import Counts
+from encloze.data.dataset import Dataset
 from encloze.data.formats.asked import Asked
 from encloze.data.formats.beir import Beir
 from encloze.data.records import Judgments, Run
@@ -24,6 +28,8 @@ from encloze.evaluation.report import Judged, Report, file_name, file_names, jud
 from encloze.evaluation.significance import bootstrap, holm, randomisation_test
 from encloze.search.analyzers.stemmed import Stemmed
 from encloze.search.expansions.rm3 import Rm3
+from encloze.search.fusions.weighted import Weighted
+from encloze.search.indexes.bm25 import Bm25 as Bm25Index
 from encloze.systems.base import System, titles
 from encloze.systems.bm25 import Bm25
 from encloze.systems.hybrid import Hybrid
@@ -332,6 +338,49 @@ def test_questions_in_one_language_are_judged_on_documents_in_another(tmp_path: 
 
 def test_systems_of_one_name_are_numbered() -> None:
     assert titles([Bm25(), Bm25(), Bm25(title="mine"), Bm25()]) == ["bm25", "bm25 #2", "mine", "bm25 #3"]
+    twins = [Bm25(title=title) for title in ("F #", "F #", "a #2", "a", "a")]
+    assert titles(twins) == ["F #", "F # #2", "a #2", "a", "a #3"]
+
+
+def test_an_index_that_lacks_judged_documents_says_so(dataset: Path, tmp_path: Path) -> None:
+    rows = (dataset / "corpus.jsonl").read_text("utf-8").splitlines(keepends=True)
+    whole = Dataset(Beir(dataset), "test")
+    lost = next(iter(whole.judgments[whole.queries[0].id]))
+    smaller = shutil.copytree(dataset, tmp_path / "smaller")
+    kept = [row for row in rows if json.loads(row)["_id"] != lost]
+    (smaller / "corpus.jsonl").write_text("".join(kept), "utf-8")
+    assert main(["index", "--corpus", str(smaller), "--indexes", "bm25", "--output", str(tmp_path / "index")]) == 0
+    report = Evaluate(Beir(dataset), systems=(Index(tmp_path / "index"),)).run()
+    assert report.systems[0].note == "1 judged documents are not in it: it cannot find them"
+
+
+def test_a_measure_that_looks_deeper_is_measured_so_deep(dataset: Path) -> None:
+    shallow = Evaluate(Beir(dataset), systems=(Bm25(),), measures=("R@1", "P@20"), depth=3).run()
+    assert max(map(len, shallow.systems[0].run.values())) > 3
+    plain = Evaluate(Beir(dataset), systems=(Bm25(),), measures=("R@1", "AP"), depth=3).run()
+    assert max(map(len, plain.systems[0].run.values())) == 3
+
+
+def test_memory_stands_in_the_table(dataset: Path) -> None:
+    head, row = Evaluate(Beir(dataset), systems=(Bm25(),), memory=True).run().rows()
+    assert head[-1] == "memory MiB" and float(row[-1]) > 5
+
+
+def test_every_kind_of_system_is_written_and_built_again(tmp_path: Path) -> None:
+    """Also one whose settings are themselves a member of a family."""
+    systems = (
+        Bm25(0.9, 0.4, Stemmed("german"), Rm3()),
+        Hybrid("minilm", bm25=Bm25Index(0.5, 0.5, Stemmed("german")), fusion=Weighted(), tune_on="dev"),
+        Model("minilm", views=("dense",), title="x"),
+        Index(tmp_path / "index", ("flat",), tune_on="dev"),
+        Reranked(Hybrid("minilm"), "r"),
+        RunFile(tmp_path / "a.trec"),
+        Seeds((Hybrid("a"), Hybrid("b"))),
+    )
+    assert {system.name for system in systems} == set(System.members())
+    made = Evaluate(Beir(tmp_path), systems=systems)
+    tree = yaml.safe_load(recipe.dump(made))
+    assert recipe.build(Evaluate, tree) == made
 
 
 def test_systems_tell_what_of_their_settings_is_not_as_usual() -> None:

@@ -26,7 +26,11 @@ def canonical(name: str) -> str:
     try:
         parsed = ir_measures.parse_measure(spelled)
         # trec_eval ends the process at a cutoff of 0, and what no installed provider has would fail after the search.
-        if parsed.params.get("cutoff") == 0 or not ir_measures.DefaultPipeline.supports(parsed):
+        if (
+            parsed.params.get("cutoff") == 0
+            or parsed.params.get("rel", 1) < 1
+            or not ir_measures.DefaultPipeline.supports(parsed)
+        ):
             raise ValueError(spelled)
         return str(parsed)
     except (NameError, ValueError, SyntaxError, AssertionError) as error:
@@ -51,11 +55,18 @@ def measure(run: Run, judgments: Judgments, names: Sequence[str] = DEFAULT) -> d
     parsed = {canonical(name): ir_measures.parse_measure(canonical(name)) for name in names}
     values = {name: np.zeros(len(judgments)) for name in parsed}
     # What found nothing scores 0; ir-measures would divide by its length for Judged.
-    rankings = {query: _ranking(scores) for query, scores in run.items() if query in place and scores}
-    for metric in ir_measures.iter_calc(list(parsed.values()), judgments, rankings):
-        if metric.query_id in place:
-            values[str(metric.measure)][place[metric.query_id]] = metric.value
+    rankings = {str(place[query]): _ranking(scores) for query, scores in run.items() if query in place and scores}
+    judged = {str(place[query]): grades for query, grades in judgments.items()}  # gdeval takes numbers alone
+    for metric in ir_measures.iter_calc(list(parsed.values()), judged, rankings):
+        values[str(metric.measure)][int(metric.query_id)] = metric.value
     return values
+
+
+def cutoff(name: str) -> int:
+    """How deep a measure looks, 0 where it is as deep as the ranking."""
+    import ir_measures
+
+    return int(ir_measures.parse_measure(canonical(name)).params.get("cutoff") or 0)
 
 
 def _ranking(scores: dict[str, float]) -> dict[str, float]:

@@ -94,14 +94,16 @@ class Report:
         timed = any(system.milliseconds is not None for system in self.systems)
         head = ["system", *self.measures, f"{self.measures[0]} - {self.systems[0].name}", "p (Holm)"]
         against = {comparison.system: comparison for comparison in self.comparisons}
-        table = [head + ["ms/query"] * timed]
+        weighed = any(system.memory_bytes is not None for system in self.systems)
+        table = [head + ["ms/query"] * timed + ["memory MiB"] * weighed]
         for system in self.systems:
             cells = [f"{mean:.4f} [{low:.4f}, {high:.4f}]" for mean, low, high in self.means[system.name].values()]
             other = against.get(system.name)
             change = "" if other is None else "{:+.4f} [{:+.4f}, {:+.4f}]".format(*other.difference)
             time = "" if system.milliseconds is None else f"{system.milliseconds:.1f}"
             p_value = "" if other is None else f"{other.p_value:.4f}"
-            table.append([system.name, *cells, change, p_value] + [time] * timed)
+            memory = "" if system.memory_bytes is None else f"{system.memory_bytes / 2**20:.1f}"
+            table.append([system.name, *cells, change, p_value] + [time] * timed + [memory] * weighed)
         return table
 
     def title(self) -> str:

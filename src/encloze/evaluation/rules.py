@@ -21,11 +21,17 @@ class Counting(NamedTuple):
     """Whether judgments name the longer texts that documents were cut from."""
     own_ids: bool = True
     """Whether a document that bears the query's own id counts."""
+    deepest: int = 0
+    """How deep the measures look, where that is more."""
 
     @property
     def deep(self) -> int:
         """How many documents are searched for, so that the rules leave enough."""
-        return self.depth * (_PASSAGES if self.sources else 1) + (not self.own_ids)
+        return self._listed * (_PASSAGES if self.sources else 1) + (not self.own_ids)
+
+    @property
+    def _listed(self) -> int:
+        return max(self.depth, self.deepest)
 
     def check(self, *, tuned: bool) -> None:
         """Raise ValueError where systems are ``tuned``, which is by other rules."""
@@ -44,7 +50,7 @@ class Counting(NamedTuple):
             run = of_sources(run, corpus())
         if not self.own_ids:
             run = without_own_ids(run)
-        return {query: best(scores, self.depth) for query, scores in run.items()}
+        return {query: best(scores, self._listed) for query, scores in run.items()}
 
 
 def without_own_ids(run: Run) -> Run:

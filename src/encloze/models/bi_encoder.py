@@ -179,6 +179,11 @@ class BiEncoder(nn.Module):
         place = next(self.parameters()).device
         with autocast(self.precision, place):
             found = self(self.texts(texts, side, place), side)
+        if not all(view.isfinite().all() for view in found if view is not None):
+            raise CheckpointError(
+                f"{self.name or 'the model'} makes embeddings or term weights that are no numbers: its weights are "
+                "broken. Train it again"
+            )
         return self.kept(found, side, training=False)
 
 

@@ -40,7 +40,7 @@ class Compare(Pipeline, name="compare"):
     """Measures in ir-measures' spelling or the usual ones (mrr@10, recall@100); the first is compared. By default
     nDCG@10, RR@10, R@100 and AP, or those of the benchmarks."""
     depth: int = 100
-    """How many documents each system ranks for a query."""
+    """How many documents each system ranks for a query; more where a measure looks deeper."""
     judged: Literal["documents", "sources"] = "documents"
     """What judgments name: documents, or the longer texts (doc_id) that they were cut from, each as good as its best
     passage."""

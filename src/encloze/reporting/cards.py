@@ -13,7 +13,7 @@ import yaml
 from encloze.errors import DataError
 from encloze.evaluation.comparison import ComparisonTable, short_names
 from encloze.evaluation.report import markdown_table
-from encloze.folders import MANIFEST, README
+from encloze.folders import MANIFEST, README, hash_of
 from encloze.reporting.made import Made, models_of
 from encloze.reporting.sections.learnt import LOG, figures
 
@@ -26,17 +26,19 @@ class JudgedModel(NamedTuple):
     folder: Path
     system: str
     dataset: str
+    identity: str
+    """Of what the data set holds: others may have its name."""
     split: str
     measures: dict[str, float]
     interval: str
-    """Of the first measure."""
+    """Of the first measure, which it names."""
     against: str
     """What came out against the first system."""
 
     @property
-    def part(self) -> str:
-        """The part of a card that it stands in; a later one of the same name takes its place."""
-        return f"judged on {self.dataset}, {self.split}"
+    def part(self) -> tuple[str, str]:
+        """The title of the part of a card that it stands in, and its key: a later one of the same takes its place."""
+        return f"Judged on {self.dataset}, {self.split}", f"judged {self.identity} {self.split}"
 
 
 class StressedModel(NamedTuple):
@@ -45,6 +47,7 @@ class StressedModel(NamedTuple):
     folder: Path
     system: str
     dataset: str
+    identity: str
     split: str
     measure: str
     hardship: str
@@ -54,9 +57,9 @@ class StressedModel(NamedTuple):
     """With its interval."""
 
     @property
-    def part(self) -> str:
+    def part(self) -> tuple[str, str]:
         """As of a judged model."""
-        return f"robustness on {self.dataset}, {self.split}"
+        return f"Robustness on {self.dataset}, {self.split}", f"robustness {self.identity} {self.split}"
 
 
 OfModel = JudgedModel | StressedModel
@@ -86,9 +89,10 @@ def judged_models(made: Made, table: ComparisonTable) -> Iterator[JudgedModel]:
                     folder,
                     member,
                     name,
+                    _identity(made, f"dataset[{at}]" if made.verb == "compare" else "dataset"),
                     report.split,
                     {measure: float(result.values[measure].mean()) for measure in report.measures},
-                    f"[{mean.low:.4f}, {mean.high:.4f}]" if member == competitor.name else "",
+                    f"{table.measure} [{mean.low:.4f}, {mean.high:.4f}]" if member == competitor.name else "",
                     f"{verdicts[name]} (against {table.competitors[0].name})" if name in verdicts else "",
                 )
 
@@ -106,6 +110,7 @@ def stressed_models(made: Made, card: dict[str, Any]) -> Iterator[StressedModel]
                     folder,
                     name,
                     dataset,
+                    _identity(made, "dataset"),
                     card["split"],
                     card["measure"],
                     loss["hardship"],
@@ -125,6 +130,12 @@ def _systems(made: Made) -> list[dict[str, Any]]:
     if tree.get("reranker"):
         given += [{"type": "reranked", "system": system, "reranker": tree["reranker"]} for system in given]
     return given
+
+
+def _identity(made: Made, name: str) -> str:
+    """A short hash of what a data set held."""
+    was = made.inputs[name]
+    return str(was.get("sha256") or hash_of(was))[:8]
 
 
 def _parts(system: dict[str, Any]) -> list[dict[str, Any]]:
@@ -160,31 +171,30 @@ def write_cards(found: Sequence[OfModel]) -> list[Path]:
 
 def with_figures(card: str, name: str, found: Sequence[OfModel]) -> str:
     """A card with a table of figures for each data set; those of judgments in its head, too, as the hub reads them."""
-    parts: dict[str, list[OfModel]] = {}
+    parts: dict[tuple[str, str], list[OfModel]] = {}
     for one in found:
         parts.setdefault(one.part, []).append(one)
-    for part in parts:
-        told = rf"\n*{re.escape(_BEGIN.format(part))}.*?{re.escape(_END)}\n*"
+    for _, key in parts:
+        told = rf"\n*{re.escape(_BEGIN.format(key))}.*?{re.escape(_END)}\n*"
         card = re.sub(told, "\n", card, flags=re.DOTALL)
     head, body = _parted(card)
     if judged := [one for one in found if isinstance(one, JudgedModel)]:
         others = [one for one in head.get("model-index") or [] if one.get("name") != name]
         own = [one for one in head.get("model-index") or [] if one.get("name") == name]
-        again = {(one.dataset, one.split) for one in judged}
+        again = {(one.identity, one.split) for one in judged}
         kept = [one for model in own for one in model["results"] if _place(one) not in again]
         head["model-index"] = [*others, {"name": name, "results": [*kept, *map(_result, judged)]}]
     front = yaml.safe_dump(head, sort_keys=False, allow_unicode=True)
-    tables = [line for part, some in parts.items() for line in _told(part, some)]
+    tables = [line for part, some in parts.items() for line in _told(*part, some)]
     return "\n".join([f"---\n{front}---\n{body.rstrip()}", *tables]) + "\n"
 
 
-def _told(part: str, found: Sequence[OfModel]) -> list[str]:
+def _told(title: str, key: str, found: Sequence[OfModel]) -> list[str]:
     """One part of a card, as lines."""
     stressed = [one for one in found if isinstance(one, StressedModel)]
     if stressed:
-        rows = [["system", "hardship", "as asked", "perturbed", "loss"]]
-        rows += [[o.system, o.hardship, f"{o.clean:.4f}", f"{o.perturbed:.4f}", o.loss] for o in stressed]
-        says = f"{stressed[0].measure}; losses with 95 % intervals."
+        rows = [["system", "measure", "hardship", "as asked", "perturbed", "loss, 95 % interval"]]
+        rows += [[o.system, o.measure, o.hardship, f"{o.clean:.4f}", f"{o.perturbed:.4f}", o.loss] for o in stressed]
     else:
         judged = [one for one in found if isinstance(one, JudgedModel)]
         measures = list(dict.fromkeys(measure for one in judged for measure in one.measures))
@@ -192,15 +202,13 @@ def _told(part: str, found: Sequence[OfModel]) -> list[str]:
         for one in judged:
             cells = [f"{one.measures[measure]:.4f}" if measure in one.measures else "" for measure in measures]
             rows.append([one.system, *cells, one.interval, one.against])
-        says = f"The interval is of {measures[0]}."
-    title = part[0].upper() + part[1:]
-    return ["", _BEGIN.format(part), f"## {title}", "", *markdown_table(rows), "", says, _END]
+    return ["", _BEGIN.format(key), f"## {title}", "", *markdown_table(rows), _END]
 
 
 def _place(result: dict[str, Any]) -> tuple[str, str]:
     """The data set and split of a result in a card's head."""
     dataset = result.get("dataset") or {}
-    return str(dataset.get("name")), str(dataset.get("split"))
+    return str(dataset.get("config")), str(dataset.get("split"))
 
 
 def _parted(card: str) -> tuple[dict[str, Any], str]:
@@ -217,7 +225,7 @@ def _result(one: JudgedModel) -> dict[str, Any]:
     """As the hub's metadata wants it: https://huggingface.co/docs/hub/model-cards#evaluation-results."""
     return {
         "task": {"type": "text-retrieval"},
-        "dataset": {"type": one.dataset, "name": one.dataset, "split": one.split},
+        "dataset": {"type": one.dataset, "name": one.dataset, "config": one.identity, "split": one.split},
         "metrics": [
             {"type": _hub_name(measure), "name": f"{measure}, {one.system}", "value": round(value, 5)}
             for measure, value in one.measures.items()

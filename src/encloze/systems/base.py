@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -133,8 +134,8 @@ def numbered(names: Iterable[str]) -> list[str]:
     """Names of which each stands for one thing: where several are the same, the later ones get a number."""
     found: list[str] = []
     for name in names:
-        twins = sum(name == other.partition(" #")[0] for other in found)
-        found.append(name + f" #{twins + 1}" * bool(twins))
+        others = (f"{name} #{number}" for number in itertools.count(2))
+        found.append(name if name not in found else next(other for other in others if other not in found))
     return found
 
 

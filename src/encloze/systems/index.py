@@ -65,7 +65,10 @@ class Index(System, name="index"):
             if not dataset.by_source and judged & searcher.corpus.sources:
                 why = "It holds passages of them: judge with --judged sources"
             raise DataError(f"the index {self.index} holds none of the {len(judged)} documents that are judged. {why}")
-        note = weighed(searcher, dataset.part(self.tune_on)) if self.tune_on else ""
+        lacking = len(judged - dataset.known(searcher.corpus))
+        notes = [f"{lacking:,} judged documents are not in it: it cannot find them"] * bool(lacking)
+        notes += [weighed(searcher, dataset.part(self.tune_on))] if self.tune_on else []
+        note = "; ".join(filter(None, notes))
         yield Ready(searcher.run, note, *self._sizes(searcher), searcher.corpus)
 
     def _sizes(self, searcher: Searcher) -> tuple[int, int | None]:

@@ -15,7 +15,6 @@ from encloze.data.labelled import LabelledSet
 from encloze.data.labels.base import Labels
 from encloze.data.positives import Positives
 from encloze.data.records import Representation
-from encloze.errors import CheckpointError
 from encloze.evaluation.geometry import unit_rows
 from encloze.evaluation.labels import LabelReport, judge_labels
 from encloze.evaluation.panel import (
@@ -68,10 +67,6 @@ class Look:
         encoder = _load(model, self.pooling, self.precision)
         texts = list(self.corpus.texts(self.numbers))
         sample, asked, pairs = self._read(encoder, texts)
-        if sample.dense is not None and not np.isfinite(sample.dense).all():
-            raise CheckpointError(
-                f"{model} makes embeddings that are no numbers: its weights are broken. Train it again"
-            )
         encoded = encoder.tokenizer.encode(texts)
         figures, frequent = list[Figure](), tuple[tuple[str, float], ...]()
         if dense := encoder.card.dense:

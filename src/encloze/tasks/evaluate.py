@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -11,7 +11,7 @@ from encloze import progress, recipe
 from encloze.data.dataset import Dataset
 from encloze.data.formats.base import Format
 from encloze.evaluation.benchmarks.base import Benchmark, check_what_is_judged
-from encloze.evaluation.measures import DEFAULT, canonical
+from encloze.evaluation.measures import DEFAULT, canonical, cutoff
 from encloze.evaluation.report import Judged, Report, judge
 from encloze.evaluation.rules import Counting
 from encloze.folders import record, refuse_existing, staged
@@ -45,7 +45,7 @@ class Evaluate(Task, name="evaluate"):
     """Measures in ir-measures' spelling or the usual ones (mrr@10, recall@100); the first is compared. By default
     nDCG@10, RR@10, R@100 and AP, or those of a benchmark."""
     depth: int = 100
-    """How many documents each system ranks for a query."""
+    """How many documents each system ranks for a query; more where a measure looks deeper."""
     judged: Literal["documents", "sources"] = "documents"
     """What judgments name: documents, or the longer texts (doc_id) that they were cut from, each as good as its best
     passage."""
@@ -76,7 +76,8 @@ class Evaluate(Task, name="evaluate"):
 
     @property
     def _counting(self) -> Counting:
-        return Counting(self.depth, self.judged == "sources", self.own_ids == "count")
+        deepest = max(map(cutoff, self.measures), default=0)
+        return Counting(self.depth, self.judged == "sources", self.own_ids == "count", deepest)
 
     def run(self) -> Report:
         if self.output:
@@ -110,8 +111,8 @@ class Evaluate(Task, name="evaluate"):
         """The same with a benchmark's texts and rules in its place; measures that were asked for stay."""
         if self.benchmark is None:
             return self
-        place, measures = self.benchmark.in_place(self.depth, self.own_ids), self.benchmark.rules().measures
-        return replace(self, **place, measures=self.measures or measures)
+        made: Evaluate = self.benchmark.in_place(self, measures=self.measures or self.benchmark.rules().measures)
+        return made
 
     def _all(self) -> list[System]:
         more: list[System] = [Model(self.model)] if self.model else []

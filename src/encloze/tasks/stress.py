@@ -16,15 +16,16 @@ from encloze.data.corpus import Corpus, write
 from encloze.data.dataset import Dataset
 from encloze.data.formats.base import Format
 from encloze.data.records import Query, Run
+from encloze.errors import DataError
 from encloze.evaluation.benchmarks.base import Benchmark, check_what_is_judged
 from encloze.evaluation.burdens.base import Burden
 from encloze.evaluation.comparison import short_names
-from encloze.evaluation.measures import canonical, measure
+from encloze.evaluation.measures import canonical, cutoff, measure
 from encloze.evaluation.perturbations.base import Perturbation
 from encloze.evaluation.report import file_name
 from encloze.evaluation.robustness import Card, Hardship, Stressed
 from encloze.evaluation.rules import Counting
-from encloze.evaluation.slices import slices
+from encloze.evaluation.slices import Slice, slices
 from encloze.folders import record, refuse_existing, staged, temporary
 from encloze.search.analyzers.unicode import Unicode
 from encloze.systems.base import Outcome, System, inputs_of, titles
@@ -59,7 +60,7 @@ class Stress(Task, name="stress"):
     """The measure whose loss is told, in ir-measures' spelling or a usual one (mrr@10, recall@100); by default nDCG@10,
     or a benchmark's first."""
     depth: int = 100
-    """How many documents each system ranks for a query."""
+    """How many documents each system ranks for a query; more where the measure looks deeper."""
     judged: Literal["documents", "sources"] = "documents"
     """What judgments name: documents, or the longer texts (doc_id) that they were cut from, each as good as its best
     passage."""
@@ -102,20 +103,22 @@ class Stress(Task, name="stress"):
 
     @property
     def _counting(self) -> Counting:
-        return Counting(self.depth, self.judged == "sources", self.own_ids == "count")
+        return Counting(self.depth, self.judged == "sources", self.own_ids == "count", cutoff(self._measure))
 
     def run(self) -> Card:
         if self.output:
             refuse_existing(self.output, overwrite=self.overwrite)
         if self.benchmark:
-            place, measures = self.benchmark.in_place(self.depth, self.own_ids), self.benchmark.rules().measures
-            return replace(self, **place, measure=self.measure or measures[0]).run()
+            measure = self.measure or self.benchmark.rules().measures[0]
+            made: Stress = self.benchmark.in_place(self, measure=measure)
+            return made.run()
         assert self.dataset is not None  # or there is a benchmark
         for system in self.systems:
             system.check()
         systems = [part for system in self.systems for part in (system.apart() if self.by_view else (system,))]
         dataset = Dataset(self.dataset, self.split, by_source=self._counting.sources)
         elsewhere = self._elsewhere()
+        sliced = self._slices(dataset)
         asked = [self._asked(each, dataset.queries) for each in self.perturbations or _each_kind()]
         stressed = list[Stressed]()
         with temporary() as folder:
@@ -131,7 +134,7 @@ class Stress(Task, name="stress"):
             tuple(dataset.queries),
             (*asked, *(Hardship(name, texts, all_of_them) for name in others)),
             tuple(stressed),
-            tuple(slices(dataset, Unicode().words)),
+            sliced,
             self.seed,
             dataset.counts(),
         )
@@ -144,6 +147,16 @@ class Stress(Task, name="stress"):
                 told = replace(self, systems=tuple(systems), by_view=False)  # a name in the card for each
                 record(staging, recipe.dump(told, {"verb": self.name}), inputs)
         return card
+
+    def _slices(self, dataset: Dataset) -> tuple[Slice, ...]:
+        """By the words of queries and documents; none, which is said, where the data set has no documents."""
+        if any("documents" in system.heeds for system in self.systems):
+            return tuple(slices(dataset, Unicode().words))
+        try:
+            return tuple(slices(dataset, Unicode().words))
+        except DataError as error:  # an index brings its own
+            progress.warn(f"no slices are told: {error}")
+            return ()
 
     def _asked(self, perturbation: Perturbation, queries: Sequence[Query]) -> Hardship:
         texts = tuple(perturbation.perturbed(query, self.seed) for query in queries)

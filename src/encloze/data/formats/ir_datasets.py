@@ -65,7 +65,7 @@ class IrDatasets(Format, name="ir_datasets"):
             raise DataError(f"{self.place()} has no {kind} of its own. With judgments there are below it: {below}")
         try:
             yield from getattr(collection, f"{kind}_iter")()
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # the latter where all of its sources failed
             raise DataError(
                 f"{self.place()}: the {kind} cannot be fetched: {error}. Where there is no network, "
                 "name a folder with its published files (benchmark.path, or a dataset)"

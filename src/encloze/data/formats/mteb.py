@@ -66,7 +66,8 @@ class Mteb(Format, name="mteb"):
             task = mteb.get_task(self.task)
         except KeyError as error:
             raise DataError(f"{self.place()}: {error.args[0]}") from None
-        if not isinstance(task, importable("mteb.abstasks.retrieval", "mteb").AbsTaskRetrieval):
+        of_texts_found = isinstance(task, importable("mteb.abstasks.retrieval", "mteb").AbsTaskRetrieval)
+        if not of_texts_found or "Reranking" in task.metadata.type:  # whose candidates are given
             raise DataError(
                 f"{self.place()} is a task of {task.metadata.type}, and what is judged here is retrieval. "
                 "MTEB itself runs the others, on any model folder that sentence-transformers reads"

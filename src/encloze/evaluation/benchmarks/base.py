@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
 from encloze.data.formats.base import Format
 from encloze.data.formats.ir_datasets import IrDatasets
-from encloze.errors import DataError
+from encloze.errors import DataError, RecipeError
 from encloze.family import Family
 
 
@@ -45,12 +45,15 @@ class Benchmark(Family):
         more = {"collection": collection} if collection else {}
         return super().chosen(type_ if type_ is None else word.replace("-", "_"), {**more, **values})
 
-    def in_place(self, depth: int, own_ids: Literal["count", "skip"]) -> dict[str, Any]:
-        """The settings of a verb with its texts and rules, of which those that ask for more stay."""
+    def in_place(self, settings: Any, **more: Any) -> Any:
+        """A verb's settings with its texts and rules, of which those that ask for more stay."""
         rules = self.rules()
-        strict: Literal["count", "skip"] = "skip" if "skip" in (rules.own_ids, own_ids) else "count"
+        strict = "skip" if "skip" in (rules.own_ids, settings.own_ids) else "count"
         place = {"benchmark": None, "dataset": self.format(), "split": self.split()}
-        return {**place, "depth": max(depth, rules.depth), "own_ids": strict}
+        try:
+            return replace(settings, **place, depth=max(settings.depth, rules.depth), own_ids=strict, **more)
+        except ValueError as error:  # what does not go with its rules
+            raise RecipeError("the recipe", [("benchmark", str(error))]) from error
 
     def format(self) -> Format:
         """Where its texts, queries and judgments are. Raises DataError where the folder lacks some."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from encloze.data.formats.base import Format
 from encloze.data.formats.beir import Beir
 from encloze.data.formats.mteb import Mteb as MtebTask
+from encloze.errors import DataError
 from encloze.evaluation.benchmarks.base import Benchmark, Rules
 
 _NAMES = {"ndcg": "nDCG", "mrr": "RR", "map": "AP", "recall": "R", "precision": "P", "hit_rate": "Success"}
@@ -31,9 +32,14 @@ class Mteb(Benchmark, name="mteb"):
     def rules(self) -> Rules:
         task = self.fetched().known()
         kind, _, depth = task.metadata.main_score.partition("_at_")
-        own = f"{_NAMES[kind]}@{depth}" if kind in _NAMES and depth else "nDCG@10"
-        skipped = getattr(task, "ignore_identical_ids", False)
-        return Rules(tuple(dict.fromkeys((own, "nDCG@10", "R@100"))), own_ids="skip" if skipped else "count")
+        if kind not in _NAMES or not depth.isdigit():
+            raise DataError(
+                f"{self.fetched().place()} is told in {task.metadata.main_score}, which encloze does not measure. MTEB "
+                "itself runs it, on any model folder that sentence-transformers reads"
+            )
+        own, skipped = f"{_NAMES[kind]}@{depth}", getattr(task, "ignore_identical_ids", False)
+        measures = tuple(dict.fromkeys((own, "nDCG@10", "R@100")))
+        return Rules(measures, depth=max(100, int(depth)), own_ids="skip" if skipped else "count")
 
     def fetched(self) -> MtebTask:
         task, _, subset = self.collection.partition("/")

@@ -21,7 +21,8 @@ class Duplicates(Burden, name="duplicates"):
         check_count("copies", self.copies)
 
     def documents(self, dataset: Dataset, seed: int) -> Iterator[Document]:
-        wanted = relevant(dataset)
+        # A query that is a document itself would find its own copy, which no rule of own ids leaves out.
+        wanted = relevant(dataset) | {query.id for query in dataset.queries}
         for document in dataset.corpus:
             yield document
             if document.id not in wanted:
