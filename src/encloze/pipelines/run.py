@@ -83,20 +83,16 @@ class Run(Pipeline, name="run"):
         for number, name in enumerate(self._stages, 1):
             folder = self.output / name
             # Not before the earlier stages are there: what a folder holds says what a system that names it is.
-            key = keys[name] = self._key(name, keys, hashes)
+            key, task = self._key(name, keys, hashes), self._task(name)
+            keys[name], begun = key, f"{key} {_place_of(task)}"
+            if stages.begun.get(name) == begun and stages.was_made(name, folder):  # and killed just behind it
+                shutil.rmtree(folder.with_name(f"{name}.unfinished"), ignore_errors=True)
+                stages.finish(name, key)
             if stages.done.get(name) == key and (folder / MANIFEST).is_file():
                 progress.note(f"Stage {number} of {len(self._stages)}, {name}, is done already")
                 report = self._judged(name, folder) or report
                 continue
             progress.note(f"Stage {number} of {len(self._stages)}: {name}")
-            task = self._task(name)
-            begun = f"{key} {_place_of(task)}"
-            if stages.begun.get(name) == begun and stages.was_made(name, folder):
-                progress.note(f"It was done when it was killed: {name} is kept")
-                shutil.rmtree(folder.with_name(f"{name}.unfinished"), ignore_errors=True)
-                stages.finish(name, key)
-                report = self._judged(name, folder) or report
-                continue
             if stages.begun.get(name) == begun and _has_unfinished(task):
                 task = dataclasses.replace(task, resume=True)
             else:
@@ -302,11 +298,12 @@ class _Record:
         self._write()
 
     def was_made(self, name: str, folder: Path) -> bool:
-        """Whether the folder is another, and whole, than when the stage was begun: a kill came just behind it."""
+        """Whether the folder is whole, and another one than when the stage was begun that is not known to be done."""
         return name in self._before and _manifest_of(folder) not in ("", self._before[name])
 
     def finish(self, name: str, key: str) -> None:
         self.done[name] = key
+        self._before.pop(name, None)
         self._write()
 
     def _write(self) -> None:
