@@ -39,7 +39,6 @@ def staged(output: Path, *, overwrite: bool = False) -> Iterator[Path]:
     Raises StorageError where ``output`` exists (unless ``overwrite``) and where the disk is full; after any error
     nothing is left behind, and an older ``output`` is as it was.
     """
-    _mend(output)
     refuse_existing(output, overwrite=overwrite)
     staging = output.with_name(f".{output.name}.writing-{os.getpid()}")
     try:
@@ -56,13 +55,16 @@ def staged(output: Path, *, overwrite: bool = False) -> Iterator[Path]:
 
 def _mend(output: Path) -> None:
     """Put away what a killed process left half-written, and put back what it had moved out of the way."""
-    if output.name in ("", "..") or not output.parent.is_dir():
-        return
     for left in output.parent.glob(f".{glob.escape(output.name)}.writing-*"):
         if not _is_held(left):
             shutil.rmtree(left, ignore_errors=True)
-    for old in output.parent.glob(f".{glob.escape(output.name)}.old-*"):
-        if not output.exists():
+    moved = [(old.stat().st_ctime, old) for old in output.parent.glob(f".{glob.escape(output.name)}.old-*")]
+    for since, old in sorted(moved, reverse=True):
+        if time.time() - since < _NOT_YET_LOCKED:  # another process may be about to remove it
+            continue
+        if output.exists():
+            _remove(old)
+        else:
             old.rename(output)
 
 
@@ -73,6 +75,7 @@ def refuse_existing(output: Path, *, overwrite: bool) -> None:
     """
     if output.name in ("", ".."):
         raise StorageError(f"{output} is no name that a new folder can take. Choose another --output")
+    _mend(output)
     if output.exists() and not overwrite:
         raise StorageError(f"{output} exists already. Choose another --output, or give --overwrite to replace it")
     if output.exists() and not (output / MANIFEST).is_file() and not (output.is_dir() and not any(output.iterdir())):
@@ -92,10 +95,14 @@ def replace(source: Path, output: Path) -> None:
             old.rename(output)
         raise
     _sync(output.parent)
-    if old.is_dir():
-        shutil.rmtree(old)
+    _remove(old)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
     else:
-        old.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
 
 
 def seal(folder: Path) -> None:

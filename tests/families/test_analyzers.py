@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from encloze.data.words import first_words
+from encloze.data.words import first_words, normalized
 from encloze.search.analyzers.base import Analyzer
 from encloze.search.analyzers.plain import Plain
 from encloze.search.analyzers.stemmed import Stemmed
@@ -150,3 +150,8 @@ def test_an_unknown_analyzer_is_refused_with_the_nearest_and_all() -> None:
 )
 def test_a_text_is_cut_to_its_first_words(text: str, count: int, begun: str) -> None:
     assert first_words(text, count) == begun
+
+
+def test_texts_that_say_the_same_are_alike_and_signs_alone_are_not() -> None:
+    assert normalized("What  IS it?") == normalized("what is it") == "what is it"
+    assert len({normalized(text) for text in ("?", "...", "!", "")}) == 4

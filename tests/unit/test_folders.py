@@ -373,3 +373,17 @@ def test_what_a_kill_left_half_written_is_put_away_and_what_it_moved_comes_back(
     with pytest.raises(StorageError, match="exists already"), staged(output):
         pass
     assert names(tmp_path) == ["out[1]", "out[1]/first", "out[1]/manifest.json"]
+
+
+def test_what_a_kill_moved_away_is_back_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else work of hours would find at its end that it may not write."""
+    monkeypatch.setattr(folders, "_NOT_YET_LOCKED", -1.0)
+    output = tmp_path / "out"
+    with staged(output) as folder:
+        (folder / "first").write_text("1")
+    output.rename(tmp_path / ".out.old-7")
+    with pytest.raises(StorageError, match="exists already"):
+        folders.refuse_existing(output, overwrite=False)
+    (tmp_path / ".out.old-8").mkdir()  # of a kill just before it would have been removed
+    folders.refuse_existing(output, overwrite=True)
+    assert names(tmp_path) == ["out", "out/first", "out/manifest.json"]

@@ -13,14 +13,17 @@ from hypothesis import strategies as st
 
 import toys
 from encloze.cli.main import main
+from encloze.data.dataset import Dataset
 from encloze.data.duplicates import Shingled
 from encloze.data.formats.base import Format
+from encloze.data.records import Query
 from encloze.data.runs import read_run, write_run
 from encloze.encoders import load_scorer
-from encloze.errors import DataError
+from encloze.errors import DataError, StorageError
 from encloze.searcher import Searcher
 from encloze.systems.run import RunFile
 from encloze.tasks import mine as mining
+from encloze.tasks._ranked import in_order, rank_into
 from encloze.tasks.base import Mined
 from encloze.tasks.mine import ABOVE, NEAR, RELEVANT, Mine
 
@@ -189,6 +192,28 @@ def test_ranking_goes_on_where_it_was_killed(tmp_path: Path, dataset: Path, monk
     assert run("out", "--resume") == 0
     assert asked[3:] == [6, 3]  # of twenty queries eleven were there whole
     assert (tmp_path / "out" / "run.trec").read_text() == (tmp_path / "whole" / "run.trec").read_text()
+
+
+def test_a_ranking_that_was_cut_anywhere_goes_on_to_the_same(tmp_path: Path, toy: Any, monkeypatch: Any) -> None:
+    """Also within a query's id, of which the beginning may be another's."""
+    monkeypatch.setattr("encloze.tasks._ranked._QUERIES", 4)
+    queries = [Query(str(number), f"what of {number}?") for number in range(1, 14)]
+    run = {query.id: {f"d{n}": 1 / (n + 1) for n in range(int(query.id) % 3)} for query in queries}
+    write_run(tmp_path / "given.trec", run)
+    data, whole = Dataset(toy[0], "train"), tmp_path / "whole.trec"
+    data.judgments = {query.id: {"d0": 1} for query in queries}
+    source = RunFile(tmp_path / "given.trec")
+    rank_into(whole, source, data, queries, 10)
+    assert list(in_order(whole, queries)) == [run[query.id] for query in queries]
+    text = whole.read_bytes()
+    for size in range(len(text)):
+        cut = tmp_path / f"{size}.trec"
+        cut.with_suffix(".partial").write_bytes(text[:size])
+        rank_into(cut, source, data, queries, 10)
+        assert cut.read_bytes() == text
+        cut.unlink()
+    with pytest.raises(StorageError, match="ranks '1', which is not its place: it is damaged"):
+        list(in_order(whole, queries[5:]))
 
 
 @pytest.mark.parametrize("changed", ["a source", "a question"])

@@ -357,6 +357,8 @@ def test_an_index_that_lacks_judged_documents_says_so(dataset: Path, tmp_path: P
 def test_a_measure_that_looks_deeper_is_measured_so_deep(dataset: Path) -> None:
     shallow = Evaluate(Beir(dataset), systems=(Bm25(),), measures=("R@1", "P@20"), depth=3).run()
     assert max(map(len, shallow.systems[0].run.values())) > 3
+    usual = Evaluate(Beir(dataset), systems=(Bm25(),), depth=3).run()
+    assert max(map(len, usual.systems[0].run.values())) > 10  # R@100 is one of them
     plain = Evaluate(Beir(dataset), systems=(Bm25(),), measures=("R@1", "AP"), depth=3).run()
     assert max(map(len, plain.systems[0].run.values())) == 3
 
@@ -389,6 +391,11 @@ def test_systems_tell_what_of_their_settings_is_not_as_usual() -> None:
         "bm25 tuned",
         "bm25 (k1 0.9, b 0.4) stemmed (language german) rm3 (documents 5)",
     ]
+
+
+def test_a_model_may_be_called_like_a_run(dataset: Path, model: Path) -> None:
+    called = model.rename(model.with_name("exp.run"))
+    assert recipe.build(Evaluate, {"dataset": str(dataset), "systems": [str(called)]}).systems == (Model(str(called)),)
 
 
 def test_a_run_file_that_is_not_there_is_no_model(

@@ -46,12 +46,12 @@ def judged_by_source(dataset: Path) -> Path:
 
 def test_documents_are_judged_through_their_passages(judged_by_source: Path) -> None:
     folder = Beir(judged_by_source)
-    report = Evaluate(folder, systems=(Bm25(),), judged="sources", depth=5).run()
+    report = Evaluate(folder, systems=(Bm25(),), judged="sources", measures=("RR@3",), depth=5).run()
     run = report.systems[0].run
     assert all(len(found) <= 5 for found in run.values())
     assert {document for found in run.values() for document in found} <= {"library", "reactor", "orchard", "comet",
         "river", "engine", "violin", "bakery", "harbour", "glacier"}  # fmt: skip
-    assert report.systems[0].values["RR@10"].tolist() == [1.0] * 10
+    assert report.systems[0].values["RR@3"].tolist() == [1.0] * 10
 
 
 def test_an_index_of_passages_is_judged_over_a_data_set_of_whole_texts(judged_by_source: Path, tmp_path: Path) -> None:
@@ -97,15 +97,16 @@ def test_skipping_own_ids_is_beirs_evaluation(tmp_path: Path) -> None:
     judged = {f"d{number}": {f"d{(number + 3) % 9}": 1} for number in range(9)}
     rows = "".join(f"{query}\t{document}\t1\n" for query, found in judged.items() for document in found)
     (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + rows, "utf-8")
-    counted = Evaluate(Beir(folder), systems=(Bm25(),), depth=3).run().systems[0]
-    skipped = Evaluate(Beir(folder), systems=(Bm25(),), depth=3, own_ids="skip").run().systems[0]
-    deeper = Evaluate(Beir(folder), systems=(Bm25(),), depth=4).run().systems[0].run
+    given = {"systems": (Bm25(),), "measures": ("RR@3",)}
+    counted = Evaluate(Beir(folder), **given, depth=3).run().systems[0]
+    skipped = Evaluate(Beir(folder), **given, depth=3, own_ids="skip").run().systems[0]
+    deeper = Evaluate(Beir(folder), **given, depth=4).run().systems[0].run
     for query, scores in deeper.items():
         assert next(iter(scores)) == query  # each finds itself first
         scores.pop(query)
     assert skipped.run == deeper and all(len(found) == 3 for found in skipped.run.values())
-    np.testing.assert_array_equal(skipped.values["RR@10"], measure(deeper, judged, ["RR@10"])["RR@10"])
-    assert skipped.values["RR@10"].mean() > counted.values["RR@10"].mean()
+    np.testing.assert_array_equal(skipped.values["RR@3"], measure(deeper, judged, ["RR@3"])["RR@3"])
+    assert skipped.values["RR@3"].mean() > counted.values["RR@3"].mean()
 
 
 def test_ms_marcos_rule_is_reciprocal_rank_to_ten_over_all_judged_queries(tmp_path: Path) -> None:

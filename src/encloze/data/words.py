@@ -45,7 +45,8 @@ def first_words(text: str, count: int) -> str:
 
 def normalized(text: str) -> str:
     """What two texts share that ask or say the same: all but capitals, blanks and the signs at the end."""
-    return " ".join(text.casefold().split()).rstrip(_ENDS)
+    words = " ".join(text.casefold().split())
+    return words.rstrip(_ENDS) or words
 
 
 @cache

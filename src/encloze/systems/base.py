@@ -117,7 +117,9 @@ class System(Family):
         path = Path(str(type_))
         if not values and is_index(path):
             return cls.member("index"), {"index": path}
-        named_as_run = path.name.removesuffix(".gz").endswith((".trec", ".run"))  # whether it is there or not
+        named_as_run = not path.is_dir() and path.name.removesuffix(".gz").endswith(
+            (".trec", ".run")
+        )  # whether it is there or not
         if not values and (named_as_run or path.is_file() or (path / RUN).is_file()):
             return cls.member("run"), {"run": path}
         if not values and (path / "config.json").is_file():

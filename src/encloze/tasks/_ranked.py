@@ -9,6 +9,7 @@ from pathlib import Path
 from encloze.data.dataset import Dataset
 from encloze.data.records import Query
 from encloze.data.runs import append_run, fields, query_of
+from encloze.errors import StorageError
 from encloze.folders import full_disk_explained
 from encloze.systems.base import System
 
@@ -41,6 +42,8 @@ def in_order(file: Path, queries: Sequence[Query]) -> Iterator[dict[str, float]]
                 continue
             yield {document: float(score) for _, _, document, _, score, *_ in rows}
             name, rows = next(groups, ("", iter(())))
+    if name:
+        raise StorageError(f"{file} ranks {name!r}, which is not its place: it is damaged. Begin anew with --overwrite")
 
 
 def _whole(partial: Path, queries: Sequence[Query]) -> int:
@@ -50,7 +53,7 @@ def _whole(partial: Path, queries: Sequence[Query]) -> int:
         place = 0
         for line in stream:
             query = query_of(line.decode(errors="replace"))
-            if query != last and query in number_of:
+            if line.endswith(b"\n") and query != last and query in number_of:
                 begin, last = place, query
             place += len(line)
         stream.truncate(begin)

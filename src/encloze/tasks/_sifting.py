@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from encloze.data.records import Document, Question, full_text
-from encloze.data.words import normalized
+from encloze.data.words import normalized, words_of
 
 EMPTY, AGAIN, COPIED = "empty", "asked of the document already", "copied from its title or beginning"
 PARTED, NOT_FOUND = "asked of documents of both splits", "its document is not found by it"
@@ -22,7 +22,15 @@ def sifted(written: Iterable[tuple[Document, list[str]]], dropped: Counter[str])
         seen: set[str] = set()
         for text in texts:
             key = normalized(text)
-            if why := EMPTY if not key else AGAIN if key in seen else COPIED if _is_copied(key, document) else None:
+            if (
+                why := EMPTY
+                if not words_of(text)
+                else AGAIN
+                if key in seen
+                else COPIED
+                if _is_copied(key, document)
+                else None
+            ):
                 dropped[why] += 1
             else:
                 found.setdefault(key, Question(text, [])).documents.append(document.id)

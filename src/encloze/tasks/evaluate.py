@@ -76,7 +76,7 @@ class Evaluate(Task, name="evaluate"):
 
     @property
     def _counting(self) -> Counting:
-        deepest = max(map(cutoff, self.measures), default=0)
+        deepest = max(map(cutoff, self.measures or DEFAULT))
         return Counting(self.depth, self.judged == "sources", self.own_ids == "count", deepest)
 
     def run(self) -> Report:

@@ -114,7 +114,15 @@ class Merge(Task, name="merge"):
                 progress.note(f"Judging {title} on {dataset.format.place()}")
                 of_dataset.append(Model(folder).rank(dataset, _DEPTH).named(title))
         return [
-            judge(str(dataset.format.place()), self.split, dataset.judgments, of_dataset, (_MEASURE,), self.seed)
+            judge(
+                str(dataset.format.place()),
+                self.split,
+                dataset.judged(texts=True),
+                of_dataset,
+                (_MEASURE,),
+                self.seed,
+                dataset.counts(),
+            )
             for dataset, of_dataset in zip(datasets, runs, strict=True)
         ]
 
