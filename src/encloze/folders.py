@@ -14,7 +14,7 @@ import platform
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,17 +55,22 @@ def staged(output: Path, *, overwrite: bool = False) -> Iterator[Path]:
 
 def _mend(output: Path) -> None:
     """Put away what a killed process left half-written, and put back what it had moved out of the way."""
-    for left in output.parent.glob(f".{glob.escape(output.name)}.writing-*"):
+    _sweep(output.parent.glob(f".{glob.escape(output.name)}.writing-*"))
+    for old in output.parent.glob(f".{glob.escape(output.name)}.old-*"):
+        with contextlib.suppress(FileNotFoundError):  # another process was faster
+            if time.time() - old.stat().st_ctime < _NOT_YET_LOCKED:  # or is about to remove it
+                continue
+            if output.exists():
+                _remove(old)
+            else:
+                old.rename(output)
+
+
+def _sweep(folders: Iterable[Path]) -> None:
+    """Remove folders whose processes are gone."""
+    for left in folders:
         if not _is_held(left):
             shutil.rmtree(left, ignore_errors=True)
-    moved = [(old.stat().st_ctime, old) for old in output.parent.glob(f".{glob.escape(output.name)}.old-*")]
-    for since, old in sorted(moved, reverse=True):
-        if time.time() - since < _NOT_YET_LOCKED:  # another process may be about to remove it
-            continue
-        if output.exists():
-            _remove(old)
-        else:
-            old.rename(output)
 
 
 def refuse_existing(output: Path, *, overwrite: bool) -> None:
@@ -194,9 +199,7 @@ def temporary() -> Iterator[Path]:
 
     Those of processes that were killed are removed: each is locked as long as its process lives.
     """
-    for left in cache_folder().glob("working-*"):
-        if not _is_held(left):
-            shutil.rmtree(left, ignore_errors=True)
+    _sweep(cache_folder().glob("working-*"))
     with tempfile.TemporaryDirectory(prefix="working-", dir=cache_folder()) as folder, _held(Path(folder)):
         yield Path(folder)
 

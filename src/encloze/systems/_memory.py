@@ -8,14 +8,18 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
-import pickle
+import json
 import subprocess
 import sys
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 
+from encloze import recipe
 from encloze.data.dataset import Dataset
+from encloze.data.formats.base import Format
 from encloze.errors import EnclozeError
+from encloze.settings import Settings, plain
 from encloze.systems.base import System
 
 _STATUS = Path("/proc/self/status")  # Linux
@@ -29,12 +33,28 @@ def memory_of(system: System, dataset: Dataset, depth: int) -> int | None:
     """
     if not _STATUS.exists() or not system.heeds:
         return None
-    given = pickle.dumps((system, dataset.format, dataset.split, dataset.by_source, depth))
-    done = subprocess.run([sys.executable, "-m", __name__], input=given, capture_output=True, check=False)
+    asked = json.dumps(plain(_Asked(system, dataset.format, dataset.split, dataset.by_source, depth)))
+    done = subprocess.run([sys.executable, "-m", __name__], input=asked, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines() or [f"it ended with {done.returncode}"]
+        said = done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"]
         raise EnclozeError(f"the memory of {system.title or system.label()} could not be measured: {said[-1]}")
     return int(done.stdout)
+
+
+@dataclass(frozen=True)
+class _Asked(Settings):
+    """What the other process is to do."""
+
+    system: System
+    """What searches."""
+    dataset: Format
+    """Where its documents and queries are."""
+    split: str
+    """The part of the queries."""
+    by_source: bool
+    """Whether judgments name sources."""
+    depth: int
+    """How many documents are searched for."""
 
 
 class _Peak:
@@ -69,12 +89,12 @@ def _give_back() -> None:
 
 
 def _main() -> None:
-    system, format_, split, by_source, depth = pickle.loads(sys.stdin.buffer.read())
-    dataset = Dataset(format_, split, by_source)
-    with system.ready(dataset) as ready:
+    asked: _Asked = recipe.build(_Asked, json.load(sys.stdin))
+    dataset = Dataset(asked.dataset, asked.split, asked.by_source)
+    with asked.system.ready(dataset) as ready:
         _give_back()
         with _Peak() as peak:
-            ready.rank(dataset.queries, depth)
+            ready.rank(dataset.queries, asked.depth)
     sys.stdout.write(str(peak.most))
 
 

@@ -149,12 +149,12 @@ class Stress(Task, name="stress"):
         return card
 
     def _slices(self, dataset: Dataset) -> tuple[Slice, ...]:
-        """By the words of queries and documents; none, which is said, where the data set has no documents."""
-        if any("documents" in system.heeds for system in self.systems):
-            return tuple(slices(dataset, Unicode().words))
+        """By the words of queries and documents; none, which is said, where only indexes have documents."""
         try:
             return tuple(slices(dataset, Unicode().words))
-        except DataError as error:  # an index brings its own
+        except DataError as error:
+            if any("documents" in system.heeds for system in self.systems):
+                raise
             progress.warn(f"no slices are told: {error}")
             return ()
 
