@@ -19,9 +19,9 @@ import numpy as np
 
 from encloze.data.dataset import Dataset
 from encloze.data.formats.base import Format
-from encloze.folders import versions
 from encloze.search.analyzers.plain import Plain
 from encloze.search.indexes.bm25 import Bm25
+from encloze.storage.provenance import versions
 
 RESULTS = Path(__file__).parent / "results" / "bm25.json"
 DEPTH = 100

@@ -20,7 +20,7 @@ from pathlib import Path
 import yaml
 
 from encloze.evaluation.report import Report
-from encloze.folders import read_json, write_json
+from encloze.storage.json_files import read_json, write_json
 
 HERE = Path(__file__).parent
 LOOK = 0.5  # seconds between looks at what is under way

@@ -21,12 +21,12 @@ import numpy as np
 import torch
 
 from encloze import recipe
+from encloze.commands.pretrain import Prepared, Pretrain
 from encloze.evaluation.significance import bootstrap
-from encloze.folders import hash_file
 from encloze.models.memory import keep_buffers
 from encloze.models.precision import autocast
 from encloze.objectives.base import Objective
-from encloze.tasks.pretrain import Prepared, Pretrain
+from encloze.storage.hashes import hash_file
 from encloze.training.monitors.bottleneck import Bottleneck
 from encloze.training.monitors.retrieval import Retrieval
 

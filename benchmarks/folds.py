@@ -21,13 +21,13 @@ import numpy as np
 
 from encloze import recipe
 from encloze.cli import display
+from encloze.commands.run import Run
 from encloze.data.dataset import Dataset
 from encloze.data.formats.base import Format
 from encloze.data.records import Judgments, Query
 from encloze.evaluation.report import Report
 from encloze.evaluation.significance import bootstrap, randomisation_test
-from encloze.folders import read_json, write_json
-from encloze.pipelines.run import Run
+from encloze.storage.json_files import read_json, write_json
 
 RESULTS = Path(__file__).parent / "results"
 ONCE = ("pretrain",)  # verbs whose stages serve all folds

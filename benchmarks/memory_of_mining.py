@@ -21,11 +21,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from encloze.commands.base import Command
 from encloze.data.corpus import Corpus
 from encloze.data.formats.base import Format
-from encloze.folders import versions
 from encloze.recipe import build
-from encloze.tasks.base import Task
+from encloze.storage.provenance import versions
 
 RESULTS = Path(__file__).parent / "results" / "memory_of_mining.json"
 SIZES = (10_000, 40_000, 160_000)
@@ -70,7 +70,7 @@ def write_model(folder: Path, corpus: Path) -> None:
 
 
 def run(verb: str, **settings: Any) -> None:
-    build(Task.member(verb), settings, source=verb).run()
+    build(Command.member(verb), settings, source=verb).run()
 
 
 def measured(verb: str, settings: dict[str, Any]) -> dict[str, float]:

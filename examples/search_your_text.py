@@ -25,7 +25,7 @@ def main() -> None:
         done = encloze.Index(output=index, corpus=Jsonl(corpus), indexes=(Bm25(),)).run()
         print(f"{done.documents} documents")
 
-        searcher = encloze.Searcher.open(index)
+        searcher = encloze.Retriever.load(index)
         for query in ("run a function in the background", "find a match for a pattern"):
             print(query)
             for document, hit in searcher.search(query, k=2):

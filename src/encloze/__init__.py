@@ -9,49 +9,49 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from encloze.commands.compare import Compare
+    from encloze.commands.evaluate import Evaluate
+    from encloze.commands.finetune import Finetune
+    from encloze.commands.index import Index
+    from encloze.commands.inspect import Inspect
+    from encloze.commands.merge import Merge
+    from encloze.commands.pretrain import Pretrain
+    from encloze.commands.report import MakeReport
+    from encloze.commands.search import Search
     from encloze.data.corpus import Corpus
     from encloze.data.dataset import Dataset
     from encloze.data.formats.base import Format
     from encloze.data.records import Document, Hit, Judgment, Query
-    from encloze.encoders import load_encoder
+    from encloze.encoders.base import load_encoder
     from encloze.errors import EnclozeError
     from encloze.interop.flag_embedding import ModelArguments, RetroMAECollator, RetroMAEForPretraining
     from encloze.models.bi_encoder import BiEncoder
-    from encloze.pipelines.compare import Compare
-    from encloze.searcher import Searcher
-    from encloze.tasks.evaluate import Evaluate
-    from encloze.tasks.finetune import Finetune
-    from encloze.tasks.index import Index
-    from encloze.tasks.inspect import Inspect
-    from encloze.tasks.merge import Merge
-    from encloze.tasks.pretrain import Pretrain
-    from encloze.tasks.report import MakeReport
-    from encloze.tasks.search import Search
+    from encloze.retrieval.retriever import Retriever
 
 _PLACES = {
     "BiEncoder": "models.bi_encoder",
-    "Compare": "pipelines.compare",
+    "Compare": "commands.compare",
     "Corpus": "data.corpus",
     "Dataset": "data.dataset",
     "Document": "data.records",
     "EnclozeError": "errors",
-    "Evaluate": "tasks.evaluate",
-    "Finetune": "tasks.finetune",
+    "Evaluate": "commands.evaluate",
+    "Finetune": "commands.finetune",
     "Format": "data.formats.base",
     "Hit": "data.records",
-    "Index": "tasks.index",
-    "Inspect": "tasks.inspect",
+    "Index": "commands.index",
+    "Inspect": "commands.inspect",
     "Judgment": "data.records",
-    "MakeReport": "tasks.report",
-    "Merge": "tasks.merge",
+    "MakeReport": "commands.report",
+    "Merge": "commands.merge",
     "ModelArguments": "interop.flag_embedding",
-    "Pretrain": "tasks.pretrain",
+    "Pretrain": "commands.pretrain",
     "Query": "data.records",
     "RetroMAECollator": "interop.flag_embedding",
     "RetroMAEForPretraining": "interop.flag_embedding",
-    "Search": "tasks.search",
-    "Searcher": "searcher",
-    "load_encoder": "encoders",
+    "Search": "commands.search",
+    "Retriever": "retrieval.retriever",
+    "load_encoder": "encoders.base",
 }
 
 __all__ = [
@@ -73,10 +73,10 @@ __all__ = [
     "ModelArguments",
     "Pretrain",
     "Query",
+    "Retriever",
     "RetroMAECollator",
     "RetroMAEForPretraining",
     "Search",
-    "Searcher",
     "load_encoder",
 ]
 

@@ -12,13 +12,13 @@ from encloze.data.dataset import Dataset
 from encloze.data.formats.beir import Beir
 from encloze.data.records import Document
 from encloze.errors import DataError
-from encloze.evaluation.burdens.base import Burden, relevant
-from encloze.evaluation.burdens.distractors import Distractors
-from encloze.evaluation.burdens.duplicates import Duplicates
-from encloze.evaluation.burdens.length import Length
-from encloze.evaluation.burdens.position import Position
+from encloze.evaluation.document_perturbations.base import DocumentPerturbation, relevant
+from encloze.evaluation.document_perturbations.distractors import Distractors
+from encloze.evaluation.document_perturbations.duplicates import Duplicates
+from encloze.evaluation.document_perturbations.length import Length
+from encloze.evaluation.document_perturbations.position import Position
 
-EVERY = pytest.mark.parametrize("name", Burden.members())
+EVERY = pytest.mark.parametrize("name", DocumentPerturbation.members())
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def data(dataset: Path) -> Dataset:
     return Dataset(Beir(dataset), "test")
 
 
-def made(burden: Burden, data: Dataset, seed: int = 0) -> dict[str, Document]:
+def made(burden: DocumentPerturbation, data: Dataset, seed: int = 0) -> dict[str, Document]:
     rows = list(burden.documents(data, seed))
     found = {row.id: row for row in rows}
     assert len(found) == len(rows), "an id stands twice"
@@ -35,14 +35,14 @@ def made(burden: Burden, data: Dataset, seed: int = 0) -> dict[str, Document]:
 
 @EVERY
 def test_what_was_there_is_there_and_what_is_new_answers_nothing(name: str, data: Dataset) -> None:
-    found, wanted = made(Burden.member(name)(), data), relevant(data)
+    found, wanted = made(DocumentPerturbation.member(name)(), data), relevant(data)
     assert len(wanted) == 10
     for document in data.corpus:
         now = found.pop(document.id)
         assert now.title == document.title and document.text in now.text
         assert now == document or document.id in wanted
     assert not wanted & found.keys()
-    assert made(Burden.member(name)(), data) == made(Burden.member(name)(), data)
+    assert made(DocumentPerturbation.member(name)(), data) == made(DocumentPerturbation.member(name)(), data)
 
 
 def test_the_same_text_comes_before_or_after(data: Dataset) -> None:
@@ -89,4 +89,4 @@ def test_where_everything_is_relevant_nothing_can_lend_its_text(tmp_path: Path) 
 @pytest.mark.parametrize(("name", "count"), [("length", "others"), ("position", "others"), ("duplicates", "copies")])
 def test_counts_are_1_or_more(name: str, count: str) -> None:
     with pytest.raises(ValueError, match=f"{count} must be 1 or more, not 0"):
-        Burden.member(name)(**{count: 0})
+        DocumentPerturbation.member(name)(**{count: 0})

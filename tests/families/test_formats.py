@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 import toys
 from encloze import recipe
 from encloze.data.corpus import Corpus
-from encloze.data.formats.asked import Asked
 from encloze.data.formats.base import Format
 from encloze.data.formats.beir import Beir
+from encloze.data.formats.generated_queries import Asked
 from encloze.data.formats.ir_datasets import IrDatasets
 from encloze.data.formats.jsonl import Jsonl
 from encloze.data.formats.mteb import Mteb
@@ -88,7 +88,9 @@ def text(folder: Path, *, zipped: bool) -> Path:
 
 SAMPLES = {"beir": beir, "jsonl": jsonl, "tsv": tsv, "trec": trec, "text": text}
 AT_A_PLACE = [
-    name for name in Format.members() if name not in ("python_docs", "titles", "pairs", "asked", "ir_datasets", "mteb")
+    name
+    for name in Format.members()
+    if name not in ("python_docs", "titles", "pairs", "generated_queries", "ir_datasets", "mteb")
 ]  # the others are chosen by name
 
 
@@ -116,7 +118,7 @@ def test_a_format_that_lacks_something_says_so_with_its_place(tmp_path: Path, na
     elif name == "titles":
         (tmp_path / "place").mkdir()
         format_ = Titles(Beir(tmp_path / "place"))
-    elif name == "asked":
+    elif name == "generated_queries":
         (tmp_path / "place").mkdir()
         format_ = Asked(Beir(tmp_path / "place"), tmp_path / "place")
     else:
@@ -801,7 +803,9 @@ def test_docstrings_are_extracted_once(packages: tuple[str, ...], cache: Path) -
 def test_asked_reads_documents_here_and_questions_there(tmp_path: Path) -> None:
     corpus, questions = titled(tmp_path / "texts"), toys.write_dataset(tmp_path / "toys")
     (questions / "corpus.jsonl").unlink()
-    data = recipe.build(Holder, {"data": {"type": "asked", "corpus": plain(corpus), "questions": str(questions)}}).data
+    data = recipe.build(
+        Holder, {"data": {"type": "generated_queries", "corpus": plain(corpus), "questions": str(questions)}}
+    ).data
     assert data == Asked(corpus, questions)
     assert read(data) == read(corpus) and data.splits() == ["dev", "test", "train"] and data.place() == questions
     assert list(data.pretraining_documents(Faults())) == list(corpus.pretraining_documents(Faults()))

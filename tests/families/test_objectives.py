@@ -18,13 +18,13 @@ from transformers import AutoModel, AutoModelForMaskedLM
 
 import toys
 from encloze.backbones.base import Backbone
+from encloze.commands.pretrain import Pretrain
 from encloze.data.corpus import Corpus
 from encloze.data.formats.base import Format
 from encloze.models.layers import condensing
 from encloze.models.origins.base import Origin
 from encloze.objectives import cotmae, cotmae_v2, lexmae
 from encloze.objectives.base import Objective, PretrainingModule, Reading
-from encloze.tasks.pretrain import Pretrain
 from encloze.training.loop import Training, train
 from encloze.training.plan import BatchPlan
 from encloze.training.state import Unfinished

@@ -16,11 +16,11 @@ if __name__ == "__main__":
 import pytest
 
 import toys
+from encloze.commands.finetune import Finetune
+from encloze.commands.pretrain import Pretrain
 from encloze.data.formats.base import Format
 from encloze.models.origins.base import Origin
 from encloze.objectives.base import Objective
-from encloze.tasks.finetune import Finetune
-from encloze.tasks.pretrain import Pretrain
 from encloze.training.loop import Training
 
 RECORD = Path(__file__).with_name("losses.json")

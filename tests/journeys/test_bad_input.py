@@ -400,7 +400,7 @@ def test_a_model_folder_with_broken_files_is_named(tmp_path: Path, dataset: Path
 
 
 def test_again_wants_a_folder_that_encloze_made(dataset: Path, refused: Check) -> None:
-    refused("again", dataset, says=("toys has no recipe.yaml: it is not a folder that encloze made",))
+    refused("rerun", dataset, says=("toys has no recipe.yaml: it is not a folder that encloze made",))
 
 
 def test_a_place_that_is_no_folder_name_is_refused(

@@ -12,12 +12,13 @@ import pytest
 import yaml
 
 from encloze.cli.main import main, split
+from encloze.commands.base import Command, command
+from encloze.commands.index import Index
 from encloze.data.runs import read_run
 from encloze.family import family_folders, summary_of
-from encloze.folders import check, hash_file, hash_tree
-from encloze.pipelines.base import verb, verbs
 from encloze.settings import help_of, hints_of
-from encloze.tasks.index import Index
+from encloze.storage.hashes import hash_file, hash_tree
+from encloze.storage.manifest import check_manifest
 
 Said = pytest.CaptureFixture[str]
 
@@ -27,7 +28,7 @@ ALIKE = {
     "finetune": {"dataset", "split", "model", "output", "seed", "resume"},
     "index": {"corpus", "dataset", "model", "output", "seed"},
     "evaluate": {"dataset", "split", "model", "index", "output", "seed"},
-    "stress": {"dataset", "split", "output", "seed"},
+    "robustness": {"dataset", "split", "output", "seed"},
     "compare": {"dataset", "split", "output", "seed"},
     "merge": {"dataset", "split", "model", "output", "seed"},
     "search": {"index", "model"},
@@ -64,8 +65,8 @@ def words(tmp_path: Path, dataset: Path, capsys: Said) -> Path:
 def test_help_names_every_verb_with_its_sentence(capsys: Said) -> None:
     said = ok(capsys, "--help")
     assert said == ok(capsys, "-h") == ok(capsys, "help")
-    for name, family in verbs().items():
-        file = Path(str(sys.modules[family.package()].__file__)).parent / f"{name}.py"
+    for name in Command.members():
+        file = Path(str(sys.modules[Command.package()].__file__)).parent / f"{name}.py"
         assert f"{name:<19} {summary_of(file)}" in said
 
 
@@ -78,10 +79,10 @@ def test_the_version_is_told(capsys: Said) -> None:
     assert ok(capsys, "--version").startswith("encloze 0.")
 
 
-@pytest.mark.parametrize("name", sorted(verbs()))
+@pytest.mark.parametrize("name", Command.members())
 def test_help_of_a_verb_shows_every_setting_with_its_help(capsys: Said, name: str) -> None:
     said = ok(capsys, name, "--help")
-    kind = verb(name)
+    kind = command(name)
     for setting in hints_of(kind):
         assert f"\n  --{setting}" in said
         assert squeezed(help_of(kind)[setting]) in squeezed(said)
@@ -122,7 +123,7 @@ def test_help_survives_a_part_that_does_not_exist(capsys: Said) -> None:
 @pytest.mark.parametrize("name", sorted(ALIKE))
 def test_what_means_the_same_is_named_the_same(name: str) -> None:
     everything = {"corpus", "dataset", "split", "model", "index", "output", "seed", "resume"}
-    assert everything & set(hints_of(verb(name))) == ALIKE[name]
+    assert everything & set(hints_of(command(name))) == ALIKE[name]
 
 
 # Recipes and schemas
@@ -155,14 +156,14 @@ def test_flags_may_come_before_the_recipe_and_win_over_it(tmp_path: Path, datase
         assert read["output"] == "two" and read["seed"] == 1
 
 
-@pytest.mark.parametrize("name", sorted(verbs()))
+@pytest.mark.parametrize("name", Command.members())
 def test_a_schema_is_json_and_knows_the_settings(capsys: Said, name: str) -> None:
     schema = json.loads(ok(capsys, name, "--print-schema"))
-    assert set(schema["properties"]) == {"verb", *hints_of(verb(name))}
+    assert set(schema["properties"]) == {"verb", *hints_of(command(name))}
 
 
 def test_words_are_settings_without_their_names() -> None:
-    assert split(verb("search"), ["a river", "--index", "i", "--k=2"]) == (["a river"], [("index", "i"), ("k", "2")])
+    assert split(command("search"), ["a river", "--index", "i", "--k=2"]) == (["a river"], [("index", "i"), ("k", "2")])
 
 
 # List and inspect
@@ -198,7 +199,7 @@ def test_inspect_counts_the_tokens_of_a_model_and_recommends_a_limit(dataset: Pa
 
 
 def test_index_and_search_by_words(words: Path, capsys: Said) -> None:
-    check(words, contents=True)
+    check_manifest(words, contents=True)
     said = ok(capsys, "search", "mending a broken violin", "--index", words, "--k", "2")
     assert said.splitlines()[0].startswith(" 1. violin repair") and "violin-repair" in said
     assert " 2. " in said and " 3. " not in said
@@ -234,7 +235,7 @@ def test_evaluate_prints_the_table_it_writes(
     out = tmp_path / "report"
     systems = ("--systems", f"bm25,{words}", "--model", model)
     said = ok(capsys, "evaluate", "--dataset", dataset, *systems, "--measures", "ndcg@10,mrr@10", "--output", out)
-    check(out, contents=True)
+    check_manifest(out, contents=True)
     figures = json.loads((out / "report.json").read_text())
     assert [system["name"] for system in figures["systems"]] == ["bm25", "words", "model"]
     assert f"{dataset}, test: 10 queries" in squeezed(said)
@@ -278,7 +279,7 @@ def test_evaluate_writes_nothing_where_no_output_is_asked(
 def test_again_repeats_an_evaluation_to_the_last_digit(tmp_path: Path, dataset: Path, capsys: Said) -> None:
     first, second = tmp_path / "first", tmp_path / "first-again"
     ok(capsys, "evaluate", "--dataset", dataset, "--systems", "bm25", "--split", "dev", "--output", first)
-    ok(capsys, "again", first)
+    ok(capsys, "rerun", first)
     for name in ("per_query.tsv", "runs/bm25.trec", "inputs.json"):
         assert hash_file(first / name) == hash_file(second / name)
     one, two = (yaml.safe_load((folder / "recipe.yaml").read_text()) for folder in (first, second))
@@ -290,7 +291,7 @@ def test_again_names_what_changed_since(tmp_path: Path, dataset: Path, words: Pa
         stream.write('{"_id": "new", "text": "something new"}\n')
     versions = json.loads((words / "versions.json").read_text())
     (words / "versions.json").write_text(json.dumps(versions | {"numpy": "0.1"}))
-    assert main(["again", str(words), "--output", str(tmp_path / "newer")]) == 0
+    assert main(["rerun", str(words), "--output", str(tmp_path / "newer")]) == 0
     captured = capsys.readouterr()
     said = squeezed(captured.err)
     assert f"the corpus {dataset} is not what it was when {words} was made" in said and "numpy 0.1 -> " in said

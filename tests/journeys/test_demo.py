@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from encloze.cli.main import main
+from encloze.commands import demo
 from encloze.data.formats.python_docs import PythonDocs
-from encloze.pipelines import demo
 
 
 @pytest.mark.slow

@@ -14,11 +14,11 @@ from encloze import recipe
 from encloze.backbones._generating import Generating
 from encloze.backbones._loading import quiet
 from encloze.cli.main import main
-from encloze.data.formats.asked import Asked
+from encloze.commands.base import Command
+from encloze.commands.run import Run
+from encloze.data.formats.generated_queries import Asked
 from encloze.data.runs import read_run
-from encloze.folders import read_json
-from encloze.pipelines.run import Run
-from encloze.tasks.base import Task
+from encloze.storage.json_files import read_json
 
 
 def write_reranker(folder: Path) -> Path:
@@ -85,14 +85,14 @@ def test_a_retriever_is_made_of_texts_alone(
     made_from = read_json(chain / "taught" / "inputs.json")["inputs"]
     assert made_from["dataset"]["path"] == str(chain / "generated")
     assert made_from["dataset.corpus"]["path"] == str(tmp_path / "toys")
-    for verb in ("generate", "mine", "score", "finetune", "evaluate"):
-        monkeypatch.setattr(Task.member(verb), "run", None)
+    for command in ("generate", "mine", "score", "finetune", "evaluate"):
+        monkeypatch.setattr(Command.member(command), "run", None)
     assert main(command) == 0  # all of it is done already
 
 
 def test_stages_join_the_pipelines_texts_with_an_earlier_stages_questions(dataset: Path, tmp_path: Path) -> None:
     titles = {"type": "titles", "corpus": str(dataset), "least_words": 1}
-    both = {"type": "asked", "corpus": "@dataset", "questions": "@generated"}
+    both = {"type": "generated_queries", "corpus": "@dataset", "questions": "@generated"}
     stages = {
         "generated": {"verb": "generate", "corpus": "@dataset", "generator": "some/model"},
         "mined": {"verb": "mine", "dataset": both},

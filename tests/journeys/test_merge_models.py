@@ -12,9 +12,9 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer, BertConfig, Electr
 
 import toys
 from encloze.cli.main import main
-from encloze.folders import check
 from encloze.models.checkpoint import Card
 from encloze.models.heads.dense import Dense
+from encloze.storage.manifest import check_manifest
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 KINDS: dict[str, tuple[str, type[PreTrainedConfig]]] = {
@@ -68,7 +68,7 @@ def test_two_models_become_one_that_can_be_searched_with(
         f"The model is in {folder}. Next: encloze index --model {folder} --corpus FOLDER --output INDEX"
     )
 
-    check(folder, contents=True)
+    check_manifest(folder, contents=True)
     recipe, inputs = (
         yaml.safe_load((folder / "recipe.yaml").read_text()),
         json.loads((folder / "inputs.json").read_text()),
@@ -82,7 +82,7 @@ def test_two_models_become_one_that_can_be_searched_with(
         == AutoTokenizer.from_pretrained(adapted)("a river")["input_ids"]
     )
 
-    said_by(capsys, 0, "again", folder)
+    said_by(capsys, 0, "rerun", folder)
     for file in ("model.safetensors", "encloze.json", "tokenizer.json"):
         assert (tmp_path / "merged-again" / file).read_bytes() == (folder / file).read_bytes()
     said_by(capsys, 0, "index", "--model", folder, "--corpus", dataset, "--output", tmp_path / "index")

@@ -14,17 +14,18 @@ import pytest
 
 import toys
 from encloze.cli.main import main
+from encloze.commands.compare import Compare
+from encloze.commands.evaluate import Evaluate
+from encloze.commands.robustness import Robustness
 from encloze.data.dataset import Dataset
 from encloze.data.formats.beir import Beir
 from encloze.data.runs import read_run, write_run
 from encloze.evaluation.comparison import ComparisonTable
 from encloze.evaluation.perturbations.typos import Typos
-from encloze.folders import record, staged
-from encloze.pipelines.compare import Compare
+from encloze.storage.atomic import atomic_folder
+from encloze.storage.provenance import write_provenance
 from encloze.systems.bm25 import Bm25
 from encloze.systems.run import RunFile
-from encloze.tasks.evaluate import Evaluate
-from encloze.tasks.stress import Stress
 
 EVIL = '<script>alert("query")</script> & "it\' |'
 WRITTEN = ("report.html", "report.md", "report.json")
@@ -48,12 +49,12 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Compare(
             (Beir(made),), (RunFile(folder / "worse.trec"), Bm25(title="BM25 <b>")), output=folder / "compared"
         ).run()
-        Stress(Beir(made), (Bm25(),), perturbations=(Typos(),), output=folder / "card").run()
-    with staged(folder / "model") as training:
+        Robustness(Beir(made), (Bm25(),), perturbations=(Typos(),), output=folder / "card").run()
+    with atomic_folder(folder / "model") as training:
         steps = [{"step": step, "decoder": 9 / step, "decoder_right": 0.1, "precision": "float32"} for step in (1, 2)]
         (training / "log.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in steps), encoding="utf-8")
         (training / "monitors.jsonl").write_text('{"step": 0, "retrieval.raw": 0.25}\n', encoding="utf-8")
-        record(training, "verb: pretrain\n", {"corpus": made})
+        write_provenance(training, "verb: pretrain\n", {"corpus": made})
     return folder
 
 
@@ -106,7 +107,7 @@ def test_figures_in_json_are_those_of_the_folders(results: Path, shown: dict[str
     said = json.loads(shown["report.json"], parse_constant=pytest.fail)["results"]
     by_verb = {one["verb"]: one for one in said}
     assert by_verb["compare"]["figures"] == json.loads((results / "compared" / "comparison.json").read_text("utf-8"))
-    assert by_verb["stress"]["figures"] == json.loads((results / "card" / "card.json").read_text("utf-8"))
+    assert by_verb["robustness"]["figures"] == json.loads((results / "card" / "card.json").read_text("utf-8"))
     assert by_verb["pretrain"]["curves"]["decoder"] == [[1, 2], [9, 4.5]]
     assert by_verb["pretrain"]["inputs"]["corpus"]["sha256"]
 
@@ -173,7 +174,7 @@ def test_names_of_systems_that_look_like_patterns_or_tables_are_only_names(resul
     data = Beir(results / "toys")
     odd = (Bm25(title=r"k\d1 \g<0> |"), Bm25(k1=0.1, title="my  system"), Bm25(title="系" * 200))
     Compare((data,), odd, measures=("NumRet", "nDCG@10"), output=tmp_path / "compared").run()
-    Stress(data, odd, perturbations=(Typos(),), output=tmp_path / "card").run()
+    Robustness(data, odd, perturbations=(Typos(),), output=tmp_path / "card").run()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         made = reported(tmp_path, tmp_path / "out", folders=["compared", "card"])

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 import toys
+from encloze.commands.compare import Compare
+from encloze.commands.report import MakeReport
+from encloze.commands.robustness import Robustness
 from encloze.data.formats.beir import Beir
 from encloze.evaluation.perturbations.typos import Typos
-from encloze.pipelines.compare import Compare
 from encloze.search.analyzers.stemmed import Stemmed
 from encloze.systems.bm25 import Bm25
-from encloze.tasks.report import MakeReport
-from encloze.tasks.stress import Stress
 
 selenium = pytest.importorskip("selenium.webdriver")
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -34,7 +34,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("ENCLOZE_CACHE", str(folder / "cache"))
         made = Beir(toys.write_dataset(folder / "toys"))
         Compare((made,), (Bm25(), Bm25(analyzer=Stemmed())), output=folder / "compared").run()
-        Stress(made, (Bm25(),), perturbations=(Typos(words=1.0),), output=folder / "card").run()
+        Robustness(made, (Bm25(),), perturbations=(Typos(words=1.0),), output=folder / "card").run()
         return MakeReport((folder / "compared", folder / "card")).run().page
 
 

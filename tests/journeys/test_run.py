@@ -13,11 +13,12 @@ import yaml
 
 from encloze import recipe
 from encloze.cli.main import main
+from encloze.commands.base import Command
+from encloze.commands.run import Run
 from encloze.errors import DataError, RecipeError
 from encloze.evaluation.report import Report
-from encloze.folders import MANIFEST, read_json
-from encloze.pipelines.run import Run
-from encloze.tasks.base import Task
+from encloze.storage.json_files import read_json
+from encloze.storage.names import MANIFEST
 from encloze.training.loop import _Loop
 
 STAGES = ["pretrained", "lexical", "first", "mined", "second", "reranker", "scores", "taught", "judged"]
@@ -83,8 +84,8 @@ def kill_at(patch: pytest.MonkeyPatch, stage: str, folder: Path) -> None:
 
         patch.setattr(_Loop, "step", until_the_fourth)
         return
-    verb = {"lexical": "mine", "mined": "mine", "scores": "score", "judged": "evaluate"}[stage]
-    kind: Any = Task.member(verb)
+    command = {"lexical": "mine", "mined": "mine", "scores": "score", "judged": "evaluate"}[stage]
+    kind: Any = Command.member(command)
     run = kind.run
 
     def before_it_ends(self: Any) -> Any:
@@ -125,8 +126,8 @@ def test_a_pipeline_killed_in_any_stage_goes_on_to_the_same_results(
 
 def test_what_is_done_is_not_done_again(whole: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     dataset, done = whole
-    for verb in ("pretrain", "mine", "finetune", "finetune_reranker", "score", "evaluate"):
-        monkeypatch.setattr(Task.member(verb), "run", None)
+    for command in ("pretrain", "mine", "finetune", "finetune_reranker", "score", "evaluate"):
+        monkeypatch.setattr(Command.member(command), "run", None)
     monkeypatch.setitem(sys.modules, "jinja2", None)
     heard: list[str] = []
     monkeypatch.setattr("encloze.progress.note", heard.append)
@@ -139,14 +140,14 @@ def test_what_is_done_is_not_done_again(whole: tuple[Path, Path], monkeypatch: p
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The stages that are asked to do something; none does, and no page is made of it."""
     stages: list[str] = []
-    for verb in Task.members():
-        monkeypatch.setattr(Task.member(verb), "run", lambda self: stages.append(self.output.name))
+    for command in Command.members():
+        monkeypatch.setattr(Command.member(command), "run", lambda self: stages.append(self.output.name))
     monkeypatch.setattr(Run, "_page", lambda self: None)
     return stages
 
 
 @pytest.mark.parametrize(
-    ("change", "again"),
+    ("change", "rerun"),
     [
         ({"stages.reranker.training": {"steps": 3}}, ["reranker", "scores", "taught", "judged"]),
         ({"stages.judged.depth": 50}, ["judged"]),
@@ -236,7 +237,7 @@ def test_a_kill_between_two_steps_of_a_stage_is_borne(
         if moment == "as it begins":
             patch.setattr("encloze.training.state.write_json", killed)
         elif moment == "behind it":
-            patch.setattr("encloze.pipelines.run._Record.finish", killed)
+            patch.setattr("encloze.commands.run._Record.finish", killed)
         else:
             patch.setattr(
                 "encloze.training.state.shutil.rmtree",
@@ -335,7 +336,7 @@ def test_a_pipeline_may_end_in_a_comparison_on_several_data_sets(
     for _ in range(2):  # the second time nothing is done again
         assert main(given) == 0
         told.append(" ".join(capsys.readouterr().out.split()))
-        monkeypatch.setattr(Task.member("mine"), "run", None)
+        monkeypatch.setattr(Command.member("mine"), "run", None)
     assert all("lexical, against bm25 (b 0): did harm" in said and "visible from" in said for said in told)
 
 
@@ -392,19 +393,19 @@ def test_a_folder_of_something_else_is_left_alone(
     assert "holds something else than a pipeline's stages" in capsys.readouterr().err
 
 
-SHIPPED = [(verb, name) for verb in ("pretrain", "finetune", "run") for name in recipe.shipped(verb)]
+SHIPPED = [(command, name) for command in ("pretrain", "finetune", "run") for name in recipe.shipped(command)]
 
 
 @pytest.mark.parametrize(("verb", "name"), SHIPPED)
-def test_every_shipped_recipe_is_sound(verb: str, name: str, dataset: Path, tmp_path: Path) -> None:
-    text = recipe.shipped(verb)[name].read_text(encoding="utf-8")
-    assert text.startswith("# ") and f"encloze {verb} {name} " in text and "# Costs" in text
+def test_every_shipped_recipe_is_sound(command: str, name: str, dataset: Path, tmp_path: Path) -> None:
+    text = recipe.shipped(command)[name].read_text(encoding="utf-8")
+    assert text.startswith("# ") and f"encloze {command} {name} " in text and "# Costs" in text
     words = {
         "pretrain": ["--corpus", str(dataset), "--model", "minilm"],
         "finetune": ["--dataset", str(dataset), "--model", "minilm"],
         "run": ["--dataset", str(dataset)],
     }
-    assert main([verb, name, *words[verb], "--output", str(tmp_path / "out"), "--print-recipe"]) == 0
+    assert main([command, name, *words[command], "--output", str(tmp_path / "out"), "--print-recipe"]) == 0
 
 
 def test_the_recipes_asked_for_are_there() -> None:

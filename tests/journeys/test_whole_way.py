@@ -10,11 +10,11 @@ import torch
 from safetensors.numpy import load_file
 from transformers import AutoModel, AutoModelForMaskedLM
 
-from encloze import Format, Index, Searcher, load_encoder
+from encloze import Format, Index, Retriever, load_encoder
 from encloze.cli.main import main
 from encloze.errors import StaleIndexError
-from encloze.folders import check
 from encloze.models.checkpoint import load_tokenizer
+from encloze.storage.manifest import check_manifest
 
 
 def run(*arguments: object) -> None:
@@ -67,7 +67,7 @@ def test_the_whole_way(
     finetune += ["--training.learning_rate", "2e-3"]
     run("finetune", "--dataset", dataset, "--model", adapted, "--output", retriever, *finetune, *TRAINING)
     for folder in (adapted, retriever):
-        check(folder, contents=True)
+        check_manifest(folder, contents=True)
         assert {"recipe.yaml", "versions.json", "inputs.json", "README.md", "log.jsonl"} <= {
             f.name for f in folder.iterdir()
         }
@@ -93,11 +93,11 @@ def test_the_whole_way(
     values = {system["name"]: system["measures"]["nDCG@10"]["mean"] for system in figures["systems"]}
     if start == "model":
         assert values["retriever"] > 0.5  # it has seen these; drawn at random it would be about 0.1
-    searcher = Searcher.open(index)
+    searcher = Retriever.load(index)
     assert [view.name for view in searcher.views] == ["flat", "bm25"]
     with pytest.raises(StaleIndexError, match="was built by another model"):
-        Searcher.open(index, model=str(adapted))
-    run("again", report, "--output", tmp_path / "again")
+        Retriever.load(index, model=str(adapted))
+    run("rerun", report, "--output", tmp_path / "rerun")
     assert (tmp_path / "again" / "per_query.tsv").read_bytes() == (report / "per_query.tsv").read_bytes()
 
 
@@ -126,7 +126,7 @@ def test_the_python_door_takes_a_path(dataset: Path, tmp_path: Path) -> None:
     from encloze.search.indexes.bm25 import Bm25
 
     Index(tmp_path / "index", corpus=Format.named(str(dataset)), indexes=(Bm25(),)).run()
-    (document, hit), *_ = Searcher.open(tmp_path / "index").search("violin repair")
+    (document, hit), *_ = Retriever.load(tmp_path / "index").search("violin repair")
     assert document.id == "violin-repair" and hit.score > 0
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import toys
-from encloze.model_folders import has_minilm, locate
 from encloze.models.bi_encoder import BiEncoder
 from encloze.progress import Listener, listening
+from encloze.storage.model_folders import has_minilm, locate
 
 pytest.importorskip("sentence_transformers")
 

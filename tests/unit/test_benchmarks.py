@@ -15,6 +15,8 @@ from ir_datasets.formats import BaseDocs, BaseQrels, BaseQueries, GenericQuery, 
 
 import toys
 from encloze import recipe
+from encloze.commands.compare import Compare
+from encloze.commands.evaluate import Evaluate
 from encloze.data.dataset import Dataset
 from encloze.data.formats.ir_datasets import IrDatasets
 from encloze.data.formats.trec import Trec
@@ -24,10 +26,8 @@ from encloze.errors import DataError, RecipeError
 from encloze.evaluation.benchmarks.base import Benchmark
 from encloze.evaluation.measures import DEFAULT
 from encloze.evaluation.report import Report
-from encloze.pipelines.compare import Compare
 from encloze.reporting.made import made
 from encloze.reporting.texts import texts_of
-from encloze.tasks.evaluate import Evaluate
 
 PASSAGES = {"p1": "heat flows", "p2": "heat in wings", "p3": "wings of birds", "p4": "birds sing of heat"}
 QUERIES = {"q1": "heat", "q2": "wings", "q3": "never judged"}

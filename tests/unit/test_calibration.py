@@ -16,9 +16,9 @@ from encloze.backbones._scoring import load_scorer
 from encloze.calibration import Calibration, brier, calibration_error
 from encloze.cli.main import main
 from encloze.data.runs import read_run, write_run
-from encloze.folders import read_json
 from encloze.models.cross_encoder import CrossEncoder
-from encloze.searcher import Searcher
+from encloze.retrieval.retriever import Retriever
+from encloze.storage.json_files import read_json
 
 METHODS = pytest.mark.parametrize("method", ["isotonic", "platt"])
 
@@ -128,7 +128,7 @@ def test_hits_of_a_calibrated_re_ranker_have_probabilities(
     assert "calibrated: calibration error 0." in said and "probability 0.10 or more" in said
     index = tmp_path / "index"
     assert main(["index", "--corpus", str(dataset), "--indexes", "bm25", "--output", str(index)]) == 0
-    searcher = Searcher.open(index, reranker=str(tmp_path / "calibrated"), precision="float32", rerank_depth=3)
+    searcher = Retriever.load(index, reranker=str(tmp_path / "calibrated"), precision="float32", rerank_depth=3)
     hits = [hit for _, hit in searcher.search("tell me about the river history", k=5)]
     reranker = CrossEncoder.trained(str(tmp_path / "calibrated"), precision="float32")
     assert reranker.calibration is not None
@@ -143,8 +143,8 @@ def test_scores_of_a_hubs_model_are_known_by_its_name(
     verb: Verb, scored: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, scores = scored
-    monkeypatch.setattr("encloze.tasks.calibrate.locate", lambda name: model)
-    monkeypatch.setattr("encloze.tasks.calibrate.is_cross_encoder", lambda name: True)
+    monkeypatch.setattr("encloze.commands.calibrate.locate", lambda name: model)
+    monkeypatch.setattr("encloze.commands.calibrate.is_cross_encoder", lambda name: True)
     (scores / "inputs.json").write_text(json.dumps({"inputs": {"model": {"name": "someones/reranker"}}}))
     given = ("--scores", scores, "--folds", 2)
     assert verb("calibrate", "--model", "someones/reranker", *given, "--output", tmp_path / "made") == 0

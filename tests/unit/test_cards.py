@@ -11,9 +11,11 @@ import yaml
 from encloze.backbones._scoring import load_scorer
 from encloze.cli.main import main
 from encloze.errors import DataError
-from encloze.folders import README, check, hash_tree, seal
 from encloze.models.cross_encoder import CrossEncoder
 from encloze.reporting.cards import JudgedModel, StressedModel, trained, with_figures, write_cards
+from encloze.storage.hashes import hash_tree
+from encloze.storage.manifest import check_manifest, write_manifest
+from encloze.storage.names import README
 from encloze.text.tokenizer import Tokenizer
 
 CARD = "---\nlibrary_name: encloze\n---\n\n# mine\n\nA text encoder.\n"
@@ -102,10 +104,10 @@ def test_a_training_is_told_by_its_first_and_last_figures(tmp_path: Path) -> Non
 def test_a_card_may_be_edited_without_damage_to_its_folder(tmp_path: Path) -> None:
     (tmp_path / README).write_text("before", encoding="utf-8")
     (tmp_path / "weights").write_text("1", encoding="utf-8")
-    seal(tmp_path)
+    write_manifest(tmp_path)
     before = hash_tree(tmp_path)
     (tmp_path / README).write_text("after, and longer", encoding="utf-8")
-    check(tmp_path, contents=True)
+    check_manifest(tmp_path, contents=True)
     assert hash_tree(tmp_path) == before
 
 
@@ -120,7 +122,7 @@ def test_a_report_writes_the_cards_of_the_models_it_tells_of(
     dataset: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (model / README).write_text(CARD, encoding="utf-8")
-    seal(model)
+    write_manifest(model)
     compared, report = tmp_path / "compared", tmp_path / "found"
     flags = ["--dataset", str(dataset), "--systems", f"bm25,{model}", "--output", str(compared)]
     assert main(["compare", *flags]) == 0
@@ -129,14 +131,14 @@ def test_a_report_writes_the_cards_of_the_models_it_tells_of(
     told = head_of((model / README).read_text(encoding="utf-8"))["model-index"][0]["results"][0]["metrics"][0]
     means = json.loads((compared / "comparison.json").read_text(encoding="utf-8"))["systems"][1]["means"]
     assert told["value"] == pytest.approx(means["toys"]["mean"], abs=1e-4)
-    check(model, contents=True)
+    check_manifest(model, contents=True)
 
 
 def test_a_model_is_found_behind_its_index_and_where_it_is_judged_alone(
     dataset: Path, model: Path, tmp_path: Path
 ) -> None:
     (model / README).write_text(CARD, encoding="utf-8")
-    seal(model)
+    write_manifest(model)
     index, judged = tmp_path / "index", tmp_path / "judged"
     assert main(["index", "--dataset", str(dataset), "--model", str(model), "--output", str(index)]) == 0
     systems = ["--systems", f"bm25,{index}", "--model", str(model)]
@@ -153,7 +155,7 @@ def reranker(model: Path, tmp_path: Path) -> Path:
     CrossEncoder(load_scorer(model), tokenizer, 64).save(tmp_path / "reranker")
     for folder in (model, tmp_path / "reranker"):
         (folder / README).write_text(CARD, encoding="utf-8")
-        seal(folder)
+        write_manifest(folder)
     return tmp_path / "reranker"
 
 
@@ -166,7 +168,7 @@ def test_a_model_is_found_in_whatever_it_is_part_of_and_so_is_a_re_ranker(
     systems = json.dumps(["bm25", hybrid, reranked, seeds])
     given = ["--dataset", str(dataset), "--systems", systems, "--output", str(tmp_path / "all" / "compared")]
     assert main(["compare", *given]) == 0
-    stress = ["stress", "--dataset", str(dataset), "--systems", json.dumps(["bm25", reranked])]
+    stress = ["robustness", "--dataset", str(dataset), "--systems", json.dumps(["bm25", reranked])]
     assert main([*stress, "--perturbations", "case", "--output", str(tmp_path / "all" / "card")]) == 0
     assert main(["report", str(tmp_path / "all"), "--output", str(tmp_path / "found"), "--cards"]) == 0
     ours, theirs = ((folder / README).read_text(encoding="utf-8") for folder in (model, reranker))
@@ -188,7 +190,7 @@ def test_models_are_found_where_a_re_ranker_doubles_the_systems(
 
 def test_no_card_is_written_unasked(dataset: Path, model: Path, tmp_path: Path) -> None:
     (model / README).write_text(CARD, encoding="utf-8")
-    seal(model)
+    write_manifest(model)
     toys_report = tmp_path / "evaluated"
     flags = ["--dataset", str(dataset), "--systems", f"bm25,{model}", "--output", str(toys_report)]
     assert main(["evaluate", *flags]) == 0 and main(["report", str(toys_report)]) == 0

@@ -18,11 +18,11 @@ from transformers import (
 
 import toys
 from encloze.cli.main import main
+from encloze.commands.finetune_classifier import FinetuneClassifier
 from encloze.data.labelled import LabelledSet
 from encloze.data.labels.base import Labels
 from encloze.models.classifier import Classifier
 from encloze.models.reading import read
-from encloze.tasks.finetune_classifier import FinetuneClassifier
 from encloze.text.words import encode_marked, pad_marked
 from encloze.training.classifying import ClassifierModule, LabelledBatches
 from encloze.training.state import Unfinished
@@ -90,7 +90,7 @@ def test_a_classifier_learns_and_is_judged(tagged: bool, tmp_path: Path, capsys:
     card = (output / "README.md").read_text()
     assert f"pipeline_tag: {'token' if tagged else 'text'}-classification" in card and "encloze.json" not in card
     again = ("--training.steps", 1)  # a classifier of the same labels goes on with its head
-    assert run(tmp_path / "again", folder, output, *again) == 0
+    assert run(tmp_path / "rerun", folder, output, *again) == 0
     assert "gets a new one" not in capsys.readouterr().err
     assert main(["probe", "--dataset", str(folder), "--model", str(output), "--pooling", "mean"]) == 0
 

@@ -11,6 +11,8 @@ from scipy.stats import ttest_1samp
 
 import toys
 from encloze.cli.main import main
+from encloze.commands.compare import Compare
+from encloze.commands.evaluate import Evaluate
 from encloze.data.dataset import Dataset
 from encloze.data.formats.base import Format
 from encloze.data.formats.beir import Beir
@@ -20,14 +22,12 @@ from encloze.evaluation.comparison import ComparisonTable, Competitor, Contrast,
 from encloze.evaluation.estimates import estimate
 from encloze.evaluation.report import Report, SystemResult
 from encloze.evaluation.significance import Interval, bootstrap, holm, randomisation_test
-from encloze.pipelines.compare import Compare
 from encloze.systems._memory import memory_of
 from encloze.systems.bm25 import Bm25
 from encloze.systems.index import Index
 from encloze.systems.model import Model
 from encloze.systems.run import RunFile
 from encloze.systems.seeds import Seeds
-from encloze.tasks.evaluate import Evaluate
 
 SIZES = {"small": 30, "large": 120}
 
@@ -153,10 +153,10 @@ def test_one_data_set_has_no_mean_and_one_system_no_contrasts() -> None:
 
 def test_queries_that_all_tie_do_not_pretend_to_show_anything() -> None:
     report = report_of("small", 30)
-    same = (Competitor("base", ("base",)), Competitor("again", ("base",)))
+    same = (Competitor("base", ("base",)), Competitor("rerun", ("base",)))
     rows = ComparisonTable((report,), same, ("small",)).tables()[1].rows
     assert rows[1] == [
-        "again",
+        "rerun",
         "+0.0000 [+0.0000, +0.0000]",
         "1.0000",
         "0/30/0",
@@ -280,7 +280,7 @@ def test_the_command_line_shows_the_three_tables_and_again_repeats_them(
         "bm25 (2 seeds)",
     ):
         assert words in said
-    assert main(["again", str(tmp_path / "out")]) == 0
+    assert main(["rerun", str(tmp_path / "out")]) == 0
     first, again = (json.loads((tmp_path / name / "comparison.json").read_text()) for name in ("out", "out-again"))
     assert first == again
 

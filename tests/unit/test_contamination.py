@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from encloze.cli.main import main
+from encloze.commands.compare import Compare
+from encloze.commands.inspect import Inspect
 from encloze.data.contamination import Contamination, contamination
 from encloze.data.formats.beir import Beir
 from encloze.data.records import Judgment
 from encloze.evaluation.comparison import ComparisonTable
-from encloze.pipelines.compare import Compare
 from encloze.systems.bm25 import Bm25
 from encloze.systems.run import RunFile
-from encloze.tasks.inspect import Inspect
 
 LONG = "which of the many ways to mend an old and broken violin by hand is the least costly one"
 

@@ -16,10 +16,10 @@ from transformers import AutoModelForSequenceClassification
 
 import toys
 from encloze.cli.main import main
+from encloze.commands import score as scoring
 from encloze.data.runs import read_run, write_run
 from encloze.errors import CheckpointError
 from encloze.models.cross_encoder import CrossEncoder
-from encloze.tasks import score as scoring
 from encloze.text.pairs import pad_pairs
 
 KINDS = ("bert", "roberta", "xlm_roberta", "distilbert", "mpnet", "deberta_v2", "electra", "modernbert")

@@ -15,10 +15,11 @@ import encloze.models.bi_encoder as bi_encoder
 import toys
 from encloze.data.corpus import Corpus
 from encloze.data.records import Document, Representation
-from encloze.encoders import load_encoder
-from encloze.encodings import documents_in_parts
+from encloze.encoders.base import load_encoder
 from encloze.errors import RecipeError, StorageError
-from encloze.folders import cache_folder, size_of
+from encloze.execution.encodings import documents_in_parts
+from encloze.storage.cache import cache_folder
+from encloze.storage.disk import size_of
 
 
 class Counted:

@@ -17,18 +17,18 @@ import toys
 from encloze import recipe
 from encloze.backbones._generating import Generating
 from encloze.cli.main import main
+from encloze.commands._sifting import AGAIN, COPIED, EMPTY, NOT_FOUND, PARTED, sifted, split_of, split_up
+from encloze.commands.generate import Generate
 from encloze.data.corpus import Corpus
 from encloze.data.dataset import Dataset
-from encloze.data.formats.asked import Asked
 from encloze.data.formats.base import Format
+from encloze.data.formats.generated_queries import Asked
 from encloze.data.records import Document
 from encloze.errors import DataError, EndpointError
-from encloze.folders import check
 from encloze.generators.base import Generator, Source, Written
+from encloze.storage.manifest import check_manifest
 from encloze.systems.bm25 import Bm25
 from encloze.systems.model import Model
-from encloze.tasks._sifting import AGAIN, COPIED, EMPTY, NOT_FOUND, PARTED, sifted, split_of, split_up
-from encloze.tasks.generate import Generate
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def test_each_query_is_relevant_to_the_document_it_was_made_from(dataset: Path, 
     assert made.queries == {split: len(found[split]) for split in ("train", "dev")} and made.documents == 40
     assert set(found) == {"train", "dev"} and not made.dropped
     assert len(made.examples) == 5 and all(text in made.examples[0][1] for text in made.examples[0][0][12:-1].split())
-    check(tmp_path / "out", contents=True)
+    check_manifest(tmp_path / "out", contents=True)
     assert not (tmp_path / "out" / "corpus.jsonl").exists() and not list(tmp_path.glob("*.unfinished"))
 
 
@@ -190,7 +190,7 @@ def test_where_nothing_is_left_nothing_is_written(dataset: Path, tmp_path: Path)
 def test_what_writes_nothing_is_not_asked_to_the_end(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("encloze.tasks.generate._ENOUGH", 20)
+    monkeypatch.setattr("encloze.commands.generate._ENOUGH", 20)
     nothing = {str(d["title"]).split()[0]: [""] for d in toys.documents()}
     with pytest.raises(DataError, match="written for 8 documents"):
         generated(dataset, tmp_path, nothing)

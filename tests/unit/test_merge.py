@@ -13,13 +13,13 @@ from transformers import AutoModel, AutoModelForMaskedLM, BertConfig, DistilBert
 
 import toys
 from encloze.backbones.base import Backbone
+from encloze.commands.base import Merged
+from encloze.commands.merge import Merge
 from encloze.data.formats.base import Format
 from encloze.errors import CheckpointError, DataError, StorageError
 from encloze.evaluation.report import Report, SystemResult
 from encloze.models.checkpoint import CARD, DECODERS, Card
 from encloze.models.heads.dense import Dense
-from encloze.tasks.base import Merged
-from encloze.tasks.merge import Merge
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 DISTIL = {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64}

@@ -13,19 +13,19 @@ from hypothesis import strategies as st
 
 import toys
 from encloze.cli.main import main
+from encloze.commands import mine as mining
+from encloze.commands._ranked import in_order, rank_into
+from encloze.commands.base import Mined
+from encloze.commands.mine import ABOVE, NEAR, RELEVANT, Mine
 from encloze.data.dataset import Dataset
 from encloze.data.duplicates import Shingled
 from encloze.data.formats.base import Format
 from encloze.data.records import Query
 from encloze.data.runs import read_run, write_run
-from encloze.encoders import load_scorer
+from encloze.encoders.base import load_scorer
 from encloze.errors import DataError, StorageError
-from encloze.searcher import Searcher
+from encloze.retrieval.retriever import Retriever
 from encloze.systems.run import RunFile
-from encloze.tasks import mine as mining
-from encloze.tasks._ranked import in_order, rank_into
-from encloze.tasks.base import Mined
-from encloze.tasks.mine import ABOVE, NEAR, RELEVANT, Mine
 
 WORDS = "river engine violin comet bakery harbour glacier orchard library reactor".split()
 
@@ -171,24 +171,24 @@ def test_ranking_goes_on_where_it_was_killed(tmp_path: Path, dataset: Path, monk
         """The process is gone."""
 
     assert run("whole") == 0
-    monkeypatch.setattr("encloze.tasks._ranked._QUERIES", 6)
-    search, asked = Searcher.run, list[int]()
+    monkeypatch.setattr("encloze.commands._ranked._QUERIES", 6)
+    search, asked = Retriever.run, list[int]()
 
-    def until_the_third(self: Searcher, queries: Any, depth: int = 100) -> Any:
+    def until_the_third(self: Retriever, queries: Any, depth: int = 100) -> Any:
         asked.append(len(queries))
         if len(asked) == 3:
             raise Killed
         return search(self, queries, depth)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Searcher, "run", until_the_third)
+        patch.setattr(Retriever, "run", until_the_third)
         with pytest.raises(Killed):
             run("out")
     partial = tmp_path / "out.unfinished" / "source-0.partial"
     partial.write_text(partial.read_text()[:-9])  # in the middle of a line
     asked.clear()
     asked.extend([0, 0, 0])
-    monkeypatch.setattr(Searcher, "run", until_the_third)
+    monkeypatch.setattr(Retriever, "run", until_the_third)
     assert run("out", "--resume") == 0
     assert asked[3:] == [6, 3]  # of twenty queries eleven were there whole
     assert (tmp_path / "out" / "run.trec").read_text() == (tmp_path / "whole" / "run.trec").read_text()
@@ -196,7 +196,7 @@ def test_ranking_goes_on_where_it_was_killed(tmp_path: Path, dataset: Path, monk
 
 def test_a_ranking_that_was_cut_anywhere_goes_on_to_the_same(tmp_path: Path, toy: Any, monkeypatch: Any) -> None:
     """Also within a query's id, of which the beginning may be another's."""
-    monkeypatch.setattr("encloze.tasks._ranked._QUERIES", 4)
+    monkeypatch.setattr("encloze.commands._ranked._QUERIES", 4)
     queries = [Query(str(number), f"what of {number}?") for number in range(1, 14)]
     run = {query.id: {f"d{n}": 1 / (n + 1) for n in range(int(query.id) % 3)} for query in queries}
     write_run(tmp_path / "given.trec", run)

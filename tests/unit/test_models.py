@@ -17,10 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import toys
-from encloze import model_folders
 from encloze.errors import CheckpointError, MissingExtraError
-from encloze.folders import hash_file, seal
-from encloze.model_folders import has_minilm, locate
 from encloze.models import bi_encoder
 from encloze.models.bi_encoder import BiEncoder
 from encloze.models.checkpoint import CARD, Card
@@ -28,6 +25,10 @@ from encloze.models.heads.base import Read, Texts
 from encloze.models.heads.dense import Dense
 from encloze.models.layers.pooling import Pooling, pool
 from encloze.progress import Listener, listening
+from encloze.storage import model_folders
+from encloze.storage.hashes import hash_file
+from encloze.storage.manifest import write_manifest
+from encloze.storage.model_folders import has_minilm, locate
 from encloze.text.tokens import by_length
 
 POOLINGS: tuple[Pooling, ...] = ("cls", "mean", "max")
@@ -359,12 +360,12 @@ def test_prompts_that_are_left_out_of_the_pooling_are_refused(tmp_path: Path) ->
 
 def test_a_model_folder_is_found(model: Path) -> None:
     assert locate(model) == locate(str(model)) == model
-    seal(model)
+    write_manifest(model)
     assert locate(model) == model
 
 
 def test_a_sealed_folder_with_a_part_missing_is_refused(model: Path) -> None:
-    seal(model)
+    write_manifest(model)
     (model / "model.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"is damaged: model\.safetensors is missing"):
         locate(model)

@@ -16,13 +16,13 @@ import torch
 from safetensors.torch import load_file
 
 import toys
+from encloze.commands.pretrain import Pretrain
 from encloze.data.formats.base import Format
 from encloze.data.records import Run
 from encloze.errors import RecipeError
 from encloze.evaluation.measures import measure
 from encloze.models.origins.base import Origin
 from encloze.objectives.base import Objective
-from encloze.tasks.pretrain import Pretrain
 from encloze.training.loop import Training
 from encloze.training.monitors.base import Monitor
 from encloze.training.monitors.bottleneck import by_others
@@ -108,7 +108,7 @@ def test_the_best_weights_are_kept_and_patience_ends_the_run(pretrain: Callable[
     best = min(seen, key=lambda look: look["held_out.encoder"])
     assert len(seen) == seen.index(best) + 1 + 2 < 7  # two looks without a better one, and no more
     again = pretrain(
-        "again",
+        "rerun",
         start=Origin.named(str(folder)),
         monitors=(Monitor.named("held_out"),),
         watching=Watching(looks=1),

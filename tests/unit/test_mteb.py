@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from encloze import recipe
+from encloze.commands.evaluate import Evaluate
 from encloze.data.dataset import Dataset
 from encloze.data.formats.beir import Beir
 from encloze.data.formats.mteb import Mteb
@@ -20,7 +21,6 @@ from encloze.errors import DataError, RecipeError
 from encloze.evaluation.benchmarks.base import Benchmark
 from encloze.interop.mteb import MtebSearch
 from encloze.systems.bm25 import Bm25
-from encloze.tasks.evaluate import Evaluate
 
 mteb = pytest.importorskip("mteb")
 

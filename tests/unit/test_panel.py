@@ -17,6 +17,7 @@ from transformers import AutoModelForMaskedLM
 
 import toys
 from encloze.cli.main import main
+from encloze.commands.inspect import Inspect
 from encloze.data.corpus import Corpus
 from encloze.data.formats.base import Format
 from encloze.data.labelled import LabelledSet
@@ -27,12 +28,11 @@ from encloze.evaluation.geometry import alignment, effective_rank, mean_cosine, 
 from encloze.evaluation.inspection import Inspection
 from encloze.evaluation.panel import EncoderFigures, Panel
 from encloze.evaluation.word_use import WordUse
-from encloze.folders import check
 from encloze.models.bi_encoder import BiEncoder
 from encloze.models.checkpoint import Card
 from encloze.models.heads.dense import Dense
 from encloze.models.heads.sparse import Sparse
-from encloze.tasks.inspect import Inspect
+from encloze.storage.manifest import check_manifest
 from encloze.training.probing import Rows, nearest
 
 Said = pytest.CaptureFixture[str]
@@ -221,7 +221,7 @@ def test_an_inspection_is_shown_and_kept(
         'Near to "harbour"',
     ):
         assert part in said
-    check(output, contents=True)
+    check_manifest(output, contents=True)
     kept = json.loads((output / "inspection.json").read_text())
     assert kept["corpus"]["documents"] == 40 and kept["corpus"]["lengths"][0]["unit"] == "words"
     encoders = kept["panel"]["encoders"]
@@ -245,7 +245,7 @@ def test_an_inspection_is_shown_and_kept(
         figures = json.loads((page / "report.json").read_text())["results"][0]
         assert figures["labels"][0]["split"] == "test" and "near" not in figures["figures"]["panel"]["encoders"][0]
     assert Inspection.load(output).panel.rows()[0][:3] == ["figure", "model", "sparse"]
-    assert main(["again", str(output), "--output", str(tmp_path / "again")]) == 0
+    assert main(["rerun", str(output), "--output", str(tmp_path / "rerun")]) == 0
     assert (tmp_path / "again" / "inspection.json").read_bytes() == (output / "inspection.json").read_bytes()
     assert {"corpus", "model[0]", "model[1]", "labels"} == set(
         json.loads((output / "inputs.json").read_text())["inputs"]
@@ -255,7 +255,7 @@ def test_an_inspection_is_shown_and_kept(
 def test_without_a_sample_only_tokens_are_counted(
     dataset: Path, model: Path, monkeypatch: pytest.MonkeyPatch, capsys: Said
 ) -> None:
-    for name in ("encloze.tasks._panel", "torch"):  # which alone would load a model
+    for name in ("encloze.commands._panel", "torch"):  # which alone would load a model
         monkeypatch.setitem(sys.modules, name, None)
     assert main(["inspect", "--corpus", str(dataset), "--model", str(model), "--sample", "0"]) == 0
     said = capsys.readouterr().out

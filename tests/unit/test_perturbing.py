@@ -11,6 +11,7 @@ import torch
 
 import toys
 from encloze.cli.main import main
+from encloze.commands.finetune import Finetune
 from encloze.data.corpus import Corpus
 from encloze.data.records import Document, Example
 from encloze.evaluation.perturbations.case import Case
@@ -18,7 +19,6 @@ from encloze.evaluation.perturbations.doubled import Doubled
 from encloze.models.bi_encoder import BiEncoder
 from encloze.models.checkpoint import Card
 from encloze.models.heads.dense import Dense
-from encloze.tasks.finetune import Finetune
 from encloze.training.perturbing import Perturbing
 from encloze.training.retrieval import RetrievalBatches
 from encloze.training.state import Unfinished

@@ -18,12 +18,12 @@ from transformers import AutoModel
 import toys
 from encloze.backbones.base import Backbone
 from encloze.cli.main import main
+from encloze.commands.probe import Probe
 from encloze.data.labelled import LabelledSet
 from encloze.data.labels.base import Labels
 from encloze.errors import DataError
 from encloze.models.frozen import FrozenEncoder
 from encloze.progress import Listener, listening
-from encloze.tasks.probe import Probe
 from encloze.text.words import encode_marked
 from encloze.training import probing
 from encloze.training.probing import Rows, probe

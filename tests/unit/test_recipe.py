@@ -14,10 +14,16 @@ from hypothesis import strategies as st
 
 from encloze import recipe
 from encloze.cli.main import split
+from encloze.commands.base import Command, command
+from encloze.commands.evaluate import Evaluate
+from encloze.commands.finetune import Finetune
+from encloze.commands.index import Index
+from encloze.commands.inspect import Inspect
+from encloze.commands.pretrain import Pretrain
+from encloze.commands.search import Search
 from encloze.data.formats.beir import Beir
 from encloze.errors import RecipeError
 from encloze.objectives.cropping import Cropping
-from encloze.pipelines.base import verb, verbs
 from encloze.search.analyzers.plain import Plain
 from encloze.search.analyzers.stemmed import Stemmed
 from encloze.search.analyzers.unicode import Unicode
@@ -27,12 +33,6 @@ from encloze.search.indexes.bm25 import Bm25
 from encloze.search.indexes.flat import Flat
 from encloze.systems.bm25 import Bm25 as Bm25System
 from encloze.systems.model import Model
-from encloze.tasks.evaluate import Evaluate
-from encloze.tasks.finetune import Finetune
-from encloze.tasks.index import Index
-from encloze.tasks.inspect import Inspect
-from encloze.tasks.pretrain import Pretrain
-from encloze.tasks.search import Search
 from encloze.text.contexts.crops import Crops
 
 # Something for each setting that some verb requires; a new verb whose settings are named alike is tested on arrival.
@@ -53,7 +53,7 @@ GIVEN = {
 BESIDES: dict[str, dict[str, Any]] = {
     "evaluate": {"systems": "bm25,minilm"},
     "compare": {"systems": "bm25,minilm"},
-    "stress": {"systems": "bm25,minilm"},
+    "robustness": {"systems": "bm25,minilm"},
     "index": {"indexes": "flat,bm25", "model": "minilm"},
     "probe": {"dataset": {"type": "tsv", "path": "labels"}},
     "finetune_classifier": {"dataset": {"type": "tsv", "path": "labels"}},
@@ -88,9 +88,9 @@ def smallest(dataset: Path) -> Any:
         from encloze.settings import default_of
 
         values: dict[str, Any] = dict(BESIDES.get(name, {}))
-        if name in ("index", "evaluate", "compare", "stress"):
+        if name in ("index", "evaluate", "compare", "robustness"):
             values["corpus" if name == "index" else "dataset"] = str(dataset)
-        for field in dataclasses.fields(verb(name)):
+        for field in dataclasses.fields(command(name)):
             if default_of(field) is dataclasses.MISSING and field.name not in values:
                 values[field.name] = str(dataset) if field.name in ("corpus", "dataset") else GIVEN[field.name]
         return values
@@ -356,14 +356,14 @@ def test_an_empty_file_sets_nothing(tmp_path: Path) -> None:
 # There and back
 
 
-@pytest.mark.parametrize("name", sorted(verbs()))
+@pytest.mark.parametrize("name", Command.members())
 def test_what_is_written_builds_the_same_again(name: str, smallest: Any) -> None:
-    made = recipe.build(verb(name), smallest(name))
+    made = recipe.build(command(name), smallest(name))
     text = recipe.dump(made, {"verb": name})
     read = yaml.safe_load(text)
     assert read.pop("verb") == name and "type" not in read
-    assert recipe.build(verb(name), read) == made
-    assert recipe.dump(recipe.build(verb(name), read), {"verb": name}) == text
+    assert recipe.build(command(name), read) == made
+    assert recipe.dump(recipe.build(command(name), read), {"verb": name}) == text
 
 
 words = st.text(max_size=20)
@@ -422,9 +422,9 @@ def nodes(schema: Any) -> Any:
             yield from nodes(value)
 
 
-@pytest.mark.parametrize("name", sorted(verbs()))
+@pytest.mark.parametrize("name", Command.members())
 def test_the_schema_describes_every_setting_and_its_references_lead_somewhere(name: str) -> None:
-    schema = json.loads(json.dumps(recipe.json_schema(verb(name))))
+    schema = json.loads(json.dumps(recipe.json_schema(command(name))))
     assert schema["$schema"].endswith("2020-12/schema") and schema["type"] == "object"
     assert schema["properties"].pop("verb") == {"const": name}
     for setting, shape in schema["properties"].items():

@@ -14,10 +14,12 @@ import yaml
 import toys
 from encloze import recipe
 from encloze.cli.main import main
+from encloze.commands.evaluate import Evaluate
+from encloze.commands.robustness import Robustness
 from encloze.data.counts import Counts
 from encloze.data.dataset import Dataset
-from encloze.data.formats.asked import Asked
 from encloze.data.formats.beir import Beir
+from encloze.data.formats.generated_queries import Asked
 from encloze.data.records import Judgments, Run
 from encloze.data.runs import read_run, write_run
 from encloze.errors import EnclozeError, StorageError
@@ -38,8 +40,6 @@ from encloze.systems.model import Model
 from encloze.systems.reranked import Reranked
 from encloze.systems.run import RunFile
 from encloze.systems.seeds import Seeds
-from encloze.tasks.evaluate import Evaluate
-from encloze.tasks.stress import Stress
 
 NAMES = ("nDCG@10", "RR@10")
 
@@ -256,7 +256,7 @@ def test_what_does_not_fit_together_is_counted_and_kept(dataset: Path, tmp_path:
     file.write_text("\n".join(lines) + "\n", "utf-8")
     with pytest.warns(UserWarning, match="are not in"):
         report = Evaluate(dataset=Beir(dataset), systems=(Bm25(),), output=tmp_path / "out").run()
-        card = Stress(Beir(dataset), (Bm25(),), perturbations=(Case(),)).run()
+        card = Robustness(Beir(dataset), (Bm25(),), perturbations=(Case(),)).run()
     assert report.counts == card.counts == Counts(11, 1, queries=40, no_text=1, documents=40, lost=2, all_lost=1)
     assert (
         report.notes

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from encloze.cli.main import main
+from encloze.commands.evaluate import Evaluate
 from encloze.data.corpus import Corpus
 from encloze.data.formats.beir import Beir
 from encloze.data.records import Document
@@ -19,7 +20,6 @@ from encloze.evaluation.rules import of_sources, without_own_ids
 from encloze.systems.bm25 import Bm25
 from encloze.systems.index import Index
 from encloze.systems.run import RunFile
-from encloze.tasks.evaluate import Evaluate
 
 
 def test_only_the_document_with_the_querys_own_id_is_left_out() -> None:

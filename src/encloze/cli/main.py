@@ -12,11 +12,11 @@ from typing import Any
 
 from encloze import recipe
 from encloze.cli.usage import overview, usage
+from encloze.commands.base import command
 from encloze.errors import EnclozeError, RecipeError
-from encloze.folders import versions
-from encloze.pipelines.base import verb
 from encloze.recipe import inner_type
 from encloze.settings import hints_of
+from encloze.storage.provenance import versions
 
 _TRUTHS = {"true", "false", "yes", "no", "on", "off", "1", "0"}
 _OWN = ("help", "print_recipe", "print_schema")
@@ -49,7 +49,7 @@ def _main(given: list[str]) -> int:
     if given[0] == "--version":
         print(f"encloze {versions().get('encloze', 'not installed')}")
         return 0
-    kind = verb(given[0])
+    kind = command(given[0])
     words, flags = split(kind, given[1:])
     tree, source = _recipe(kind, words)
     tree = recipe.apply_flags(tree, [(name, value) for name, value in flags if name not in _OWN])

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from encloze.commands.base import Command
 from encloze.family import is_family, summary_of
-from encloze.pipelines.base import verbs
 from encloze.recipe import Tree, inner_type, shipped
 from encloze.settings import default_of, help_of, hints_of, plain
 
@@ -23,8 +23,8 @@ _KINDS = {int: "N", float: "X", str: "TEXT", bool: "", Path: "PATH"}
 def overview() -> str:
     """The help of ``encloze`` itself."""
     lines = ["encloze VERB [RECIPE.yaml] [--setting VALUE ...]", "", "Your own text, turned into a retriever.", ""]
-    for name, family in sorted(verbs().items()):
-        folder = Path(next(iter(sys.modules[family.package()].__path__)))
+    folder = Path(next(iter(sys.modules[Command.package()].__path__)))
+    for name in Command.members():
         lines.append(f"  {name:<19} {summary_of(folder / f'{name}.py')}")
     lines += ["", "encloze VERB --help shows a verb's settings, encloze list the parts a recipe can choose from."]
     return "\n".join(lines)

@@ -18,7 +18,9 @@ from encloze.data.ids import Ids, NumberOf
 from encloze.data.lines import Faults
 from encloze.data.records import Document, full_text
 from encloze.errors import DataError
-from encloze.folders import cache_folder, full_disk_explained, hash_file
+from encloze.storage.cache import cache_folder
+from encloze.storage.disk import explain_write_errors
+from encloze.storage.hashes import hash_file
 
 _SCHEMA = pa.schema(
     [
@@ -136,7 +138,11 @@ def write(documents: Iterator[Document], file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        with full_disk_explained(file), pa.OSFile(str(partial), "wb") as sink, pa.ipc.new_file(sink, _SCHEMA) as writer:
+        with (
+            explain_write_errors(file),
+            pa.OSFile(str(partial), "wb") as sink,
+            pa.ipc.new_file(sink, _SCHEMA) as writer,
+        ):
             while rows := list(itertools.islice(documents, _ROWS)):
                 arrays = [
                     pa.array(column, type_)

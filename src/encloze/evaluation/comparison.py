@@ -14,7 +14,7 @@ from encloze.data.contamination import Contamination
 from encloze.evaluation.estimates import estimate
 from encloze.evaluation.report import SIZES, Report, SystemResult, file_names, markdown_table
 from encloze.evaluation.significance import Interval, bootstrap, holm, randomisation_test
-from encloze.folders import read_json, write_json
+from encloze.storage.json_files import read_json, write_json
 
 MEAN = "mean"
 """What stands for all data sets together."""

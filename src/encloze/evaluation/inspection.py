@@ -7,7 +7,7 @@ from pathlib import Path
 
 from encloze.data.contamination import Contamination
 from encloze.evaluation.panel import Panel
-from encloze.folders import read_json, write_json
+from encloze.storage.json_files import read_json, write_json
 
 INSPECTION = "inspection.json"
 

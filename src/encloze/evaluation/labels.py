@@ -16,7 +16,7 @@ from encloze.data.records import Labelled
 from encloze.evaluation.report import markdown_table
 from encloze.evaluation.significance import Interval, bootstrap_of_sums
 from encloze.evaluation.spans import has_spans, spans
-from encloze.folders import write_json
+from encloze.storage.json_files import write_json
 
 REPORT, GUESSES = "report-{}.json", "guesses-{}.jsonl"
 """The files of a split."""

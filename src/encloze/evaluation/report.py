@@ -17,7 +17,8 @@ from encloze.data.runs import read_run, write_run
 from encloze.evaluation.estimates import estimate
 from encloze.evaluation.measures import DEFAULT, canonical, measure
 from encloze.evaluation.significance import Interval, bootstrap, holm, randomisation_test
-from encloze.folders import hash_of, read_json, write_json
+from encloze.storage.hashes import hash_of
+from encloze.storage.json_files import read_json, write_json
 
 _LONGEST_NAME = 120  # bytes: file systems take 255, with what is put before and behind
 

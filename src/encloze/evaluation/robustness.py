@@ -18,7 +18,7 @@ from encloze.evaluation.estimates import difference, estimate
 from encloze.evaluation.report import file_names, markdown_table, quoted
 from encloze.evaluation.significance import Interval, bootstrap
 from encloze.evaluation.slices import Slice
-from encloze.folders import write_json
+from encloze.storage.json_files import write_json
 
 _WORST = 5  # queries listed for a system under a perturbation
 

@@ -14,10 +14,10 @@ from encloze.backbones._generating import Generating
 from encloze.data.records import full_text
 from encloze.generators._prompts import Prompt, first_line
 from encloze.generators.base import Generator, Source, Writer, Written
-from encloze.model_folders import locate
 from encloze.models.layers.randomness import keys, spread, uniform
 from encloze.models.memory import keep_buffers
 from encloze.models.precision import resolved
+from encloze.storage.model_folders import locate
 
 _DRAWS = 17  # the stream of these draws: no other draw has this number
 

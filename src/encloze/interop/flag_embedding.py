@@ -24,11 +24,11 @@ from torch import Tensor, nn
 from encloze import progress
 from encloze.backbones.base import Backbone, recompute
 from encloze.errors import CheckpointError, DataError, EnclozeError
-from encloze.model_folders import locate
 from encloze.models.checkpoint import DECODERS, Card
 from encloze.models.layers.cross_entropy import labelled, summed_cross_entropy
 from encloze.models.layers.decoders import DecoderLayer, Places, enhanced
 from encloze.models.layers.masking import IGNORED, TokenBatch, mask_words, visible_to_decoder
+from encloze.storage.model_folders import locate
 from encloze.text.tokenizer import Tokenizer
 from encloze.text.tokens import pad
 

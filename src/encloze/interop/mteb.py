@@ -13,8 +13,9 @@ from encloze.data.dataset import Dataset
 from encloze.data.formats.mteb import Mteb, asked
 from encloze.data.records import Document, Query, Run
 from encloze.errors import RecipeError, importable
-from encloze.folders import hash_of, hash_tree, temporary
 from encloze.settings import plain
+from encloze.storage.cache import temporary_folder
+from encloze.storage.hashes import hash_of, hash_tree
 from encloze.systems.base import Ready, System
 
 
@@ -60,7 +61,7 @@ class MtebSearch:
     def index(self, corpus: Iterable[Mapping[str, Any]], *, task_metadata: Any, hf_subset: str, **_: Any) -> None:
         """Read, encode and index the documents; what the last call made is gone."""
         self.close()
-        folder = self._held.enter_context(temporary())
+        folder = self._held.enter_context(temporary_folder())
         dataset = Dataset(Mteb(task_metadata.name, hf_subset), "")
         documents = [Document(str(row["id"]), row.get("title") or "", row["text"]) for row in corpus]
         dataset.corpus, dataset.judgments = Corpus.of(documents, folder / "documents.arrow"), {}

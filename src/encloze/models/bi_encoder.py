@@ -17,12 +17,12 @@ from encloze import progress
 from encloze.backbones.base import Backbone
 from encloze.data.records import Representation
 from encloze.errors import CheckpointError
-from encloze.model_folders import locate
 from encloze.models.checkpoint import CARD, HEADS, Card, load_tokenizer, model_fingerprint
 from encloze.models.heads.base import Read, Side, Texts
 from encloze.models.memory import keep_buffers
 from encloze.models.precision import Precision, autocast, resolved
 from encloze.similarity import Similarity
+from encloze.storage.model_folders import locate
 from encloze.text.tokenizer import Encoded, Tokenizer
 from encloze.text.tokens import by_length, pad
 

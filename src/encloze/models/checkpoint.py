@@ -10,12 +10,13 @@ from typing import Any
 
 from encloze import progress
 from encloze.errors import CheckpointError
-from encloze.folders import hash_file, read_json, write_json
 from encloze.models.heads.base import Head, Side
 from encloze.models.heads.dense import Dense
 from encloze.models.layers.pooling import Pooling
 from encloze.settings import plain
 from encloze.similarity import Similarity
+from encloze.storage.hashes import hash_file
+from encloze.storage.json_files import read_json, write_json
 from encloze.text.tokenizer import Tokenizer
 
 CARD = "encloze.json"

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from encloze.backbones._classifying import load_labeller
 from encloze.backbones._loading import quiet
 from encloze.backbones.base import longest_input
-from encloze.model_folders import locate
 from encloze.models.checkpoint import load_tokenizer
 from encloze.models.memory import keep_buffers
 from encloze.models.precision import Precision
 from encloze.models.reading import Reading, read
+from encloze.storage.model_folders import locate
 from encloze.text.tokenizer import Tokenizer
 from encloze.text.words import Marked
 

@@ -16,11 +16,11 @@ from encloze.backbones._scoring import is_scorer, load_scorer
 from encloze.backbones.base import longest_input
 from encloze.calibration import Calibration
 from encloze.errors import CheckpointError
-from encloze.folders import read_json, write_json
-from encloze.model_folders import locate
 from encloze.models.checkpoint import load_tokenizer
 from encloze.models.memory import keep_buffers
 from encloze.models.precision import Precision, autocast
+from encloze.storage.json_files import read_json, write_json
+from encloze.storage.model_folders import locate
 from encloze.text.pairs import PaddedPairs, pad_pairs
 from encloze.text.tokenizer import Tokenizer
 from encloze.text.tokens import by_length

@@ -12,13 +12,15 @@ from torch import Tensor
 
 from encloze.backbones.base import Backbone
 from encloze.data.records import Labelled
-from encloze.folders import cache_folder, full_disk_explained, hash_of
-from encloze.model_folders import locate
 from encloze.models.checkpoint import Card, load_tokenizer, model_fingerprint
 from encloze.models.layers.pooling import Pooling, pool
 from encloze.models.memory import keep_buffers
 from encloze.models.precision import Precision, resolved
 from encloze.models.reading import Reading, read
+from encloze.storage.cache import cache_folder
+from encloze.storage.disk import explain_write_errors
+from encloze.storage.hashes import hash_of
+from encloze.storage.model_folders import locate
 from encloze.text.tokenizer import Tokenizer
 from encloze.text.words import Marked
 
@@ -70,7 +72,7 @@ class FrozenEncoder:
             found = read(texts, self._features, self.tokenizer, self.max_tokens, place, self.precision, title)
             partial = file.with_name(f".{key}.{os.getpid()}.npy")
             try:
-                with full_disk_explained(file):
+                with explain_write_errors(file):
                     file.parent.mkdir(exist_ok=True)
                     np.save(partial, found)
                     partial.replace(file)

@@ -13,9 +13,10 @@ import yaml
 from encloze.errors import DataError
 from encloze.evaluation.comparison import ComparisonTable, short_names
 from encloze.evaluation.report import markdown_table
-from encloze.folders import MANIFEST, README, hash_of
 from encloze.reporting.made import Made, models_of
 from encloze.reporting.sections.learnt import LOG, figures
+from encloze.storage.hashes import hash_of
+from encloze.storage.names import MANIFEST, README
 
 _BEGIN, _END = "<!-- encloze: {} -->", "<!-- encloze: end -->"
 

@@ -10,7 +10,6 @@ from encloze.evaluation.comparison import ComparisonTable
 from encloze.evaluation.inspection import INSPECTION
 from encloze.evaluation.labels import REPORT as LABELS
 from encloze.evaluation.report import Report
-from encloze.folders import read_json
 from encloze.reporting.blocks import Section
 from encloze.reporting.cards import OfModel, judged_models, stressed_models
 from encloze.reporting.made import Made
@@ -21,6 +20,7 @@ from encloze.reporting.sections.measured import measured
 from encloze.reporting.sections.repeated import repeated
 from encloze.reporting.sections.stressed import CARD, stressed
 from encloze.reporting.texts import Texts, texts_of
+from encloze.storage.json_files import read_json
 
 _COMPARISON, _REPORT = "comparison.json", "report.json"
 

@@ -10,7 +10,9 @@ import yaml
 
 from encloze import recipe
 from encloze.errors import CheckpointError
-from encloze.folders import MANIFEST, check, read_json
+from encloze.storage.json_files import read_json
+from encloze.storage.manifest import check_manifest
+from encloze.storage.names import MANIFEST
 
 RECIPE, INPUTS, VERSIONS = "recipe.yaml", "inputs.json", "versions.json"
 PAGE = "report.html"
@@ -93,7 +95,7 @@ def _below(folder: Path) -> Iterator[Path]:
 
 def _read(folder: Path, asked: Path) -> Made:
     if (folder / MANIFEST).is_file():
-        check(folder)
+        check_manifest(folder)
     tree, inputs = recipe.read(folder / RECIPE), read_json(folder / INPUTS)
     name = Path(asked.resolve().name, folder.relative_to(asked)).as_posix()
     return Made(

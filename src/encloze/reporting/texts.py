@@ -14,9 +14,9 @@ from encloze.data.formats.base import Format
 from encloze.data.records import Document, Judgments
 from encloze.errors import EnclozeError
 from encloze.evaluation.benchmarks.base import Benchmark
-from encloze.folders import describe
 from encloze.reporting.made import Made
 from encloze.settings import Settings
+from encloze.storage.provenance import describe_input
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def _changed(made: Made, number: int) -> str:
         if name.partition(".")[0] in ("dataset", f"dataset[{number}]") and "path" in then:
             if not Path(then["path"]).exists():
                 return f"{then['path']} is not there any more"
-            if describe(then["path"]) != then:
+            if describe_input(then["path"]) != then:
                 return f"{then['path']} is not what it was when {made.name} was made"
     return ""
 

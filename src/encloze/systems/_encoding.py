@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Literal
 
 from encloze.data.dataset import Dataset
-from encloze.encoders import Encoder, load_encoder
-from encloze.folders import size_of, temporary
-from encloze.model_folders import locate, size_of_weights
+from encloze.encoders.base import Encoder, load_encoder
+from encloze.retrieval.index_folder import build_views
+from encloze.retrieval.retriever import Retriever
+from encloze.retrieval.views import View
 from encloze.search.indexes.base import Index
-from encloze.searcher import Searcher, View, build_views
+from encloze.storage.cache import temporary_folder
+from encloze.storage.disk import size_of
+from encloze.storage.model_folders import locate, size_of_weights
 from encloze.systems.base import Ready, System
 
 
@@ -36,15 +39,15 @@ class Encoding(System):
         """What is built of the documents, by the view's name."""
         raise NotImplementedError
 
-    def joined(self, views: Sequence[View], dataset: Dataset) -> tuple[Searcher, str]:
+    def joined(self, views: Sequence[View], dataset: Dataset) -> tuple[Retriever, str]:
         """What asks them all, and a note on how that was chosen."""
-        return Searcher(dataset.corpus, views), ""
+        return Retriever(dataset.corpus, views), ""
 
     @contextmanager
     def ready(self, dataset: Dataset) -> Iterator[Ready]:
         dataset.check_documents()
         encoder = load_encoder(self.model, self.precision)
-        with temporary() as folder:
+        with temporary_folder() as folder:
             build_views(dataset.corpus, indexes := self.indexes(encoder), encoder, folder)
             views = [
                 View(name, index.open(folder / name), None if index.reads == "text" else encoder)

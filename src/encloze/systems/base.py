@@ -15,7 +15,7 @@ from encloze.data.records import Query, Run
 from encloze.data.runs import RUN
 from encloze.evaluation.report import Judged
 from encloze.family import Family
-from encloze.searcher import is_index
+from encloze.retrieval.index_folder import is_index
 
 
 class Outcome(NamedTuple):

@@ -11,14 +11,17 @@ from pathlib import Path
 from encloze import progress
 from encloze.data.dataset import Dataset
 from encloze.evaluation.measures import measure
-from encloze.folders import size_of, temporary
+from encloze.retrieval.index_folder import build_views
+from encloze.retrieval.retriever import Retriever
+from encloze.retrieval.views import View
 from encloze.search.analyzers.base import Analyzer
 from encloze.search.analyzers.unicode import Unicode
 from encloze.search.expanded import Expanded
 from encloze.search.expansions.base import Expansion
 from encloze.search.indexes.base import OpenIndex
 from encloze.search.indexes.bm25 import Bm25 as Bm25Index
-from encloze.searcher import Searcher, View, build_views
+from encloze.storage.cache import temporary_folder
+from encloze.storage.disk import size_of
 from encloze.systems.base import Ready, System
 
 _K1 = (0.6, 0.9, 1.2, 1.6, 2.0)
@@ -59,7 +62,7 @@ class Bm25(System, name="bm25"):
     def ready(self, dataset: Dataset) -> Iterator[Ready]:
         dataset.check_documents()
         index, note = Bm25Index(self.k1, self.b, self.analyzer), ""
-        with temporary() as folder:
+        with temporary_folder() as folder:
             build_views(dataset.corpus, {index.name: index}, None, folder)
             if self.tune_on:
                 index = tuned(index, dataset.part(self.tune_on), folder / index.name)
@@ -68,7 +71,7 @@ class Bm25(System, name="bm25"):
             if self.expansion:
                 opened = Expanded(index.open(folder / index.name), self.expansion, dataset.corpus.texts)
             view = View(index.name, opened)
-            yield Ready(Searcher(dataset.corpus, [view]).run, note, size_of(folder / index.name))
+            yield Ready(Retriever(dataset.corpus, [view]).run, note, size_of(folder / index.name))
 
 
 def tuned(index: Bm25Index, dataset: Dataset, folder: Path) -> Bm25Index:
@@ -76,6 +79,6 @@ def tuned(index: Bm25Index, dataset: Dataset, folder: Path) -> Bm25Index:
     grid = [replace(index, k1=k1, b=b) for k1, b in itertools.product(_K1, _B)]
     values = []
     for candidate in progress.track(grid, f"Tuning BM25 on {dataset.split}", len(grid), "settings"):
-        run, _ = Searcher(dataset.corpus, [View(index.name, candidate.open(folder))]).run(dataset.queries, 10)
+        run, _ = Retriever(dataset.corpus, [View(index.name, candidate.open(folder))]).run(dataset.queries, 10)
         values.append(measure(run, dataset.judgments, ["nDCG@10"])["nDCG@10"].mean())
     return grid[max(range(len(grid)), key=values.__getitem__)]

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from encloze.data.dataset import Dataset
-from encloze.encoders import Encoder
+from encloze.encoders.base import Encoder
+from encloze.retrieval.index_folder import exact_indexes
+from encloze.retrieval.retriever import Retriever
+from encloze.retrieval.views import View
 from encloze.search.fusions.base import Fusion
 from encloze.search.indexes.base import Index
 from encloze.search.indexes.bm25 import Bm25
-from encloze.searcher import Searcher, View, exact_indexes
 from encloze.systems._encoding import Encoding
 from encloze.systems._weighing import weighed
 from encloze.systems.base import System
@@ -44,6 +46,6 @@ class Hybrid(Encoding, name="hybrid"):
     def indexes(self, encoder: Encoder) -> Mapping[str, Index]:
         return {index.name: index for index in (*exact_indexes(encoder), self.bm25)}
 
-    def joined(self, views: Sequence[View], dataset: Dataset) -> tuple[Searcher, str]:
-        searcher = Searcher(dataset.corpus, views, self.fusion)
+    def joined(self, views: Sequence[View], dataset: Dataset) -> tuple[Retriever, str]:
+        searcher = Retriever(dataset.corpus, views, self.fusion)
         return searcher, weighed(searcher, dataset.part(self.tune_on)) if self.tune_on else ""

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from encloze.data.dataset import Dataset
 from encloze.errors import DataError
-from encloze.folders import size_of
-from encloze.model_folders import size_of_weights
+from encloze.retrieval.index_folder import check_index, view_names
+from encloze.retrieval.retriever import Retriever
 from encloze.search.fusions.base import Fusion
-from encloze.searcher import Searcher, check_index, view_names
+from encloze.storage.disk import size_of
+from encloze.storage.model_folders import size_of_weights
 from encloze.systems._weighing import weighed
 from encloze.systems.base import Ready, System
 
@@ -58,7 +59,7 @@ class Index(System, name="index"):
 
     @contextmanager
     def ready(self, dataset: Dataset) -> Iterator[Ready]:
-        searcher = Searcher.open(self.index, views=self.views, fusion=self.fusion)
+        searcher = Retriever.load(self.index, views=self.views, fusion=self.fusion)
         judged = {document for grades in dataset.judgments.values() for document in grades}
         if not judged & dataset.known(searcher.corpus):
             why = "Was it built from another data set?"
@@ -71,7 +72,7 @@ class Index(System, name="index"):
         note = "; ".join(filter(None, notes))
         yield Ready(searcher.run, note, *self._sizes(searcher), searcher.corpus)
 
-    def _sizes(self, searcher: Searcher) -> tuple[int, int | None]:
+    def _sizes(self, searcher: Retriever) -> tuple[int, int | None]:
         """What the views that are asked take on the disk, and the weights of their models."""
         models = {view.encoder.name for view in searcher.views if view.encoder}
         weights = sum(map(size_of_weights, models)) if models else None

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
-from encloze.encoders import Encoder, load_encoder
+from encloze.encoders.base import Encoder, load_encoder
 from encloze.errors import CheckpointError
+from encloze.retrieval.index_folder import exact_indexes
 from encloze.search.indexes.base import Index
-from encloze.searcher import exact_indexes
 from encloze.systems._encoding import Encoding
 from encloze.systems.base import System
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from encloze.data.dataset import Dataset
 from encloze.data.records import Query, Run
 from encloze.data.runs import best
-from encloze.encoders import load_reranker
-from encloze.model_folders import locate, size_of_weights
-from encloze.searcher import reranked
+from encloze.encoders.base import load_reranker
+from encloze.retrieval.reranking import rerank
+from encloze.storage.model_folders import locate, size_of_weights
 from encloze.systems.base import Ready, System
 
 
@@ -67,7 +67,7 @@ class Reranked(System, name="reranked"):
                 there = {query: {d: s for d, s in scores.items() if d in known} for query, scores in found.items()}
                 words = {query.id: query.text for query in queries}
                 began = time.perf_counter()
-                again = reranked(there, words, corpus, reranker, self.depth)
+                again = rerank(there, words, corpus, reranker, self.depth)
                 took = (time.perf_counter() - began) * 1000 / max(1, len(there))
                 cut = {query: best(scores, depth) for query, scores in again.items()}
                 return cut, None if milliseconds is None else milliseconds + took

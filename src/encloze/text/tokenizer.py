@@ -13,7 +13,7 @@ import numpy as np
 import tokenizers
 
 from encloze.errors import CheckpointError
-from encloze.folders import read_json, write_json
+from encloze.storage.json_files import read_json, write_json
 
 LONGEST_WORD = 12
 _AT_ONCE = 256  # texts: what tokenizers says of each token takes some 150 bytes for as long as they are together

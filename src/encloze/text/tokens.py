@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from encloze import progress
-from encloze.folders import cache_folder, full_disk_explained
+from encloze.storage.cache import cache_folder
+from encloze.storage.disk import explain_write_errors
 from encloze.text.tokenizer import Encoded, Tokenizer
 
 _TEXTS = 1024
@@ -33,7 +34,7 @@ class Tokens:
         if not folder.exists():
             partial = folder.with_name(f".{folder.name}.{os.getpid()}")
             try:
-                with full_disk_explained(folder):
+                with explain_write_errors(folder):
                     partial.mkdir(parents=True, exist_ok=True)
                     _write(texts, count, tokenizer, partial)
                     _move(partial, folder)

@@ -10,10 +10,12 @@ from typing import Any
 from accelerate import PartialState
 
 from encloze import recipe
-from encloze.folders import README, record, staged
 from encloze.models.checkpoint import model_card
 from encloze.reporting.cards import trained
 from encloze.settings import plain
+from encloze.storage.atomic import atomic_folder
+from encloze.storage.names import README
+from encloze.storage.provenance import write_provenance
 from encloze.training.state import Unfinished
 
 _FILES = {"`log.jsonl`, `monitors.jsonl`": "its losses, and what the monitors saw if there were any, step by step"}
@@ -43,11 +45,11 @@ def finish(
     """
     processes = PartialState()
     if processes.is_main_process:
-        with staged(task.output, overwrite=task.overwrite) as folder:
+        with atomic_folder(task.output, overwrite=task.overwrite) as folder:
             write(folder)
             state.finish(folder)
             card = model_card(task.output.name, f"{how} by encloze", _FILES, purpose)
             (folder / README).write_text(card + trained(folder), encoding="utf-8")
-            record(folder, recipe.dump(replace(task, resume=False), {"verb": task.name}), inputs)
+            write_provenance(folder, recipe.dump(replace(task, resume=False), {"verb": task.name}), inputs)
         state.discard()
     processes.wait_for_everyone()

@@ -14,7 +14,10 @@ from torch import nn
 
 from encloze import progress
 from encloze.errors import CheckpointError, StorageError
-from encloze.folders import check, full_disk_explained, read_json, refuse_existing, replace, seal, write_json
+from encloze.storage.atomic import refuse_existing, replace_folder
+from encloze.storage.disk import explain_write_errors
+from encloze.storage.json_files import read_json, write_json
+from encloze.storage.manifest import check_manifest, write_manifest
 
 _CHECKPOINT = "checkpoint"
 _RECIPE = "recipe.json"
@@ -60,7 +63,7 @@ class Unfinished:
             self.discard()
             made = self.folder.with_name(f".{self.folder.name}.{os.getpid()}")
             shutil.rmtree(made, ignore_errors=True)
-            with full_disk_explained(self.folder):
+            with explain_write_errors(self.folder):
                 made.mkdir(parents=True)
                 write_json(made / _RECIPE, self._recipe)
                 write_json(made / _IDENTITY, identity)
@@ -76,14 +79,14 @@ class Unfinished:
         """Write a checkpoint, whole, in place of the last one."""
         staging = self.folder / f".{_CHECKPOINT}.{os.getpid()}"
         try:
-            with full_disk_explained(self.folder):
+            with explain_write_errors(self.folder):
                 shutil.rmtree(staging, ignore_errors=True)
                 staging.mkdir()
                 save_model(module, str(staging / "module.safetensors"))
                 save_file(_flat(optimizer), str(staging / "optimizer.safetensors"))
                 write_json(staging / "state.json", {"step": step, "threads": torch.get_num_threads()})
-                seal(staging)
-                replace(staging, self.folder / _CHECKPOINT)
+                write_manifest(staging)
+                replace_folder(staging, self.folder / _CHECKPOINT)
             for old in self.folder.glob(f".{_CHECKPOINT}.old-*"):  # left by a kill in the middle of this
                 shutil.rmtree(old, ignore_errors=True)
         finally:
@@ -94,7 +97,7 @@ class Unfinished:
         folder = self._newest()
         if folder is None:
             return 0
-        check(folder, contents=True)
+        check_manifest(folder, contents=True)
         load_model(module, str(folder / "module.safetensors"))
         _restore_optimizer(optimizer, load_file(str(folder / "optimizer.safetensors")))
         state = read_json(folder / "state.json")
@@ -106,7 +109,7 @@ class Unfinished:
         return int(state["step"])
 
     def write_log(self, entry: dict[str, Any]) -> None:
-        with full_disk_explained(self.folder), self.log.open("a", encoding="utf-8") as stream:
+        with explain_write_errors(self.folder), self.log.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(entry) + "\n")
 
     def finish(self, folder: Path) -> None:

@@ -13,8 +13,8 @@ from torch import nn
 
 from encloze import progress
 from encloze.errors import RecipeError
-from encloze.folders import full_disk_explained
 from encloze.settings import Settings
+from encloze.storage.disk import explain_write_errors
 from encloze.training.monitors.base import Material, Monitor, Probe
 from encloze.training.state import Unfinished
 
@@ -101,7 +101,7 @@ class Watcher:
             known = ", ".join(figures)
             raise RecipeError("the recipe", [("watching.best", f"there is no {wanted!r}; there are {known}")])
         before = self._best(self.entries())
-        with full_disk_explained(self.file):
+        with explain_write_errors(self.file):
             with self.file.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps({"step": step, **figures}) + "\n")
             if wanted is not None and (before is None or self._better(figures[wanted], before.value)):

@@ -9,10 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from encloze.cli.display.screen import OUT, excerpt, show
+from encloze.commands.list import Listing
+from encloze.commands.search import Found, Prompt
 from encloze.evaluation.inspection import Inspection
 from encloze.evaluation.panel import Panel, line_of
-from encloze.tasks.list import Listing
-from encloze.tasks.search import Found, Prompt
 
 
 @show.register

@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 
 from encloze.cli.display.screen import OUT, show
-from encloze.tasks.base import Calibrated, Generated, Merged, Mined, Reported, Scored, Trained, TrainedClassifier
-from encloze.tasks.index import Indexed
+from encloze.commands.base import Calibrated, Generated, Merged, Mined, Reported, Scored, Trained, TrainedClassifier
+from encloze.commands.index import Indexed
 
 _NEXT = {
     "finetune": "encloze finetune --model {folder} --dataset FOLDER --output MODEL",

@@ -9,12 +9,12 @@ from rich.table import Table
 from rich.text import Text
 
 from encloze.cli.display.screen import OUT, show, show_table, stacked
+from encloze.commands.demo import Shown
+from encloze.commands.run import Ran
 from encloze.evaluation.comparison import ComparisonTable
 from encloze.evaluation.labels import LabelReport
 from encloze.evaluation.report import Report
 from encloze.evaluation.robustness import Card
-from encloze.pipelines.demo import Shown
-from encloze.pipelines.run import Ran
 
 _AFTER_DEMO = (
     'encloze search --index {folder}/index "run a function in a thread pool"',

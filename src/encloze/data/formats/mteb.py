@@ -13,7 +13,7 @@ from encloze.data.lines import Faults
 from encloze.data.records import Document, Judgment, Query
 from encloze.errors import DataError, importable
 from encloze.family import nearest
-from encloze.folders import hash_of, hash_tree
+from encloze.storage.hashes import hash_of, hash_tree
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from encloze.data.formats.base import Format
 from encloze.data.lines import Faults
 from encloze.data.records import Document, Judgment, Query
 from encloze.errors import DataError
-from encloze.folders import cache_folder
+from encloze.storage.cache import cache_folder
 
 _VERSION = 3  # of the extraction; a new one makes the cache again
 _LEFT_OUT = {

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 
 from encloze.backbones.base import Backbone
-from encloze.model_folders import locate
 from encloze.models.checkpoint import DECODERS, HEADS, Card, load_tokenizer, model_fingerprint
 from encloze.models.origins.base import Origin, Start
+from encloze.storage.model_folders import locate
 
 
 @dataclass(frozen=True)

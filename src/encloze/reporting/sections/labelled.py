@@ -9,10 +9,10 @@ from typing import Any
 
 from encloze.evaluation.labels import GUESSES, REPORT
 from encloze.evaluation.significance import Interval
-from encloze.folders import read_json
 from encloze.reporting import charts
 from encloze.reporting.blocks import Block, Cell, Chart, Listing, Section, Table
 from encloze.reporting.made import Made
+from encloze.storage.json_files import read_json
 
 _MISTAKES = 12
 _LONGEST = 160  # characters of an example

@@ -7,9 +7,9 @@ from typing import Any
 from encloze.evaluation.comparison import short_names
 from encloze.evaluation.report import quoted
 from encloze.evaluation.robustness import Fallen, per_query_files, worst_of
-from encloze.folders import read_json
 from encloze.reporting.blocks import Block, Cell, Listing, Section, Table
 from encloze.reporting.made import Made
+from encloze.storage.json_files import read_json
 
 CARD = "card.json"
 

@@ -12,12 +12,12 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from encloze.data.records import Ranked, Representation
-from encloze.folders import read_json, write_json
 from encloze.search.analyzers.base import Analyzer
 from encloze.search.analyzers.unicode import Unicode
 from encloze.search.indexes._growing import Growing
 from encloze.search.indexes._postings import OpenPostings, Postings, PostingsWriter, Terms
 from encloze.search.indexes.base import Index
+from encloze.storage.json_files import read_json, write_json
 
 _WORDS, _LENGTHS = "words.json", "lengths.npy"
 _TEXTS = 1024  # counted at a time

@@ -12,9 +12,9 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from encloze.data.records import Ranked, Representation
-from encloze.folders import read_json, write_json
 from encloze.search.indexes._postings import OpenPostings, Postings, PostingsWriter, Terms
 from encloze.search.indexes.base import Index
+from encloze.storage.json_files import read_json, write_json
 
 _SHAPE = "shape.json"
 

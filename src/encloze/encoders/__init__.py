@@ -1,0 +1,1 @@
+"""Text to representations: what encodes queries and documents, and scores pairs, behind one protocol."""

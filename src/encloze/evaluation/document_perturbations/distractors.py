@@ -1,0 +1,20 @@
+"""Documents that say the words of a query and answer nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from encloze.data.dataset import Dataset
+from encloze.data.records import Document
+from encloze.evaluation.document_perturbations.base import DocumentPerturbation
+
+
+@dataclass(frozen=True)
+class Distractors(DocumentPerturbation, name="distractors"):
+    """For each query there is one document more, which only repeats it."""
+
+    def documents(self, dataset: Dataset, seed: int) -> Iterator[Document]:
+        yield from dataset.corpus
+        for query in dataset.queries:
+            yield Document(f"distractor {query.id}", "", query.text)

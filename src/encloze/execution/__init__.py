@@ -1,0 +1,1 @@
+"""Work in shards: encoding and index building, restartable after the last finished shard."""

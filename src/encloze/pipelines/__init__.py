@@ -1,1 +1,0 @@
-"""Verbs made of verbs, one a file."""

@@ -1,0 +1,1 @@
+"""Retrievers: encoders, indexes, fusion and re-ranking over one collection."""

