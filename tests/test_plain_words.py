@@ -32,7 +32,7 @@ FILES = sorted(
     path
     for root in ("src/encloze", "docs", "examples", "benchmarks", "README.md", "CONTRIBUTING.md", "CHANGELOG.md")
     for path in ([REPOSITORY / root] if (REPOSITORY / root).is_file() else (REPOSITORY / root).rglob("*"))
-    if path.suffix in (".py", ".md", ".yaml", ".ipynb") and "_build" not in path.parts and "results" not in path.parts
+    if path.suffix in (".py", ".md", ".yaml", ".ipynb") and not {"_build", "generated", "results"} & set(path.parts)
 )
 
 

@@ -48,7 +48,7 @@ def extended(tokenizer: Tokenizer, words: Sequence[str]) -> Tokenizer:
     a second one serves behind brackets and hyphens. Texts without the words are cut as before, but for longer words:
 
     - WordPiece takes the longest beginning that it knows, so ``carcinomas`` becomes ``carcinoma ##s``. The two share a
-      token then, which is why this is better than to match whole words alone (docs/log.md has figures).
+      token then, which is why this is better than to match whole words alone (docs/explanation/log.md has figures).
     - Unigram cuts a longer word anew only where it was cut into the new word's pieces and others.
     - Byte-level BPE takes a word whole or not at all: no longer word changes.
     """
