@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from encloze.data.dataset import Dataset
+from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
 from encloze.search.analyzers.plain import Plain
 from encloze.search.indexes.bm25 import Bm25
@@ -59,7 +59,7 @@ def main() -> None:
     arguments.add_argument("--split", default="test")
     arguments.add_argument("--only", choices=["ours", "theirs"], help="run one of them in this process, for its memory")
     given = arguments.parse_args()
-    dataset = Dataset(Format.named(given.dataset), given.split)
+    dataset = DatasetSplit(Format.named(given.dataset), given.split)
     texts, queries = list(dataset.corpus.texts()), [query.text for query in dataset.queries]
     if given.only:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -22,7 +22,7 @@ import numpy as np
 from encloze import recipe
 from encloze.cli import display
 from encloze.commands.run import Run
-from encloze.data.dataset import Dataset
+from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
 from encloze.data.records import Judgments, Query
 from encloze.evaluation.report import Report
@@ -37,7 +37,7 @@ def folds_of(
     dataset: Format, splits: list[str], count: int
 ) -> tuple[list[Query], dict[str, dict[str, int]], dict[str, int]]:
     """All judged queries, their judgments, and each one's fold: a source is in one fold, and folds are of like size."""
-    parts = [Dataset(dataset, split) for split in splits]
+    parts = [DatasetSplit(dataset, split) for split in splits]
     queries = [query for part in parts for query in part.queries]
     judgments = {query: grades for part in parts for query, grades in part.judgments.items()}
     corpus = parts[0].corpus

@@ -4,7 +4,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from encloze.data.dataset import Dataset
+from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.trec import Trec
 from encloze.data.runs import read_run
 from encloze.evaluation.report import Judged, judge
@@ -14,7 +14,7 @@ RUN = "q1 Q0 d2 1 2.0 toy\nq1 Q0 d1 2 1.0 toy\nq2 Q0 d3 1 3.0 toy\nq2 Q0 d4 2 2.
 
 
 def main(run: Path, judgments: Path) -> None:
-    grades = Dataset(Trec(judgments), "test").judgments
+    grades = DatasetSplit(Trec(judgments), "test").judgments
     measures = ("nDCG@10", "RR@10", "R@100")
     report = judge(judgments.name, "test", grades, [Judged(run.name, read_run(run))], measures)
     print(report.title())

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import toys
-from encloze.data.dataset import Dataset
+from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.beir import Beir
 from encloze.data.records import Document
 from encloze.errors import DataError
@@ -22,11 +22,11 @@ EVERY = pytest.mark.parametrize("name", DocumentPerturbation.members())
 
 
 @pytest.fixture
-def data(dataset: Path) -> Dataset:
-    return Dataset(Beir(dataset), "test")
+def data(dataset: Path) -> DatasetSplit:
+    return DatasetSplit(Beir(dataset), "test")
 
 
-def made(burden: DocumentPerturbation, data: Dataset, seed: int = 0) -> dict[str, Document]:
+def made(burden: DocumentPerturbation, data: DatasetSplit, seed: int = 0) -> dict[str, Document]:
     rows = list(burden.documents(data, seed))
     found = {row.id: row for row in rows}
     assert len(found) == len(rows), "an id stands twice"
@@ -34,7 +34,7 @@ def made(burden: DocumentPerturbation, data: Dataset, seed: int = 0) -> dict[str
 
 
 @EVERY
-def test_what_was_there_is_there_and_what_is_new_answers_nothing(name: str, data: Dataset) -> None:
+def test_what_was_there_is_there_and_what_is_new_answers_nothing(name: str, data: DatasetSplit) -> None:
     found, wanted = made(DocumentPerturbation.member(name)(), data), relevant(data)
     assert len(wanted) == 10
     for document in data.corpus:
@@ -45,7 +45,7 @@ def test_what_was_there_is_there_and_what_is_new_answers_nothing(name: str, data
     assert made(DocumentPerturbation.member(name)(), data) == made(DocumentPerturbation.member(name)(), data)
 
 
-def test_the_same_text_comes_before_or_after(data: Dataset) -> None:
+def test_the_same_text_comes_before_or_after(data: DatasetSplit) -> None:
     longer, later = made(Length(others=2), data), made(Position(others=2), data)
     others = [d.text for d in data.corpus if d.id not in relevant(data)]
     for id_ in relevant(data):
@@ -56,7 +56,7 @@ def test_the_same_text_comes_before_or_after(data: Dataset) -> None:
     assert made(Length(), data, 0) != made(Length(), data, 1)
 
 
-def test_copies_are_of_what_answers_nothing(data: Dataset) -> None:
+def test_copies_are_of_what_answers_nothing(data: DatasetSplit) -> None:
     found = made(Duplicates(copies=2), data)
     assert len(found) == 40 + 2 * 30
     assert found["river-repair copy 2"].text == found["river-repair"].text
@@ -69,11 +69,11 @@ def test_a_document_that_asks_has_no_copy(dataset: Path) -> None:
     (dataset / "queries.jsonl").write_text("\n".join(own) + "\n", "utf-8")
     judged = "river-history\triver-repair\t1\n"
     (dataset / "qrels" / "test.tsv").write_text(f"query-id\tcorpus-id\tscore\n{judged}", "utf-8")
-    found = made(Duplicates(), Dataset(Beir(dataset), "test"))
+    found = made(Duplicates(), DatasetSplit(Beir(dataset), "test"))
     assert len(found) == 40 + 38 and not {"river-history copy 1", "river-repair copy 1"} & found.keys()
 
 
-def test_a_distractor_says_what_a_query_says(data: Dataset) -> None:
+def test_a_distractor_says_what_a_query_says(data: DatasetSplit) -> None:
     found = made(Distractors(), data)
     assert [row.text for row in list(found.values())[40:]] == [query.text for query in data.queries]
 
@@ -83,7 +83,7 @@ def test_where_everything_is_relevant_nothing_can_lend_its_text(tmp_path: Path) 
     lines = [f"q-river-repair\t{d['_id']}\t1\n" for d in toys.documents()]
     (folder / "qrels" / "all.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(lines), encoding="utf-8")
     with pytest.raises(DataError, match="every document is relevant to a query of the split 'all'.*burden length out"):
-        made(Length(), Dataset(Beir(folder), "all"))
+        made(Length(), DatasetSplit(Beir(folder), "all"))
 
 
 @pytest.mark.parametrize(("name", "count"), [("length", "others"), ("position", "others"), ("duplicates", "copies")])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import toys
-from encloze.data.dataset import Dataset
+from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.beir import Beir
 from encloze.search.analyzers.plain import Plain
 from encloze.search.expanded import Expanded
@@ -125,7 +125,7 @@ def test_settings_that_mean_nothing_are_refused(settings: dict[str, float]) -> N
 
 
 def test_bm25_with_rm3_is_named_so_and_finds_documents_without_a_word_of_the_query(dataset: Path) -> None:
-    given = Dataset(Beir(dataset), "test")
+    given = DatasetSplit(Beir(dataset), "test")
     system = Bm25System(expansion=Rm3())
     assert system.label() == "bm25 rm3" and Bm25System(tune_on="dev", expansion=Rm3()).label() == "bm25 tuned rm3"
     plain, more = (one.rank(given, 40).run for one in (Bm25System(), system))

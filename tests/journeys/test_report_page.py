@@ -17,7 +17,7 @@ from encloze.cli.main import main
 from encloze.commands.compare import Compare
 from encloze.commands.evaluate import Evaluate
 from encloze.commands.robustness import Robustness
-from encloze.data.dataset import Dataset
+from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.beir import Beir
 from encloze.data.runs import read_run, write_run
 from encloze.evaluation.comparison import ComparisonTable
@@ -141,7 +141,7 @@ def test_without_texts_none_is_in_any_file(
     for line in (results / "toys" / "corpus.jsonl").read_text("utf-8").splitlines():
         texts += [json.loads(line)["text"], json.loads(line)["title"]]
     words = {word for text in texts for word in re.findall(r"\w{6,}", text)} - {"script"}
-    words -= {part for id_ in Dataset(Beir(results / "toys"), "test").corpus.ids for part in id_.split("-")}
+    words -= {part for id_ in DatasetSplit(Beir(results / "toys"), "test").corpus.ids for part in id_.split("-")}
     assert len(words) > 10 and any(word in shown["report.md"] for word in words)
     for name, content in reported(results, tmp_path / "hidden", "--no-texts").items():
         assert [word for word in words if word in content] == [], name

@@ -15,7 +15,7 @@ import torch
 
 import toys
 from encloze.data.corpus import Corpus
-from encloze.data.dataset import Dataset
+from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
 from encloze.losses.contrastive import Contrastive
 from encloze.losses.flops import Flops
@@ -55,7 +55,7 @@ def pretraining(name: str, dataset: Path) -> Case:
 
 def finetuning(name: str, dataset: Path) -> Case:
     """Both views, hard negatives, a teacher, prices on term weights."""
-    tokenizer, data = toys.tokenizer(), Dataset(Format.named(str(dataset)), "train")
+    tokenizer, data = toys.tokenizer(), DatasetSplit(Format.named(str(dataset)), "train")
     draw = np.random.default_rng(0)
     run = {query.id: {d: float(draw.random()) for d in data.corpus.ids} for query in data.queries}
     examples = [example for _, example in data.examples(run, 8, run)]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from encloze.data.dataset import Dataset
+from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
 from encloze.evaluation.measures import measure
 from encloze.progress import Listener, listening
@@ -74,7 +74,7 @@ class Deaf(Listener):
 def figures_of(folder: Path, split: str, analyzer: Analyzer = PLAIN) -> dict[str, float]:
     """The means of BM25 on a split of a collection."""
     with listening(Deaf()):
-        dataset = Dataset(Format.recognised(folder)(path=folder), split)  # type: ignore[call-arg]
+        dataset = DatasetSplit(Format.recognised(folder)(path=folder), split)  # type: ignore[call-arg]
         outcome = Bm25(analyzer=analyzer).rank(dataset, 100)
     values = measure(outcome.run, dataset.judgments, ["nDCG@10", "RR@10", "R@100"])
     return {name: float(of_queries.mean()) for name, of_queries in values.items()}

@@ -9,7 +9,7 @@ from typing import Any
 
 import ir_datasets
 import pytest
-from ir_datasets.datasets.base import Dataset as Collection
+from ir_datasets.datasets.base import DatasetSplit as Collection
 from ir_datasets.datasets.beir import BeirTitleDoc
 from ir_datasets.formats import BaseDocs, BaseQrels, BaseQueries, GenericQuery, TrecQrel
 
@@ -17,7 +17,7 @@ import toys
 from encloze import recipe
 from encloze.commands.compare import Compare
 from encloze.commands.evaluate import Evaluate
-from encloze.data.dataset import Dataset
+from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.ir_datasets import IrDatasets
 from encloze.data.formats.trec import Trec
 from encloze.data.formats.tsv import Tsv
@@ -204,16 +204,16 @@ def published(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_collection_of_ir_datasets_is_read(published: None, monkeypatch: pytest.MonkeyPatch) -> None:
     source = IrDatasets("beir/toy")
-    dataset = Dataset(source, "test")
+    dataset = DatasetSplit(source, "test")
     assert source.splits() == ["test"] and dataset.judgments == {"q1": {"p1": 1}, "q2": {"p3": 2}}
     assert [query.text for query in dataset.queries] == ["heat", "wings"]
     assert dataset.corpus[0].title == "title of p1" and dataset.corpus[0].text == "heat flows"
     report = judged("beir/toy")
     assert report.dataset == "ir_datasets:beir/toy" and report.systems[0].values["nDCG@10"].min() > 0
     with pytest.raises(DataError, match=r"has no qrels of its own.* below it: test"):
-        _ = Dataset(source, "dev").judgments
+        _ = DatasetSplit(source, "dev").judgments
     with pytest.raises(DataError, match="there is no collection 'beir/nothing'"):
-        _ = Dataset(IrDatasets("beir/nothing"), "test").judgments
+        _ = DatasetSplit(IrDatasets("beir/nothing"), "test").judgments
     monkeypatch.setattr(Docs, "broken", True)
     with pytest.raises(DataError, match=r"cannot be fetched.*no route to the server.*published files"):
         list(source.documents(Faults()))
@@ -221,10 +221,10 @@ def test_a_collection_of_ir_datasets_is_read(published: None, monkeypatch: pytes
 
 def test_judgments_with_topics_and_a_collection_are_a_whole_data_set(marco: Path) -> None:
     source = Trec(marco / "2020qrels-pass.txt", marco / "msmarco-test2020-queries.tsv", Tsv(marco))
-    dataset = Dataset(source, "test")
+    dataset = DatasetSplit(source, "test")
     assert [query.id for query in dataset.queries] == ["q1", "q2"]
     assert dataset.judgments["q2"] == {"p2": 0, "p3": 3} and len(dataset.corpus) == len(PASSAGES)
-    alone = Dataset(Trec(marco / "2020qrels-pass.txt"), "test")
+    alone = DatasetSplit(Trec(marco / "2020qrels-pass.txt"), "test")
     with pytest.raises(DataError, match="holds no queries"):
         _ = alone.queries
     with pytest.raises(DataError, match="holds no documents"):

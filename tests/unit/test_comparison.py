@@ -13,7 +13,7 @@ import toys
 from encloze.cli.main import main
 from encloze.commands.compare import Compare
 from encloze.commands.evaluate import Evaluate
-from encloze.data.dataset import Dataset
+from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
 from encloze.data.formats.beir import Beir
 from encloze.data.runs import write_run
@@ -245,9 +245,9 @@ def test_memory_is_that_of_a_process_which_does_nothing_else(
     assert made.tables()[-1].rows[0][-1] == "memory MiB" and made.tables()[-1].rows[-1][-1] == ""
     assert [s.memory_bytes for s in ComparisonTable.load(tmp_path / "o").reports[0].systems] == [first, again, None]
     with pytest.raises(EnclozeError, match="the memory of gone could not be measured: .*gone"):
-        memory_of(Index(tmp_path / "gone"), Dataset(two[0], "test"), 10)
+        memory_of(Index(tmp_path / "gone"), DatasetSplit(two[0], "test"), 10)
     monkeypatch.setattr("encloze.systems._memory._STATUS", tmp_path / "no-proc")
-    assert memory_of(Bm25(), Dataset(two[0], "test"), 10) is None
+    assert memory_of(Bm25(), DatasetSplit(two[0], "test"), 10) is None
 
 
 def test_seeds_are_ranked_one_by_one_and_compared_as_one(two: tuple[Format, Format]) -> None:

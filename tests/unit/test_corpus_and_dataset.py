@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import toys
 from encloze.data import corpus as corpora
 from encloze.data.corpus import Corpus
-from encloze.data.dataset import Dataset
+from encloze.data.dataset import DatasetSplit
 from encloze.data.duplicates import group_duplicates
 from encloze.data.formats.beir import Beir
 from encloze.data.formats.jsonl import Jsonl
@@ -183,7 +183,7 @@ except StorageError as error:
 
 
 def test_a_dataset_joins_documents_queries_and_judgments(dataset: Path) -> None:
-    dev = Dataset(Beir(dataset), "dev")
+    dev = DatasetSplit(Beir(dataset), "dev")
     assert len(dev.corpus) == 40 and len(dev.queries) == 10
     assert dev.queries[0] == Query("q-harbour-history", "tell me about the harbour history")
     assert dev.judgments["q-harbour-history"] == {"harbour-history": 1}
@@ -191,7 +191,7 @@ def test_a_dataset_joins_documents_queries_and_judgments(dataset: Path) -> None:
 
 
 def test_examples_are_numbers_of_documents(dataset: Path) -> None:
-    pairs = Dataset(Beir(dataset), "train").examples()
+    pairs = DatasetSplit(Beir(dataset), "train").examples()
     assert len(pairs) == 20
     query, example = pairs[3]
     assert query.id == "q-river-repair" and example.query == query.text
@@ -204,34 +204,34 @@ def test_hard_negatives_come_from_a_run_best_first_without_the_relevant_ones(dat
     )
     ranking = {"river-history": 9.0, "engine-history": 3.0, "unknown": 5.0, "river-repair": 4.0, "comet-repair": 1.0}
     with pytest.warns(UserWarning, match="1 documents of the run of negatives are not in .*, among them unknown$"):
-        ((_, example),) = Dataset(Beir(dataset), "train").examples({"q-river-history": ranking, "other": {"a": 1.0}})
+        ((_, example),) = DatasetSplit(Beir(dataset), "train").examples({"q-river-history": ranking, "other": {"a": 1.0}})
     assert example.positives == (0,) and example.negatives == (3, 4, 15)
     with pytest.warns(UserWarning, match="are not in"):
-        ((_, example),) = Dataset(Beir(dataset), "train").examples({"q-river-history": ranking}, depth=3)
+        ((_, example),) = DatasetSplit(Beir(dataset), "train").examples({"q-river-history": ranking}, depth=3)
     assert example.negatives == (3,)
 
 
 def test_a_run_without_negatives_for_some_queries_is_told_and_for_all_refused(dataset: Path) -> None:
     run = {"q-river-history": {"river-history": 2.0, "river-repair": 1.0}, "q-comet-repair": {"comet-repair": 1.0}}
     with pytest.warns(UserWarning, match="19 of 20 queries have no negatives in the run"):
-        Dataset(Beir(dataset), "train").examples(run)
+        DatasetSplit(Beir(dataset), "train").examples(run)
     with pytest.raises(DataError, match="ranks no document for the queries of the split 'train'.*2 are not in it"):
-        Dataset(Beir(dataset), "train").examples({"q-river-history": {"x": 2.0, "y": 1.0}})
+        DatasetSplit(Beir(dataset), "train").examples({"q-river-history": {"x": 2.0, "y": 1.0}})
 
 
 def test_queries_without_a_relevant_document_are_left_out_with_a_word(dataset: Path) -> None:
     (dataset / "qrels" / "train.tsv").write_text("q-river-history\triver-history\t0\nq-comet-repair\tcomet-repair\t2\n")
     with pytest.warns(UserWarning, match="1 queries of the split 'train' have no relevant document and are left out"):
-        ((query, _),) = Dataset(Beir(dataset), "train").examples()
+        ((query, _),) = DatasetSplit(Beir(dataset), "train").examples()
     assert query.id == "q-comet-repair"
     (dataset / "qrels" / "train.tsv").write_text("q-river-history\triver-history\t0\n")
     with pytest.raises(DataError, match="no query of the split 'train' has a relevant document"):
-        Dataset(Beir(dataset), "train").examples()
+        DatasetSplit(Beir(dataset), "train").examples()
 
 
 def test_judged_documents_that_are_missing_are_named_once(dataset: Path) -> None:
     (dataset / "qrels" / "dev.tsv").write_text("q-river-history\tgone\t1\nq-river-history\triver-repair\t1\n")
-    dev = Dataset(Beir(dataset), "dev")
+    dev = DatasetSplit(Beir(dataset), "dev")
     with pytest.warns(UserWarning, match="1 judged documents of the split 'dev' are not in .*among them gone"):
         dev.check_documents()
     dev.check_documents()
@@ -240,13 +240,13 @@ def test_judged_documents_that_are_missing_are_named_once(dataset: Path) -> None
 def test_a_dataset_of_which_no_judged_document_is_there_is_refused(dataset: Path) -> None:
     (dataset / "qrels" / "dev.tsv").write_text("q-river-history\tgone\t1\nq-river-history\tlost\t1\n")
     with pytest.raises(DataError, match=r"none of the 2 documents judged .*judged: 'gone', in the corpus: 'river-hist"):
-        Dataset(Beir(dataset), "dev").check_documents()
+        DatasetSplit(Beir(dataset), "dev").check_documents()
 
 
 def test_judged_queries_that_are_missing_are_named(dataset: Path) -> None:
     (dataset / "qrels" / "dev.tsv").write_text("q-gone\triver-repair\t1\nq-river-history\triver-history\t1\n")
     with pytest.warns(UserWarning, match="1 judged queries of the split 'dev' are not in .*among them q-gone"):
-        assert [query.id for query in Dataset(Beir(dataset), "dev").queries] == ["q-river-history"]
+        assert [query.id for query in DatasetSplit(Beir(dataset), "dev").queries] == ["q-river-history"]
 
 
 def test_a_split_whose_queries_are_all_missing_is_refused(dataset: Path) -> None:
@@ -255,13 +255,13 @@ def test_a_split_whose_queries_are_all_missing_is_refused(dataset: Path) -> None
         pytest.warns(UserWarning, match="q-gone"),
         pytest.raises(DataError, match="no judgment of the split 'dev' is of a query that is there"),
     ):
-        _ = Dataset(Beir(dataset), "dev").queries
+        _ = DatasetSplit(Beir(dataset), "dev").queries
 
 
 def test_a_document_judged_in_two_ways_is_a_fault_and_twice_alike_is_none(dataset: Path) -> None:
     (dataset / "qrels" / "dev.tsv").write_text("q\ta\t1\nq\ta\t1\nq\tb\t1\nq\tb\t2\nr\tb\t2\n")
     with pytest.raises(DataError, match=r"1 fault:\n  dev.tsv:4: document 'b' has two grades for query 'q'"):
-        _ = Dataset(Beir(dataset), "dev").judgments
+        _ = DatasetSplit(Beir(dataset), "dev").judgments
 
 
 def test_duplicate_queries_are_faults(dataset: Path) -> None:
@@ -271,13 +271,13 @@ def test_duplicate_queries_are_faults(dataset: Path) -> None:
         DataError,
         match=r"(?s)2 faults:.*jsonl:41: the id 'q-comet-repair' stands for an earlier.*queries\.jsonl:42: no JSON",
     ):
-        _ = Dataset(Beir(dataset), "dev").queries
+        _ = DatasetSplit(Beir(dataset), "dev").queries
 
 
 def test_a_split_without_a_judgment_is_refused(tmp_path: Path) -> None:
     (tmp_path / "qrels").write_text("\n")
     with pytest.raises(DataError, match="has no judgments in the split 'dev'"):
-        _ = Dataset(Trec(tmp_path / "qrels"), "dev").judgments
+        _ = DatasetSplit(Trec(tmp_path / "qrels"), "dev").judgments
 
 
 # Duplicates

@@ -20,7 +20,7 @@ from encloze.cli.main import main
 from encloze.commands._sifting import AGAIN, COPIED, EMPTY, NOT_FOUND, PARTED, sifted, split_of, split_up
 from encloze.commands.generate import Generate
 from encloze.data.corpus import Corpus
-from encloze.data.dataset import Dataset
+from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
 from encloze.data.formats.generated_queries import Asked
 from encloze.data.records import Document
@@ -63,7 +63,7 @@ def asked(data: Asked) -> dict[str, dict[str, set[str]]]:
     """By split and the words of a query, the documents that it asks for."""
     found: dict[str, dict[str, set[str]]] = {}
     for split in data.splits():
-        dataset = Dataset(data, split)
+        dataset = DatasetSplit(data, split)
         found[split] = {q.text: set(dataset.judgments[q.id]) for q in dataset.queries}
     return found
 
@@ -160,7 +160,7 @@ def test_short_documents_are_not_asked_about(dataset: Path, tmp_path: Path) -> N
 def test_only_queries_that_find_a_document_of_theirs_pass_the_round_trip(dataset: Path, tmp_path: Path) -> None:
     told = {"river": ["the wet river"], "comet": ["my comet", "broken violin repair"]}
     made, data = generated(dataset, tmp_path, told, dev_share=0.0)
-    whole = Dataset(data, "train")
+    whole = DatasetSplit(data, "train")
     assert made.queries["train"] == 32 + 1 + 2 and "broken violin repair" in asked(data)["train"]
     for depth in (1, 3):
         run = Bm25().rank(whole, depth).run

@@ -17,7 +17,7 @@ from encloze.commands import mine as mining
 from encloze.commands._ranked import in_order, rank_into
 from encloze.commands.base import Mined
 from encloze.commands.mine import ABOVE, NEAR, RELEVANT, Mine
-from encloze.data.dataset import Dataset
+from encloze.data.dataset import DatasetSplit
 from encloze.data.duplicates import Shingled
 from encloze.data.formats.base import Format
 from encloze.data.records import Query
@@ -200,7 +200,7 @@ def test_a_ranking_that_was_cut_anywhere_goes_on_to_the_same(tmp_path: Path, toy
     queries = [Query(str(number), f"what of {number}?") for number in range(1, 14)]
     run = {query.id: {f"d{n}": 1 / (n + 1) for n in range(int(query.id) % 3)} for query in queries}
     write_run(tmp_path / "given.trec", run)
-    data, whole = Dataset(toy[0], "train"), tmp_path / "whole.trec"
+    data, whole = DatasetSplit(toy[0], "train"), tmp_path / "whole.trec"
     data.judgments = {query.id: {"d0": 1} for query in queries}
     source = RunFile(tmp_path / "given.trec")
     rank_into(whole, source, data, queries, 10)

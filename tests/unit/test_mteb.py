@@ -13,7 +13,7 @@ import pytest
 
 from encloze import recipe
 from encloze.commands.evaluate import Evaluate
-from encloze.data.dataset import Dataset
+from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.beir import Beir
 from encloze.data.formats.mteb import Mteb
 from encloze.data.lines import Faults
@@ -90,7 +90,7 @@ def test_what_cannot_be_had_is_told_with_what_to_do(
 ) -> None:
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     with pytest.raises(DataError, match=f"(?s){says}"):
-        Dataset(built(name).format(), "test").corpus  # noqa: B018
+        DatasetSplit(built(name).format(), "test").corpus  # noqa: B018
 
 
 def test_a_measure_that_is_not_known_is_no_other_one() -> None:
@@ -108,7 +108,7 @@ def test_a_benchmark_without_its_task_is_refused() -> None:
 
 def task_of(dataset: Path, listed: dict[str, list[str]] | None = None) -> Any:
     """A task of MTEB's over a data set, with instructions for none."""
-    from datasets import Dataset as Table
+    from datasets import DatasetSplit as Table
     from mteb.mocks.mock_tasks import MockRetrievalTask
 
     layout = Beir(dataset)

@@ -17,7 +17,7 @@ from encloze.cli.main import main
 from encloze.commands.evaluate import Evaluate
 from encloze.commands.robustness import Robustness
 from encloze.data.counts import Counts
-from encloze.data.dataset import Dataset
+from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.beir import Beir
 from encloze.data.formats.generated_queries import Asked
 from encloze.data.records import Judgments, Run
@@ -344,7 +344,7 @@ def test_systems_of_one_name_are_numbered() -> None:
 
 def test_an_index_that_lacks_judged_documents_says_so(dataset: Path, tmp_path: Path) -> None:
     rows = (dataset / "corpus.jsonl").read_text("utf-8").splitlines(keepends=True)
-    whole = Dataset(Beir(dataset), "test")
+    whole = DatasetSplit(Beir(dataset), "test")
     lost = next(iter(whole.judgments[whole.queries[0].id]))
     smaller = shutil.copytree(dataset, tmp_path / "smaller")
     kept = [row for row in rows if json.loads(row)["_id"] != lost]

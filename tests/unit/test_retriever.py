@@ -18,7 +18,7 @@ import toys
 from encloze.commands.index import Index
 from encloze.commands.search import Search
 from encloze.data.corpus import Corpus
-from encloze.data.dataset import Dataset
+from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.beir import Beir
 from encloze.data.records import Document, Query, Representation
 from encloze.errors import CheckpointError, RecipeError, StaleIndexError
@@ -407,8 +407,8 @@ def test_a_hybrid_finds_what_an_index_of_its_parts_does(dataset: Path, model: Pa
     Index(tmp_path / "index", dataset=Beir(dataset), model=str(model), indexes=indexes).run()
     for tune_on in (None, "dev"):
         system = Hybrid(str(model), Bm25(analyzer=Stemmed()), tune_on=tune_on)
-        outcome = system.rank(Dataset(Beir(dataset), "test"), 7)
-        asked = IndexSystem(tmp_path / "index", tune_on=tune_on).rank(Dataset(Beir(dataset), "test"), 7)
+        outcome = system.rank(DatasetSplit(Beir(dataset), "test"), 7)
+        asked = IndexSystem(tmp_path / "index", tune_on=tune_on).rank(DatasetSplit(Beir(dataset), "test"), 7)
         assert outcome.run == asked.run and outcome.note == asked.note
         assert outcome.index_bytes == asked.index_bytes and outcome.model_bytes == asked.model_bytes
         assert bool(outcome.note) == bool(tune_on) and system.label() == "model + bm25"

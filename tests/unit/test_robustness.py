@@ -19,7 +19,7 @@ from encloze.cli.main import main
 from encloze.commands.evaluate import Evaluate
 from encloze.commands.robustness import Robustness
 from encloze.data.corpus import Corpus
-from encloze.data.dataset import Dataset
+from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.beir import Beir
 from encloze.data.records import Query
 from encloze.evaluation.document_perturbations.distractors import Distractors
@@ -172,13 +172,13 @@ def test_values_are_those_of_the_system_on_the_perturbed_queries(dataset: Path, 
         Beir(dataset), (Bm25(),), perturbations=(typos,), burdens=(length,), measure="mrr@10", seed=3
     ).run()
     (system,) = card.systems
-    data = Dataset(Beir(dataset), "test")
+    data = DatasetSplit(Beir(dataset), "test")
     judgments = {query.id: data.judgments[query.id] for query in data.queries}
 
-    def expected(asked: Dataset) -> list[float]:
+    def expected(asked: DatasetSplit) -> list[float]:
         return measure(Bm25().rank(asked, 100).run, judgments, ["RR@10"])["RR@10"].tolist()
 
-    typed = Dataset(Beir(dataset), "test")
+    typed = DatasetSplit(Beir(dataset), "test")
     typed.queries = [query._replace(text=typos.perturbed(query, 3)) for query in data.queries]
     longer = data.over(Corpus.of(list(length.documents(data, 3)), tmp_path / "longer.arrow"))
     assert system.clean.tolist() == expected(data) and card.measure == "RR@10"

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from encloze.data.dataset import Dataset
+from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.beir import Beir
 from encloze.evaluation.slices import slices
 
@@ -24,17 +24,17 @@ RELEVANT = {"1": "a", "2": "b", "3": "c", "4": "d", "5": "nowhere"}
 
 
 @pytest.fixture
-def data(tmp_path: Path) -> Dataset:
+def data(tmp_path: Path) -> DatasetSplit:
     for name, rows in (("corpus", DOCUMENTS), ("queries", QUERIES)):
         lines = [json.dumps({"_id": id_, "text": text}) + "\n" for id_, text in rows.items()]
         (tmp_path / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
     (tmp_path / "qrels").mkdir()
     judged = "".join(f"{query}\t{document}\t1\n" for query, document in RELEVANT.items())
     (tmp_path / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + judged, encoding="utf-8")
-    return Dataset(Beir(tmp_path), "test")
+    return DatasetSplit(Beir(tmp_path), "test")
 
 
-def test_slices_are_the_thirds_and_say_where_their_edges_are(data: Dataset) -> None:
+def test_slices_are_the_thirds_and_say_where_their_edges_are(data: DatasetSplit) -> None:
     cut = slices(data, str.split)
     found = {some.name: (np.flatnonzero(some.inside) + 1).tolist() for some in cut}
     assert found == {
@@ -52,6 +52,6 @@ def test_slices_are_the_thirds_and_say_where_their_edges_are(data: Dataset) -> N
     assert rest["short relevant documents"] == [3, 4] and rest["rare terms"] == [1]
 
 
-def test_a_slice_of_all_queries_or_of_none_is_none(data: Dataset) -> None:
+def test_a_slice_of_all_queries_or_of_none_is_none(data: DatasetSplit) -> None:
     names = [some.name.partition(" (")[0] for some in slices(data, lambda text: ["same"])]
     assert names == []  # the query 5 asks for what is not there: it is neither in a slice of that nor outside

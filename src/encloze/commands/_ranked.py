@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from encloze.data.dataset import Dataset
+from encloze.data.dataset import DatasetSplit
 from encloze.data.records import Query
 from encloze.data.runs import append_run, fields, query_of
 from encloze.errors import StorageError
@@ -16,7 +16,7 @@ from encloze.systems.base import System
 _QUERIES = 10_000  # ranked at a time: what memory holds, and what a kill may cost
 
 
-def rank_into(file: Path, source: System, dataset: Dataset, queries: Sequence[Query], depth: int) -> None:
+def rank_into(file: Path, source: System, dataset: DatasetSplit, queries: Sequence[Query], depth: int) -> None:
     """Write what a source ranks for the queries, in their order; what a kill left of it is gone on with."""
     if file.exists():
         return

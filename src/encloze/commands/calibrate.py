@@ -11,7 +11,7 @@ import numpy as np
 from encloze import progress, recipe
 from encloze.calibration import Calibration, Method, brier, calibration_error
 from encloze.commands.base import Calibrated, Command, HowFarOff, Level
-from encloze.data.dataset import Dataset
+from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
 from encloze.data.runs import read_run
 from encloze.errors import CheckpointError, DataError
@@ -57,7 +57,7 @@ class Calibrate(Command, name="calibrate"):
         if not is_cross_encoder(self.model):
             raise CheckpointError(f"{self.model} is no re-ranker. Train one with finetune_reranker")
         self._check_scores(folder)
-        queries, scores, relevant = self._pairs(Dataset(self.dataset, self.split))
+        queries, scores, relevant = self._pairs(DatasetSplit(self.dataset, self.split))
         try:
             held_out = self._held_out(queries, scores, relevant)
             curve = Calibration.fit(scores, relevant, self.method)
@@ -102,7 +102,7 @@ class Calibrate(Command, name="calibrate"):
                 "high. Run score again with --relevant false"
             )
 
-    def _pairs(self, dataset: Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _pairs(self, dataset: DatasetSplit) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The number of each pair's query, its score, and whether it is relevant."""
         run, judgments = read_run(self.scores), dataset.judgments
         pairs = [

@@ -10,7 +10,7 @@ from encloze import progress, recipe
 from encloze.commands.base import Command
 from encloze.commands.evaluate import Evaluate
 from encloze.data.contamination import Contamination, contamination_of
-from encloze.data.dataset import Dataset
+from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
 from encloze.evaluation.benchmarks.base import Benchmark
 from encloze.evaluation.comparison import ComparisonTable, Competitor, short_names
@@ -79,7 +79,7 @@ class Compare(Command, name="compare"):
         evaluations = [evaluation.written_out() for evaluation in self._evaluations()]
         parts = [(evaluation.dataset, evaluation.split) for evaluation in evaluations if evaluation.dataset]
         for dataset, split in parts:  # what is amiss with the last one is said before the first is run
-            _ = (of_split := Dataset(dataset, split)).judgments
+            _ = (of_split := DatasetSplit(dataset, split)).judgments
             for system in self.systems:
                 system.check()
                 system.check_for(of_split)

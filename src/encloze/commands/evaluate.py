@@ -9,7 +9,7 @@ from typing import Literal
 
 from encloze import progress, recipe
 from encloze.commands.base import Command
-from encloze.data.dataset import Dataset
+from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
 from encloze.evaluation.benchmarks.base import Benchmark, check_what_is_judged
 from encloze.evaluation.measures import DEFAULT, canonical, cutoff
@@ -86,7 +86,7 @@ class Evaluate(Command, name="evaluate"):
         if self.benchmark:
             return self.written_out().run()
         assert self.dataset is not None  # or there is a benchmark
-        dataset = Dataset(self.dataset, self.split, by_source=self.judged == "sources")
+        dataset = DatasetSplit(self.dataset, self.split, by_source=self.judged == "sources")
         for system in self._all():
             system.check()
             system.check_for(dataset)

@@ -11,7 +11,7 @@ import numpy as np
 
 from encloze import progress
 from encloze.commands.base import Command, Trained
-from encloze.data.dataset import Dataset
+from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
 from encloze.data.runs import read_run
 from encloze.errors import RecipeError
@@ -106,7 +106,7 @@ class Finetune(Command, name="finetune"):
 
     def run(self) -> Trained:
         state = begin(self)
-        dataset = Dataset(self.dataset, self.split)
+        dataset = DatasetSplit(self.dataset, self.split)
         negatives, teacher = (read_run(file) if file else None for file in (self.negatives, self.teacher))
         examples = [example for _, example in dataset.examples(negatives, self.negatives_depth, teacher)]
         needs_vocabulary = any(head.needs_vocabulary for head in self.heads)

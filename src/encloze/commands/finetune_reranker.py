@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from encloze.commands.base import Command, Trained
-from encloze.data.dataset import Dataset
+from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
 from encloze.data.runs import read_run
 from encloze.errors import RecipeError
@@ -73,7 +73,7 @@ class FinetuneReranker(Command, name="finetune_reranker"):
 
     def run(self) -> Trained:
         state = begin(self)
-        dataset = Dataset(self.dataset, self.split)
+        dataset = DatasetSplit(self.dataset, self.split)
         negatives, teacher = (read_run(file) if file else None for file in (self.negatives, self.teacher))
         found = [example for _, example in dataset.examples(negatives, self.negatives_depth, teacher)]
         examples = [example for example in found if example.negatives]

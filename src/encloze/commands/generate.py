@@ -12,7 +12,7 @@ from encloze import progress, recipe
 from encloze.commands._sifting import NOT_FOUND, draw, id_of, sifted, split_of, split_up, write
 from encloze.commands.base import Command, Generated
 from encloze.data.corpus import Corpus
-from encloze.data.dataset import Dataset
+from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
 from encloze.data.formats.generated_queries import Asked
 from encloze.data.records import Question, full_text
@@ -126,7 +126,7 @@ class Generate(Command, name="generate"):
         if not file.exists():
             progress.note(f"Looking for the documents with {system.title or system.label()}")
             write(state.folder / "asked", [("all", list(queries.values()))])
-            dataset = Dataset(Asked(self.corpus, state.folder / "asked"), "all")
+            dataset = DatasetSplit(Asked(self.corpus, state.folder / "asked"), "all")
             run = system.rank(dataset, self.round_trip_depth).run
             write_run(file.with_suffix(".partial"), run)
             file.with_suffix(".partial").replace(file)

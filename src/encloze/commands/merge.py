@@ -14,7 +14,7 @@ from torch import nn
 from encloze import progress, recipe
 from encloze.backbones.base import Backbone
 from encloze.commands.base import Command, Merged
-from encloze.data.dataset import Dataset
+from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
 from encloze.errors import CheckpointError
 from encloze.evaluation.report import Judged, Report, judge
@@ -71,7 +71,7 @@ class Merge(Command, name="merge"):
 
     def run(self) -> Merged:
         refuse_existing(self.output, overwrite=self.overwrite)
-        datasets = [Dataset(given, self.split) for given in self._formats().values()]
+        datasets = [DatasetSplit(given, self.split) for given in self._formats().values()]
         for dataset in datasets:
             dataset.check_documents()  # a split that the second lacks should be known before the first is encoded
         model, original = self._start(self.model), self._start(self.original)
@@ -110,7 +110,7 @@ class Merge(Command, name="merge"):
                 f"which the weights of {self.original} were not trained for"
             )
 
-    def _judged(self, datasets: list[Dataset], model: Start, mixture: Mixture) -> list[Report]:
+    def _judged(self, datasets: list[DatasetSplit], model: Start, mixture: Mixture) -> list[Report]:
         """A report for each data set: the original, the adapted model, and the two merged by each weight."""
         runs: list[list[Judged]] = [[] for _ in datasets]
         for title, folder in self._systems(model, mixture) if datasets else ():

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 from encloze import progress, recipe
 from encloze.commands._ranked import in_order, rank_into
 from encloze.commands.base import Command, Mined
-from encloze.data.dataset import Dataset
+from encloze.data.dataset import DatasetSplit
 from encloze.data.duplicates import Shingled
 from encloze.data.formats.base import Format
 from encloze.data.records import Query, Run
@@ -84,7 +84,7 @@ class Mine(Command, name="mine"):
             raise ValueError(f"relative_margin must be above 0, not {self.relative_margin}")
 
     def run(self) -> Mined:
-        dataset = Dataset(self.dataset, self.split)
+        dataset = DatasetSplit(self.dataset, self.split)
         for source in self.sources:
             source.check()
             source.check_for(dataset)
@@ -118,7 +118,7 @@ class Mine(Command, name="mine"):
                 bar.advance(len(part))
         return self._finish(state, file)
 
-    def _relevant(self, dataset: Dataset) -> dict[str, list[str]]:
+    def _relevant(self, dataset: DatasetSplit) -> dict[str, list[str]]:
         """The relevant documents of each query that has some; what answers a question does so wherever it is asked."""
         by_words: dict[str, dict[str, None]] = {}
         for query in dataset.queries:
@@ -132,7 +132,7 @@ class Mine(Command, name="mine"):
             progress.warn(f"{none} queries of the split {self.split!r} have no relevant document and are left out")
         return {query: documents for query, documents in found.items() if documents}
 
-    def _ranked(self, dataset: Dataset, queries: list[Query], state: Unfinished) -> list[Path]:
+    def _ranked(self, dataset: DatasetSplit, queries: list[Query], state: Unfinished) -> list[Path]:
         """What each source ranks, in files that are kept while the work goes on."""
         files, has_some = [state.folder / f"source-{number}.trec" for number in range(len(self.sources))], False
         for file, source in zip(files, self.sources, strict=True):
@@ -172,7 +172,7 @@ class _Rules(NamedTuple):
     """What decides whether a candidate may serve as a negative."""
 
     settings: Mine
-    dataset: Dataset
+    dataset: DatasetSplit
     relevant: dict[str, list[str]]
     guide: Scorer | None
 

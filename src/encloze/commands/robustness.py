@@ -14,7 +14,7 @@ import numpy as np
 from encloze import progress, recipe
 from encloze.commands.base import Command
 from encloze.data.corpus import Corpus, write
-from encloze.data.dataset import Dataset
+from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
 from encloze.data.records import Query, Run
 from encloze.errors import DataError
@@ -118,7 +118,7 @@ class Robustness(Command, name="robustness"):
         for system in self.systems:
             system.check()
         systems = [part for system in self.systems for part in (system.apart() if self.by_view else (system,))]
-        dataset = Dataset(self.dataset, self.split, by_source=self._counting.sources)
+        dataset = DatasetSplit(self.dataset, self.split, by_source=self._counting.sources)
         elsewhere = self._elsewhere()
         sliced = self._slices(dataset)
         asked = [self._asked(each, dataset.queries) for each in self.perturbations or _each_kind()]
@@ -150,7 +150,7 @@ class Robustness(Command, name="robustness"):
                 write_provenance(staging, recipe.dump(told, {"verb": self.name}), inputs)
         return card
 
-    def _slices(self, dataset: Dataset) -> tuple[Slice, ...]:
+    def _slices(self, dataset: DatasetSplit) -> tuple[Slice, ...]:
         """By the words of queries and documents; none, which is said, where only indexes have documents."""
         try:
             return tuple(slices(dataset, Unicode().words))
@@ -165,18 +165,18 @@ class Robustness(Command, name="robustness"):
         changed = tuple(text != query.text for query, text in zip(queries, texts, strict=True))
         return Hardship(perturbation.as_chosen(), texts, changed)
 
-    def _other(self, burden: DocumentPerturbation, dataset: Dataset, folder: Path) -> Dataset:
+    def _other(self, burden: DocumentPerturbation, dataset: DatasetSplit, folder: Path) -> DatasetSplit:
         """The data set with burdened documents."""
         file = folder / f"{file_name(burden.as_chosen())}.arrow"
         write(burden.documents(dataset, self.seed), file)
         return dataset.over(Corpus(file))
 
-    def _elsewhere(self) -> dict[str, Dataset]:
+    def _elsewhere(self) -> dict[str, DatasetSplit]:
         """The other data sets by their names; what is amiss with one is said before the first is read."""
         names = short_names([str(other.place()) for other in self.other_datasets]) if self.other_datasets else ()
         by_source = self._counting.sources
         found = {
-            name: Dataset(other, self.split, by_source) for name, other in zip(names, self.other_datasets, strict=True)
+            name: DatasetSplit(other, self.split, by_source) for name, other in zip(names, self.other_datasets, strict=True)
         }
         for other in found.values():
             _ = other.judgments
@@ -186,10 +186,10 @@ class Robustness(Command, name="robustness"):
         self,
         name: str,
         system: System,
-        dataset: Dataset,
+        dataset: DatasetSplit,
         asked: Sequence[Hardship],
-        others: Mapping[str, Dataset],
-        elsewhere: Mapping[str, Dataset],
+        others: Mapping[str, DatasetSplit],
+        elsewhere: Mapping[str, DatasetSplit],
     ) -> Stressed:
         queries, found = dataset.queries, dict[str, np.ndarray]()
         deep = self._counting.deep
@@ -209,7 +209,7 @@ class Robustness(Command, name="robustness"):
             there[place] = self._values(system.rank(other, deep), other)
         return Stressed(name, self._values(usual, dataset), found, usual.note, there)
 
-    def _values(self, outcome: Outcome, dataset: Dataset) -> np.ndarray:
+    def _values(self, outcome: Outcome, dataset: DatasetSplit) -> np.ndarray:
         judgments = {query.id: dataset.judgments[query.id] for query in dataset.queries}
         run = self._counting.ruled(outcome.run, partial(outcome.searched, dataset))
         return measure(run, judgments, [self._measure])[canonical(self._measure)]

@@ -15,7 +15,7 @@ from typing import Any
 from encloze import progress, recipe
 from encloze.commands.base import Command, StageSays, command
 from encloze.commands.report import MakeReport
-from encloze.data.dataset import Dataset
+from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
 from encloze.errors import MissingExtraError, RecipeError, StorageError
 from encloze.evaluation.comparison import ComparisonTable
@@ -119,7 +119,7 @@ class Run(Command, name="run"):
 
     def _prepare(self) -> None:
         for split in self._splits():  # a stage that comes hours later may be the first to read one
-            _ = Dataset(self.dataset, split).judgments
+            _ = DatasetSplit(self.dataset, split).judgments
         others = (file for file in self.output.iterdir() if file.name != f".{_KEYS}") if self.output.exists() else ()
         if not (self.output / _KEYS).is_file() and any(others):
             raise StorageError(f"{self.output} holds something else than a pipeline's stages. Choose another --output")

@@ -11,7 +11,7 @@ from typing import Literal
 from encloze import progress, recipe
 from encloze.commands._sifting import draw
 from encloze.commands.base import Command, Scored
-from encloze.data.dataset import Dataset
+from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
 from encloze.data.records import Query, Run
 from encloze.data.runs import RUN, append_run, best, query_of, read_run
@@ -64,7 +64,7 @@ class Score(Command, name="score"):
 
     def run(self) -> Scored:
         state = begin(self)
-        dataset = Dataset(self.dataset, self.split)
+        dataset = DatasetSplit(self.dataset, self.split)
         wanted = self._drawn(dict(self._wanted(dataset)))
         model = load_scorer(self.model, self.precision)
         words = hash_of({query.id: query.text for query in dataset.queries})
@@ -90,7 +90,7 @@ class Score(Command, name="score"):
         state.discard()
         return Scored(self.output, len(queries), sum(map(len, wanted.values())))
 
-    def _scored(self, queries: list[Query], wanted: dict[str, list[str]], dataset: Dataset, model: Scorer) -> Run:
+    def _scored(self, queries: list[Query], wanted: dict[str, list[str]], dataset: DatasetSplit, model: Scorer) -> Run:
         asked = [(query, document) for query in queries for document in wanted[query.id]]
         texts = dataset.corpus.texts([dataset.corpus.number_of[document] for _, document in asked])
         scores = model.score([(query.text, text) for (query, _), text in zip(asked, texts, strict=True)])
@@ -104,7 +104,7 @@ class Score(Command, name="score"):
         kept = set(sorted(wanted, key=lambda query: draw(f"{self.seed} {query}"))[: self.most_queries])
         return {query: documents for query, documents in wanted.items() if query in kept}
 
-    def _wanted(self, dataset: Dataset) -> Iterator[tuple[str, list[str]]]:
+    def _wanted(self, dataset: DatasetSplit) -> Iterator[tuple[str, list[str]]]:
         """The documents to score for each query that has candidates, these first."""
         run, known = read_run(self.candidates), dataset.corpus.number_of
         ranked = (document for query in dataset.judgments for document in run.get(query, {}))

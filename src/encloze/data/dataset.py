@@ -18,7 +18,7 @@ from encloze.errors import DataError
 
 
 @dataclass
-class Dataset:
+class DatasetSplit:
     """One split of a data set. Queries without judgments in the split are left out, as BEIR's loader does."""
 
     format: Format
@@ -81,15 +81,15 @@ class Dataset:
             found = found.with_documents(self.judgments, len(self.corpus), self.known(self.corpus))
         return found
 
-    def part(self, split: str) -> Dataset:
+    def part(self, split: str) -> DatasetSplit:
         """Another split over the same documents."""
-        other = Dataset(self.format, split, self.by_source)
+        other = DatasetSplit(self.format, split, self.by_source)
         other.corpus = self.corpus
         return other
 
-    def over(self, corpus: Corpus) -> Dataset:
+    def over(self, corpus: Corpus) -> DatasetSplit:
         """The same queries and judgments over other documents."""
-        other = Dataset(self.format, self.split, self.by_source, self._warned)
+        other = DatasetSplit(self.format, self.split, self.by_source, self._warned)
         other.corpus, other.judgments, other.queries = corpus, self.judgments, self.queries
         return other
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from encloze import progress
-from encloze.data.dataset import Dataset
+from encloze.data.dataset import DatasetSplit
 from encloze.data.records import Query
 
 _SHARE = 1 / 3
@@ -25,7 +25,7 @@ class Slice(NamedTuple):
     """bool, queries: the others, without those that it cannot be told of."""
 
 
-def slices(dataset: Dataset, words: Callable[[str], list[str]]) -> list[Slice]:
+def slices(dataset: DatasetSplit, words: Callable[[str], list[str]]) -> list[Slice]:
     """The slices of a data set that hold some of its queries and not all.
 
     Rare, short and long is the third of the queries that is most so, with those on its edge; ``words`` cuts a text.
@@ -47,7 +47,7 @@ def slices(dataset: Dataset, words: Callable[[str], list[str]]) -> list[Slice]:
     return [some for some in found if some.inside.any() and some.rest.any()]
 
 
-def _frequencies(dataset: Dataset, wanted: set[str], words: Callable[[str], list[str]]) -> Counter[str]:
+def _frequencies(dataset: DatasetSplit, wanted: set[str], words: Callable[[str], list[str]]) -> Counter[str]:
     """In how many documents each wanted word stands."""
     often, corpus = Counter[str](), dataset.corpus
     for text in progress.track(corpus.texts(), "Looking for rare words", len(corpus), "documents"):
@@ -55,7 +55,7 @@ def _frequencies(dataset: Dataset, wanted: set[str], words: Callable[[str], list
     return often
 
 
-def _sought(dataset: Dataset, queries: Sequence[Query], words: Callable[[str], list[str]]) -> np.ndarray:
+def _sought(dataset: DatasetSplit, queries: Sequence[Query], words: Callable[[str], list[str]]) -> np.ndarray:
     """How many words the relevant documents of each query have on average, NaN where none is there."""
     corpus, lengths = dataset.corpus, list[float]()
     for query in queries:

@@ -9,7 +9,7 @@ from typing import Any
 
 from encloze import recipe
 from encloze.data.corpus import Corpus
-from encloze.data.dataset import Dataset
+from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.mteb import Mteb, asked
 from encloze.data.records import Document, Query, Run
 from encloze.errors import RecipeError, importable
@@ -62,7 +62,7 @@ class MtebSearch:
         """Read, encode and index the documents; what the last call made is gone."""
         self.close()
         folder = self._held.enter_context(temporary_folder())
-        dataset = Dataset(Mteb(task_metadata.name, hf_subset), "")
+        dataset = DatasetSplit(Mteb(task_metadata.name, hf_subset), "")
         documents = [Document(str(row["id"]), row.get("title") or "", row["text"]) for row in corpus]
         dataset.corpus, dataset.judgments = Corpus.of(documents, folder / "documents.arrow"), {}
         self._documents = len(documents)

@@ -9,7 +9,7 @@ from typing import Any
 
 from encloze import recipe
 from encloze.data.corpus import Corpus
-from encloze.data.dataset import Dataset
+from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
 from encloze.data.records import Document, Judgments
 from encloze.errors import EnclozeError
@@ -73,7 +73,7 @@ def _texts(setting: str, given: Any, made: Made, number: int) -> Texts:
             named: _Named = recipe.build(_Named, {setting: [given]}, source=f"{made.name}/recipe.yaml")
             parts = [(one, str(made.tree.get("split", "test"))) for one in named.dataset]
             parts += [(one.format(), one.split()) for one in named.benchmark]
-            (dataset,) = (Dataset(format_, split) for format_, split in parts)
+            (dataset,) = (DatasetSplit(format_, split) for format_, split in parts)
             queries = {query.id: query.text for query in dataset.queries}
             return Texts(queries, dataset.judgments, dataset.corpus)
     except EnclozeError as error:

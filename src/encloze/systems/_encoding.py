@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from encloze.data.dataset import Dataset
+from encloze.data.dataset import DatasetSplit
 from encloze.encoders.base import Encoder, load_encoder
 from encloze.retrieval.index_folder import build_views
 from encloze.retrieval.retriever import Retriever
@@ -39,12 +39,12 @@ class Encoding(System):
         """What is built of the documents, by the view's name."""
         raise NotImplementedError
 
-    def joined(self, views: Sequence[View], dataset: Dataset) -> tuple[Retriever, str]:
+    def joined(self, views: Sequence[View], dataset: DatasetSplit) -> tuple[Retriever, str]:
         """What asks them all, and a note on how that was chosen."""
         return Retriever(dataset.corpus, views), ""
 
     @contextmanager
-    def ready(self, dataset: Dataset) -> Iterator[Ready]:
+    def ready(self, dataset: DatasetSplit) -> Iterator[Ready]:
         dataset.check_documents()
         encoder = load_encoder(self.model, self.precision)
         with temporary_folder() as folder:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from encloze import recipe
-from encloze.data.dataset import Dataset
+from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
 from encloze.errors import EnclozeError
 from encloze.settings import Settings, plain
@@ -26,7 +26,7 @@ _STATUS = Path("/proc/self/status")  # Linux
 _EVERY = 0.005  # seconds
 
 
-def memory_of(system: System, dataset: Dataset, depth: int) -> int | None:
+def memory_of(system: System, dataset: DatasetSplit, depth: int) -> int | None:
     """Bytes: the most that the process holds while it ranks the queries, Python's own included, mapped files not.
 
     None where the machine does not tell, and for a system that does not search. Raises EnclozeError where it fails.
@@ -90,7 +90,7 @@ def _give_back() -> None:
 
 def _main() -> None:
     asked: _Asked = recipe.build(_Asked, json.load(sys.stdin))
-    dataset = Dataset(asked.dataset, asked.split, asked.by_source)
+    dataset = DatasetSplit(asked.dataset, asked.split, asked.by_source)
     with asked.system.ready(dataset) as ready:
         _give_back()
         with _Peak() as peak:

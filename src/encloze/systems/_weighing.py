@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from encloze.data.dataset import Dataset
+from encloze.data.dataset import DatasetSplit
 from encloze.retrieval.retriever import Retriever
 from encloze.retrieval.tuning import tune_fusion
 
 
-def weighed(searcher: Retriever, tuning: Dataset) -> str:
+def weighed(searcher: Retriever, tuning: DatasetSplit) -> str:
     """Give a searcher the weights that do best on a split, and say which."""
     searcher.fusion = fusion = tune_fusion(searcher, tuning.queries, tuning.judgments)
     names = [view.name for view in searcher.views]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
 from encloze.data.corpus import Corpus
-from encloze.data.dataset import Dataset
+from encloze.data.dataset import DatasetSplit
 from encloze.data.records import Query, Run
 from encloze.data.runs import RUN
 from encloze.evaluation.report import Judged
@@ -34,7 +34,7 @@ class Outcome(NamedTuple):
     corpus: Corpus | None = None
     """The documents that it ranked, where they are not the data set's: those of an index."""
 
-    def searched(self, dataset: Dataset) -> Corpus:
+    def searched(self, dataset: DatasetSplit) -> Corpus:
         """The documents that it ranked."""
         return self.corpus or dataset.corpus
 
@@ -88,10 +88,10 @@ class System(Family):
     def check(self) -> None:
         """Raise what is wrong with the files it names, before systems in front of it have taken their time."""
 
-    def check_for(self, dataset: Dataset) -> None:
+    def check_for(self, dataset: DatasetSplit) -> None:
         """Raise what it cannot do for this data set, likewise."""
 
-    def ready(self, dataset: Dataset) -> AbstractContextManager[Ready]:
+    def ready(self, dataset: DatasetSplit) -> AbstractContextManager[Ready]:
         """The system with all done that is done once for a data set; what it holds on disk is gone at the end."""
         raise NotImplementedError(type(self).__name__)
 
@@ -103,7 +103,7 @@ class System(Family):
         """Each of its views as a system of its own, then itself; itself alone where it has one."""
         return (self,)
 
-    def rank(self, dataset: Dataset, depth: int) -> Outcome:
+    def rank(self, dataset: DatasetSplit, depth: int) -> Outcome:
         """Rank the documents for the queries of the split, ``depth`` for each."""
         with self.ready(dataset) as ready:
             return ready.rank(dataset.queries, depth)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from encloze import progress
-from encloze.data.dataset import Dataset
+from encloze.data.dataset import DatasetSplit
 from encloze.evaluation.measures import measure
 from encloze.retrieval.index_folder import build_views
 from encloze.retrieval.retriever import Retriever
@@ -59,7 +59,7 @@ class Bm25(System, name="bm25"):
         return " ".join(part for part in parts if part)
 
     @contextmanager
-    def ready(self, dataset: Dataset) -> Iterator[Ready]:
+    def ready(self, dataset: DatasetSplit) -> Iterator[Ready]:
         dataset.check_documents()
         index, note = Bm25Index(self.k1, self.b, self.analyzer), ""
         with temporary_folder() as folder:
@@ -74,7 +74,7 @@ class Bm25(System, name="bm25"):
             yield Ready(Retriever(dataset.corpus, [view]).run, note, size_of(folder / index.name))
 
 
-def tuned(index: Bm25Index, dataset: Dataset, folder: Path) -> Bm25Index:
+def tuned(index: Bm25Index, dataset: DatasetSplit, folder: Path) -> Bm25Index:
     """The settings of an index built in ``folder`` with the k1 and b of the highest nDCG@10 on a data set's split."""
     grid = [replace(index, k1=k1, b=b) for k1, b in itertools.product(_K1, _B)]
     values = []

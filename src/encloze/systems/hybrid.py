@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from encloze.data.dataset import Dataset
+from encloze.data.dataset import DatasetSplit
 from encloze.encoders.base import Encoder
 from encloze.retrieval.index_folder import exact_indexes
 from encloze.retrieval.retriever import Retriever
@@ -46,6 +46,6 @@ class Hybrid(Encoding, name="hybrid"):
     def indexes(self, encoder: Encoder) -> Mapping[str, Index]:
         return {index.name: index for index in (*exact_indexes(encoder), self.bm25)}
 
-    def joined(self, views: Sequence[View], dataset: Dataset) -> tuple[Retriever, str]:
+    def joined(self, views: Sequence[View], dataset: DatasetSplit) -> tuple[Retriever, str]:
         searcher = Retriever(dataset.corpus, views, self.fusion)
         return searcher, weighed(searcher, dataset.part(self.tune_on)) if self.tune_on else ""

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from encloze.data.dataset import Dataset
+from encloze.data.dataset import DatasetSplit
 from encloze.errors import DataError
 from encloze.retrieval.index_folder import check_index, view_names
 from encloze.retrieval.retriever import Retriever
@@ -58,7 +58,7 @@ class Index(System, name="index"):
         check_index(self.index)
 
     @contextmanager
-    def ready(self, dataset: Dataset) -> Iterator[Ready]:
+    def ready(self, dataset: DatasetSplit) -> Iterator[Ready]:
         searcher = Retriever.load(self.index, views=self.views, fusion=self.fusion)
         judged = {document for grades in dataset.judgments.values() for document in grades}
         if not judged & dataset.known(searcher.corpus):

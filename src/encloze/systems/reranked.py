@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from encloze.data.dataset import Dataset
+from encloze.data.dataset import DatasetSplit
 from encloze.data.records import Query, Run
 from encloze.data.runs import best
 from encloze.encoders.base import load_reranker
@@ -53,11 +53,11 @@ class Reranked(System, name="reranked"):
         self.system.check()
         locate(self.reranker)
 
-    def check_for(self, dataset: Dataset) -> None:
+    def check_for(self, dataset: DatasetSplit) -> None:
         self.system.check_for(dataset)
 
     @contextmanager
-    def ready(self, dataset: Dataset) -> Iterator[Ready]:
+    def ready(self, dataset: DatasetSplit) -> Iterator[Ready]:
         with self.system.ready(dataset) as finder:
             corpus, reranker = finder.corpus or dataset.corpus, load_reranker(self.reranker)
             known = corpus.number_of

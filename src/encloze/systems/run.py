@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from encloze.data.dataset import Dataset
+from encloze.data.dataset import DatasetSplit
 from encloze.data.records import Query, Run
 from encloze.data.runs import best, read_run
 from encloze.errors import DataError
@@ -35,7 +35,7 @@ class RunFile(System, name="run"):
     def check(self) -> None:
         _ = self._whole
 
-    def check_for(self, dataset: Dataset) -> None:
+    def check_for(self, dataset: DatasetSplit) -> None:
         self._read(dataset)
 
     @cached_property
@@ -43,7 +43,7 @@ class RunFile(System, name="run"):
         return read_run(self.run)
 
     @contextmanager
-    def ready(self, dataset: Dataset) -> Iterator[Ready]:
+    def ready(self, dataset: DatasetSplit) -> Iterator[Ready]:
         whole, note = self._read(dataset)
 
         def run(queries: Sequence[Query], depth: int) -> tuple[Run, None]:
@@ -51,12 +51,12 @@ class RunFile(System, name="run"):
 
         yield Ready(run, note)
 
-    def rank(self, dataset: Dataset, depth: int) -> Outcome:
+    def rank(self, dataset: DatasetSplit, depth: int) -> Outcome:
         """What stands in the run, of which the queries' words may be unknown."""
         whole, note = self._read(dataset)
         return Outcome({query: best(scores, depth) for query, scores in whole.items()}, None, note)
 
-    def _read(self, dataset: Dataset) -> tuple[Run, str]:
+    def _read(self, dataset: DatasetSplit) -> tuple[Run, str]:
         """The whole run, and how far its queries are those that are judged."""
         run, judged = self._whole, dataset.judgments.keys()
         missing, more = len(judged - run.keys()), len(run.keys() - judged)

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from encloze.data.dataset import Dataset
+from encloze.data.dataset import DatasetSplit
 from encloze.errors import RecipeError
 from encloze.systems.base import Ready, System, inputs_of
 
@@ -39,9 +39,9 @@ class Seeds(System, name="seeds"):
         for system in self.systems:
             system.check()
 
-    def check_for(self, dataset: Dataset) -> None:
+    def check_for(self, dataset: DatasetSplit) -> None:
         for system in self.systems:
             system.check_for(dataset)
 
-    def ready(self, dataset: Dataset) -> AbstractContextManager[Ready]:
+    def ready(self, dataset: DatasetSplit) -> AbstractContextManager[Ready]:
         raise RecipeError("the recipe", [("systems", "seeds stand for several systems: name one of them here")])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from encloze.data.dataset import Dataset
+from encloze.data.dataset import DatasetSplit
 from encloze.data.records import Document
 from encloze.errors import DataError
 from encloze.evaluation.document_perturbations.base import DocumentPerturbation, check_count, relevant
@@ -28,7 +28,7 @@ class WithOthers(DocumentPerturbation):
         """The text that a relevant document has then."""
         raise NotImplementedError(type(self).__name__)
 
-    def documents(self, dataset: Dataset, seed: int) -> Iterator[Document]:
+    def documents(self, dataset: DatasetSplit, seed: int) -> Iterator[Document]:
         corpus, wanted = dataset.corpus, relevant(dataset)
         rest = np.flatnonzero(np.fromiter((id_ not in wanted for id_ in corpus.ids), bool, len(corpus)))
         if not len(rest):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from encloze.data.dataset import Dataset
+from encloze.data.dataset import DatasetSplit
 from encloze.data.records import Document
 from encloze.family import Family
 
@@ -14,12 +14,12 @@ from encloze.family import Family
 class DocumentPerturbation(Family):
     """A way in which a collection grows harder, while its queries and judgments stay true."""
 
-    def documents(self, dataset: Dataset, seed: int) -> Iterator[Document]:
+    def documents(self, dataset: DatasetSplit, seed: int) -> Iterator[Document]:
         """All documents, burdened; those that were there keep their ids, and no new one is relevant to anything."""
         raise NotImplementedError(type(self).__name__)
 
 
-def relevant(dataset: Dataset) -> set[str]:
+def relevant(dataset: DatasetSplit) -> set[str]:
     """The ids of the documents that are relevant to any query of the split."""
     return {d for query in dataset.queries for d, grade in dataset.judgments[query.id].items() if grade > 0}
 

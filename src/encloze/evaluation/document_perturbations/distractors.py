@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from encloze.data.dataset import Dataset
+from encloze.data.dataset import DatasetSplit
 from encloze.data.records import Document
 from encloze.evaluation.document_perturbations.base import DocumentPerturbation
 
@@ -14,7 +14,7 @@ from encloze.evaluation.document_perturbations.base import DocumentPerturbation
 class Distractors(DocumentPerturbation, name="distractors"):
     """For each query there is one document more, which only repeats it."""
 
-    def documents(self, dataset: Dataset, seed: int) -> Iterator[Document]:
+    def documents(self, dataset: DatasetSplit, seed: int) -> Iterator[Document]:
         yield from dataset.corpus
         for query in dataset.queries:
             yield Document(f"distractor {query.id}", "", query.text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from encloze.data.dataset import Dataset
+from encloze.data.dataset import DatasetSplit
 from encloze.data.records import Document
 from encloze.evaluation.document_perturbations.base import DocumentPerturbation, check_count, relevant
 
@@ -20,7 +20,7 @@ class Duplicates(DocumentPerturbation, name="duplicates"):
     def __post_init__(self) -> None:
         check_count("copies", self.copies)
 
-    def documents(self, dataset: Dataset, seed: int) -> Iterator[Document]:
+    def documents(self, dataset: DatasetSplit, seed: int) -> Iterator[Document]:
         # A query that is a document itself would find its own copy, which no rule of own ids leaves out.
         wanted = relevant(dataset) | {query.id for query in dataset.queries}
         for document in dataset.corpus:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from encloze import progress
-from encloze.data.dataset import Dataset
+from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
 from encloze.data.records import Query
 from encloze.errors import DataError
@@ -36,7 +36,7 @@ class Queries(Context, name="queries"):
     documents of the corpus, by their ids."""
 
     def pairs(self, material: Material) -> Pairs:
-        return _Asked(Dataset(self._format(material), self.split), material)
+        return _Asked(DatasetSplit(self._format(material), self.split), material)
 
     def _format(self, material: Material) -> Format:
         values: dict[str, Any] = {"path": self.path}
@@ -46,7 +46,7 @@ class Queries(Context, name="queries"):
 class _Asked(Pairs):
     """Spans of texts that some query asks for."""
 
-    def __init__(self, dataset: Dataset, material: Material) -> None:
+    def __init__(self, dataset: DatasetSplit, material: Material) -> None:
         queries, judgments = _queries(dataset), dataset.judgments
         _check_documents(dataset, material)
         self._spans, self._most = material.spans, material.max_tokens - 2
@@ -82,7 +82,7 @@ class _Asked(Pairs):
         return self._spans[number], Encoded(query.ids[: self._most], query.starts[: self._most])
 
 
-def _queries(dataset: Dataset) -> list[Query]:
+def _queries(dataset: DatasetSplit) -> list[Query]:
     """The queries that have judgments. Raises DataError where there are none of either."""
     try:
         return dataset.queries
@@ -95,7 +95,7 @@ def _queries(dataset: Dataset) -> list[Query]:
         ) from error
 
 
-def _check_documents(dataset: Dataset, material: Material) -> None:
+def _check_documents(dataset: DatasetSplit, material: Material) -> None:
     """Raise DataError where documents judged relevant are not in the corpus."""
     judged = {document for grades in dataset.judgments.values() for document, grade in grades.items() if grade > 0}
     if unknown := sorted(judged - material.corpus.number_of.keys()):

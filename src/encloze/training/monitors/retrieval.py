@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from encloze.data.dataset import Dataset
+from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
 from encloze.data.records import Judgments, Run
 from encloze.errors import DataError
@@ -133,7 +133,7 @@ class Retrieval(Monitor, name="retrieval"):
     def _queries(self, material: Material) -> Search:
         assert self.dataset is not None
         known, draw = Format.named(str(self.dataset)), np.random.default_rng(material.seed)
-        dev, train = Dataset(known, "dev"), Dataset(known, "train")
+        dev, train = DatasetSplit(known, "dev"), DatasetSplit(known, "train")
         asking = dev.examples()[: self.queries]
         found = self._pool({d for _, example in asking for d in example.positives}, len(dev.corpus), draw)
         place = {document: number for number, document in enumerate(found)}
