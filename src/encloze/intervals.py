@@ -1,0 +1,40 @@
+"""An estimate with its confidence interval."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class Interval(NamedTuple):
+    """An estimate with the bounds of its confidence interval.
+
+    Example:
+        >>> Interval(mean=0.52, low=0.48, high=0.56).low
+        0.48
+    """
+
+    mean: float
+    """The estimate."""
+    low: float
+    """Lower bound; ``-inf`` if the data are too few to compute it."""
+    high: float
+    """Upper bound; ``inf`` if the data are too few to compute it."""
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, float | None]) -> Interval:
+        """Return the interval stored as ``mean``, ``low`` and ``high`` in a JSON file.
+
+        Args:
+            values: The three numbers by name. A bound that is None is read as infinite.
+
+        Returns:
+            The interval.
+
+        Raises:
+            ValueError: ``mean`` is None.
+        """
+        mean, low, high = (values[name] for name in cls._fields)
+        if mean is None:
+            raise ValueError("an interval has no mean")
+        return cls(mean, float("-inf") if low is None else low, float("inf") if high is None else high)
