@@ -1,23 +1,39 @@
-"""How Sphinx builds these pages: offline, with the settings tables read from the source."""
+"""Configuration of Sphinx; the documentation is built offline, and its reference is generated from the code."""
 
 import sys
 from importlib.metadata import version as version_of
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent / "extensions"))
 
 project = "encloze"
 author = "the encloze authors"
 version = release = version_of("encloze")
 
-extensions = ["myst_parser", "settings_table"]
+extensions = [
+    "myst_nb",  # Markdown, and the notebooks of the gallery
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "settings_table",
+    "generated_pages",
+]
+exclude_patterns = ["_build", "extra", "extensions"]
+smartquotes = False  # it would turn the two hyphens of a flag into a dash
+
 myst_heading_anchors = 3
-smartquotes = False  # they would make a dash of the two hyphens of a flag
-exclude_patterns = ["_build", "extra"]
-html_extra_path = ["extra"]  # an example of a report, as it is
+nb_execution_mode = "off"  # the tests run the notebooks
+
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+autodoc_member_order = "bysource"
+autodoc_class_signature = "mixed"
+autodoc_preserve_defaults = True
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
 
 html_theme = "furo"
 html_title = f"encloze {version}"
+html_extra_path = ["extra"]  # an example of a report
 html_show_copyright = False
 html_show_sphinx = False
 pygments_style = "friendly"
