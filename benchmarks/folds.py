@@ -26,7 +26,7 @@ from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
 from encloze.data.records import Judgments, Query
 from encloze.evaluation.report import Report
-from encloze.evaluation.significance import bootstrap, randomisation_test
+from encloze.evaluation.significance import bootstrap, randomization_test
 from encloze.storage.json_files import read_json, write_json
 
 RESULTS = Path(__file__).parent / "results"
@@ -123,7 +123,7 @@ def main() -> None:
     for name, of_measures in table.items():
         means = {measure: bootstrap(numbers) for measure, numbers in of_measures.items()}
         difference = of_measures[measures[0]] - table[base][measures[0]]
-        gap, p = bootstrap(difference), randomisation_test(of_measures[measures[0]], table[base][measures[0]])
+        gap, p = bootstrap(difference), randomization_test(of_measures[measures[0]], table[base][measures[0]])
         cells = [f"{mean.mean:.4f} [{mean.low:.4f}, {mean.high:.4f}]" for mean in means.values()]
         print(f"| {name} | {' | '.join(cells)} | {gap.mean:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}] | {p:.4f} |")
         found[name] = {**{m: mean._asdict() for m, mean in means.items()}, "against": gap._asdict(), "p": p}

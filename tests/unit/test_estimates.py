@@ -9,7 +9,7 @@ import pytest
 import scipy.stats
 
 from encloze.evaluation.estimates import Estimate, difference, estimate
-from encloze.evaluation.significance import Interval
+from encloze.intervals import Interval
 
 DRAW = np.random.default_rng(0)
 DIFFERENCES = np.where(DRAW.random(60) < 0.5, 0, DRAW.normal(0.01, 0.2, 60))
@@ -47,17 +47,22 @@ def test_p_values_are_those_of_two_one_sided_tests(shift: float, margin: float) 
     below = scipy.stats.ttest_1samp(values, margin, alternative="less").pvalue
     found = estimate([values])
     assert found.p_above(-margin) == pytest.approx(above)
-    assert found.p_within(margin) == pytest.approx(max(above, below))
+    assert found.p_equivalent_within(margin) == pytest.approx(max(above, below))
     assert found.p_value() == pytest.approx(scipy.stats.ttest_1samp(values, 0).pvalue)
     # Equivalent at 5 % is the same as a 90 % interval within the margins.
     low, high = found.interval(0.9)[1:]
-    assert (found.p_within(margin) < 0.05) == (-margin < low and high < margin)
+    assert (found.p_equivalent_within(margin) < 0.05) == (-margin < low and high < margin)
 
 
 def test_values_that_are_all_equal_leave_no_doubt_and_one_says_nothing() -> None:
     nothing = estimate([np.zeros(30)])
-    assert nothing.interval() == (0, 0, 0) and nothing.smallest() == 0
-    assert (nothing.p_value(), nothing.p_above(-0.01), nothing.p_above(0.0), nothing.p_within(0.01)) == (1, 0, 1, 0)
+    assert nothing.interval() == (0, 0, 0) and nothing.minimum_detectable_difference() == 0
+    assert (nothing.p_value(), nothing.p_above(-0.01), nothing.p_above(0.0), nothing.p_equivalent_within(0.01)) == (
+        1,
+        0,
+        1,
+        0,
+    )
     alone = estimate([np.array([0.5])])
     assert alone.interval() == (0.5, float("-inf"), float("inf"))
     assert alone.p_above(0) == alone.p_above(-0.01) == 0.5 and alone.p_value() == 1
@@ -67,7 +72,7 @@ def test_values_that_are_all_equal_leave_no_doubt_and_one_says_nothing() -> None
 def test_the_smallest_difference_is_found_four_times_in_five(queries: int) -> None:
     """By the noncentral t distribution, whose sides the formula adds up."""
     found = estimate([np.random.default_rng(1).normal(0, 0.3, queries)])
-    shift = found.smallest() / found.error
+    shift = found.minimum_detectable_difference() / found.error
     critical = scipy.stats.t.isf(0.025, queries - 1)
     power = scipy.stats.nct.sf(critical, queries - 1, shift) + scipy.stats.nct.cdf(-critical, queries - 1, shift)
     assert power == pytest.approx(0.8, abs=0.012)
@@ -75,7 +80,7 @@ def test_the_smallest_difference_is_found_four_times_in_five(queries: int) -> No
 
 def test_the_smallest_difference_is_found_four_times_in_five_by_simulation() -> None:
     draw = np.random.default_rng(2)
-    true = estimate([draw.normal(0, 0.3, 4000)]).smallest() * np.sqrt(4000 / 60)
+    true = estimate([draw.normal(0, 0.3, 4000)]).minimum_detectable_difference() * np.sqrt(4000 / 60)
     found = [scipy.stats.ttest_1samp(values, 0).pvalue <= 0.05 for values in draw.normal(true, 0.3, (2000, 60))]
     assert np.mean(found) == pytest.approx(0.8, abs=0.04)
 
@@ -192,7 +197,7 @@ def test_systems_that_differ_by_the_margin_are_called_equivalent_5_times_in_100(
     values = ties(draw, (2500, 200), share)
     p_values = [estimate([of_queries - margin]).p_above(-margin) for of_queries in values]
     assert np.mean(np.array(p_values) <= 0.05) == pytest.approx(0.05, abs=0.02)
-    within = [estimate([of_queries - margin]).p_within(margin) for of_queries in values]
+    within = [estimate([of_queries - margin]).p_equivalent_within(margin) for of_queries in values]
     assert np.mean(np.array(within) <= 0.05) <= 0.07
 
 

@@ -11,19 +11,19 @@ import pytest
 
 from encloze.evaluation.geometry import (
     alignment,
-    centred_cosine,
+    centered_cosine,
     effective_rank,
-    first_direction,
+    pc1_variance_share,
     hubs,
-    length_spread,
+    norm_variation,
     mean_cosine,
-    own_nearer,
+    pair_auc,
     uniformity,
 )
 from encloze.evaluation.panel import dense_figures
 
 Measure = Callable[[np.ndarray], float]
-OF_ROWS: list[Measure] = [mean_cosine, centred_cosine, effective_rank, first_direction, length_spread, uniformity]
+OF_ROWS: list[Measure] = [mean_cosine, centered_cosine, effective_rank, pc1_variance_share, norm_variation, uniformity]
 
 
 def rows(count: int = 40, width: int = 7, seed: int = 0) -> np.ndarray:
@@ -47,7 +47,7 @@ def test_cosines_and_uniformity_are_means_over_all_pairs() -> None:
     cosines = [cosine(some[i], some[j]) for i, j in pairs]
     assert mean_cosine(some) == pytest.approx(np.mean(cosines), abs=1e-12)
     squares = [cosine(off[i], off[j]) ** 2 for i, j in pairs]
-    assert centred_cosine(some) == pytest.approx(math.sqrt(np.mean(squares)), abs=1e-12)
+    assert centered_cosine(some) == pytest.approx(math.sqrt(np.mean(squares)), abs=1e-12)
     spread = [math.exp(-2 * (2 - 2 * value)) for value in cosines]
     assert uniformity(some) == pytest.approx(math.log(np.mean(spread)), abs=1e-12)
 
@@ -71,15 +71,15 @@ def test_ranks_come_from_the_spectrum_of_the_covariance() -> None:
     variances = np.linalg.eigvalsh(np.cov(some.astype(float).T))
     shares = np.sqrt(variances) / np.sqrt(variances).sum()
     assert effective_rank(some) == pytest.approx(math.exp(-sum(p * math.log(p) for p in shares)), rel=1e-9)
-    assert first_direction(some) == pytest.approx(variances.max() / variances.sum(), rel=1e-9)
+    assert pc1_variance_share(some) == pytest.approx(variances.max() / variances.sum(), rel=1e-9)
 
 
 def test_what_points_everywhere_is_even() -> None:
     some = np.random.default_rng(0).normal(size=(3000, 32))
     assert mean_cosine(some) == pytest.approx(0, abs=0.002)
-    assert centred_cosine(some) == pytest.approx(32**-0.5, rel=0.01)
+    assert centered_cosine(some) == pytest.approx(32**-0.5, rel=0.01)
     assert effective_rank(some) == pytest.approx(32, rel=0.01)
-    assert first_direction(some) == pytest.approx(1 / 32, rel=0.3)
+    assert pc1_variance_share(some) == pytest.approx(1 / 32, rel=0.3)
     assert -4 < uniformity(some) < -3.7
     assert abs(hubs(some, 10).skew) < 0.5 and hubs(some, 10).never == 0
 
@@ -88,21 +88,21 @@ def test_what_points_everywhere_is_even() -> None:
 def test_what_has_collapsed_is_one_point(noise: float) -> None:
     some = np.ones((50, 8)) * 3 + noise * np.random.default_rng(0).normal(size=(50, 8))
     assert (mean_cosine(some), uniformity(some)) == (pytest.approx(1), pytest.approx(0, abs=1e-9))
-    assert (effective_rank(some), first_direction(some), centred_cosine(some)) == (1, 1, 1)
+    assert (effective_rank(some), pc1_variance_share(some), centered_cosine(some)) == (1, 1, 1)
     assert alignment(some, some[::-1]) == pytest.approx(0, abs=1e-12)
 
 
 def test_a_line_and_separate_axes() -> None:
     line = np.outer(np.linspace(-1, 1, 9), np.arange(1.0, 6.0)) + 10
-    found = effective_rank(line), first_direction(line), centred_cosine(line[:4])
+    found = effective_rank(line), pc1_variance_share(line), centered_cosine(line[:4])
     assert found == (pytest.approx(1, abs=1e-6), pytest.approx(1), pytest.approx(1))
     axes = np.eye(6)
     assert mean_cosine(axes) == 0 and uniformity(axes) == pytest.approx(-4)
     assert effective_rank(axes) == pytest.approx(5)  # the mean takes one
     assert alignment(axes, np.roll(axes, 1, axis=0)) == pytest.approx(2)
     assert alignment(axes, -axes) == pytest.approx(4)
-    assert length_spread(axes) == 0 and length_spread(np.zeros((3, 2))) == 0
-    assert length_spread(np.array([[3.0, 4.0], [0.0, 15.0]])) == pytest.approx(0.5)
+    assert norm_variation(axes) == 0 and norm_variation(np.zeros((3, 2))) == 0
+    assert norm_variation(np.array([[3.0, 4.0], [0.0, 15.0]])) == pytest.approx(0.5)
 
 
 def test_a_pair_is_held_against_strangers() -> None:
@@ -115,11 +115,11 @@ def test_a_pair_is_held_against_strangers() -> None:
         own = cosine(firsts[row], seconds[row])
         others = [cosine(firsts[row], seconds[other]) for other in range(20) if strangers[row, other]]
         shares.append(np.mean([other < own for other in others]))
-    assert own_nearer(firsts, seconds, strangers) == pytest.approx(np.mean(shares))
+    assert pair_auc(firsts, seconds, strangers) == pytest.approx(np.mean(shares))
     apart = ~np.eye(20, dtype=bool)
-    assert own_nearer(firsts, firsts, apart) == 1 and own_nearer(firsts, -firsts, apart) == 0
+    assert pair_auc(firsts, firsts, apart) == 1 and pair_auc(firsts, -firsts, apart) == 0
     point = np.ones((20, 5))
-    assert own_nearer(point, point, apart) == 0.5
+    assert pair_auc(point, point, apart) == 0.5
 
 
 def test_a_hub_is_near_to_all() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support
 
 from encloze.data.records import Labelled
-from encloze.evaluation.labels import Guesses, LabelReport
+from encloze.evaluation.labels import LabelPredictions, LabelReport
 from encloze.evaluation.significance import bootstrap_of_sums
 from encloze.evaluation.spans import has_spans, spans
 
@@ -58,7 +58,9 @@ def test_tags_of_entities_are_told_from_others() -> None:
 
 def report(gold: list[list[str]], guessed: list[list[str | None]], seed: int = 0) -> LabelReport:
     examples = [Labelled(" ".join("w" for _ in tags), tuple(tags), tuple("w" for _ in tags)) for tags in gold]
-    return LabelReport("toys", "test", examples, (Guesses("m", [tuple(tags) for tags in guessed], "a note"),), seed)
+    return LabelReport(
+        "toys", "test", examples, (LabelPredictions("m", [tuple(tags) for tags in guessed], "a note"),), seed
+    )
 
 
 @settings(max_examples=50, deadline=None)
@@ -113,5 +115,5 @@ def test_a_report_is_written(tmp_path: Path) -> None:
     text = (tmp_path / "report-test.md").read_text()
     assert "| system | accuracy | macro F1 | span F1 |" in text and "- m: a note" in text
     assert "| B-X | 1 | 0.5000 | 1.0000 | 0.6667 |" in text
-    lines = [json.loads(line) for line in (tmp_path / "guesses-test.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (tmp_path / "predictions-test.jsonl").read_text().splitlines()]
     assert lines[1] == {"words": ["w"], "tags": ["O"], "guesses": ["B-X"]}

@@ -24,16 +24,16 @@ from encloze.data.labelled import LabelledSet
 from encloze.data.labels.base import Labels
 from encloze.data.positives import positives
 from encloze.data.records import Document, Judgment
-from encloze.evaluation.geometry import alignment, effective_rank, mean_cosine, own_nearer
+from encloze.evaluation.geometry import alignment, effective_rank, mean_cosine, pair_auc
 from encloze.evaluation.inspection import Inspection
 from encloze.evaluation.panel import EncoderFigures, Panel
-from encloze.evaluation.word_use import WordUse
+from encloze.evaluation.term_activations import TermActivations
 from encloze.models.bi_encoder import BiEncoder
-from encloze.models.checkpoint import Card
+from encloze.models.checkpoint import EncoderConfig
 from encloze.models.heads.dense import Dense
 from encloze.models.heads.sparse import Sparse
 from encloze.storage.manifest import check_manifest
-from encloze.training.probing import Rows, nearest
+from encloze.training.linear_probe import Rows, nearest
 
 Said = pytest.CaptureFixture[str]
 
@@ -42,7 +42,7 @@ Said = pytest.CaptureFixture[str]
 def sparse(tmp_path: Path) -> Path:
     """A model with both views."""
     folder = toys.write_model(tmp_path / "sparse")
-    Card((Dense("mean", True), Sparse(document_top_k=9, weight=0.5)), "", "", 32, 64).write(folder)
+    EncoderConfig((Dense("mean", True), Sparse(document_top_k=9, weight=0.5)), "", "", 32, 64).write(folder)
     return folder
 
 
@@ -66,7 +66,7 @@ def test_embeddings_are_measured_as_the_model_makes_them(dataset: Path, model: P
         assert dense["effective rank"] == pytest.approx(effective_rank(rows), rel=1e-4)
         asked = encoder.encode_queries([query["text"] for query in toys.queries()]).dense
         assert dense["alignment"] == pytest.approx(alignment(asked, rows), rel=1e-4)
-        assert dense["own nearer"] == pytest.approx(own_nearer(asked, rows, ~np.eye(40, dtype=bool)), abs=0.002)
+        assert dense["own nearer"] == pytest.approx(pair_auc(asked, rows, ~np.eye(40, dtype=bool)), abs=0.002)
         assert ("spread of lengths" in dense) == (found is bare)  # the other's are 1
     assert bare.how == "bert, 32 wide; embeddings: cls, 32 wide, lengths as they come; documents cut at 64 tokens"
     assert "mean, 32 wide, length 1; sparse view: sparse" in both.how
@@ -110,14 +110,14 @@ def test_the_head_of_a_bare_encoder_is_asked_for_its_words(dataset: Path, model:
 
 def test_word_use_adds_up() -> None:
     active = np.random.default_rng(0).random((40, 12)) < np.linspace(0, 1, 12)
-    use = WordUse.of_nothing(12)
+    use = TermActivations.of_nothing(12)
     for part in (active[:7], active[7:]):
         use = use.with_texts(part.sum(axis=0), part.sum(axis=1))
     assert use.dead == (~active.any(axis=0)).mean() > 0
     assert use.always == (active.mean(axis=0) >= 0.95).sum() > 0
     np.testing.assert_array_equal(use.active, active.sum(axis=1))
     assert use.unheard(np.arange(12) < 2) == 0.5  # of the first two the second was drawn
-    assert WordUse.of_nothing(3).always == 0 and use.unheard(np.zeros(12, bool)) == 0
+    assert TermActivations.of_nothing(3).always == 0 and use.unheard(np.zeros(12, bool)) == 0
 
 
 def test_the_nearest_documents_of_a_text_come_with_what_matches(dataset: Path, sparse: Path) -> None:
@@ -140,7 +140,7 @@ def test_the_nearest_documents_of_a_text_come_with_what_matches(dataset: Path, s
 def test_labels_are_told_by_the_nearest_and_by_a_probe(dataset: Path, model: Path, tmp_path: Path) -> None:
     folder = toys.write_labelled(tmp_path / "set")
     labels = Labels.named(str(folder))
-    report = inspected(dataset, model, model, labels=labels, neighbours=3, pooling="mean").labels
+    report = inspected(dataset, model, model, labels=labels, neighbors=3, pooling="mean").labels
     assert report is not None
     names = [system.name for system in report.systems]
     assert names == [
@@ -209,7 +209,7 @@ def test_an_inspection_is_shown_and_kept(
     with (labels / "test.jsonl").open("a", encoding="utf-8") as stream:  # of two labels: one is mistaken, surely
         stream.write("".join(f'{{"text": "a text", "label": "{label}"}}\n' for label in ("history", "repair")))
     words = ["inspect", "--corpus", dataset, "--model", f"{model},{sparse}", "--labels", labels, "--output", output]
-    assert main([*map(str, words), "--texts", '["a broken violin, mended", harbour]']) == 0
+    assert main([*map(str, words), "--queries", '["a broken violin, mended", harbour]']) == 0
     said = capsys.readouterr().out
     for part in (
         "40 documents, 40 with a title",
@@ -257,7 +257,7 @@ def test_without_a_sample_only_tokens_are_counted(
 ) -> None:
     for name in ("encloze.commands._panel", "torch"):  # which alone would load a model
         monkeypatch.setitem(sys.modules, name, None)
-    assert main(["inspect", "--corpus", str(dataset), "--model", str(model), "--sample", "0"]) == 0
+    assert main(["inspect", "--corpus", str(dataset), "--model", str(model), "--sample_size", "0"]) == 0
     said = capsys.readouterr().out
     assert "Tokens: " in said and "Encoders" not in said
 
@@ -283,15 +283,15 @@ def test_what_cannot_be_looked_at_is_refused(dataset: Path, model: Path, tmp_pat
     few = tmp_path / "few.jsonl"
     few.write_text('{"_id": "a", "text": "one text"}\n', encoding="utf-8")
     assert "has 1 documents with text, and an encoder is looked at by how several lie" in refused(few, "--model", model)
-    assert "sample must be 0 (none) or 2 or more, not 1" in refused(dataset, "--model", model, "--sample", 1)
-    assert "neighbours must be 1 or more, not 0" in refused(dataset, "--neighbours", 0)
-    assert "texts are shown to encoders: name one with model" in refused(dataset, "--texts", "a river")
-    assert "one of the texts is empty" in refused(dataset, "--model", model, "--texts", "a river,,")
+    assert "sample_size must be 0 (none) or 2 or more, not 1" in refused(dataset, "--model", model, "--sample_size", 1)
+    assert "neighbors must be 1 or more, not 0" in refused(dataset, "--neighbors", 0)
+    assert "texts are shown to encoders: name one with model" in refused(dataset, "--queries", "a river")
+    assert "one of the texts is empty" in refused(dataset, "--model", model, "--queries", "a river,,")
     nowhere = refused(dataset, "--model", model, "--labels", tmp_path / "nowhere")
     assert "is no folder of labelled texts (there is no such folder)" in nowhere
     labels = toys.write_labelled(tmp_path / "set")
     assert "labels are shown to encoders: name one" in refused(dataset, "--labels", labels)
     assert "split is train, which is learnt from" in refused(dataset, "--split", "train")
-    many = refused(dataset, "--model", model, "--labels", labels, "--neighbours", 30)
-    assert "train has 24 labels that can be learnt from, and the nearest 30 are asked. Lower --neighbours" in many
+    many = refused(dataset, "--model", model, "--labels", labels, "--neighbors", 30)
+    assert "train has 24 labels that can be learnt from, and the nearest 30 are asked. Lower --neighbors" in many
     assert f"{tmp_path / 'gone'}" in refused(dataset, "--model", f"{model},{tmp_path / 'gone'}")

@@ -16,7 +16,7 @@ from encloze.data.formats.beir import Beir
 from encloze.data.records import Document
 from encloze.errors import DataError
 from encloze.evaluation.measures import measure
-from encloze.evaluation.rules import of_sources, without_own_ids
+from encloze.evaluation.rules import max_passage_run, without_identical_ids
 from encloze.systems.bm25 import Bm25
 from encloze.systems.index import Index
 from encloze.systems.run import RunFile
@@ -24,14 +24,14 @@ from encloze.systems.run import RunFile
 
 def test_only_the_document_with_the_querys_own_id_is_left_out() -> None:
     run = {"a": {"a": 3.0, "b": 2.0}, "b": {"a": 1.0}}
-    assert without_own_ids(run) == {"a": {"b": 2.0}, "b": {"a": 1.0}}
+    assert without_identical_ids(run) == {"a": {"b": 2.0}, "b": {"a": 1.0}}
 
 
 def test_a_source_has_the_score_of_its_best_passage(tmp_path: Path) -> None:
     documents = [Document("p1", "", "x", "long", 0), Document("p2", "", "y", "long", 1), Document("lone", "", "z")]
     corpus = Corpus.of(documents, tmp_path / "corpus.arrow")
     run = {"q": {"p1": 1.0, "p2": 2.5, "lone": -1.0, "elsewhere": 0.5}}
-    assert of_sources(run, corpus) == {"q": {"long": 2.5, "lone": -1.0, "elsewhere": 0.5}}
+    assert max_passage_run(run, corpus) == {"q": {"long": 2.5, "lone": -1.0, "elsewhere": 0.5}}
     assert corpus.sources == {"long", "lone"}
 
 
@@ -46,7 +46,7 @@ def judged_by_source(dataset: Path) -> Path:
 
 def test_documents_are_judged_through_their_passages(judged_by_source: Path) -> None:
     folder = Beir(judged_by_source)
-    report = Evaluate(folder, systems=(Bm25(),), judged="sources", measures=("RR@3",), depth=5).run()
+    report = Evaluate(folder, systems=(Bm25(),), passage_aggregation="max", measures=("RR@3",), depth=5).run()
     run = report.systems[0].run
     assert all(len(found) <= 5 for found in run.values())
     assert {document for found in run.values() for document in found} <= {"library", "reactor", "orchard", "comet",
@@ -65,9 +65,9 @@ def test_an_index_of_passages_is_judged_over_a_data_set_of_whole_texts(judged_by
     whole = [json.dumps({"_id": source, "title": "", "text": text}) + "\n" for source, text in texts.items()]
     (judged_by_source / "corpus.jsonl").write_text("".join(whole), "utf-8")
     systems = (Index(tmp_path / "passages"),)
-    report = Evaluate(Beir(judged_by_source), systems=systems, judged="sources", depth=5).run()
+    report = Evaluate(Beir(judged_by_source), systems=systems, passage_aggregation="max", depth=5).run()
     assert report.systems[0].values["RR@10"].tolist() == [1.0] * 10
-    with pytest.raises(DataError, match="It holds passages of them: judge with --judged sources"):
+    with pytest.raises(DataError, match="It holds passages of them: judge with --passage_aggregation max"):
         Evaluate(Beir(judged_by_source), systems=systems).run()
 
 
@@ -78,12 +78,12 @@ def test_passages_are_not_what_judgments_of_sources_name(judged_by_source: Path)
 
 def test_sources_that_the_corpus_lacks_are_an_error(dataset: Path) -> None:
     with pytest.raises(DataError, match=r"none of the 10 documents judged .*\(judged: 'library-.*', in the corpus: '"):
-        Evaluate(Beir(dataset), systems=(Bm25(),), judged="sources").run()
+        Evaluate(Beir(dataset), systems=(Bm25(),), passage_aggregation="max").run()
 
 
 def test_tuning_by_documents_does_not_go_with_judged_sources() -> None:
     with pytest.raises(ValueError, match="tuned by judgments of documents, and judged says they name sources"):
-        Evaluate(Beir(Path("x")), systems=(Bm25(tune_on="dev"),), judged="sources")
+        Evaluate(Beir(Path("x")), systems=(Bm25(tune_on="dev"),), passage_aggregation="max")
 
 
 def test_skipping_own_ids_is_beirs_evaluation(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_skipping_own_ids_is_beirs_evaluation(tmp_path: Path) -> None:
     (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + rows, "utf-8")
     given = {"systems": (Bm25(),), "measures": ("RR@3",)}
     counted = Evaluate(Beir(folder), **given, depth=3).run().systems[0]
-    skipped = Evaluate(Beir(folder), **given, depth=3, own_ids="skip").run().systems[0]
+    skipped = Evaluate(Beir(folder), **given, depth=3, ignore_identical_ids=True).run().systems[0]
     deeper = Evaluate(Beir(folder), **given, depth=4).run().systems[0].run
     for query, scores in deeper.items():
         assert next(iter(scores)) == query  # each finds itself first

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from encloze.evaluation.significance import Interval, bootstrap, holm, randomisation_test
+from encloze.evaluation.significance import bootstrap, holm, randomization_test
+from encloze.intervals import Interval
 
 values_of = st.lists(st.integers(-20, 20).map(lambda number: number / 10), min_size=2, max_size=30).map(np.array)
 
@@ -117,7 +118,7 @@ def test_pairing_makes_the_interval_of_a_difference_narrow() -> None:
 def test_the_same_seed_gives_the_same_figures_and_another_seed_others() -> None:
     first, second = np.random.default_rng(0).random((2, 80))
     assert bootstrap(first, seed=3) == bootstrap(first, seed=3) != bootstrap(first, seed=4)
-    p_values = [randomisation_test(first, second, seed=seed) for seed in (3, 3, 4)]
+    p_values = [randomization_test(first, second, seed=seed) for seed in (3, 3, 4)]
     assert p_values[0] == p_values[1] != p_values[2]
 
 
@@ -128,7 +129,7 @@ def test_many_queries_are_drawn_in_parts_of_the_same_law() -> None:
     assert interval.high - interval.low == pytest.approx(2 * half, rel=0.15)
     difference = np.random.default_rng(3).normal(0.001, 0.05, 3001)
     normal = 2 * norm.sf(abs(difference.sum()) / np.sqrt((difference**2).sum()))
-    assert randomisation_test(difference, np.zeros(3001), samples=4000) == pytest.approx(normal, abs=0.03)
+    assert randomization_test(difference, np.zeros(3001), samples=4000) == pytest.approx(normal, abs=0.03)
 
 
 # ------------------------------------------------------------------------------------------------------ randomisation
@@ -148,31 +149,31 @@ def enumerated(difference: np.ndarray) -> float:
 )
 def test_p_values_are_those_of_all_sign_flips(first: list[int], second: list[int]) -> None:
     one, other = np.array(first) / 10, np.array(second[: len(first)]) / 10
-    found = randomisation_test(one, other, samples=20000)
+    found = randomization_test(one, other, samples=20000)
     assert found == pytest.approx(enumerated(one - other), abs=0.02)
 
 
 def test_a_difference_of_nothing_is_no_evidence() -> None:
     values = np.random.default_rng(0).random(30)
-    assert randomisation_test(values, values) == 1
+    assert randomization_test(values, values) == 1
 
 
 @settings(deadline=None, max_examples=60)
 @given(numbers=st.lists(st.integers(-10, 10), min_size=1, max_size=8))
 def test_differences_that_cancel_are_no_evidence_though_binary_numbers_add_up_badly(numbers: list[int]) -> None:
     difference = np.array([*numbers, -sum(numbers)]) / 10  # 0.1 + 0.2 - 0.3 is not 0
-    assert randomisation_test(difference, np.zeros(len(difference)), samples=200) == 1
+    assert randomization_test(difference, np.zeros(len(difference)), samples=200) == 1
 
 
 @settings(deadline=None, max_examples=30)
 @given(values=values_of)
 def test_the_test_has_two_sides(values: np.ndarray) -> None:
     other = values[::-1]
-    assert randomisation_test(values, other, samples=500) == randomisation_test(other, values, samples=500)
+    assert randomization_test(values, other, samples=500) == randomization_test(other, values, samples=500)
 
 
 def test_a_p_value_is_never_below_what_the_samples_can_show() -> None:
-    assert randomisation_test(np.ones(100), np.zeros(100), samples=999) == pytest.approx(1 / 1000)
+    assert randomization_test(np.ones(100), np.zeros(100), samples=999) == pytest.approx(1 / 1000)
 
 
 def rejected(queries: int, ties: float, trials: int, samples: int = 1000) -> float:
@@ -181,7 +182,7 @@ def rejected(queries: int, ties: float, trials: int, samples: int = 1000) -> flo
     one, other = (values_like_ndcg(draw, (trials, queries), 0.3, 0.3) for _ in range(2))
     one = np.where(draw.random((trials, queries)) < ties, other, one)
     p_values = [
-        randomisation_test(*pair, samples=samples, seed=number)
+        randomization_test(*pair, samples=samples, seed=number)
         for number, pair in enumerate(zip(one, other, strict=True))
     ]
     return float(np.mean(np.array(p_values) <= 0.05))
@@ -198,7 +199,7 @@ def test_on_the_mean_of_data_sets_5_of_100_are_found_where_there_is_no_differenc
     sides = [[values_like_ndcg(draw, (trials, queries), 0.3, 0.3) / queries for queries in sizes] for _ in range(2)]
     one, other = (np.concatenate(side, axis=1) for side in sides)
     one = np.where(draw.random(one.shape) < 0.5, other, one)
-    found = [randomisation_test(*pair, samples=1000, seed=at) for at, pair in enumerate(zip(one, other, strict=True))]
+    found = [randomization_test(*pair, samples=1000, seed=at) for at, pair in enumerate(zip(one, other, strict=True))]
     assert np.mean(np.array(found) <= 0.05) == pytest.approx(0.05, abs=0.02)
 
 
@@ -211,7 +212,7 @@ def test_whatever_the_ties_5_of_100_are_found(queries: int, ties: float) -> None
 
 def test_p_values_are_even_where_there_is_no_difference() -> None:
     draw = np.random.default_rng(5)
-    p_values = [randomisation_test(*draw.normal(0, 1, (2, 30)), samples=300, seed=number) for number in range(300)]
+    p_values = [randomization_test(*draw.normal(0, 1, (2, 30)), samples=300, seed=number) for number in range(300)]
     assert 0.02 < np.mean(np.array(p_values) <= 0.05) < 0.09
     assert 0.42 < np.mean(np.array(p_values) <= 0.5) < 0.58
 

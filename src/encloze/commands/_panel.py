@@ -15,19 +15,19 @@ from encloze.data.labelled import LabelledSet
 from encloze.data.labels.base import Labels
 from encloze.data.positives import Positives
 from encloze.data.records import Representation
-from encloze.evaluation.geometry import unit_rows
-from encloze.evaluation.labels import LabelReport, judge_labels
+from encloze.evaluation.geometry import l2_normalize
+from encloze.evaluation.labels import LabelReport, evaluate_predictions
 from encloze.evaluation.panel import (
     HEAD,
     EncoderFigures,
-    Figure,
-    Near,
-    Pairs,
+    NearestDocument,
+    PairEmbeddings,
+    PanelMetric,
     dense_figures,
     token_figures,
     word_figures,
 )
-from encloze.evaluation.word_use import WordUse
+from encloze.evaluation.term_activations import TermActivations
 from encloze.models.bi_encoder import BiEncoder
 from encloze.models.checkpoint import HEADS
 from encloze.models.frozen import FrozenEncoder
@@ -38,7 +38,7 @@ from encloze.models.precision import Precision, autocast
 from encloze.storage.model_folders import locate
 from encloze.text.tokenizer import Encoded
 from encloze.text.tokens import by_length
-from encloze.training.probing import labelled_rows, linear, nearest
+from encloze.training.linear_probe import labeled_rows, linear, nearest
 
 _OF_HEAD = 256  # texts: logits of the whole vocabulary take far longer than hidden states
 _BATCH_TOKENS = 16384
@@ -68,10 +68,10 @@ class Look:
         texts = list(self.corpus.texts(self.numbers))
         sample, asked, pairs = self._read(encoder, texts)
         encoded = encoder.tokenizer.encode(texts)
-        figures, frequent = list[Figure](), tuple[tuple[str, float], ...]()
+        figures, frequent = list[PanelMetric](), tuple[tuple[str, float], ...]()
         if dense := encoder.card.dense:
             together = self._together(*(side.dense for side in pairs)) if pairs else None
-            normalised = bool(dense.normalise)
+            normalised = bool(dense.normalize)
             figures += dense_figures(sample.dense, together, normalised=normalised, neighbours=self.neighbours)
         if sample.sparse is not None:
             use, asks = _use(sample.sparse), self.positives is not None and self.positives.asks
@@ -98,26 +98,26 @@ class Look:
         pairs = (firsts, documents.of(found.seconds, read)) if self.positives else None
         return documents.of(texts, read), queries.of(self.texts, asked), pairs
 
-    def _together(self, firsts: np.ndarray, seconds: np.ndarray) -> Pairs:
+    def _together(self, firsts: np.ndarray, seconds: np.ndarray) -> PairEmbeddings:
         assert self.positives is not None
         numbers = [_Texts(side).numbers(side) for side in (self.positives.firsts, self.positives.seconds)]
         same = [side[:, None] == side for side in numbers]
-        return Pairs(self.positives.kind, firsts, seconds, ~(same[0] | same[1]))
+        return PairEmbeddings(self.positives.kind, firsts, seconds, ~(same[0] | same[1]))
 
     def _near(
         self, encoder: BiEncoder, asked: Representation, documents: Representation
-    ) -> tuple[tuple[Near, ...], ...]:
+    ) -> tuple[tuple[NearestDocument, ...], ...]:
         if not self.texts:
             return ()
         scores = np.asarray(encoder.similarity.score(asked, documents))
-        cosines = None if asked.dense is None else unit_rows(asked.dense) @ unit_rows(documents.dense).T
+        cosines = None if asked.dense is None else l2_normalize(asked.dense) @ l2_normalize(documents.dense).T
         found = []
         for row in range(len(self.texts)):
             best = np.argsort(-scores[row], kind="stable")[:_SHOWN].tolist()
             cosine = {at: None if cosines is None else float(cosines[row, at]) for at in best}
             found.append(
                 tuple(
-                    Near(
+                    NearestDocument(
                         *self._named(at),
                         float(scores[row, at]),
                         cosine[at],
@@ -153,10 +153,10 @@ def label_report(labels: Labels, split: str, models: dict[str, str], look: Look,
     """What each model, by its name in tables, says of labels: by the nearest texts, and by a linear probe."""
     data, reports = LabelledSet.open(labels, split), list[LabelReport]()
     for name, model in models.items():
-        rows = labelled_rows(data, FrozenEncoder.load(model, look.pooling, precision=look.precision))
+        rows = labeled_rows(data, FrozenEncoder.load(model, look.pooling, precision=look.precision))
         ways = {"nearest": nearest(rows, look.neighbours), "linear probe": linear(rows, split, _PENALTIES, seed)}
         reports += [
-            judge_labels(data, split, f"{name}, {way}", found.guess(rows[split]), found.note, seed)
+            evaluate_predictions(data, split, f"{name}, {way}", found.guess(rows[split]), found.note, seed)
             for way, found in ways.items()
         ]
     guesses = [report.systems[-1] for report in reports]
@@ -174,17 +174,17 @@ def _load(model: str, pooling: Pooling | None, precision: Precision) -> BiEncode
     return made.to(found.backbone.model.device).eval()
 
 
-def _use_of_head(encoder: BiEncoder, texts: list[Encoded]) -> WordUse:
+def _use_of_head(encoder: BiEncoder, texts: list[Encoded]) -> TermActivations:
     """Which words the head for masked language modelling would give texts, weighted as SPLADE does, as it is."""
     backbone, limit = encoder.backbone, encoder.card.max_document_tokens
-    place, use = backbone.model.device, WordUse.of_nothing(int(backbone.config.vocab_size))
+    place, use = backbone.model.device, TermActivations.of_nothing(int(backbone.config.vocab_size))
     lengths = np.array([min(len(text.ids) + 2, limit) for text in texts])
     with progress.task("Asking the head", len(texts), "documents") as bar:
         for rows in by_length(lengths, _BATCH_TOKENS):
             batch = encoder.texts([texts[row] for row in rows], "document", place)
             with torch.inference_mode(), autocast(encoder.precision, place):
                 hidden = backbone.encode(batch.ids, batch.attention)
-                active = activated(highest_logits(hidden, batch.speaking, backbone.head()), "log1p_relu") > 0
+                active = activated(highest_logits(hidden, batch.content_mask, backbone.head()), "log1p_relu") > 0
             use = use.with_texts(*(active.sum(dim=side).cpu().numpy() for side in (0, 1)))
             bar.advance(len(rows))
     return use
@@ -193,19 +193,19 @@ def _use_of_head(encoder: BiEncoder, texts: list[Encoded]) -> WordUse:
 def _how(encoder: BiEncoder) -> str:
     said = [f"{encoder.backbone.config.model_type}, {encoder.backbone.width} wide"]
     if dense := encoder.card.dense:
-        lengths = "length 1" if dense.normalise else "lengths as they come"
+        lengths = "length 1" if dense.normalize else "lengths as they come"
         said.append(f"embeddings: {dense.pooling}, {encoder.views['dense']} wide, {lengths}")
     said += [f"sparse view: {head.name}" for head in encoder.card.heads if head.view == "sparse"]
     return "; ".join([*said, f"documents cut at {encoder.card.max_document_tokens} tokens"])
 
 
-def _use(weights: Any) -> WordUse:
+def _use(weights: Any) -> TermActivations:
     """The counts of term weights: a csr_matrix, texts x vocabulary."""
     above = weights > 0
-    return WordUse(np.asarray(above.getnnz(axis=0), np.int64), np.asarray(above.getnnz(axis=1), np.int64))
+    return TermActivations(np.asarray(above.getnnz(axis=0), np.int64), np.asarray(above.getnnz(axis=1), np.int64))
 
 
-def _frequent(use: WordUse, encoder: BiEncoder) -> tuple[tuple[str, float], ...]:
+def _frequent(use: TermActivations, encoder: BiEncoder) -> tuple[tuple[str, float], ...]:
     most = np.argsort(-use.texts, kind="stable")[:_FREQUENT]
     return tuple((_word(encoder, int(at)), float(use.texts[at] / len(use.active))) for at in most if use.texts[at])
 
@@ -219,7 +219,7 @@ def _held(encoded: Sequence[Encoded], encoder: BiEncoder) -> np.ndarray:
     return held
 
 
-def _of_tokens(texts: Sequence[str], encoded: Sequence[Encoded], encoder: BiEncoder) -> list[Figure]:
+def _of_tokens(texts: Sequence[str], encoded: Sequence[Encoded], encoder: BiEncoder) -> list[PanelMetric]:
     ids, unknown = np.concatenate([text.ids for text in encoded]), encoder.tokenizer.special.get("unknown")
     strange = float(np.mean(ids == encoder.tokenizer.core.token_to_id(unknown))) if unknown else 0.0
     return token_figures(_held(encoded, encoder), strange, len(ids) / sum(len(text.split()) for text in texts))

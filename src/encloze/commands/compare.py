@@ -42,17 +42,17 @@ class Compare(Command, name="compare"):
     nDCG@10, RR@10, R@100 and AP, or those of the benchmarks."""
     depth: int = 100
     """How many documents each system ranks for a query; more where a measure looks deeper."""
-    judged: Literal["documents", "sources"] = "documents"
+    passage_aggregation: Literal["none", "max"] = "none"
     """What judgments name: documents, or the longer texts (doc_id) that they were cut from, each as good as its best
     passage."""
-    own_ids: Literal["count", "skip"] = "count"
+    ignore_identical_ids: bool = False
     """Whether a document that bears the query's own id counts or is skipped, as BEIR does."""
-    memory: bool = False
+    measure_memory: bool = False
     """Whether each system makes ready and searches once more, in a process of its own, to tell how much memory that
     holds."""
-    margin: float = 0.01
+    equivalence_margin: float = 0.01
     """The difference in the first measure that counts as nothing: for "not worse" and "equivalent"."""
-    similarity: float | None = 0.8
+    near_duplicate_threshold: float | None = 0.8
     """From this Jaccard similarity of words (four in a row) on, queries and relevant documents of the split count as
     those of train, dev or validation, which is told; null does not look. Benchmarks are not looked at."""
     output: Path | None = None
@@ -67,10 +67,12 @@ class Compare(Command, name="compare"):
     def __post_init__(self) -> None:
         if not (self.dataset or self.benchmark):
             raise ValueError("dataset is empty: name at least one, as in --dataset FOLDER,FOLDER, or a benchmark")
-        if self.similarity is not None and not 0 < self.similarity <= 1:
-            raise ValueError(f"similarity must be above 0 and at most 1, not {self.similarity}")
-        if self.margin <= 0:
-            raise ValueError(f"margin must be above 0, not {self.margin}")
+        if self.near_duplicate_threshold is not None and not 0 < self.near_duplicate_threshold <= 1:
+            raise ValueError(
+                f"near_duplicate_threshold must be above 0 and at most 1, not {self.near_duplicate_threshold}"
+            )
+        if self.equivalence_margin <= 0:
+            raise ValueError(f"equivalence_margin must be above 0, not {self.equivalence_margin}")
         self._evaluations()  # checks what they share
 
     def run(self) -> ComparisonTable:
@@ -89,7 +91,9 @@ class Compare(Command, name="compare"):
             progress.note(f"On {name}, {evaluation.split}:")
             reports.append(evaluation.run())
         shared = tuple(self._shared(*part) for part in parts)
-        made = ComparisonTable(tuple(reports), self._competitors(reports[0]), names, self.margin, self.seed, shared)
+        made = ComparisonTable(
+            tuple(reports), self._competitors(reports[0]), names, self.equivalence_margin, self.seed, shared
+        )
         if self.output:
             with atomic_folder(self.output, overwrite=self.overwrite) as folder:
                 made.save(folder)
@@ -101,13 +105,21 @@ class Compare(Command, name="compare"):
 
     def _shared(self, dataset: Format, split: str) -> tuple[Contamination, ...]:
         reads = any("queries" in part.heeds for system in self.systems for part in system.parts())
-        if self.similarity is None or not reads or dataset not in self.dataset:
+        if self.near_duplicate_threshold is None or not reads or dataset not in self.dataset:
             return ()
-        return tuple(contamination_of(dataset, split, self.similarity))
+        return tuple(contamination_of(dataset, split, self.near_duplicate_threshold))
 
     def _evaluations(self) -> list[Evaluate]:
-        more: dict[str, Any] = {"measures": self._told_in(), "depth": self.depth, "judged": self.judged}
-        more |= {"own_ids": self.own_ids, "memory": self.memory, "seed": self.seed}
+        more: dict[str, Any] = {
+            "measures": self._told_in(),
+            "depth": self.depth,
+            "passage_aggregation": self.passage_aggregation,
+        }
+        more |= {
+            "ignore_identical_ids": self.ignore_identical_ids,
+            "measure_memory": self.measure_memory,
+            "seed": self.seed,
+        }
         named = [Evaluate(dataset, self.split, self.systems, **more) for dataset in self.dataset]
         return named + [Evaluate(systems=self.systems, benchmark=benchmark, **more) for benchmark in self.benchmark]
 

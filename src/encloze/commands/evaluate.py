@@ -14,7 +14,7 @@ from encloze.data.formats.base import Format
 from encloze.evaluation.benchmarks.base import Benchmark, check_what_is_judged
 from encloze.evaluation.measures import DEFAULT, canonical, cutoff
 from encloze.evaluation.report import Judged, Report, judge
-from encloze.evaluation.rules import Counting
+from encloze.evaluation.rules import RankingRules
 from encloze.storage.atomic import atomic_folder, refuse_existing
 from encloze.storage.provenance import write_provenance
 from encloze.systems._memory import memory_of
@@ -47,12 +47,12 @@ class Evaluate(Command, name="evaluate"):
     nDCG@10, RR@10, R@100 and AP, or those of a benchmark."""
     depth: int = 100
     """How many documents each system ranks for a query; more where a measure looks deeper."""
-    judged: Literal["documents", "sources"] = "documents"
+    passage_aggregation: Literal["none", "max"] = "none"
     """What judgments name: documents, or the longer texts (doc_id) that they were cut from, each as good as its best
     passage."""
-    own_ids: Literal["count", "skip"] = "count"
+    ignore_identical_ids: bool = False
     """Whether a document that bears the query's own id counts or is skipped, as BEIR does."""
-    memory: bool = False
+    measure_memory: bool = False
     """Whether each system makes ready and searches once more, in a process of its own, to tell how much memory that
     holds."""
     output: Path | None = None
@@ -73,12 +73,12 @@ class Evaluate(Command, name="evaluate"):
             raise ValueError("systems is empty: name at least one, as in --systems bm25,minilm")
         if any(system.tuned_on == self.split for system in self.systems):
             raise ValueError(f"a system is tuned on {self.split!r}, the split that is judged: choose another tune_on")
-        self._counting.check(tuned=any(system.tuned_on for system in self.systems))
+        self._rules.check(tuned=any(system.tuned_on for system in self.systems))
 
     @property
-    def _counting(self) -> Counting:
+    def _rules(self) -> RankingRules:
         deepest = max(map(cutoff, self.measures or DEFAULT))
-        return Counting(self.depth, self.judged == "sources", self.own_ids == "count", deepest)
+        return RankingRules(self.depth, self.passage_aggregation == "max", self.ignore_identical_ids, deepest)
 
     def run(self) -> Report:
         if self.output:
@@ -86,17 +86,17 @@ class Evaluate(Command, name="evaluate"):
         if self.benchmark:
             return self.written_out().run()
         assert self.dataset is not None  # or there is a benchmark
-        dataset = DatasetSplit(self.dataset, self.split, by_source=self.judged == "sources")
+        dataset = DatasetSplit(self.dataset, self.split, by_source=self.passage_aggregation == "max")
         for system in self._all():
             system.check()
             system.check_for(dataset)
-        runs, counting = list[Judged](), self._counting
+        runs, rules = list[Judged](), self._rules
         for title, system in zip(titles(self._all()), self._all(), strict=True):
             progress.note(f"Judging {title}")
-            outcome = system.rank(dataset, counting.deep)
-            if self.memory:
-                outcome = outcome._replace(memory_bytes=memory_of(system, dataset, counting.deep))
-            run = counting.ruled(outcome.run, partial(outcome.searched, dataset))
+            outcome = system.rank(dataset, rules.search_depth)
+            if self.measure_memory:
+                outcome = outcome._replace(memory_bytes=memory_of(system, dataset, rules.search_depth))
+            run = rules.apply(outcome.run, partial(outcome.searched, dataset))
             runs.append(outcome._replace(run=run).named(title))
         judgments = dataset.judged(texts=any("queries" in system.heeds for system in self._all()))
         measures = self.measures or DEFAULT

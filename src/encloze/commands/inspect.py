@@ -47,21 +47,21 @@ class Inspect(Command, name="inspect"):
     model: tuple[str, ...] = ()
     """Encoders to look at, side by side: model folders, hubs' ids, or minilm. Tokens are the first one's; without any,
     minilm's where it is installed."""
-    similarity: float = 0.8
+    near_duplicate_threshold: float = 0.8
     """From which Jaccard similarity on texts are near-identical; 1 takes only those that are the same."""
-    sample: int = 2000
+    sample_size: int = 2000
     """So many documents, drawn by the seed, are encoded; 0 encodes none, and then a model is only asked for its
     tokens."""
     pooling: Literal["cls", "mean", "max"] | None = None
     """How an embedding is made of a text; by default as the checkpoint says."""
-    neighbours: int = 10
+    neighbors: int = 10
     """How many of the nearest texts count: in hubness, and where they tell a label."""
     labels: Labels | None = None
     """A folder of labelled texts or tagged words, which the encoders' vectors are to tell: by the nearest ones, and by
     a linear probe."""
     split: str = "test"
     """The part of the labels to judge on."""
-    texts: tuple[str, ...] = ()
+    queries: tuple[str, ...] = ()
     """Texts, read as queries, whose nearest documents (among those encoded) are shown; a comma parts two, but for those
     in quotation marks inside brackets."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -74,18 +74,22 @@ class Inspect(Command, name="inspect"):
     """Where documents, pairs and intervals are drawn from."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.similarity <= 1:
-            raise ValueError(f"similarity must be above 0 and at most 1, not {self.similarity}")
-        if self.sample < 0 or self.sample == 1:
-            raise ValueError(f"sample must be 0 (none) or 2 or more, not {self.sample}: figures are of several texts")
-        if self.neighbours < 1:
-            raise ValueError(f"neighbours must be 1 or more, not {self.neighbours}")
+        if not 0 < self.near_duplicate_threshold <= 1:
+            raise ValueError(
+                f"near_duplicate_threshold must be above 0 and at most 1, not {self.near_duplicate_threshold}"
+            )
+        if self.sample_size < 0 or self.sample_size == 1:
+            raise ValueError(
+                f"sample_size must be 0 (none) or 2 or more, not {self.sample_size}: figures are of several texts"
+            )
+        if self.neighbors < 1:
+            raise ValueError(f"neighbors must be 1 or more, not {self.neighbors}")
         if self.split == "train":
             raise ValueError("split is train, which is learnt from: judge on another part")
-        for name in ("labels", "texts"):
-            if getattr(self, name) and not (self.model and self.sample):
+        for name in ("labels", "queries"):
+            if getattr(self, name) and not (self.model and self.sample_size):
                 raise ValueError(f"{name} are shown to encoders: name one with model, and leave sample above 0")
-        if not all(text.strip() for text in self.texts):
+        if not all(text.strip() for text in self.queries):
             raise ValueError("one of the texts is empty")
 
     def run(self) -> Inspection:
@@ -102,7 +106,7 @@ class Inspect(Command, name="inspect"):
             tokens = Tokens.of(iter(texts), len(texts), tokenizer, corpus.fingerprint)
             lengths.append(_lengths("tokens", tokens.lengths + 2))
         sources = Counter(source for source in corpus.column("source").to_pylist() if source is not None)
-        near = group_duplicates(texts, self.similarity)
+        near = group_duplicates(texts, self.near_duplicate_threshold)
         judgments = {split: judgments_of(self.corpus, split) for split in self.corpus.splits()}
         found = Inspection(
             place=str(self.corpus.place()),
@@ -111,7 +115,7 @@ class Inspect(Command, name="inspect"):
             with_title=sum(bool(title) for title in corpus.column("title").to_pylist()),
             lengths=lengths,
             identical=_groups(ids, group_duplicates(texts, 1.0)),
-            near_identical=_groups(ids, near) if self.similarity < 1 else [],
+            near_identical=_groups(ids, near) if self.near_duplicate_threshold < 1 else [],
             sources=len(sources),
             with_neighbours=sum(count for count in sources.values() if count > 1),
             splits={split: len({judgment.query for judgment in of_split}) for split, of_split in judgments.items()},
@@ -119,9 +123,9 @@ class Inspect(Command, name="inspect"):
                 judgments,
                 queries_of(self.corpus) if len(judgments) > 1 else {},
                 dict(zip(ids, near.tolist(), strict=True)) if len(judgments) > 1 else {},
-                self.similarity,
+                self.near_duplicate_threshold,
             ),
-            panel=self._panel(corpus, np.flatnonzero(words), judgments) if self.model and self.sample else None,
+            panel=self._panel(corpus, np.flatnonzero(words), judgments) if self.model and self.sample_size else None,
         )
         if self.output:
             with atomic_folder(self.output, overwrite=self.overwrite) as folder:
@@ -133,16 +137,16 @@ class Inspect(Command, name="inspect"):
         if len(with_text) < 2:
             raise DataError(
                 f"{self.corpus.place()} has {len(with_text)} documents with text, and an encoder is looked at by how "
-                "several lie. Give more, or --sample 0 to count tokens only"
+                "several lie. Give more, or --sample_size 0 to count tokens only"
             )
         importable("torch", "train")
         importable("transformers", "train")
         from encloze.commands._panel import Look, label_report
 
-        drawn = np.random.default_rng(self.seed).permutation(with_text)[: self.sample]
+        drawn = np.random.default_rng(self.seed).permutation(with_text)[: self.sample_size]
         every = [judgment for of_split in judgments.values() for judgment in of_split]
         pairs = positives(corpus, queries_of(self.corpus) if every else {}, every, _PAIRS, self.seed)
-        look = Look(corpus, np.sort(drawn), pairs, self.texts, self.neighbours, self.pooling, self.precision)
+        look = Look(corpus, np.sort(drawn), pairs, self.queries, self.neighbors, self.pooling, self.precision)
         models = dict(zip(numbered(Path(model).name for model in self.model), self.model, strict=True))
         report = label_report(self.labels, self.split, models, look, self.seed) if self.labels else None
         return Panel(
@@ -150,7 +154,7 @@ class Inspect(Command, name="inspect"):
             of=len(with_text),
             pairs=f"{len(pairs.firsts):,} pairs of {pairs.kind}" if pairs else None,
             encoders=tuple(look.at(model, name) for name, model in models.items()),
-            texts=self.texts,
+            texts=self.queries,
             labels=report,
         )
 

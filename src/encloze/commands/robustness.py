@@ -22,10 +22,10 @@ from encloze.evaluation.benchmarks.base import Benchmark, check_what_is_judged
 from encloze.evaluation.comparison import short_names
 from encloze.evaluation.document_perturbations.base import DocumentPerturbation
 from encloze.evaluation.measures import canonical, cutoff, measure
-from encloze.evaluation.perturbations.base import Perturbation
+from encloze.evaluation.query_perturbations.base import QueryPerturbation
 from encloze.evaluation.report import file_name
-from encloze.evaluation.robustness import Card, Hardship, Stressed
-from encloze.evaluation.rules import Counting
+from encloze.evaluation.robustness import AppliedPerturbation, RobustnessReport, SystemRobustness
+from encloze.evaluation.rules import RankingRules
 from encloze.evaluation.slices import Slice, slices
 from encloze.search.analyzers.unicode import Unicode
 from encloze.storage.atomic import atomic_folder, refuse_existing
@@ -46,13 +46,13 @@ class Robustness(Command, name="robustness"):
     """Documents, queries and judgments: a folder in BEIR's or MS MARCO's layout, or python_docs."""
     systems: tuple[System, ...] = ()
     """What to judge: bm25, a model's name or folder, an index folder, one of them re-ranked."""
-    by_view: bool = False
+    per_view: bool = False
     """Whether a system of several views is stressed by each of them alone, too, before their sum."""
     split: str = "test"
     """The part of the queries to judge."""
-    perturbations: tuple[Perturbation, ...] = ()
+    query_perturbations: tuple[QueryPerturbation, ...] = ()
     """What befalls the queries; by default each kind once, as it comes."""
-    burdens: tuple[DocumentPerturbation, ...] = ()
+    document_perturbations: tuple[DocumentPerturbation, ...] = ()
     """What befalls the documents, each of which makes every system read them anew: length, position, duplicates,
     distractors; none by default."""
     other_datasets: tuple[Format, ...] = ()
@@ -63,10 +63,10 @@ class Robustness(Command, name="robustness"):
     or a benchmark's first."""
     depth: int = 100
     """How many documents each system ranks for a query; more where the measure looks deeper."""
-    judged: Literal["documents", "sources"] = "documents"
+    passage_aggregation: Literal["none", "max"] = "none"
     """What judgments name: documents, or the longer texts (doc_id) that they were cut from, each as good as its best
     passage."""
-    own_ids: Literal["count", "skip"] = "count"
+    ignore_identical_ids: bool = False
     """Whether a document that bears the query's own id counts or is skipped, as BEIR does."""
     output: Path | None = None
     """A folder for the card and the values of each query; nothing is written without one."""
@@ -84,18 +84,18 @@ class Robustness(Command, name="robustness"):
             raise ValueError("systems is empty: name at least one, as in --systems bm25,minilm")
         if any(system.tuned_on == self.split for system in self.systems):
             raise ValueError(f"a system is tuned on {self.split!r}, the split that is judged: choose another tune_on")
-        self._counting.check(tuned=any(system.tuned_on for system in self.systems))
-        if self.burdens and self.judged == "sources":
+        self._rules.check(tuned=any(system.tuned_on for system in self.systems))
+        if self.document_perturbations and self.passage_aggregation == "max":
             raise ValueError("burdens lie on the documents that judgments name, and judged says they name sources")
         if any(isinstance(system, Seeds) for system in self.systems):
             raise ValueError("seeds stand for several systems, and a card is of each by itself: name them one by one")
-        for side in ("queries", "documents") if self.burdens or self.other_datasets else ("queries",):
+        for side in ("queries", "documents") if self.document_perturbations or self.other_datasets else ("queries",):
             if strange := [system.label() for system in self.systems if side not in system.heeds]:
                 raise ValueError(
                     f"the system {strange[0]} does not heed other {side} than it was made with: name what made it "
                     "instead, such as bm25 or a model"
                 )
-        names = Counter(each.as_chosen() for each in (*self.perturbations, *self.burdens))
+        names = Counter(each.as_chosen() for each in (*self.query_perturbations, *self.document_perturbations))
         if twice := [name for name, count in names.items() if count > 1]:
             raise ValueError(f"{twice[0]} is asked for twice with the same settings")
 
@@ -104,10 +104,12 @@ class Robustness(Command, name="robustness"):
         return self.measure or "nDCG@10"
 
     @property
-    def _counting(self) -> Counting:
-        return Counting(self.depth, self.judged == "sources", self.own_ids == "count", cutoff(self._measure))
+    def _rules(self) -> RankingRules:
+        return RankingRules(
+            self.depth, self.passage_aggregation == "max", self.ignore_identical_ids, cutoff(self._measure)
+        )
 
-    def run(self) -> Card:
+    def run(self) -> RobustnessReport:
         if self.output:
             refuse_existing(self.output, overwrite=self.overwrite)
         if self.benchmark:
@@ -117,24 +119,24 @@ class Robustness(Command, name="robustness"):
         assert self.dataset is not None  # or there is a benchmark
         for system in self.systems:
             system.check()
-        systems = [part for system in self.systems for part in (system.apart() if self.by_view else (system,))]
-        dataset = DatasetSplit(self.dataset, self.split, by_source=self._counting.sources)
+        systems = [part for system in self.systems for part in (system.apart() if self.per_view else (system,))]
+        dataset = DatasetSplit(self.dataset, self.split, by_source=self._rules.max_passage)
         elsewhere = self._elsewhere()
         sliced = self._slices(dataset)
-        asked = [self._asked(each, dataset.queries) for each in self.perturbations or _each_kind()]
-        stressed = list[Stressed]()
+        asked = [self._asked(each, dataset.queries) for each in self.query_perturbations or _each_kind()]
+        stressed = list[SystemRobustness]()
         with temporary_folder() as folder:
-            others = {each.as_chosen(): self._other(each, dataset, folder) for each in self.burdens}
+            others = {each.as_chosen(): self._other(each, dataset, folder) for each in self.document_perturbations}
             for name, system in zip(titles(systems), systems, strict=True):
                 progress.note(f"Judging {name}")
                 stressed.append(self._stressed(name, system, dataset, asked, others, elsewhere))
         texts, all_of_them = tuple(query.text for query in dataset.queries), (True,) * len(dataset.queries)
-        card = Card(
+        card = RobustnessReport(
             str(self.dataset.place()),
             self.split,
             canonical(self._measure),
             tuple(dataset.queries),
-            (*asked, *(Hardship(name, texts, all_of_them) for name in others)),
+            (*asked, *(AppliedPerturbation(name, texts, all_of_them) for name in others)),
             tuple(stressed),
             sliced,
             self.seed,
@@ -146,7 +148,7 @@ class Robustness(Command, name="robustness"):
                 inputs = self.dataset.inputs("dataset") | inputs_of(self.systems, "systems")
                 for number, other in enumerate(self.other_datasets):
                     inputs |= other.inputs(f"other_datasets[{number}]")
-                told = replace(self, systems=tuple(systems), by_view=False)  # a name in the card for each
+                told = replace(self, systems=tuple(systems), per_view=False)  # a name in the card for each
                 write_provenance(staging, recipe.dump(told, {"verb": self.name}), inputs)
         return card
 
@@ -160,10 +162,10 @@ class Robustness(Command, name="robustness"):
             progress.warn(f"no slices are told: {error}")
             return ()
 
-    def _asked(self, perturbation: Perturbation, queries: Sequence[Query]) -> Hardship:
+    def _asked(self, perturbation: QueryPerturbation, queries: Sequence[Query]) -> AppliedPerturbation:
         texts = tuple(perturbation.perturbed(query, self.seed) for query in queries)
         changed = tuple(text != query.text for query, text in zip(queries, texts, strict=True))
-        return Hardship(perturbation.as_chosen(), texts, changed)
+        return AppliedPerturbation(perturbation.as_chosen(), texts, changed)
 
     def _other(self, burden: DocumentPerturbation, dataset: DatasetSplit, folder: Path) -> DatasetSplit:
         """The data set with burdened documents."""
@@ -174,9 +176,10 @@ class Robustness(Command, name="robustness"):
     def _elsewhere(self) -> dict[str, DatasetSplit]:
         """The other data sets by their names; what is amiss with one is said before the first is read."""
         names = short_names([str(other.place()) for other in self.other_datasets]) if self.other_datasets else ()
-        by_source = self._counting.sources
+        by_source = self._rules.max_passage
         found = {
-            name: DatasetSplit(other, self.split, by_source) for name, other in zip(names, self.other_datasets, strict=True)
+            name: DatasetSplit(other, self.split, by_source)
+            for name, other in zip(names, self.other_datasets, strict=True)
         }
         for other in found.values():
             _ = other.judgments
@@ -187,12 +190,12 @@ class Robustness(Command, name="robustness"):
         name: str,
         system: System,
         dataset: DatasetSplit,
-        asked: Sequence[Hardship],
+        asked: Sequence[AppliedPerturbation],
         others: Mapping[str, DatasetSplit],
         elsewhere: Mapping[str, DatasetSplit],
-    ) -> Stressed:
+    ) -> SystemRobustness:
         queries, found = dataset.queries, dict[str, np.ndarray]()
-        deep = self._counting.deep
+        deep = self._rules.search_depth
         with system.ready(dataset) as ready:
             usual = ready.rank(queries, deep)
             for one in progress.track(asked, f"Stressing {name}", len(asked), "perturbations"):
@@ -207,13 +210,13 @@ class Robustness(Command, name="robustness"):
         for place, other in elsewhere.items():
             progress.note(f"Judging {name} on {place}")
             there[place] = self._values(system.rank(other, deep), other)
-        return Stressed(name, self._values(usual, dataset), found, usual.note, there)
+        return SystemRobustness(name, self._values(usual, dataset), found, usual.note, there)
 
     def _values(self, outcome: Outcome, dataset: DatasetSplit) -> np.ndarray:
         judgments = {query.id: dataset.judgments[query.id] for query in dataset.queries}
-        run = self._counting.ruled(outcome.run, partial(outcome.searched, dataset))
+        run = self._rules.apply(outcome.run, partial(outcome.searched, dataset))
         return measure(run, judgments, [self._measure])[canonical(self._measure)]
 
 
-def _each_kind() -> list[Perturbation]:
-    return [Perturbation.member(name)() for name in Perturbation.members()]
+def _each_kind() -> list[QueryPerturbation]:
+    return [QueryPerturbation.member(name)() for name in QueryPerturbation.members()]

@@ -13,7 +13,8 @@ import numpy as np
 from encloze.data.contamination import Contamination
 from encloze.evaluation.estimates import estimate
 from encloze.evaluation.report import SIZES, Report, SystemResult, file_names, markdown_table
-from encloze.evaluation.significance import Interval, bootstrap, holm, randomisation_test
+from encloze.evaluation.significance import bootstrap, holm, randomization_test
+from encloze.intervals import Interval
 from encloze.storage.json_files import read_json, write_json
 
 MEAN = "mean"
@@ -45,7 +46,7 @@ class Contrast:
     """Against its being worse by the margin or more: one-sided, Student's t."""
     p_equivalent: float
     """Against a difference of the margin or more in either direction: two one-sided tests."""
-    smallest: float
+    minimum_detectable_difference: float
     """The difference that a test at 5 %, uncorrected, finds on so many such queries four times in five."""
 
     def verdict(self, margin: float) -> str:
@@ -143,10 +144,10 @@ class ComparisonTable:
             better,
             len(weighted) - better - worse,
             worse,
-            found.p_value() if has_seeds else randomisation_test(weighted, np.zeros(len(weighted)), seed=self.seed),
+            found.p_value() if has_seeds else randomization_test(weighted, np.zeros(len(weighted)), seed=self.seed),
             found.p_above(-self.margin),
-            found.p_within(self.margin),
-            found.smallest(),
+            found.p_equivalent_within(self.margin),
+            found.minimum_detectable_difference(),
         )
 
     def _interval(self, values: np.ndarray) -> Interval:
@@ -176,7 +177,9 @@ class ComparisonTable:
                 f"{contrast.p_value:.4f}",
                 f"{contrast.wins}/{contrast.ties}/{contrast.losses}",
                 contrast.verdict(self.margin),
-                f"{contrast.smallest:.4f}" if contrast.smallest else "",  # queries that all tie tell nothing of it
+                f"{contrast.smallest:.4f}"
+                if contrast.minimum_detectable_difference
+                else "",  # queries that all tie tell nothing of it
             ]
             for contrast in self.contrasts
         ]

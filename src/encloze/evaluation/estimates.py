@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
-from encloze.evaluation.significance import Interval
+from encloze.intervals import Interval
 
 
 class Estimate(NamedTuple):
@@ -30,7 +30,7 @@ class Estimate(NamedTuple):
             return float(self.mean <= least)
         return float(stdtr(self.freedom, (least - self.mean) / self.error))
 
-    def p_within(self, margin: float) -> float:
+    def p_equivalent_within(self, margin: float) -> float:
         """The p-value against the true mean being ``margin`` or more from 0: two one-sided tests (Schuirmann, 1987)."""
         return max(self.p_above(-margin), Estimate(-self.mean, self.error, self.freedom).p_above(-margin))
 
@@ -38,7 +38,7 @@ class Estimate(NamedTuple):
         """The two-sided p-value against a true mean of 0."""
         return min(1.0, 2 * min(self.p_above(0), Estimate(-self.mean, self.error, self.freedom).p_above(0)))
 
-    def smallest(self, power: float = 0.8, level: float = 0.05) -> float:
+    def minimum_detectable_difference(self, power: float = 0.8, level: float = 0.05) -> float:
         """The true difference that a two-sided test at ``level`` would find with this power, given this error."""
         return float(stdtrit(self.freedom, 1 - level / 2) + stdtrit(self.freedom, power)) * self.error
 

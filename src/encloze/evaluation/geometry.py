@@ -20,18 +20,18 @@ def mean_cosine(rows: np.ndarray) -> float:
 
     0 where rows point everywhere, 1 where all point one way; -1 / (rows - 1) at least.
     """
-    unit = unit_rows(rows)
+    unit = l2_normalize(rows)
     return float((np.square(unit.sum(axis=0)).sum() - np.square(unit).sum()) / _pairs(unit))
 
 
-def centred_cosine(rows: np.ndarray) -> float:
+def centered_cosine(rows: np.ndarray) -> float:
     """The root mean square cosine of two different rows, their mean taken off.
 
     What is left of anisotropy without the direction that all share (Mu and Viswanath, ICLR 2018; Cai et al., ICLR
     2021). Not the mean, which is about 0 for any rows. About 1 / sqrt(width) where all directions are used alike, 1
     where all rows lie on a line or are one point.
     """
-    unit = unit_rows(_centred(rows))
+    unit = l2_normalize(_centred(rows))
     if not unit.any():
         return 1.0
     squares = np.square(unit.T @ unit).sum() - np.square(np.square(unit).sum(axis=1)).sum()
@@ -49,13 +49,13 @@ def effective_rank(rows: np.ndarray) -> float:
     return float(np.exp(-(shares * np.log(shares)).sum()))
 
 
-def first_direction(rows: np.ndarray) -> float:
+def pc1_variance_share(rows: np.ndarray) -> float:
     """The share of the variance in its first principal direction: 1 / width at least, 1 where there is no other."""
     values = np.square(_singular_values(rows))
     return float(values[0] / values.sum()) if len(values) else 1.0
 
 
-def length_spread(rows: np.ndarray) -> float:
+def norm_variation(rows: np.ndarray) -> float:
     """The standard deviation of the rows' lengths beside their mean: 0 where all are as long."""
     lengths = np.linalg.norm(np.asarray(rows, float), axis=1)
     return float(lengths.std() / lengths.mean()) if lengths.any() else 0.0
@@ -66,7 +66,7 @@ def uniformity(rows: np.ndarray) -> float:
 
     0 where all are one point; near -4 where they lie evenly on a sphere of many dimensions.
     """
-    unit = unit_rows(rows)
+    unit = l2_normalize(rows)
     alike = sum(float(np.exp(4 * (cosines - 1)).sum()) for cosines in _cosines(unit))
     return float(np.log(alike / _pairs(unit)))
 
@@ -76,23 +76,23 @@ def alignment(firsts: np.ndarray, seconds: np.ndarray) -> float:
 
     0 where each pair is one point, 2 where they are as far apart as strangers that point everywhere, 4 at most.
     """
-    return float(np.square(unit_rows(firsts) - unit_rows(seconds)).sum(axis=1).mean())
+    return float(np.square(l2_normalize(firsts) - l2_normalize(seconds)).sum(axis=1).mean())
 
 
-def own_nearer(firsts: np.ndarray, seconds: np.ndarray, strangers: np.ndarray) -> float:
+def pair_auc(firsts: np.ndarray, seconds: np.ndarray, strangers: np.ndarray) -> float:
     """How often a first row is nearer to its own second than to one of another pair, by cosine; equal counts half.
 
     ``strangers`` (bool, pairs x pairs) says which seconds do not belong to a first. 0.5 is chance, 1 always: unlike
     alignment it is no better where all rows are one point. (The mean over firsts of the area under the ROC curve.)
     """
-    cosines = unit_rows(firsts) @ unit_rows(seconds).T
+    cosines = l2_normalize(firsts) @ l2_normalize(seconds).T
     own = np.diagonal(cosines)[:, None]
     wins = np.where(np.isclose(cosines, own, rtol=0, atol=1e-9), 0.5, cosines < own)
     compared = strangers.any(axis=1)
     return float(np.mean([wins[row][strangers[row]].mean() for row in np.flatnonzero(compared)]))
 
 
-class Hubs(NamedTuple):
+class Hubness(NamedTuple):
     """How often rows are among the nearest ones of others."""
 
     skew: float
@@ -101,21 +101,21 @@ class Hubs(NamedTuple):
     """The share of rows that are near to none."""
 
 
-def hubs(rows: np.ndarray, neighbours: int) -> Hubs:
+def hubs(rows: np.ndarray, neighbours: int) -> Hubness:
     """The skew of how often a row is among the ``neighbours`` nearest others by cosine (Radovanovic et al., JMLR 2010).
 
     There must be more rows than neighbours.
     """
-    unit, times = unit_rows(rows), np.zeros(len(rows), np.int64)
+    unit, times = l2_normalize(rows), np.zeros(len(rows), np.int64)
     for cosines in _cosines(unit):
         nearest = np.argpartition(-cosines, neighbours - 1, axis=1)[:, :neighbours]
         times += np.bincount(nearest.ravel(), minlength=len(rows))
     off = times - times.mean()
     spread = float(np.sqrt(np.square(off).mean()))
-    return Hubs(float((off**3).mean()) / spread**3 if spread else 0.0, float((times == 0).mean()))
+    return Hubness(float((off**3).mean()) / spread**3 if spread else 0.0, float((times == 0).mean()))
 
 
-def unit_rows(rows: np.ndarray) -> np.ndarray:
+def l2_normalize(rows: np.ndarray) -> np.ndarray:
     """Rows at length 1, in float64; those of zeros stay."""
     rows = np.asarray(rows, float)
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)

@@ -14,15 +14,16 @@ import numpy as np
 from encloze.data.labelled import LabelledSet
 from encloze.data.records import Labelled
 from encloze.evaluation.report import markdown_table
-from encloze.evaluation.significance import Interval, bootstrap_of_sums
+from encloze.evaluation.significance import bootstrap_of_sums
 from encloze.evaluation.spans import has_spans, spans
+from encloze.intervals import Interval
 from encloze.storage.json_files import write_json
 
-REPORT, GUESSES = "report-{}.json", "guesses-{}.jsonl"
+REPORT_FILE, PREDICTIONS_FILE = "report-{}.json", "predictions-{}.jsonl"
 """The files of a split."""
 
 
-class Guesses(NamedTuple):
+class LabelPredictions(NamedTuple):
     """What a system takes the labels of texts for."""
 
     name: str
@@ -31,7 +32,7 @@ class Guesses(NamedTuple):
     note: str = ""
 
 
-class LabelFigures(NamedTuple):
+class LabelScores(NamedTuple):
     """How a system does on one label."""
 
     label: str
@@ -49,7 +50,7 @@ class LabelReport:
     dataset: str
     split: str
     examples: list[Labelled]
-    systems: tuple[Guesses, ...]
+    systems: tuple[LabelPredictions, ...]
     seed: int = 0
     """What the intervals are drawn from."""
 
@@ -70,11 +71,11 @@ class LabelReport:
         guessed = {label for system in self.systems for text in system.labels for label in text if label is not None}
         return sorted(guessed | {label for example in self.examples for label in example.labels})
 
-    def by_label(self, system: Guesses) -> list[LabelFigures]:
+    def by_label(self, system: LabelPredictions) -> list[LabelScores]:
         """How a system does on each label that occurs in the split."""
         right, guessed, true = self._sums(system).sum(axis=0)
         return [
-            LabelFigures(label, int(t), float(r / g) if g else 0.0, float(r / t), float(2 * r / (g + t)))
+            LabelScores(label, int(t), float(r / g) if g else 0.0, float(r / t), float(2 * r / (g + t)))
             for label, r, g, t in zip(self.labels, right, guessed, true, strict=True)
             if t
         ]
@@ -120,15 +121,15 @@ class LabelReport:
             for system in self.systems
         ]
         said = {"dataset": self.dataset, "split": self.split, "texts": len(self.examples), "systems": systems}
-        write_json(folder / REPORT.format(self.split), said)
-        with (folder / GUESSES.format(self.split)).open("w", encoding="utf-8") as stream:
+        write_json(folder / REPORT_FILE.format(self.split), said)
+        with (folder / PREDICTIONS_FILE.format(self.split)).open("w", encoding="utf-8") as stream:
             for example, guessed in zip(self.examples, self.systems[-1].labels, strict=True):
-                line: dict[str, object] = {"text": example.text, "label": example.labels[0], "guess": guessed[0]}
+                line: dict[str, object] = {"text": example.text, "label": example.labels[0], "prediction": guessed[0]}
                 if example.words is not None:
-                    line = {"words": example.words, "tags": example.labels, "guesses": guessed}
+                    line = {"words": example.words, "tags": example.labels, "predictions": guessed}
                 stream.write(json.dumps(line, ensure_ascii=False) + "\n")
 
-    def _counted(self, system: Guesses) -> dict[str, tuple[np.ndarray, Measure]]:
+    def _counted(self, system: LabelPredictions) -> dict[str, tuple[np.ndarray, Measure]]:
         """For each measure what it is worked out from, text by text."""
         sums = self._sums(system)
         right, _, true = sums.sum(axis=2).T
@@ -143,7 +144,7 @@ class LabelReport:
             found["span F1"] = (counts, _macro_f1)  # over one kind of thing
         return found
 
-    def _sums(self, system: Guesses) -> np.ndarray:
+    def _sums(self, system: LabelPredictions) -> np.ndarray:
         """How many labels of each text are guessed rightly, guessed and true: int64, texts x 3 x labels."""
         number_of = {label: number for number, label in enumerate(self.labels)}
         counts = np.zeros((len(self.examples), 3, len(number_of)), np.int64)
@@ -172,7 +173,7 @@ def _macro_f1(sums: np.ndarray) -> np.ndarray:
     return np.asarray(f1.sum(axis=-1) / np.maximum(1, (both > 0).sum(axis=-1)))
 
 
-def judge_labels(
+def evaluate_predictions(
     data: LabelledSet, split: str, name: str, codes: np.ndarray, note: str = "", seed: int = 0
 ) -> LabelReport:
     """Guesses on a split, as numbers of labels (-1 where nothing was seen), beside what needs no encoder.
@@ -180,8 +181,10 @@ def judge_labels(
     That is always the commonest label; of words, the tag that each has most often in train, too.
     """
     examples, common = data.parts[split], data.commonest
-    without = [Guesses("commonest label", [(common,) * len(e.labels) for e in examples], f"{common!r}, by train")]
+    without = [
+        LabelPredictions("commonest label", [(common,) * len(e.labels) for e in examples], f"{common!r}, by train")
+    ]
     if data.unit == "words":
-        without.append(Guesses("usual tag of each word", list(data.usual(split)), "by train"))
-    guesses = Guesses(name, data.labels_of(split, codes), note)
+        without.append(LabelPredictions("usual tag of each word", list(data.usual(split)), "by train"))
+    guesses = LabelPredictions(name, data.labels_of(split, codes), note)
     return LabelReport(str(data.place), split, examples, (*without, guesses), seed)

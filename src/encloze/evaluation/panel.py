@@ -11,7 +11,7 @@ import numpy as np
 from encloze.evaluation import geometry
 from encloze.evaluation.labels import LabelReport
 from encloze.evaluation.report import markdown_table, quoted
-from encloze.evaluation.word_use import WordUse
+from encloze.evaluation.term_activations import TermActivations
 
 HEAD = "head for masked words"
 _GROUPS = ("dense", "sparse", HEAD, "tokens")
@@ -30,7 +30,7 @@ _READINGS = {
 }
 
 
-class Pairs(NamedTuple):
+class PairEmbeddings(NamedTuple):
     """Embeddings of texts that belong together: pairs x width each."""
 
     kind: str
@@ -40,7 +40,7 @@ class Pairs(NamedTuple):
     """bool, pairs x pairs: which seconds do not belong to a first."""
 
 
-class Figure(NamedTuple):
+class PanelMetric(NamedTuple):
     """A number of an encoder, and how to read it."""
 
     group: str
@@ -52,7 +52,7 @@ class Figure(NamedTuple):
     reading: str
 
 
-class Near(NamedTuple):
+class NearestDocument(NamedTuple):
     """A document that an encoder takes to be near to a text."""
 
     id: str
@@ -73,10 +73,10 @@ class EncoderFigures:
     name: str
     how: str
     """How it makes its representations."""
-    figures: tuple[Figure, ...]
+    figures: tuple[PanelMetric, ...]
     frequent: tuple[tuple[str, float], ...] = ()
     """The words that most documents give a weight to, with the share of documents."""
-    near: tuple[tuple[Near, ...], ...] = ()
+    near: tuple[tuple[NearestDocument, ...], ...] = ()
     """For each text that was asked for, the documents nearest to it."""
 
 
@@ -141,10 +141,10 @@ class Panel:
             EncoderFigures(
                 one["name"],
                 one["how"],
-                tuple(Figure(**figure) for figure in one["figures"]),
+                tuple(PanelMetric(**figure) for figure in one["figures"]),
                 tuple(one["frequent"].items()),
                 tuple(
-                    tuple(Near(**{**near, "words": tuple(near["words"].items())}) for near in found)
+                    tuple(NearestDocument(**{**near, "words": tuple(near["words"].items())}) for near in found)
                     for found in one["near"].values()
                 ),
             )
@@ -171,7 +171,7 @@ class Panel:
         return {"documents": self.documents, "of": self.of, "pairs": self.pairs, "encoders": encoders}
 
 
-def line_of(near: Near) -> str:
+def line_of(near: NearestDocument) -> str:
     """A near document on one line."""
     # With one view at length 1 the score is the cosine.
     has_own = near.cosine is not None and abs(near.cosine - near.score) > 5e-4
@@ -180,9 +180,11 @@ def line_of(near: Near) -> str:
     return f"{near.begins}  {near.score:.3f}{cosine}  {near.id}{words}"
 
 
-def dense_figures(rows: np.ndarray, pairs: Pairs | None, *, normalised: bool, neighbours: int) -> list[Figure]:
+def dense_figures(
+    rows: np.ndarray, pairs: PairEmbeddings | None, *, normalised: bool, neighbours: int
+) -> list[PanelMetric]:
     """What is to be known of documents' embeddings (texts x width), two at least."""
-    figures, directed = list[Figure](), rows[rows.any(axis=1)]
+    figures, directed = list[PanelMetric](), rows[rows.any(axis=1)]
     if len(directed) < len(rows):
         share = 1 - len(directed) / len(rows)
         figures.append(_dense("without direction", share, "0 to 1", _READINGS["empty"]))
@@ -192,18 +194,18 @@ def dense_figures(rows: np.ndarray, pairs: Pairs | None, *, normalised: bool, ne
     texts, width = rows.shape
     figures += [
         _dense("mean cosine", geometry.mean_cosine(rows), "-1 to 1", _READINGS["cosine"]),
-        _dense("the same, mean taken off", geometry.centred_cosine(rows), "0 to 1", _READINGS["left"]),
+        _dense("the same, mean taken off", geometry.centered_cosine(rows), "0 to 1", _READINGS["left"]),
         _dense("effective rank", geometry.effective_rank(rows), f"1 to {min(texts - 1, width)}", _READINGS["rank"]),
-        _dense("first direction", geometry.first_direction(rows), "0 to 1", _READINGS["first"]),
+        _dense("first direction", geometry.pc1_variance_share(rows), "0 to 1", _READINGS["first"]),
         _dense("uniformity", geometry.uniformity(rows), "-4 to 0", _READINGS["uniformity"]),
     ]
     if pairs is not None:
         near = geometry.alignment(pairs.firsts, pairs.seconds)
         figures.append(_dense("alignment", near, "0 to 4", _READINGS["alignment"].format(pairs.kind)))
         if pairs.strangers.any():
-            figures.append(_dense("own nearer", geometry.own_nearer(*pairs[1:]), "0 to 1", _READINGS["own"]))
+            figures.append(_dense("own nearer", geometry.pair_auc(*pairs[1:]), "0 to 1", _READINGS["own"]))
     if not normalised:
-        figures.append(_dense("spread of lengths", geometry.length_spread(rows), "from 0", _READINGS["lengths"]))
+        figures.append(_dense("spread of lengths", geometry.norm_variation(rows), "from 0", _READINGS["lengths"]))
     if texts > neighbours:
         hubs = geometry.hubs(rows, neighbours)
         figures.append(_dense("hubness", hubs.skew, "from about 0", _READINGS["hubs"].format(neighbours)))
@@ -211,7 +213,9 @@ def dense_figures(rows: np.ndarray, pairs: Pairs | None, *, normalised: bool, ne
     return figures
 
 
-def word_figures(group: str, use: WordUse, held: np.ndarray, of_queries: np.ndarray | None) -> list[Figure]:
+def word_figures(
+    group: str, use: TermActivations, held: np.ndarray, of_queries: np.ndarray | None
+) -> list[PanelMetric]:
     """What is to be known of documents' term weights.
 
     ``held`` (bool, vocabulary) are the words that the documents hold; ``of_queries`` how many words each query has a
@@ -224,7 +228,7 @@ def word_figures(group: str, use: WordUse, held: np.ndarray, of_queries: np.ndar
             low, middle, high = np.quantile(active, [0.05, 0.5, 0.95])
             shown, range_ = f"{middle:,.0f} ({low:,.0f} to {high:,.0f})", f"0 to {vocabulary}"
             reading = "with a weight: the median, 5 % and 95 %; each costs room and time"
-            figures.append(Figure(group, name, float(middle), shown, range_, reading))
+            figures.append(PanelMetric(group, name, float(middle), shown, range_, reading))
     return [
         *figures,
         _share(
@@ -236,7 +240,7 @@ def word_figures(group: str, use: WordUse, held: np.ndarray, of_queries: np.ndar
             use.unheard(held),
             "of the words that the texts hold: a search by words would lose them",
         ),
-        Figure(
+        PanelMetric(
             group,
             "always on",
             use.always,
@@ -247,12 +251,12 @@ def word_figures(group: str, use: WordUse, held: np.ndarray, of_queries: np.ndar
     ]
 
 
-def token_figures(held: np.ndarray, unknown: float, tokens_a_word: float) -> list[Figure]:
+def token_figures(held: np.ndarray, unknown: float, tokens_a_word: float) -> list[PanelMetric]:
     """How a tokenizer fits the documents; ``held`` as above, ``unknown`` a share of their tokens."""
     return [
         _share("tokens", "vocabulary held", float(held.mean()), "how much of the vocabulary these texts need"),
         _share("tokens", "unknown", unknown, "of the tokens: more than a few in a thousand, and words are lost"),
-        Figure(
+        PanelMetric(
             "tokens",
             "tokens a word",
             tokens_a_word,
@@ -263,9 +267,9 @@ def token_figures(held: np.ndarray, unknown: float, tokens_a_word: float) -> lis
     ]
 
 
-def _dense(name: str, value: float, range_: str, reading: str) -> Figure:
-    return Figure("dense", name, value, f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}", range_, reading)
+def _dense(name: str, value: float, range_: str, reading: str) -> PanelMetric:
+    return PanelMetric("dense", name, value, f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}", range_, reading)
 
 
-def _share(group: str, name: str, value: float, reading: str) -> Figure:
-    return Figure(group, name, value, f"{value:.3f}", "0 to 1", reading)
+def _share(group: str, name: str, value: float, reading: str) -> PanelMetric:
+    return PanelMetric(group, name, value, f"{value:.3f}", "0 to 1", reading)

@@ -16,7 +16,8 @@ from encloze.data.records import Judgments, Run
 from encloze.data.runs import read_run, write_run
 from encloze.evaluation.estimates import estimate
 from encloze.evaluation.measures import DEFAULT, canonical, measure
-from encloze.evaluation.significance import Interval, bootstrap, holm, randomisation_test
+from encloze.evaluation.significance import bootstrap, holm, randomization_test
+from encloze.intervals import Interval
 from encloze.storage.hashes import hash_of
 from encloze.storage.json_files import read_json, write_json
 
@@ -151,7 +152,7 @@ class Report:
             took, note = entry["milliseconds_per_query"], entry["note"]
             systems.append(SystemResult(entry["name"], run, values, took, note, *sizes))
             if other := entry.get("against_baseline"):
-                comparisons.append(Comparison(entry["name"], Interval.read(other), other["p_holm"]))
+                comparisons.append(Comparison(entry["name"], Interval.from_dict(other), other["p_holm"]))
         queries, seed = tuple(row[0] for row in rows), said.get("seed", 0)
         counts = Counts.read(said.get("data"))
         return cls(said["dataset"], said["split"], measures, queries, tuple(systems), tuple(comparisons), seed, counts)
@@ -187,7 +188,7 @@ def judge(
         SystemResult(given.system, given.run, measure(given.run, judgments, names), *given[2:]) for given in runs
     ]
     first = systems[0].values[names[0]]
-    p_values = holm([randomisation_test(system.values[names[0]], first, seed=seed) for system in systems[1:]])
+    p_values = holm([randomization_test(system.values[names[0]], first, seed=seed) for system in systems[1:]])
     comparisons = [
         Comparison(system.name, estimate([system.values[names[0]] - first]).interval(), p_value)
         for system, p_value in zip(systems[1:], p_values, strict=True)

@@ -16,14 +16,15 @@ from encloze.data.counts import Counts
 from encloze.data.records import Query
 from encloze.evaluation.estimates import difference, estimate
 from encloze.evaluation.report import file_names, markdown_table, quoted
-from encloze.evaluation.significance import Interval, bootstrap
+from encloze.evaluation.significance import bootstrap
 from encloze.evaluation.slices import Slice
+from encloze.intervals import Interval
 from encloze.storage.json_files import write_json
 
 _WORST = 5  # queries listed for a system under a perturbation
 
 
-class Hardship(NamedTuple):
+class AppliedPerturbation(NamedTuple):
     """What is done to a data set, and how each of its queries is asked then."""
 
     name: str
@@ -34,20 +35,20 @@ class Hardship(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Stressed:
-    """A system with the values of each query: as it is asked, and under each hardship."""
+class SystemRobustness:
+    """A system with the values of each query: as it is asked, and under each perturbation."""
 
     name: str
     clean: np.ndarray
     """float64, queries."""
     values: dict[str, np.ndarray]
-    """float64, queries, by hardship."""
+    """float64, queries, by perturbation."""
     note: str = ""
     elsewhere: dict[str, np.ndarray] = field(default_factory=dict)
     """float64, queries of another data set, by its name."""
 
 
-class Sliced(NamedTuple):
+class SliceResult(NamedTuple):
     """How a system does on some queries as they are asked, and on the others."""
 
     slice: str
@@ -59,11 +60,11 @@ class Sliced(NamedTuple):
     """Inside less the rest: below 0 they are harder for it."""
 
 
-class Loss(NamedTuple):
-    """What a hardship costs a system."""
+class Drop(NamedTuple):
+    """What a perturbation costs a system."""
 
     system: str
-    hardship: str
+    perturbation: str
     clean: float
     perturbed: float
     loss: Interval
@@ -72,27 +73,27 @@ class Loss(NamedTuple):
     """The share of the queries whose value fell."""
 
 
-class Fallen(NamedTuple):
-    """A query that a system answers less well under a hardship."""
+class DegradedQuery(NamedTuple):
+    """A query that a system answers less well under a perturbation."""
 
     query: str
     before: str
     after: str
     clean: float
     perturbed: float
-    hardship: str
+    perturbation: str
 
 
 @dataclass(frozen=True)
-class Card:
-    """Several systems on the queries of one split under several hardships, by one measure."""
+class RobustnessReport:
+    """Several systems on the queries of one split under several perturbations, by one measure."""
 
     dataset: str
     split: str
     measure: str
     queries: tuple[Query, ...]
-    hardships: tuple[Hardship, ...]
-    systems: tuple[Stressed, ...]
+    perturbations: tuple[AppliedPerturbation, ...]
+    systems: tuple[SystemRobustness, ...]
     slices: tuple[Slice, ...] = ()
     seed: int = 0
     """What the intervals are drawn from."""
@@ -100,10 +101,10 @@ class Card:
     """What the data set holds."""
 
     @cached_property
-    def losses(self) -> list[Loss]:
-        """What each hardship costs each system."""
+    def losses(self) -> list[Drop]:
+        """What each perturbation costs each system."""
         return [
-            Loss(
+            Drop(
                 system.name,
                 name,
                 float(system.clean.mean()),
@@ -116,7 +117,7 @@ class Card:
         ]
 
     @cached_property
-    def sliced(self) -> list[Sliced]:
+    def sliced(self) -> list[SliceResult]:
         """Each system on each slice, and on the queries of each other data set against all of this one."""
         found = [
             (some.name, system, system.clean[some.inside], system.clean[some.rest])
@@ -129,7 +130,7 @@ class Card:
             for system in self.systems
         ]
         return [
-            Sliced(
+            SliceResult(
                 name,
                 len(inside),
                 system.name,
@@ -140,11 +141,15 @@ class Card:
             for name, system, inside, rest in found
         ]
 
-    def worst(self, system: Stressed, hardship: str | None = None, count: int = _WORST) -> list[Fallen]:
-        """The queries that lose most under a hardship, or each under its worst one; fewer where fewer lose any."""
-        named = [one for one in self.hardships if hardship in (None, one.name)]
+    def worst(
+        self, system: SystemRobustness, perturbation: str | None = None, count: int = _WORST
+    ) -> list[DegradedQuery]:
+        """The queries that lose most under a perturbation, or each under its worst one; fewer where fewer lose any."""
+        named = [one for one in self.perturbations if perturbation in (None, one.name)]
         fallen = [
-            Fallen(query.id, query.text, one.texts[at], float(clean), float(system.values[one.name][at]), one.name)
+            DegradedQuery(
+                query.id, query.text, one.texts[at], float(clean), float(system.values[one.name][at]), one.name
+            )
             for one in named
             for at, (query, clean) in enumerate(zip(self.queries, system.clean, strict=True))
             if system.values[one.name][at] < clean
@@ -152,13 +157,13 @@ class Card:
         return worst_of(fallen, count)
 
     def rows(self) -> list[list[str]]:
-        """The table as text: a header, then a row for each system under each hardship."""
+        """The table as text: a header, then a row for each system under each perturbation."""
         table = [["system", "perturbation", "changed", "clean", "perturbed", "loss", "queries worse"]]
-        changed = {one.name: f"{np.mean(one.changed):.0%}" for one in self.hardships}
+        changed = {one.name: f"{np.mean(one.changed):.0%}" for one in self.perturbations}
         for one in self.losses:
             loss = "{:+.4f} [{:+.4f}, {:+.4f}]".format(*one.loss)
             figures = [f"{one.clean:.4f}", f"{one.perturbed:.4f}", loss, f"{one.worse:.0%}"]
-            table.append([one.system, one.hardship, changed[one.hardship], *figures])
+            table.append([one.system, one.perturbation, changed[one.perturbation], *figures])
         return table
 
     def slice_rows(self) -> list[list[str]]:
@@ -182,23 +187,25 @@ class Card:
         return told + [f"{system.name}: {system.note}" for system in self.systems if system.note]
 
     def markdown(self) -> str:
-        """The tables, and for each system under each hardship the queries that lost most."""
+        """The tables, and for each system under each perturbation the queries that lost most."""
         lines = [f"{self.title()}.", "", *markdown_table(self.rows()), ""]
         lines += [f"- {note}" for note in self.notes]
         if self.sliced:
             lines += ["", f"Slices, {self.measure} as asked:", "", *markdown_table(self.slice_rows()), ""]
         for system in filter(self.worst, self.systems):
             lines += ["", f"{system.name}, the queries that lost most:", ""]
-            for one in self.hardships:
+            for one in self.perturbations:
                 if fallen := self.worst(system, one.name):
                     lines += [f"- {one.name}", *(f"  - {line}" for line in map(_line, fallen))]
         return "\n".join(lines) + "\n"
 
     def save(self, folder: Path) -> None:
-        """Write card.json, card.md, and for each hardship per_query-HARDSHIP.tsv with the texts."""
-        (folder / "card.md").write_text(self.markdown(), encoding="utf-8")
-        write_json(folder / "card.json", self.figures())
-        for one, name in zip(self.hardships, per_query_files([one.name for one in self.hardships]), strict=True):
+        """Write card.json, card.md, and for each perturbation per_query-HARDSHIP.tsv with the texts."""
+        (folder / "robustness.md").write_text(self.markdown(), encoding="utf-8")
+        write_json(folder / "robustness.json", self.figures())
+        for one, name in zip(
+            self.perturbations, per_query_files([one.name for one in self.perturbations]), strict=True
+        ):
             with (folder / name).open("w", encoding="utf-8") as stream:
                 for row in self._per_query(one):
                     stream.write("\t".join(" ".join(cell.split()) for cell in row) + "\n")
@@ -214,13 +221,13 @@ class Card:
             "measure": self.measure,
             "queries": len(self.queries),
             "data": self.counts and self.counts._asdict(),
-            "changed": {one.name: float(np.mean(one.changed)) for one in self.hardships},
+            "changed": {one.name: float(np.mean(one.changed)) for one in self.perturbations},
             "losses": losses,
             "slices": of_slices,
             "notes": self.notes,
         }
 
-    def _per_query(self, one: Hardship) -> Iterator[Sequence[str]]:
+    def _per_query(self, one: AppliedPerturbation) -> Iterator[Sequence[str]]:
         names = (f"{system.name} {side}" for system in self.systems for side in ("clean", "perturbed"))
         yield ["query", "before", "after", *names]
         for at, query in enumerate(self.queries):
@@ -228,25 +235,25 @@ class Card:
             yield [query.id, query.text, one.texts[at], *(f"{value:.6f}" for pair in pairs for value in pair)]
 
 
-def worst_of(fallen: Iterable[Fallen], count: int = _WORST) -> list[Fallen]:
-    """The queries that lose most, each once, under hardships as various as equal losses allow."""
-    by_query = dict[str, list[Fallen]]()
+def worst_of(fallen: Iterable[DegradedQuery], count: int = _WORST) -> list[DegradedQuery]:
+    """The queries that lose most, each once, under perturbations as various as equal losses allow."""
+    by_query = dict[str, list[DegradedQuery]]()
     for one in sorted(fallen, key=lambda one: one.perturbed - one.clean):
         by_query.setdefault(one.query, []).append(one)
-    found, shown = list[Fallen](), Counter[str]()
+    found, shown = list[DegradedQuery](), Counter[str]()
     for first, *others in itertools.islice(by_query.values(), count):
         equal = [first, *(one for one in others if one.perturbed - one.clean == first.perturbed - first.clean)]
-        found.append(min(equal, key=lambda one: shown[one.hardship]))
-        shown[found[-1].hardship] += 1
+        found.append(min(equal, key=lambda one: shown[one.perturbation]))
+        shown[found[-1].perturbation] += 1
     return found
 
 
-def per_query_files(hardships: Sequence[str]) -> list[str]:
-    """The file of each hardship."""
-    return [f"per_query-{name}.tsv" for name in file_names(hardships)]
+def per_query_files(perturbations: Sequence[str]) -> list[str]:
+    """The file of each perturbation."""
+    return [f"per_query-{name}.tsv" for name in file_names(perturbations)]
 
 
-def _line(fallen: Fallen) -> str:
+def _line(fallen: DegradedQuery) -> str:
     before, after = (" ".join(text.split()) for text in (fallen.before, fallen.after))
     words = quoted(before) if before == after else f"{quoted(before)} as {quoted(after)}"
     return f"{fallen.clean:.4f} to {fallen.perturbed:.4f}: {words} ({fallen.query})"

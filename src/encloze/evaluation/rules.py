@@ -12,48 +12,48 @@ from encloze.data.runs import best
 _PASSAGES = 10  # searched for each source that is listed
 
 
-class Counting(NamedTuple):
+class RankingRules(NamedTuple):
     """What of a ranking counts."""
 
     depth: int
     """How many documents, or sources, for a query."""
-    sources: bool = False
+    max_passage: bool = False
     """Whether judgments name the longer texts that documents were cut from."""
-    own_ids: bool = True
+    ignore_identical_ids: bool = False
     """Whether a document that bears the query's own id counts."""
-    deepest: int = 0
+    max_cutoff: int = 0
     """How deep the measures look, where that is more."""
 
     @property
-    def deep(self) -> int:
+    def search_depth(self) -> int:
         """How many documents are searched for, so that the rules leave enough."""
-        return self._listed * (_PASSAGES if self.sources else 1) + (not self.own_ids)
+        return self._listed * (_PASSAGES if self.max_passage else 1) + (self.ignore_identical_ids)
 
     @property
     def _listed(self) -> int:
-        return max(self.depth, self.deepest)
+        return max(self.depth, self.max_cutoff)
 
     def check(self, *, tuned: bool) -> None:
         """Raise ValueError where systems are ``tuned``, which is by other rules."""
         if self.depth < 1:
             raise ValueError(f"depth must be 1 or more, not {self.depth}")
-        if self.sources and tuned:
+        if self.max_passage and tuned:
             raise ValueError("tune_on: a system is tuned by judgments of documents, and judged says they name sources")
-        if not self.own_ids and tuned:
+        if self.ignore_identical_ids and tuned:
             raise ValueError(
                 "tune_on: a system is tuned with documents of the queries' own ids, and own_ids skips them"
             )
 
-    def ruled(self, run: Run, corpus: Callable[[], Corpus]) -> Run:
+    def apply(self, run: Run, corpus: Callable[[], Corpus]) -> Run:
         """A run as it is judged; ``corpus`` opens the documents that it ranks, where they must be read."""
-        if self.sources:
-            run = of_sources(run, corpus())
-        if not self.own_ids:
-            run = without_own_ids(run)
+        if self.max_passage:
+            run = max_passage_run(run, corpus())
+        if self.ignore_identical_ids:
+            run = without_identical_ids(run)
         return {query: best(scores, self._listed) for query, scores in run.items()}
 
 
-def without_own_ids(run: Run) -> Run:
+def without_identical_ids(run: Run) -> Run:
     """A run without documents that bear their query's id, as BEIR's evaluation has it by default.
 
     It is meant for queries that are documents of the collection themselves (ArguAna, Quora).
@@ -64,7 +64,7 @@ def without_own_ids(run: Run) -> Run:
     }
 
 
-def of_sources(run: Run, corpus: Corpus) -> Run:
+def max_passage_run(run: Run, corpus: Corpus) -> Run:
     """A run of the longer texts that documents were cut from: each has the score of its best passage (MaxP).
 
     A document without a source, or that the corpus lacks, stands for itself.

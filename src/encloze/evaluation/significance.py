@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from encloze.intervals import Interval
+
 _CHUNK = 2_000_000  # numbers held at once
-
-
-class Interval(NamedTuple):
-    """A mean with its confidence interval."""
-
-    mean: float
-    low: float
-    high: float
-
-    @classmethod
-    def read(cls, figures: Mapping[str, float | None]) -> Interval:
-        """The interval that a report's JSON tells of; a bound that is null is none."""
-        mean, low, high = (figures[name] for name in cls._fields)
-        assert mean is not None
-        return cls(mean, float("-inf") if low is None else low, float("inf") if high is None else high)
 
 
 def bootstrap(values: np.ndarray, *, confidence: float = 0.95, samples: int = 5000, seed: int = 0) -> Interval:
@@ -92,7 +78,7 @@ def bootstrap_of_sums(
     return Interval(whole, float(low), float(high))
 
 
-def randomisation_test(first: np.ndarray, second: np.ndarray, *, samples: int = 10000, seed: int = 0) -> float:
+def randomization_test(first: np.ndarray, second: np.ndarray, *, samples: int = 10000, seed: int = 0) -> float:
     """The two-sided p-value of the paired randomisation test (Fisher; Smucker et al., CIKM 2007).
 
     How often the mean difference would be at least as large if each query's two values were swapped at random; never

@@ -10,7 +10,7 @@ from encloze.data.formats.trec import Trec
 from encloze.data.formats.tsv import Tsv
 from encloze.data.lines import present
 from encloze.errors import DataError
-from encloze.evaluation.benchmarks.base import Benchmark, Rules
+from encloze.evaluation.benchmarks.base import Benchmark, BenchmarkRules
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class TrecDl(Benchmark):
 
     year: ClassVar[int]
 
-    def rules(self) -> Rules:
-        return Rules(("nDCG@10", "RR(rel=2)@10", "AP(rel=2)", "R(rel=2)@1000"), depth=1000)
+    def rules(self) -> BenchmarkRules:
+        return BenchmarkRules(("nDCG@10", "RR(rel=2)@10", "AP(rel=2)", "R(rel=2)@1000"), depth=1000)
 
     def published(self) -> str:
         return f"msmarco-passage/trec-dl-{self.year}/judged"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from encloze.data.formats.base import Format
 from encloze.data.formats.ir_datasets import IrDatasets
@@ -12,14 +12,14 @@ from encloze.errors import DataError, RecipeError
 from encloze.family import Family
 
 
-class Rules(NamedTuple):
+class BenchmarkRules(NamedTuple):
     """How a benchmark's figures are told."""
 
     measures: tuple[str, ...]
     """The first one first."""
     depth: int = 100
     """How many documents are ranked for a query, at least."""
-    own_ids: Literal["count", "skip"] = "count"
+    ignore_identical_ids: bool = False
     """Whether a document that bears the query's own id counts."""
 
 
@@ -48,10 +48,12 @@ class Benchmark(Family):
     def in_place(self, settings: Any, **more: Any) -> Any:
         """A verb's settings with its texts and rules, of which those that ask for more stay."""
         rules = self.rules()
-        strict = "skip" if "skip" in (rules.own_ids, settings.own_ids) else "count"
+        ignore = rules.ignore_identical_ids or settings.ignore_identical_ids
         place = {"benchmark": None, "dataset": self.format(), "split": self.split()}
         try:
-            return replace(settings, **place, depth=max(settings.depth, rules.depth), own_ids=strict, **more)
+            return replace(
+                settings, **place, depth=max(settings.depth, rules.depth), ignore_identical_ids=ignore, **more
+            )
         except ValueError as error:  # what does not go with its rules
             raise RecipeError("the recipe", [("benchmark", str(error))]) from error
 
@@ -63,7 +65,7 @@ class Benchmark(Family):
             raise DataError(f"benchmark.path {self.path} is no folder")
         return self.local(self.path)
 
-    def rules(self) -> Rules:
+    def rules(self) -> BenchmarkRules:
         """By which it is judged."""
         raise NotImplementedError
 

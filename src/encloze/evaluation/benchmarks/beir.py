@@ -7,7 +7,7 @@ from pathlib import Path
 
 from encloze.data.formats.beir import Beir as BeirLayout
 from encloze.errors import DataError
-from encloze.evaluation.benchmarks.base import Benchmark, Rules
+from encloze.evaluation.benchmarks.base import Benchmark, BenchmarkRules
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Beir(Benchmark, name="beir"):
         if not self.collection:
             raise ValueError("collection is not named: write it behind a slash, as in beir/scifact")
 
-    def rules(self) -> Rules:
-        return Rules(("nDCG@10", "R@100"), own_ids="skip")
+    def rules(self) -> BenchmarkRules:
+        return BenchmarkRules(("nDCG@10", "R@100"), ignore_identical_ids=True)
 
     def published(self) -> str:
         return f"beir/{self.collection}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from encloze.data.formats.tsv import Tsv
-from encloze.evaluation.benchmarks.base import Benchmark, Rules
+from encloze.evaluation.benchmarks.base import Benchmark, BenchmarkRules
 
 
 @dataclass(frozen=True)
@@ -16,8 +16,8 @@ class MsmarcoDev(Benchmark, name="msmarco_dev"):
     Source: https://microsoft.github.io/msmarco/ and its evaluation script (MRR@10).
     """
 
-    def rules(self) -> Rules:
-        return Rules(("RR@10", "R@1000", "nDCG@10"), depth=1000)
+    def rules(self) -> BenchmarkRules:
+        return BenchmarkRules(("RR@10", "R@1000", "nDCG@10"), depth=1000)
 
     def published(self) -> str:
         return "msmarco-passage/dev/small"

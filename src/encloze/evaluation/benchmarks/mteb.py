@@ -9,7 +9,7 @@ from encloze.data.formats.base import Format
 from encloze.data.formats.beir import Beir
 from encloze.data.formats.mteb import Mteb as MtebTask
 from encloze.errors import DataError
-from encloze.evaluation.benchmarks.base import Benchmark, Rules
+from encloze.evaluation.benchmarks.base import Benchmark, BenchmarkRules
 
 _NAMES = {"ndcg": "nDCG", "mrr": "RR", "map": "AP", "recall": "R", "precision": "P", "hit_rate": "Success"}
 
@@ -29,7 +29,7 @@ class Mteb(Benchmark, name="mteb"):
         if not self.collection:
             raise ValueError("collection is not named: write it behind a slash, as in mteb/NFCorpus")
 
-    def rules(self) -> Rules:
+    def rules(self) -> BenchmarkRules:
         task = self.fetched().known()
         kind, _, depth = task.metadata.main_score.partition("_at_")
         if kind not in _NAMES or not depth.isdigit():
@@ -39,7 +39,7 @@ class Mteb(Benchmark, name="mteb"):
             )
         own, skipped = f"{_NAMES[kind]}@{depth}", getattr(task, "ignore_identical_ids", False)
         measures = tuple(dict.fromkeys((own, "nDCG@10", "R@100")))
-        return Rules(measures, depth=max(100, int(depth)), own_ids="skip" if skipped else "count")
+        return BenchmarkRules(measures, depth=max(100, int(depth)), ignore_identical_ids=skipped)
 
     def fetched(self) -> MtebTask:
         task, _, subset = self.collection.partition("/")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from encloze.evaluation.document_perturbations._others import WithOthers
+from encloze.evaluation.document_perturbations._other_text import WithOthers
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from encloze.evaluation.draw import Draw
-from encloze.evaluation.perturbations._keyboards import Layout, layout_of, neighbours
-from encloze.evaluation.perturbations._letters import Letters, Misspelling
+from encloze.evaluation.keyed_random import KeyedRandom
+from encloze.evaluation.query_perturbations._keyboards import Layout, layout_of, neighbours
+from encloze.evaluation.query_perturbations._letters import Letters, Misspelling
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Typos(Misspelling, name="typos"):
     layout: Layout | None = None
     """The keyboard; by default for each word the one that has its letters, qwerty for plain Latin ones."""
 
-    def misspelt(self, word: Letters, draw: Draw) -> Letters | None:
+    def misspelt(self, word: Letters, draw: KeyedRandom) -> Letters | None:
         near = neighbours(self.layout or layout_of("".join(letter[0] for letter in word)))
         there = [at for at, letter in enumerate(word) if letter[0].lower() in near]
         if not there:

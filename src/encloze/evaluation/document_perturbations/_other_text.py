@@ -11,18 +11,18 @@ from encloze.data.dataset import DatasetSplit
 from encloze.data.records import Document
 from encloze.errors import DataError
 from encloze.evaluation.document_perturbations.base import DocumentPerturbation, check_count, relevant
-from encloze.evaluation.draw import Draw
+from encloze.evaluation.keyed_random import KeyedRandom
 
 
 @dataclass(frozen=True)
 class WithOthers(DocumentPerturbation):
     """Relevant documents with text of others, which answer no query, beside their own."""
 
-    others: int = 3
+    num_documents: int = 3
     """How many other documents lend each their text."""
 
     def __post_init__(self) -> None:
-        check_count("others", self.others)
+        check_count("num_documents", self.num_documents)
 
     def joined(self, own: str, lent: str) -> str:
         """The text that a relevant document has then."""
@@ -40,6 +40,8 @@ class WithOthers(DocumentPerturbation):
             if document.id not in wanted:
                 yield document
                 continue
-            draw = Draw(seed, document.id)  # not by the burden's name: what is behind in length is before in position
-            lent = "\n".join(corpus[int(rest[at])].text for at in draw.some(range(len(rest)), self.others))
+            draw = KeyedRandom(
+                seed, document.id
+            )  # not by the burden's name: what is behind in length is before in position
+            lent = "\n".join(corpus[int(rest[at])].text for at in draw.some(range(len(rest)), self.num_documents))
             yield document._replace(text=self.joined(document.text, lent))

@@ -46,7 +46,7 @@ def test_what_was_there_is_there_and_what_is_new_answers_nothing(name: str, data
 
 
 def test_the_same_text_comes_before_or_after(data: DatasetSplit) -> None:
-    longer, later = made(Length(others=2), data), made(Position(others=2), data)
+    longer, later = made(Length(num_documents=2), data), made(Position(num_documents=2), data)
     others = [d.text for d in data.corpus if d.id not in relevant(data)]
     for id_ in relevant(data):
         own = data.corpus[data.corpus.number_of[id_]].text
@@ -86,7 +86,7 @@ def test_where_everything_is_relevant_nothing_can_lend_its_text(tmp_path: Path) 
         made(Length(), DatasetSplit(Beir(folder), "all"))
 
 
-@pytest.mark.parametrize(("name", "count"), [("length", "others"), ("position", "others"), ("duplicates", "copies")])
+@pytest.mark.parametrize(("name", "count"), [("length", "num_documents"), ("position", "num_documents"), ("duplicates", "copies")])
 def test_counts_are_1_or_more(name: str, count: str) -> None:
     with pytest.raises(ValueError, match=f"{count} must be 1 or more, not 0"):
         DocumentPerturbation.member(name)(**{count: 0})

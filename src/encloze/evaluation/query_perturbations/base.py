@@ -6,21 +6,21 @@ import math
 from dataclasses import dataclass
 
 from encloze.data.records import Query
-from encloze.evaluation.draw import Draw
+from encloze.evaluation.keyed_random import KeyedRandom
 from encloze.family import Family
 
 
 @dataclass(frozen=True)
-class Perturbation(Family):
+class QueryPerturbation(Family):
     """A way in which the words of a query go wrong, or are merely written otherwise."""
 
-    def perturb(self, text: str, draw: Draw) -> str:
+    def perturb(self, text: str, draw: KeyedRandom) -> str:
         """The text with the perturbation, or as it is where there is nothing to perturb."""
         raise NotImplementedError(type(self).__name__)
 
     def perturbed(self, query: Query, seed: int) -> str:
         """The text of a query, perturbed by (seed, id, text) alone; never without letters where it had some."""
-        text = self.perturb(query.text, Draw(seed, self.name, query.id, query.text))
+        text = self.perturb(query.text, KeyedRandom(seed, self.name, query.id, query.text))
         return text if text.strip() else query.text
 
 

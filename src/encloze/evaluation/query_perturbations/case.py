@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from encloze.evaluation.draw import Draw
-from encloze.evaluation.perturbations.base import Perturbation
+from encloze.evaluation.keyed_random import KeyedRandom
+from encloze.evaluation.query_perturbations.base import QueryPerturbation
 
 
 @dataclass(frozen=True)
-class Case(Perturbation, name="case"):
+class Case(QueryPerturbation, name="case"):
     """All letters become capitals, or small ones."""
 
     letters: Literal["upper", "lower"] = "upper"
     """Which letters all become."""
 
-    def perturb(self, text: str, draw: Draw) -> str:
+    def perturb(self, text: str, draw: KeyedRandom) -> str:
         return text.upper() if self.letters == "upper" else text.lower()

@@ -10,7 +10,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-class Draw:
+class KeyedRandom:
     """Choices drawn from a key, the same on any machine.
 
     Python keeps ``random()`` of a seed given as a number the same from version to version, and nothing else of random.

@@ -6,31 +6,31 @@ import itertools
 import unicodedata
 from dataclasses import dataclass
 
-from encloze.evaluation.draw import Draw
-from encloze.evaluation.perturbations.base import Perturbation, check_share, part_of
+from encloze.evaluation.keyed_random import KeyedRandom
+from encloze.evaluation.query_perturbations.base import QueryPerturbation, check_share, part_of
 
 Letters = list[str]
 """Each with the marks that belong to it: vowel signs, niqqud and accents go where their letter goes."""
 
 
 @dataclass(frozen=True)
-class Misspelling(Perturbation):
+class Misspelling(QueryPerturbation):
     """One error in each of some words."""
 
-    words: float = 0.25
+    word_fraction: float = 0.25
     """The share of the words that get one error each, rounded up: short queries get one, too."""
 
     def __post_init__(self) -> None:
-        check_share("words", self.words)
+        check_share("word_fraction", self.word_fraction)
 
-    def misspelt(self, word: Letters, draw: Draw) -> Letters | None:
+    def misspelt(self, word: Letters, draw: KeyedRandom) -> Letters | None:
         """The word, of two letters or more, with one error; None where it can have none."""
         raise NotImplementedError(type(self).__name__)
 
-    def perturb(self, text: str, draw: Draw) -> str:
+    def perturb(self, text: str, draw: KeyedRandom) -> str:
         runs = runs_of(text)
         words = [at for at, run in enumerate(runs) if is_word(run)]
-        left = part_of(len(words), self.words)
+        left = part_of(len(words), self.word_fraction)
         for at in draw.some(words, len(words)):
             changed = self.misspelt(runs[at], draw) if left and len(runs[at]) > 1 else None
             if changed is not None:

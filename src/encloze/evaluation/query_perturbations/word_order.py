@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from encloze.evaluation.draw import Draw
-from encloze.evaluation.perturbations.base import Perturbation, check_share, part_of
+from encloze.evaluation.keyed_random import KeyedRandom
+from encloze.evaluation.query_perturbations.base import QueryPerturbation, check_share, part_of
 
 
 @dataclass(frozen=True)
-class WordOrder(Perturbation, name="word_order"):
+class WordOrder(QueryPerturbation, name="word_order"):
     """Words change places."""
 
-    words: float = 1.0
+    word_fraction: float = 1.0
     """The share of the words that move, rounded up, and two at least."""
 
     def __post_init__(self) -> None:
-        check_share("words", self.words)
+        check_share("word_fraction", self.word_fraction)
 
-    def perturb(self, text: str, draw: Draw) -> str:
+    def perturb(self, text: str, draw: KeyedRandom) -> str:
         words = text.split()
         if len(set(words)) < 2:
             return text
-        moving = draw.some(range(len(words)), max(2, part_of(len(words), self.words)))
+        moving = draw.some(range(len(words)), max(2, part_of(len(words), self.word_fraction)))
         before = [words[at] for at in sorted(moving)]
         after = [words[at] for at in moving]
         if before == after:

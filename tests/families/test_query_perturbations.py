@@ -12,27 +12,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from encloze.data.records import Query
-from encloze.evaluation.perturbations._keyboards import _ROWS, layout_of, neighbours
-from encloze.evaluation.perturbations._letters import letters_of
-from encloze.evaluation.perturbations.base import Perturbation
-from encloze.evaluation.perturbations.case import Case
-from encloze.evaluation.perturbations.diacritics import Diacritics
-from encloze.evaluation.perturbations.doubled import Doubled
-from encloze.evaluation.perturbations.dropped import Dropped
-from encloze.evaluation.perturbations.punctuation import Punctuation
-from encloze.evaluation.perturbations.stop_words import StopWords
-from encloze.evaluation.perturbations.transposed import Transposed
-from encloze.evaluation.perturbations.typos import Typos
-from encloze.evaluation.perturbations.word_order import WordOrder
+from encloze.evaluation.query_perturbations._keyboards import _ROWS, layout_of, neighbours
+from encloze.evaluation.query_perturbations._letters import letters_of
+from encloze.evaluation.query_perturbations.base import QueryPerturbation
+from encloze.evaluation.query_perturbations.case import Case
+from encloze.evaluation.query_perturbations.diacritics import Diacritics
+from encloze.evaluation.query_perturbations.doubled import Doubled
+from encloze.evaluation.query_perturbations.dropped import Dropped
+from encloze.evaluation.query_perturbations.punctuation import Punctuation
+from encloze.evaluation.query_perturbations.stop_words import StopWords
+from encloze.evaluation.query_perturbations.transposed import Transposed
+from encloze.evaluation.query_perturbations.typos import Typos
+from encloze.evaluation.query_perturbations.word_order import WordOrder
 
-ALL = [Perturbation.member(name)() for name in Perturbation.members()]
-EVERY = pytest.mark.parametrize("name", Perturbation.members())
+ALL = [QueryPerturbation.member(name)() for name in QueryPerturbation.members()]
+EVERY = pytest.mark.parametrize("name", QueryPerturbation.members())
 ERRORS = pytest.mark.parametrize("name", ["doubled", "dropped", "transposed", "typos"])
 QUERY = "Where can I find the café's old river-boat engines?"
 WORDS = st.lists(st.text("abcdefghijklmnop", min_size=1, max_size=9), min_size=1, max_size=12).map(" ".join)
 
 
-def after(perturbation: Perturbation, text: str, id_: str = "q", seed: int = 0) -> str:
+def after(perturbation: QueryPerturbation, text: str, id_: str = "q", seed: int = 0) -> str:
     return perturbation.perturbed(Query(id_, text), seed)
 
 
@@ -50,7 +50,7 @@ def test_any_text_stays_a_query_and_the_same_one(text: str, id_: str, seed: int)
 @EVERY
 @pytest.mark.parametrize("text", ["", " ", "\n\t", "?", "...", "a", "Z", "7", "א", "ж", "東", "e\u0301", "I ?"])
 def test_what_is_empty_or_one_letter_stays_so(name: str, text: str) -> None:
-    made = after(Perturbation.member(name)(), text)
+    made = after(QueryPerturbation.member(name)(), text)
     assert len(letters_of(made.strip())) <= max(1, len(letters_of(text.strip())))
     assert sum(sign.isalnum() for sign in made) == sum(sign.isalnum() for sign in text)
 
@@ -70,23 +70,23 @@ EXPECTED = {
 
 
 def test_every_perturbation_has_its_words_written_down() -> None:
-    assert EXPECTED.keys() == set(Perturbation.members())
+    assert EXPECTED.keys() == set(QueryPerturbation.members())
 
 
 def test_the_same_seed_gives_the_same_bytes_in_any_process() -> None:
     code = (
         "import sys; from encloze.data.records import Query; "
-        "from encloze.evaluation.perturbations.base import Perturbation; "
-        f"made = [Perturbation.member(n)().perturbed(Query('q', {QUERY!r}), 0) for n in Perturbation.members()]; "
+        "from encloze.evaluation.query_perturbations.base import QueryPerturbation; "
+        f"made = [QueryPerturbation.member(n)().perturbed(Query('q', {QUERY!r}), 0) for n in QueryPerturbation.members()]; "
         "sys.stdout.buffer.write('\\n'.join(made).encode())"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-    assert done.stdout.decode().split("\n") == [EXPECTED[name] for name in Perturbation.members()]
+    assert done.stdout.decode().split("\n") == [EXPECTED[name] for name in QueryPerturbation.members()]
 
 
 @ERRORS
 def test_seed_and_id_draw_the_errors(name: str) -> None:
-    perturbation = Perturbation.member(name)()
+    perturbation = QueryPerturbation.member(name)()
     assert len({after(perturbation, QUERY, "q", seed) for seed in range(20)}) > 5
     assert len({after(perturbation, QUERY, str(id_)) for id_ in range(20)}) > 5
 
@@ -95,7 +95,7 @@ def test_seed_and_id_draw_the_errors(name: str) -> None:
 @settings(max_examples=20, deadline=None)
 @given(text=WORDS, share=st.sampled_from([0.1, 0.25, 0.5, 1.0]))
 def test_so_many_words_have_one_error(name: str, text: str, share: float) -> None:
-    perturbation = Perturbation.member(name)(words=share)  # type: ignore[call-arg]
+    perturbation = QueryPerturbation.member(name)(word_fraction=share)  # type: ignore[call-arg]
     words, made = text.split(" "), after(perturbation, text).split(" ")
     can = sum(len(word) > 1 and (name != "transposed" or len(set(word)) > 1) for word in words)
     assert len(made) == len(words)
@@ -105,19 +105,19 @@ def test_so_many_words_have_one_error(name: str, text: str, share: float) -> Non
 @settings(max_examples=20, deadline=None)
 @given(text=WORDS)
 def test_errors_are_of_their_kind(text: str) -> None:
-    assert Counter(after(Transposed(words=1.0), text)) == Counter(text)
+    assert Counter(after(Transposed(word_fraction=1.0), text)) == Counter(text)
     long = sum(len(word) > 1 for word in text.split(" "))
-    assert len(after(Dropped(words=1.0), text)) == len(text) - long
-    assert len(after(Doubled(words=1.0), text)) == len(text) + long
-    typed = after(Typos(words=1.0), text)
+    assert len(after(Dropped(word_fraction=1.0), text)) == len(text) - long
+    assert len(after(Doubled(word_fraction=1.0), text)) == len(text) + long
+    typed = after(Typos(word_fraction=1.0), text)
     off = [(a, b) for a, b in zip(text, typed, strict=True) if a != b]
     assert len(off) == long and all(b in neighbours("qwerty")[a] for a, b in off)
 
 
 def test_a_letter_keeps_its_marks() -> None:
     pointed = "שָׁלוֹם"
-    assert set(letters_of(after(Dropped(words=1.0), pointed))) < set(letters_of(pointed))
-    assert sorted(letters_of(after(Transposed(words=1.0), pointed))) == sorted(letters_of(pointed))
+    assert set(letters_of(after(Dropped(word_fraction=1.0), pointed))) < set(letters_of(pointed))
+    assert sorted(letters_of(after(Transposed(word_fraction=1.0), pointed))) == sorted(letters_of(pointed))
 
 
 # Typos
@@ -211,7 +211,7 @@ def test_punctuation_goes(text: str, bare: str) -> None:
 @settings(max_examples=20, deadline=None)
 @given(text=WORDS)
 def test_punctuation_comes_after_some_words(text: str) -> None:
-    made = after(Punctuation("added", words=0.5), text)
+    made = after(Punctuation("add", word_fraction=0.5), text)
     assert len(made) - len(text) == -(-len(text.split()) // 2)
     assert after(Punctuation(), made) == text
 
@@ -226,7 +226,7 @@ def test_words_change_places_and_none_is_lost(text: str) -> None:
 
 def test_few_words_move_where_few_are_asked_to() -> None:
     words = [str(number) for number in range(20)]
-    made = after(WordOrder(words=0.1), " ".join(words)).split()
+    made = after(WordOrder(word_fraction=0.1), " ".join(words)).split()
     assert sum(a != b for a, b in zip(words, made, strict=True)) == 2
 
 
@@ -252,8 +252,8 @@ def test_function_words_go(text: str, kept: str) -> None:
 
 def test_stop_words_can_be_named_listed_and_dropped_in_part() -> None:
     assert after(StopWords(language="german"), "the die is cast") == "the is cast"
-    assert after(StopWords(listed=("Flow",)), "the flow of air") == "the of air"
-    assert len(after(StopWords(words=0.5), "the end of the road to a sea").split()) == 5
+    assert after(StopWords(custom_stop_words=("Flow",)), "the flow of air") == "the of air"
+    assert len(after(StopWords(word_fraction=0.5), "the end of the road to a sea").split()) == 5
 
 
 def test_words_of_another_language_are_left_alone_and_marks_do_not_hide_those_of_ones_own() -> None:
@@ -269,13 +269,15 @@ def test_a_quotation_mark_inside_a_hebrew_word_is_gershayim() -> None:
     assert after(Punctuation(), 'מפקד צה"ל אמר "כן"') == "מפקד צהל אמר כן"
 
 
-@pytest.mark.parametrize("name", [n for n in Perturbation.members() if hasattr(Perturbation.member(n), "words")])
+@pytest.mark.parametrize(
+    "name", [n for n in QueryPerturbation.members() if hasattr(QueryPerturbation.member(n), "word_fraction")]
+)
 @pytest.mark.parametrize("share", [0.0, -1.0, 1.5])
 def test_a_share_is_above_0_and_at_most_1(name: str, share: float) -> None:
-    with pytest.raises(ValueError, match=f"words must be above 0 and at most 1, not {share}"):
-        Perturbation.member(name)(words=share)  # type: ignore[call-arg]
+    with pytest.raises(ValueError, match=f"word_fraction must be above 0 and at most 1, not {share}"):
+        QueryPerturbation.member(name)(word_fraction=share)  # type: ignore[call-arg]
 
 
 def test_a_name_in_a_table_says_what_is_not_as_usual() -> None:
     assert Typos().as_chosen() == "typos" and Case("lower").as_chosen() == "case (letters lower)"
-    assert Typos(words=0.5, layout="hebrew").as_chosen() == "typos (words 0.5, layout hebrew)"
+    assert Typos(word_fraction=0.5, layout="hebrew").as_chosen() == "typos (word_fraction 0.5, layout hebrew)"

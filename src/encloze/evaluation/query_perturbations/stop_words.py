@@ -6,36 +6,36 @@ import unicodedata
 from dataclasses import dataclass
 
 from encloze.data.letters import without_points
-from encloze.evaluation.draw import Draw
-from encloze.evaluation.perturbations._function_words import FUNCTION_WORDS, Language
-from encloze.evaluation.perturbations._letters import is_word, joined, runs_of
-from encloze.evaluation.perturbations.base import Perturbation, check_share, part_of
+from encloze.evaluation.keyed_random import KeyedRandom
+from encloze.evaluation.query_perturbations._function_words import FUNCTION_WORDS, Language
+from encloze.evaluation.query_perturbations._letters import is_word, joined, runs_of
+from encloze.evaluation.query_perturbations.base import QueryPerturbation, check_share, part_of
 
 
 @dataclass(frozen=True)
-class StopWords(Perturbation, name="stop_words"):
+class StopWords(QueryPerturbation, name="stop_words"):
     """Function words are dropped; a query of nothing else stays."""
 
     language: Language | None = None
     """Whose words; by default for each query the language that most of them are of, if a quarter is of one."""
-    listed: tuple[str, ...] = ()
+    custom_stop_words: tuple[str, ...] = ()
     """One's own words, instead of those of a language."""
-    words: float = 1.0
+    word_fraction: float = 1.0
     """The share of the stop words that is dropped, rounded up."""
 
     def __post_init__(self) -> None:
-        check_share("words", self.words)
+        check_share("word_fraction", self.word_fraction)
 
-    def perturb(self, text: str, draw: Draw) -> str:
+    def perturb(self, text: str, draw: KeyedRandom) -> str:
         runs = runs_of(text)
         words = [_plain("".join(run)) for run in runs]
         asked = [word for word, run in zip(words, runs, strict=True) if is_word(run)]
-        known = set(map(_plain, self.listed)) or _function_words(self.language or _language(asked))
+        known = set(map(_plain, self.custom_stop_words)) or _function_words(self.language or _language(asked))
         stopped = [at for at, word in enumerate(words) if word in known and _alone(runs, at)]
         content = any(is_word(run) and word not in known for run, word in zip(runs, words, strict=True))
         if not stopped or not content:
             return text
-        gone = set(draw.some(stopped, part_of(len(stopped), self.words)))
+        gone = set(draw.some(stopped, part_of(len(stopped), self.word_fraction)))
         return " ".join(joined([run for at, run in enumerate(runs) if at not in gone]).split())
 
 

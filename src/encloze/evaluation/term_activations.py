@@ -11,7 +11,7 @@ ALWAYS = 0.95
 
 
 @dataclass(frozen=True)
-class WordUse:
+class TermActivations:
     """Counts over texts whose term weights are above 0 for some words (SPLADE: Formal et al., SIGIR 2021)."""
 
     texts: np.ndarray
@@ -23,9 +23,9 @@ class WordUse:
     def of_nothing(cls, vocabulary: int) -> Self:
         return cls(np.zeros(vocabulary, np.int64), np.zeros(0, np.int64))
 
-    def with_texts(self, of_words: np.ndarray, of_texts: np.ndarray) -> WordUse:
+    def with_texts(self, of_words: np.ndarray, of_texts: np.ndarray) -> TermActivations:
         """These counts, and those of further texts."""
-        return WordUse(self.texts + of_words, np.concatenate([self.active, of_texts]))
+        return TermActivations(self.texts + of_words, np.concatenate([self.active, of_texts]))
 
     @property
     def dead(self) -> float:

@@ -7,8 +7,8 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Literal
 
-from encloze.evaluation.draw import Draw
-from encloze.evaluation.perturbations.base import Perturbation, check_share, part_of
+from encloze.evaluation.keyed_random import KeyedRandom
+from encloze.evaluation.query_perturbations.base import QueryPerturbation, check_share, part_of
 
 _INSIDE_WORDS = "'\u2019\u05f3\u05f4"  # apostrophes, geresh, gershayim: nothing takes their place
 _TYPED_GERSHAYIM = re.compile('(?<=[\u05d0-\u05ea])"(?=[\u05d0-\u05ea])')  # as keyboards have them
@@ -16,19 +16,19 @@ _SIGNS = ",.;:!?-"
 
 
 @dataclass(frozen=True)
-class Punctuation(Perturbation, name="punctuation"):
+class Punctuation(QueryPerturbation, name="punctuation"):
     """Signs between words vanish, or come where none were."""
 
-    way: Literal["removed", "added"] = "removed"
+    mode: Literal["remove", "add"] = "remove"
     """Whether all signs vanish (and leave a blank, except apostrophes), or some are added after words."""
-    words: float = 0.25
+    word_fraction: float = 0.25
     """The share of the words that get a sign where some are added, rounded up."""
 
     def __post_init__(self) -> None:
-        check_share("words", self.words)
+        check_share("word_fraction", self.word_fraction)
 
-    def perturb(self, text: str, draw: Draw) -> str:
-        if self.way == "removed":
+    def perturb(self, text: str, draw: KeyedRandom) -> str:
+        if self.mode == "remove":
             signs = {sign for sign in text if unicodedata.category(sign).startswith("P")}
             if not signs:
                 return text
@@ -36,6 +36,6 @@ class Punctuation(Perturbation, name="punctuation"):
             return " ".join("".join("" if s in _INSIDE_WORDS else " " if s in signs else s for s in text).split())
         words = text.split(" ")
         filled = [at for at, word in enumerate(words) if word]
-        for at in draw.some(filled, part_of(len(filled), self.words)):
+        for at in draw.some(filled, part_of(len(filled), self.word_fraction)):
             words[at] += draw.one(_SIGNS)
         return " ".join(words)

@@ -6,18 +6,18 @@ import unicodedata
 from dataclasses import dataclass
 
 from encloze.data.letters import without_points
-from encloze.evaluation.draw import Draw
-from encloze.evaluation.perturbations._letters import letters_of
-from encloze.evaluation.perturbations.base import Perturbation
+from encloze.evaluation.keyed_random import KeyedRandom
+from encloze.evaluation.query_perturbations._letters import letters_of
+from encloze.evaluation.query_perturbations.base import QueryPerturbation
 
 _ACCENTED = ("LATIN", "GREEK")
 
 
 @dataclass(frozen=True)
-class Diacritics(Perturbation, name="diacritics"):
+class Diacritics(QueryPerturbation, name="diacritics"):
     """Latin and Greek letters lose their accents, Hebrew its niqqud, Arabic its harakat."""
 
-    def perturb(self, text: str, draw: Draw) -> str:
+    def perturb(self, text: str, draw: KeyedRandom) -> str:
         return "".join(_bare(letter) for letter in letters_of(text))
 
 
