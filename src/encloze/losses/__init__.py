@@ -1,1 +1,1 @@
-"""What a fine-tuning run lowers, one loss a file."""
+"""Training losses for fine-tuning; each module holds one loss."""

@@ -1,64 +1,64 @@
-"""What losses that make term weights few share: whose weights, how the loss sets in, and how many should be left."""
+"""Base class of the regularizers that make term weights sparse."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from torch import Tensor
 
-from encloze.losses.base import Aim, Loss, Scored, Wanted
+from encloze.losses.base import Loss, ScoredBatch, SparsityTarget, Texts
 
 
 @dataclass(frozen=True)
-class Sparsity(Loss):
-    """A price on term weights."""
+class SparsityRegularizer(Loss):
+    """Regularizer of the term weights of queries or documents."""
 
-    side: Literal["queries", "documents"] = "documents"
-    """Whose weights; name the loss twice, once for each, with weights of their own."""
-    ramp_share: float = 0.33
-    """In this share of the steps the loss's weight rises from 0, as a square (SPLADE's code does so); or, with
-    active_terms, their number falls to what is wanted, by the same factor in each step."""
-    active_terms: int | None = None
-    """So many weights above 0 a text should have on average: the loss's weight is moved step by step to make it so, and
-    at the end a shift of all logits does the rest. ``weight`` is then only where it begins."""
+    side: Texts = "documents"
+    """Texts whose term weights are regularized; to regularize both, list the loss twice."""
+    ramp_ratio: float = 0.33
+    """Fraction of the training steps in which the regularization weight grows quadratically from 0 to ``weight``, as in
+    SPLADE's code. If ``target_active_dims`` is set: fraction in which the number of active dimensions moves
+    geometrically to the target."""
+    target_active_dims: int | None = None
+    """Target mean number of active dimensions per text. A controller adapts the regularization weight at each step, and
+    after training a bias on all logits corrects the remaining difference. ``weight`` is then the initial weight."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.ramp_share <= 1:
-            raise ValueError(f"ramp_share must lie between 0 and 1, not {self.ramp_share}")
-        if self.active_terms is not None and self.active_terms < 1:
-            raise ValueError(f"active_terms must be 1 or more, not {self.active_terms}")
+        if not 0 <= self.ramp_ratio <= 1:
+            raise ValueError(f"ramp_ratio must be between 0 and 1, not {self.ramp_ratio}")
+        if self.target_active_dims is not None and self.target_active_dims < 1:
+            raise ValueError(f"target_active_dims must be 1 or more, not {self.target_active_dims}")
 
     @property
     def term(self) -> str:
         return f"{self.name}_{self.side}"
 
-    def check(self, views: Mapping[str, int | None]) -> None:
+    def check_views(self, views: Mapping[str, int | None]) -> None:
         if "sparse" not in views:
-            raise ValueError(f"{self.name} puts a price on term weights: add sparse to heads, or leave {self.name} out")
+            raise ValueError(f"{self.name} requires a sparse view: add sparse to heads, or remove {self.name}")
 
-    def weights(self, scored: Scored) -> Tensor:
-        """The term weights: float32, texts x vocabulary."""
-        view: Tensor = scored.uncut[self.side].sparse
-        return view
+    def term_weights(self, batch: ScoredBatch) -> Tensor:
+        """Return the unpruned term weights of the regularized texts: float32, texts x vocabulary."""
+        weights: Tensor = batch.unpruned[self.side].sparse
+        return weights
 
     @property
-    def priced(self) -> Literal["queries", "documents"]:
+    def regularized_side(self) -> Texts:
         return self.side
 
     @property
-    def wanted(self) -> Wanted | None:
-        return None if self.active_terms is None else Wanted(self.side, self.active_terms)
-
-    def weight_at(self, done: float) -> float:
-        if self.wanted or not self.ramp_share:
-            return self.weight
-        return self.weight * min(1.0, done / self.ramp_share) ** 2
-
-    def aim(self, scored: Scored) -> Aim | None:
-        if self.active_terms is None:
+    def sparsity_target(self) -> SparsityTarget | None:
+        if self.target_active_dims is None:
             return None
-        active = float((self.weights(scored) > 0).sum(dim=1).float().mean())
-        return Aim(max(active, 0.5), float(self.active_terms), self.ramp_share)
+        return SparsityTarget(self.side, self.target_active_dims, self.ramp_ratio)
+
+    def weight_at(self, progress: float) -> float:
+        if self.sparsity_target or not self.ramp_ratio:
+            return self.weight
+        return self.weight * min(1.0, progress / self.ramp_ratio) ** 2
+
+    def active_dims(self, batch: ScoredBatch) -> float:
+        """Return the mean number of term weights above 0 per text, but at least 0.5, because its log is taken."""
+        return max(float((self.term_weights(batch) > 0).sum(dim=1).float().mean()), 0.5)

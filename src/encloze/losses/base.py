@@ -1,4 +1,4 @@
-"""A loss: what a step's queries and documents are to each other in, a sum over the queries out."""
+"""Base classes of the fine-tuning losses and the scored batch that they receive."""
 
 from __future__ import annotations
 
@@ -12,79 +12,102 @@ from encloze.data.records import Representation
 from encloze.family import Family
 from encloze.similarity import Similarity
 
-
-class Aim(NamedTuple):
-    """A number that a loss is to bring down, by a weight that is found on the way."""
-
-    now: float
-    wanted: float
-    ramp_share: float
-    """Share of the steps in which it should come down."""
+Texts = Literal["queries", "documents"]
 
 
-class Wanted(NamedTuple):
-    """How many weights above 0 a text should have."""
+class SparsityTarget(NamedTuple):
+    """Target number of active dimensions of a sparse representation, reached by adapting a regularization weight."""
 
-    side: Literal["queries", "documents"]
-    terms: int
+    side: Texts
+    """Texts whose representations are regularized."""
+    active_dims: int
+    """Target mean number of term weights above 0 per text."""
+    ramp_ratio: float
+    """Fraction of the training steps in which the target moves from the initial number to ``active_dims``."""
 
 
-class Candidates(NamedTuple):
-    """Each query's own candidates, the relevant one first. Shapes: queries, candidates."""
+class CandidateScores(NamedTuple):
+    """Scores of each query's own candidates; the relevant document is in column 0."""
 
-    scores: Tensor  # float32, queries x candidates
-    there: Tensor  # bool, queries x candidates: false where a query has fewer
-    teacher: Tensor  # float32, queries x candidates: scores of a teacher, NaN where there is none
+    scores: Tensor
+    """float32, queries x candidates."""
+    candidate_mask: Tensor
+    """bool, queries x candidates: False in columns that pad a query with fewer candidates."""
+    teacher_scores: Tensor
+    """float32, queries x candidates: scores of a teacher model, NaN where there is no score."""
 
     @property
-    def taught(self) -> Tensor:
-        """Which candidates a teacher scored: bool, queries x candidates."""
-        return self.there & ~self.teacher.isnan()
+    def has_teacher_score(self) -> Tensor:
+        """Mask of the candidates with a teacher score: bool, queries x candidates."""
+        return self.candidate_mask & ~self.teacher_scores.isnan()
 
 
-class Scored(NamedTuple):
-    """The one thing a loss sees: all queries and distinct documents of a step, over all processes and parts.
+class ScoredBatch(NamedTuple):
+    """Queries, documents and scores of one training step, gathered over all processes and micro-batches.
 
-    Shapes: queries, documents, candidates (of a query: its relevant document first, then its own negatives).
+    Each distinct document occurs once. Losses receive this record and nothing else.
     """
 
-    queries: Representation  # tensors: float32, queries x width or vocabulary: what of them counts in scores
-    documents: Representation  # tensors: float32, documents x width or vocabulary: what of them counts in scores
-    uncut: dict[Literal["queries", "documents"], Representation]  # the same, whatever number of terms counts
+    queries: Representation
+    """Query representations as they enter scores: float32, queries x dim or vocabulary."""
+    documents: Representation
+    """Document representations as they enter scores: float32, documents x dim or vocabulary."""
+    unpruned: dict[Texts, Representation]
+    """The same representations before top-k pruning of term weights; regularizers use these."""
     similarity: Similarity
-    scores: Tensor  # float32, queries x documents
-    target: Tensor  # int64, queries: the column of the document that should win
-    left_out: Tensor  # bool, queries x documents: other documents known to be relevant, which are no negatives
-    candidates: Tensor  # int64, queries x candidates: columns; -1 where a query has fewer
-    teacher: Tensor  # float32, queries x candidates: scores of a teacher, NaN where there is none
-    is_normalised: bool  # whether embeddings have length 1
+    """Function that gave ``scores``."""
+    scores: Tensor
+    """float32, queries x documents."""
+    target: Tensor
+    """int64, queries: column of each query's relevant document."""
+    false_negative_mask: Tensor
+    """bool, queries x documents: other documents known to be relevant, which must not be used as negatives."""
+    candidates: Tensor
+    """int64, queries x candidates: columns of the relevant document and the hard negatives; -1 is padding."""
+    teacher_scores: Tensor
+    """float32, queries x candidates: scores of a teacher model, NaN where there is no score."""
+    is_normalized: bool
+    """Whether dense embeddings are L2-normalized."""
 
     @property
     def is_cosine(self) -> bool:
-        """Whether scores are cosines, but for their weight."""
-        return self.is_normalised and self.queries.sparse is None
+        """Whether scores are cosine similarities, up to the weight of the dense head."""
+        return self.is_normalized and self.queries.sparse is None
 
-    def of_view(self, view: Literal["dense", "sparse"]) -> Scored:
-        """The same step, scored by one view alone."""
+    def for_view(self, view: Literal["dense", "sparse"]) -> ScoredBatch:
+        """Return the same batch scored by one view with weight 1.
+
+        Args:
+            view: Name of the view whose inner product becomes the score.
+        """
         queries, documents = (
             Representation(**{view: getattr(texts, view)}) for texts in (self.queries, self.documents)
         )
-        alone = Similarity()
+        similarity = Similarity()
         return self._replace(
-            queries=queries, documents=documents, similarity=alone, scores=alone.score(queries, documents)
+            queries=queries, documents=documents, similarity=similarity, scores=similarity.score(queries, documents)
         )
 
-    def of_candidates(self) -> Candidates:
-        """Each query's own candidates alone."""
-        return Candidates(self.scores.gather(1, self.candidates.clamp(min=0)), self.candidates >= 0, self.teacher)
+    def candidate_scores(self) -> CandidateScores:
+        """Return the scores of each query's own candidates."""
+        scores = self.scores.gather(1, self.candidates.clamp(min=0))
+        return CandidateScores(scores, self.candidates >= 0, self.teacher_scores)
 
 
 @dataclass(frozen=True)
 class Loss(Family):
-    """What a fine-tuning run lowers, alone or with others."""
+    """Base class of the fine-tuning losses.
+
+    A member implements ``compute``. The trainer divides the sum by the number of queries of the step, multiplies it by
+    ``weight_at(progress)`` and adds the losses of a recipe.
+
+    Example:
+        >>> Loss.from_name("contrastive").term
+        'contrastive'
+    """
 
     weight: float = field(default=1.0, kw_only=True)
-    """What it counts in the sum that is lowered."""
+    """Weight of this loss in the total loss."""
 
     def __post_init__(self) -> None:
         if not self.weight > 0:
@@ -92,74 +115,114 @@ class Loss(Family):
 
     @property
     def term(self) -> str:
-        """Its name in the log."""
+        """Name of this loss in the training log."""
         return self.name
 
     @property
     def needs_teacher(self) -> bool:
-        """Whether it learns from a teacher's scores."""
+        """Whether the loss requires teacher scores."""
         return False
 
     @property
     def needs_negatives(self) -> bool:
-        """Whether it has nothing to learn from where queries have no hard negatives."""
+        """Whether the loss requires hard negatives."""
         return False
 
-    def check(self, views: Mapping[str, int | None]) -> None:
-        """Raise ValueError where the views are not what it needs; each comes with its width, None if not known."""
+    def check_views(self, views: Mapping[str, int | None]) -> None:
+        """Check that the model makes the views that the loss requires.
 
-    def doubts(self, cosines: float) -> str:
-        """What a user should know before training, if anything: scores are so many times a cosine; 0 is no cosines."""
+        Args:
+            views: Dimension of each view of the model by name; None if the dimension is not known yet.
+
+        Raises:
+            ValueError: A required view is missing or has an unsuitable dimension.
+        """
+
+    def configuration_warnings(self, cosine_scale: float) -> str:
+        """Return a warning about settings that are valid but unlikely to train well, or an empty string.
+
+        Args:
+            cosine_scale: Factor between cosine similarity and score; 0 if scores are not cosines.
+        """
         return ""
 
-    def sum(self, scored: Scored) -> Tensor:
-        """The sum over the queries."""
+    def compute(self, batch: ScoredBatch) -> Tensor:
+        """Compute the loss of a scored batch, summed over queries.
+
+        Args:
+            batch: Representations and scores of one training step.
+
+        Returns:
+            Scalar tensor.
+        """
         raise NotImplementedError(type(self).__name__)
 
     @property
-    def priced(self) -> Literal["queries", "documents"] | None:
-        """Whose term weights it puts a price on, where it does."""
+    def regularized_side(self) -> Texts | None:
+        """Texts whose term weights the loss regularizes; None if it is not a regularizer."""
         return None
 
     @property
-    def wanted(self) -> Wanted | None:
-        """How many weights above 0 it should leave of a text, where its weight is moved to come there."""
+    def sparsity_target(self) -> SparsityTarget | None:
+        """Target number of active dimensions; None if the loss has a fixed weight."""
         return None
 
-    def weight_at(self, done: float) -> float:
-        """Its weight after a share of the steps."""
+    def weight_at(self, progress: float) -> float:
+        """Return the weight of the loss at a point of the training.
+
+        Args:
+            progress: Fraction of the training steps done, 0 to 1.
+        """
         return self.weight
 
-    def aim(self, scored: Scored) -> Aim | None:
-        """What its weight should be moved by, where it is; see ``training/aiming.py``."""
-        return None
+    def active_dims(self, batch: ScoredBatch) -> float:
+        """Return the mean number of active dimensions that is compared with ``sparsity_target``."""
+        raise NotImplementedError(type(self).__name__)
 
 
 @dataclass(frozen=True)
 class CandidateLoss(Loss):
-    """A loss that compares nothing but a query's own candidates, as a re-ranker does."""
+    """Base class of losses that use only a query's own candidates; they also train cross-encoders.
+
+    A member implements ``compute_candidates``.
+    """
 
     @property
     def needs_negatives(self) -> bool:
         return True
 
-    def sum_candidates(self, candidates: Candidates) -> Tensor:
-        """The sum over the queries."""
+    def compute_candidates(self, candidates: CandidateScores) -> Tensor:
+        """Compute the loss of candidate scores, summed over queries.
+
+        Args:
+            candidates: Scores of each query's candidates; column 0 is the relevant document.
+
+        Returns:
+            Scalar tensor.
+        """
         raise NotImplementedError(type(self).__name__)
 
-    def sum(self, scored: Scored) -> Tensor:
-        return self.sum_candidates(scored.of_candidates())
+    def compute(self, batch: ScoredBatch) -> Tensor:
+        return self.compute_candidates(batch.candidate_scores())
 
 
-def check_together(losses: tuple[Loss, ...], *, has_teacher: bool, has_negatives: bool) -> None:
-    """Raise ValueError where losses cannot be lowered together, or learn from something that is not there."""
+def check_losses(losses: tuple[Loss, ...], *, has_teacher: bool, has_negatives: bool) -> None:
+    """Check that losses can be trained together with the available inputs.
+
+    Args:
+        losses: Losses of a recipe.
+        has_teacher: Whether teacher scores are given.
+        has_negatives: Whether hard negatives are given.
+
+    Raises:
+        ValueError: No loss is given, two losses have the same term, or a required input is missing.
+    """
     terms = [loss.term for loss in losses]
     if not terms or len(set(terms)) < len(terms):
-        raise ValueError(f"losses must name one or more, none twice, not {', '.join(terms) or 'none'}")
-    if (learning := [loss.name for loss in losses if loss.needs_teacher]) and not has_teacher:
-        raise ValueError(f"the loss {learning[0]} learns from a teacher's scores: give them as teacher")
-    if (learning := [loss.name for loss in losses if loss.needs_negatives]) and not has_negatives:
+        raise ValueError(f"losses must be one or more distinct losses, not {', '.join(terms) or 'none'}")
+    if not has_teacher and (names := [loss.name for loss in losses if loss.needs_teacher]):
+        raise ValueError(f"the loss {names[0]} requires teacher scores: set teacher")
+    if not has_negatives and (names := [loss.name for loss in losses if loss.needs_negatives]):
         raise ValueError(
-            f"the loss {learning[0]} compares a query's relevant document with its own negatives: give them as "
-            "negatives, and negatives_per_query of 1 or more"
+            f"the loss {names[0]} requires hard negatives: set negatives, and set negatives_per_query to 1 or more"
         )

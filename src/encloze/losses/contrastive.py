@@ -1,4 +1,4 @@
-"""InfoNCE (van den Oord et al., 2018): the relevant document should win over all others of the step."""
+"""Contrastive loss with in-batch negatives (InfoNCE, van den Oord et al., 2018, https://arxiv.org/abs/1807.03748)."""
 
 from __future__ import annotations
 
@@ -9,37 +9,46 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor
 
-from encloze.losses.base import Loss, Scored
+from encloze.losses.base import Loss, ScoredBatch
 
 
 @dataclass(frozen=True)
 class Contrastive(Loss, name="contrastive"):
-    """The cross-entropy of the target among the documents of the whole step."""
+    """Cross-entropy of the relevant document among all documents of the step.
+
+    Documents in ``false_negative_mask`` are left out of the softmax.
+
+    Example:
+        >>> Contrastive(view="sparse").term
+        'contrastive_sparse'
+    """
 
     temperature: float | None = None
-    """Scores are divided by it; by default 0.05 where they are cosines (times the head's weight), and 1 elsewhere."""
+    """Divisor of the scores. The default is 0.05 times the weight of the dense head if scores are cosines, and 1
+    otherwise."""
 
     view: Literal["dense", "sparse"] | None = None
-    """Score by this view alone; by default by the weighted sum of all. A view that is always outdone by the other one
-    learns little from the sum: name the loss once more, for that view."""
-
-    @property
-    def term(self) -> str:
-        return f"{self.name}_{self.view}" if self.view else self.name
+    """View whose scores are used; the default is the weighted sum of all views. If one view dominates the sum,
+    the other one receives little gradient: list the loss again with that view."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.temperature is not None and self.temperature <= 0:
             raise ValueError(f"temperature must be above 0, not {self.temperature}")
 
-    def check(self, views: Mapping[str, int | None]) -> None:
+    @property
+    def term(self) -> str:
+        return f"{self.name}_{self.view}" if self.view else self.name
+
+    def check_views(self, views: Mapping[str, int | None]) -> None:
         if self.view and self.view not in views:
             raise ValueError(
-                f"{self.name} is over the {self.view} view, and the model makes {' and '.join(views)} alone"
+                f"{self.name} uses the {self.view} view, and the model has only {' and '.join(views)}: add a head for "
+                "it, or change view"
             )
 
-    def sum(self, scored: Scored) -> Tensor:
-        scored = scored.of_view(self.view) if self.view else scored
-        temperature = self.temperature or (0.05 * scored.similarity.dense if scored.is_cosine else 1.0)
-        logits = scored.scores.masked_fill(scored.left_out, float("-inf")) / temperature
-        return F.cross_entropy(logits, scored.target, reduction="sum")
+    def compute(self, batch: ScoredBatch) -> Tensor:
+        batch = batch.for_view(self.view) if self.view else batch
+        temperature = self.temperature or (0.05 * batch.similarity.dense if batch.is_cosine else 1.0)
+        logits = batch.scores.masked_fill(batch.false_negative_mask, float("-inf")) / temperature
+        return F.cross_entropy(logits, batch.target, reduction="sum")

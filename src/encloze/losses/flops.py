@@ -1,4 +1,4 @@
-"""The FLOPS regulariser (Paria et al., ICLR 2020, https://arxiv.org/abs/2004.05665), as SPLADE takes it."""
+"""FLOPS regularizer (Paria et al., ICLR 2020, https://arxiv.org/abs/2004.05665), as used by SPLADE."""
 
 from __future__ import annotations
 
@@ -6,19 +6,24 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from encloze.losses._sparsity import Sparsity
-from encloze.losses.base import Scored
+from encloze.losses._sparsity import SparsityRegularizer
+from encloze.losses.base import ScoredBatch
 
 
 @dataclass(frozen=True)
-class Flops(Sparsity, name="flops"):
-    """The sum over the vocabulary of (the mean weight over the texts)²: it makes postings short and even.
+class Flops(SparsityRegularizer, name="flops"):
+    """Sum over the vocabulary of the squared mean absolute term weight.
 
-    The mean goes over all distinct texts of the step, over all processes and parts, so their number changes nothing.
+    It makes posting lists short and balanced. The mean runs over all distinct texts of the step, over all processes and
+    micro-batches, so the result does not depend on how the step is split.
+
+    Example:
+        >>> Flops(side="queries", target_active_dims=30).term
+        'flops_queries'
     """
 
     weight: float = 1e-3
-    """What it counts in the sum that is lowered, once it has set in."""
+    """Regularization weight after the ramp."""
 
-    def sum(self, scored: Scored) -> Tensor:
-        return (self.weights(scored).abs().mean(dim=0) ** 2).sum() * len(scored.scores)
+    def compute(self, batch: ScoredBatch) -> Tensor:
+        return (self.term_weights(batch).abs().mean(dim=0) ** 2).sum() * len(batch.scores)

@@ -1,4 +1,4 @@
-"""Distillation of a teacher's distribution over a query's candidates (Kullback-Leibler divergence)."""
+"""Knowledge distillation by the Kullback-Leibler divergence of score distributions over a query's candidates."""
 
 from __future__ import annotations
 
@@ -7,19 +7,24 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from encloze.losses.base import CandidateLoss, Candidates
+from encloze.losses.base import CandidateLoss, CandidateScores
 
-_FLAT = 2.0  # cosines times so much differ by 4 at most
+_NEARLY_UNIFORM = 2.0  # cosines divided by temperature differ by at most twice this
 
 
 @dataclass(frozen=True)
 class KlDivergence(CandidateLoss, name="kl_divergence"):
-    """KL(softmax(teacher's scores) || softmax(student's)) over the candidates that the teacher scored."""
+    """KL divergence from the teacher's to the student's softmax over the candidates with a teacher score.
+
+    Example:
+        >>> KlDivergence(temperature=0.05).needs_teacher
+        True
+    """
 
     teacher_temperature: float = 1.0
-    """The teacher's scores are divided by it."""
+    """Divisor of the teacher's scores."""
     temperature: float = 1.0
-    """The student's scores are divided by it; cosines want about 0.05."""
+    """Divisor of the student's scores; use about 0.05 if they are cosines."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -31,19 +36,23 @@ class KlDivergence(CandidateLoss, name="kl_divergence"):
     def needs_teacher(self) -> bool:
         return True
 
-    def doubts(self, cosines: float) -> str:
-        if not cosines or cosines / self.temperature > _FLAT:
+    def configuration_warnings(self, cosine_scale: float) -> str:
+        if not cosine_scale or cosine_scale / self.temperature > _NEARLY_UNIFORM:
             return ""
         return (
-            f"kl_divergence compares cosines divided by {self.temperature / cosines:g}, nearly alike whatever "
-            f"is learnt: give it a temperature of about {0.05 * cosines:g}"
+            f"kl_divergence divides cosines by {self.temperature / cosine_scale:g}, so the student's softmax is nearly "
+            f"uniform for every model: set its temperature to about {0.05 * cosine_scale:g}"
         )
 
-    def sum_candidates(self, candidates: Candidates) -> Tensor:
-        known = candidates.taught
-        rows = known.any(dim=1)
-        found, known, teacher = candidates.scores[rows], known[rows], candidates.teacher[rows]
-        unknown = ~known
-        wanted = (teacher / self.teacher_temperature).masked_fill(unknown, float("-inf")).log_softmax(dim=1)
-        mine = (found / self.temperature).masked_fill(unknown, float("-inf")).log_softmax(dim=1)
-        return torch.where(known, wanted.exp() * (wanted - mine), 0.0).sum()
+    def compute_candidates(self, candidates: CandidateScores) -> Tensor:
+        mask = candidates.has_teacher_score
+        rows = mask.any(dim=1)
+        mask = mask[rows]
+        teacher, student = (
+            (scores[rows] / temperature).masked_fill(~mask, float("-inf")).log_softmax(dim=1)
+            for scores, temperature in (
+                (candidates.teacher_scores, self.teacher_temperature),
+                (candidates.scores, self.temperature),
+            )
+        )
+        return torch.where(mask, teacher.exp() * (teacher - student), 0.0).sum()

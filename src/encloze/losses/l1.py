@@ -1,4 +1,4 @@
-"""The mean length of term weights: few weights, whichever they are."""
+"""L1 regularizer of term weights; efficient SPLADE uses it for queries (https://arxiv.org/abs/2207.03834)."""
 
 from __future__ import annotations
 
@@ -6,16 +6,21 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from encloze.losses._sparsity import Sparsity
-from encloze.losses.base import Scored
+from encloze.losses._sparsity import SparsityRegularizer
+from encloze.losses.base import ScoredBatch
 
 
 @dataclass(frozen=True)
-class L1(Sparsity, name="l1"):
-    """The sum of a text's weights, averaged over the texts; efficient SPLADE takes it for queries."""
+class L1(SparsityRegularizer, name="l1"):
+    """Sum of a text's absolute term weights, averaged over texts.
+
+    Example:
+        >>> L1().term
+        'l1_documents'
+    """
 
     weight: float = 1e-3
-    """What it counts in the sum that is lowered, once it has set in."""
+    """Regularization weight after the ramp."""
 
-    def sum(self, scored: Scored) -> Tensor:
-        return self.weights(scored).abs().sum(dim=1).mean() * len(scored.scores)
+    def compute(self, batch: ScoredBatch) -> Tensor:
+        return self.term_weights(batch).abs().sum(dim=1).mean() * len(batch.scores)

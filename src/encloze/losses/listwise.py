@@ -1,4 +1,4 @@
-"""The listwise softmax loss (ListNet's top-one form, Cao et al., ICML 2007) over a query's own candidates."""
+"""Listwise softmax loss (top-one ListNet, Cao et al., ICML 2007) over a query's own candidates."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from encloze.losses.base import CandidateLoss, Candidates
+from encloze.losses.base import CandidateLoss, CandidateScores
 
 
 @dataclass(frozen=True)
 class Listwise(CandidateLoss, name="listwise"):
-    """The cross-entropy of the relevant document among its query's candidates."""
+    """Cross-entropy of the relevant document among its query's candidates.
 
-    def sum_candidates(self, candidates: Candidates) -> Tensor:
-        scores = candidates.scores.masked_fill(~candidates.there, float("-inf"))
+    Example:
+        >>> Listwise().needs_negatives
+        True
+    """
+
+    def compute_candidates(self, candidates: CandidateScores) -> Tensor:
+        scores = candidates.scores.masked_fill(~candidates.candidate_mask, float("-inf"))
         return (scores.logsumexp(dim=1) - scores[:, 0]).sum()

@@ -1,4 +1,4 @@
-"""Margin-MSE (Hofstätter et al., 2020, https://arxiv.org/abs/2010.02666): score differences like the teacher's."""
+"""Margin-MSE distillation (Hofstätter et al., 2020, https://arxiv.org/abs/2010.02666)."""
 
 from __future__ import annotations
 
@@ -8,33 +8,40 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from encloze.losses.base import CandidateLoss, Candidates
+from encloze.losses.base import CandidateLoss, CandidateScores
 
 
 @dataclass(frozen=True)
 class MarginMse(CandidateLoss, name="margin_mse"):
-    """The squared distance between the student's and the teacher's differences of two candidates' scores."""
+    """Mean squared error between the student's and the teacher's score margins of candidate pairs.
+
+    Example:
+        >>> MarginMse(pairs="all").needs_teacher
+        True
+    """
 
     pairs: Literal["positive", "all"] = "positive"
-    """Which differences: of the relevant document to each negative, or of any two candidates (SPLADE's trainer)."""
+    """Pairs of candidates: ``positive`` pairs the relevant document with each negative; ``all`` takes any two
+    candidates, as SPLADE's trainer does."""
 
     @property
     def needs_teacher(self) -> bool:
         return True
 
-    def doubts(self, cosines: float) -> str:
-        if not 0 < cosines <= 1:
+    def configuration_warnings(self, cosine_scale: float) -> str:
+        if not 0 < cosine_scale <= 1:
             return ""
         return (
-            "margin_mse wants differences as wide as the teacher's, and those of cosines are 2 at most: take "
-            "--heads '[{type: dense, normalise: false}]', or give the head a weight that widens them"
+            "margin_mse fits the teacher's score margins, but margins of cosines are at most 2: set "
+            "--heads '[{type: dense, normalize: false}]', or increase the weight of the dense head"
         )
 
-    def sum_candidates(self, candidates: Candidates) -> Tensor:
-        known = candidates.taught
-        apart = torch.where(known, candidates.scores - candidates.teacher, 0.0)
-        squares = (apart[:, :, None] - apart[:, None, :]) ** 2  # of the differences of differences
-        both = (known[:, :, None] & known[:, None, :]).triu(diagonal=1)
+    def compute_candidates(self, candidates: CandidateScores) -> Tensor:
+        mask = candidates.has_teacher_score
+        errors = torch.where(mask, candidates.scores - candidates.teacher_scores, 0.0)
+        squared_margin_errors = (errors[:, :, None] - errors[:, None, :]) ** 2
+        pairs = (mask[:, :, None] & mask[:, None, :]).triu(diagonal=1)
         if self.pairs == "positive":
-            both[:, 1:] = False
-        return ((squares * both).sum(dim=(1, 2)) / both.sum(dim=(1, 2)).clamp(min=1)).sum()
+            pairs[:, 1:] = False
+        sums = (squared_margin_errors * pairs).sum(dim=(1, 2))
+        return (sums / pairs.sum(dim=(1, 2)).clamp(min=1)).sum()

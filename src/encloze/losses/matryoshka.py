@@ -1,4 +1,4 @@
-"""Matryoshka (Kusupati et al., NeurIPS 2022, https://arxiv.org/abs/2205.13147): beginnings of embeddings serve."""
+"""Matryoshka loss (Kusupati et al., NeurIPS 2022, https://arxiv.org/abs/2205.13147) for truncated embeddings."""
 
 from __future__ import annotations
 
@@ -9,22 +9,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from encloze.losses.base import Loss, Scored
+from encloze.losses.base import Loss, ScoredBatch
 
 
 @dataclass(frozen=True)
 class Matryoshka(Loss, name="matryoshka"):
-    """Another loss, over embeddings cut to each of some widths; the mean over these."""
+    """Mean of another loss over embeddings truncated to several dimensions.
 
-    loss: Loss = field(default_factory=lambda: Loss.named("contrastive"))
-    """The loss that the beginnings of embeddings are to lower, too."""
-    widths: tuple[int, ...] = (64, 128, 256)
-    """So many numbers of an embedding; the whole one is the business of another loss beside this one."""
+    The loss of full embeddings is not included: list the other loss beside this one.
+
+    Example:
+        >>> Matryoshka(dims=(64, 128)).term
+        'matryoshka_contrastive'
+    """
+
+    loss: Loss = field(default_factory=lambda: Loss.from_name("contrastive"))
+    """Loss that is computed from truncated embeddings."""
+    dims: tuple[int, ...] = (64, 128, 256)
+    """Dimensions that embeddings are truncated to; each is below the full dimension."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.widths or min(self.widths) < 1:
-            raise ValueError(f"widths must name one width or more, each 1 or more, not {self.widths}")
+        if not self.dims or min(self.dims) < 1:
+            raise ValueError(f"dims must contain one or more numbers of 1 or more, not {self.dims}")
 
     @property
     def term(self) -> str:
@@ -38,23 +45,23 @@ class Matryoshka(Loss, name="matryoshka"):
     def needs_negatives(self) -> bool:
         return self.loss.needs_negatives
 
-    def check(self, views: Mapping[str, int | None]) -> None:
+    def check_views(self, views: Mapping[str, int | None]) -> None:
         if "dense" not in views:
-            raise ValueError(f"{self.name} cuts embeddings, and the model makes none: add dense to heads")
-        width = views["dense"]
-        if width is not None and max(self.widths) >= width:
-            raise ValueError(f"widths must be below {width}, the width of embeddings, not {max(self.widths)}")
-        self.loss.check(views)
+            raise ValueError(f"{self.name} requires a dense view: add dense to heads, or remove {self.name}")
+        dim = views["dense"]
+        if dim is not None and max(self.dims) >= dim:
+            raise ValueError(f"dims must be below {dim}, the embedding dimension, not {max(self.dims)}")
+        self.loss.check_views(views)
 
-    def sum(self, scored: Scored) -> Tensor:
-        return torch.stack([self.loss.sum(_cut(scored, width)) for width in self.widths]).mean()
+    def compute(self, batch: ScoredBatch) -> Tensor:
+        return torch.stack([self.loss.compute(_truncate(batch, dim)) for dim in self.dims]).mean()
 
 
-def _cut(scored: Scored, width: int) -> Scored:
-    """The same texts with the first ``width`` numbers of their embeddings; cosines stay cosines."""
+def _truncate(batch: ScoredBatch, dim: int) -> ScoredBatch:
+    """Return the batch scored by the first ``dim`` components of embeddings, normalized again if they were."""
 
-    def cut(embeddings: Tensor) -> Tensor:
-        return F.normalize(embeddings[:, :width], dim=1) if scored.is_normalised else embeddings[:, :width]
+    def truncate(embeddings: Tensor) -> Tensor:
+        return F.normalize(embeddings[:, :dim], dim=1) if batch.is_normalized else embeddings[:, :dim]
 
-    queries, documents = (view._replace(dense=cut(view.dense)) for view in (scored.queries, scored.documents))
-    return scored._replace(queries=queries, documents=documents, scores=scored.similarity.score(queries, documents))
+    queries, documents = (view._replace(dense=truncate(view.dense)) for view in (batch.queries, batch.documents))
+    return batch._replace(queries=queries, documents=documents, scores=batch.similarity.score(queries, documents))

@@ -1,4 +1,4 @@
-"""Binary cross-entropy: each candidate is relevant or not, by itself."""
+"""Pointwise binary cross-entropy of each candidate's relevance."""
 
 from __future__ import annotations
 
@@ -8,16 +8,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from encloze.losses.base import CandidateLoss, Candidates
+from encloze.losses.base import CandidateLoss, CandidateScores
 
 
 @dataclass(frozen=True)
 class Pointwise(CandidateLoss, name="pointwise"):
-    """-log sigmoid(score) of the relevant document and -log(1 - sigmoid(score)) of each negative, averaged over both
-    kinds apart, so that many negatives do not drown the one that is relevant."""
+    """Mean of the binary cross-entropy of the relevant document and of the mean over its negatives.
 
-    def sum_candidates(self, candidates: Candidates) -> Tensor:
-        against = candidates.there[:, 1:]
-        relevant = F.softplus(-candidates.scores[:, 0])
-        others = (F.softplus(candidates.scores[:, 1:]) * against).sum(dim=1) / against.sum(dim=1).clamp(min=1)
-        return (torch.stack([relevant, others]).mean(dim=0)).sum()
+    Relevant document and negatives have equal weight, whatever the number of negatives.
+
+    Example:
+        >>> Pointwise().needs_negatives
+        True
+    """
+
+    def compute_candidates(self, candidates: CandidateScores) -> Tensor:
+        mask = candidates.candidate_mask[:, 1:]
+        positive = F.softplus(-candidates.scores[:, 0])
+        negative = (F.softplus(candidates.scores[:, 1:]) * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
+        return (torch.stack([positive, negative]).mean(dim=0)).sum()
