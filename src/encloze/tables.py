@@ -255,6 +255,11 @@ def as_text(cell: Cell, kind: Kind) -> str:
     return f"{kind.format(cell.value)}{interval}{cell.suffix}"
 
 
+def quote(text: str) -> str:
+    """Return ``text`` in quotation marks, isolated so that right-to-left text does not reorder what surrounds it."""
+    return f'"\u2068{text}\u2069"'
+
+
 def notebook_html(tables: Iterable[Table], notes: Iterable[str] = ()) -> str:
     """Return tables and the notes below them as HTML for a notebook."""
     items = "".join(f"<li>{html.escape(note)}</li>" for note in notes)

@@ -1,4 +1,4 @@
-"""Several systems on one or more data sets, as values: means, and each against the first with all its tests."""
+"""The comparison of several systems on one or more data sets: means, and each system against the first."""
 
 from __future__ import annotations
 
@@ -6,61 +6,74 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from encloze.data.contamination import Contamination
 from encloze.evaluation.estimates import estimate
-from encloze.evaluation.report import SIZES, Report, SystemResult, file_names, markdown_table
+from encloze.evaluation.report import Report
+from encloze.evaluation.results import SIZES, SystemResult
 from encloze.evaluation.significance import bootstrap, holm, randomization_test
 from encloze.intervals import Interval
+from encloze.storage.file_names import file_names
 from encloze.storage.json_files import read_json, write_json
+from encloze.tables import Column, Kind, Table, Value, notebook_html
 
 MEAN = "mean"
-"""What stands for all data sets together."""
+"""Name of the column and of the contrasts for the mean of all data sets."""
 _LEVEL = 0.05
-
-
-class Table(NamedTuple):
-    """Rows of text under a title; the first is the head."""
-
-    title: str
-    rows: list[list[str]]
+"""Significance level of the verdicts."""
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """A system against the first one on a data set, or on the mean of all. All p-values are corrected by Holm."""
+    """Comparison of one system with the first one, on one data set or on the mean of all.
+
+    All p-values are Holm-corrected for the number of contrasts in the table.
+    """
 
     dataset: str
+    """Name of the data set, or ``mean``."""
     system: str
+    """Name of the system."""
     difference: Interval
+    """Mean difference in the measure with its 95 % confidence interval."""
     wins: int
-    """Queries that it does better on than the first one."""
+    """Number of queries on which the system is better than the first one."""
     ties: int
+    """Number of queries on which both have the same value."""
     losses: int
+    """Number of queries on which the system is worse than the first one."""
     p_value: float
-    """Against there being no difference: paired randomisation test; Student's t where seeds are random too."""
+    """P-value for no difference: paired randomization test, or Student's t-test if systems have several seeds."""
     p_not_worse: float
-    """Against its being worse by the margin or more: one-sided, Student's t."""
+    """P-value for being worse by the equivalence margin or more: one-sided t-test."""
     p_equivalent: float
-    """Against a difference of the margin or more in either direction: two one-sided tests."""
+    """P-value for a difference of the equivalence margin or more in either direction: two one-sided t-tests."""
     minimum_detectable_difference: float
-    """The difference that a test at 5 %, uncorrected, finds on so many such queries four times in five."""
+    """Difference that an uncorrected test at 5 % detects with a power of 80 %, given this number of queries."""
 
     def verdict(self, margin: float) -> str:
-        """What the tests say together, at 5 % for all of them that ask the same."""
-        little = f", by less than {margin:g}" * (self.p_equivalent <= _LEVEL)
+        """Return the conclusion from the three tests at a significance level of 5 %.
+
+        Args:
+            margin: The equivalence margin.
+
+        Returns:
+            ``better``, ``worse``, ``equivalent within MARGIN``, ``not worse by MARGIN`` or ``undecided``. ``, by less
+            than MARGIN`` is appended to the first two if the difference is also shown to be within the margin.
+        """
+        suffix = f", by less than {margin:g}" * (self.p_equivalent <= _LEVEL)
         if self.p_value <= _LEVEL:
-            return ("better" if self.difference.mean > 0 else "worse") + little
+            return ("better" if self.difference.mean > 0 else "worse") + suffix
         if self.p_equivalent <= _LEVEL:
             return f"equivalent within {margin:g}"
         return f"not worse by {margin:g}" if self.p_not_worse <= _LEVEL else "undecided"
 
 
-class Competitor(NamedTuple):
-    """A system of the table, and the systems of the reports it is made of: one, or one for each seed."""
+class ComparedSystem(NamedTuple):
+    """A system of a comparison and the names of its results in the reports: one, or one for each seed."""
 
     name: str
     members: tuple[str, ...]
@@ -68,237 +81,300 @@ class Competitor(NamedTuple):
 
 @dataclass(frozen=True)
 class ComparisonTable:
-    """Reports of the same systems on several data sets. The first system is what the others are compared with."""
+    """Comparison of the same systems on several data sets. The other systems are compared with the first one.
+
+    ``encloze.compare`` returns it.
+
+    Args:
+        reports: Report of each data set.
+        systems: Compared systems. Several seeds of one training configuration are one system.
+        names: Short name of each data set.
+        equivalence_margin: Difference in the first measure below which two systems count as equivalent.
+        seed: Seed of the bootstrap and of the randomization tests.
+        contamination: For each data set, what the evaluated split shares with the splits used for training.
+    """
 
     reports: tuple[Report, ...]
-    competitors: tuple[Competitor, ...]
+    systems: tuple[ComparedSystem, ...]
     names: tuple[str, ...]
-    """What each data set is called."""
-    margin: float = 0.01
-    """How much counts as nothing."""
+    equivalence_margin: float = 0.01
     seed: int = 0
-    """What the intervals and tests are drawn from."""
     contamination: tuple[tuple[Contamination, ...], ...] = ()
-    """Of each data set, what the split that is judged shares with those that are learnt from."""
 
     @property
     def measure(self) -> str:
+        """The measure by which systems are compared."""
         return self.reports[0].measures[0]
 
-    def results(self, report: Report, competitor: Competitor) -> list[SystemResult]:
-        """What a report says of a competitor: one result for each of its seeds."""
-        return [system for system in report.systems if system.name in competitor.members]
+    def results(self, report: Report, system: ComparedSystem) -> list[SystemResult]:
+        """Return the results of a system in a report, one for each seed."""
+        return [result for result in report.systems if result.name in system.members]
 
-    def values(self, report: Report, competitor: Competitor, measure: str) -> np.ndarray:
-        """The values of each query: float64, seeds x queries."""
-        return np.stack([system.values[measure] for system in self.results(report, competitor)])
+    def values(self, report: Report, system: ComparedSystem, measure: str) -> np.ndarray:
+        """Return the value of each query: float64, seeds x queries."""
+        return np.stack([result.values[measure] for result in self.results(report, system)])
 
     @cached_property
     def means(self) -> dict[str, list[Interval]]:
-        """Of each competitor the first measure on every data set, then, of several, their mean."""
-        found = {}
-        for competitor in self.competitors:
-            of_datasets = [self.values(report, competitor, self.measure) for report in self.reports]
-            found[competitor.name] = [self._interval(values) for values in of_datasets]
+        """For each system, its mean on every data set and, if there are several data sets, their mean."""
+        means = {}
+        for system in self.systems:
+            values = [self.values(report, system, self.measure) for report in self.reports]
+            means[system.name] = [self._interval(of_dataset) for of_dataset in values]
             if len(self.reports) > 1:
-                found[competitor.name].append(estimate(of_datasets).interval())
-        return found
+                means[system.name].append(estimate(values).interval())
+        return means
 
     @cached_property
     def contrasts(self) -> tuple[Contrast, ...]:
-        """Every other competitor against the first, on each data set and on their mean."""
-        raw = list(self._raw())
+        """Contrast of every other system with the first, on each data set and on their mean."""
+        raw = list(self._uncorrected())
         p_values, not_worse, equivalent = (
             holm([getattr(one, name) for one in raw]) for name in ("p_value", "p_not_worse", "p_equivalent")
         )
         corrected = zip(raw, p_values, not_worse, equivalent, strict=True)
         return tuple(replace(one, p_value=p, p_not_worse=n, p_equivalent=e) for one, p, n, e in corrected)
 
-    def _raw(self) -> Iterator[Contrast]:
-        """The contrasts before their correction."""
-        first, *others = self.competitors
+    def _uncorrected(self) -> Iterator[Contrast]:
+        """Yield the contrasts with uncorrected p-values."""
+        first, *others = self.systems
+        baseline = [self.values(report, first, self.measure) for report in self.reports]
         for other in others:
-            values, against = (
-                [self.values(report, one, self.measure) for report in self.reports] for one in (other, first)
-            )
-            for at, name in enumerate(self.names):
-                yield self._contrast(name, other.name, [values[at]], [against[at]])
+            values = [self.values(report, other, self.measure) for report in self.reports]
+            for number, name in enumerate(self.names):
+                yield self._contrast(name, other.name, [values[number]], [baseline[number]])
             if len(self.names) > 1:
-                yield self._contrast(MEAN, other.name, values, against)
+                yield self._contrast(MEAN, other.name, values, baseline)
 
     def _contrast(
-        self, dataset: str, system: str, values: Sequence[np.ndarray], against: Sequence[np.ndarray]
+        self, dataset: str, system: str, values: Sequence[np.ndarray], baseline: Sequence[np.ndarray]
     ) -> Contrast:
-        """A contrast, uncorrected, of values (seeds x queries) on one or more data sets."""
-        found = estimate(values, against)
-        of_queries = [one.mean(axis=0) - other.mean(axis=0) for one, other in zip(values, against, strict=True)]
-        better, worse = (
-            sum(int((sign * values > 1e-9).sum()) for values in of_queries) for sign in (1, -1)
-        )  # equal measures may differ in their last bits
-        weighted = np.concatenate([values / len(values) for values in of_queries]) / len(of_queries)
-        has_seeds = any(len(one) > 1 for one in (*values, *against))
+        """Return an uncorrected contrast of values (seeds x queries) on one or more data sets."""
+        estimated = estimate(values, baseline)
+        differences = [one.mean(axis=0) - other.mean(axis=0) for one, other in zip(values, baseline, strict=True)]
+        # Equal measures may differ in their last bits.
+        wins, losses = (sum(int((sign * one > 1e-9).sum()) for one in differences) for sign in (1, -1))
+        weighted = np.concatenate([one / len(one) for one in differences]) / len(differences)
+        if any(len(one) > 1 for one in (*values, *baseline)):  # several seeds
+            p_value = estimated.p_value()
+        else:
+            p_value = randomization_test(weighted, np.zeros(len(weighted)), seed=self.seed)
         return Contrast(
-            dataset,
-            system,
-            found.interval(),
-            better,
-            len(weighted) - better - worse,
-            worse,
-            found.p_value() if has_seeds else randomization_test(weighted, np.zeros(len(weighted)), seed=self.seed),
-            found.p_above(-self.margin),
-            found.p_equivalent_within(self.margin),
-            found.minimum_detectable_difference(),
+            dataset=dataset,
+            system=system,
+            difference=estimated.interval(),
+            wins=wins,
+            ties=len(weighted) - wins - losses,
+            losses=losses,
+            p_value=p_value,
+            p_not_worse=estimated.p_greater(-self.equivalence_margin),
+            p_equivalent=estimated.p_equivalent(self.equivalence_margin),
+            minimum_detectable_difference=estimated.minimum_detectable_difference(),
         )
 
     def _interval(self, values: np.ndarray) -> Interval:
         return estimate([values]).interval() if len(values) > 1 else bootstrap(values[0], seed=self.seed)
 
     def tables(self) -> list[Table]:
-        """Means; each system against the first; every measure with what a system takes."""
-        head = ["system", *self.names, *[MEAN] * (len(self.reports) > 1)]
-        means = [[name, *map(_with_interval, of_name)] for name, of_name in self.means.items()]
-        sets = ", ".join(
-            f"{name} {report.split} ({len(report.queries):,} queries{report.counts.size() if report.counts else ''})"
+        """Return the tables of means, of differences from the first system, and of all measures with costs."""
+        differences = [self._difference_table()] if self.contrasts else []
+        return [self._mean_table(), *differences, self._measure_table()]
+
+    def _mean_table(self) -> Table:
+        """Return one row for each system with its mean on every data set."""
+        datasets = ", ".join(
+            f"{name} {report.split} ({len(report.queries):,} queries"
+            f"{report.counts.size_suffix() if report.counts else ''})"
             for name, report in zip(self.names, self.reports, strict=True)
         )
-        title = f"{self.measure} with 95 % intervals; {sets}"
-        tables = [Table(title, [head, *means])]
-        if self.contrasts:
-            tables.append(self._against())
-        return [*tables, self._measured()]
+        names = [*self.names, *[MEAN] * (len(self.reports) > 1)]
+        columns = (Column("system"), *(Column(name, Kind.MEASURE) for name in names))
+        rows: tuple[tuple[Value, ...], ...] = tuple((name, *means) for name, means in self.means.items())
+        return Table(f"{self.measure} with 95 % intervals; {datasets}", columns, rows)
 
-    def _against(self) -> Table:
-        names = ["data set", "system", "difference", "p (Holm)", "wins/ties/losses", "verdict", "visible from"]
-        rows = [
-            [
-                contrast.dataset,
-                contrast.system,
-                "{:+.4f} [{:+.4f}, {:+.4f}]".format(*(round(x, 4) + 0.0 for x in contrast.difference)),  # no -0
-                f"{contrast.p_value:.4f}",
-                f"{contrast.wins}/{contrast.ties}/{contrast.losses}",
-                contrast.verdict(self.margin),
-                f"{contrast.smallest:.4f}"
-                if contrast.minimum_detectable_difference
-                else "",  # queries that all tie tell nothing of it
-            ]
-            for contrast in self.contrasts
-        ]
+    def _difference_table(self) -> Table:
+        """Return one row for each contrast."""
+        columns = (
+            Column("data set"),
+            Column("system"),
+            Column("difference", Kind.DIFFERENCE),
+            Column("p (Holm)", Kind.P_VALUE),
+            Column("wins", Kind.COUNT),
+            Column("ties", Kind.COUNT),
+            Column("losses", Kind.COUNT),
+            Column("verdict"),
+            Column("minimum detectable difference", Kind.MEASURE),
+        )
+        rows = tuple(
+            (
+                one.dataset,
+                one.system,
+                one.difference,
+                one.p_value,
+                one.wins,
+                one.ties,
+                one.losses,
+                one.verdict(self.equivalence_margin),
+                one.minimum_detectable_difference or None,  # cannot be estimated if all queries tie
+            )
+            for one in self.contrasts
+        )
         title = (
-            f"{self.measure} against {self.competitors[0].name}: 95 % intervals of each line by itself; p-values and "
+            f"{self.measure} against {self.systems[0].name}: 95 % intervals of each line by itself; p-values and "
             f"verdicts corrected for all {len(rows)} lines"
         )
-        return Table(title, self._without_single([names, *rows]))
+        return self._without_single_dataset(Table(title, columns, rows))
 
-    def _measured(self) -> Table:
+    def _measure_table(self) -> Table:
+        """Return one row for each data set and system with the means of all measures and the costs."""
         measures = self.reports[0].measures
-        rows = [["data set", "system", *measures, "ms/query", "index MiB", "model MiB", "memory MiB"]]
-        for name, report in zip(self.names, self.reports, strict=True):
-            for competitor in self.competitors:
-                figures = [self.values(report, competitor, measure).mean() for measure in measures]
-                results = self.results(report, competitor)
-                took = [_mean([system.milliseconds for system in results], 1, ".1f")]
-                sizes = [_mean([getattr(system, size) for system in results], 2**20, ".2f") for size in SIZES]
-                rows.append([name, competitor.name, *(f"{figure:.4f}" for figure in figures), *took, *sizes])
-        filled = [at for at in range(len(rows[0])) if any(row[at] for row in rows[1:])]
-        return Table(
-            "All measures, and what it takes", self._without_single([[row[at] for at in filled] for row in rows])
+        columns = (
+            Column("data set"),
+            Column("system"),
+            *(Column(name, Kind.MEASURE) for name in measures),
+            Column("ms/query (batched)", Kind.MILLISECONDS),
+            *(Column(f"{name.removesuffix('_bytes')} MiB", Kind.MEBIBYTES) for name in SIZES),
         )
+        rows: list[tuple[Value, ...]] = []
+        for name, report in zip(self.names, self.reports, strict=True):
+            for system in self.systems:
+                means = [float(self.values(report, system, measure).mean()) for measure in measures]
+                results = self.results(report, system)
+                times = _mean([result.milliseconds_per_query for result in results])
+                sizes = [_mean([getattr(result, size) for result in results], 2**20) for size in SIZES]
+                rows.append((name, system.name, *means, times, *sizes))
+        table = Table("All measures and costs", columns, tuple(rows)).without_empty_columns()
+        return self._without_single_dataset(table)
 
-    def _without_single(self, rows: list[list[str]]) -> list[list[str]]:
-        """Rows without their first cell, the data set's name, where there is one for all."""
-        return rows if len(self.names) > 1 else [row[1:] for row in rows]
+    def _without_single_dataset(self, table: Table) -> Table:
+        """Return the table without the column of data sets if there is only one."""
+        return table if len(self.names) > 1 else table.without_columns("data set")
 
     @property
     def notes(self) -> list[str]:
-        """What data sets share with what is learnt from, what does not fit together, what systems say of themselves."""
-        found = self.contamination or [()] * len(self.reports)
+        """Contamination and inconsistencies of each data set, then the notes of the systems."""
+        contamination = self.contamination or [()] * len(self.reports)
         return [
             f"{name}: {note}" if len(self.reports) > 1 else note
-            for name, report, shared in zip(self.names, self.reports, found, strict=True)
-            for note in [*(one.told() for one in shared), *report.notes]
+            for name, report, shared in zip(self.names, self.reports, contamination, strict=True)
+            for note in [*(one.summary() for one in shared), *report.notes]
         ]
 
-    def markdown(self) -> str:
-        parts = [line for title, rows in self.tables() for line in (f"{title}.", "", *markdown_table(rows), "")]
+    def to_markdown(self) -> str:
+        """Return all tables and notes in Markdown."""
+        parts = [line for table in self.tables() for line in (f"{table.title}.", "", table.to_markdown(), "")]
         return "\n".join([*parts, *(f"- {note}" for note in self.notes)]) + "\n"
 
+    def to_pandas(self, table: Literal["means", "differences", "measures"] = "means") -> Any:
+        """Return one of the tables as a ``pandas.DataFrame``.
+
+        Args:
+            table: ``means`` (one row for each system), ``differences`` (one row for each data set and system but the
+                first) or ``measures`` (one row for each data set and system).
+
+        Raises:
+            ValueError: There is no table of this name.
+            MissingExtraError: pandas is not installed.
+        """
+        tables = {"means": self._mean_table, "differences": self._difference_table, "measures": self._measure_table}
+        if table not in tables:
+            raise ValueError(f"table must be one of {', '.join(tables)}, not {table!r}")
+        return tables[table]().to_pandas()
+
+    def _repr_html_(self) -> str:
+        """Return the representation that notebooks display."""
+        return notebook_html(self.tables(), self.notes)
+
     def save(self, folder: Path) -> None:
-        """Write comparison.md, comparison.json, and the report of each data set in a folder of its own."""
-        (folder / "comparison.md").write_text(self.markdown(), encoding="utf-8")
-        write_json(folder / "comparison.json", self.figures())
+        """Write the comparison into an existing folder.
+
+        Args:
+            folder: Receives ``comparison.md``, ``comparison.json``, and for each data set a folder with its report.
+        """
+        (folder / "comparison.md").write_text(self.to_markdown(), encoding="utf-8")
+        write_json(folder / "comparison.json", self.to_dict())
         for name, report in zip(file_names(self.names), self.reports, strict=True):
             (folder / name).mkdir()
             report.save(folder / name)
 
     @classmethod
     def load(cls, folder: Path) -> ComparisonTable:
-        """The comparison that ``save`` wrote, with its tests made anew from values of six digits."""
-        said = read_json(folder / "comparison.json")
-        names, competitors = (
-            tuple(said["queries"]),
-            [Competitor(s["name"], tuple(s["members"])) for s in said["systems"]],
+        """Return the comparison that ``save`` wrote. Tests are computed again from values with six decimals.
+
+        Args:
+            folder: Folder with ``comparison.json`` and a folder for each data set.
+        """
+        content = read_json(folder / "comparison.json")
+        names = tuple(content["queries"])
+        contamination = content.get("contamination", {}).values()
+        return cls(
+            reports=tuple(Report.load(folder / name) for name in file_names(names)),
+            systems=tuple(ComparedSystem(one["name"], tuple(one["members"])) for one in content["systems"]),
+            names=names,
+            equivalence_margin=content["equivalence_margin"],
+            seed=content.get("seed", 0),
+            contamination=tuple(tuple(Contamination(**one) for one in of_dataset) for of_dataset in contamination),
         )
-        reports = tuple(Report.load(folder / name) for name in file_names(names))
-        shared = tuple(tuple(Contamination(**one) for one in of) for of in said.get("contamination", {}).values())
-        return cls(reports, tuple(competitors), names, said["margin"], said.get("seed", 0), shared)
 
     @classmethod
-    def of(cls, report: Report) -> ComparisonTable:
-        """A single report as a comparison."""
-        competitors = tuple(Competitor(system.name, (system.name,)) for system in report.systems)
-        return cls((report,), competitors, short_names([report.dataset]), seed=report.seed)
+    def from_report(cls, report: Report) -> ComparisonTable:
+        """Return a single report as a comparison.
 
-    def figures(self) -> dict[str, object]:
-        """The comparison as plain values."""
+        Args:
+            report: Report of one data set.
+        """
+        systems = tuple(ComparedSystem(result.name, (result.name,)) for result in report.systems)
+        return cls((report,), systems, short_names([report.dataset]), seed=report.seed)
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the content of ``comparison.json``: means, contrasts and contamination as plain values."""
         columns = [*self.names, *[MEAN] * (len(self.reports) > 1)]
         systems = [
             {
-                "name": competitor.name,
-                "members": list(competitor.members),
-                "means": {
-                    name: mean._asdict() for name, mean in zip(columns, self.means[competitor.name], strict=True)
-                },
+                "name": system.name,
+                "members": list(system.members),
+                "means": {name: mean._asdict() for name, mean in zip(columns, self.means[system.name], strict=True)},
             }
-            for competitor in self.competitors
+            for system in self.systems
         ]
-        against = [
-            {**vars(contrast), "difference": contrast.difference._asdict(), "verdict": contrast.verdict(self.margin)}
-            for contrast in self.contrasts
+        contrasts = [
+            {**vars(one), "difference": one.difference._asdict(), "verdict": one.verdict(self.equivalence_margin)}
+            for one in self.contrasts
         ]
+        shared = zip(self.names, self.contamination, strict=bool(self.contamination))
         return {
             "measure": self.measure,
             "splits": {name: report.split for name, report in zip(self.names, self.reports, strict=True)},
-            "margin": self.margin,
+            "equivalence_margin": self.equivalence_margin,
             "seed": self.seed,
             "queries": {name: len(report.queries) for name, report in zip(self.names, self.reports, strict=True)},
             "systems": systems,
-            "against_first": against,
-            "contamination": {
-                name: [one._asdict() for one in of]
-                for name, of in zip(self.names, self.contamination, strict=bool(self.contamination))
-            },
+            "against_first": contrasts,
+            "contamination": {name: [one._asdict() for one in of_dataset] for name, of_dataset in shared},
         }
 
 
-def short_names(places: Sequence[str]) -> tuple[str, ...]:
-    """Names of data sets as short as they differ: their paths without what all of them begin with, each once."""
-    parts = [Path(place).parts for place in places]
+def short_names(paths: Sequence[str]) -> tuple[str, ...]:
+    """Return a short, unique name for each data set: its path without the leading folders that all share.
+
+    Example:
+        >>> short_names(["data/beir/nq", "data/beir/fiqa"])
+        ('nq', 'fiqa')
+    """
+    parts = [Path(path).parts for path in paths]
     common = 0
-    while all(len(of_place) > common + 1 and of_place[common] == parts[0][common] for of_place in parts):
+    while all(len(one) > common + 1 and one[common] == parts[0][common] for one in parts):
         common += 1
     if len(parts) == 1:
         common = len(parts[0]) - 1
-    names = [str(Path(*of_place[common:])) for of_place in parts]
+    names = [str(Path(*one[common:])) for one in parts]
     return tuple(
-        f"{name} #{names[:at].count(name) + 1}" if name in names[:at] else name for at, name in enumerate(names)
+        f"{name} #{names[:number].count(name) + 1}" if name in names[:number] else name
+        for number, name in enumerate(names)
     )
 
 
-def _with_interval(mean: Interval) -> str:
-    return "{:.4f} [{:.4f}, {:.4f}]".format(*mean)
-
-
-def _mean(values: Sequence[float | None], unit: float, form: str) -> str:
-    """The mean of what is known, as text."""
+def _mean(values: Sequence[float | None], unit: float = 1) -> float | None:
+    """Return the mean of the known values in multiples of ``unit``, or None if none is known."""
     known = [value for value in values if value is not None]
-    return format(sum(known) / len(known) / unit, form) if known else ""
+    return sum(known) / len(known) / unit if known else None

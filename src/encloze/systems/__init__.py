@@ -1,1 +1,1 @@
-"""Systems: whatever ranks documents for queries and can be judged, one kind a file."""
+"""Systems that rank documents and can be evaluated: indexes, models, hybrids, re-rankers and run files."""

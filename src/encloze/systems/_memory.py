@@ -1,6 +1,6 @@
-"""How much memory a system holds while it searches: told by a process of its own, which does nothing else.
+"""Worker process that prepares one system, searches, and prints its peak memory in bytes.
 
-In one process that runs several systems, what one holds cannot be told from what another left.
+``System.measure_memory`` starts it and writes a request as JSON to its standard input.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import contextlib
 import ctypes
 import gc
 import json
-import subprocess
 import sys
 import threading
 from dataclasses import dataclass
@@ -18,84 +17,69 @@ from pathlib import Path
 from encloze import recipe
 from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
-from encloze.errors import EnclozeError
-from encloze.settings import Settings, plain
+from encloze.settings import Settings
 from encloze.systems.base import System
 
-_STATUS = Path("/proc/self/status")  # Linux
-_EVERY = 0.005  # seconds
-
-
-def memory_of(system: System, dataset: DatasetSplit, depth: int) -> int | None:
-    """Bytes: the most that the process holds while it ranks the queries, Python's own included, mapped files not.
-
-    None where the machine does not tell, and for a system that does not search. Raises EnclozeError where it fails.
-    """
-    if not _STATUS.exists() or not system.heeds:
-        return None
-    asked = json.dumps(plain(_Asked(system, dataset.format, dataset.split, dataset.by_source, depth)))
-    done = subprocess.run([sys.executable, "-m", __name__], input=asked, capture_output=True, text=True, check=False)
-    if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"]
-        raise EnclozeError(f"the memory of {system.title or system.label()} could not be measured: {said[-1]}")
-    return int(done.stdout)
+_STATUS = Path("/proc/self/status")
+_INTERVAL = 0.005
+"""Seconds between two samples of the memory."""
 
 
 @dataclass(frozen=True)
-class _Asked(Settings):
-    """What the other process is to do."""
+class MemoryRequest(Settings):
+    """What the process runs."""
 
     system: System
-    """What searches."""
+    """The system that searches."""
     dataset: Format
-    """Where its documents and queries are."""
+    """The data set with documents and queries."""
     split: str
-    """The part of the queries."""
-    by_source: bool
-    """Whether judgments name sources."""
+    """The split of the queries."""
+    judgments_by_source: bool
+    """Whether judgments name the longer texts that documents were cut from."""
     depth: int
-    """How many documents are searched for."""
+    """Number of documents to rank for each query."""
 
 
-class _Peak:
-    """The most memory that is held while a block runs, looked at a few hundred times a second."""
+class PeakMemory:
+    """Context manager that samples the anonymous memory of this process and keeps the maximum, in ``bytes``."""
 
-    def __enter__(self) -> _Peak:
-        self.most, self._over = _held(), threading.Event()
-        self._looking = threading.Thread(target=self._look, daemon=True)
-        self._looking.start()
+    def __enter__(self) -> PeakMemory:
+        self.bytes, self._is_over = _anonymous_memory(), threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._looking.join()
-        self.most = max(self.most, _held())
+        self._is_over.set()
+        self._thread.join()
+        self.bytes = max(self.bytes, _anonymous_memory())
 
-    def _look(self) -> None:
-        while not self._over.wait(_EVERY):
-            self.most = max(self.most, _held())
+    def _sample(self) -> None:
+        while not self._is_over.wait(_INTERVAL):
+            self.bytes = max(self.bytes, _anonymous_memory())
 
 
-def _held() -> int:
+def _anonymous_memory() -> int:
     line = next(line for line in _STATUS.read_text().splitlines() if line.startswith("RssAnon"))
     return int(line.split()[1]) * 1024
 
 
-def _give_back() -> None:
-    """Let the C library return what making the system ready has left free."""
+def _release_free_memory() -> None:
+    """Return memory that preparation has freed to the operating system."""
     gc.collect()
-    with contextlib.suppress(OSError, AttributeError):  # where it is another library than glibc
+    with contextlib.suppress(OSError, AttributeError):  # only glibc has malloc_trim
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _main() -> None:
-    asked: _Asked = recipe.build(_Asked, json.load(sys.stdin))
-    dataset = DatasetSplit(asked.dataset, asked.split, asked.by_source)
-    with asked.system.ready(dataset) as ready:
-        _give_back()
-        with _Peak() as peak:
-            ready.rank(dataset.queries, asked.depth)
-    sys.stdout.write(str(peak.most))
+    request: MemoryRequest = recipe.build(MemoryRequest, json.load(sys.stdin))
+    dataset = DatasetSplit(request.dataset, request.split, request.judgments_by_source)
+    with request.system.prepare(dataset) as prepared:
+        _release_free_memory()
+        with PeakMemory() as peak:
+            prepared.rank(dataset.queries, request.depth)
+    sys.stdout.write(str(peak.bytes))
 
 
 if __name__ == "__main__":

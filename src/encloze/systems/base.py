@@ -1,8 +1,11 @@
-"""A system: whatever ranks the documents of a data set for its queries."""
+"""A system ranks the documents of a data set for its queries and can be evaluated."""
 
 from __future__ import annotations
 
 import itertools
+import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -12,139 +15,212 @@ from typing import Any, ClassVar, NamedTuple, Self
 from encloze.data.corpus import Corpus
 from encloze.data.dataset import DatasetSplit
 from encloze.data.records import Query, Run
-from encloze.data.runs import RUN
-from encloze.evaluation.report import Judged
+from encloze.data.runs import RUN_FILE
+from encloze.errors import EnclozeError
+from encloze.evaluation.results import SystemResult
 from encloze.family import Family
 from encloze.retrieval.index_folder import is_index
+from encloze.settings import plain
+
+_PROCESS_STATUS = Path("/proc/self/status")
+"""Linux only; on other systems memory is not measured."""
 
 
-class Outcome(NamedTuple):
-    """What a system did."""
+class PreparedSystem(NamedTuple):
+    """A system that has read, encoded and indexed the documents of a data set and ranks them for any queries.
 
-    run: Run
-    milliseconds: float | None = None
-    """For a query, its encoding included; None where the system did not run here."""
-    note: str = ""
-    index_bytes: int | None = None
-    """What its index takes on the disk, without the documents' texts."""
-    model_bytes: int | None = None
-    """What the weights of its models take."""
-    memory_bytes: int | None = None
-    """What a process of its own holds while it searches, where that was asked for."""
-    corpus: Corpus | None = None
-    """The documents that it ranked, where they are not the data set's: those of an index."""
-
-    def searched(self, dataset: DatasetSplit) -> Corpus:
-        """The documents that it ranked."""
-        return self.corpus or dataset.corpus
-
-    def named(self, title: str) -> Judged:
-        """The run to be judged, under the system's name."""
-        return Judged(title, *self[:-1])
-
-
-class Ready(NamedTuple):
-    """A system that has read, encoded and indexed the documents, and ranks them for any queries."""
+    Args:
+        run: Function of queries and a depth (documents per query) that returns the ranking and the milliseconds per
+            query, or None for the latter if the ranking was read from a file.
+        note: Remark shown below tables, such as tuned parameters.
+        index_bytes: Size of the index on disk.
+        model_bytes: Size of the weights of the models.
+        corpus: Documents that are ranked if they are not those of the data set.
+    """
 
     run: Callable[[Sequence[Query], int], tuple[Run, float | None]]
-    """Queries and a depth to rankings, and the milliseconds that one took."""
     note: str = ""
     index_bytes: int | None = None
     model_bytes: int | None = None
     corpus: Corpus | None = None
 
-    def rank(self, queries: Sequence[Query], depth: int) -> Outcome:
+    def rank(self, queries: Sequence[Query], depth: int, name: str = "") -> SystemResult:
+        """Rank the documents for these queries.
+
+        Args:
+            queries: Queries with their texts.
+            depth: Number of documents to rank for each query.
+            name: Title of the system in tables.
+
+        Returns:
+            The ranking with its cost, without measures.
+        """
         run, milliseconds = self.run(queries, depth)
-        return Outcome(run, milliseconds, self.note, self.index_bytes, self.model_bytes, corpus=self.corpus)
+        return SystemResult(
+            name=name,
+            run=run,
+            milliseconds_per_query=milliseconds,
+            note=self.note,
+            index_bytes=self.index_bytes,
+            model_bytes=self.model_bytes,
+            corpus=self.corpus,
+        )
 
 
 @dataclass(frozen=True)
 class System(Family):
-    """Something to judge. A bare path stands for an index folder, a run file or a model folder, as it is found."""
+    """Base class of systems, which rank the documents of a data set for its queries.
 
-    otherwise: ClassVar[str | None] = "model"
+    In a recipe and on the command line, a bare path stands for the index folder, run file or model folder found there.
+    A member implements ``prepare``.
+
+    Example:
+        >>> from encloze.systems.bm25 import Bm25
+        >>> Bm25(k1=0.9).default_title()
+        'bm25 (k1 0.9)'
+    """
+
+    default_member: ClassVar[str | None] = "model"
 
     title: str | None = field(default=None, kw_only=True)
-    """Its name in tables; made from the other settings where none is given."""
+    """Name in tables; derived from the other settings by default."""
 
     def inputs(self) -> dict[str, Path | str]:
-        """What it is made of, to be hashed beside the result."""
+        """Return the files and models that the system consists of, by setting; their hashes are saved with results."""
         return {}
 
     @property
-    def heeds(self) -> tuple[str, ...]:
-        """What of a data set it reads anew whenever it is asked; the others it has from elsewhere."""
+    def depends_on(self) -> tuple[str, ...]:
+        """Parts of the data set that the ranking depends on: a subset of ``queries`` and ``documents``.
+
+        An index folder has documents of its own; the rankings of a run file do not change with either part.
+        """
         return ("queries", "documents")
 
     @property
     def tuned_on(self) -> str | None:
-        """The split that some of its settings are chosen on, if any."""
+        """The split on which settings of the system are tuned, if any."""
         return None
 
-    def label(self) -> str:
-        """Its name in tables, where no title is given."""
+    def default_title(self) -> str:
+        """Return the name in tables that is used if ``title`` is not set."""
         return self.name
 
-    def check(self) -> None:
-        """Raise what is wrong with the files it names, before systems in front of it have taken their time."""
+    def check_files(self) -> None:
+        """Raise an EnclozeError if files that the system names are missing or invalid.
 
-    def check_for(self, dataset: DatasetSplit) -> None:
-        """Raise what it cannot do for this data set, likewise."""
+        It is called for all systems before the first one is run.
+        """
 
-    def ready(self, dataset: DatasetSplit) -> AbstractContextManager[Ready]:
-        """The system with all done that is done once for a data set; what it holds on disk is gone at the end."""
+    def check_dataset(self, dataset: DatasetSplit) -> None:
+        """Raise an EnclozeError if the system cannot rank for this data set."""
+
+    def prepare(self, dataset: DatasetSplit) -> AbstractContextManager[PreparedSystem]:
+        """Read, encode and index the documents of a data set once, for any number of queries.
+
+        Args:
+            dataset: The split to evaluate on.
+
+        Returns:
+            A context manager; its temporary files are deleted at the end of the block.
+        """
         raise NotImplementedError(type(self).__name__)
 
     def parts(self) -> tuple[System, ...]:
-        """What is judged one by one: itself, but for a system that stands for several."""
+        """Return the systems that are run one by one: the system itself, or the seeds that it stands for."""
         return (self,)
 
-    def apart(self) -> tuple[System, ...]:
-        """Each of its views as a system of its own, then itself; itself alone where it has one."""
+    def per_view(self) -> tuple[System, ...]:
+        """Return a system for each view and the system itself; only the latter if there is one view."""
         return (self,)
 
-    def rank(self, dataset: DatasetSplit, depth: int) -> Outcome:
-        """Rank the documents for the queries of the split, ``depth`` for each."""
-        with self.ready(dataset) as ready:
-            return ready.rank(dataset.queries, depth)
+    def rank(self, dataset: DatasetSplit, depth: int) -> SystemResult:
+        """Rank the documents of a data set for the queries of its split.
+
+        Args:
+            dataset: The split to evaluate on.
+            depth: Number of documents to rank for each query.
+
+        Returns:
+            The ranking with its cost, without measures.
+        """
+        with self.prepare(dataset) as prepared:
+            return prepared.rank(dataset.queries, depth, self.title or self.default_title())
+
+    def measure_memory(self, dataset: DatasetSplit, depth: int) -> int | None:
+        """Return the peak memory while the system searches, measured in a separate process.
+
+        In a process that runs several systems, the memory of one cannot be distinguished from what others left.
+
+        Args:
+            dataset: The split to evaluate on.
+            depth: Number of documents to rank for each query.
+
+        Returns:
+            Bytes, Python included and memory-mapped files excluded. None on systems other than Linux and for rankings
+            read from a file.
+
+        Raises:
+            EnclozeError: The process failed.
+        """
+        if not _PROCESS_STATUS.exists() or not self.depends_on:
+            return None
+        request = {
+            "system": plain(self),
+            "dataset": plain(dataset.format),
+            "split": dataset.split,
+            "judgments_by_source": dataset.judgments_by_source,
+            "depth": depth,
+        }
+        command = [sys.executable, "-m", "encloze.systems._memory"]
+        process = subprocess.run(command, input=json.dumps(request), capture_output=True, text=True, check=False)
+        if process.returncode:
+            lines = process.stderr.strip().splitlines() or [f"the process ended with exit code {process.returncode}"]
+            title = self.title or self.default_title()
+            raise EnclozeError(f"the memory of {title} could not be measured: {lines[-1]}")
+        return int(process.stdout)
 
     @classmethod
-    def chosen(cls, type_: object, values: dict[str, Any]) -> tuple[type[Self], dict[str, Any]]:
-        """An index or a run by what is at a path, a member by its name, else a model by its name.
+    def resolve_member(cls, type_: object, values: dict[str, Any]) -> tuple[type[Self], dict[str, Any]]:
+        """Return the member and settings for a word: a path by what it contains, else a member, else a model's name.
 
-        Paths come first where nothing else is set, so that an index folder may be called ``index``.
+        Paths come first if no other settings are given, so that an index folder may be called ``index``.
         """
         path = Path(str(type_))
         if not values and is_index(path):
             return cls.member("index"), {"index": path}
-        named_as_run = not path.is_dir() and path.name.removesuffix(".gz").endswith(
-            (".trec", ".run")
-        )  # whether it is there or not
-        if not values and (named_as_run or path.is_file() or (path / RUN).is_file()):
+        # A name with these endings is a run file even if the file does not exist: the error then names the file.
+        is_run_name = not path.is_dir() and path.name.removesuffix(".gz").endswith((".trec", ".run"))
+        if not values and (is_run_name or path.is_file() or (path / RUN_FILE).is_file()):
             return cls.member("run"), {"run": path}
         if not values and (path / "config.json").is_file():
             return cls.member("model"), {"model": str(type_)}
-        return super().chosen(type_, values)
+        return super().resolve_member(type_, values)
 
 
-def titles(systems: Iterable[System]) -> list[str]:
-    """The name of each in tables."""
-    return numbered(system.title or system.label() for system in systems)
+def unique_titles(systems: Iterable[System]) -> list[str]:
+    """Return the name of each system in tables."""
+    return unique_names(system.title or system.default_title() for system in systems)
 
 
-def numbered(names: Iterable[str]) -> list[str]:
-    """Names of which each stands for one thing: where several are the same, the later ones get a number."""
-    found: list[str] = []
+def unique_names(names: Iterable[str]) -> list[str]:
+    """Return the names with a number appended to those that occur earlier in the list.
+
+    Example:
+        >>> unique_names(["bm25", "bm25"])
+        ['bm25', 'bm25 #2']
+    """
+    unique: list[str] = []
     for name in names:
-        others = (f"{name} #{number}" for number in itertools.count(2))
-        found.append(name if name not in found else next(other for other in others if other not in found))
-    return found
+        candidates = (f"{name} #{number}" for number in itertools.count(2))
+        unique.append(name if name not in unique else next(other for other in candidates if other not in unique))
+    return unique
 
 
 def inputs_of(systems: Iterable[System], setting: str) -> dict[str, Path | str]:
-    """What several systems are made of, named by the setting that holds them."""
+    """Return the inputs of several systems, with names such as ``systems[0].model``."""
     return {
-        f"{setting}[{number}].{name}": place
+        f"{setting}[{number}].{name}": path
         for number, system in enumerate(systems)
-        for name, place in system.inputs().items()
+        for name, path in system.inputs().items()
     }

@@ -1,4 +1,4 @@
-"""BM25 over the data set's documents, its parameters given or tuned."""
+"""BM25 over the documents of a data set, with given or tuned parameters."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from pathlib import Path
 
 from encloze import progress
 from encloze.data.dataset import DatasetSplit
-from encloze.evaluation.measures import measure
+from encloze.evaluation.measures import compute_measures
 from encloze.retrieval.index_folder import build_views
 from encloze.retrieval.retriever import Retriever
 from encloze.retrieval.views import View
 from encloze.search.analyzers.base import Analyzer
 from encloze.search.analyzers.unicode import Unicode
-from encloze.search.expanded import Expanded
+from encloze.search.expanded_search import ExpandedSearcher
 from encloze.search.expansions.base import Expansion
-from encloze.search.indexes.base import OpenIndex
+from encloze.search.indexes.base import IndexSearcher
 from encloze.search.indexes.bm25 import Bm25 as Bm25Index
 from encloze.storage.cache import temporary_folder
 from encloze.storage.disk import size_of
-from encloze.systems.base import Ready, System
+from encloze.systems.base import PreparedSystem, System
 
 _K1 = (0.6, 0.9, 1.2, 1.6, 2.0)
 _B = (0.3, 0.5, 0.75, 0.9)
@@ -33,52 +33,60 @@ class Bm25(System, name="bm25"):
     """BM25 in Lucene's variant."""
 
     k1: float = 1.2
-    """How fast repetitions of a word lose weight."""
+    """Term frequency saturation; higher values let repeated terms count more."""
     b: float = 0.75
-    """How much long documents are held back."""
+    """Length normalization, from 0 (none) to 1 (full)."""
     analyzer: Analyzer = field(default_factory=Unicode)
-    """What counts as a word."""
+    """How text is split into terms."""
     expansion: Expansion | None = None
-    """How its first hits widen a query: rm3; not at all by default."""
+    """Query expansion by pseudo-relevance feedback, such as rm3; none by default."""
     tune_on: str | None = None
-    """A split (not the one that is judged) on which k1 and b are chosen by nDCG@10, from a grid of 20."""
+    """Split, other than the evaluated one, on which k1 and b are tuned by nDCG@10 over a grid of 20 settings."""
 
     def __post_init__(self) -> None:
-        Bm25Index(self.k1, self.b)  # checks them
+        Bm25Index(self.k1, self.b)  # validates the parameters
 
     @property
     def tuned_on(self) -> str | None:
         return self.tune_on
 
-    def label(self) -> str:
-        analyzer = "" if self.analyzer == Unicode() else self.analyzer.as_chosen()
-        own = [f"{name} {getattr(self, name):g}" for name in ("k1", "b") if getattr(self, name) != getattr(Bm25, name)]
-        given = f"({', '.join(own)})" if own and not self.tune_on else ""
-        expansion = self.expansion.as_chosen() if self.expansion else ""
-        parts = ("bm25", given, analyzer, "tuned" * bool(self.tune_on), expansion)
+    def default_title(self) -> str:
+        analyzer = "" if self.analyzer == Unicode() else self.analyzer.summary()
+        changed = [name for name in ("k1", "b") if getattr(self, name) != getattr(Bm25, name)]
+        settings = ", ".join(f"{name} {getattr(self, name):g}" for name in changed)
+        parameters = f"({settings})" if settings and not self.tune_on else ""
+        expansion = self.expansion.summary() if self.expansion else ""
+        parts = ("bm25", parameters, analyzer, "tuned" * bool(self.tune_on), expansion)
         return " ".join(part for part in parts if part)
 
     @contextmanager
-    def ready(self, dataset: DatasetSplit) -> Iterator[Ready]:
-        dataset.check_documents()
+    def prepare(self, dataset: DatasetSplit) -> Iterator[PreparedSystem]:
+        dataset.check_judged_documents()
         index, note = Bm25Index(self.k1, self.b, self.analyzer), ""
-        with temporary_folder() as folder:
-            build_views(dataset.corpus, {index.name: index}, None, folder)
+        with temporary_folder() as temporary:
+            folder = temporary / index.name
+            build_views(dataset.corpus, {index.name: index}, None, temporary)
             if self.tune_on:
-                index = tuned(index, dataset.part(self.tune_on), folder / index.name)
-                note = f"k1 {index.k1} and b {index.b} were chosen on the split {self.tune_on}"
-            opened: OpenIndex = index.open(folder / index.name)
+                index = tune_bm25(index, dataset.with_split(self.tune_on), folder)
+                note = f"k1 {index.k1} and b {index.b} were tuned on the split {self.tune_on}"
+            searcher: IndexSearcher = index.open(folder)
             if self.expansion:
-                opened = Expanded(index.open(folder / index.name), self.expansion, dataset.corpus.texts)
-            view = View(index.name, opened)
-            yield Ready(Retriever(dataset.corpus, [view]).run, note, size_of(folder / index.name))
+                searcher = ExpandedSearcher(index.open(folder), self.expansion, dataset.corpus.texts)
+            retriever = Retriever(dataset.corpus, [View(index.name, searcher)])
+            yield PreparedSystem(retriever.run, note, size_of(folder))
 
 
-def tuned(index: Bm25Index, dataset: DatasetSplit, folder: Path) -> Bm25Index:
-    """The settings of an index built in ``folder`` with the k1 and b of the highest nDCG@10 on a data set's split."""
+def tune_bm25(index: Bm25Index, dataset: DatasetSplit, folder: Path) -> Bm25Index:
+    """Return the index settings with the k1 and b of the highest nDCG@10 on a split, from a grid of 20.
+
+    Args:
+        index: Settings of the built index. k1 and b only affect search, so the index is not built again.
+        dataset: The split to tune on.
+        folder: Folder of the built index.
+    """
     grid = [replace(index, k1=k1, b=b) for k1, b in itertools.product(_K1, _B)]
     values = []
     for candidate in progress.track(grid, f"Tuning BM25 on {dataset.split}", len(grid), "settings"):
         run, _ = Retriever(dataset.corpus, [View(index.name, candidate.open(folder))]).run(dataset.queries, 10)
-        values.append(measure(run, dataset.judgments, ["nDCG@10"])["nDCG@10"].mean())
+        values.append(compute_measures(run, dataset.judgments, ["nDCG@10"])["nDCG@10"].mean())
     return grid[max(range(len(grid)), key=values.__getitem__)]

@@ -1,4 +1,4 @@
-"""A model and BM25 over a data set's own documents, as one system."""
+"""A bi-encoder and BM25 over the documents of a data set, fused into one ranking."""
 
 from __future__ import annotations
 
@@ -15,37 +15,40 @@ from encloze.retrieval.views import View
 from encloze.search.fusions.base import Fusion
 from encloze.search.indexes.base import Index
 from encloze.search.indexes.bm25 import Bm25
-from encloze.systems._encoding import Encoding
-from encloze.systems._weighing import weighed
+from encloze.systems._encoding_system import EncodingSystem
+from encloze.systems._fusion_weights import tune_fusion_weights
 from encloze.systems.base import System
 
 
 @dataclass(frozen=True)
-class Hybrid(Encoding, name="hybrid"):
-    """What ``encloze index`` and ``search`` would do with the model and BM25, built anew for each data set."""
+class Hybrid(EncodingSystem, name="hybrid"):
+    """A bi-encoder and BM25 with a fusion of their rankings, as ``encloze index`` and ``encloze search`` combine them.
+
+    The indexes are built for each data set and deleted afterwards.
+    """
 
     bm25: Bm25 = field(default_factory=Bm25)
-    """BM25's parameters, and what counts as a word."""
+    """Parameters of BM25 and its analyzer."""
     fusion: Fusion | None = None
-    """How the rankings become one; by default reciprocal_rank."""
+    """How the rankings are combined; reciprocal_rank by default."""
     tune_on: str | None = None
-    """A split (not the one that is judged) on which the weights of the views are tuned by nDCG@10."""
+    """Split, other than the evaluated one, on which the weights of the views are tuned by nDCG@10."""
 
     @property
     def tuned_on(self) -> str | None:
         return self.tune_on
 
-    def label(self) -> str:
+    def default_title(self) -> str:
         return f"{Path(self.model).name} + bm25"
 
-    def apart(self) -> tuple[System, ...]:
-        kinds: dict[str, Any] = {name: System.member(name) for name in ("bm25", "model")}
-        lexical = kinds["bm25"](self.bm25.k1, self.bm25.b, self.bm25.analyzer)
-        return (lexical, *kinds["model"](self.model, precision=self.precision).apart(), self)
+    def per_view(self) -> tuple[System, ...]:
+        members: dict[str, Any] = {name: System.member(name) for name in ("bm25", "model")}
+        lexical = members["bm25"](self.bm25.k1, self.bm25.b, self.bm25.analyzer)
+        return (lexical, *members["model"](self.model, precision=self.precision).per_view(), self)
 
     def indexes(self, encoder: Encoder) -> Mapping[str, Index]:
         return {index.name: index for index in (*exact_indexes(encoder), self.bm25)}
 
-    def joined(self, views: Sequence[View], dataset: DatasetSplit) -> tuple[Retriever, str]:
-        searcher = Retriever(dataset.corpus, views, self.fusion)
-        return searcher, weighed(searcher, dataset.part(self.tune_on)) if self.tune_on else ""
+    def build_retriever(self, views: Sequence[View], dataset: DatasetSplit) -> tuple[Retriever, str]:
+        retriever = Retriever(dataset.corpus, views, self.fusion)
+        return retriever, tune_fusion_weights(retriever, dataset.with_split(self.tune_on)) if self.tune_on else ""

@@ -1,4 +1,4 @@
-"""An index folder, with all its views and their fusion."""
+"""An index folder with all its views and their fusion."""
 
 from __future__ import annotations
 
@@ -14,66 +14,71 @@ from encloze.retrieval.retriever import Retriever
 from encloze.search.fusions.base import Fusion
 from encloze.storage.disk import size_of
 from encloze.storage.model_folders import size_of_weights
-from encloze.systems._weighing import weighed
-from encloze.systems.base import Ready, System
+from encloze.systems._fusion_weights import tune_fusion_weights
+from encloze.systems.base import PreparedSystem, System
 
 
 @dataclass(frozen=True)
 class Index(System, name="index"):
-    """Search as ``encloze search`` does it."""
+    """An index folder, searched as ``encloze search`` does."""
 
     index: Path
-    """The index folder."""
+    """Index folder written by ``encloze index``."""
     views: tuple[str, ...] = ()
-    """Which of its views to ask (flat, bm25); all by default."""
+    """Views to search, such as flat or bm25; all views of the index by default."""
     fusion: Fusion | None = None
-    """How the rankings of several views become one; by default the model's own sum where all are views of one model,
-    and else reciprocal_rank."""
-
+    """How the rankings of several views are combined. By default the weighted sum that the model defines if all are
+    views of one model, otherwise reciprocal_rank."""
     tune_on: str | None = None
-    """A split (not the one that is judged) on which a weighted fusion of its views is tuned by nDCG@10."""
+    """Split, other than the evaluated one, on which a weighted fusion of the views is tuned by nDCG@10."""
 
     def inputs(self) -> dict[str, Path | str]:
         return {"index": self.index}
 
     @property
-    def heeds(self) -> tuple[str, ...]:
+    def depends_on(self) -> tuple[str, ...]:
         return ("queries",)
 
     @property
     def tuned_on(self) -> str | None:
         return self.tune_on
 
-    def label(self) -> str:
+    def default_title(self) -> str:
         return f"{self.index.name} {' + '.join(self.views)}" if self.views else self.index.name
 
-    def apart(self) -> tuple[System, ...]:
+    def per_view(self) -> tuple[System, ...]:
         views = self.views or view_names(self.index)
         if len(views) < 2:
             return (self,)
-        named = {view: self.title and f"{self.title} {view}" for view in views}
-        return (*(Index(self.index, (view,), title=title) for view, title in named.items()), self)
+        titles = {view: self.title and f"{self.title} {view}" for view in views}
+        return (*(Index(self.index, (view,), title=title) for view, title in titles.items()), self)
 
-    def check(self) -> None:
+    def check_files(self) -> None:
         check_index(self.index)
 
     @contextmanager
-    def ready(self, dataset: DatasetSplit) -> Iterator[Ready]:
-        searcher = Retriever.load(self.index, views=self.views, fusion=self.fusion)
-        judged = {document for grades in dataset.judgments.values() for document in grades}
-        if not judged & dataset.known(searcher.corpus):
-            why = "Was it built from another data set?"
-            if not dataset.by_source and judged & searcher.corpus.sources:
-                why = "It holds passages of them: judge with --judged sources"
-            raise DataError(f"the index {self.index} holds none of the {len(judged)} documents that are judged. {why}")
-        lacking = len(judged - dataset.known(searcher.corpus))
-        notes = [f"{lacking:,} judged documents are not in it: it cannot find them"] * bool(lacking)
-        notes += [weighed(searcher, dataset.part(self.tune_on))] if self.tune_on else []
-        note = "; ".join(filter(None, notes))
-        yield Ready(searcher.run, note, *self._sizes(searcher), searcher.corpus)
+    def prepare(self, dataset: DatasetSplit) -> Iterator[PreparedSystem]:
+        retriever = Retriever.load(self.index, views=self.views, fusion=self.fusion)
+        notes = [self._missing_documents(retriever, dataset)]
+        if self.tune_on:
+            notes.append(tune_fusion_weights(retriever, dataset.with_split(self.tune_on)))
+        models = {view.encoder.name for view in retriever.views if view.encoder}
+        yield PreparedSystem(
+            run=retriever.run,
+            note="; ".join(filter(None, notes)),
+            index_bytes=sum(size_of(self.index / view.name) for view in retriever.views),
+            model_bytes=sum(map(size_of_weights, models)) if models else None,
+            corpus=retriever.corpus,
+        )
 
-    def _sizes(self, searcher: Retriever) -> tuple[int, int | None]:
-        """What the views that are asked take on the disk, and the weights of their models."""
-        models = {view.encoder.name for view in searcher.views if view.encoder}
-        weights = sum(map(size_of_weights, models)) if models else None
-        return sum(size_of(self.index / view.name) for view in searcher.views), weights
+    def _missing_documents(self, retriever: Retriever, dataset: DatasetSplit) -> str:
+        """Return a note on judged documents that the index lacks. Raises DataError if it lacks all of them."""
+        judged = {document for grades in dataset.judgments.values() for document in grades}
+        known = dataset.judgment_targets(retriever.corpus)
+        if not judged & known:
+            cause = "Was it built from another data set?"
+            if not dataset.judgments_by_source and judged & retriever.corpus.sources:
+                cause = "It contains passages of them: add --passage_aggregation max"
+            raise DataError(f"the index {self.index} contains none of the {len(judged)} judged documents. {cause}")
+        missing = len(judged - known)
+        return f"the index lacks {missing:,} judged documents and cannot retrieve them" if missing else ""

@@ -1,4 +1,4 @@
-"""A bi-encoder with exact search over the data set's documents."""
+"""A bi-encoder with exact search over the documents of a data set."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from encloze.encoders.base import Encoder, load_encoder
 from encloze.errors import CheckpointError
 from encloze.retrieval.index_folder import exact_indexes
 from encloze.search.indexes.base import Index
-from encloze.systems._encoding import Encoding
+from encloze.systems._encoding_system import EncodingSystem
 from encloze.systems.base import System
 
 _View = Literal["dense", "sparse"]
@@ -19,23 +19,26 @@ _VIEWS: tuple[_View, ...] = get_args(_View)
 
 
 @dataclass(frozen=True)
-class Model(Encoding, name="model"):
-    """Every document is encoded and compared with every query."""
+class Model(EncodingSystem, name="model"):
+    """A bi-encoder that encodes all documents and compares each with every query."""
 
     views: tuple[_View, ...] = ()
-    """Which of its views to score by; by default their weighted sum."""
+    """Views to score by: dense, sparse. By default the weighted sum of all views of the model."""
 
-    def label(self) -> str:
+    def default_title(self) -> str:
         return " ".join([Path(self.model).name, *self.views])
 
-    def apart(self) -> tuple[System, ...]:
-        made = load_encoder(self.model, self.precision).views
-        views = [view for view in _VIEWS if view in made and (not self.views or view in self.views)]
+    def per_view(self) -> tuple[System, ...]:
+        available = load_encoder(self.model, self.precision).views
+        views = [view for view in _VIEWS if view in available and (not self.views or view in self.views)]
         if len(views) < 2:
             return (self,)
         return (*(replace(self, views=(view,), title=self.title and f"{self.title} {view}") for view in views), self)
 
     def indexes(self, encoder: Encoder) -> Mapping[str, Index]:
         if missing := [view for view in self.views if view not in encoder.views]:
-            raise CheckpointError(f"{self.model} makes no {missing[0]} view; it makes: {', '.join(encoder.views)}")
-        return {i.name: i for i in exact_indexes(encoder) if not self.views or i.reads in self.views}
+            raise CheckpointError(
+                f"the model {self.model} has no {missing[0]} view. Its views: {', '.join(encoder.views)}"
+            )
+        indexes = exact_indexes(encoder)
+        return {index.name: index for index in indexes if not self.views or index.input_type in self.views}

@@ -1,4 +1,4 @@
-"""Another system, whose first documents a re-ranker puts in a new order."""
+"""A system whose first documents are re-ranked by a cross-encoder."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from pathlib import Path
 
 from encloze.data.dataset import DatasetSplit
 from encloze.data.records import Query, Run
-from encloze.data.runs import best
+from encloze.data.runs import top_documents
 from encloze.encoders.base import load_reranker
 from encloze.retrieval.reranking import rerank
 from encloze.storage.model_folders import locate, size_of_weights
-from encloze.systems.base import Ready, System
+from encloze.systems.base import PreparedSystem, System
 
 
 @dataclass(frozen=True)
 class Reranked(System, name="reranked"):
-    """A cross-encoder over what another system finds."""
+    """Another system with a cross-encoder that re-ranks its first documents."""
 
     system: System
-    """What finds the documents."""
+    """System that retrieves the candidates."""
     reranker: str
-    """The re-ranker: a model folder or a hub's id."""
+    """Cross-encoder: a model folder or a Hugging Face hub id."""
     depth: int = 50
-    """How many of the documents found are scored anew."""
+    """Number of candidates that are re-ranked for each query."""
 
     def __post_init__(self) -> None:
         if self.depth < 1:
@@ -36,41 +36,44 @@ class Reranked(System, name="reranked"):
         return {**self.system.inputs(), "reranker": self.reranker}
 
     @property
-    def heeds(self) -> tuple[str, ...]:
-        return self.system.heeds
+    def depends_on(self) -> tuple[str, ...]:
+        return self.system.depends_on
 
     @property
     def tuned_on(self) -> str | None:
         return self.system.tuned_on
 
-    def label(self) -> str:
-        return f"{self.system.title or self.system.label()} + {Path(self.reranker).name}"
+    def default_title(self) -> str:
+        return f"{self.system.title or self.system.default_title()} + {Path(self.reranker).name}"
 
-    def apart(self) -> tuple[System, ...]:
-        return (*self.system.apart(), self)
+    def per_view(self) -> tuple[System, ...]:
+        return (*self.system.per_view(), self)
 
-    def check(self) -> None:
-        self.system.check()
+    def check_files(self) -> None:
+        self.system.check_files()
         locate(self.reranker)
 
-    def check_for(self, dataset: DatasetSplit) -> None:
-        self.system.check_for(dataset)
+    def check_dataset(self, dataset: DatasetSplit) -> None:
+        self.system.check_dataset(dataset)
 
     @contextmanager
-    def ready(self, dataset: DatasetSplit) -> Iterator[Ready]:
-        with self.system.ready(dataset) as finder:
-            corpus, reranker = finder.corpus or dataset.corpus, load_reranker(self.reranker)
+    def prepare(self, dataset: DatasetSplit) -> Iterator[PreparedSystem]:
+        with self.system.prepare(dataset) as retriever:
+            corpus, reranker = retriever.corpus or dataset.corpus, load_reranker(self.reranker)
             known = corpus.number_of
 
             def run(queries: Sequence[Query], depth: int) -> tuple[Run, float | None]:
-                found, milliseconds = finder.run(queries, max(depth, self.depth))
-                there = {query: {d: s for d, s in scores.items() if d in known} for query, scores in found.items()}
-                words = {query.id: query.text for query in queries}
-                began = time.perf_counter()
-                again = rerank(there, words, corpus, reranker, self.depth)
-                took = (time.perf_counter() - began) * 1000 / max(1, len(there))
-                cut = {query: best(scores, depth) for query, scores in again.items()}
-                return cut, None if milliseconds is None else milliseconds + took
+                rankings, milliseconds = retriever.run(queries, max(depth, self.depth))
+                candidates = {
+                    query: {document: score for document, score in scores.items() if document in known}
+                    for query, scores in rankings.items()
+                }
+                query_texts = {query.id: query.text for query in queries}
+                start = time.perf_counter()
+                reranked = rerank(candidates, query_texts, corpus, reranker, self.depth)
+                rerank_milliseconds = (time.perf_counter() - start) * 1000 / max(1, len(candidates))
+                result = {query: top_documents(scores, depth) for query, scores in reranked.items()}
+                return result, None if milliseconds is None else milliseconds + rerank_milliseconds
 
-            weights = (finder.model_bytes or 0) + size_of_weights(self.reranker)
-            yield finder._replace(run=run, model_bytes=weights)
+            model_bytes = (retriever.model_bytes or 0) + size_of_weights(self.reranker)
+            yield retriever._replace(run=run, model_bytes=model_bytes)

@@ -1,4 +1,4 @@
-"""A run file that some other system wrote, in TREC's format."""
+"""Rankings that another system wrote to a run file in TREC format."""
 
 from __future__ import annotations
 
@@ -10,62 +10,65 @@ from pathlib import Path
 
 from encloze.data.dataset import DatasetSplit
 from encloze.data.records import Query, Run
-from encloze.data.runs import best, read_run
+from encloze.data.runs import read_run, top_documents
 from encloze.errors import DataError
-from encloze.systems.base import Outcome, Ready, System
+from encloze.evaluation.results import SystemResult
+from encloze.systems.base import PreparedSystem, System
 
 
 @dataclass(frozen=True)
 class RunFile(System, name="run"):
-    """Rankings that exist already."""
+    """Existing rankings in a run file."""
 
     run: Path
-    """The file, plain or gzipped, or a folder with run.trec in it."""
+    """Run file in TREC format, plain or gzipped, or a folder that contains run.trec."""
 
     def inputs(self) -> dict[str, Path | str]:
         return {"run": self.run}
 
-    def label(self) -> str:
+    def default_title(self) -> str:
         return self.run.name.removesuffix(".gz").removesuffix(".trec").removesuffix(".run")
 
     @property
-    def heeds(self) -> tuple[str, ...]:
+    def depends_on(self) -> tuple[str, ...]:
         return ()
 
-    def check(self) -> None:
-        _ = self._whole
+    def check_files(self) -> None:
+        _ = self._rankings
 
-    def check_for(self, dataset: DatasetSplit) -> None:
-        self._read(dataset)
+    def check_dataset(self, dataset: DatasetSplit) -> None:
+        self._note(dataset)
 
     @cached_property
-    def _whole(self) -> Run:
+    def _rankings(self) -> Run:
         return read_run(self.run)
 
     @contextmanager
-    def ready(self, dataset: DatasetSplit) -> Iterator[Ready]:
-        whole, note = self._read(dataset)
+    def prepare(self, dataset: DatasetSplit) -> Iterator[PreparedSystem]:
+        rankings, note = self._rankings, self._note(dataset)
 
         def run(queries: Sequence[Query], depth: int) -> tuple[Run, None]:
-            return {query.id: best(whole[query.id], depth) for query in queries if query.id in whole}, None
+            known = (query.id for query in queries if query.id in rankings)
+            return {query: top_documents(rankings[query], depth) for query in known}, None
 
-        yield Ready(run, note)
+        yield PreparedSystem(run, note)
 
-    def rank(self, dataset: DatasetSplit, depth: int) -> Outcome:
-        """What stands in the run, of which the queries' words may be unknown."""
-        whole, note = self._read(dataset)
-        return Outcome({query: best(scores, depth) for query, scores in whole.items()}, None, note)
+    def rank(self, dataset: DatasetSplit, depth: int) -> SystemResult:
+        """Return the rankings of the file; the texts of its queries need not be known."""
+        note = self._note(dataset)
+        rankings = {query: top_documents(scores, depth) for query, scores in self._rankings.items()}
+        return SystemResult(self.title or self.default_title(), rankings, note=note)
 
-    def _read(self, dataset: DatasetSplit) -> tuple[Run, str]:
-        """The whole run, and how far its queries are those that are judged."""
-        run, judged = self._whole, dataset.judgments.keys()
-        missing, more = len(judged - run.keys()), len(run.keys() - judged)
-        if more == len(run):
+    def _note(self, dataset: DatasetSplit) -> str:
+        """Return a note on queries that only the file or only the split has. Raises DataError if they share none."""
+        rankings, judged = self._rankings, dataset.judgments.keys()
+        missing, unjudged = len(judged - rankings.keys()), len(rankings.keys() - judged)
+        if unjudged == len(rankings):
             raise DataError(
-                f"{self.run}: none of its {len(run)} queries is judged in the split {dataset.split!r} of "
-                f"{dataset.format.place()} (in the run: {next(iter(run))!r}, judged: {next(iter(judged))!r})"
-                ". Is it a run over this data set and split?"
+                f"{self.run}: none of its {len(rankings)} queries is judged in the split {dataset.split!r} of "
+                f"{dataset.format.location()} (first query of the run: {next(iter(rankings))!r}, first judged query: "
+                f"{next(iter(judged))!r}). Name a run over this data set and split"
             )
-        notes = [f"{missing} judged queries are not in it and count 0"] * bool(missing)
-        notes += [f"{more} of its queries are not judged and do not count"] * bool(more)
-        return run, "; ".join(notes)
+        notes = [f"{missing} judged queries are not in the run and count as 0"] * bool(missing)
+        notes += [f"{unjudged} queries of the run are not judged and are ignored"] * bool(unjudged)
+        return "; ".join(notes)

@@ -1,4 +1,4 @@
-"""One way of training under several seeds, judged as one system whose seeds are random too."""
+"""One training configuration run with several seeds, evaluated as one system."""
 
 from __future__ import annotations
 
@@ -8,19 +8,23 @@ from pathlib import Path
 
 from encloze.data.dataset import DatasetSplit
 from encloze.errors import RecipeError
-from encloze.systems.base import Ready, System, inputs_of
+from encloze.systems.base import PreparedSystem, System, inputs_of
 
 
 @dataclass(frozen=True)
 class Seeds(System, name="seeds"):
-    """Each is ranked by itself; a comparison takes their mean, and its interval takes in that seeds differ."""
+    """Several seeds of one training configuration.
+
+    Each seed is evaluated separately. A comparison uses the mean of the seeds, and its confidence interval includes the
+    variance between seeds.
+    """
 
     systems: tuple[System, ...]
-    """Folders that differ in their seed alone, two or more."""
+    """Two or more systems that differ only in the seed of their training."""
 
     def __post_init__(self) -> None:
         if len(self.systems) < 2:
-            raise ValueError("systems: seeds are two or more; one alone says nothing of how they differ")
+            raise ValueError("systems must name two or more seeds: the variance between seeds needs at least two")
 
     def inputs(self) -> dict[str, Path | str]:
         return inputs_of(self.systems, "systems")
@@ -32,16 +36,16 @@ class Seeds(System, name="seeds"):
     def parts(self) -> tuple[System, ...]:
         return tuple(part for system in self.systems for part in system.parts())
 
-    def label(self) -> str:
-        return f"{self.systems[0].title or self.systems[0].label()} ({len(self.parts())} seeds)"
+    def default_title(self) -> str:
+        return f"{self.systems[0].title or self.systems[0].default_title()} ({len(self.parts())} seeds)"
 
-    def check(self) -> None:
+    def check_files(self) -> None:
         for system in self.systems:
-            system.check()
+            system.check_files()
 
-    def check_for(self, dataset: DatasetSplit) -> None:
+    def check_dataset(self, dataset: DatasetSplit) -> None:
         for system in self.systems:
-            system.check_for(dataset)
+            system.check_dataset(dataset)
 
-    def ready(self, dataset: DatasetSplit) -> AbstractContextManager[Ready]:
-        raise RecipeError("the recipe", [("systems", "seeds stand for several systems: name one of them here")])
+    def prepare(self, dataset: DatasetSplit) -> AbstractContextManager[PreparedSystem]:
+        raise RecipeError("the recipe", [("systems", "seeds stand for several systems: name a single one here")])

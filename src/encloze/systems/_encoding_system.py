@@ -1,4 +1,4 @@
-"""What systems share that encode a data set's own documents."""
+"""Base class of systems that encode the documents of a data set."""
 
 from __future__ import annotations
 
@@ -17,41 +17,41 @@ from encloze.search.indexes.base import Index
 from encloze.storage.cache import temporary_folder
 from encloze.storage.disk import size_of
 from encloze.storage.model_folders import locate, size_of_weights
-from encloze.systems.base import Ready, System
+from encloze.systems.base import PreparedSystem, System
 
 
 @dataclass(frozen=True)
-class Encoding(System):
-    """A model that reads every document, and the indexes made of it."""
+class EncodingSystem(System):
+    """A bi-encoder that encodes every document, and temporary indexes of its representations."""
 
     model: str
-    """A model folder, a hub's id, or minilm."""
+    """Model folder, Hugging Face hub id, or minilm."""
     precision: Literal["auto", "float32", "bfloat16"] = field(default="auto", kw_only=True)
-    """Number format of the encoder's products; auto takes bfloat16 where the processor is made for it."""
+    """Number format of the encoder's matrix products; auto uses bfloat16 if the processor has instructions for it."""
 
     def inputs(self) -> dict[str, Path | str]:
         return {"model": self.model}
 
-    def check(self) -> None:
+    def check_files(self) -> None:
         locate(self.model)
 
     def indexes(self, encoder: Encoder) -> Mapping[str, Index]:
-        """What is built of the documents, by the view's name."""
+        """Return the indexes to build, by the name of their view."""
         raise NotImplementedError
 
-    def joined(self, views: Sequence[View], dataset: DatasetSplit) -> tuple[Retriever, str]:
-        """What asks them all, and a note on how that was chosen."""
+    def build_retriever(self, views: Sequence[View], dataset: DatasetSplit) -> tuple[Retriever, str]:
+        """Return the retriever over the views, and a note on its tuned settings."""
         return Retriever(dataset.corpus, views), ""
 
     @contextmanager
-    def ready(self, dataset: DatasetSplit) -> Iterator[Ready]:
-        dataset.check_documents()
+    def prepare(self, dataset: DatasetSplit) -> Iterator[PreparedSystem]:
+        dataset.check_judged_documents()
         encoder = load_encoder(self.model, self.precision)
         with temporary_folder() as folder:
             build_views(dataset.corpus, indexes := self.indexes(encoder), encoder, folder)
             views = [
-                View(name, index.open(folder / name), None if index.reads == "text" else encoder)
+                View(name, index.open(folder / name), None if index.input_type == "text" else encoder)
                 for name, index in indexes.items()
             ]
-            searcher, note = self.joined(views, dataset)
-            yield Ready(searcher.run, note, size_of(folder), size_of_weights(self.model))
+            retriever, note = self.build_retriever(views, dataset)
+            yield PreparedSystem(retriever.run, note, size_of(folder), size_of_weights(self.model))
