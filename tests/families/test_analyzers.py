@@ -1,4 +1,4 @@
-"""Every analyzer cuts text into words that can be counted."""
+"""Properties of every text analyzer, and the terms of each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from encloze.data.words import first_words, normalized
+from encloze.data.words import normalize_text, truncate_words
 from encloze.search.analyzers.base import Analyzer
 from encloze.search.analyzers.plain import Plain
 from encloze.search.analyzers.stemmed import Stemmed
@@ -19,14 +19,14 @@ EVERY = pytest.mark.parametrize("name", Analyzer.members())
 
 
 @EVERY
-def test_an_analyzer_is_blind_to_capitals_and_marks_between_words(name: str) -> None:
+def test_case_and_punctuation_are_ignored(name: str) -> None:
     analyzer = Analyzer.member(name)()
     assert analyzer.words("Broken ENGINES, violins!") == analyzer.words("broken engines -- violins") != []
 
 
 @EVERY
 @given(text=st.text(max_size=60))
-def test_an_analyzer_takes_any_text(name: str, text: str) -> None:
+def test_any_text_is_accepted(name: str, text: str) -> None:
     words = Analyzer.member(name)().words(text)
     assert all(isinstance(word, str) and word for word in words)
     assert words == Analyzer.member(name)().words(text)
@@ -34,7 +34,7 @@ def test_an_analyzer_takes_any_text(name: str, text: str) -> None:
 
 @EVERY
 @pytest.mark.parametrize("text", ["", " \n", "?!... --"])
-def test_a_text_without_letters_has_no_words(name: str, text: str) -> None:
+def test_a_text_without_letters_has_no_terms(name: str, text: str) -> None:
     assert Analyzer.member(name)().words(text) == []
 
 
@@ -48,7 +48,7 @@ def test_a_text_without_letters_has_no_words(name: str, text: str) -> None:
         ("to be or not to be", ["to", "be", "or", "not", "to", "be"]),
     ],
 )
-def test_plain_words_are_runs_of_letters_and_digits(text: str, words: list[str]) -> None:
+def test_plain_terms_are_runs_of_letters_and_digits(text: str, words: list[str]) -> None:
     assert Plain().words(text) == words
 
 
@@ -59,17 +59,17 @@ def test_plain_words_are_runs_of_letters_and_digits(text: str, words: list[str])
         ("東京", ["東京"]),
         ("水", ["水"]),
         ("東京 大阪", ["東京", "大阪"]),
-        ("東京。大阪", ["東京", "大阪"]),  # no pair goes over a mark
+        ("東京。大阪", ["東京", "大阪"]),  # no bigram spans punctuation
         ("ひらカナ", ["ひら", "らカ", "カナ"]),
         ("コーヒー", ["コー", "ーヒ", "ヒー"]),
         ("人々", ["人々"]),
         ("ﾊﾝｶｸ", ["ﾊﾝ", "ﾝｶ", "ｶｸ"]),
         ("Python入門と3章", ["python", "入門", "門と", "3", "章"]),
-        ("한국어 문서", ["한국어", "문서"]),  # Korean puts blanks between words
-        ("ก็ดี", ["ก", "ด"]),  # \w does not match combining marks; the README of the data says so
+        ("한국어 문서", ["한국어", "문서"]),  # Korean separates words by spaces
+        ("ก็ดี", ["ก", "ด"]),  # \w does not match combining marks
     ],
 )
-def test_chinese_and_japanese_become_pairs_of_characters(text: str, words: list[str]) -> None:
+def test_plain_splits_chinese_and_japanese_into_bigrams(text: str, words: list[str]) -> None:
     assert Plain().words(text) == words
 
 
@@ -91,12 +91,12 @@ def test_chinese_and_japanese_become_pairs_of_characters(text: str, words: list[
         ("\u0301 - \u0301a", ["a"]),
     ],
 )
-def test_words_keep_their_marks_but_for_points(text: str, words: list[str]) -> None:
+def test_unicode_keeps_combining_marks_except_vowel_points(text: str, words: list[str]) -> None:
     assert Unicode().words(text) == words
 
 
 @given(text=st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "Z"]), max_size=40))
-def test_words_without_marks_are_those_of_plain(text: str) -> None:
+def test_unicode_equals_plain_without_combining_marks(text: str) -> None:
     text = unicodedata.normalize("NFKC", text)
     if (
         not re.search("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]", text)
@@ -106,39 +106,39 @@ def test_words_without_marks_are_those_of_plain(text: str) -> None:
         assert Unicode().words(text) == Plain().words(text)
 
 
-def test_plain_cuts_the_same_word_alike_in_any_company() -> None:
+def test_plain_splits_a_word_alike_in_any_context() -> None:
     assert Plain().words("engine") == ["engine"]
     assert "engine" in Plain().words("engine と 水車")
 
 
-def test_stems_join_the_forms_of_a_word() -> None:
+def test_inflected_forms_have_the_same_stem() -> None:
     stems = Stemmed().words("connected connecting connection connections")
     assert stems == ["connect"] * 4
 
 
-def test_english_loses_its_stop_words_and_other_languages_keep_theirs() -> None:
+def test_stop_words_are_removed_for_english_only() -> None:
     assert Stemmed().words("this is the river of an engine") == ["river", "engin"]
     assert Stemmed("german").words("die Häuser sind alt") == ["die", "haus", "sind", "alt"]
 
 
-def test_a_question_of_stop_words_alone_has_no_words() -> None:
+def test_a_query_of_stop_words_has_no_terms() -> None:
     assert Stemmed().words("to be or not to be") == []
 
 
-def test_an_unknown_language_is_refused_with_the_nearest_and_all() -> None:
+def test_an_unknown_language_is_rejected_with_suggestions() -> None:
     with pytest.raises(
         ValueError, match=r"no stemmer for 'englisch'; did you mean 'english'\? known: .*arabic.*turkish"
     ):
         Stemmed("englisch")
 
 
-def test_an_unknown_analyzer_is_refused_with_the_nearest_and_all() -> None:
-    with pytest.raises(ValueError, match=r"no analyzer is called 'stemed'; did you mean 'stemmed'\? known: .*plain"):
+def test_an_unknown_analyzer_is_rejected_with_suggestions() -> None:
+    with pytest.raises(ValueError, match=r"unknown analyzer 'stemed'; did you mean 'stemmed'\? known: .*plain"):
         Analyzer.member("stemed")
 
 
 @pytest.mark.parametrize(
-    ("text", "count", "begun"),
+    ("text", "count", "truncated"),
     [
         ("one two  three four", 3, "one two three"),
         ("one", 3, "one"),
@@ -148,10 +148,10 @@ def test_an_unknown_analyzer_is_refused_with_the_nearest_and_all() -> None:
         ("", 3, ""),
     ],
 )
-def test_a_text_is_cut_to_its_first_words(text: str, count: int, begun: str) -> None:
-    assert first_words(text, count) == begun
+def test_a_text_is_truncated_to_its_first_words(text: str, count: int, truncated: str) -> None:
+    assert truncate_words(text, count) == truncated
 
 
-def test_texts_that_say_the_same_are_alike_and_signs_alone_are_not() -> None:
-    assert normalized("What  IS it?") == normalized("what is it") == "what is it"
-    assert len({normalized(text) for text in ("?", "...", "!", "")}) == 4
+def test_normalization_ignores_case_but_keeps_punctuation_only_texts_apart() -> None:
+    assert normalize_text("What  IS it?") == normalize_text("what is it") == "what is it"
+    assert len({normalize_text(text) for text in ("?", "...", "!", "")}) == 4

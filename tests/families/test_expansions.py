@@ -1,4 +1,4 @@
-"""Every way to expand a query keeps its promises, and RM3 is Anserini's, step by step."""
+"""Properties of every query expansion, and the equality of RM3 with Anserini's."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import toys
 from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.beir import Beir
 from encloze.search.analyzers.plain import Plain
-from encloze.search.expanded import Expanded
-from encloze.search.expansions.base import Expansion, Feedback
+from encloze.search.expanded_search import ExpandedSearcher
+from encloze.search.expansions.base import Expansion, FeedbackDocument
 from encloze.search.expansions.rm3 import Rm3
-from encloze.search.indexes.bm25 import Bm25, OpenBm25
+from encloze.search.indexes.bm25 import Bm25, Bm25Searcher
 from encloze.systems.bm25 import Bm25 as Bm25System
 
 EVERY = pytest.mark.parametrize("name", Expansion.members())
@@ -25,60 +25,60 @@ QUERIES = ["the river records", "broken engine tools", "harbour harbour watches"
 
 
 @pytest.fixture
-def index(tmp_path: Path) -> OpenBm25:
+def index(tmp_path: Path) -> Bm25Searcher:
     (tmp_path / "index").mkdir()
     Bm25().build(toys.texts(), tmp_path / "index")
     return Bm25().open(tmp_path / "index")
 
 
-def expanded(index: OpenBm25, expansion: Expansion) -> Expanded:
-    return Expanded(index, expansion, lambda numbers: [toys.texts()[number] for number in numbers])
+def expanded_search(index: Bm25Searcher, expansion: Expansion) -> ExpandedSearcher:
+    return ExpandedSearcher(index, expansion, lambda numbers: [toys.texts()[number] for number in numbers])
 
 
 @EVERY
-def test_an_expanded_query_still_finds_what_it_asks_for(name: str, index: OpenBm25) -> None:
+def test_an_expanded_query_still_finds_its_document(name: str, index: Bm25Searcher) -> None:
     queries = [row["text"] for row in toys.queries()]
-    found = expanded(index, Expansion.member(name)()).search(queries, 5)
-    assert np.mean([number in numbers for number, numbers in enumerate(found.numbers)]) > 0.9
+    results = expanded_search(index, Expansion.member(name)()).search(queries, 5)
+    assert np.mean([number in numbers for number, numbers in enumerate(results.numbers)]) > 0.9
 
 
 @EVERY
-def test_search_and_score_agree(name: str, index: OpenBm25) -> None:
-    searched = expanded(index, Expansion.member(name)())
-    found = searched.search(QUERIES, 40)
-    listed = [numbers[numbers >= 0] for numbers in found.numbers]
-    for scores, expected, numbers in zip(searched.score(QUERIES, listed), found.scores, listed, strict=True):
+def test_search_and_score_agree(name: str, index: Bm25Searcher) -> None:
+    searcher = expanded_search(index, Expansion.member(name)())
+    results = searcher.search(QUERIES, 40)
+    listed = [numbers[numbers >= 0] for numbers in results.numbers]
+    for scores, expected, numbers in zip(searcher.score(QUERIES, listed), results.scores, listed, strict=True):
         np.testing.assert_allclose(scores, expected[: len(numbers)], rtol=1e-5)
 
 
 @EVERY
-def test_a_query_that_finds_nothing_stays_what_it_is(name: str) -> None:
+def test_a_query_without_hits_is_not_changed(name: str) -> None:
     assert Expansion.member(name)().expand(Counter("ab"), [], lambda word: 0.0) == Counter("ab")
 
 
 # -------------------------------------------------------------------------------------------------------------- rm3
 
 
-def by_the_letter(query: str, documents: int, terms: int, original: float) -> dict[str, float]:
-    """RM3 as Anserini's Rm3Reranker does it, over plain lists, with its own BM25 (Lucene's) for the first hits."""
+def anserini_rm3(query: str, documents: int, terms: int, original: float) -> dict[str, float]:
+    """Return the expanded query by the steps of Anserini's Rm3Reranker, with Lucene's BM25 for the first search."""
     texts = [re.findall(r"\w+", text.lower()) for text in toys.texts()]
-    asked, mean = re.findall(r"\w+", query.lower()), sum(map(len, texts)) / len(texts)
-    holding = {word: sum(word in text for text in texts) for text in texts for word in text}
+    query_terms, mean = re.findall(r"\w+", query.lower()), sum(map(len, texts)) / len(texts)
+    dfs = {word: sum(word in text for text in texts) for text in texts for word in text}
     scores = []
     for text in texts:
         score = 0.0
-        for word in asked:
-            count, df = text.count(word), holding.get(word, 0)
+        for word in query_terms:
+            count, df = text.count(word), dfs.get(word, 0)
             if count:
-                rarity = math.log(1 + (len(texts) - df + 0.5) / (df + 0.5))
-                score += rarity * count / (count + 1.2 * (0.25 + 0.75 * len(text) / mean))
+                idf = math.log(1 + (len(texts) - df + 0.5) / (df + 0.5))
+                score += idf * count / (count + 1.2 * (0.25 + 0.75 * len(text) / mean))
         scores.append(score)
     ranked = sorted((n for n in range(len(texts)) if scores[n] > 0), key=lambda n: (-scores[n], n))[:documents]
     vectors = []
     for number in ranked:
         vector: dict[str, float] = {}
         for word in texts[number]:
-            if len(word) < 2 or len(word) > 20 or holding[word] / len(texts) > 0.1:
+            if len(word) < 2 or len(word) > 20 or dfs[word] / len(texts) > 0.1:
                 continue
             vector[word] = vector.get(word, 0) + 1
         vectors.append(dict(sorted(vector.items(), key=lambda item: (-item[1], item[0]))[:terms]))  # pruneToSize
@@ -89,42 +89,42 @@ def by_the_letter(query: str, documents: int, terms: int, original: float) -> di
             if sum(vector.values()) > 0.001:
                 model[word] += vector.get(word, 0) / sum(vector.values()) * scores[number]
     model = dict(sorted(model.items(), key=lambda item: (-item[1], item[0]))[:terms])
-    own = {word: asked.count(word) / len(asked) for word in asked}
+    query_model = {word: query_terms.count(word) / len(query_terms) for word in query_terms}
     return {
-        word: original * own.get(word, 0) + (1 - original) * model.get(word, 0) / sum(model.values())
-        for word in {*own, *model}
+        word: original * query_model.get(word, 0) + (1 - original) * model.get(word, 0) / sum(model.values())
+        for word in {*query_model, *model}
     }
 
 
 @pytest.mark.parametrize("settings", [(10, 10, 0.5), (3, 4, 0.8), (1, 2, 0.0)])
 @pytest.mark.parametrize("query", QUERIES[:3])
-def test_rm3_is_anserinis_by_the_letter(index: OpenBm25, query: str, settings: tuple[int, int, float]) -> None:
-    expansion = Rm3(documents=settings[0], terms=settings[1], original=settings[2])
-    expected = by_the_letter(query, *settings)
-    (found,) = expanded(index, expansion)._expand([query])
-    assert dict(found) == pytest.approx(expected, rel=1e-5)
-    again = index.search_words([expected], 40)
-    ranked = expanded(index, expansion).search([query], 40)
-    assert ranked.numbers[ranked.scores > 1e-4].tolist() == again.numbers[again.scores > 1e-4].tolist()
+def test_rm3_equals_anserinis(index: Bm25Searcher, query: str, settings: tuple[int, int, float]) -> None:
+    expansion = Rm3(settings[0], feedback_terms=settings[1], original_query_weight=settings[2])
+    expected = anserini_rm3(query, *settings)
+    (weights,) = expanded_search(index, expansion).expand([query])
+    assert dict(weights) == pytest.approx(expected, rel=1e-5)
+    by_terms = index.search_terms([expected], 40)
+    results = expanded_search(index, expansion).search([query], 40)
+    assert results.numbers[results.scores > 1e-4].tolist() == by_terms.numbers[by_terms.scores > 1e-4].tolist()
 
 
-def test_rm3_leaves_out_words_that_are_short_long_or_everywhere() -> None:
+def test_rm3_ignores_short_long_and_frequent_terms() -> None:
     words = {"a": 9.0, "of": 8.0, "x" * 21: 7.0, "rare": 1.0, "x" * 20: 1.0}
-    found = Rm3().expand({"q": 2.0}, [Feedback(words, 3.0)], lambda word: 0.11 if word == "of" else 0.1)
-    assert found == pytest.approx({"q": 0.5, "rare": 0.25, "x" * 20: 0.25})
+    weights = Rm3().expand({"q": 2.0}, [FeedbackDocument(words, 3.0)], lambda word: 0.11 if word == "of" else 0.1)
+    assert weights == pytest.approx({"q": 0.5, "rare": 0.25, "x" * 20: 0.25})
 
 
-def test_documents_with_nothing_to_give_leave_the_query_as_it_is() -> None:
-    assert Rm3().expand({"q": 2.0}, [Feedback({"of": 3.0}, 1.0)], lambda word: 0.5) == {"q": 2.0}
+def test_documents_without_usable_terms_do_not_change_the_query() -> None:
+    assert Rm3().expand({"q": 2.0}, [FeedbackDocument({"of": 3.0}, 1.0)], lambda word: 0.5) == {"q": 2.0}
 
 
-@pytest.mark.parametrize("settings", [{"documents": 0}, {"terms": 0}, {"original": 1.5}])
-def test_settings_that_mean_nothing_are_refused(settings: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="documents and terms must be 1 or more and original from 0 to 1, not "):
+@pytest.mark.parametrize("settings", [{"feedback_documents": 0}, {"feedback_terms": 0}, {"original_query_weight": 1.5}])
+def test_settings_out_of_range_are_rejected(settings: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="must be 1 or more, and original_query_weight from 0 to 1, not "):
         Rm3(**settings)  # type: ignore[arg-type]
 
 
-def test_bm25_with_rm3_is_named_so_and_finds_documents_without_a_word_of_the_query(dataset: Path) -> None:
+def test_bm25_with_rm3_returns_documents_without_a_query_term(dataset: Path) -> None:
     given = DatasetSplit(Beir(dataset), "test")
     system = Bm25System(expansion=Rm3())
     assert system.label() == "bm25 rm3" and Bm25System(tune_on="dev", expansion=Rm3()).label() == "bm25 tuned rm3"

@@ -1,4 +1,4 @@
-"""Every fusion: one score out of several, higher for what the indexes rank higher."""
+"""Properties of every rank fusion, and the formula of each."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ scores_of = st.integers(1, 3).flatmap(
 
 
 def ranks_of(scores: np.ndarray) -> np.ndarray:
-    """The place that each index gives each candidate, from 1; equal scores in order."""
+    """Return the rank of each candidate in each index, from 1; ties are in order."""
     order = np.argsort(-scores, axis=1, kind="stable")
     return np.argsort(order, axis=1) + 1.0
 
 
 @EVERY
 @given(scores=scores_of)
-def test_a_fusion_gives_one_finite_score_a_candidate(name: str, scores: np.ndarray) -> None:
+def test_a_fusion_returns_one_finite_score_per_candidate(name: str, scores: np.ndarray) -> None:
     fused = Fusion.member(name)().fuse(scores, ranks_of(scores))
     assert fused.shape == scores.shape[1:]
     assert np.isfinite(fused).all()
@@ -39,13 +39,15 @@ def test_a_fusion_gives_one_finite_score_a_candidate(name: str, scores: np.ndarr
 
 @EVERY
 @given(scores=scores_of, data=st.data())
-def test_what_every_index_ranks_higher_is_never_fused_lower(name: str, scores: np.ndarray, data: st.DataObject) -> None:
-    at, other = (data.draw(st.integers(0, scores.shape[1] - 1)) for _ in range(2))
-    scores[:, at] = np.maximum(scores[:, at], scores[:, other])
+def test_a_candidate_that_every_index_ranks_higher_is_not_fused_lower(
+    name: str, scores: np.ndarray, data: st.DataObject
+) -> None:
+    better, worse = (data.draw(st.integers(0, scores.shape[1] - 1)) for _ in range(2))
+    scores[:, better] = np.maximum(scores[:, better], scores[:, worse])
     ranks = ranks_of(scores)
-    ranks[:, at] = np.minimum(ranks[:, at], ranks[:, other])
+    ranks[:, better] = np.minimum(ranks[:, better], ranks[:, worse])
     fused = Fusion.member(name)().fuse(scores, ranks)
-    assert fused[at] >= fused[other] - 1e-9
+    assert fused[better] >= fused[worse] - 1e-9
 
 
 @EVERY
@@ -57,14 +59,14 @@ def test_the_order_of_the_candidates_does_not_matter(name: str, scores: np.ndarr
 
 
 @EVERY
-def test_no_candidates_fuse_to_nothing(name: str) -> None:
+def test_no_candidates_give_no_scores(name: str) -> None:
     fused = Fusion.member(name)().fuse(np.empty((2, 0)), np.empty((2, 0)))
     assert fused.shape == (0,)
 
 
 @EVERY
 @pytest.mark.parametrize("indexes", [1, 2, 5])
-def test_a_fusion_with_its_defaults_joins_any_number_of_indexes(name: str, indexes: int) -> None:
+def test_default_settings_accept_any_number_of_indexes(name: str, indexes: int) -> None:
     fusion = Fusion.member(name)()
     fusion.check(indexes)
     assert fusion.fuse(np.ones((indexes, 2)), np.ones((indexes, 2))).shape == (2,)
@@ -73,7 +75,7 @@ def test_a_fusion_with_its_defaults_joins_any_number_of_indexes(name: str, index
 # -------------------------------------------------------------------------------------------------- reciprocal rank
 
 
-def test_reciprocal_rank_gives_the_figures_worked_out_by_hand() -> None:
+def test_reciprocal_rank_matches_hand_computed_scores() -> None:
     ranks = np.array([[1, 2, np.inf], [3, np.inf, 1]])
     fused = ReciprocalRank().fuse(np.zeros((2, 3)), ranks)
     np.testing.assert_allclose(fused, [1 / 61 + 1 / 63, 1 / 62, 1 / 61], rtol=1e-12)
@@ -82,51 +84,51 @@ def test_reciprocal_rank_gives_the_figures_worked_out_by_hand() -> None:
 
 
 @given(scores=scores_of, k=st.floats(0.5, 1000))
-def test_reciprocal_rank_stays_between_nothing_and_all_first_places(scores: np.ndarray, k: float) -> None:
+def test_reciprocal_rank_is_within_its_bounds(scores: np.ndarray, k: float) -> None:
     fused = ReciprocalRank(k).fuse(scores, ranks_of(scores))
     assert (fused > 0).all() and (fused <= len(scores) / (k + 1) + 1e-12).all()
 
 
 @given(scores=scores_of)
-def test_reciprocal_rank_is_blind_to_scores(scores: np.ndarray) -> None:
+def test_reciprocal_rank_ignores_scores(scores: np.ndarray) -> None:
     ranks = ranks_of(scores)
     assert (ReciprocalRank().fuse(scores, ranks) == ReciprocalRank().fuse(scores * -3 + 1, ranks)).all()
 
 
-def test_what_no_index_lists_gets_nothing() -> None:
+def test_a_candidate_that_no_index_returns_scores_zero() -> None:
     assert ReciprocalRank().fuse(np.ones((2, 1)), np.full((2, 1), np.inf)).tolist() == [0]
 
 
 # --------------------------------------------------------------------------------------------------------- weighted
 
 
-def test_weighted_gives_the_figures_worked_out_by_hand() -> None:
+def test_weighted_matches_hand_computed_scores() -> None:
     scores = np.array([[0.0, 5.0, 10.0], [-1.0, 1.0, 0.0]])
     unused = np.ones((2, 3))
     np.testing.assert_allclose(Weighted().fuse(scores, unused), [0, 1.5, 1.5])
     np.testing.assert_allclose(Weighted((2, 0.5)).fuse(scores, unused), [0, 1.5, 2.25])
     np.testing.assert_allclose(Weighted((2, 0.5), "none").fuse(scores, unused), [-0.5, 10.5, 20])
-    np.testing.assert_allclose(Weighted(scale="none").fuse(scores, unused), [-1, 6, 10])
+    np.testing.assert_allclose(Weighted(normalization="none").fuse(scores, unused), [-1, 6, 10])
 
 
 @given(scores=scores_of)
-def test_weighted_by_default_stays_between_nothing_and_the_number_of_indexes(scores: np.ndarray) -> None:
+def test_min_max_normalized_scores_are_within_their_bounds(scores: np.ndarray) -> None:
     fused = Weighted().fuse(scores, ranks_of(scores))
     assert (fused >= 0).all() and (fused <= len(scores) + 1e-9).all()
 
 
 @given(scores=st.lists(st.integers(-50, 50), min_size=2, max_size=8, unique=True), shift=st.integers(-9, 9))
-def test_the_default_scale_makes_the_units_of_an_index_vanish(scores: list[int], shift: int) -> None:
-    given_ = np.array([scores, scores[::-1]], float)
-    other = given_ * np.array([[7.0], [0.25]]) + shift
-    np.testing.assert_allclose(Weighted().fuse(other, given_), Weighted().fuse(given_, given_), atol=1e-9)
+def test_min_max_normalization_removes_scale_and_offset(scores: list[int], shift: int) -> None:
+    original = np.array([scores, scores[::-1]], float)
+    rescaled = original * np.array([[7.0], [0.25]]) + shift
+    np.testing.assert_allclose(Weighted().fuse(rescaled, original), Weighted().fuse(original, original), atol=1e-9)
 
 
-def test_candidates_that_an_index_cannot_tell_apart_are_told_apart_by_the_others() -> None:
+def test_ties_of_one_index_are_broken_by_the_others() -> None:
     assert Weighted().fuse(np.array([[3.0, 3.0], [1.0, 2.0]]), np.ones((2, 2))).tolist() == [0, 1]
 
 
-def test_a_wrong_number_of_weights_is_refused() -> None:
+def test_a_wrong_number_of_weights_is_rejected() -> None:
     with pytest.raises(ValueError, match="the weighted fusion has 3 weights for 2 indexes"):
         Weighted((1, 2, 3)).check(2)
     Weighted((1, 2)).check(2)

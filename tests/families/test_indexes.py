@@ -1,4 +1,4 @@
-"""Every kind of index finds again what was built into it, with the scores that its formula says."""
+"""Properties of every search index, and the scoring formula of each."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from scipy.sparse import csr_matrix
 
 import toys
 from encloze.data.records import Representation
+from encloze.search import postings
 from encloze.search.analyzers.stemmed import Stemmed
-from encloze.search.indexes import _postings
-from encloze.search.indexes.base import Index, OpenIndex
+from encloze.search.indexes.base import Index, IndexSearcher
 from encloze.search.indexes.bm25 import Bm25
 from encloze.search.indexes.flat import Flat
 from encloze.search.indexes.inverted import Inverted
@@ -29,40 +29,42 @@ EVERY = pytest.mark.parametrize("name", Index.members())
 QUERIES = ["the river records", "broken engine tools", "harbour harbour watches", "violin"]
 
 
-def embeddings(count: int, width: int = 16, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=(count, width)).astype(np.float32)
+def embeddings(count: int, dim: int = 16, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(count, dim)).astype(np.float32)
 
 
 def term_weights(count: int, terms: int = 30, seed: int = 0) -> csr_matrix:
-    """About a quarter of all weights are above 0."""
-    draw = np.random.default_rng(seed)
-    return csr_matrix(draw.exponential(size=(count, terms)) * (draw.random((count, terms)) < 0.25), dtype=np.float32)
+    """Return random term weights, a quarter of them non-zero."""
+    rng = np.random.default_rng(seed)
+    return csr_matrix(rng.exponential(size=(count, terms)) * (rng.random((count, terms)) < 0.25), dtype=np.float32)
 
 
 def documents_of(kind: type[Index]) -> list[str] | Representation:
-    """Forty documents as the index reads them."""
-    if kind.reads == "text":
+    """Return forty documents in the input type of the index."""
+    if kind.input_type == "text":
         return toys.texts()
-    return Representation(dense=embeddings(40)) if kind.reads == "dense" else Representation(sparse=term_weights(40))
+    return (
+        Representation(dense=embeddings(40)) if kind.input_type == "dense" else Representation(sparse=term_weights(40))
+    )
 
 
-def part_of(documents: list[str] | Representation, rows: slice) -> list[str] | Representation:
+def rows_of(documents: list[str] | Representation, rows: slice) -> list[str] | Representation:
     if isinstance(documents, list):
         return documents[rows]
     return Representation(*(None if view is None else view[rows] for view in documents))
 
 
 def queries_of(kind: type[Index]) -> list[str] | Representation:
-    if kind.reads == "text":
+    if kind.input_type == "text":
         return QUERIES
     count = len(QUERIES)
-    if kind.reads == "dense":
+    if kind.input_type == "dense":
         return Representation(dense=embeddings(count, seed=1))
     return Representation(sparse=term_weights(count, seed=1))
 
 
-def opened(name: str, folder: Path) -> tuple[OpenIndex, list[str] | Representation]:
-    """The index over forty documents, written and read again, and questions for it."""
+def build_and_open(name: str, folder: Path) -> tuple[IndexSearcher, list[str] | Representation]:
+    """Build an index over forty documents, open it, and return it with queries."""
     kind = Index.member(name)
     folder.mkdir()
     kind().build(documents_of(kind), folder)
@@ -70,12 +72,12 @@ def opened(name: str, folder: Path) -> tuple[OpenIndex, list[str] | Representati
 
 
 @EVERY
-def test_search_lists_the_best_documents_first_and_each_once(name: str, tmp_path: Path) -> None:
-    index, queries = opened(name, tmp_path / "index")
-    found = index.search(queries, 7)
-    assert found.numbers.shape == found.scores.shape == (len(QUERIES), 7)
-    assert found.numbers.dtype == np.int64 and found.scores.dtype == np.float32
-    for numbers, scores in zip(found.numbers, found.scores, strict=True):
+def test_search_returns_each_document_once_in_order_of_scores(name: str, tmp_path: Path) -> None:
+    index, queries = build_and_open(name, tmp_path / "index")
+    results = index.search(queries, 7)
+    assert results.numbers.shape == results.scores.shape == (len(QUERIES), 7)
+    assert results.numbers.dtype == np.int64 and results.scores.dtype == np.float32
+    for numbers, scores in zip(results.numbers, results.scores, strict=True):
         listed = numbers[numbers >= 0]
         assert len(listed) and len(set(listed.tolist())) == len(listed) and listed.max() < 40
         assert (np.diff(scores[numbers >= 0]) <= 0).all()
@@ -83,17 +85,17 @@ def test_search_lists_the_best_documents_first_and_each_once(name: str, tmp_path
 
 @EVERY
 def test_search_and_score_agree(name: str, tmp_path: Path) -> None:
-    index, queries = opened(name, tmp_path / "index")
-    found = index.search(queries, 40)
-    listed = [numbers[numbers >= 0] for numbers in found.numbers]
+    index, queries = build_and_open(name, tmp_path / "index")
+    results = index.search(queries, 40)
+    listed = [numbers[numbers >= 0] for numbers in results.numbers]
     scored = index.score(queries, listed)
-    for scores, expected, numbers in zip(scored, found.scores, found.numbers, strict=True):
+    for scores, expected, numbers in zip(scored, results.scores, results.numbers, strict=True):
         np.testing.assert_allclose(scores, expected[numbers >= 0], rtol=1e-5, atol=1e-6)
 
 
 @EVERY
-def test_the_scores_of_given_documents_come_in_the_order_they_were_given(name: str, tmp_path: Path) -> None:
-    index, queries = opened(name, tmp_path / "index")
+def test_score_keeps_the_order_of_the_given_documents(name: str, tmp_path: Path) -> None:
+    index, queries = build_and_open(name, tmp_path / "index")
     numbers = [np.array([31, 2, 17]), np.array([5]), np.array([], np.int64), np.array([0, 39])]
     everything = index.score(queries, [np.arange(40)] * len(QUERIES))
     for scores, of_all, chosen in zip(index.score(queries, numbers), everything, numbers, strict=True):
@@ -101,124 +103,132 @@ def test_the_scores_of_given_documents_come_in_the_order_they_were_given(name: s
 
 
 @EVERY
-def test_a_lower_depth_lists_the_beginning_of_a_higher_one(name: str, tmp_path: Path) -> None:
-    index, queries = opened(name, tmp_path / "index")
+def test_a_smaller_depth_returns_a_prefix(name: str, tmp_path: Path) -> None:
+    index, queries = build_and_open(name, tmp_path / "index")
     deep, shallow = index.search(queries, 40), index.search(queries, 3)
     np.testing.assert_allclose(shallow.scores, deep.scores[:, :3], rtol=1e-6)
 
 
 @EVERY
-def test_a_depth_above_the_number_of_documents_lists_them_all(name: str, tmp_path: Path) -> None:
-    index, queries = opened(name, tmp_path / "index")
-    found = index.search(queries, 1000)
-    assert found.numbers.shape[1] == 40
-    if Index.member(name).reads == "dense":  # BM25 does not list documents without a word of the query
-        assert (np.sort(found.numbers, axis=1) == np.arange(40)).all()
+def test_a_depth_above_the_number_of_documents_returns_all(name: str, tmp_path: Path) -> None:
+    index, queries = build_and_open(name, tmp_path / "index")
+    results = index.search(queries, 1000)
+    assert results.numbers.shape[1] == 40
+    if Index.member(name).input_type == "dense":  # BM25 does not list documents without a word of the query
+        assert (np.sort(results.numbers, axis=1) == np.arange(40)).all()
 
 
 @EVERY
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(cuts=st.lists(st.integers(1, 39), max_size=4, unique=True).map(sorted), at_once=st.integers(1, 60))
-def test_an_index_built_in_parts_is_that_of_the_whole(name: str, cuts: list[int], at_once: int, tmp_path: Path) -> None:
+@given(cuts=st.lists(st.integers(1, 39), max_size=4, unique=True).map(sorted), chunk_size=st.integers(1, 60))
+def test_adding_documents_in_batches_gives_the_same_index(
+    name: str, cuts: list[int], chunk_size: int, tmp_path: Path
+) -> None:
     kind = Index.member(name)
     documents, queries = documents_of(kind), queries_of(kind)
     folder = Path(tempfile.mkdtemp(dir=tmp_path))
     (folder / "whole").mkdir()
-    (folder / "parts").mkdir()
+    (folder / "batches").mkdir()
     kind().build(documents, folder / "whole")
-    builder = kind().builder(folder / "parts")
-    for begin, end in pairwise([0, *cuts, 40]):
-        builder.add(part_of(documents, slice(begin, end)))
+    builder = kind().builder(folder / "batches")
+    for start, end in pairwise([0, *cuts, 40]):
+        builder.add(rows_of(documents, slice(start, end)))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_postings, "_AT_ONCE", at_once)
+        patch.setattr(postings, "CHUNK_SIZE", chunk_size)
         builder.finish()
-    whole, parts = (kind().open(folder / which).search(queries, 40) for which in ("whole", "parts"))
-    assert (whole.numbers == parts.numbers).all() and (whole.scores == parts.scores).all()
-    assert not list((folder / "parts").glob("given-*"))
+    whole, batches = (kind().open(folder / name).search(queries, 40) for name in ("whole", "batches"))
+    assert (whole.numbers == batches.numbers).all() and (whole.scores == batches.scores).all()
+    assert not list((folder / "batches").glob("given-*"))
 
 
 @EVERY
-def test_an_index_opened_twice_answers_the_same(name: str, tmp_path: Path) -> None:
-    first, queries = opened(name, tmp_path / "index")
-    again = Index.member(name)().open(tmp_path / "index").search(queries, 10)
-    found = first.search(queries, 10)
-    assert (again.numbers == found.numbers).all() and (again.scores == found.scores).all()
+def test_an_index_opened_twice_returns_the_same(name: str, tmp_path: Path) -> None:
+    first, queries = build_and_open(name, tmp_path / "index")
+    second = Index.member(name)().open(tmp_path / "index")
+    results, others = first.search(queries, 10), second.search(queries, 10)
+    assert (results.numbers == others.numbers).all() and (results.scores == others.scores).all()
 
 
 # ------------------------------------------------------------------------------------------------------------- flat
 
 
-def test_flat_is_brute_force(tmp_path: Path) -> None:
+def test_flat_equals_brute_force(tmp_path: Path) -> None:
     documents, queries = embeddings(300, 24), embeddings(20, 24, seed=3)
     Flat().build(Representation(dense=documents), tmp_path)
-    found = Flat().open(tmp_path).search(Representation(dense=queries), 25)
+    results = Flat().open(tmp_path).search(Representation(dense=queries), 25)
     scores = queries.astype(np.float64) @ documents.T.astype(np.float64)
     order = np.argsort(-scores, axis=1)[:, :25]
-    assert (found.numbers == order).all()
-    np.testing.assert_allclose(found.scores, np.take_along_axis(scores, order, 1), rtol=1e-5, atol=1e-6)
+    assert (results.numbers == order).all()
+    np.testing.assert_allclose(results.scores, np.take_along_axis(scores, order, 1), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("depth", [1, 5, 30, 40, 120])
-def test_flat_lists_equal_documents_each_once_and_before_worse_ones(tmp_path: Path, depth: int) -> None:
+def test_flat_returns_tied_documents_once_and_before_worse_ones(tmp_path: Path, depth: int) -> None:
     documents = np.tile(np.eye(4, dtype=np.float32), (30, 1))  # 120 documents of four kinds
     Flat().build(Representation(dense=documents), tmp_path)
-    found = Flat().open(tmp_path).search(Representation(dense=np.eye(4, dtype=np.float32)[1:2]), depth)
-    numbers = found.numbers[0].tolist()
+    results = Flat().open(tmp_path).search(Representation(dense=np.eye(4, dtype=np.float32)[1:2]), depth)
+    numbers = results.numbers[0].tolist()
     assert len(set(numbers)) == depth
-    assert all(number % 4 == 1 for number in numbers[:30]) and found.scores[0].tolist() == ([1] * 30 + [0] * 90)[:depth]
+    assert (
+        all(number % 4 == 1 for number in numbers[:30]) and results.scores[0].tolist() == ([1] * 30 + [0] * 90)[:depth]
+    )
 
 
 @pytest.mark.parametrize("signed", [False, True])
 @pytest.mark.parametrize("depth", [3, 40])
-def test_inverted_is_brute_force(depth: int, signed: bool, tmp_path: Path) -> None:
-    """Every document whose inner product is above 0, which is what one has that shares no term; none below."""
-    documents, asked = term_weights(40), term_weights(4, seed=1)
-    if signed:  # as the head ordinary_tokens has them
+def test_inverted_equals_brute_force(depth: int, signed: bool, tmp_path: Path) -> None:
+    """Every document with an inner product above 0 is returned, and no other."""
+    documents, queries = term_weights(40), term_weights(4, seed=1)
+    if signed:  # as the head ordinary_tokens produces
         documents.data[::3] *= -1
-        asked.data[::4] *= -1
+        queries.data[::4] *= -1
     Inverted().build(Representation(sparse=documents), tmp_path)
     index = Inverted().open(tmp_path)
-    found, products = index.search(Representation(sparse=asked), depth), (asked @ documents.T).toarray()
+    results, products = index.search(Representation(sparse=queries), depth), (queries @ documents.T).toarray()
     for row, all_products in enumerate(products):
         best = [number for number in np.argsort(-all_products, kind="stable")[:depth] if all_products[number] > 0]
-        assert found.numbers[row][found.numbers[row] >= 0].tolist() == best
-        np.testing.assert_allclose(found.scores[row][: len(best)], all_products[best], rtol=1e-5)
-    (scores,) = index.score(Representation(sparse=asked[:1]), [np.arange(40)])
+        assert results.numbers[row][results.numbers[row] >= 0].tolist() == best
+        np.testing.assert_allclose(results.scores[row][: len(best)], all_products[best], rtol=1e-5)
+    (scores,) = index.score(Representation(sparse=queries[:1]), [np.arange(40)])
     np.testing.assert_allclose(scores, products[0], atol=1e-5)
 
 
-def test_flat_refuses_texts(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match="built from embeddings"):
+def test_flat_and_inverted_reject_texts(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="an inverted index takes the sparse view of a Representation. Encode the"):
+        Inverted().build(["a text"], tmp_path)
+    with pytest.raises(TypeError, match="a flat index takes the dense view of a Representation. Encode the texts"):
         Flat().build(["a text"], tmp_path)
 
 
-def test_bm25_refuses_embeddings(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match="built from texts"):
+def test_bm25_rejects_embeddings_and_a_single_string(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="a bm25 index takes a list of texts, not a Representation"):
         Bm25().build(Representation(dense=embeddings(2)), tmp_path)
+    with pytest.raises(TypeError, match="a bm25 index takes a list of texts, not a str"):
+        bm25_of(["ant bee"]).search("ant", 1)
 
 
 # ------------------------------------------------------------------------------------------------------------- bm25
 
 
-def literal(documents: Sequence[str], query: str, k1: float, b: float) -> list[float]:
-    """BM25 as Lucene's BM25Similarity has it, word by word of the query."""
-    cut = [re.findall(r"\w+", document.lower()) for document in documents]
-    mean_length = sum(len(words) for words in cut) / len(cut)
+def lucene_scores(documents: Sequence[str], query: str, k1: float, b: float) -> list[float]:
+    """Return BM25 scores by the formula of Lucene's BM25Similarity, term by term."""
+    tokenized = [re.findall(r"\w+", document.lower()) for document in documents]
+    mean_length = sum(len(words) for words in tokenized) / len(tokenized)
     scores = []
-    for words in cut:
+    for words in tokenized:
         counts, score = Counter(words), 0.0
         for word in re.findall(r"\w+", query.lower()):
             if counts[word]:
-                holding = sum(word in other for other in cut)
-                idf = math.log(1 + (len(cut) - holding + 0.5) / (holding + 0.5))
+                df = sum(word in other for other in tokenized)
+                idf = math.log(1 + (len(tokenized) - df + 0.5) / (df + 0.5))
                 frequency = counts[word]
                 score += idf * frequency / (frequency + k1 * (1 - b + b * len(words) / mean_length))
         scores.append(score)
     return scores
 
 
-def bm25_of(documents: Sequence[str], k1: float = 1.2, b: float = 0.75) -> OpenIndex:
-    with tempfile.TemporaryDirectory() as folder:  # what is open stays mapped
+def bm25_of(documents: Sequence[str], k1: float = 1.2, b: float = 0.75) -> IndexSearcher:
+    with tempfile.TemporaryDirectory() as folder:  # mapped files stay readable after they are deleted
         Bm25(k1, b).build(documents, Path(folder))
         return Bm25(k1, b).open(Path(folder))
 
@@ -234,63 +244,63 @@ texts = st.lists(words, max_size=12).map(" ".join)
     st.floats(0, 3),
     st.floats(0, 1),
 )
-def test_bm25_is_lucenes_formula(documents: list[str], query: str, k1: float, b: float) -> None:
+def test_bm25_equals_lucenes_formula(documents: list[str], query: str, k1: float, b: float) -> None:
     scores = bm25_of(documents, k1, b).score([query], [np.arange(len(documents))])[0]
-    np.testing.assert_allclose(scores, literal(documents, query, k1, b), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(scores, lucene_scores(documents, query, k1, b), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(("k1", "b"), [(1.2, 0.75), (0.0, 0.0), (2.0, 1.0), (0.9, 0.4)])
-def test_bm25_read_from_a_folder_is_lucenes_formula(tmp_path: Path, k1: float, b: float) -> None:
+def test_bm25_from_a_folder_equals_lucenes_formula(tmp_path: Path, k1: float, b: float) -> None:
     Bm25(k1, b).build(toys.texts(), tmp_path)
     scores = Bm25(k1, b).open(tmp_path).score(QUERIES, [np.arange(40)] * len(QUERIES))
-    for query, of_query in zip(QUERIES, scores, strict=True):
-        np.testing.assert_allclose(of_query, literal(toys.texts(), query, k1, b), rtol=1e-5, atol=1e-6)
+    for query, query_scores in zip(QUERIES, scores, strict=True):
+        np.testing.assert_allclose(query_scores, lucene_scores(toys.texts(), query, k1, b), rtol=1e-5, atol=1e-6)
 
 
-def test_a_repeated_word_of_the_query_counts_twice() -> None:
+def test_a_repeated_query_term_counts_twice() -> None:
     index = bm25_of(["ant bee", "bee cat", "cat dog"])
     once, twice = (index.score([query], [np.arange(3)])[0] for query in ("ant", "ant ant"))
     np.testing.assert_allclose(twice, 2 * once, rtol=1e-6)
     assert once[0] > 0
 
 
-def test_bm25_lists_equal_documents_the_earlier_first() -> None:
+def test_bm25_orders_ties_by_document_number() -> None:
     documents = ["cat", "ant", "dog", "ant", "ant", "elk", "ant ant"]
     for depth in range(1, 8):
-        found = bm25_of(documents).search(["ant"], depth)
+        results = bm25_of(documents).search(["ant"], depth)
         full = [6, 1, 3, 4] + [-1] * 3
-        assert found.numbers[0].tolist() == full[:depth]
-        assert (found.scores[0][found.numbers[0] < 0] == 0).all()
+        assert results.numbers[0].tolist() == full[:depth]
+        assert (results.scores[0][results.numbers[0] < 0] == 0).all()
 
 
-def test_a_query_without_a_known_word_finds_nothing() -> None:
-    found = bm25_of(["ant bee", "cat"]).search(["zebra", "", "?!", "ant"], 2)
-    assert found.numbers.tolist() == [[-1, -1], [-1, -1], [-1, -1], [0, -1]]
-    assert found.scores[:3].tolist() == [[0, 0]] * 3
+def test_a_query_without_a_known_term_returns_nothing() -> None:
+    results = bm25_of(["ant bee", "cat"]).search(["zebra", "", "?!", "ant"], 2)
+    assert results.numbers.tolist() == [[-1, -1], [-1, -1], [-1, -1], [0, -1]]
+    assert results.scores[:3].tolist() == [[0, 0]] * 3
     scores = bm25_of(["ant bee", "cat"]).score(["zebra"], [np.array([1, 0])])
     assert scores[0].tolist() == [0, 0]
 
 
-def test_empty_texts_are_never_found_and_keep_their_numbers(tmp_path: Path) -> None:
+def test_empty_texts_are_not_returned_and_keep_their_numbers(tmp_path: Path) -> None:
     Bm25().build(["", "ant", "", "bee ant"], tmp_path)
-    found = Bm25().open(tmp_path).search(["ant", "bee"], 4)
-    assert found.numbers.tolist() == [[1, 3, -1, -1], [3, -1, -1, -1]]
+    results = Bm25().open(tmp_path).search(["ant", "bee"], 4)
+    assert results.numbers.tolist() == [[1, 3, -1, -1], [3, -1, -1, -1]]
 
 
-def test_a_collection_without_any_word_can_be_asked(tmp_path: Path) -> None:
+def test_a_collection_without_terms_can_be_searched(tmp_path: Path) -> None:
     Bm25().build(["", "?", "..."], tmp_path)
-    found = Bm25().open(tmp_path).search(["ant", ""], 5)
-    assert found.numbers.tolist() == [[-1, -1, -1]] * 2
+    results = Bm25().open(tmp_path).search(["ant", ""], 5)
+    assert results.numbers.tolist() == [[-1, -1, -1]] * 2
 
 
-def test_bm25_of_one_document_finds_it(tmp_path: Path) -> None:
+def test_bm25_over_one_document(tmp_path: Path) -> None:
     Bm25().build(["the only one"], tmp_path)
-    found = Bm25().open(tmp_path).search(["only"], 10)
-    assert found.numbers.tolist() == [[0]]
-    np.testing.assert_allclose(found.scores[0], literal(["the only one"], "only", 1.2, 0.75), rtol=1e-6)
+    results = Bm25().open(tmp_path).search(["only"], 10)
+    assert results.numbers.tolist() == [[0]]
+    np.testing.assert_allclose(results.scores[0], lucene_scores(["the only one"], "only", 1.2, 0.75), rtol=1e-6)
 
 
-def test_the_analyzer_cuts_documents_and_queries_alike(tmp_path: Path) -> None:
+def test_documents_and_queries_use_the_same_analyzer(tmp_path: Path) -> None:
     kind = Bm25(analyzer=Stemmed())
     kind.build(["running rivers", "a library"], tmp_path)
     assert kind.open(tmp_path).search(["river runs", "the libraries"], 1).numbers.tolist() == [[0], [1]]
@@ -299,6 +309,6 @@ def test_the_analyzer_cuts_documents_and_queries_alike(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("k1", "b"), [(-0.1, 0.5), (1.0, -0.1), (1.0, 1.1)])
-def test_bm25_refuses_settings_out_of_range(k1: float, b: float) -> None:
+def test_bm25_rejects_settings_out_of_range(k1: float, b: float) -> None:
     with pytest.raises(ValueError, match=re.escape(f"k1 must be 0 or more and b from 0 to 1, not {k1} and {b}")):
         Bm25(k1, b)

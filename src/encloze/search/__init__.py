@@ -1,1 +1,1 @@
-"""Finding: indexes, what they read, and how their rankings are joined; no torch."""
+"""Lexical, dense and sparse indexes, query expansion, and rank fusion; works without torch."""

@@ -1,1 +1,1 @@
-"""Analyzers: what counts as a word for BM25, one rule a file."""
+"""Family of text analyzers, which split a text into the terms that BM25 counts."""

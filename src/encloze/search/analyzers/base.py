@@ -1,4 +1,4 @@
-"""An analyzer: text to the words that BM25 counts."""
+"""Interface of text analyzers."""
 
 from __future__ import annotations
 
@@ -9,8 +9,14 @@ from encloze.family import Family
 
 @dataclass(frozen=True)
 class Analyzer(Family):
-    """Text to words."""
+    """Base class of text analyzers: a tokenizer with its normalization, for BM25.
+
+    Example:
+        >>> from encloze.search.analyzers.stemmed import Stemmed
+        >>> Stemmed().words("The rivers are flowing")
+        ['river', 'flow']
+    """
 
     def words(self, text: str) -> list[str]:
-        """The words of a text, in order."""
+        """Return the terms of a text, in order and with repetitions."""
         raise NotImplementedError(type(self).__name__)

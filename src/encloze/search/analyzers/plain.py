@@ -1,4 +1,4 @@
-"""Lower-cased runs of letters and digits; Chinese and Japanese as pairs of characters."""
+r"""Lower-cased runs of letters and digits, and character bigrams for Chinese and Japanese."""
 
 from __future__ import annotations
 
@@ -8,22 +8,28 @@ from dataclasses import dataclass
 from encloze.search.analyzers.base import Analyzer
 
 _WORD = re.compile(r"\w+")
-# Han, Hiragana, Katakana and their half-width forms: scripts that put no blanks between words.
+# Han, Hiragana, Katakana and their half-width forms: scripts that do not separate words by spaces.
 _UNSPACED = re.compile("([\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f]+)")
 
 
 @dataclass(frozen=True)
 class Plain(Analyzer, name="plain"):
-    r"""Every run of ``\w`` is a word, which has no combining marks in it; no stemming, no stop words."""
+    r"""Analyzer without stemming or stop words; a term is a lower-cased match of ``\w+``.
+
+    Combining marks are not matched by ``\w``, so they separate terms. Use ``unicode`` for scripts that write vowels as
+    combining marks.
+    """
 
     def words(self, text: str) -> list[str]:
-        found: list[str] = _WORD.findall(text.lower())
+        """Return the terms of a text, in order and with repetitions."""
+        words: list[str] = _WORD.findall(text.lower())
         if not _UNSPACED.search(text):
-            return found
-        return [part for word in found for run in _UNSPACED.split(word) if run for part in _pairs(run)]
+            return words
+        return [term for word in words for run in _UNSPACED.split(word) if run for term in _bigrams(run)]
 
 
-def _pairs(run: str) -> list[str]:
+def _bigrams(run: str) -> list[str]:
+    """Return the character bigrams of an unspaced run, or the run itself if it is spaced or a single character."""
     if len(run) < 2 or not _UNSPACED.match(run):
         return [run]
-    return [run[at : at + 2] for at in range(len(run) - 1)]
+    return [run[start : start + 2] for start in range(len(run) - 1)]

@@ -1,4 +1,4 @@
-"""Words cut to their stems by Snowball (Porter, 2001), without stop words."""
+"""Words reduced to their stems by Snowball (Porter, 2001), with English stop words removed."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from encloze.data.words import words_of
+from encloze.data.words import split_words
 from encloze.family import nearest
 from encloze.search.analyzers.base import Analyzer
 
-# The function words of English, that stand in most texts and tell little: the list of Lucene's EnglishAnalyzer.
-_ENGLISH = frozenset(
+# The stop words of Lucene's EnglishAnalyzer.
+_ENGLISH_STOP_WORDS = frozenset(
     "a an and are as at be but by for if in into is it no not of on or such that the their then there these they "
     "this to was will with".split()
 )
@@ -19,10 +19,10 @@ _ENGLISH = frozenset(
 
 @dataclass(frozen=True)
 class Stemmed(Analyzer, name="stemmed"):
-    """Snowball's stemmer for one language; English also loses its stop words."""
+    """Analyzer with Snowball stemming for one language; for English, stop words are removed."""
 
     language: str = "english"
-    """Any language of Snowball: english, german, french, russian, arabic, hindi ..."""
+    """Language of the Snowball stemmer, for example english, german, french, russian, arabic or hindi."""
 
     def __post_init__(self) -> None:
         import Stemmer
@@ -37,8 +37,9 @@ class Stemmed(Analyzer, name="stemmed"):
         return Stemmer.Stemmer(self.language)
 
     def words(self, text: str) -> list[str]:
-        found = words_of(text)
+        """Return the terms of a text, in order and with repetitions."""
+        words = split_words(text)
         if self.language == "english":
-            found = [word for word in found if word not in _ENGLISH]
-        stems: list[str] = self._stemmer.stemWords(found)
+            words = [word for word in words if word not in _ENGLISH_STOP_WORDS]
+        stems: list[str] = self._stemmer.stemWords(words)
         return stems

@@ -1,20 +1,22 @@
-"""Words of any script, with their vowel signs; pairs of letters where a script puts no blanks between words."""
+"""Words of any script, including combining vowel signs, and character bigrams for unspaced scripts."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from encloze.data.words import words_of
+from encloze.data.words import split_words
 from encloze.search.analyzers.base import Analyzer
 
 
 @dataclass(frozen=True)
 class Unicode(Analyzer, name="unicode"):
-    r"""Runs of letters with their marks and of digits, without niqqud and harakat.
+    r"""Analyzer whose terms are runs of letters with their combining marks, or runs of digits.
 
-    ``plain`` has no marks in its words, as ``\w`` of Python has none: it cuts a word of Hindi at its vowel signs, and
-    pointed Hebrew into single letters. Most texts of other scripts come out the same with both.
+    Hebrew vowel points (niqqud) and Arabic vowel signs (harakat) are removed. The difference from ``plain``: Python's
+    ``\w`` does not match combining marks, so ``plain`` splits Hindi words at their vowel signs and pointed Hebrew into
+    single letters. For most texts in other scripts both give the same terms.
     """
 
     def words(self, text: str) -> list[str]:
-        return words_of(text)
+        """Return the terms of a text, in order and with repetitions."""
+        return split_words(text)

@@ -1,1 +1,1 @@
-"""Expansions: what a query of words becomes when its first hits are read, one way a file."""
+"""Family of query expansions by pseudo-relevance feedback."""

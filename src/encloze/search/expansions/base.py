@@ -1,4 +1,4 @@
-"""An expansion: words of a query and of its first hits to weighted words, which are searched for in their place."""
+"""Interface of query expansions by pseudo-relevance feedback."""
 
 from __future__ import annotations
 
@@ -8,24 +8,42 @@ from typing import NamedTuple
 
 from encloze.family import Family
 
-Words = Mapping[str, float]
-"""Words with how often they stand in a text, or what they weigh."""
+TermWeights = Mapping[str, float]
+"""Terms of a query or document with their weights or counts."""
 
 
-class Feedback(NamedTuple):
-    """A document that a query finds, taken for relevant."""
+class FeedbackDocument(NamedTuple):
+    """Document of the first search, assumed to be relevant."""
 
-    words: Words
+    term_counts: TermWeights
     score: float
 
 
 @dataclass(frozen=True)
 class Expansion(Family):
-    """Words to weighted words."""
+    """Base class of query expansions: terms of the first hits are added to the query with weights.
 
-    documents: int = 10
-    """How many of the first hits are read."""
+    Example:
+        >>> from encloze.search.expansions.rm3 import Rm3
+        >>> feedback = [FeedbackDocument({"river": 1.0, "sea": 3.0}, score=2.0)]
+        >>> Rm3().expand({"river": 1.0}, feedback, df_ratio=lambda term: 0.01)
+        {'river': 0.625, 'sea': 0.375}
+    """
 
-    def expand(self, query: Words, found: Sequence[Feedback], share: Callable[[str], float]) -> Words:
-        """The words to search for; ``share`` says in which share of all documents a word stands."""
+    feedback_documents: int = 10
+    """Number of first hits that terms are taken from."""
+
+    def expand(
+        self, query: TermWeights, feedback: Sequence[FeedbackDocument], df_ratio: Callable[[str], float]
+    ) -> TermWeights:
+        """Return the weighted terms of the expanded query.
+
+        Args:
+            query: Counts of the query's terms.
+            feedback: The first hits of the query, best first.
+            df_ratio: Returns the fraction of all documents that contain a term, from 0 to 1.
+
+        Returns:
+            Term weights for the second search.
+        """
         raise NotImplementedError(type(self).__name__)

@@ -1,54 +1,63 @@
-"""RM3 (Abdul-Jaleel et al., TREC 2004): the query's words mixed with those of a relevance model of its first hits."""
+"""RM3 (Abdul-Jaleel et al., TREC 2004): query terms interpolated with a relevance model of the first hits."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from encloze.search.expansions.base import Expansion, Feedback, Words
+from encloze.search.expansions.base import Expansion, FeedbackDocument, TermWeights
 
-_LONGEST, _COMMON = 20, 0.1
+_MIN_LENGTH, _MAX_LENGTH, _MAX_DF_RATIO = 2, 20, 0.1
 
 
 @dataclass(frozen=True)
 class Rm3(Expansion, name="rm3"):
-    """As in Anserini (Rm3Reranker): each document gives its most frequent words, weighted by its score.
+    """RM3 as in Anserini's ``Rm3Reranker``: terms of each document are weighted by frequency times document score.
 
-    Words of one letter or of more than 20 and those in more than a tenth of all documents are not taken. Anserini also
-    takes none with letters beyond a to z, which would leave most languages without any; that is not done here.
+    Terms of one letter or of more than 20 letters are ignored, and so are terms of more than 10 % of all documents.
+    One difference: Anserini also ignores terms with characters other than a to z, which would ignore all terms of most
+    languages.
     """
 
-    terms: int = 10
-    """How many words a document gives, and how many are taken over into the query."""
-    original: float = 0.5
-    """What the query's own words weigh, from 0 to 1."""
+    feedback_terms: int = 10
+    """Number of terms taken from each document, and number of terms added to the query."""
+    original_query_weight: float = 0.5
+    """Interpolation weight of the original query, from 0 to 1; the expansion terms have the rest."""
 
     def __post_init__(self) -> None:
-        if self.documents < 1 or self.terms < 1 or not 0 <= self.original <= 1:
+        if self.feedback_documents < 1 or self.feedback_terms < 1 or not 0 <= self.original_query_weight <= 1:
             raise ValueError(
-                f"documents and terms must be 1 or more and original from 0 to 1, not {self.documents}, {self.terms} "
-                f"and {self.original}"
+                "feedback_documents and feedback_terms must be 1 or more, and original_query_weight from 0 to 1, not "
+                f"{self.feedback_documents}, {self.feedback_terms} and {self.original_query_weight}"
             )
 
-    def expand(self, query: Words, found: Sequence[Feedback], share: Callable[[str], float]) -> Words:
-        model = dict[str, float]()
-        for words, score in found:
-            kept = {w: n for w, n in words.items() if 2 <= len(w) <= _LONGEST and share(w) <= _COMMON}
-            for word, part in _normal(_first(kept, self.terms)).items():
-                model[word] = model.get(word, 0.0) + part * score
-        mixed = {word: self.original * part for word, part in _normal(query).items()}
-        if not model:  # nothing was found, or only words that everybody has
+    def expand(
+        self, query: TermWeights, feedback: Sequence[FeedbackDocument], df_ratio: Callable[[str], float]
+    ) -> TermWeights:
+        """Return the weighted terms of the expanded query (see ``Expansion.expand``)."""
+        relevance_model = dict[str, float]()
+        for counts, score in feedback:
+            usable = {
+                term: count
+                for term, count in counts.items()
+                if _MIN_LENGTH <= len(term) <= _MAX_LENGTH and df_ratio(term) <= _MAX_DF_RATIO
+            }
+            for term, probability in _normalize(_top_terms(usable, self.feedback_terms)).items():
+                relevance_model[term] = relevance_model.get(term, 0.0) + probability * score
+        if not relevance_model:  # no hit, or only frequent terms
             return query
-        for word, part in _normal(_first(model, self.terms)).items():
-            mixed[word] = mixed.get(word, 0.0) + (1 - self.original) * part
-        return mixed
+        expanded = {term: self.original_query_weight * weight for term, weight in _normalize(query).items()}
+        for term, probability in _normalize(_top_terms(relevance_model, self.feedback_terms)).items():
+            expanded[term] = expanded.get(term, 0.0) + (1 - self.original_query_weight) * probability
+        return expanded
 
 
-def _first(words: Words, count: int) -> Words:
-    """The heaviest words; equal ones in the order of the alphabet."""
-    return dict(sorted(words.items(), key=lambda item: (-item[1], item[0]))[:count])
+def _top_terms(weights: TermWeights, count: int) -> TermWeights:
+    """Return the ``count`` terms of highest weight; ties are in alphabetical order."""
+    return dict(sorted(weights.items(), key=lambda item: (-item[1], item[0]))[:count])
 
 
-def _normal(words: Words) -> Words:
-    total = sum(words.values())
-    return {word: weight / total for word, weight in words.items()}
+def _normalize(weights: TermWeights) -> TermWeights:
+    """Return the weights divided by their sum."""
+    total = sum(weights.values())
+    return {term: weight / total for term, weight in weights.items()}

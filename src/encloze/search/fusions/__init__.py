@@ -1,1 +1,1 @@
-"""Fusions: one ranking out of several, one rule a file."""
+"""Family of rank fusions, which merge the rankings of several indexes into one."""

@@ -1,4 +1,4 @@
-"""A fusion: one score for each candidate out of what several indexes say of it."""
+"""Interface of rank fusions."""
 
 from __future__ import annotations
 
@@ -11,15 +11,28 @@ from encloze.family import Family
 
 @dataclass(frozen=True)
 class Fusion(Family):
-    """How the rankings of several indexes become one."""
+    """Base class of rank fusions: one score for each candidate from the scores and ranks of several indexes.
 
-    def check(self, indexes: int) -> None:
-        """Raise ValueError where this cannot join so many indexes."""
+    Example:
+        >>> from encloze.search.fusions.reciprocal_rank import ReciprocalRank
+        >>> scores = np.array([[3.0, 1.0], [0.2, 0.9]])  # 2 indexes, 2 candidates
+        >>> ranks = np.array([[1.0, 2.0], [np.inf, 1.0]])
+        >>> ReciprocalRank(k=60).fuse(scores, ranks).round(4)
+        array([0.0164, 0.0325])
+    """
+
+    def check(self, num_indexes: int) -> None:
+        """Raise ValueError if the settings do not fit the number of indexes."""
 
     def fuse(self, scores: np.ndarray, ranks: np.ndarray) -> np.ndarray:
-        """The fused scores of one query's candidates, higher is better: float64, candidates.
+        """Return the fused scores of the candidates of one query.
 
-        ``scores`` (indexes x candidates) holds every index's score of every candidate, ``ranks`` (the same shape,
-        from 1) the place each index gave it, infinite where it did not list it.
+        Args:
+            scores: float64, ``(indexes, candidates)``: the score of each candidate by each index.
+            ranks: float64, ``(indexes, candidates)``: the rank, from 1, of each candidate in each index; infinite if
+                the index did not return the candidate.
+
+        Returns:
+            float64, ``(candidates,)``: fused scores; higher is better.
         """
         raise NotImplementedError(type(self).__name__)

@@ -11,10 +11,11 @@ from encloze.search.fusions.base import Fusion
 
 @dataclass(frozen=True)
 class ReciprocalRank(Fusion, name="reciprocal_rank"):
-    """The sum of 1 / (k + rank) over the indexes that list a document; scores do not count."""
+    """Sum of ``1 / (k + rank)`` over the indexes that return a candidate; scores are ignored."""
 
     k: float = 60.0
-    """How little the first ranks stand out; 60 is the paper's value, and Milvus's."""
+    """Smoothing constant: the larger it is, the less the first ranks dominate. The paper uses 60."""
 
     def fuse(self, scores: np.ndarray, ranks: np.ndarray) -> np.ndarray:
+        """Return the fused scores of the candidates of one query (see ``Fusion.fuse``)."""
         return np.asarray((1 / (self.k + ranks)).sum(axis=0))

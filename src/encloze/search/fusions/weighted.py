@@ -1,4 +1,4 @@
-"""The weighted sum of the indexes' scores."""
+"""Weighted sum of the scores of several indexes."""
 
 from __future__ import annotations
 
@@ -12,20 +12,23 @@ from encloze.search.fusions.base import Fusion
 
 @dataclass(frozen=True)
 class Weighted(Fusion, name="weighted"):
-    """Every candidate gets every index's true score, also where that index would not have listed it."""
+    """Weighted sum of scores: every index scores every candidate, also those that it did not return itself."""
 
     weights: tuple[float, ...] = ()
-    """One for each index, in order; all 1 where none is given."""
-    scale: Literal["min_max", "none"] = "min_max"
-    """min_max brings each index's scores of a query's candidates between 0 and 1 before they are summed."""
+    """Weight of each index, in order; by default all are 1."""
+    normalization: Literal["min_max", "none"] = "min_max"
+    """min_max scales the scores of each index to the range from 0 to 1 over the candidates of a query; none uses the
+    scores as they are."""
 
-    def check(self, indexes: int) -> None:
-        if self.weights and len(self.weights) != indexes:
-            raise ValueError(f"the weighted fusion has {len(self.weights)} weights for {indexes} indexes")
+    def check(self, num_indexes: int) -> None:
+        """Raise ValueError if the number of weights is not the number of indexes."""
+        if self.weights and len(self.weights) != num_indexes:
+            raise ValueError(f"the weighted fusion has {len(self.weights)} weights for {num_indexes} indexes")
 
     def fuse(self, scores: np.ndarray, ranks: np.ndarray) -> np.ndarray:
+        """Return the fused scores of the candidates of one query (see ``Fusion.fuse``)."""
         weights = np.array(self.weights or [1.0] * len(scores))
-        if self.scale == "min_max" and scores.shape[1]:
+        if self.normalization == "min_max" and scores.shape[1]:
             low, high = scores.min(axis=1, keepdims=True), scores.max(axis=1, keepdims=True)
             scores = (scores - low) / np.maximum(high - low, 1e-9)
         return np.asarray(weights @ scores)

@@ -1,1 +1,1 @@
-"""Indexes, one kind a file."""
+"""Family of search indexes: BM25, flat (dense) and inverted (sparse)."""

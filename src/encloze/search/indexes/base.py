@@ -1,4 +1,4 @@
-"""An index: documents in, ranked document numbers out."""
+"""Interface of search indexes: settings, builder and searcher."""
 
 from __future__ import annotations
 
@@ -9,53 +9,77 @@ from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 
-from encloze.data.records import Ranked, Representation
+from encloze.data.records import Representation, SearchResults
 from encloze.family import Family
 
 
-class OpenIndex(Protocol):
-    """An index that can be asked. Queries are texts or representations, as the index reads the one or the other."""
+class IndexSearcher(Protocol):
+    """Protocol of opened indexes. Documents are identified by their numbers, from 0, in the order they were added."""
 
-    reads: ClassVar[Literal["text", "dense", "sparse"]]
+    input_type: ClassVar[Literal["text", "dense", "sparse"]]
 
-    def search(self, queries: Sequence[str] | Representation, depth: int) -> Ranked:
-        """The best ``depth`` documents of each query."""
+    def search(self, queries: Sequence[str] | Representation, depth: int) -> SearchResults:
+        """Return the ``depth`` best documents of each query.
+
+        Args:
+            queries: A list of query texts, or their representation, depending on ``input_type``.
+            depth: Maximum number of documents per query.
+
+        Returns:
+            Document numbers and scores, ``(queries, depth)``, best first; number -1 where fewer are found.
+        """
         ...
 
     def score(self, queries: Sequence[str] | Representation, numbers: list[np.ndarray]) -> list[np.ndarray]:
-        """The scores of given documents for each query, also of those that a search would not find."""
+        """Return the scores of given documents, including documents that a search would not return.
+
+        Args:
+            queries: A list of query texts, or their representation, depending on ``input_type``.
+            numbers: Document numbers for each query.
+
+        Returns:
+            For each query a float32 array of scores, in the order of its document numbers.
+        """
         ...
 
 
-class Builder(Protocol):
-    """An index that is being written: it gets the documents in parts and holds no more than one."""
+class IndexBuilder(Protocol):
+    """Protocol of index builders, which receive the documents in batches and hold at most one batch in memory."""
 
     def add(self, documents: Iterable[str] | Representation) -> None:
-        """The next documents, in order."""
+        """Add documents: texts, or their representation, depending on the index's ``input_type``."""
         ...
 
     def finish(self) -> None:
-        """There are no more."""
+        """Write the index. No document can be added afterwards."""
         ...
 
 
 @dataclass(frozen=True)
 class Index(Family):
-    """A kind of index and its settings."""
+    """Base class of search indexes: a kind of index with its settings.
 
-    reads: ClassVar[Literal["text", "dense", "sparse"]]
-    """What it is built from and asked with."""
+    Example:
+        >>> from encloze.search.indexes.bm25 import Bm25
+        >>> index = Bm25(k1=0.9, b=0.4)
+        >>> index.build(["rivers flow into the sea", "engines need fuel"], folder)
+        >>> index.open(folder).search(["river engines"], depth=1).numbers
+        array([[1]])
+    """
 
-    def builder(self, folder: Path) -> Builder:
-        """What writes the index of documents into ``folder``."""
+    input_type: ClassVar[Literal["text", "dense", "sparse"]]
+    """Kind of documents and queries that it takes: texts, or the dense or sparse view of a representation."""
+
+    def builder(self, folder: Path) -> IndexBuilder:
+        """Return a builder that writes a new index into an existing empty folder."""
         raise NotImplementedError(type(self).__name__)
 
     def build(self, documents: Iterable[str] | Representation, folder: Path) -> None:
-        """Write the index of documents that are all there."""
+        """Build the index of ``documents`` in an existing empty folder."""
         builder = self.builder(folder)
         builder.add(documents)
         builder.finish()
 
-    def open(self, folder: Path) -> OpenIndex:
-        """The index that was built there."""
+    def open(self, folder: Path) -> IndexSearcher:
+        """Return a searcher over the index in ``folder``. Large arrays are memory-mapped."""
         raise NotImplementedError(type(self).__name__)

@@ -9,66 +9,79 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from encloze.data.records import Ranked, Representation
-from encloze.search.indexes._growing import Growing, mapped
+from encloze.data.records import Representation, SearchResults
 from encloze.search.indexes.base import Index
+from encloze.search.npy_files import AppendableArray, map_array
 
 _FILE = "embeddings.npy"
 
 
 @dataclass(frozen=True)
 class Flat(Index, name="flat"):
-    """Inner product, nothing approximated: 4 bytes a dimension and document, in a file that is mapped."""
+    """Flat index: exact inner product over float32 embeddings, memory-mapped; 4 bytes per dimension and document.
 
-    reads: ClassVar[Literal["text", "dense", "sparse"]] = "dense"
+    Example:
+        >>> embeddings = np.eye(3, dtype=np.float32)
+        >>> Flat().build(Representation(dense=embeddings), folder)
+        >>> Flat().open(folder).search(Representation(dense=embeddings[:1]), depth=1).numbers
+        array([[0]])
+    """
+
+    input_type: ClassVar[Literal["text", "dense", "sparse"]] = "dense"
 
     def builder(self, folder: Path) -> FlatBuilder:
+        """Return a builder that writes a new index into an existing empty folder."""
         return FlatBuilder(folder / _FILE)
 
-    def open(self, folder: Path) -> OpenFlat:
-        return OpenFlat(mapped(folder / _FILE))
+    def open(self, folder: Path) -> FlatSearcher:
+        """Return a searcher over the index in ``folder``."""
+        return FlatSearcher(map_array(folder / _FILE))
 
 
 class FlatBuilder:
-    """Appends embeddings to the file."""
+    """Builder of a flat index, which appends embeddings to a file."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._embeddings: Growing | None = None  # how wide they are is told by the first
+        self._array: AppendableArray | None = None  # created by the first ``add``, which has the dimension
 
     def add(self, documents: Iterable[str] | Representation) -> None:
-        embeddings = dense_of(documents)
-        if self._embeddings is None:
-            self._embeddings = Growing(self._file, np.float32, embeddings.shape[1])
-        self._embeddings.append(embeddings)
+        """Add the embeddings of documents. Raises TypeError for texts."""
+        embeddings = _require_dense(documents)
+        if self._array is None:
+            self._array = AppendableArray(self._file, np.float32, embeddings.shape[1])
+        self._array.append(embeddings)
 
     def finish(self) -> None:
-        if self._embeddings:
-            self._embeddings.close()
+        """Write the index."""
+        if self._array:
+            self._array.close()
 
 
-class OpenFlat:
-    """A flat index that can be asked."""
+class FlatSearcher:
+    """Searcher over a flat index."""
 
-    reads: ClassVar[Literal["text", "dense", "sparse"]] = "dense"
+    input_type: ClassVar[Literal["text", "dense", "sparse"]] = "dense"
 
     def __init__(self, embeddings: np.ndarray) -> None:
-        self._embeddings = embeddings  # float32, documents x width
+        self._embeddings = embeddings  # float32, (documents, dim)
 
-    def search(self, queries: Sequence[str] | Representation, depth: int) -> Ranked:
+    def search(self, queries: Sequence[str] | Representation, depth: int) -> SearchResults:
+        """Return the ``depth`` best documents of each query embedding (see ``IndexSearcher.search``)."""
         import faiss
 
-        depth = min(depth, len(self._embeddings))
-        scores, numbers = faiss.knn(dense_of(queries), self._embeddings, depth, metric=faiss.METRIC_INNER_PRODUCT)
-        return Ranked(numbers, scores)
+        k = min(depth, len(self._embeddings))
+        scores, numbers = faiss.knn(_require_dense(queries), self._embeddings, k, metric=faiss.METRIC_INNER_PRODUCT)
+        return SearchResults(numbers, scores)
 
     def score(self, queries: Sequence[str] | Representation, numbers: list[np.ndarray]) -> list[np.ndarray]:
-        asked = dense_of(queries)
-        return [self._embeddings[candidates] @ query for query, candidates in zip(asked, numbers, strict=True)]
+        """Return the scores of given documents for each query embedding (see ``IndexSearcher.score``)."""
+        embeddings = _require_dense(queries)
+        return [self._embeddings[candidates] @ query for query, candidates in zip(embeddings, numbers, strict=True)]
 
 
-def dense_of(given: Iterable[str] | Representation) -> np.ndarray:
-    """The embeddings of a representation, as FAISS wants them."""
-    if not isinstance(given, Representation) or given.dense is None:
-        raise TypeError("a flat index is built from embeddings and asked with embeddings")
-    return np.ascontiguousarray(given.dense, np.float32)
+def _require_dense(texts_or_views: Iterable[str] | Representation) -> np.ndarray:
+    """Return the embeddings of a representation as float32, contiguous. Raises TypeError if there are none."""
+    if not isinstance(texts_or_views, Representation) or texts_or_views.dense is None:
+        raise TypeError("a flat index takes the dense view of a Representation. Encode the texts first")
+    return np.ascontiguousarray(texts_or_views.dense, np.float32)

@@ -1,4 +1,4 @@
-"""Exact search over term weights: the postings of the query's terms are gone through in full."""
+"""Exact search over sparse term weights: all postings of the query's terms are scored."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import ClassVar, Literal
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from encloze.data.records import Ranked, Representation
-from encloze.search.indexes._postings import OpenPostings, Postings, PostingsWriter, Terms
+from encloze.data.records import Representation, SearchResults
 from encloze.search.indexes.base import Index
+from encloze.search.postings import Postings, PostingsSearcher, PostingsWriter, QueryTerms
 from encloze.storage.json_files import read_json, write_json
 
 _SHAPE = "shape.json"
@@ -21,62 +21,75 @@ _SHAPE = "shape.json"
 
 @dataclass(frozen=True)
 class Inverted(Index, name="inverted"):
-    """Inner product of term weights, nothing approximated: 8 bytes for each weight of each document, mapped."""
+    """Inverted index: exact inner product over sparse term weights, memory-mapped; 8 bytes per non-zero weight.
 
-    reads: ClassVar[Literal["text", "dense", "sparse"]] = "sparse"
+    Example:
+        >>> weights = csr_matrix(np.array([[0.0, 1.5], [2.0, 0.0]], dtype=np.float32))
+        >>> Inverted().build(Representation(sparse=weights), folder)
+        >>> Inverted().open(folder).search(Representation(sparse=weights[:1]), depth=1).numbers
+        array([[0]])
+    """
+
+    input_type: ClassVar[Literal["text", "dense", "sparse"]] = "sparse"
 
     def builder(self, folder: Path) -> InvertedBuilder:
+        """Return a builder that writes a new index into an existing empty folder."""
         return InvertedBuilder(folder)
 
-    def open(self, folder: Path) -> OpenInverted:
-        return OpenInverted(Postings.open(folder), read_json(folder / _SHAPE)["documents"])
+    def open(self, folder: Path) -> InvertedSearcher:
+        """Return a searcher over the index in ``folder``."""
+        return InvertedSearcher(Postings.open(folder), read_json(folder / _SHAPE)["documents"])
 
 
 class InvertedBuilder:
-    """Writes the postings of term weights."""
+    """Builder of an inverted index."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._postings = folder, PostingsWriter(folder)
-        self._documents = self._terms = 0
+        self._num_documents = self._num_terms = 0
 
     def add(self, documents: Iterable[str] | Representation) -> None:
-        weights = sparse_of(documents)
+        """Add the term weights of documents. Raises TypeError for texts."""
+        weights = _require_sparse(documents)
         rows = np.repeat(np.arange(weights.shape[0]), np.diff(weights.indptr))
-        self._postings.add(self._documents + rows, weights.indices, weights.data)
-        self._documents, self._terms = self._documents + weights.shape[0], weights.shape[1]
+        self._postings.add(self._num_documents + rows, weights.indices, weights.data)
+        self._num_documents, self._num_terms = self._num_documents + weights.shape[0], weights.shape[1]
 
     def finish(self) -> None:
-        self._postings.finish(self._terms)
-        write_json(self._folder / _SHAPE, {"terms": self._terms, "documents": self._documents})
+        """Write the index."""
+        self._postings.finish(self._num_terms)
+        write_json(self._folder / _SHAPE, {"terms": self._num_terms, "documents": self._num_documents})
 
 
-class OpenInverted:
-    """An inverted index that can be asked."""
+class InvertedSearcher:
+    """Searcher over an inverted index."""
 
-    reads: ClassVar[Literal["text", "dense", "sparse"]] = "sparse"
+    input_type: ClassVar[Literal["text", "dense", "sparse"]] = "sparse"
 
-    def __init__(self, postings: Postings, documents: int) -> None:
-        self._open = OpenPostings(postings, documents, lambda term, documents, weights: weights)
+    def __init__(self, postings: Postings, num_documents: int) -> None:
+        self._postings = PostingsSearcher(postings, num_documents, lambda term, documents, weights: weights)
 
-    def search(self, queries: Sequence[str] | Representation, depth: int) -> Ranked:
-        """Documents that share no term with a query are not found, whatever the depth, nor those that score lower.
+    def search(self, queries: Sequence[str] | Representation, depth: int) -> SearchResults:
+        """Return the ``depth`` best documents of each query (see ``IndexSearcher.search``).
 
-        Weights below 0, which the head ordinary_tokens has, may put a document below such ones, which score 0.
+        Documents with a score of 0 or less are never returned: those without a common term, and, with the head
+        ``ordinary_tokens``, which has negative weights, those whose inner product is not positive.
         """
-        return self._open.search(_terms(sparse_of(queries)), depth)
+        return self._postings.search(_query_terms(_require_sparse(queries)), depth)
 
     def score(self, queries: Sequence[str] | Representation, numbers: list[np.ndarray]) -> list[np.ndarray]:
-        return self._open.score(_terms(sparse_of(queries)), numbers)
+        """Return the scores of given documents for each query (see ``IndexSearcher.score``)."""
+        return self._postings.score(_query_terms(_require_sparse(queries)), numbers)
 
 
-def _terms(asked: csr_matrix) -> list[Terms]:
-    """The terms of each text with their weights."""
-    parts = (slice(begin, end) for begin, end in pairwise(asked.indptr))
-    return [list(zip(asked.indices[part].tolist(), asked.data[part].tolist(), strict=True)) for part in parts]
+def _query_terms(weights: csr_matrix) -> list[QueryTerms]:
+    """Return term numbers and weights of each row."""
+    rows = (slice(start, end) for start, end in pairwise(weights.indptr))
+    return [list(zip(weights.indices[row].tolist(), weights.data[row].tolist(), strict=True)) for row in rows]
 
 
-def sparse_of(given: Iterable[str] | Representation) -> csr_matrix:
-    """The term weights of a representation."""
-    if not isinstance(given, Representation) or given.sparse is None:
-        raise TypeError("an inverted index is built from term weights and asked with term weights")
-    return given.sparse
+def _require_sparse(texts_or_views: Iterable[str] | Representation) -> csr_matrix:
+    """Return the term weights of a representation. Raises TypeError if there are none."""
+    if not isinstance(texts_or_views, Representation) or texts_or_views.sparse is None:
+        raise TypeError("an inverted index takes the sparse view of a Representation. Encode the texts first")
+    return texts_or_views.sparse

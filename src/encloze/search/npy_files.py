@@ -1,0 +1,54 @@
+"""Arrays in .npy files that may be larger than memory: appended to, allocated on disk, or memory-mapped."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+
+class AppendableArray:
+    """Array in an .npy file that rows are appended to; the number of rows is written to the header by ``close``."""
+
+    def __init__(self, file: Path, dtype: type[np.generic], dim: int | None = None) -> None:
+        """Create the file. A row is one number, or ``dim`` numbers."""
+        self._file, self._dtype, self._num_rows = file, np.dtype(dtype), 0
+        self._row_shape = () if dim is None else (dim,)
+        with file.open("wb") as stream:
+            self._write_header(stream)
+
+    def append(self, rows: np.ndarray) -> None:
+        """Append rows, converted to the dtype of the array."""
+        with self._file.open("ab") as stream:
+            stream.write(np.ascontiguousarray(rows, self._dtype).tobytes())
+        self._num_rows += len(rows)
+
+    def close(self) -> None:
+        """Write the number of rows into the header."""
+        with self._file.open("r+b") as stream:
+            self._write_header(stream)  # of the same length as before: numpy pads it for a growing first axis
+
+    def _write_header(self, stream: IO[bytes]) -> None:
+        shape = (self._num_rows, *self._row_shape)
+        descr = np.lib.format.dtype_to_descr(self._dtype)
+        np.lib.format.write_array_header_1_0(stream, {"descr": descr, "fortran_order": False, "shape": shape})
+
+
+def allocate_array(file: Path, dtype: type[np.generic], size: int) -> np.memmap[Any, Any]:
+    """Return a writable memory-mapped array of ``size`` numbers in a new .npy file.
+
+    Its disk space is allocated at once, because a process is killed if the disk gets full while a mapped page is
+    written.
+    """
+    array = np.lib.format.open_memmap(file, "w+", dtype, (size,))
+    if hasattr(os, "posix_fallocate"):  # not on macOS
+        with file.open("r+b") as stream:
+            os.posix_fallocate(stream.fileno(), 0, file.stat().st_size)
+    return array
+
+
+def map_array(file: Path) -> np.ndarray:
+    """Return the array of an .npy file as a read-only memory map."""
+    return np.asarray(np.load(file, mmap_mode="r"))  # a plain ndarray: slicing np.memmap costs microseconds

@@ -1,0 +1,134 @@
+"""Postings lists on disk: for each term, the documents that contain it, each with a value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import numpy as np
+
+from encloze.data.records import SearchResults
+from encloze.search.npy_files import AppendableArray, allocate_array, map_array
+
+CHUNK_SIZE = 2**18
+"""Number of postings sorted at a time: about 10 MB."""
+
+_OFFSETS, _DOCUMENTS, _VALUES = "begins.npy", "documents.npy", "values.npy"
+_DTYPES: dict[str, type[np.generic]] = {"documents": np.int32, "terms": np.int32, "values": np.float32}
+
+QueryTerms = Sequence[tuple[int, float]]
+"""Term numbers of a query with their weights."""
+
+WeightFunction = Callable[[int, np.ndarray, np.ndarray], np.ndarray]
+"""Maps a term number, document numbers and the values of their postings to the weights of the term in the documents."""
+
+
+class Postings(NamedTuple):
+    """Postings lists of all terms, one after another; the documents of a term are in ascending order."""
+
+    offsets: np.ndarray  # int64, (terms + 1,): start of each term's list
+    documents: np.ndarray  # int32, (postings,): document numbers
+    values: np.ndarray  # float32, (postings,): values, not 0
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Memory-map the postings that ``PostingsWriter`` has written to ``folder``."""
+        return cls(np.load(folder / _OFFSETS), map_array(folder / _DOCUMENTS), map_array(folder / _VALUES))
+
+    def of_term(self, term: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the document numbers and values of a term's list."""
+        part = slice(self.offsets[term], self.offsets[term + 1])
+        return self.documents[part], self.values[part]
+
+    def among(self, term: int, candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the positions in ``candidates`` of documents that contain a term, and their values."""
+        documents, values = self.of_term(term)
+        if not len(documents):
+            return np.empty(0, np.int64), np.empty(0, np.float32)
+        insertion = np.searchsorted(documents, candidates).clip(max=len(documents) - 1)
+        positions = np.flatnonzero(documents[insertion] == candidates)
+        return positions, values[insertion[positions]]
+
+
+class PostingsWriter:
+    """Writer that collects postings by document on disk and sorts them by term in ``finish``."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._columns = {name: AppendableArray(folder / f"given-{name}", dtype) for name, dtype in _DTYPES.items()}
+        self._counts = np.zeros(0, np.int64)  # (terms,): length of each list so far
+
+    def add(self, documents: np.ndarray, terms: np.ndarray, values: np.ndarray) -> None:
+        """Add postings: document numbers (ascending over all calls), term numbers, and values that are not 0."""
+        for column, rows in zip(self._columns.values(), (documents, terms, values), strict=True):
+            column.append(rows)
+        size = max(len(self._counts), int(terms.max(initial=-1)) + 1)
+        counts = np.bincount(terms, minlength=size)
+        counts[: len(self._counts)] += self._counts
+        self._counts = counts
+
+    def finish(self, num_terms: int) -> None:
+        """Write the postings lists of ``num_terms`` terms, by a counting sort in chunks."""
+        for column in self._columns.values():
+            column.close()
+        offsets = np.zeros(num_terms + 1, np.int64)
+        offsets[1 : len(self._counts) + 1] = self._counts
+        np.cumsum(offsets, out=offsets)
+        np.save(self._folder / _OFFSETS, offsets)
+        total, next_free = int(offsets[-1]), offsets[:-1].copy()
+        files = [self._folder / f"given-{name}" for name in _DTYPES]
+        columns = [map_array(file) for file in files]
+        documents = allocate_array(self._folder / _DOCUMENTS, np.int32, total)
+        values = allocate_array(self._folder / _VALUES, np.float32, total)
+        for start in range(0, total, CHUNK_SIZE):
+            chunk_documents, chunk_terms, chunk_values = (np.asarray(c[start : start + CHUNK_SIZE]) for c in columns)
+            order = np.argsort(chunk_terms, kind="stable")  # stable: the documents of a term stay in order
+            sorted_terms = chunk_terms[order]
+            distinct, first, counts = np.unique(sorted_terms, return_index=True, return_counts=True)
+            positions = next_free[sorted_terms] + np.arange(len(order)) - np.repeat(first, counts)
+            documents[positions], values[positions] = chunk_documents[order], chunk_values[order]
+            next_free[distinct] += counts
+        documents.flush()
+        values.flush()
+        for file in files:
+            file.unlink()
+
+
+class PostingsSearcher:
+    """Exhaustive search over postings: a score is the sum, over query terms, of query weight times document weight."""
+
+    def __init__(self, postings: Postings, num_documents: int, weight_function: WeightFunction) -> None:
+        self._postings, self._num_documents, self._weight_function = postings, num_documents, weight_function
+
+    def search(self, queries: Sequence[QueryTerms], depth: int) -> SearchResults:
+        """Return the ``depth`` best documents of each query; documents that score 0 or less are not returned."""
+        shape = len(queries), min(depth, self._num_documents)
+        numbers, scores = np.full(shape, -1, np.int64), np.zeros(shape, np.float32)
+        for row, query in enumerate(queries):
+            all_scores = np.zeros(self._num_documents, np.float32)
+            for term, weight in query:
+                documents, values = self._postings.of_term(term)
+                all_scores[documents] += weight * self._weight_function(term, documents, values)
+            numbers[row], scores[row] = _top_k(all_scores, depth)
+        return SearchResults(numbers, scores)
+
+    def score(self, queries: Sequence[QueryTerms], numbers: list[np.ndarray]) -> list[np.ndarray]:
+        """Return the scores of given documents for each query."""
+        results = [np.zeros(len(candidates), np.float32) for candidates in numbers]
+        for query, candidates, scores in zip(queries, numbers, results, strict=True):
+            for term, weight in query:
+                positions, values = self._postings.among(term, candidates)
+                scores[positions] += weight * self._weight_function(term, candidates[positions], values)
+        return results
+
+
+def _top_k(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return numbers and scores of the k best documents above 0, padded with -1; ties are in order of numbers."""
+    k = min(k, len(scores))
+    threshold = np.partition(scores, -k)[-k]
+    selected = np.flatnonzero((scores >= threshold) & (scores > 0))
+    selected = selected[np.argsort(-scores[selected], kind="stable")[:k]]
+    numbers, values = np.full(k, -1, np.int64), np.zeros(k, np.float32)
+    numbers[: len(selected)], values[: len(selected)] = selected, scores[selected]
+    return numbers, values
