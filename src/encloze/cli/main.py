@@ -12,7 +12,7 @@ from typing import Any
 
 from encloze import recipe
 from encloze.cli.usage import overview, usage
-from encloze.commands.base import command
+from encloze.commands.base import get_command
 from encloze.errors import EnclozeError, RecipeError
 from encloze.recipe import inner_type
 from encloze.settings import hints_of
@@ -49,7 +49,7 @@ def _main(given: list[str]) -> int:
     if given[0] == "--version":
         print(f"encloze {versions().get('encloze', 'not installed')}")
         return 0
-    kind = command(given[0])
+    kind = get_command(given[0])
     words, flags = split(kind, given[1:])
     tree, source = _recipe(kind, words)
     tree = recipe.apply_flags(tree, [(name, value) for name, value in flags if name not in _OWN])
@@ -110,16 +110,18 @@ def _recipe(kind: Any, words: list[str]) -> tuple[recipe.Tree, str]:
         named = tree.pop("verb", kind.name)
         if named != kind.name:
             raise RecipeError(source, [("verb", f"the recipe is for {named!r}. Use: encloze {named} ...")])
-    if words and kind.words and inner_type(hints_of(kind)[kind.words[-1]])[2]:  # the last one takes all the rest
-        before = len(kind.words) - 1
-        tree, words = {**tree, kind.words[-1]: words[before:]}, words[:before]
-    if len(words) > len(kind.words):
-        extra = words[len(kind.words)]
+    if (
+        words and kind.positional_settings and inner_type(hints_of(kind)[kind.positional_settings[-1]])[2]
+    ):  # the last one takes all the rest
+        before = len(kind.positional_settings) - 1
+        tree, words = {**tree, kind.positional_settings[-1]: words[before:]}, words[:before]
+    if len(words) > len(kind.positional_settings):
+        extra = words[len(kind.positional_settings)]
         raise RecipeError(
             "the command line",
             [("", f"{extra!r} is no flag and no recipe. Settings are given as --setting VALUE (encloze VERB --help)")],
         )
-    return {**tree, **dict(zip(kind.words, words, strict=False))}, source
+    return {**tree, **dict(zip(kind.positional_settings, words, strict=False))}, source
 
 
 if __name__ == "__main__":

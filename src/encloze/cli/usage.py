@@ -32,7 +32,7 @@ def overview() -> str:
 
 def usage(kind: Any, tree: Tree) -> str:
     """The help of one verb; ``tree`` holds what a recipe and flags set already, shown as defaults."""
-    words = "".join(f" [{word.upper()}]" for word in kind.words)
+    words = "".join(f" [{word.upper()}]" for word in kind.positional_settings)
     lines = [f"encloze {kind.name} [RECIPE.yaml]{words} [--setting VALUE ...]", ""]
     for paragraph in inspect.cleandoc(kind.__doc__ or "").split("\n\n"):
         lines += textwrap.wrap(" ".join(paragraph.split()), _WIDTH)
@@ -73,7 +73,7 @@ def _member(family: Any, value: Any, prefix: str, depth: int) -> Iterator[str]:
     values = {"type": value} if isinstance(value, str) else dict(value) if isinstance(value, dict) else {}
     if values:
         try:
-            member, rest = family.chosen(values.pop("type", None), values)
+            member, rest = family.resolve_member(values.pop("type", None), values)
         except ValueError:
             return  # a wrong name is reported when the verb runs; help still shows the rest
         yield from _settings(member, rest, prefix, depth)

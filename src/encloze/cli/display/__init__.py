@@ -1,21 +1,21 @@
-"""The screen: progress while a verb works, and its result when it is done; nothing else draws."""
+"""Display of a running command: progress while it works, then its result."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from encloze import progress
-from encloze.cli.display import looked, made, reports  # noqa: F401 - each teaches ``show`` its results
-from encloze.cli.display.screen import show
-from encloze.cli.display.work import suitable
+from encloze.cli.display import listings, output_folders, reports  # noqa: F401 - they register result types with show
+from encloze.cli.display.console import show
+from encloze.cli.display.progress_bars import progress_display
 
 
-def run(task: Any) -> None:
-    """Run a task, show how it goes, and show what comes back."""
-    screen = suitable()
-    with progress.listening(screen):
+def run(command: Any) -> None:
+    """Run a command, display its progress and print its result."""
+    display = progress_display()
+    with progress.listening(display):
         try:
-            result = task.run()
+            result = command.run()
         finally:
-            screen.close()
+            display.close()
     show(result)

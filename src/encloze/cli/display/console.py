@@ -1,0 +1,63 @@
+"""Output to the terminal: the two streams, tables, excerpts, and ``show``, to which every result type registers."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Iterable
+
+from rich import box
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from encloze.tables import Cell, Kind, Table
+
+# A file or a pipe has no width of its own.
+OUT = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+ERR = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else 200)
+
+
+@functools.singledispatch
+def show(result: object) -> None:
+    """Print the result of a command; types without a registered function are printed as text."""
+    if result is not None:
+        OUT.print(str(result), markup=False)
+
+
+def say(text: str = "") -> None:
+    """Print a line of text to the standard output, without interpreting markup in it."""
+    OUT.print(text, markup=False)
+
+
+def show_tables(tables: Iterable[Table], notes: Iterable[str] = ()) -> None:
+    """Print tables with their titles, then notes."""
+    for table in tables:
+        show_table(table)
+    for note in notes:
+        say(note)
+
+
+def show_table(table: Table) -> None:
+    """Print one table below its title."""
+    if table.title:
+        OUT.print(table.title, style="bold", markup=False)  # rich would wrap a table title at the table's width
+    drawn = RichTable(box=box.SIMPLE_HEAD)
+    for column in table.columns:
+        drawn.add_column(Text(column.name), justify="left" if column.kind.is_text else "right")
+    for row in table.shown_cells():
+        drawn.add_row(*(_stacked(cell, kind) for cell, kind in row))
+    OUT.print(drawn)
+
+
+def _stacked(cell: Cell, kind: Kind) -> Text:
+    """Return a value with the bounds of its interval on a second line, so that the table stays narrow."""
+    bounds = kind.format_bounds(cell.value)
+    interval = f"\n{bounds[0]} {bounds[1]}" if bounds else ""
+    return Text.assemble(f"{kind.format(cell.value)}{cell.suffix}", (interval, "dim"))
+
+
+def excerpt(text: str, characters: int = 240) -> str:
+    """Return the beginning of a text on one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= characters else f"{line[:characters].rsplit(' ', 1)[0]} ..."

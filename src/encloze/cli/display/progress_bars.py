@@ -1,0 +1,115 @@
+"""Progress of a running command: bars on a terminal, occasional lines in a file or a pipe."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, TextColumn
+from rich.progress import Task as Bar
+from rich.text import Text
+
+from encloze import progress
+from encloze.cli.display.console import ERR
+
+_LINE_INTERVAL = 10.0
+"""Seconds between two lines about a task."""
+_MIN_DURATION = 2.0
+"""Seconds from which on the end of a task is reported in a line."""
+
+
+def progress_display() -> ProgressDisplay:
+    """Return the display that suits the standard error stream."""
+    return _BarDisplay() if ERR.is_terminal else _LineDisplay()
+
+
+class ProgressDisplay(progress.Listener):
+    """Listener that prints notes and warnings to the standard error stream."""
+
+    def note(self, text: str) -> None:
+        ERR.print(text, markup=False)
+
+    def warn(self, text: str) -> None:
+        ERR.print(Text(f"Warning: {text}", style="yellow"))
+
+    def close(self) -> None:
+        """Clean up after the command has ended."""
+
+
+class _BarDisplay(ProgressDisplay):
+    """A bar for each running task."""
+
+    def __init__(self) -> None:
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), _StateColumn())
+        self._progress = Progress(*columns, console=ERR, transient=True)
+        self._bars: dict[progress.Task, Any] = {}
+
+    def started(self, task: progress.Task) -> None:
+        self._progress.start()
+        self._bars[task] = self._progress.add_task(task.title, total=task.total, work=task, start_time=time.monotonic())
+
+    def changed(self, task: progress.Task) -> None:
+        self._progress.update(self._bars[task], completed=task.done)
+
+    def finished(self, task: progress.Task) -> None:
+        self._progress.remove_task(self._bars.pop(task))
+
+    def close(self) -> None:
+        self._progress.stop()
+
+
+class _StateColumn(ProgressColumn):
+    """Column with the amount done, rate and remaining time of a task."""
+
+    def render(self, task: Bar) -> Text:
+        return Text(format_state(task.fields["work"], time.monotonic() - task.fields["start_time"]))
+
+
+class _LineDisplay(ProgressDisplay):
+    """A line every ten seconds, and one at the end of a task that took two seconds or more."""
+
+    def __init__(self) -> None:
+        self._start_times: dict[progress.Task, float] = {}
+        self._last_lines: dict[progress.Task, float] = {}
+
+    def started(self, task: progress.Task) -> None:
+        self._start_times[task] = self._last_lines[task] = time.monotonic()
+
+    def changed(self, task: progress.Task) -> None:
+        if time.monotonic() - self._last_lines[task] >= _LINE_INTERVAL:
+            self._print_line(task)
+
+    def finished(self, task: progress.Task) -> None:
+        if time.monotonic() - self._start_times[task] >= _MIN_DURATION:
+            self._print_line(task)
+        del self._start_times[task], self._last_lines[task]
+
+    def _print_line(self, task: progress.Task) -> None:
+        self._last_lines[task] = time.monotonic()
+        ERR.print(f"{task.title}: {format_state(task, time.monotonic() - self._start_times[task])}", markup=False)
+
+
+def format_state(task: progress.Task, seconds: float) -> str:
+    """Return the state of a task in words: amount done, rate, remaining time, and its figures.
+
+    Args:
+        task: The task.
+        seconds: Time since its start.
+    """
+    rate = (task.done - task.before) / seconds if seconds > 0 else 0.0
+    total = f" of {task.total:,.0f}" if task.total else ""
+    parts = [f"{task.done:,.0f}{total} {task.unit}".rstrip()]
+    if rate:
+        parts.append(f"{rate:,.1f}/s" if rate < 10 else f"{rate:,.0f}/s")
+        if task.total and task.done < task.total:
+            parts.append(f"{format_duration((task.total - task.done) / rate)} left")
+        elif seconds >= 1:
+            parts.append(f"in {format_duration(seconds)}")
+    return ", ".join(parts + [f"{name} {value:.4g}" for name, value in task.figures.items()])
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration as ``1:02:03`` or ``2:03``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
