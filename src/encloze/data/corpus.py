@@ -1,7 +1,8 @@
-"""A collection larger than memory, as a list: documents in an Arrow file that is mapped, not read."""
+"""Corpus: documents in a memory-mapped Arrow file, accessed like a list. It may be larger than memory."""
 
 from __future__ import annotations
 
+import html
 import itertools
 import os
 from collections.abc import Iterator, Sequence
@@ -14,10 +15,11 @@ import pyarrow as pa
 
 from encloze import progress
 from encloze.data.formats.base import Format
-from encloze.data.ids import Ids, NumberOf
-from encloze.data.lines import Faults
+from encloze.data.ids import DocumentIds, NumberById
+from encloze.data.in_memory import corpus_format, format_of, rows
+from encloze.data.lines import ErrorCollector
 from encloze.data.records import Document, full_text
-from encloze.errors import DataError
+from encloze.errors import DataError, importable
 from encloze.storage.cache import cache_folder
 from encloze.storage.disk import explain_write_errors
 from encloze.storage.hashes import hash_file
@@ -31,110 +33,208 @@ _SCHEMA = pa.schema(
         ("position", pa.int64()),
     ]
 )
-_ROWS = 4096
+_ROWS_PER_BATCH = 4096
 
 
 class Corpus(Sequence[Document]):
-    """Documents by number; ``fingerprint`` changes with any of them."""
+    """Documents of a collection, in a memory-mapped Arrow file.
 
-    def __init__(self, file: Path) -> None:
-        self.file = file
+    A corpus behaves like a list of ``Document`` records. Only the accessed rows are read from disk.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "corpus.arrow"
+        >>> corpus = Corpus.from_documents([Document("d1", "Rivers", "They flow into the sea.")], file)
+        >>> len(corpus), corpus[0].id, corpus.number_of["d1"]
+        (1, 'd1', 0)
+    """
+
+    def __init__(self, file: Path, format_: Format | None = None) -> None:
+        """Open an Arrow file that ``write_documents`` wrote.
+
+        Args:
+            file: The Arrow file.
+            format_: The format that the documents were read from, if known.
+        """
+        self.file, self.format = file, format_
         with pa.memory_map(str(file)) as source:
             self._batches = pa.ipc.open_file(source).read_all().to_batches()
-        self._begins = np.concatenate([[0], np.cumsum([batch.num_rows for batch in self._batches])])
+        self._offsets = np.concatenate([[0], np.cumsum([batch.num_rows for batch in self._batches])])
 
     @classmethod
-    def open(cls, format_: Format, *, pretraining: bool = False) -> Corpus:
-        """The documents of a format, checked and converted once and kept in the cache.
+    def from_format(cls, format_: Format, *, pretraining: bool = False) -> Corpus:
+        """Open the documents of a data set. They are checked and converted once, and then read from the cache.
 
-        Raises DataError that lists malformed lines and duplicate ids; warns of documents without text.
+        Documents without title and text cause a warning.
+
+        Args:
+            format_: Data set.
+            pretraining: Whether to open the documents that pre-training may use, which can differ
+                (``Format.pretraining_documents``).
+
+        Raises:
+            DataError: Lines are malformed, ids occur twice, or there are no documents. The error lists all of them.
         """
         kind = "pretraining" if pretraining else "documents"
         file = cache_folder() / "corpora" / f"{format_.fingerprint()}-{kind}.arrow"
         if not file.exists():
-            faults = Faults()
-            source = format_.pretraining_documents(faults) if pretraining else format_.documents(faults)
-            write(_checked(source, faults, str(format_.place())), file)
-        return cls(file)
+            errors = ErrorCollector()
+            documents = format_.pretraining_documents(errors) if pretraining else format_.documents(errors)
+            write_documents(_checked(documents, errors, str(format_.location())), file)
+        return cls(file, format_)
 
     @classmethod
-    def of(cls, documents: Sequence[Document], file: Path) -> Corpus:
-        """Documents made in memory, written to ``file``."""
-        write(iter(documents), file)
+    def load(cls, source: Any) -> Corpus:
+        """Open a collection.
+
+        Args:
+            source: A file or folder in any known format; the name of a format (``python_docs``); a ``Format``; a
+                ``Corpus`` or a ``Dataset``; or documents in memory: a list of dictionaries, of ``Document`` records or
+                of strings, a data frame, a ``datasets.Dataset``.
+
+        Raises:
+            DataError: Nothing is there, it is not recognized, or documents are malformed.
+        """
+        return source if isinstance(source, cls) else cls.from_format(format_of(source))
+
+    @classmethod
+    def from_dicts(cls, documents: Any) -> Corpus:
+        """Make a collection from documents in memory.
+
+        Args:
+            documents: Dictionaries with ``text`` and optionally ``id`` (by default the position in the list),
+                ``title``, ``source`` (the id of the longer text that a passage was cut from) and ``position`` (in
+                there). Also a pandas or polars data frame, an Arrow table or a ``datasets.Dataset`` with such columns.
+
+        Raises:
+            DataError: A document has no text, or two documents have the same id.
+
+        Example:
+            >>> corpus = Corpus.from_dicts([{"id": "a", "title": "Rivers", "text": "They flow into the sea."}])
+            >>> corpus[0].title
+            'Rivers'
+        """
+        return cls.from_format(corpus_format(rows(documents, "documents")))
+
+    def inputs(self) -> dict[str, Path | str]:
+        """Return what the collection was read from, by name, to be hashed beside a result."""
+        return self.format.inputs("corpus") if self.format else {"corpus": self.file}
+
+    def to_pandas(self) -> Any:
+        """Return a ``pandas.DataFrame`` with the columns id, title, text, source and position.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        return importable("pandas", "pandas").DataFrame([document._asdict() for document in self])
+
+    def __repr__(self) -> str:
+        location = f" from {self.format.location()}" if self.format else ""
+        return f"Corpus({len(self):,} documents{location})"
+
+    def _repr_html_(self) -> str:
+        cells = ((html.escape(text) for text in (d.id, d.title, " ".join(d.text.split())[:200])) for d in self[:5])
+        body = "".join(f"<tr><td>{'</td><td>'.join(row)}</td></tr>" for row in cells)
+        head = "<tr><th>id</th><th>title</th><th>text</th></tr>"
+        return f"<p>{html.escape(repr(self))}</p><table><thead>{head}</thead><tbody>{body}</tbody></table>"
+
+    @classmethod
+    def from_documents(cls, documents: Sequence[Document], file: Path) -> Corpus:
+        """Write documents to an Arrow file and open it.
+
+        Args:
+            documents: Documents with unique ids. They are not checked.
+            file: File to write.
+        """
+        write_documents(iter(documents), file)
         return cls(file)
 
     @cached_property
     def fingerprint(self) -> str:
+        """Hash of all documents."""
         return hash_file(self.file)[:32]
 
     def __len__(self) -> int:
-        return int(self._begins[-1])
+        return int(self._offsets[-1])
 
     @overload
-    def __getitem__(self, at: int) -> Document: ...
+    def __getitem__(self, index: int) -> Document: ...
     @overload
-    def __getitem__(self, at: slice) -> list[Document]: ...
-    def __getitem__(self, at: int | slice) -> Document | list[Document]:
-        if isinstance(at, slice):
-            start, stop, step = at.indices(len(self))
+    def __getitem__(self, index: slice) -> list[Document]: ...
+    def __getitem__(self, index: int | slice) -> Document | list[Document]:
+        if isinstance(index, slice):
+            start, stop, step = index.indices(len(self))
             if step != 1:
-                raise ValueError("a corpus is sliced in steps of 1")
-            return [Document(**row) for row in self._rows(np.arange(start, max(start, stop)))]
-        number = at + len(self) if at < 0 else at
+                raise ValueError(f"a corpus can only be sliced with step 1, not {step}")
+            return [Document(**row) for row in self._read_rows(np.arange(start, max(start, stop)))]
+        number = index + len(self) if index < 0 else index
         if not 0 <= number < len(self):
-            raise IndexError(f"document {at} of {len(self)}")
-        return Document(**self._rows(np.array([number]))[0])
+            raise IndexError(f"document index {index} is out of range for a corpus of {len(self)} documents")
+        return Document(**self._read_rows(np.array([number]))[0])
 
     def __iter__(self) -> Iterator[Document]:
-        for start in range(0, len(self), _ROWS):
-            yield from self[start : start + _ROWS]
+        for start in range(0, len(self), _ROWS_PER_BATCH):
+            yield from self[start : start + _ROWS_PER_BATCH]
 
     @cached_property
-    def ids(self) -> Ids:
-        """The id of each document."""
-        return Ids([batch.column("id") for batch in self._batches], self._begins)
+    def ids(self) -> DocumentIds:
+        """Ids of all documents, by number."""
+        return DocumentIds([batch.column("id") for batch in self._batches], self._offsets)
 
     @cached_property
-    def number_of(self) -> NumberOf:
-        """The number of each document by its id."""
-        return NumberOf(self.ids)
+    def number_of(self) -> NumberById:
+        """Number of each document, by id."""
+        return NumberById(self.ids)
 
     @cached_property
     def sources(self) -> frozenset[str]:
-        """The longer texts that documents were cut from; a document of none stands for itself."""
+        """Ids of the longer texts that the documents were cut from. A document without a source is its own source."""
         pairs = zip(self.column("source").to_pylist(), self.ids, strict=True)
         return frozenset(id_ if source is None else source for source, id_ in pairs)
 
     def texts(self, numbers: Sequence[int] | np.ndarray | None = None) -> Iterator[str]:
-        """What is read of each document, title first; of all of them, or of those with the given numbers."""
+        """Iterate over the texts that encoders and analyzers read: title, then text.
+
+        Args:
+            numbers: Numbers of the documents; by default all documents in order.
+        """
         if numbers is None:
             for document in self:
                 yield full_text(document.title, document.text)
             return
-        for start in range(0, len(numbers), _ROWS):
-            rows = self._rows(np.asarray(numbers[start : start + _ROWS], np.int64))
+        for start in range(0, len(numbers), _ROWS_PER_BATCH):
+            rows = self._read_rows(np.asarray(numbers[start : start + _ROWS_PER_BATCH], np.int64))
             yield from (full_text(row["title"], row["text"]) for row in rows)
 
     def column(self, name: str) -> Any:
-        """One column as an Arrow array."""
+        """Return one field of all documents as an Arrow array.
+
+        Args:
+            name: ``id``, ``title``, ``text``, ``source`` or ``position``.
+        """
         return pa.chunked_array([batch.column(name) for batch in self._batches], _SCHEMA.field(name).type)
 
-    def _rows(self, numbers: np.ndarray) -> list[dict[str, Any]]:
-        """The documents with these numbers; only they are read."""
+    def _read_rows(self, numbers: np.ndarray) -> list[dict[str, Any]]:
+        """Return the fields of the documents with the given numbers (int64). Only these rows are read."""
         rows: list[dict[str, Any]] = [{}] * len(numbers)
-        batches = np.searchsorted(self._begins, numbers, side="right") - 1
-        for batch in np.unique(batches):
-            places = np.flatnonzero(batches == batch)
-            wanted = np.ascontiguousarray(numbers[places] - self._begins[batch], np.int64)
-            # pa.array would import pandas, where there is one: half a second.
-            inside = pa.Array.from_buffers(pa.int64(), len(wanted), [None, pa.py_buffer(wanted)])
-            for place, row in zip(places, self._batches[batch].take(inside).to_pylist(), strict=True):
-                rows[place] = row
+        batch_numbers = np.searchsorted(self._offsets, numbers, side="right") - 1
+        for batch in np.unique(batch_numbers):
+            positions = np.flatnonzero(batch_numbers == batch)
+            indices = np.ascontiguousarray(numbers[positions] - self._offsets[batch], np.int64)
+            # pa.array would import pandas if it is installed, which takes half a second.
+            arrow_indices = pa.Array.from_buffers(pa.int64(), len(indices), [None, pa.py_buffer(indices)])
+            for position, row in zip(positions, self._batches[batch].take(arrow_indices).to_pylist(), strict=True):
+                rows[position] = row
         return rows
 
 
-def write(documents: Iterator[Document], file: Path) -> None:
-    """Write documents to an Arrow file, which appears whole or not at all."""
+def write_documents(documents: Iterator[Document], file: Path) -> None:
+    """Write documents to an Arrow file. The file appears under its name only when it is complete.
+
+    Args:
+        documents: Documents to write.
+        file: File to write; its folder is created if necessary.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(f".{file.name}.{os.getpid()}")
     try:
@@ -143,7 +243,7 @@ def write(documents: Iterator[Document], file: Path) -> None:
             pa.OSFile(str(partial), "wb") as sink,
             pa.ipc.new_file(sink, _SCHEMA) as writer,
         ):
-            while rows := list(itertools.islice(documents, _ROWS)):
+            while rows := list(itertools.islice(documents, _ROWS_PER_BATCH)):
                 arrays = [
                     pa.array(column, type_)
                     for column, type_ in zip(zip(*rows, strict=True), _SCHEMA.types, strict=True)
@@ -154,22 +254,20 @@ def write(documents: Iterator[Document], file: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _checked(documents: Iterator[Document], faults: Faults, place: str) -> Iterator[Document]:
-    """The documents; at their end, raise what was wrong with them and warn of what is doubtful."""
+def _checked(documents: Iterator[Document], errors: ErrorCollector, location: str) -> Iterator[Document]:
+    """Yield the documents; after the last one, raise the collected errors and warn of documents without text."""
     seen: set[str] = set()
     empty: list[str] = []
-    for number, document in enumerate(progress.track(documents, f"Reading {place}", unit="documents"), 1):
+    for number, document in enumerate(progress.track(documents, f"Reading {location}", unit="documents"), 1):
         if document.id in seen:
-            faults.add(
-                faults.here or f"document {number}", f"the id {document.id!r} stands for an earlier document already"
-            )
-        faults.check_id("document", document.id, f"document {number}")
+            errors.add(errors.location or f"document {number}", f"duplicate document id {document.id!r}")
+        errors.check_id("document", document.id, f"document {number}")
         seen.add(document.id)
         if not document.text.strip() and not document.title.strip():
             empty.append(document.id)
         yield document
-    faults.stop()
+    errors.raise_if_any()
     if not seen:
-        raise DataError(f"{place} holds no documents")
+        raise DataError(f"{location} contains no documents")
     if empty:
-        progress.warn(f"{len(empty)} documents have neither title nor text, among them {', '.join(empty[:3])}")
+        progress.warn(f"{len(empty)} documents have neither a title nor a text, for example {', '.join(empty[:3])}")

@@ -1,7 +1,8 @@
-"""What travels between the rooms of encloze: records with a name for each field."""
+"""Records that are passed between packages, and the types of runs and judgments."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -9,96 +10,153 @@ import numpy as np
 
 
 class Document(NamedTuple):
-    """A text that can be found.
+    """A text that can be retrieved.
 
-    ``source`` is the longer text it was cut from, ``position`` its place in there: neighbours share a source.
+    Example:
+        >>> Document("d1", "Rivers", "A river flows into the sea.").title
+        'Rivers'
     """
 
     id: str
+    """Identifier, unique within a corpus."""
     title: str
+    """Title; empty if there is none."""
     text: str
+    """Text without the title."""
     source: str | None = None
+    """Identifier of the longer text that the document was cut from, if it is a passage."""
     position: int | None = None
+    """Position of the passage in its source. Passages with consecutive positions are neighbors."""
 
 
 class Query(NamedTuple):
-    """A text that asks."""
+    """A search query.
+
+    Example:
+        >>> Query("q1", "where do rivers end").text
+        'where do rivers end'
+    """
 
     id: str
+    """Identifier, unique within a data set."""
     text: str
+    """Text of the query."""
 
 
-class Question(NamedTuple):
-    """A text that asks, and the ids of the documents that answer it: a query that is not yet known by an id."""
+class LabeledQuery(NamedTuple):
+    """The text of a query and the ids of its relevant documents, before the query has an id."""
 
     text: str
-    documents: list[str]
+    document_ids: list[str]
 
 
 class Judgment(NamedTuple):
-    """How relevant a document is to a query: 0 is not at all, higher is more."""
+    """The relevance of a document to a query.
+
+    Example:
+        >>> Judgment("q1", "d1", 2).grade
+        2
+    """
 
     query: str
+    """Id of the query."""
     document: str
+    """Id of the document."""
     grade: int
+    """Degree of relevance: 0 means not relevant, higher means more relevant."""
 
 
 class Hit(NamedTuple):
-    """A found document with its score; ``parts`` holds the score of each index that took part in a fusion."""
+    """A document that a search found.
+
+    Attributes:
+        id: The document's id.
+        score: The score it is ranked by.
+        parts: The score of each view, if several were combined, and of the stages before a re-ranker.
+        document: The document, if the search returns documents.
+    """
 
     id: str
     score: float
     parts: dict[str, float] = {}  # noqa: RUF012 - never written to
+    document: Document | None = None
+
+    @property
+    def title(self) -> str:
+        """The title of the document; empty without one."""
+        return self.document.title if self.document else ""
+
+    @property
+    def text(self) -> str:
+        """The text of the document; empty without a document."""
+        return self.document.text if self.document else ""
 
 
-class Labelled(NamedTuple):
-    """A text with its label, or the words of a text with a label (a tag) each."""
+class LabeledText(NamedTuple):
+    """A text with one label, or a sequence of words with one label (a tag) per word."""
 
     text: str
+    """The text; for words, the words joined by spaces."""
     labels: tuple[str, ...]
-    """One for the whole text, or one for each word."""
+    """One label for the text, or one per word."""
     words: tuple[str, ...] | None = None
-    """Where words are labelled: what the text consists of, with blanks between."""
+    """The labeled words, or None if the whole text has one label."""
 
 
 Run = dict[str, dict[str, float]]
-"""Rankings by query: the scores of the found documents by their ids."""
+"""A run: the score of each retrieved document, by query id and document id."""
 
 Judgments = dict[str, dict[str, int]]
-"""Grades by query and document."""
+"""Relevance judgments: the grade of each judged document, by query id and document id."""
 
 
 @dataclass(frozen=True)
-class Example:
-    """One query of a training set: numbers of its relevant documents and of its hard negatives in the corpus."""
+class TrainingExample:
+    """A query with its relevant documents and hard negatives, as row numbers of the corpus."""
 
     query: str
+    """Text of the query."""
     positives: tuple[int, ...]
+    """Numbers of the documents that are judged relevant to the query."""
     negatives: tuple[int, ...] = ()
+    """Numbers of the hard negatives, best ranked first."""
     positive_scores: tuple[float, ...] = ()
-    """A teacher's scores of the positives, where there is one: as many, NaN for those that it did not score."""
+    """Teacher scores of the positives, NaN for each that has none; empty without a teacher."""
     negative_scores: tuple[float, ...] = ()
-    """A teacher's scores of the negatives, likewise."""
-    known: tuple[int, ...] = ()
-    """All documents known to be relevant to the question, whoever asks it: none of them is a negative."""
+    """Teacher scores of the negatives; empty without a teacher."""
+    relevant: tuple[int, ...] = ()
+    """Numbers of all documents that are relevant to any query with the same text. They are never used as negatives."""
 
 
 def full_text(title: str, text: str) -> str:
-    """What an encoder or an analyzer reads of a document: its title, if any, then its text."""
+    """Return the text that encoders and analyzers read of a document: the title, if any, followed by the text."""
     return f"{title} {text}" if title else text
 
 
 class Representation(NamedTuple):
-    """The views of texts, one row a text: arrays where they are searched, tensors where they are learnt."""
+    """Dense vectors, sparse vectors, or both, of a batch of texts; one row per text."""
 
     dense: Any = None
-    """float32, texts x width: a numpy array or a tensor."""
+    """float32, texts x dim: a numpy array for search, a tensor in training; None without a dense view."""
     sparse: Any = None
-    """float32, texts x vocabulary: scipy's csr_matrix or a dense tensor."""
+    """float32, texts x vocabulary: a ``scipy.sparse.csr_matrix`` for search, a dense tensor in training; None without
+    a sparse view."""
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Representation]) -> Representation:
+        """Return one representation with the rows of all parts, which have the same views; ``parts`` is not empty."""
+        from scipy.sparse import vstack
+
+        dense, sparse = [part.dense for part in parts], [part.sparse for part in parts]
+        return cls(
+            None if dense[0] is None else np.concatenate(dense), None if sparse[0] is None else vstack(sparse, "csr")
+        )
 
 
-class Ranked(NamedTuple):
-    """What an index finds for a batch of queries, best first; number -1 where it found fewer than asked."""
+class SearchResults(NamedTuple):
+    """The best documents of an index for a batch of queries, best first."""
 
-    numbers: np.ndarray  # int64, queries x depth: document numbers
-    scores: np.ndarray  # float32, queries x depth
+    numbers: np.ndarray
+    """int64, queries x depth: row numbers of the documents; -1 where fewer than ``depth`` documents were found."""
+    scores: np.ndarray
+    """float32, queries x depth: scores of the documents."""
