@@ -58,7 +58,7 @@ def _command_pages() -> Iterator[tuple[str, str]]:
     )
     for name in Command.members():
         kind = Command.member(name)
-        words = "".join(f" [{word.upper()}]" for word in kind.words)
+        words = "".join(f" [{word.upper()}]" for word in kind.positional_settings)
         recipes = ", ".join(f"[`{recipe}`](#recipe-{name}-{recipe})" for recipe in shipped(name))
         yield (
             f"commands/{name}",
@@ -108,7 +108,7 @@ def _family_pages() -> Iterator[tuple[str, str]]:
         for member in sorted(base.members()):
             kind = base.member(member)
             parts += [f"## {member}", _autodoc("class", _full_name(kind), kind)]
-            parts += [_settings(kind)] if hints_of(kind) else []
+            parts += [_settings(kind)] if dataclasses.is_dataclass(kind) and hints_of(kind) else []
         yield f"families/{name}", _page(*parts)
 
 
@@ -148,9 +148,7 @@ def _described_elsewhere(value: Any) -> str:
 
 def _family_of(module: ModuleType) -> Any:
     """Return the base class of the family that a ``base.py`` defines."""
-    return next(
-        value for value in vars(module).values() if is_family(value) and value.__module__ == module.__name__
-    )
+    return next(value for value in vars(module).values() if is_family(value) and value.__module__ == module.__name__)
 
 
 def _full_name(kind: type) -> str:

@@ -1,4 +1,4 @@
-"""Draw the pictures of the objectives: ``python docs/explanation/objectives/pictures/draw.py`` writes them beside this file.
+"""Draw the pictures of the objectives into the folder of this file: ``python draw.py``.
 
 White letters on middling colours and grey lines can be read on a light page and on a dark one, so the ground stays
 clear. Places are in pixels; a box is given by the middle of its upper edge.
