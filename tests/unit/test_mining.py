@@ -1,8 +1,9 @@
-"""Mining: no relevant document is ever a negative, nor what nearly is one; the rest comes in the order of its ranks."""
+"""Mining: relevant documents and their near-duplicates are never negatives; the others are in order of ranks."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,12 @@ from hypothesis import strategies as st
 import toys
 from encloze.cli.main import main
 from encloze.commands import mine as mining
-from encloze.commands._ranked import in_order, rank_into
-from encloze.commands.base import Mined
-from encloze.commands.mine import ABOVE, NEAR, RELEVANT, Mine
-from encloze.data.dataset import DatasetSplit
-from encloze.data.duplicates import Shingled
+from encloze.commands.base import MiningResult
+from encloze.commands.mine import Mine
+from encloze.data.duplicates import ShingleSets
 from encloze.data.formats.base import Format
-from encloze.data.records import Query
+from encloze.data.records import Query, Run
+from encloze.data.resumable_runs import iterate_rankings, write_rankings
 from encloze.data.runs import read_run, write_run
 from encloze.encoders.base import load_scorer
 from encloze.errors import DataError, StorageError
@@ -30,256 +30,281 @@ from encloze.systems.run import RunFile
 WORDS = "river engine violin comet bakery harbour glacier orchard library reactor".split()
 
 
+class Killed(BaseException):
+    """Simulates a kill of the process."""
+
+
 def write(folder: Path, texts: list[str], queries: dict[str, str], relevant: dict[str, list[str]]) -> Format:
-    """A data set in BEIR's layout."""
+    """Write a data set in BEIR's layout."""
     (folder / "qrels").mkdir(parents=True, exist_ok=True)
-    rows = [{"_id": f"d{n}", "title": "", "text": text} for n, text in enumerate(texts)]
-    (folder / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    asked = [{"_id": id_, "text": text} for id_, text in queries.items()]
-    (folder / "queries.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked), encoding="utf-8")
-    lines = [f"{query}\t{document}\t1\n" for query, documents in relevant.items() for document in documents]
+    documents = [{"_id": f"d{n}", "title": "", "text": text} for n, text in enumerate(texts)]
+    (folder / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in documents), encoding="utf-8")
+    rows = [{"_id": id_, "text": text} for id_, text in queries.items()]
+    (folder / "queries.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    lines = [f"{query}\t{document}\t1\n" for query, ids in relevant.items() for document in ids]
     (folder / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(lines), encoding="utf-8")
-    return Format.named(str(folder))
+    return Format.from_name(str(folder))
 
 
-def mined(tmp_path: Path, data: Format, run: dict[str, dict[str, float]], **more: Any) -> tuple[Mined, dict[str, Any]]:
+def mine_run(tmp_path: Path, data: Format, run: Run, **more: Any) -> tuple[MiningResult, Run]:
+    """Mine from the rankings of ``run``, and return the result and the run of negatives."""
     write_run(tmp_path / "given.trec", run)
-    made = Mine(data, tmp_path / "out", (RunFile(tmp_path / "given.trec"),), overwrite=True, **more).run()
-    return made, read_run(tmp_path / "out") if made.negatives else {}
+    result = Mine(data, tmp_path / "out", (RunFile(tmp_path / "given.trec"),), overwrite=True, **more).run()
+    return result, read_run(tmp_path / "out") if result.negatives else {}
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 10_000))
-def test_what_is_relevant_to_a_question_is_never_its_negative(tmp_path: Path, cache: Path, seed: int) -> None:
-    draw = np.random.default_rng(seed)
-    texts = [" ".join(draw.choice(WORDS, draw.integers(4, 9))) for _ in range(12)]
-    texts[7] = texts[3].upper() + "!"  # the same but for capitals and signs
+def test_a_document_relevant_to_the_same_text_is_never_a_negative(tmp_path: Path, cache: Path, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    texts = [" ".join(rng.choice(WORDS, rng.integers(4, 9))) for _ in range(12)]
+    texts[7] = texts[3].upper() + "!"  # equal except for case and punctuation
     ids = [f"d{n}" for n in range(12)]
-    asked_twice = {"q4": "Question  0?", "q5": "Question  1?"}
-    queries = {f"q{n}": f"question {n % 4}" for n in range(6)} | asked_twice
-    asks = {f"q{n}": n % 4 for n in range(6)}
-    relevant = {query: draw.choice(ids, draw.integers(1, 4), replace=False).tolist() for query in queries}
+    repeated = {"q4": "Question  0?", "q5": "Question  1?"}
+    queries = {f"q{n}": f"question {n % 4}" for n in range(6)} | repeated
+    text_of = {f"q{n}": n % 4 for n in range(6)}
+    relevant = {query: rng.choice(ids, rng.integers(1, 4), replace=False).tolist() for query in queries}
     data = write(tmp_path / f"data{seed}", texts, queries, relevant)
-    run = {query: {document: float(draw.random()) for document in ids} for query in queries}
-    made, found = mined(tmp_path, data, run, keep=20)
-    for query, asked in asks.items():
-        known = {d for other, same in asks.items() if same == asked for d in relevant[other]}
-        alike = {"d3", "d7"} if known & {"d3", "d7"} else set()
-        assert not (known | alike) & found.get(query, {}).keys()
-    assert made.negatives + sum(made.dropped.values()) == 6 * 12
-    assert made.dropped[RELEVANT] == sum(
-        len({d for other, same in asks.items() if same == asked for d in relevant[other]}) for asked in asks.values()
-    )
+    run = {query: {document: float(rng.random()) for document in ids} for query in queries}
+    result, negatives = mine_run(tmp_path, data, run, num_negatives=20)
+    num_relevant = 0
+    for query, text in text_of.items():
+        excluded = {d for other, same in text_of.items() if same == text for d in relevant[other]}
+        num_relevant += len(excluded)
+        duplicates = {"d3", "d7"} if excluded & {"d3", "d7"} else set()
+        assert not (excluded | duplicates) & negatives.get(query, {}).keys()
+    assert result.negatives + sum(result.dropped.values()) == 6 * 12
+    assert result.dropped["relevant"] == num_relevant
 
 
 @pytest.fixture
-def toy(tmp_path: Path, cache: Path) -> tuple[Format, dict[str, dict[str, float]]]:
-    """Ten different texts; one question, whose answer is d0, and all ten in their order."""
+def toy(tmp_path: Path, cache: Path) -> tuple[Format, Run]:
+    """Ten distinct texts, one query whose relevant document is d0, and a ranking of d0 to d9."""
     texts = [f"{word} {' '.join(WORDS[n:] + WORDS[:n])}" for n, word in enumerate(WORDS)]
     return write(tmp_path / "toy", texts, {"q": "what?"}, {"q": ["d0"]}), {"q": {f"d{n}": 10.0 - n for n in range(10)}}
 
 
-def test_the_highest_ranks_are_kept_but_for_those_skipped(tmp_path: Path, toy: Any) -> None:
-    made, found = mined(tmp_path, *toy, skip=2, depth=8, keep=4, similarity=None)
-    assert list(found["q"]) == ["d2", "d3", "d4", "d5"] and made.negatives == 4 and made.dropped == {}
+def test_the_highest_ranks_within_the_range_are_taken(tmp_path: Path, toy: Any) -> None:
+    settings = {"range_min": 2, "range_max": 8, "num_negatives": 4, "near_duplicate_threshold": None}
+    result, negatives = mine_run(tmp_path, *toy, **settings)
+    assert list(negatives["q"]) == ["d2", "d3", "d4", "d5"] and result.negatives == 4 and result.dropped == {}
     assert (tmp_path / "out" / "mined.json").is_file() and (tmp_path / "out" / "recipe.yaml").is_file()
 
 
-def test_sources_take_turns(tmp_path: Path, toy: Any) -> None:
+def test_several_sources_are_interleaved(tmp_path: Path, toy: Any) -> None:
     data, run = toy
-    backwards = {"q": {document: -score for document, score in run["q"].items()}}
-    for name, ranking in (("forth", run), ("back", backwards)):
+    reversed_run = {"q": {document: -score for document, score in run["q"].items()}}
+    for name, ranking in (("forward", run), ("reversed", reversed_run)):
         write_run(tmp_path / f"{name}.trec", ranking)
-    sources = tuple(RunFile(tmp_path / f"{name}.trec") for name in ("forth", "back"))
-    Mine(data, tmp_path / "out", sources, keep=5, similarity=None).run()
-    assert list(read_run(tmp_path / "out")["q"]) == ["d9", "d1", "d8", "d2", "d7"]  # d0 is the answer
+    sources = tuple(RunFile(tmp_path / f"{name}.trec") for name in ("forward", "reversed"))
+    Mine(data, tmp_path / "out", sources, num_negatives=5, near_duplicate_threshold=None).run()
+    assert list(read_run(tmp_path / "out")["q"]) == ["d9", "d1", "d8", "d2", "d7"]  # d0 is relevant
 
 
-class Guide:
-    """Scores by the number after the first word."""
+class WordScorer:
+    """Scorer whose score falls by 0.1 for each position of the first word in WORDS, from ``highest``."""
 
-    name = "guide"
+    name = "words"
+
+    def __init__(self, highest: float = 1.0) -> None:
+        self.highest = highest
 
     def score(self, pairs: list[tuple[str, str]]) -> np.ndarray:
-        return np.array([1.0 - WORDS.index(text.split()[0]) / 10 for _, text in pairs], np.float32)
+        return np.array([self.highest - WORDS.index(text.split()[0]) / 10 for _, text in pairs], np.float32)
 
 
 @pytest.mark.parametrize(
-    ("margins", "first"), [({"margin": 0.25}, "d3"), ({"relative_margin": 0.85}, "d2"), ({"margin": -9.0}, "d1")]
+    ("margins", "highest", "first"),
+    [
+        ({"absolute_margin": 0.25}, 1.0, "d3"),
+        ({"absolute_margin": -9.0}, 1.0, "d1"),
+        ({"relative_margin": 0.15}, 1.0, "d2"),
+        ({"relative_margin": 0.15}, -1.0, "d2"),  # 0.15 below the relevant document for negative scores, too
+        ({"relative_margin": 0.15, "absolute_margin": 0.25}, 1.0, "d3"),
+    ],
 )
-def test_margins_leave_out_what_scores_too_near(
-    margins: dict[str, float], first: str, tmp_path: Path, toy: Any, monkeypatch: pytest.MonkeyPatch
+def test_margins_have_the_meaning_of_sentence_transformers(
+    margins: dict[str, float], highest: float, first: str, tmp_path: Path, toy: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mining, "load_scorer", lambda *_: Guide())
-    made, found = mined(tmp_path, *toy, similarity=None, guide="guide", **margins)
-    assert next(iter(found["q"])) == first
-    assert made.dropped.get(ABOVE, 0) == int(first[1:]) - 1
+    monkeypatch.setattr(mining, "load_scorer", lambda *_: WordScorer(highest))
+    result, negatives = mine_run(tmp_path, *toy, near_duplicate_threshold=None, scorer="words", **margins)
+    assert next(iter(negatives["q"])) == first
+    within_margin = result.dropped.get("scored within the margin of a relevant document", 0)
+    assert within_margin == int(first[1:]) - 1
 
 
-def test_a_re_ranker_or_a_bi_encoder_may_guide(tmp_path: Path, toy: Any, model: Path) -> None:
-    data, run = toy
+def test_a_bi_encoder_can_be_the_scorer(tmp_path: Path, toy: Any, model: Path) -> None:
     scores = load_scorer(str(model), "float32").score([("what?", f"{word} text") for word in WORDS[:3]] * 2)
     assert scores.shape == (6,) and scores[:3].tolist() == scores[3:].tolist() and len(set(scores.tolist())) == 3
-    made, _ = mined(tmp_path, data, run, similarity=None, guide=str(model), margin=-1e9, precision="float32")
-    assert made.negatives == 9
+    settings = {"near_duplicate_threshold": None, "absolute_margin": -1e9, "precision": "float32"}
+    result, _ = mine_run(tmp_path, *toy, scorer=str(model), **settings)
+    assert result.negatives == 9
 
 
-def test_texts_that_are_all_the_same_leave_nothing(tmp_path: Path, cache: Path) -> None:
+def test_identical_texts_leave_no_negatives(tmp_path: Path, cache: Path) -> None:
     data = write(tmp_path / "data", ["a river runs through it"] * 5, {"q": "what?"}, {"q": ["d0"]})
-    with pytest.warns(UserWarning, match="1 of 1 queries have no negative left"):
-        made, _ = mined(tmp_path, data, {"q": {f"d{n}": 1.0 for n in range(5)}})
-    assert made.dropped == {RELEVANT: 1, NEAR: 4} and made.without == 1
+    with pytest.warns(UserWarning, match="1 of 1 queries have no negatives: increase range_max"):
+        result, _ = mine_run(tmp_path, data, {"q": {f"d{n}": 1.0 for n in range(5)}})
+    assert result.dropped == {"relevant": 1, "near-duplicate of a relevant document": 4}
+    assert result.queries_without_negatives == 1
 
 
-def test_mining_goes_on_where_it_was_killed(tmp_path: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mining, "_QUERIES", 3)
+def run_mine(dataset: Path, output: Path, *flags: str) -> int:
+    return main(["mine", "--dataset", str(dataset), "--num_negatives", "5", "--output", str(output), *flags])
 
-    def run(name: str, *more: str) -> int:
-        return main(["mine", "--dataset", str(dataset), "--keep", "5", "--output", str(tmp_path / name), *more])
 
-    class Killed(BaseException):
-        """The process is gone."""
+def test_an_interrupted_filter_is_resumed(tmp_path: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mining, "FILTER_BATCH_SIZE", 3)
+    calls = []
 
-    assert run("whole") == 0
-    asked, whole = [], mining._Rules.negatives
+    class ScorerKilledOnce(WordScorer):
+        """Scorer that is killed in its third batch."""
 
-    def until_the_third(self: Any, *given: Any) -> Any:
-        asked.append(len(given[0]))
-        if len(asked) == 3:
-            raise Killed
-        return whole(self, *given)
+        def score(self, pairs: list[tuple[str, str]]) -> np.ndarray:
+            calls.append(len(pairs))
+            if len(calls) == 3:
+                raise Killed
+            return np.array([len(text) / 1000 for _, text in pairs], np.float32)
 
+    monkeypatch.setattr(mining, "load_scorer", lambda *_: ScorerKilledOnce())
+    monkeypatch.setattr(mining, "describe_input", str)
+    flags = ("--scorer", "words", "--absolute_margin", "-9")
+    with pytest.raises(Killed):
+        run_mine(dataset, tmp_path / "out", *flags)
+    with (tmp_path / "out.checkpoint" / "negatives.jsonl.partial").open("a") as stream:
+        stream.write('{"query": "q-com')  # a line that the kill cut off
     with monkeypatch.context() as patch:
-        patch.setattr(mining._Rules, "negatives", until_the_third)
-        with pytest.raises(Killed):
-            run("out")
-    with (tmp_path / "out.unfinished" / "queries.jsonl").open("a") as stream:
-        stream.write('{"query": "q-com')  # what a kill may leave
-    monkeypatch.setattr("encloze.systems.bm25.Bm25.ready", None)  # rankings are kept, too
-    assert run("out", "--resume") == 0
-    assert (tmp_path / "out" / "run.trec").read_text() == (tmp_path / "whole" / "run.trec").read_text()
-    assert not list(tmp_path.glob("*.unfinished"))
+        patch.setattr("encloze.systems.bm25.Bm25.prepare", None)  # the finished ranking is not repeated
+        assert run_mine(dataset, tmp_path / "out", *flags, "--resume") == 0
+    assert len(calls) == 3 + 5  # of 7 batches, 2 were finished
+    assert run_mine(dataset, tmp_path / "uninterrupted", *flags) == 0
+    assert (tmp_path / "out" / "run.trec").read_text() == (tmp_path / "uninterrupted" / "run.trec").read_text()
+    assert not list(tmp_path.glob("*.checkpoint"))
 
 
-def test_ranking_goes_on_where_it_was_killed(tmp_path: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Queries are ranked in parts; what is half-written is ranked again."""
+def test_an_interrupted_ranking_is_resumed(tmp_path: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run_mine(dataset, tmp_path / "uninterrupted") == 0
+    monkeypatch.setattr(mining, "RANKING_BATCH_SIZE", 6)
+    search, batches = Retriever.run, list[int]()
 
-    def run(name: str, *more: str) -> int:
-        return main(["mine", "--dataset", str(dataset), "--keep", "5", "--output", str(tmp_path / name), *more])
-
-    class Killed(BaseException):
-        """The process is gone."""
-
-    assert run("whole") == 0
-    monkeypatch.setattr("encloze.commands._ranked._QUERIES", 6)
-    search, asked = Retriever.run, list[int]()
-
-    def until_the_third(self: Retriever, queries: Any, depth: int = 100) -> Any:
-        asked.append(len(queries))
-        if len(asked) == 3:
+    def killed_in_the_third_batch(self: Retriever, queries: Any, depth: int = 100) -> Any:
+        batches.append(len(queries))
+        if len(batches) == 3:
             raise Killed
         return search(self, queries, depth)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Retriever, "run", until_the_third)
-        with pytest.raises(Killed):
-            run("out")
-    partial = tmp_path / "out.unfinished" / "source-0.partial"
-    partial.write_text(partial.read_text()[:-9])  # in the middle of a line
-    asked.clear()
-    asked.extend([0, 0, 0])
-    monkeypatch.setattr(Retriever, "run", until_the_third)
-    assert run("out", "--resume") == 0
-    assert asked[3:] == [6, 3]  # of twenty queries eleven were there whole
-    assert (tmp_path / "out" / "run.trec").read_text() == (tmp_path / "whole" / "run.trec").read_text()
+    monkeypatch.setattr(Retriever, "run", killed_in_the_third_batch)
+    with pytest.raises(Killed):
+        run_mine(dataset, tmp_path / "out")
+    with (tmp_path / "out.checkpoint" / "source-0.trec.partial").open("a") as stream:
+        stream.write("q-comet-repair Q0 riv")  # a line that the kill cut off
+    assert run_mine(dataset, tmp_path / "out", "--resume") == 0
+    assert batches[3:] == [6, 2]  # of 20 queries, 12 were complete
+    assert (tmp_path / "out" / "run.trec").read_text() == (tmp_path / "uninterrupted" / "run.trec").read_text()
 
 
-def test_a_ranking_that_was_cut_anywhere_goes_on_to_the_same(tmp_path: Path, toy: Any, monkeypatch: Any) -> None:
-    """Also within a query's id, of which the beginning may be another's."""
-    monkeypatch.setattr("encloze.commands._ranked._QUERIES", 4)
+@pytest.mark.parametrize("after_kill", ["a line was cut off", "text was lost", "nothing"])
+def test_a_run_file_interrupted_anywhere_is_resumed_to_the_same(tmp_path: Path, after_kill: str) -> None:
     queries = [Query(str(number), f"what of {number}?") for number in range(1, 14)]
     run = {query.id: {f"d{n}": 1 / (n + 1) for n in range(int(query.id) % 3)} for query in queries}
-    write_run(tmp_path / "given.trec", run)
-    data, whole = DatasetSplit(toy[0], "train"), tmp_path / "whole.trec"
-    data.judgments = {query.id: {"d0": 1} for query in queries}
-    source = RunFile(tmp_path / "given.trec")
-    rank_into(whole, source, data, queries, 10)
-    assert list(in_order(whole, queries)) == [run[query.id] for query in queries]
-    text = whole.read_bytes()
-    for size in range(len(text)):
-        cut = tmp_path / f"{size}.trec"
-        cut.with_suffix(".partial").write_bytes(text[:size])
-        rank_into(cut, source, data, queries, 10)
-        assert cut.read_bytes() == text
-        cut.unlink()
-    with pytest.raises(StorageError, match="ranks '1', which is not its place: it is damaged"):
-        list(in_order(whole, queries[5:]))
+    batches: list[list[str]] = []
+
+    def rank(batch: Sequence[Query]) -> Run:
+        batches.append([query.id for query in batch])
+        if len(batches) - 1 == killed_in:
+            raise Killed
+        return {query.id: run[query.id] for query in batch}
+
+    killed_in = -1
+    complete = tmp_path / "complete.trec"
+    write_rankings(complete, queries, rank, batch_size=4)
+    assert list(iterate_rankings(complete, queries)) == [run[query.id] for query in queries]
+    with pytest.raises(StorageError, match="is damaged: query '1' is out of order"):
+        list(iterate_rankings(complete, queries[5:]))
+    all_batches = list(batches)
+    for number in range(len(all_batches)):
+        file, partial = tmp_path / f"{number}.trec", tmp_path / f"{number}.trec.partial"
+        batches.clear()
+        killed_in = number
+        with pytest.raises(Killed):
+            write_rankings(file, queries, rank, batch_size=4)
+        text = partial.read_text()
+        if after_kill != "nothing":
+            partial.write_text(f"{text}1 Q0 d" if after_kill == "a line was cut off" else text[:-1])
+        batches.clear()
+        killed_in = -1
+        write_rankings(file, queries, rank, batch_size=4)
+        assert file.read_bytes() == complete.read_bytes() and not list(tmp_path.glob("*.p*"))
+        assert batches == all_batches[0 if after_kill == "text was lost" else number :]
 
 
-@pytest.mark.parametrize("changed", ["a source", "a question"])
-def test_mining_does_not_go_on_where_what_it_mines_with_is_another(
+@pytest.mark.parametrize("changed", ["a source", "a query"])
+def test_a_run_with_changed_inputs_is_not_resumed(
     changed: str, tmp_path: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ids = [query["_id"] for query in toys.queries()]
     write_run(tmp_path / "given.trec", {id_: {"river-repair": 1.0, "comet-repair": 0.5} for id_ in ids})
-    command = ["mine", "--dataset", str(dataset), "--sources", str(tmp_path / "given.trec")]
-    command += ["--output", str(tmp_path / "out")]
+    flags = ("--sources", str(tmp_path / "given.trec"))
+
+    def kill(*_: object) -> None:
+        raise Killed
+
     with monkeypatch.context() as patch:
-        patch.setattr(mining._Rules, "negatives", None)
-        with pytest.raises(TypeError):
-            main(command)
+        patch.setattr(ShingleSets, "max_similarity", kill)
+        with pytest.raises(Killed):
+            run_mine(dataset, tmp_path / "out", *flags)
     if changed == "a source":
         write_run(tmp_path / "given.trec", {id_: {"comet-repair": 1.0, "river-repair": 0.5} for id_ in ids})
     else:
         file = dataset / "queries.jsonl"
         file.write_text(file.read_text(encoding="utf-8").replace("tell me", "tell us"), encoding="utf-8")
     capsys.readouterr()
-    assert main([*command, "--resume"]) == 2
-    what = "sources[0].run" if changed == "a source" else "queries"
-    assert f"was begun with another {what}" in " ".join(capsys.readouterr().err.split())
+    assert run_mine(dataset, tmp_path / "out", *flags, "--resume") == 2
+    name = "sources[0].run" if changed == "a source" else "queries"
+    assert f"was started with a different {name}" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize(
-    ("flags", "says"),
+    ("flags", "message"),
     [
         (("--sources", "[]"), "sources is empty"),
-        (("--skip", "9", "--depth", "9"), "depth above skip"),
-        (("--margin", "0.1"), "margins need a guide"),
-        (("--guide", "minilm"), "a guide needs a margin or a relative_margin"),
-        (("--similarity", "1.5"), "similarity must be above 0 and at most 1"),
+        (("--range_min", "9", "--range_max", "9"), "range_max above range_min"),
+        (("--absolute_margin", "0.1"), "set scorer to a bi-encoder or re-ranker"),
+        (("--scorer", "minilm"), "set absolute_margin or relative_margin"),
+        (("--scorer", "minilm", "--relative_margin", "1.5"), "relative_margin must be below 1, not 1.5; 0.05 means"),
+        (("--near_duplicate_threshold", "1.5"), "near_duplicate_threshold must be above 0 and at most 1"),
         (("--split", "nowhere"), "no judgments for the split 'nowhere'"),
     ],
 )
-def test_what_cannot_be_mined_is_refused(
-    flags: tuple[str, ...], says: str, tmp_path: Path, dataset: Path, capsys: pytest.CaptureFixture[str]
+def test_wrong_settings_are_rejected(
+    flags: tuple[str, ...], message: str, tmp_path: Path, dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["mine", "--dataset", str(dataset), "--output", str(tmp_path / "out"), *flags]) == 2
-    assert says in capsys.readouterr().err and not list(tmp_path.glob("out*"))
+    assert run_mine(dataset, tmp_path / "out", *flags) == 2
+    assert message in " ".join(capsys.readouterr().err.split()) and not list(tmp_path.glob("out*"))
 
 
-def test_a_run_over_other_queries_is_refused(tmp_path: Path, toy: Any) -> None:
+def test_a_run_over_other_queries_is_rejected(tmp_path: Path, toy: Any) -> None:
     with pytest.raises(Exception, match="none of its 1 queries is judged in the split 'train'"):
-        mined(tmp_path, toy[0], {"other": {"d1": 1.0}})
+        mine_run(tmp_path, toy[0], {"other": {"d1": 1.0}})
 
 
-def test_documents_that_the_corpus_lacks_are_told(tmp_path: Path, toy: Any) -> None:
-    with pytest.warns(UserWarning, match="1 documents of given are not in .* among them gone"):
-        found, run = mined(tmp_path, toy[0], {"q": {"d1": 1.0, "gone": 2.0}})
-    assert found.negatives == 1 and list(run["q"]) == ["d1"]
-    with pytest.raises(DataError, match="given: none of the 1 documents that it ranks .* is in .*'gone'"):
-        mined(tmp_path, toy[0], {"q": {"gone": 2.0}})
+def test_unknown_documents_of_a_run_are_reported(tmp_path: Path, toy: Any) -> None:
+    with pytest.warns(UserWarning, match="1 documents of given are not in .*gone"):
+        result, run = mine_run(tmp_path, toy[0], {"q": {"d1": 1.0, "gone": 2.0}})
+    assert result.negatives == 1 and list(run["q"]) == ["d1"]
+    with pytest.raises(DataError, match="given: none of the 1 documents that it ranks .*'gone'"):
+        mine_run(tmp_path, toy[0], {"q": {"gone": 2.0}})
 
 
-def test_the_nearest_of_some_texts() -> None:
-    some = Shingled(["one two three four five", "six seven"])
-    assert some.nearest("One two, three four five!") == 1 and some.nearest("six seven") == 1
-    assert some.nearest("one two three four nine") == pytest.approx(1 / 3)
-    assert Shingled([]).nearest("any") == 0
+def test_maximum_similarity_to_several_texts() -> None:
+    texts = ShingleSets(["one two three four five", "six seven"])
+    assert texts.max_similarity("One two, three four five!") == 1 and texts.max_similarity("six seven") == 1
+    assert texts.max_similarity("one two three four nine") == pytest.approx(1 / 3)
+    assert ShingleSets([]).max_similarity("any") == 0
 
 
-def test_the_nearest_of_texts_without_blanks() -> None:
-    """Two that differ in the last word."""
-    said = "吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。何でも薄暗い所で"
-    some = Shingled([said + "泣いていた"])
-    assert some.nearest(said + "鳴いた") > 0.75
-    assert some.nearest("親譲りの無鉄砲で小供の時から損ばかりしている") < 0.1
+def test_similarity_of_texts_without_spaces() -> None:
+    text = "吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。何でも薄暗い所で"
+    texts = ShingleSets([text + "泣いていた"])
+    assert texts.max_similarity(text + "鳴いた") > 0.75  # differs in the last word
+    assert texts.max_similarity("親譲りの無鉄砲で小供の時から損ばかりしている") < 0.1

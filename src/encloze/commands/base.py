@@ -1,153 +1,188 @@
-"""A command: a verb with its settings."""
+"""Base class of commands, and the results of commands that load torch.
+
+A result that is made by one command stays in the file of that command, unless the file imports torch: the command line
+registers a renderer for each result type, and must not load torch to do so.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
+from encloze import recipe
 from encloze.errors import RecipeError
-from encloze.evaluation.significance import Interval
 from encloze.family import Family, nearest
+from encloze.intervals import Interval
+from encloze.settings import hints_of
 
 if TYPE_CHECKING:
     from encloze.evaluation.labels import LabelReport
     from encloze.evaluation.report import Report
 
 
-@dataclass(frozen=True)
-class Command(Family):
-    """Base of every command of encloze."""
+class CommandType(type):
+    """Metaclass of commands: a call converts its arguments as the command line does, and raises the same errors.
 
-    words: ClassVar[tuple[str, ...]] = ()
-    """Settings that may stand on the command line without their names, in this order."""
+    pydantic builds commands from recipes without this call, so nothing is converted twice.
+    """
+
+    def __call__(cls, *arguments: Any, **settings: Any) -> Any:
+        from encloze.commands._arguments import settings_of
+
+        kind = cast("type[Command]", cls)
+        names = list(hints_of(kind))
+        if len(arguments) > len(names):
+            message = f"{len(arguments)} arguments for {len(names)} settings. Give settings by name"
+            raise RecipeError(kind.__name__, [("", message)])
+        values = {**dict(zip(names, arguments, strict=False)), **settings}
+        return recipe.build(kind, settings_of(kind, values, kind.__name__), source=kind.__name__)
+
+
+@dataclass(frozen=True)
+class Command(Family, metaclass=CommandType):
+    """Base class of the commands of encloze. The fields of a command are its settings.
+
+    The command line, recipes and the Python API all build a command and call ``run``. Settings may be given as in a
+    recipe: a path as a string, a family member by its name.
+
+    Example:
+        >>> report = Evaluate(dataset="my_data", systems=["bm25", "minilm"]).run()
+
+    Raises:
+        RecipeError: Settings are missing, unknown or wrong. The message lists all that are.
+    """
+
+    positional_settings: ClassVar[tuple[str, ...]] = ()
+    """Settings that are given without their names on the command line, in this order."""
 
     def run(self) -> Any:
-        """Do it; what comes back is data, which the command line shows."""
+        """Run the command, and return its result as data. Rendering is up to the caller."""
         raise NotImplementedError(type(self).__name__)
 
 
 @dataclass(frozen=True)
-class Trained:
-    """A model folder that is done, and the verb that usually comes next."""
+class TrainingResult:
+    """Result of a training command."""
 
     folder: Path
-    next_verb: str
+    """Folder of the trained model."""
+    next_command: str
+    """Name of the command that usually follows."""
 
 
 @dataclass(frozen=True)
-class Merged(Trained):
-    """A model folder between two models: the share of the first, and how all of them did on the data sets."""
+class MergeResult(TrainingResult):
+    """Result of ``merge``: a model with interpolated weights."""
 
     weight: float
+    """Interpolation weight of the adapted model, from 0 to 1."""
     reports: tuple[Report, ...]
+    """Evaluation of the original, adapted and merged models on each data set."""
 
 
 @dataclass(frozen=True)
-class TrainedClassifier:
-    """A classifier's folder that is done, and how it did on each part that it was judged on."""
+class ClassifierTrainingResult:
+    """Result of ``finetune_classifier``."""
 
     folder: Path
+    """Folder of the trained classifier."""
     reports: tuple[LabelReport, ...]
+    """Evaluation on each split."""
 
 
 @dataclass(frozen=True)
-class Scored:
-    """A folder with a run of scores that is done."""
+class ScoringResult:
+    """Result of ``score``: a folder with a run of model scores."""
 
     folder: Path
     queries: int
+    """Number of queries with scored candidates."""
     pairs: int
+    """Number of scored query-document pairs."""
 
 
 @dataclass(frozen=True)
-class Mined:
-    """A folder with a run of negatives that is done."""
+class MiningResult:
+    """Result of ``mine``: a folder with a run of hard negatives."""
 
     folder: Path
     queries: int
+    """Number of queries that were mined for."""
     negatives: int
+    """Number of negatives of all queries."""
     dropped: dict[str, int]
-    """How many candidates were left out, by reason."""
-    without: int
-    """Queries that no negative is left for."""
+    """Number of rejected candidates by reason."""
+    queries_without_negatives: int
 
 
-class HowFarOff(NamedTuple):
-    """How far probabilities are from what is relevant; 0 is best."""
+class CalibrationError(NamedTuple):
+    """Calibration error and Brier score of predicted probabilities; 0 is best."""
 
     calibration_error: float
     brier: float
 
 
-class Level(NamedTuple):
-    """Pairs of this probability or more: the share of them that is relevant, and of all relevant ones that they are."""
+class OperatingPoint(NamedTuple):
+    """Precision and recall of the pairs with at least a given probability of relevance."""
 
     probability: float
-    precision: float | None  # None where there are no such pairs
+    precision: float | None
+    """None if no pair has this probability."""
     recall: float
 
 
 @dataclass(frozen=True)
-class Calibrated:
-    """A re-ranker with a curve from its scores to probabilities."""
+class CalibrationResult:
+    """Result of ``calibrate``: a re-ranker whose scores are mapped to probabilities."""
 
     folder: Path
+    """Folder of the calibrated re-ranker."""
     pairs: int
+    """Number of scored and judged pairs."""
     relevant: float
-    """The share of the pairs that is relevant."""
-    before: HowFarOff
-    """Of the logistic function of the scores, which is often taken for a probability."""
-    after: HowFarOff
-    """Of the curve, on queries that it was not learnt from."""
-    levels: list[Level]
+    """Fraction of the pairs that are relevant."""
+    uncalibrated: CalibrationError
+    """Errors of the logistic function of the scores."""
+    calibrated: CalibrationError
+    """Errors of the fitted curve, by cross-validation over queries."""
+    operating_points: list[OperatingPoint]
 
 
 @dataclass(frozen=True)
-class Reported:
-    """A page that is done, and how many results it tells of."""
-
-    page: Path
-    results: int
-    cards: tuple[Path, ...] = ()
-    """Model folders whose cards tell their figures now."""
-    cards_asked: bool = False
-    """Whether there should be some."""
-
-
-@dataclass(frozen=True)
-class Generated:
-    """A folder with generated queries that is done."""
+class GenerationResult:
+    """Result of ``generate``: a folder with generated queries."""
 
     folder: Path
     documents: int
-    """How many documents were written for."""
+    """Number of documents that queries were generated for."""
     queries: dict[str, int]
-    """How many queries each split has."""
+    """Number of queries of each split."""
     dropped: dict[str, int]
-    """How many texts were left out, by reason."""
+    """Number of rejected texts by reason."""
     examples: tuple[tuple[str, str], ...]
-    """A few of the queries, each with the beginning of the document that it was made from."""
+    """A few queries, each with the beginning of its document."""
 
 
 @dataclass(frozen=True)
-class StageSays:
-    """What one stage brought: the difference in a report's first measure, query by query."""
+class StageEffect:
+    """Difference that one stage makes to the first measure of a report, paired by query."""
 
     stage: str
     difference: Interval
 
     def verdict(self) -> str:
+        """Return "improved" or "degraded" if the interval excludes 0, else "no significant difference"."""
         if self.difference.low > 0:
-            return "helped"
+            return "improved"
         if self.difference.high < 0:
-            return "did harm"
-        return "made no difference that these queries can show"
+            return "degraded"
+        return "no significant difference"
 
 
-def command(name: str) -> type[Command]:
-    """Return the command called ``name``. Raises RecipeError for an unknown name."""
+def get_command(name: str) -> type[Command]:
+    """Return the command class called ``name``. Raises RecipeError with suggestions for an unknown name."""
     known = Command.members()
     if name not in known:
-        raise RecipeError("the command line", [("", f"there is no verb {name!r}; {nearest(name, known)}")])
+        raise RecipeError("the command line", [("", f"unknown command {name!r}; {nearest(name, known)}")])
     return Command.member(name)

@@ -1,4 +1,4 @@
-"""Repeat what made a folder, from the recipe that is kept in it."""
+"""Repeat a run from the recipe that is saved in its output folder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from encloze import progress, recipe
-from encloze.commands.base import Command, command
+from encloze.commands.base import Command, get_command
 from encloze.errors import CheckpointError
 from encloze.storage.json_files import read_json
 from encloze.storage.provenance import describe_input, versions
@@ -16,37 +16,48 @@ from encloze.storage.provenance import describe_input, versions
 
 @dataclass(frozen=True)
 class Rerun(Command, name="rerun"):
-    """Run the saved recipe once more; inputs or packages that changed since are named."""
+    """Repeat a run from its saved recipe. A warning names inputs and package versions that have changed since.
 
-    words: ClassVar[tuple[str, ...]] = ("folder",)
+    Example:
+        >>> Rerun(Path("retriever")).run().folder
+        PosixPath('/home/me/retriever-rerun')
+    """
+
+    positional_settings: ClassVar[tuple[str, ...]] = ("folder",)
 
     folder: Path
-    """A folder that encloze made."""
+    """Output folder of an encloze command."""
     output: Path | None = None
-    """Where the new result goes; FOLDER-rerun where none is given."""
+    """Folder to write; by default the name of the folder with -rerun appended."""
 
     overwrite: bool = False
     """Whether an existing output may be replaced."""
 
     def run(self) -> Any:
-        if not (self.folder / "recipe.yaml").is_file():
-            raise CheckpointError(f"{self.folder} has no recipe.yaml: it is not a folder that encloze made")
-        tree = recipe.read(self.folder / "recipe.yaml")
+        """Run the saved command and return its result."""
+        recipe_file = self.folder / "recipe.yaml"
+        if not recipe_file.is_file():
+            raise CheckpointError(f"{self.folder} has no recipe.yaml. Name a folder that an encloze command wrote")
+        tree = recipe.read(recipe_file)
         name = str(tree.pop("verb", ""))
-        made = read_json(self.folder / "inputs.json")
-        self._name_changes(made["inputs"])
+        provenance = read_json(self.folder / "inputs.json")
+        self._warn_of_changes(provenance["inputs"])
         output = (self.output or self.folder.with_name(f"{self.folder.name}-rerun")).resolve()
         tree["overwrite"] = self.overwrite
         tree["output"] = str(output)
-        source = f"{self.folder / 'recipe.yaml'}"
-        with contextlib.chdir(made["working_folder"] if Path(made["working_folder"]).is_dir() else "."):
-            return recipe.build(command(name), tree, source=source).run()  # its relative paths start there
+        working_folder = Path(provenance["working_folder"])
+        # Relative paths in the recipe are relative to the working folder of the original run.
+        with contextlib.chdir(working_folder if working_folder.is_dir() else "."):
+            return recipe.build(get_command(name), tree, source=str(recipe_file)).run()
 
-    def _name_changes(self, inputs: dict[str, Any]) -> None:
-        for name, then in inputs.items():
-            if "path" in then and describe_input(then["path"]) != then:
-                progress.warn(f"the {name} {then['path']} is not what it was when {self.folder} was made")
-        was, now = read_json(self.folder / "versions.json"), versions()
-        changed = [f"{name} {was[name]} -> {now.get(name, 'none')}" for name in was if was[name] != now.get(name)]
+    def _warn_of_changes(self, inputs: dict[str, Any]) -> None:
+        """Warn of inputs and package versions that differ from those of the original run."""
+        for name, recorded in inputs.items():
+            if "path" in recorded and describe_input(recorded["path"]) != recorded:
+                progress.warn(f"the {name} {recorded['path']} has changed since {self.folder} was written")
+        before, now = read_json(self.folder / "versions.json"), versions()
+        changed = [
+            f"{name} {before[name]} -> {now.get(name, 'none')}" for name in before if before[name] != now.get(name)
+        ]
         if changed:
-            progress.warn(f"versions changed since {self.folder} was made: {', '.join(changed)}")
+            progress.warn(f"package versions have changed since {self.folder} was written: {', '.join(changed)}")

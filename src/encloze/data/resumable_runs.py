@@ -1,0 +1,81 @@
+"""TREC run files that are written in batches, resumed after an interruption, and read one query at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from itertools import groupby
+from pathlib import Path
+
+from encloze import progress
+from encloze.data.records import Query, Run
+from encloze.data.runs import append_run, split_run_line
+from encloze.errors import StorageError
+from encloze.storage.resumable_file import open_resumable_file
+
+
+def write_rankings(
+    file: Path,
+    queries: Sequence[Query],
+    rank: Callable[[Sequence[Query]], Run],
+    *,
+    batch_size: int,
+    tag: str = "encloze",
+    title: str = "",
+) -> None:
+    """Rank queries in batches and write them to a run file, in their order.
+
+    A call with the same arguments resumes an interrupted one after its last complete batch. A finished file is not
+    changed.
+
+    Args:
+        file: Run file to write.
+        queries: Queries to rank.
+        rank: Returns the rankings of a batch of queries, which may lack queries.
+        batch_size: Number of queries per call of ``rank``: the most that an interruption can lose.
+        tag: Name of the run, written in the last column.
+        title: Title of the progress bar; without one, no progress is shown.
+
+    Example:
+        >>> queries = [Query("q1", "rivers"), Query("q2", "engines")]
+        >>> write_rankings(file, queries, lambda batch: {query.id: {"d1": 1.0} for query in batch}, batch_size=1)
+        >>> list(iterate_rankings(file, queries))
+        [{'d1': 1.0}, {'d1': 1.0}]
+    """
+    if file.exists():
+        return
+    with open_resumable_file(file) as output:
+        bar = progress.task(title, len(queries), "queries", done=output.num_done) if title else nullcontext()
+        with bar as task:
+            while batch := queries[output.num_done : output.num_done + batch_size]:
+                run = rank(batch)
+                append_run(output.stream, {query.id: run.get(query.id, {}) for query in batch}, tag)
+                output.commit(len(batch))
+                if task is not None:
+                    task.advance(len(batch))
+
+
+def iterate_rankings(file: Path, queries: Sequence[Query]) -> Iterator[dict[str, float]]:
+    """Yield the ranking of each query from a file of ``write_rankings``, one at a time.
+
+    Args:
+        file: Run file whose queries are in the order of ``queries``.
+        queries: Queries of the file. A query without a line in the file has an empty ranking.
+
+    Yields:
+        Scores by document id, best first.
+
+    Raises:
+        StorageError: The file has a query that is not among ``queries``, or out of order.
+    """
+    with file.open(encoding="utf-8") as stream:
+        groups = groupby(map(split_run_line, stream), key=lambda columns: columns[0])
+        query_id, lines = next(groups, ("", iter(())))
+        for query in queries:
+            if query_id != query.id:
+                yield {}
+                continue
+            yield {document: float(score) for _, _, document, _, score, *_ in lines}
+            query_id, lines = next(groups, ("", iter(())))
+    if query_id:
+        raise StorageError(f"{file} is damaged: query {query_id!r} is out of order. Start over with --overwrite")
