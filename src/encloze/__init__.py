@@ -1,6 +1,6 @@
-"""encloze turns a person's own text into a retriever.
+"""Train, evaluate and serve retrieval models on your own text.
 
-The public names, each loaded on first use, so that ``import encloze`` costs nothing.
+Public names are imported on first use, so that ``import encloze`` is fast.
 """
 
 from __future__ import annotations
@@ -9,32 +9,66 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from encloze.api import (
+        calibrate,
+        compare,
+        evaluate,
+        finetune,
+        finetune_classifier,
+        finetune_reranker,
+        generate,
+        index,
+        inspect,
+        merge,
+        mine,
+        pretrain,
+        probe,
+        report,
+        rerun,
+        robustness,
+        run,
+        score,
+    )
     from encloze.commands.compare import Compare
     from encloze.commands.evaluate import Evaluate
     from encloze.commands.finetune import Finetune
     from encloze.commands.index import Index
     from encloze.commands.inspect import Inspect
     from encloze.commands.merge import Merge
+    from encloze.commands.mine import Mine
     from encloze.commands.pretrain import Pretrain
     from encloze.commands.report import MakeReport
+    from encloze.commands.robustness import Robustness
+    from encloze.commands.score import Score
     from encloze.commands.search import Search
+    from encloze.data.collection import Dataset
     from encloze.data.corpus import Corpus
-    from encloze.data.dataset import Dataset
+    from encloze.data.dataset import DatasetSplit
     from encloze.data.formats.base import Format
-    from encloze.data.records import Document, Hit, Judgment, Query
-    from encloze.encoders.base import load_encoder
+    from encloze.data.records import Document, Hit, Judgment, Query, Representation
+    from encloze.encoders.base import Encoder
     from encloze.errors import EnclozeError
     from encloze.interop.flag_embedding import ModelArguments, RetroMAECollator, RetroMAEForPretraining
+    from encloze.losses.base import Loss
     from encloze.models.bi_encoder import BiEncoder
+    from encloze.models.cross_encoder import CrossEncoder
+    from encloze.objectives.base import Objective
     from encloze.retrieval.retriever import Retriever
 
-_PLACES = {
+_FUNCTIONS = (
+    "calibrate compare evaluate finetune finetune_classifier finetune_reranker generate index inspect merge mine "
+    "pretrain probe report rerun robustness run score"
+).split()
+_MODULES = {
     "BiEncoder": "models.bi_encoder",
     "Compare": "commands.compare",
     "Corpus": "data.corpus",
-    "Dataset": "data.dataset",
+    "CrossEncoder": "models.cross_encoder",
+    "Dataset": "data.collection",
+    "DatasetSplit": "data.dataset",
     "Document": "data.records",
     "EnclozeError": "errors",
+    "Encoder": "encoders.base",
     "Evaluate": "commands.evaluate",
     "Finetune": "commands.finetune",
     "Format": "data.formats.base",
@@ -42,25 +76,34 @@ _PLACES = {
     "Index": "commands.index",
     "Inspect": "commands.inspect",
     "Judgment": "data.records",
+    "Loss": "losses.base",
     "MakeReport": "commands.report",
     "Merge": "commands.merge",
+    "Mine": "commands.mine",
     "ModelArguments": "interop.flag_embedding",
+    "Objective": "objectives.base",
     "Pretrain": "commands.pretrain",
     "Query": "data.records",
+    "Representation": "data.records",
+    "Retriever": "retrieval.retriever",
     "RetroMAECollator": "interop.flag_embedding",
     "RetroMAEForPretraining": "interop.flag_embedding",
+    "Robustness": "commands.robustness",
+    "Score": "commands.score",
     "Search": "commands.search",
-    "Retriever": "retrieval.retriever",
-    "load_encoder": "encoders.base",
+    **dict.fromkeys(_FUNCTIONS, "api"),
 }
 
 __all__ = [
     "BiEncoder",
     "Compare",
     "Corpus",
+    "CrossEncoder",
     "Dataset",
+    "DatasetSplit",
     "Document",
     "EnclozeError",
+    "Encoder",
     "Evaluate",
     "Finetune",
     "Format",
@@ -68,23 +111,46 @@ __all__ = [
     "Index",
     "Inspect",
     "Judgment",
+    "Loss",
     "MakeReport",
     "Merge",
+    "Mine",
     "ModelArguments",
+    "Objective",
     "Pretrain",
     "Query",
+    "Representation",
     "Retriever",
     "RetroMAECollator",
     "RetroMAEForPretraining",
+    "Robustness",
+    "Score",
     "Search",
-    "load_encoder",
+    "calibrate",
+    "compare",
+    "evaluate",
+    "finetune",
+    "finetune_classifier",
+    "finetune_reranker",
+    "generate",
+    "index",
+    "inspect",
+    "merge",
+    "mine",
+    "pretrain",
+    "probe",
+    "report",
+    "rerun",
+    "robustness",
+    "run",
+    "score",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'encloze' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"encloze.{_PLACES[name]}"), name)
+    return getattr(importlib.import_module(f"encloze.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -1,15 +1,15 @@
-"""Errors that a user can act on: each says what is wrong, where, and what to do.
+"""Exceptions: each message says what is wrong, where, and what to do.
 
     EnclozeError
-    ├── RecipeError         a recipe or a flag asks for something that does not exist or does not fit
-    ├── DataError           a file of texts, queries, judgments or a run cannot be read as such
-    ├── CheckpointError     a model folder is missing, unfinished, damaged or of another kind
-    ├── StaleIndexError     an index does not belong to the model that asks it
-    ├── EndpointError       a server that is asked for texts is not there, refuses, or answers something else
+    ├── RecipeError         a recipe, a command line or an argument is wrong
+    ├── DataError           documents, queries, judgments or a run cannot be read
+    ├── CheckpointError     a model folder is missing, incomplete, damaged or of another kind
+    ├── StaleIndexError     an index was built by another model
+    ├── EndpointError       a server does not answer, refuses, or answers something unexpected
     ├── StorageError        a result cannot be written: the folder exists, the disk is full
-    └── MissingExtraError   a package is not installed that an optional part of encloze needs
+    └── MissingExtraError   an optional package is not installed
 
-Catch ``EnclozeError`` to catch them all. The command line prints them without a traceback and exits with 2.
+Catch ``EnclozeError`` to catch them all. The command line prints them without a traceback and exits with code 2.
 """
 
 from __future__ import annotations
@@ -20,33 +20,38 @@ from types import ModuleType
 
 
 class EnclozeError(Exception):
-    """Base of every error that encloze raises on purpose."""
+    """Base class of all errors that users can act on."""
 
 
 class RecipeError(EnclozeError):
-    """A recipe or a flag asks for something that does not exist or does not fit; ``faults`` lists all of it."""
+    """A recipe, a command line or an argument is wrong; ``faults`` lists everything that is.
+
+    Attributes:
+        source: What is wrong: a recipe, ``the command line``, or a function.
+        faults: Pairs of a setting (``training.learning_rate``) and a message.
+    """
 
     def __init__(self, source: str, faults: Sequence[tuple[str, str]]) -> None:
         self.source = source
         self.faults = list(faults)
         lines = "\n".join(f"  {path or '(whole)'}: {message}" for path, message in self.faults)
-        super().__init__(f"{source} has {len(self.faults)} fault{'s' * (len(self.faults) > 1)}:\n{lines}")
+        super().__init__(f"{source} has {len(self.faults)} error{'s' * (len(self.faults) > 1)}:\n{lines}")
 
 
 class DataError(EnclozeError):
-    """A file cannot be read as what it should be."""
+    """Documents, queries, judgments or a run cannot be read."""
 
 
 class CheckpointError(EnclozeError):
-    """A model folder is missing, unfinished, damaged or of another kind."""
+    """A model folder is missing, incomplete, damaged or of another kind."""
 
 
 class StaleIndexError(EnclozeError):
-    """An index does not belong to the model that asks it."""
+    """An index was built by another model than the one that searches it."""
 
 
 class EndpointError(EnclozeError):
-    """A server that is asked for texts is not there, refuses, or answers something else."""
+    """A server does not answer, refuses a request, or answers something unexpected."""
 
 
 class StorageError(EnclozeError):
@@ -54,16 +59,24 @@ class StorageError(EnclozeError):
 
 
 class MissingExtraError(EnclozeError):
-    """A package is missing that an optional part of encloze needs."""
+    """An optional package is not installed."""
 
 
 def importable(module: str, extra: str) -> ModuleType:
-    """Import ``module``; where it is missing, say which extra of encloze brings it."""
+    """Import an optional package.
+
+    Args:
+        module: The module to import.
+        extra: The extra of encloze that installs it.
+
+    Raises:
+        MissingExtraError: It is not installed. The message names the extra.
+    """
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] != module.partition(".")[0]:
-            raise  # the package is there, and one of its own imports is not: that is another fault
+            raise  # the package is installed, but one of its own imports is missing
         raise MissingExtraError(
             f"this needs the package {module!r}, which is not installed. Install it: pip install 'encloze[{extra}]'"
         ) from error

@@ -1,9 +1,9 @@
-"""Families of interchangeable parts, which a recipe chooses by name.
+"""Families: interchangeable classes that a recipe selects by name.
 
-A family is a folder: ``base.py`` holds the family's base class, and every other file holds one member and bears
-its name, but for files whose names begin with _. To add a member, add a file, or install a package with an entry point
-in the group named like the folder (``encloze.objectives``); nothing else has to know. A member is imported only when
-it is chosen.
+A family is a package: ``base.py`` holds the base class, and every other module holds one member and has its name.
+Modules whose names begin with an underscore, and sub-packages, are not members. To add a member, add a module, or
+install a package with an entry point in the group named like the package (``encloze.objectives``). A member is imported
+only when it is selected.
 """
 
 from __future__ import annotations
@@ -20,80 +20,94 @@ from typing import Any, ClassVar, Self
 
 from encloze.settings import Settings, default_of, help_of, plain
 
-_UNDER_WAY: list[type] = []
-"""Families whose JSON schema is being made."""
+_IN_PROGRESS: list[type] = []
+"""Families whose JSON schema is being built, to stop at recursion."""
 
 
 class Family(Settings):
-    """Base of a family: ``class Objective(Family)`` founds one, ``class Mlm(Objective, name="mlm")`` joins it."""
+    """Base class of families.
+
+    ``class Objective(Family)`` defines a family; ``class Mlm(Objective, name="mlm")`` is one of its members.
+
+    Members are frozen dataclasses: their fields are the settings.
+    """
 
     name: ClassVar[str]
-    otherwise: ClassVar[str | None] = None
-    """The member whose ``model`` a word is that is no member's name."""
-    _known: ClassVar[dict[str, type]]
+    default_member: ClassVar[str | None] = None
+    """The member that takes a word which is no member's name as its setting ``model``."""
+    _registry: ClassVar[dict[str, type]]
 
     def __init_subclass__(cls, *, name: str | None = None, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
         if Family in cls.__bases__:
-            cls._known = {}
+            cls._registry = {}
         elif name is not None:
-            cls.name, cls._known[name] = name, cls
+            cls.name, cls._registry[name] = name, cls
 
     @classmethod
     def package(cls) -> str:
-        """The package that holds the family, say ``encloze.objectives``."""
+        """Return the package of the family, such as ``encloze.objectives``."""
         return cls.__module__.rpartition(".")[0]
 
     @classmethod
     def members(cls) -> list[str]:
-        """The names of all members, none of which is imported for it."""
-        files = (file.name for file in pkgutil.iter_modules(sys.modules[cls.package()].__path__))
-        public = {name for name in files if name != "base" and not name.startswith("_")}
+        """Return the names of all members, without importing any."""
+        modules = pkgutil.iter_modules(sys.modules[cls.package()].__path__)
+        names = {module.name for module in modules if not module.ispkg}
+        public = {name for name in names if name != "base" and not name.startswith("_")}
         return sorted(public | {plugin.name for plugin in entry_points(group=cls.package())})
 
     @classmethod
     def member(cls, name: object) -> type[Self]:
-        """The member called ``name``; a ValueError names the nearest one and all the others."""
+        """Return the class of the member called ``name``.
+
+        Raises:
+            ValueError: There is no such member. The message names the closest one and lists all.
+        """
         members = cls.members()
         if name not in members:
-            raise ValueError(f"no {cls.__name__.lower()} is called {name!r}; {nearest(name, members)}")
-        if name not in cls._known:
+            raise ValueError(f"unknown {_words(cls.__name__)} {name!r}; {nearest(name, members)}")
+        if name not in cls._registry:
             for plugin in entry_points(group=cls.package(), name=str(name)):
                 plugin.load()
-            if name not in cls._known:
+            if name not in cls._registry:
                 importlib.import_module(f"{cls.package()}.{name}")
-        return cls._known[str(name)]
+        return cls._registry[str(name)]
 
     @classmethod
-    def chosen(cls, type_: object, values: dict[str, Any]) -> tuple[type[Self], dict[str, Any]]:
-        """The member and its settings that a recipe's ``type`` and the values beside it ask for.
+    def resolve_member(cls, type_: object, values: dict[str, Any]) -> tuple[type[Self], dict[str, Any]]:
+        """Return the member class and its settings for the ``type`` of a recipe and the values beside it.
 
-        A family whose members are also known by something else than their names (a path, say) extends this.
+        Families whose members are also recognized by something else (a path, say) override this.
+
+        Raises:
+            ValueError: ``type_`` is missing or unknown.
         """
         if type_ is None:
             raise ValueError(f"is required: one of {', '.join(cls.members())}")
-        if cls.otherwise and type_ not in cls.members():
-            cls.refuse_misspelt(str(type_))
-            return cls.member(cls.otherwise), {**values, "model": str(type_)}
+        if cls.default_member and type_ not in cls.members():
+            cls.refuse_misspelled(str(type_))
+            return cls.member(cls.default_member), {**values, "model": str(type_)}
         return cls.member(type_), values
 
     @classmethod
-    def named(cls, text: str) -> Self:
-        """The member that a bare word stands for in a recipe, with its defaults: a name, or what the family takes."""
-        member, values = cls.chosen(text, {})
+    def from_name(cls, text: str) -> Self:
+        """Return the member that a single word of a recipe selects, with its default settings. Raises ValueError."""
+        member, values = cls.resolve_member(text, {})
         return member(**values)
 
-    def as_chosen(self) -> str:
-        """The member's name with what of its settings is not as usual: ``typos (words 0.5)``."""
-        usual = {field.name: default_of(field) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
-        said = [f"{name} {plain(getattr(self, name))}" for name, value in usual.items() if getattr(self, name) != value]
-        return f"{self.name} ({', '.join(said)})" if said else self.name
+    def summary(self) -> str:
+        """Return the member's name with the settings that differ from their defaults: ``typos (word_fraction 0.5)``."""
+        defaults = {field.name: default_of(field) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
+        changed = {name: getattr(self, name) for name, value in defaults.items() if getattr(self, name) != value}
+        settings = ", ".join(f"{name} {plain(value)}" for name, value in changed.items())
+        return f"{self.name} ({settings})" if settings else self.name
 
     @classmethod
-    def refuse_misspelt(cls, word: str) -> None:
-        """Raise ValueError where a word that is no member's name, and no path, looks like one."""
+    def refuse_misspelled(cls, word: str) -> None:
+        """Raise ValueError if a word is neither a member's name nor a path, but close to a member's name."""
         if "/" not in word and not Path(word).exists() and difflib.get_close_matches(word, cls.members(), 1, 0.7):
-            raise ValueError(f"no {cls.__name__.lower()} is called {word!r}; {nearest(word, cls.members())}")
+            raise ValueError(f"unknown {_words(cls.__name__)} {word!r}; {nearest(word, cls.members())}")
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
@@ -107,52 +121,52 @@ class Family(Settings):
     def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> Any:
         if not is_family(cls):
             return handler(schema)
-        shapes: list[dict[str, Any]] = [{"type": "string", "enum": cls.members()}]
-        if cls.chosen.__func__ is not Family.chosen.__func__:  # type: ignore[attr-defined]
-            shapes.append({"type": "string"})  # a path or another word that the family recognises
-        if cls in _UNDER_WAY:  # a member that holds another member of its family
-            return {"anyOf": [*shapes, {"type": "object"}]}
-        _UNDER_WAY.append(cls)
+        choices: list[dict[str, Any]] = [{"type": "string", "enum": cls.members()}]
+        if cls.resolve_member.__func__ is not Family.resolve_member.__func__:  # type: ignore[attr-defined]
+            choices.append({"type": "string"})  # a path or another word that the family recognizes
+        if cls in _IN_PROGRESS:  # a member with a setting of its own family
+            return {"anyOf": [*choices, {"type": "object"}]}
+        _IN_PROGRESS.append(cls)
         try:
-            return {"anyOf": [*shapes, *cls._member_schemas()]}
+            return {"anyOf": [*choices, *cls._member_schemas()]}
         finally:
-            _UNDER_WAY.remove(cls)
+            _IN_PROGRESS.remove(cls)
 
     @classmethod
     def _member_schemas(cls) -> list[dict[str, Any]]:
         from pydantic import TypeAdapter
 
-        shapes = []
+        schemas = []
         for name in cls.members():
             member: type = cls.member(name)
-            shape = _inlined(TypeAdapter(member).json_schema(), {})
-            shape["properties"] = {"type": {"const": name}, **shape.get("properties", {})}
-            for setting, said in help_of(member).items():  # pydantic finds no help that is inherited
-                shape["properties"].get(setting, {}).setdefault("description", said)
-            shapes.append(shape)
-        return shapes
+            schema = _inlined(TypeAdapter(member).json_schema(), {})
+            schema["properties"] = {"type": {"const": name}, **schema.get("properties", {})}
+            for setting, text in help_of(member).items():  # pydantic does not find the help of inherited fields
+                schema["properties"].get(setting, {}).setdefault("description", text)
+            schemas.append(schema)
+        return schemas
 
     @classmethod
     def _validated(cls, value: object) -> Self:
-        """Build the chosen member from plain values; faults in its settings keep their paths."""
+        """Build the selected member from plain values; errors in its settings keep their paths."""
         from pydantic import TypeAdapter
 
         if isinstance(value, cls):
             return value
         if not isinstance(value, dict):
             raise ValueError(f"expected a name ({', '.join(cls.members())}) or settings with a type, found {value!r}")
-        rest = dict(value)
-        member, rest = cls.chosen(rest.pop("type", None), rest)
-        return TypeAdapter(member).validate_python(rest)
+        settings = dict(value)
+        member, settings = cls.resolve_member(settings.pop("type", None), settings)
+        return TypeAdapter(member).validate_python(settings)
 
 
 def is_family(kind: object) -> bool:
-    """Whether ``kind`` is the base of a family, from which a recipe must choose a member."""
+    """Return whether ``kind`` is the base class of a family, from which a recipe selects a member."""
     return isinstance(kind, type) and Family in kind.__bases__
 
 
 def _inlined(schema: Any, known: dict[str, Any]) -> Any:
-    """A JSON schema with what its references stand for in their places: pydantic knows none but its own."""
+    """Return a JSON schema with references replaced by what they refer to; pydantic resolves only its own."""
     if isinstance(schema, list):
         return [_inlined(part, known) for part in schema]
     if not isinstance(schema, dict):
@@ -164,14 +178,14 @@ def _inlined(schema: Any, known: dict[str, Any]) -> Any:
 
 
 def nearest(name: object, known: list[str]) -> str:
-    """The end of an error about an unknown name: the nearest known one, and all of them."""
-    near = difflib.get_close_matches(str(name), known, 1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    """Return the end of a message about an unknown name: the closest known name, and all of them."""
+    close = difflib.get_close_matches(str(name), known, 1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
     return f"{hint}known: {', '.join(known)}"
 
 
 def family_folders() -> dict[str, Path]:
-    """Every family's folder by name (``objectives``, ``indexes`` ...), found without importing anything."""
+    """Return the folder of every family by name (``objectives``, ``indexes``, ...), without importing anything."""
     root = Path(__file__).parent
     return {
         file.parent.name: file.parent
@@ -184,5 +198,10 @@ def family_folders() -> dict[str, Path]:
 
 
 def summary_of(file: Path) -> str:
-    """The sentence that opens a source file, read without importing it."""
+    """Return the first line of a source file's docstring, without importing it."""
     return (ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or "").partition("\n")[0]
+
+
+def _words(class_name: str) -> str:
+    """Return a class name as words: ``QueryPerturbation`` is "query perturbation"."""
+    return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in class_name).strip()

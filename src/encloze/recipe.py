@@ -1,4 +1,4 @@
-"""Recipes: a YAML file and the flags of a command line in one tree, validated once into frozen dataclasses."""
+"""Recipes: YAML files, command lines and Python arguments as one tree of values, validated into frozen dataclasses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Faults = list[tuple[str, str]]
 
 
 class _Dumper(yaml.SafeDumper):
-    """YAML's plain style folds these rare line ends into blanks, so text that holds one is quoted and escaped."""
+    """Quote and escape text with rare line separators, which YAML's plain style would turn into spaces."""
 
 
 def _quoted_if_needed(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
@@ -33,7 +33,7 @@ _Dumper.add_representer(str, _quoted_if_needed)
 
 
 def shipped(verb: str) -> dict[str, Traversable]:
-    """The recipes for a verb that ship with encloze, by name."""
+    """Return the recipes for a command that ship with encloze, by name."""
     folder = resources.files("encloze.recipes").joinpath(verb)
     if not verb or not folder.is_dir():
         return {}
@@ -41,7 +41,15 @@ def shipped(verb: str) -> dict[str, Traversable]:
 
 
 def read(path: str | Path, verb: str = "") -> Tree:
-    """The tree that a YAML file holds; ``path`` may also be the name of a recipe for the verb that ships."""
+    """Read a YAML file.
+
+    Args:
+        path: A file, or the name of a shipped recipe for the command.
+        verb: The command whose shipped recipes are searched.
+
+    Raises:
+        RecipeError: The file cannot be read, or is not YAML with settings by name.
+    """
     file, known = Path(path), shipped(verb)
     if str(path) in known:
         text = known[str(path)].read_text(encoding="utf-8")
@@ -58,17 +66,19 @@ def read(path: str | Path, verb: str = "") -> Tree:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise RecipeError(f"the recipe {path}", [(where, f"no YAML: {getattr(error, 'problem', error)}")]) from error
+        raise RecipeError(
+            f"the recipe {path}", [(where, f"invalid YAML: {getattr(error, 'problem', error)}")]
+        ) from error
     if tree is not None and not isinstance(tree, dict):
         raise RecipeError(f"the recipe {path}", [("", f"holds a {type(tree).__name__}, not settings by name")])
     return tree or {}
 
 
 def apply_flags(tree: Tree, flags: list[tuple[str, str | None]]) -> Tree:
-    """``tree`` with flags laid over it: ``("a.b", "1")`` sets ``b`` of ``a``; no value means true.
+    """Return ``tree`` with flags applied: ``("a.b", "1")`` sets ``b`` of ``a``; no value means true.
 
-    A value is YAML where it starts like a list, a mapping or a quoted string or is ``null``, and text otherwise,
-    which validation turns into a number or a truth where the setting is one.
+    A value is parsed as YAML if it starts like a list, a mapping or a quoted string or is ``null``. Otherwise it is
+    text, which validation converts to a number or a boolean if the setting is one.
     """
     merged: Tree = _copied(tree)
     # Short paths first: --objective retromae --objective.encoder_mask_rate 0.3 means the same in either order.
@@ -78,13 +88,22 @@ def apply_flags(tree: Tree, flags: list[tuple[str, str | None]]) -> Tree:
             try:
                 value = yaml.safe_load(text)
             except yaml.YAMLError as error:
-                raise RecipeError("the command line", [(path, f"no YAML: {text!r}")]) from error
+                raise RecipeError("the command line", [(path, f"invalid YAML: {text!r}")]) from error
         _put(merged, path.split("."), value)
     return merged
 
 
 def build(kind: type, tree: Tree, *, source: str = "the recipe") -> Any:
-    """Build the dataclass ``kind`` from a tree of plain values; raise one RecipeError that lists all faults."""
+    """Build the dataclass ``kind`` from a tree of values.
+
+    Args:
+        kind: A settings dataclass, such as a command.
+        tree: Plain values as YAML holds them; a value that is built already is taken as it is.
+        source: What the values come from, for messages.
+
+    Raises:
+        RecipeError: One error that lists everything that is wrong.
+    """
     from pydantic import TypeAdapter, ValidationError
 
     faults: Faults = []
@@ -100,13 +119,52 @@ def build(kind: type, tree: Tree, *, source: str = "the recipe") -> Any:
 
 
 def dump(settings: object, head: Tree | None = None) -> str:
-    """The YAML text that ``build`` would turn back into ``settings``; ``head`` stands in place of its type."""
+    """Return the YAML text from which ``build`` makes ``settings`` again; ``head`` replaces its type."""
     values = {name: value for name, value in plain(settings).items() if name != "type"}
-    return yaml.dump({**(head or {}), **values}, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+    return dump_tree({**(head or {}), **values})
+
+
+def dump_tree(tree: Tree) -> str:
+    """Return the YAML text of a tree of plain values."""
+    return yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+
+
+def coerce(hint: Any, value: Any, *, source: str, name: str) -> Any:
+    """Convert an argument of a Python call to a type, as a setting of a recipe would be.
+
+    Unlike in recipes, a string is never split into a list.
+
+    Args:
+        hint: The type: of a setting, such as ``tuple[Index, ...]`` or ``Fusion | None``.
+        value: Plain values, or objects of the type.
+        source: The function, for messages.
+        name: The argument, for messages.
+
+    Raises:
+        RecipeError: The value does not fit. The message lists everything that is wrong.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    faults = list_faults(hint, value, name)
+    if not faults:
+        completed = _completed(hint, value, name, faults)
+    if not faults:
+        try:
+            return TypeAdapter(hint).validate_python(completed)
+        except ValidationError as error:
+            faults += [(_path((name, *fault["loc"])), _message(fault)) for fault in error.errors()]
+    raise RecipeError(source, faults)
+
+
+def list_faults(hint: Any, value: Any, path: str) -> Faults:
+    """Return an error if a list is expected and ``value`` is a string."""
+    if inner_type(hint)[2] and isinstance(value, (str, bytes)):
+        return [(path, f"expected a list, found the string {value!r}. Write [{value!r}]")]
+    return []
 
 
 def json_schema(kind: type) -> Tree:
-    """The JSON Schema of a recipe for ``kind``, with which an editor completes and checks it."""
+    """Return the JSON Schema of a recipe for ``kind``, with which editors complete and check recipes."""
     from pydantic import TypeAdapter
 
     schema: Tree = TypeAdapter(kind).json_schema()
@@ -115,7 +173,7 @@ def json_schema(kind: type) -> Tree:
 
 
 def inner_type(kind: Any) -> tuple[Any, bool, bool]:
-    """What ``X | None`` and ``tuple[X, ...]`` hold: (X, whether it is optional, whether it is a tuple)."""
+    """Return the X of ``X | None`` or ``tuple[X, ...]``, whether it is optional, and whether it is a tuple."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         rest = [argument for argument in arguments if argument is not type(None)]
@@ -128,7 +186,7 @@ def inner_type(kind: Any) -> tuple[Any, bool, bool]:
 
 
 def _completed(kind: Any, value: Any, path: str, faults: Faults) -> Any:
-    """``value`` made ready for validation: shorthands written out, unknown names taken out and reported."""
+    """Return ``value`` with shorthands expanded; unknown settings are removed and added to ``faults``."""
     inner, optional, several = inner_type(kind)
     if value is None and optional:
         return None
@@ -149,13 +207,13 @@ def _completed(kind: Any, value: Any, path: str, faults: Faults) -> Any:
 
 
 def _split(text: str) -> Any:
-    """The items of ``a,b``; commas inside brackets and braces part nothing."""
+    """Return the items of ``a,b``; commas inside brackets and braces do not separate."""
     if not any(sign in text for sign in "[{"):
         return [item.strip() for item in text.split(",")]
     try:
         return yaml.safe_load(f"[{text}]")
     except yaml.YAMLError:
-        return [text]  # validation says what is wrong with it
+        return [text]  # validation reports what is wrong
 
 
 def _completed_member(family: Any, value: Any, path: str, faults: Faults) -> Any:
@@ -164,9 +222,9 @@ def _completed_member(family: Any, value: Any, path: str, faults: Faults) -> Any
         return values
     rest = dict(values)
     try:
-        member, rest = family.chosen(rest.pop("type", None), rest)
+        member, rest = family.resolve_member(rest.pop("type", None), rest)
     except ValueError:
-        return values  # validation meets the same error and reports it
+        return values  # validation reports the same error
     return {"type": member.name, **_completed_fields(member, rest, path, faults)}
 
 
@@ -175,14 +233,14 @@ def _completed_fields(kind: type, values: Tree, path: str, faults: Faults) -> Tr
     for name, value in values.items():
         at = f"{path}.{name}" if path else str(name)
         if name not in hints:
-            faults.append((at, f"no such setting; {nearest(name, list(hints))}"))
+            faults.append((at, f"unknown setting; {nearest(name, list(hints))}"))
             continue
         default = default_of(next(field for field in dataclasses.fields(kind) if field.name == name))
         nameless = is_family(inner_type(hints[name])[0]) and isinstance(value, dict) and "type" not in value
         if nameless and hasattr(type(default), "name"):  # settings of the default member
             value = {"type": type(default).name, **value}
         elif isinstance(value, dict) and isinstance(default, Settings) and not isinstance(default, Family):
-            value = {**plain(default), **value}  # what is not asked for stays as this verb has it
+            value = {**plain(default), **value}  # settings that are not given keep the command's defaults
         completed[name] = _completed(hints[name], value, at, faults)
     return completed
 
@@ -203,7 +261,7 @@ def _put(tree: Tree, path: list[str], value: Any) -> None:
         tree[key] = here
         _put(here, rest, value)
     elif isinstance(here, dict) and isinstance(value, str) and here.get("type") == value:
-        return  # the member that the recipe chose already: its settings stay
+        return  # the recipe selected this member already: keep its settings
     else:
         tree[key] = value
 
@@ -220,7 +278,7 @@ def _path(location: tuple[int | str, ...]) -> str:
 
 
 def _message(fault: Any) -> str:
-    """A fault that pydantic found, in our words."""
+    """Return the message for a validation error of pydantic."""
     found = f", found {fault['input']!r}" if fault["type"] not in ("missing", "value_error") else ""
     if fault["type"] in ("missing", "missing_argument"):
         return "is required"
@@ -228,5 +286,5 @@ def _message(fault: Any) -> str:
         return str(fault["ctx"]["error"])
     if fault["type"] == "literal_error":
         return f"expected {fault['ctx']['expected']}{found}"
-    words = str(fault["msg"]).replace("Input should be", "expected").replace("a valid ", "a ")
-    return words.replace("a integer", "a whole number").replace("a boolean", "true or false") + found
+    message = str(fault["msg"]).replace("Input should be", "expected").replace("a valid ", "a ")
+    return message.replace("a integer", "a whole number").replace("a boolean", "true or false") + found

@@ -1,4 +1,4 @@
-"""Settings: frozen dataclasses whose fields are documented by the string that follows each."""
+"""Settings: frozen dataclasses whose fields are documented by the string below each."""
 
 from __future__ import annotations
 
@@ -14,9 +14,19 @@ from typing import Any, ClassVar
 
 
 class Settings:
-    """Base of every settings dataclass; a field a user can set has a line of help under it."""
+    """Base class of settings dataclasses.
 
-    # Read by pydantic when a recipe is validated; a plain dictionary, so that nothing here imports pydantic.
+    A field is a setting that users can set in a recipe, on the command line and in Python; the string below the field
+    is its help.
+
+    Example:
+        >>> @dataclasses.dataclass(frozen=True)
+        ... class Training(Settings):
+        ...     learning_rate: float = 2e-5
+        ...     '''Peak learning rate.'''
+    """
+
+    # Read by pydantic when a recipe is validated; a plain dictionary, so that this module does not import pydantic.
     __pydantic_config__: ClassVar[dict[str, Any]] = {
         "extra": "forbid",
         "use_attribute_docstrings": True,
@@ -27,8 +37,8 @@ class Settings:
 
 @functools.cache
 def help_of(kind: type) -> dict[str, str]:
-    """The help of each field of the dataclass ``kind``: the strings under the fields, inherited ones too."""
-    found: dict[str, str] = {}
+    """Return the help of each field of a dataclass, inherited fields included."""
+    texts: dict[str, str] = {}
     for owner in reversed(kind.__mro__):
         if owner is not kind and not dataclasses.is_dataclass(owner):
             continue
@@ -36,19 +46,19 @@ def help_of(kind: type) -> dict[str, str]:
         for field, after in itertools.pairwise(body):
             match field, after:
                 case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
-                    found[name] = inspect.cleandoc(text)
-    return found
+                    texts[name] = inspect.cleandoc(text)
+    return texts
 
 
 @functools.cache
 def hints_of(kind: type) -> dict[str, Any]:
-    """The types of the fields of the dataclass ``kind``, in order."""
+    """Return the types of the fields of a dataclass by name, in order."""
     hints = typing.get_type_hints(kind)
     return {field.name: hints[field.name] for field in dataclasses.fields(kind) if field.init}
 
 
 def plain(value: object) -> Any:
-    """The plain values (for YAML and JSON) that a recipe would turn back into ``value``."""
+    """Return the plain values, for YAML and JSON, from which a recipe builds ``value``."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         name = getattr(type(value), "name", None)
         head = {"type": name} if isinstance(name, str) and "name" not in hints_of(type(value)) else {}
@@ -61,7 +71,7 @@ def plain(value: object) -> Any:
 
 
 def default_of(field: dataclasses.Field[Any]) -> Any:
-    """The default of a field, made if need be; ``dataclasses.MISSING`` where the field is required."""
+    """Return the default of a field; ``dataclasses.MISSING`` if the field is required."""
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
     return field.default

@@ -1,4 +1,4 @@
-"""A searcher joins views of one collection: exact scores, their parts, and an index that knows its model."""
+"""Retrievers: exact scores and their parts, index folders, and the models that belong to them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.beir import Beir
 from encloze.data.records import Document, Query, Representation
 from encloze.errors import CheckpointError, RecipeError, StaleIndexError
-from encloze.evaluation.measures import measure
+from encloze.evaluation.measures import compute_measures
 from encloze.retrieval.index_folder import build_index, is_index
 from encloze.retrieval.retriever import Retriever
 from encloze.retrieval.tuning import tune_fusion
@@ -42,7 +42,7 @@ QUERIES = ["river records", "a broken violin", "harbour warnings harbour", "zzz"
 
 
 class Letters:
-    """An encoder without torch: how often each letter stands in a text, turned by the seed."""
+    """An encoder without torch: the number of occurrences of each letter in a text, randomly projected."""
 
     def __init__(self, name: str = "letters", fingerprint: str = "f1", width: int = 12) -> None:
         self.name, self.fingerprint, self.views = name, fingerprint, {"dense": width}
@@ -53,10 +53,10 @@ class Letters:
         turn = np.random.default_rng(0).normal(size=(26, self.views["dense"]))
         return (counts @ turn).astype(np.float32)
 
-    def encode_queries(self, texts: Sequence[str]) -> Representation:
+    def represent_queries(self, texts: Sequence[str]) -> Representation:
         return Representation(dense=self.embed(texts))
 
-    def documents_in_parts(self, texts: Iterable[str], count: int) -> Iterator[Representation]:
+    def represent_documents(self, texts: Iterable[str], count: int) -> Iterator[Representation]:
         made = self.embed(texts)
         assert len(made) == count
         yield from (Representation(dense=made[start : start + 7]) for start in range(0, count, 7))
@@ -65,7 +65,7 @@ class Letters:
 @pytest.fixture
 def corpus(tmp_path: Path) -> Corpus:
     documents = [Document(str(d["_id"]), str(d["title"]), str(d["text"])) for d in toys.documents()]
-    return Corpus.of(documents, tmp_path / "corpus.arrow")
+    return Corpus.from_documents(documents, tmp_path / "corpus.arrow")
 
 
 @pytest.fixture
@@ -78,9 +78,9 @@ def two_views(tmp_path: Path, corpus: Corpus) -> list[View]:
 
 @pytest.fixture
 def letters(monkeypatch: pytest.MonkeyPatch) -> Letters:
-    """The encoder that every name leads to."""
+    """The encoder that is loaded for every name."""
     encoder = Letters()
-    monkeypatch.setattr(searching, "load_encoder", lambda name, precision="auto": encoder)
+    monkeypatch.setattr(searching, "load_encoder", lambda name, *_: encoder)
     return encoder
 
 
@@ -110,19 +110,19 @@ def test_one_view_gives_its_own_ranking_with_its_own_scores(corpus: Corpus, two_
             found = Retriever(corpus, [view]).search(query, k=5)
             scores = exact(corpus, query)[number]
             order = np.argsort(-scores, kind="stable")[:5]
-            assert [document.id for document, _ in found] == [corpus.ids[at] for at in order if scores[at] != 0]
-            assert [hit.score for _, hit in found] == pytest.approx([scores[at] for at in order], rel=1e-4)
-            assert all(hit.id == document.id and hit.parts == {} for document, hit in found)
+            assert [hit.id for hit in found] == [corpus.ids[at] for at in order if scores[at] != 0]
+            assert [hit.score for hit in found] == pytest.approx([scores[at] for at in order], rel=1e-4)
+            assert all(hit.document == corpus[corpus.number_of[hit.id]] and hit.parts == {} for hit in found)
 
 
-def test_a_query_that_finds_nothing_has_no_hits(corpus: Corpus, two_views: list[View]) -> None:
+def test_a_query_without_matches_has_no_hits(corpus: Corpus, two_views: list[View]) -> None:
     assert Retriever(corpus, [two_views[1]]).search("zzz") == []
     twice = [View("one", two_views[1].index), View("other", two_views[1].index)]
     assert Retriever(corpus, twice).search("zzz") == []
     assert Retriever(corpus, twice, Weighted()).search("") == []
 
 
-def test_more_hits_than_documents_are_all_documents(corpus: Corpus, two_views: list[View]) -> None:
+def test_k_larger_than_the_collection_returns_all_documents(corpus: Corpus, two_views: list[View]) -> None:
     assert len(Retriever(corpus, two_views[:1]).search("river", k=1000)) == 40
     assert len(Retriever(corpus, two_views).search("river", k=1000)) == 40
 
@@ -131,10 +131,8 @@ def test_more_hits_than_documents_are_all_documents(corpus: Corpus, two_views: l
 
 
 @pytest.mark.parametrize("depth", [3, 10, 100])
-def test_each_candidate_of_any_view_gets_every_views_true_score(
-    corpus: Corpus, two_views: list[View], depth: int
-) -> None:
-    searcher = Retriever(corpus, two_views, Weighted((0.01, 2.0), "none"))
+def test_each_candidate_is_scored_by_every_view(corpus: Corpus, two_views: list[View], depth: int) -> None:
+    retriever = Retriever(corpus, two_views, Weighted((0.01, 2.0), "none"))
     for query in QUERIES[:3]:
         scores = exact(corpus, query)
         dense = np.argsort(-scores[0], kind="stable")[:depth]
@@ -142,30 +140,30 @@ def test_each_candidate_of_any_view_gets_every_views_true_score(
         candidates = sorted({*dense.tolist(), *words})
         fused = 0.01 * scores[0] + 2 * scores[1]
         expected = sorted(candidates, key=lambda at: -fused[at])[:3]
-        found = searcher.search(query, k=3, depth=depth)
-        assert [hit.score for _, hit in found] == pytest.approx([fused[at] for at in expected], rel=1e-4)
-        assert [document.id for document, _ in found] == [corpus.ids[at] for at in expected]
-        for at, (_, hit) in zip(expected, found, strict=True):
+        found = retriever.search(query, k=3, depth=depth)
+        assert [hit.score for hit in found] == pytest.approx([fused[at] for at in expected], rel=1e-4)
+        assert [hit.id for hit in found] == [corpus.ids[at] for at in expected]
+        for at, hit in zip(expected, found, strict=True):
             assert hit.parts == pytest.approx({"flat": scores[0][at], "bm25": scores[1][at]}, rel=1e-4, abs=1e-6)
 
 
-def test_ranks_are_those_of_each_view_alone(corpus: Corpus, two_views: list[View]) -> None:
+def test_fused_ranks_are_those_of_each_view_alone(corpus: Corpus, two_views: list[View]) -> None:
     depth = 6
     for query in QUERIES[:3]:
-        alone = [[hit.id for _, hit in Retriever(corpus, [view]).search(query, depth, depth)] for view in two_views]
+        alone = [[hit.id for hit in Retriever(corpus, [view]).search(query, depth, depth)] for view in two_views]
         expected = {
             id_: sum(1 / (60 + 1 + ids.index(id_)) for ids in alone if id_ in ids) for id_ in {*alone[0], *alone[1]}
         }
         found = Retriever(corpus, two_views, ReciprocalRank()).search(query, depth, depth)
-        assert {hit.id: hit.score for _, hit in found} == pytest.approx({hit.id: expected[hit.id] for _, hit in found})
-        assert [hit.score for _, hit in found] == pytest.approx(sorted(expected.values(), reverse=True)[:depth])
+        assert {hit.id: hit.score for hit in found} == pytest.approx({hit.id: expected[hit.id] for hit in found})
+        assert [hit.score for hit in found] == pytest.approx(sorted(expected.values(), reverse=True)[:depth])
 
 
-def test_a_view_that_finds_nothing_leaves_the_ranking_to_the_other(corpus: Corpus, two_views: list[View]) -> None:
-    alone = [hit.id for _, hit in Retriever(corpus, two_views[:1]).search("zzz")]
+def test_a_view_without_matches_leaves_the_ranking_unchanged(corpus: Corpus, two_views: list[View]) -> None:
+    alone = [hit.id for hit in Retriever(corpus, two_views[:1]).search("zzz")]
     both = Retriever(corpus, two_views).search("zzz")
-    assert [hit.id for _, hit in both] == alone
-    assert all(hit.parts["bm25"] == 0 for _, hit in both)
+    assert [hit.id for hit in both] == alone
+    assert all(hit.parts["bm25"] == 0 for hit in both)
 
 
 def test_a_fusion_that_does_not_fit_the_views_is_refused(corpus: Corpus, two_views: list[View]) -> None:
@@ -176,19 +174,19 @@ def test_a_fusion_that_does_not_fit_the_views_is_refused(corpus: Corpus, two_vie
 # --------------------------------------------------------------------------------------------------------------- run
 
 
-def test_a_run_holds_what_searching_one_by_one_finds(corpus: Corpus, two_views: list[View]) -> None:
+def test_a_run_equals_searches_one_by_one(corpus: Corpus, two_views: list[View]) -> None:
     for views in (two_views[:1], two_views[1:], two_views):
-        searcher = Retriever(corpus, views)
-        run, milliseconds = searcher.run([Query(f"q{n}", text) for n, text in enumerate(QUERIES)], depth=7)
+        retriever = Retriever(corpus, views)
+        run, milliseconds = retriever.run([Query(f"q{n}", text) for n, text in enumerate(QUERIES)], depth=7)
         assert list(run) == ["q0", "q1", "q2", "q3"] and milliseconds >= 0
         for number, text in enumerate(QUERIES):
-            one = searcher.search(text, k=7, depth=7)
-            assert list(run[f"q{number}"]) == [hit.id for _, hit in one]
-            assert run[f"q{number}"] == pytest.approx({hit.id: hit.score for _, hit in one}, rel=1e-5)
+            one = retriever.search(text, k=7, depth=7)
+            assert list(run[f"q{number}"]) == [hit.id for hit in one]
+            assert run[f"q{number}"] == pytest.approx({hit.id: hit.score for hit in one}, rel=1e-5)
 
 
 class Backwards:
-    """A re-ranker that thinks least of what is named first in the alphabet."""
+    """A re-ranker that prefers texts whose first letters are late in the alphabet."""
 
     name, calibration = "backwards", None
 
@@ -196,14 +194,14 @@ class Backwards:
         return np.array([sum(map(ord, text[:3])) for _, text in pairs], np.float32)
 
 
-def test_a_re_ranker_gets_as_many_documents_as_it_is_to_read(corpus: Corpus, two_views: list[View]) -> None:
-    asked = Query("q", QUERIES[0])
+def test_a_re_ranker_scores_rerank_depth_documents(corpus: Corpus, two_views: list[View]) -> None:
+    query = Query("q", QUERIES[0])
     deep = Retriever(corpus, two_views[:1], reranker=Backwards(), rerank_depth=40)
-    shallow, _ = deep.run([asked], depth=3)
-    whole, _ = deep.run([asked], depth=40)
-    assert list(shallow["q"]) == list(whole["q"])[:3] != list(Retriever(corpus, two_views[:1]).run([asked], 3)[0]["q"])
-    found = deep.search(asked.text, k=2, depth=3)
-    assert [hit.id for _, hit in found] == list(whole["q"])[:2]
+    shallow, _ = deep.run([query], depth=3)
+    whole, _ = deep.run([query], depth=40)
+    assert list(shallow["q"]) == list(whole["q"])[:3] != list(Retriever(corpus, two_views[:1]).run([query], 3)[0]["q"])
+    found = deep.search(query.text, k=2, depth=3)
+    assert [hit.id for hit in found] == list(whole["q"])[:2]
 
 
 @pytest.mark.parametrize("count", [2, 3])
@@ -211,15 +209,15 @@ def test_a_fusion_is_tuned_over_all_weights(count: int, corpus: Corpus, two_view
     (tmp_path / "third").mkdir()
     Bm25(k1=3.0, b=0.0).build([text[::-1] for text in TEXTS], tmp_path / "third")
     third = View("backwards", Bm25(k1=3.0, b=0.0).open(tmp_path / "third"))
-    searcher = Retriever(corpus, [*two_views, third][:count])
-    asked = [Query(f"q{n}", f"{TEXTS[n].split()[2]} {TEXTS[n].split()[-1]}") for n in range(0, 40, 3)]
-    judgments = {query.id: {corpus.ids[3 * n]: 1} for n, query in enumerate(asked)}
+    retriever = Retriever(corpus, [*two_views, third][:count])
+    query = [Query(f"q{n}", f"{TEXTS[n].split()[2]} {TEXTS[n].split()[-1]}") for n in range(0, 40, 3)]
+    judgments = {query.id: {corpus.ids[3 * n]: 1} for n, query in enumerate(query)}
 
     def value(fusion: Weighted) -> float:
-        run, _ = Retriever(corpus, searcher.views, fusion).run(asked, 10)
-        return float(measure(run, judgments, ["nDCG@10"])["nDCG@10"].mean())
+        run, _ = Retriever(corpus, retriever.views, fusion).run(query, 10)
+        return float(compute_measures(run, judgments, ["nDCG@10"])["nDCG@10"].mean())
 
-    found = tune_fusion(searcher, asked, judgments)
+    found = tune_fusion(retriever, query, judgments)
     steps = 20 if count == 2 else 10
     tried = [w for w in itertools.product(range(1, steps), repeat=count) if sum(w) == steps]
     assert len(tried) == {2: 19, 3: 36}[count]
@@ -229,22 +227,22 @@ def test_a_fusion_is_tuned_over_all_weights(count: int, corpus: Corpus, two_view
 
 
 def test_one_view_has_no_weights_to_tune(corpus: Corpus, two_views: list[View]) -> None:
-    with pytest.raises(RecipeError, match="tune_on: weights are chosen for two views or more"):
+    with pytest.raises(RecipeError, match="tune_on: weights are tuned for two views or more"):
         tune_fusion(Retriever(corpus, two_views[:1]), [Query("q", "river")], {"q": {"river-history": 1}})
 
 
-def test_a_query_that_finds_nothing_stays_in_the_run(corpus: Corpus, two_views: list[View]) -> None:
+def test_a_query_without_matches_stays_in_the_run(corpus: Corpus, two_views: list[View]) -> None:
     run, _ = Retriever(corpus, two_views[1:]).run([Query("a", "zzz"), Query("b", "river")])
     assert run["a"] == {} and len(run["b"]) == 4
 
 
-def test_a_run_of_more_queries_than_are_asked_at_once_is_whole(corpus: Corpus, two_views: list[View]) -> None:
+def test_a_run_of_several_query_batches_is_complete(corpus: Corpus, two_views: list[View]) -> None:
     queries = [Query(f"q{number}", TEXTS[number * 7 % 40]) for number in range(600)]
-    searcher = Retriever(corpus, two_views)
-    run, _ = searcher.run(queries, depth=3)
+    retriever = Retriever(corpus, two_views)
+    run, _ = retriever.run(queries, depth=3)
     assert list(run) == [query.id for query in queries]
     for query in queries[::13]:
-        assert list(run[query.id]) == [hit.id for _, hit in searcher.search(query.text, k=3, depth=3)]
+        assert list(run[query.id]) == [hit.id for hit in retriever.search(query.text, k=3, depth=3)]
 
 
 def test_a_run_of_no_queries_is_empty(corpus: Corpus, two_views: list[View]) -> None:
@@ -262,8 +260,8 @@ def test_an_index_folder_holds_documents_and_views(index: Path, corpus: Corpus, 
     assert list(opened.corpus) == list(corpus)
     for query in QUERIES:
         found, expected = opened.search(query, 5), Retriever(corpus, two_views).search(query, 5)
-        assert [(d, h.id) for d, h in found] == [(d, h.id) for d, h in expected]
-        for (_, hit), (_, other) in zip(found, expected, strict=True):
+        assert [hit.document for hit in found] == [hit.document for hit in expected]
+        for hit, other in zip(found, expected, strict=True):
             assert hit.score == pytest.approx(other.score) and hit.parts == pytest.approx(other.parts, rel=1e-5)
 
 
@@ -280,14 +278,14 @@ def test_the_settings_of_a_view_come_back(tmp_path: Path, corpus: Corpus) -> Non
     assert not np.allclose(opened.views[0].index.score(["river"], [np.arange(40)])[0], expected)
 
 
-def test_an_index_of_words_needs_no_model(tmp_path: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bm25_index_needs_no_model(tmp_path: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Index(output=tmp_path / "words", dataset=Beir(dataset), indexes=(Bm25(),)).run()
-    monkeypatch.setattr(searching, "load_encoder", None)  # would fail if it were called
+    monkeypatch.setattr(searching, "load_encoder", None)  # calling it fails
     found = Search(tmp_path / "words", "comet history", k=2).run()
-    assert found.hits[0][0].id == "comet-history" and len(found.hits) == 2
+    assert found[0].id == "comet-history" and len(found) == 2
 
 
-def test_only_the_views_that_are_asked_for_are_opened(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_named_views_are_opened(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(searching, "load_encoder", None)
     assert [view.name for view in Retriever.load(index, views=["bm25"]).views] == ["bm25"]
     with pytest.raises(CheckpointError, match=r"has no view 'bm52'; did you mean 'bm25'\? known: flat, bm25"):
@@ -300,7 +298,7 @@ def test_one_model_is_loaded_once_for_all_views(
     with atomic_folder(tmp_path / "twice") as folder:
         build_index(corpus, [Flat(), Flat()], letters, folder)
     loads: list[str] = []
-    monkeypatch.setattr(searching, "load_encoder", lambda name, precision="auto": loads.append(name) or letters)
+    monkeypatch.setattr(searching, "load_encoder", lambda name, *_: loads.append(name) or letters)
     Retriever.load(tmp_path / "twice")
     assert loads == ["letters"]
 
@@ -308,23 +306,24 @@ def test_one_model_is_loaded_once_for_all_views(
 def test_another_model_is_refused_with_both_named(index: Path, letters: Letters) -> None:
     letters.fingerprint, letters.views, letters.name = "f2", {"dense": 99}, "other"
     with pytest.raises(StaleIndexError) as caught:
-        Retriever.load(index, model="other")
-    said = str(caught.value)
-    assert said.startswith(f"the index {index} was built by another model: letters (f1, 12 wide), and other is f2, 99")
-    assert "Build it again: encloze index --model other --output" in said
+        Retriever.load(index, encoder="other")
+    message = str(caught.value)
+    built_by = "letters (fingerprint f1, 12 dimensions); other has the fingerprint f2 and 99 dimensions"
+    assert message.startswith(f"the index {index} was built by another model: {built_by}")
+    assert "Build the index again: encloze index --model other --output" in message
 
 
-def test_a_moved_model_is_found_where_it_is_said_to_be(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_moved_model_is_loaded_from_the_given_path(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names: list[str] = []
-    monkeypatch.setattr(searching, "load_encoder", lambda name, precision="auto": names.append(name) or Letters())
-    Retriever.load(index, model="elsewhere")
+    monkeypatch.setattr(searching, "load_encoder", lambda name, *_: names.append(name) or Letters())
+    Retriever.load(index, encoder="elsewhere")
     assert names == ["elsewhere"]
 
 
 def test_an_index_knows_a_real_model_by_its_weights(tmp_path: Path, dataset: Path, model: Path) -> None:
     Index(output=tmp_path / "index", dataset=Beir(dataset), model=str(model), indexes=(Flat(), Bm25())).run()
     found = Search(tmp_path / "index", toys.texts()[7], k=1, precision="float32").run()
-    assert found.hits[0][0].id == str(toys.documents()[7]["_id"]) and set(found.hits[0][1].parts) == {"flat", "bm25"}
+    assert found[0].id == str(toys.documents()[7]["_id"]) and set(found[0].parts) == {"flat", "bm25"}
     shutil.copytree(tmp_path, moved := tmp_path.with_name(f"{tmp_path.name}-moved"))
     shutil.rmtree(tmp_path / "index")
     model.rename(away := model.with_name("away"))
@@ -337,11 +336,11 @@ def test_an_index_knows_a_real_model_by_its_weights(tmp_path: Path, dataset: Pat
 
 
 @pytest.mark.parametrize("there", [False, True])
-def test_a_folder_that_is_no_index_is_refused(tmp_path: Path, there: bool) -> None:
+def test_a_folder_that_is_not_an_index_is_refused(tmp_path: Path, there: bool) -> None:
     folder = tmp_path / "nothing"
     if there:
         folder.mkdir()
-    expected = f"{folder} is no index: it has no index.json. Build one: encloze index --output {folder}"
+    expected = f"{folder} is not an index: it has no index.json. Build one: encloze index --output {folder}"
     with pytest.raises(CheckpointError, match=re.escape(expected)):
         Retriever.load(folder)
     assert not is_index(folder)
@@ -362,21 +361,21 @@ def test_a_damaged_index_is_refused(index: Path) -> None:
         Retriever.load(index)
 
 
-def test_an_index_of_another_form_is_refused(index: Path) -> None:
+def test_an_index_of_another_format_version_is_refused(index: Path) -> None:
     file = index / "index.json"
     file.write_text(file.read_text(encoding="utf-8").replace('"encloze": 2', '"encloze": 1'), encoding="utf-8")
     with pytest.raises(StaleIndexError, match="was built by another version of encloze. Build it again"):
         Retriever.load(index)
 
 
-def test_an_unsealed_index_is_refused(index: Path) -> None:
+def test_an_index_without_a_manifest_is_refused(index: Path) -> None:
     (index / "manifest.json").unlink()
     assert is_index(index)  # a damaged one
     with pytest.raises(CheckpointError, match=r"has no manifest\.json"):
         Retriever.load(index)
 
 
-def test_the_card_of_an_index_says_what_built_it(index: Path) -> None:
+def test_the_description_of_an_index_names_the_model(index: Path) -> None:
     card = json.loads((index / "index.json").read_text(encoding="utf-8"))
     assert card["documents"] == 40
     flat, words = card["views"]
@@ -386,29 +385,29 @@ def test_the_card_of_an_index_says_what_built_it(index: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"indexes": (Bm25(),)}, "give either a corpus or a dataset"),
         ({"dataset": Beir(Path("x")), "corpus": Beir(Path("x"))}, "give either a corpus or a dataset"),
         ({"dataset": Beir(Path("x"))}, "give a model, or indexes that need none, as in --indexes bm25"),
         (
             {"dataset": Beir(Path("x")), "indexes": (Flat(),)},
-            "model is required: the index flat is built from embeddings",
+            "model is required: the index flat is built from the representations of a model",
         ),
     ],
 )
-def test_an_index_that_cannot_be_built_is_refused_before_any_work(settings: dict[str, object], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_an_index_that_cannot_be_built_is_refused_before_any_work(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
         Index(output=Path("out"), **settings)  # type: ignore[arg-type]
 
 
-def test_a_hybrid_finds_what_an_index_of_its_parts_does(dataset: Path, model: Path, tmp_path: Path) -> None:
+def test_a_hybrid_system_equals_an_index_of_its_parts(dataset: Path, model: Path, tmp_path: Path) -> None:
     indexes = (Flat(), Bm25(analyzer=Stemmed()))
     Index(tmp_path / "index", dataset=Beir(dataset), model=str(model), indexes=indexes).run()
     for tune_on in (None, "dev"):
         system = Hybrid(str(model), Bm25(analyzer=Stemmed()), tune_on=tune_on)
         outcome = system.rank(DatasetSplit(Beir(dataset), "test"), 7)
-        asked = IndexSystem(tmp_path / "index", tune_on=tune_on).rank(DatasetSplit(Beir(dataset), "test"), 7)
-        assert outcome.run == asked.run and outcome.note == asked.note
-        assert outcome.index_bytes == asked.index_bytes and outcome.model_bytes == asked.model_bytes
-        assert bool(outcome.note) == bool(tune_on) and system.label() == "model + bm25"
+        query = IndexSystem(tmp_path / "index", tune_on=tune_on).rank(DatasetSplit(Beir(dataset), "test"), 7)
+        assert outcome.run == query.run and outcome.note == query.note
+        assert outcome.index_bytes == query.index_bytes and outcome.model_bytes == query.model_bytes
+        assert bool(outcome.note) == bool(tune_on) and system.default_title() == "model + bm25"

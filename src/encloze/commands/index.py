@@ -1,4 +1,4 @@
-"""Build an index that can be searched: by meaning, by words, or both."""
+"""Build an index of a collection: dense, sparse, BM25, or several of them."""
 
 from __future__ import annotations
 
@@ -11,15 +11,21 @@ from encloze.commands.base import Command
 from encloze.data.corpus import Corpus
 from encloze.data.formats.base import Format
 from encloze.encoders.base import load_encoder
-from encloze.retrieval.index_folder import build_index, exact_indexes
-from encloze.search.indexes.base import Index as Kind
+from encloze.retrieval.index_folder import build_index
+from encloze.search.indexes.base import Index as SearchIndex
 from encloze.storage.atomic import atomic_folder, refuse_existing
 from encloze.storage.provenance import write_provenance
 
 
 @dataclass(frozen=True)
-class Indexed:
-    """An index folder that is done."""
+class IndexingResult:
+    """A finished index folder.
+
+    Attributes:
+        folder: The index folder.
+        documents: Number of documents.
+        views: Description of each view: name, settings, model, fingerprint, dimensions.
+    """
 
     folder: Path
     documents: int
@@ -28,23 +34,27 @@ class Indexed:
 
 @dataclass(frozen=True)
 class Index(Command, name="index"):
-    """Documents, ready to be found; the folder holds all that search needs but the model."""
+    """Build an index of a collection. The folder holds everything that search needs, except the model.
+
+    Example:
+        >>> Index(corpus="my_texts", model="minilm", indexes=["flat", "bm25"], output="index").run()
+    """
 
     output: Path
     """The index folder to write."""
     corpus: Format | None = None
-    """The documents: a folder or file in any known format, or python_docs."""
+    """The documents: a file or folder in any known format, or python_docs."""
     dataset: Format | None = None
-    """The documents of a data set, in place of corpus."""
+    """A data set whose documents are indexed, in place of corpus."""
     model: str | None = None
-    """The encoder, for indexes of embeddings: a model folder, a hub's id, or minilm."""
-    indexes: tuple[Kind, ...] = ()
-    """What to build; several are searched together (flat,inverted,bm25). By default an exact one for each view that
-    the model makes: flat for embeddings, inverted for term weights."""
+    """The encoder, for indexes of embeddings or term weights: a model folder, a hub id, or minilm."""
+    indexes: tuple[SearchIndex, ...] = ()
+    """The indexes to build; several are searched together (flat,inverted,bm25). By default an exact index for each view
+    of the model: flat for embeddings, inverted for term weights."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Number format of the encoder's products; auto takes bfloat16 where the processor is made for it."""
+    """Number format of the encoder's matrix products; auto uses bfloat16 where the hardware supports it."""
     seed: int = 0
-    """Nothing here is random yet; kept so that every verb has it."""
+    """Random seed. Building an index is deterministic; every command has this setting."""
     overwrite: bool = False
     """Whether an existing output may be replaced."""
 
@@ -53,20 +63,18 @@ class Index(Command, name="index"):
             raise ValueError("give either a corpus or a dataset")
         if not self.indexes and self.model is None:
             raise ValueError("give a model, or indexes that need none, as in --indexes bm25")
-        needing = [index.name for index in self.indexes if index.reads != "text"]
+        needing = [index.name for index in self.indexes if index.input_type != "text"]
         if needing and self.model is None:
-            raise ValueError(f"model is required: the index {needing[0]} is built from embeddings")
+            raise ValueError(f"model is required: the index {needing[0]} is built from the representations of a model")
 
-    def run(self) -> Indexed:
+    def run(self) -> IndexingResult:
         refuse_existing(self.output, overwrite=self.overwrite)
         source = self.corpus or self.dataset
         assert source is not None  # checked above
-        corpus = Corpus.open(source)
+        corpus = Corpus.from_format(source)
         encoder = load_encoder(self.model, self.precision) if self.model else None
         with atomic_folder(self.output, overwrite=self.overwrite) as folder:
-            indexes = self.indexes or (exact_indexes(encoder) if encoder else ())
-            views = build_index(corpus, indexes, encoder, folder)
-            write_provenance(
-                folder, recipe.dump(self, {"verb": self.name}), {**source.inputs("corpus"), "model": self.model}
-            )
-        return Indexed(self.output, len(corpus), views)
+            views = build_index(corpus, self.indexes, encoder, folder)
+            inputs = {**source.inputs("corpus"), "model": self.model}
+            write_provenance(folder, recipe.dump(self, {"verb": self.name}), inputs)
+        return IndexingResult(self.output, len(corpus), views)

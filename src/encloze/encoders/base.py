@@ -1,54 +1,224 @@
-"""What search needs of an encoder: texts in, representations out; no torch until one is loaded."""
+"""Encoders: texts to embeddings and term weights behind one interface, whatever library computes them."""
 
 from __future__ import annotations
 
-import importlib
+import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol, cast
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from encloze.calibration import Calibration
-from encloze.data.records import Representation
-from encloze.errors import importable
+from encloze.data.corpus import Corpus
+from encloze.data.records import Document, Representation, full_text
+from encloze.errors import RecipeError, importable
+from encloze.family import Family
 from encloze.similarity import Similarity
 
+Precision = Literal["auto", "float32", "bfloat16"]
 
-class Encoder(Protocol):
-    """A model that makes representations of queries and documents."""
+
+class Encoder(ABC):
+    """A bi-encoder: encodes queries and documents independently of each other.
+
+    An encoder has one or two views of a text: a dense one (an embedding) and a sparse one (a weight for each term of
+    the vocabulary).
+
+    Example:
+        >>> encoder = Encoder.from_pretrained("minilm", device="cpu")
+        >>> queries = encoder.encode_queries(["where do rivers end"])
+        >>> documents = encoder.encode_documents(["Rivers flow into the sea.", "A violin has four strings."])
+        >>> encoder.similarity(queries, documents).shape
+        (1, 2)
+    """
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | Path, *, device: str | None = None, precision: Precision = "auto", backend: str = "torch"
+    ) -> Encoder:
+        """Load an encoder.
+
+        Args:
+            name: A model folder (of encloze, sentence-transformers or transformers), an id on the Hugging Face hub, or
+                ``minilm`` for the all-MiniLM-L6-v2 that a Python package carries.
+            device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; the first GPU if there is one, else the CPU, by default.
+            precision: Number format of matrix products. ``auto`` uses bfloat16 where the hardware supports it.
+            backend: What computes: a member of this family, ``torch``.
+
+        Returns:
+            The encoder, in evaluation mode.
+
+        Raises:
+            CheckpointError: There is no such model, or it is damaged.
+            RecipeError: An argument is wrong.
+        """
+        if not isinstance(name, (str, Path)) or not str(name):
+            message = f"expected a model folder, a hub id or minilm, found {name!r}"
+            raise RecipeError("Encoder.from_pretrained", [("name", message)])
+        if precision not in ("auto", "float32", "bfloat16"):
+            message = f"expected auto, float32 or bfloat16, found {precision!r}"
+            raise RecipeError("Encoder.from_pretrained", [("precision", message)])
+        try:
+            return EncoderBackend.member(backend)().load(str(name), device=device, precision=precision)
+        except ValueError as error:
+            raise RecipeError("Encoder.from_pretrained", [("backend", str(error))]) from error
 
     @property
+    @abstractmethod
     def name(self) -> str:
-        """Where it came from: a folder, a hub's id, minilm."""
-        ...
+        """Where the encoder was loaded from: a folder, a hub id, or ``minilm``."""
 
     @property
+    @abstractmethod
     def fingerprint(self) -> str:
-        """Changes with anything that changes a representation."""
-        ...
+        """A hash of everything that changes a representation: weights, tokenizer, pooling, prompts, limits."""
 
     @property
+    @abstractmethod
     def arithmetic(self) -> str:
-        """How its products are taken here, as float32 on cpu: a representation's last digits differ with it."""
-        ...
+        """Number format and device of the computation, such as ``float32 on cpu``; last digits differ with it."""
 
     @property
+    @abstractmethod
     def views(self) -> dict[str, int]:
-        """The views it makes of a text, dense and sparse, and how wide each is."""
-        ...
+        """The views of a text (``dense``, ``sparse``) with their numbers of dimensions."""
 
     @property
+    @abstractmethod
     def similarity(self) -> Similarity:
-        """How its representations are scored."""
-        ...
+        """The similarity the encoder was trained with; call it: ``encoder.similarity(queries, documents)``."""
 
-    def encode_queries(self, texts: Sequence[str]) -> Representation:
-        """The representations of queries, in order."""
-        ...
+    @abstractmethod
+    def represent_queries(self, texts: Sequence[str]) -> Representation:
+        """Return all views of queries: float32, one row for each text."""
 
-    def documents_in_parts(self, texts: Iterable[str], count: int) -> Iterator[Representation]:
-        """The representations of ``count`` documents, in order, some thousands at a time."""
-        ...
+    @abstractmethod
+    def represent_documents(self, texts: Iterable[str], count: int) -> Iterator[Representation]:
+        """Encode documents in parts of a few thousand, so that memory stays bounded.
+
+        Args:
+            texts: The documents' texts, title first; consumed as needed.
+            count: How many there are, for the progress bar.
+
+        Yields:
+            All views of the next documents, in order.
+        """
+
+    @abstractmethod
+    def save_pretrained(self, folder: str | Path, *, overwrite: bool = False) -> None:
+        """Write a model folder that ``from_pretrained`` loads.
+
+        Args:
+            folder: The folder to write; it appears whole or not at all.
+            overwrite: Whether a model folder that encloze wrote may be replaced.
+
+        Raises:
+            StorageError: The folder exists, or the disk is full.
+        """
+
+    @property
+    def dim(self) -> int | None:
+        """Number of dimensions of the embedding; None if the encoder has no dense view."""
+        return self.views.get("dense")
+
+    def encode_queries(self, queries: str | Sequence[str]) -> Any:
+        """Encode queries with the query prompt and length limit of the model.
+
+        Args:
+            queries: A list of texts, or one text.
+
+        Returns:
+            ``float32`` array, ``n x dim``, for a dense encoder; a SciPy CSR matrix, ``n x vocabulary``, for a sparse
+            one; a ``Representation`` with both by name for an encoder with two views. For one text given as a string,
+            the array has shape ``dim``, as in sentence-transformers.
+
+        Raises:
+            RecipeError: ``queries`` is neither a string nor a list of strings.
+        """
+        texts = [queries] if isinstance(queries, str) else strings(queries, "encode_queries", "queries")
+        return _unwrapped(self.represent_queries(texts), single=isinstance(queries, str))
+
+    def encode_documents(self, documents: str | Corpus | Sequence[Any]) -> Any:
+        """Encode documents with the document prompt and length limit of the model.
+
+        Args:
+            documents: A list of texts, a list of ``Document`` records or dictionaries with ``text`` (and ``title``), a
+                ``Corpus``, or one text.
+
+        Returns:
+            As ``encode_queries``.
+
+        Raises:
+            RecipeError: ``documents`` is something else.
+        """
+        if isinstance(documents, Corpus):
+            texts: Iterable[str] = documents.texts()
+            count = len(documents)
+        else:
+            listed = [documents] if isinstance(documents, str) else _document_texts(documents)
+            texts, count = listed, len(listed)
+        parts = list(self.represent_documents(texts, count))
+        whole = Representation.concatenate(parts) if parts else self.represent_queries([])
+        return _unwrapped(whole, single=isinstance(documents, str))
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        token: str | None = None,
+        private: bool | None = None,
+        commit_message: str = "Upload an encoder trained with encloze",
+        endpoint: str | None = None,
+    ) -> str:
+        """Upload the model folder to the Hugging Face hub.
+
+        Args:
+            repo_id: ``user/name``; created if it does not exist.
+            token: An access token; by default the one that ``hf auth login`` stored.
+            private: Whether a repository that is created is private; by default as the account is set.
+            commit_message: First line of the commit message.
+            endpoint: Address of the hub; by default ``HF_ENDPOINT`` or the public one.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            MissingExtraError: The package ``huggingface_hub`` is not installed.
+            EndpointError: The hub cannot be reached or refuses.
+        """
+        importable("huggingface_hub", "hub")
+        from encloze.encoders._hub import upload_folder
+
+        with tempfile.TemporaryDirectory() as parent:
+            folder = Path(parent) / "model"
+            self.save_pretrained(folder)
+            return upload_folder(
+                folder, repo_id, token=token, private=private, message=commit_message, endpoint=endpoint
+            )
+
+    def __repr__(self) -> str:
+        views = ", ".join(f"{view} {size:,}" for view, size in self.views.items())
+        return f"{type(self).__name__}({self.name!r}, {views})"
+
+
+@dataclass(frozen=True)
+class EncoderBackend(Family):
+    """Base of encoder backends: what computes representations."""
+
+    def load(self, name: str, *, device: str | None, precision: Precision) -> Encoder:
+        """Load the encoder called ``name``. Raises CheckpointError."""
+        raise NotImplementedError(type(self).__name__)
+
+    def load_scorer(self, name: str, *, device: str | None, precision: Precision) -> Scorer:
+        """Load the cross-encoder or bi-encoder called ``name``, whichever it is. Raises CheckpointError."""
+        raise NotImplementedError(type(self).__name__)
+
+    def load_reranker(self, name: str, *, device: str | None, precision: Precision) -> Reranker:
+        """Load the re-ranker called ``name``. Raises CheckpointError, also for a model that is not a re-ranker."""
+        raise NotImplementedError(type(self).__name__)
 
 
 class Scorer(Protocol):
@@ -56,45 +226,72 @@ class Scorer(Protocol):
 
     @property
     def name(self) -> str:
-        """Where it came from: a folder or a hub's id."""
+        """Where it was loaded from: a folder or a hub id."""
         ...
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
-        """The score of each query and document: float32, pairs."""
+        """Return the score of each pair of a query and a document: float32, one for each pair."""
         ...
 
 
 class Reranker(Scorer, Protocol):
-    """A scorer that was trained to put documents in order."""
+    """A scorer that was trained to rank documents: a cross-encoder."""
 
     @property
     def calibration(self) -> Calibration | None:
-        """From its scores to probabilities, where that was learnt."""
+        """Maps scores to probabilities of relevance, if the model was calibrated."""
         ...
 
 
-def load_scorer(name: str, precision: str = "auto") -> Scorer:
-    """The cross-encoder or bi-encoder of that name, whichever it is. Raises CheckpointError."""
-    importable("torch", "train")
-    importable("transformers", "train")
-    module = importlib.import_module("encloze.models.cross_encoder")
-    if module.is_cross_encoder(name):
-        return cast(Scorer, module.CrossEncoder.load(name, precision=precision))
-    return cast(Scorer, load_encoder(name, precision))
+def load_encoder(name: str, precision: Precision = "auto", device: str | None = None) -> Encoder:
+    """Load an encoder by name. See ``Encoder.from_pretrained``."""
+    return Encoder.from_pretrained(name, device=device, precision=precision)
 
 
-def load_reranker(name: str, precision: str = "auto") -> Reranker:
-    """The cross-encoder in a model folder or of a hub's id. Raises CheckpointError, also where it is none."""
-    importable("torch", "train")
-    importable("transformers", "train")
-    module = importlib.import_module("encloze.models.cross_encoder")
-    return cast(Reranker, module.CrossEncoder.trained(name, precision=precision))
+def load_scorer(name: str, precision: Precision = "auto", device: str | None = None) -> Scorer:
+    """Load the cross-encoder or bi-encoder called ``name``, whichever it is. Raises CheckpointError."""
+    return EncoderBackend.member("torch")().load_scorer(name, device=device, precision=precision)
 
 
-def load_encoder(name: str, precision: str = "auto") -> Encoder:
-    """The bi-encoder in a model folder, of a hub's id, or ``minilm``. Raises CheckpointError."""
-    importable("torch", "train")
-    importable("transformers", "train")
-    # By name, because models stand on a higher floor: search must be able to do without them.
-    module = importlib.import_module("encloze.models.bi_encoder")
-    return cast(Encoder, module.BiEncoder.load(name, precision=precision))
+def load_reranker(name: str, precision: Precision = "auto", device: str | None = None) -> Reranker:
+    """Load the re-ranker called ``name``. Raises CheckpointError, also for a model that is not a re-ranker."""
+    return EncoderBackend.member("torch")().load_reranker(name, device=device, precision=precision)
+
+
+def strings(values: Any, function: str, argument: str) -> list[str]:
+    """Return ``values`` as a list of strings; raise RecipeError if they are anything else."""
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        raise RecipeError(function, [(argument, f"expected a list of strings, found {_described(values)}")])
+    listed = list(values)
+    wrong = [(f"{argument}[{at}]", value) for at, value in enumerate(listed) if not isinstance(value, str)]
+    if wrong:
+        faults = [(path, f"expected a string, found {_described(value)}") for path, value in wrong[:5]]
+        raise RecipeError(function, faults)
+    return listed
+
+
+def _document_texts(documents: Any) -> list[str]:
+    if isinstance(documents, dict) or not isinstance(documents, Iterable):
+        message = f"expected a list of texts or of documents, found {_described(documents)}"
+        raise RecipeError("encode_documents", [("documents", message)])
+    texts: list[Any] = []
+    for document in documents:
+        if isinstance(document, Document):
+            texts.append(full_text(document.title, document.text))
+        elif isinstance(document, dict) and isinstance(document.get("text"), str):
+            texts.append(full_text(str(document.get("title") or ""), document["text"]))
+        else:
+            texts.append(document)
+    return strings(texts, "encode_documents", "documents")
+
+
+def _described(value: object) -> str:
+    text = repr(value)
+    return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
+
+
+def _unwrapped(representation: Representation, *, single: bool) -> Any:
+    """Return the only view of a representation, or the representation if it has two."""
+    if representation.sparse is None:
+        return representation.dense[0] if single else representation.dense
+    return representation.sparse if representation.dense is None else representation

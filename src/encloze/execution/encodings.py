@@ -1,13 +1,12 @@
-"""The documents' representations, kept in shards: what was encoded once is not encoded again."""
+"""Encoding of a corpus: representations of its documents, computed in shards and kept in the cache."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
-from itertools import chain, count
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -16,91 +15,163 @@ from encloze import progress
 from encloze.data.corpus import Corpus
 from encloze.data.records import Representation
 from encloze.encoders.base import Encoder
-from encloze.errors import RecipeError, StorageError
+from encloze.errors import RecipeError
+from encloze.execution.executors.base import Executor
+from encloze.execution.executors.local import Local
+from encloze.execution.jobs import Job
+from encloze.execution.ledger import Ledger
 from encloze.storage.cache import cache_folder
-from encloze.storage.disk import explain_write_errors, size_of
+from encloze.storage.disk import size_of
 from encloze.storage.hashes import hash_of
 
-_ROOM = "ENCLOZE_ENCODINGS"
-_USUAL_ROOM = 20.0  # GiB
+SHARD_SIZE = 4096
+"""Documents per shard; encoders sort as many texts by length at a time."""
+_LIMIT = "ENCLOZE_ENCODINGS"
+_DEFAULT_LIMIT = 20.0  # GiB
 
 
-def documents_in_parts(encoder: Encoder, corpus: Corpus) -> Iterator[Representation]:
-    """The representations of a corpus's documents, in order, a shard at a time; no more are held.
+class CorpusJob(Job[list[str]]):
+    """The texts of a corpus, for indexes that read text."""
 
-    Shards lie in the cache, by the encoder's fingerprint and the documents': work that was killed goes on after the
-    last one. They take ``ENCLOZE_ENCODINGS`` GiB at most (20; with 0 none are kept); the longest unused go first.
+    def __init__(self, corpus: Corpus) -> None:
+        self.corpus, self.sizes = corpus, shard_sizes(len(corpus))
+
+    def process(self, shards: Sequence[int]) -> Iterator[list[str]]:
+        with progress.task("Counting words", len(self.corpus), "documents") as bar:
+            for shard in shards:
+                begin = shard * SHARD_SIZE
+                yield list(self.corpus.texts(range(begin, begin + self.sizes[shard])))
+                bar.advance(self.sizes[shard])
+
+
+class EncodingJob(Job[Representation]):
+    """Representations of the documents of a corpus.
+
+    With a ``folder``, finished shards are stored there. The folder must belong to this encoder, this arithmetic and
+    this corpus; ``encode_corpus`` chooses it so.
     """
-    room = _room()
-    if not room or not encoder.fingerprint:  # an encoder that is being trained has none
-        yield from encoder.documents_in_parts(corpus.texts(), len(corpus))
+
+    def __init__(self, encoder: Encoder, corpus: Corpus, folder: Path | None = None) -> None:
+        self.encoder, self.corpus, self.sizes = encoder, corpus, shard_sizes(len(corpus))
+        if folder:
+            self.ledger = Ledger(folder, ".npz", write_representation, read_representation, "documents")
+
+    def process(self, shards: Sequence[int]) -> Iterator[Representation]:
+        sizes = [self.sizes[shard] for shard in shards]
+        numbers = np.concatenate(
+            [np.empty(0, np.int64)]
+            + [np.arange(shard * SHARD_SIZE, shard * SHARD_SIZE + self.sizes[shard]) for shard in shards]
+        )
+        if len(numbers):
+            parts = self.encoder.represent_documents(self.corpus.texts(numbers), len(numbers))
+            yield from _resized(parts, sizes)
+
+    def on_resume(self, finished: int) -> None:
+        assert self.ledger is not None  # only a job with a ledger resumes
+        count = sum(size for shard, size in enumerate(self.sizes) if self.ledger.has(shard))
+        progress.note(
+            f"{count:,} of {len(self.corpus):,} documents were already encoded by {self.encoder.name}: "
+            "read from the cache"
+        )
+
+
+def encode_corpus(encoder: Encoder, corpus: Corpus, executor: Executor | None = None) -> Iterator[Representation]:
+    """Encode the documents of a corpus; documents that were encoded before are read from the cache.
+
+    The cache holds one folder for each encoder fingerprint, arithmetic and corpus fingerprint. An interrupted run
+    resumes after its last finished shard. The cache takes at most ``ENCLOZE_ENCODINGS`` GiB (an environment variable;
+    default 20; 0 disables it); the least recently used folders are removed first.
+
+    Args:
+        encoder: The encoder. One without a fingerprint (a model in training) is not cached.
+        corpus: The documents.
+        executor: Where shards are computed; this process by default.
+
+    Yields:
+        Representations of at most ``SHARD_SIZE`` documents at a time, in the order of the corpus.
+
+    Raises:
+        RecipeError: ``ENCLOZE_ENCODINGS`` is not a number of GiB.
+        StorageError: A cached shard is damaged, or the disk is full.
+    """
+    executor, limit = executor or Local(), _cache_limit()
+    if not limit or not encoder.fingerprint:
+        yield from executor.run(EncodingJob(encoder, corpus))
         return
-    every = cache_folder() / "encodings"
-    folder = every / hash_of((encoder.fingerprint, encoder.arithmetic, corpus.fingerprint))[:32]
+    encodings = cache_folder() / "encodings"
+    key = (encoder.fingerprint, encoder.arithmetic, corpus.fingerprint, SHARD_SIZE)
+    folder = encodings / hash_of(key)[:32]
     folder.mkdir(parents=True, exist_ok=True)
     os.utime(folder)
-    done, shards = 0, (folder / f"{number:06}.npz" for number in count())
-    while done < len(corpus) and (shard := next(shards)).exists():
-        part, rows = _read(shard)
-        yield part
-        done += rows
-    if done:
-        progress.note(f"{done:,} of {len(corpus):,} documents were encoded by {encoder.name} before")
-    if done < len(corpus):
-        for stale in (path for path in folder.glob("*.npz") if path >= shard):  # behind one that was removed
-            stale.unlink()
-        rest = encoder.documents_in_parts(corpus.texts(range(done, len(corpus))), len(corpus) - done)
-        for part, target in zip(rest, chain([shard], shards), strict=False):
-            _write(part, target)
-            yield part
-    _make_room(every, folder, room)
+    yield from executor.run(EncodingJob(encoder, corpus, folder))
+    _evict(encodings, folder, limit)
 
 
-def _room() -> float:
-    given = os.environ.get(_ROOM, "")
-    try:
-        room = float(given or _USUAL_ROOM)
-    except ValueError:
-        room = -1.0
-    if not room >= 0:
-        raise RecipeError("the environment", [(_ROOM, f"is {given!r}: give a number of GiB, 0 to keep nothing")])
-    return room
+def shard_sizes(count: int) -> list[int]:
+    """Return the number of documents in each shard of a corpus of ``count`` documents."""
+    return [min(SHARD_SIZE, count - begin) for begin in range(0, count, SHARD_SIZE)]
 
 
-def _read(shard: Path) -> tuple[Representation, int]:
-    try:
-        with shard.open("rb") as file, np.load(file) as held:  # numpy leaves a damaged file open
-            arrays = dict(held)
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
-        raise StorageError(f"{shard} is damaged ({error}). Remove it, and its documents are encoded again") from error
-    dense, sparse = arrays.get("dense"), None
+def write_representation(representation: Representation, file: Path) -> None:
+    """Write a representation to an ``.npz`` file."""
+    arrays = {} if representation.dense is None else {"dense": representation.dense}
+    if (sparse := representation.sparse) is not None:
+        arrays |= {"weights": sparse.data, "terms": sparse.indices, "ends": sparse.indptr, "shape": sparse.shape}
+    np.savez(file, **arrays)
+
+
+def read_representation(file: Path) -> Representation:
+    """Read what ``write_representation`` wrote."""
+    with file.open("rb") as stream, np.load(stream) as stored:  # numpy leaves a damaged file open
+        arrays = dict(stored)
+    sparse = None
     if "weights" in arrays:
         sparse = csr_matrix((arrays["weights"], arrays["terms"], arrays["ends"]), shape=arrays["shape"])
-    return Representation(dense, sparse), int(arrays["rows"])
+    if sparse is None and "dense" not in arrays:
+        raise ValueError("it holds neither embeddings nor term weights")
+    return Representation(arrays.get("dense"), sparse)
 
 
-def _write(part: Representation, shard: Path) -> None:
-    """A shard, which appears whole or not at all."""
-    arrays = {} if part.dense is None else {"dense": part.dense, "rows": len(part.dense)}
-    if (sparse := part.sparse) is not None:
-        arrays |= {"weights": sparse.data, "terms": sparse.indices, "ends": sparse.indptr}
-        arrays |= {"shape": sparse.shape, "rows": sparse.shape[0]}
-    partial = shard.with_name(f".{shard.stem}.{os.getpid()}.npz")
+def _resized(parts: Iterable[Representation], sizes: Sequence[int]) -> Iterator[Representation]:
+    """Cut and join consecutive parts so that they have the given numbers of rows."""
+    source, rest, available = iter(parts), list[Representation](), 0
+    for size in sizes:
+        while available < size:
+            part = next(source)
+            rest.append(part)
+            available += _rows(part)
+        whole = Representation.concatenate(rest) if len(rest) > 1 else rest[0]
+        yield _slice(whole, 0, size) if available > size else whole
+        rest = [_slice(whole, size, available)] if available > size else []
+        available -= size
+
+
+def _rows(part: Representation) -> int:
+    return int((part.dense if part.dense is not None else part.sparse).shape[0])
+
+
+def _slice(part: Representation, begin: int, end: int) -> Representation:
+    return Representation(*(None if view is None else view[begin:end] for view in part))
+
+
+def _cache_limit() -> float:
+    value = os.environ.get(_LIMIT, "")
     try:
-        with explain_write_errors(shard):
-            np.savez(partial, **arrays)
-            partial.replace(shard)
-    finally:
-        partial.unlink(missing_ok=True)
+        limit = float(value or _DEFAULT_LIMIT)
+    except ValueError:
+        limit = -1.0
+    if not limit >= 0:
+        message = f"is {value!r}: give a number of GiB, or 0 to store no encodings"
+        raise RecipeError("the environment", [(_LIMIT, message)])
+    return limit
 
 
-def _make_room(every: Path, used: Path, room: float) -> None:
-    """Remove the longest unused folders until what is left fits; the one in use stays."""
-    folders = sorted((path for path in every.iterdir() if path != used), key=lambda path: path.stat().st_mtime)
-    sizes = {folder: size_of(folder) for folder in folders}
-    over = sum(sizes.values()) + size_of(used) - room * 2**30
-    for folder in folders:
-        if over <= 0:
+def _evict(encodings: Path, used: Path, limit: float) -> None:
+    """Remove the least recently used folders until all take at most ``limit`` GiB; never the one in use."""
+    folders = sorted((path for path in encodings.iterdir() if path != used), key=lambda path: path.stat().st_mtime)
+    sizes = [size_of(folder) for folder in folders]
+    excess = sum(sizes) + size_of(used) - limit * 2**30
+    for folder, freed in zip(folders, accumulate(sizes, initial=0), strict=False):
+        if freed >= excess:
             return
         shutil.rmtree(folder)
-        over -= sizes[folder]

@@ -1,4 +1,4 @@
-"""Index folders: written from a corpus, checked, and described by a card."""
+"""Index folders: the documents of a collection with one index for each view, and a description of them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from encloze import progress
+from encloze import recipe
 from encloze.data.corpus import Corpus
 from encloze.encoders.base import Encoder
 from encloze.errors import CheckpointError, RecipeError, StaleIndexError
-from encloze.execution.encodings import documents_in_parts
-from encloze.search.indexes.base import Builder, Index
+from encloze.execution.encodings import CorpusJob, encode_corpus
+from encloze.execution.executors.base import Executor
+from encloze.execution.executors.local import Local
+from encloze.family import nearest
+from encloze.search.indexes.base import Index, IndexBuilder, IndexSearcher
 from encloze.search.indexes.flat import Flat
 from encloze.search.indexes.inverted import Inverted
 from encloze.settings import plain
@@ -21,104 +24,165 @@ from encloze.storage.disk import explain_write_errors
 from encloze.storage.json_files import read_json, write_json
 from encloze.storage.manifest import check_manifest
 
-CARD = "index.json"
-FORM = 2  # of the files of an index; 1 was FAISS's and bm25s's own
 DOCUMENTS = "documents.arrow"
+_DESCRIPTION = "index.json"
+_FORMAT_VERSION = 2
 
 
 def build_index(
-    corpus: Corpus, indexes: Sequence[Index], encoder: Encoder | None, folder: Path
+    corpus: Corpus, indexes: Sequence[Index], encoder: Encoder | None, folder: Path, executor: Executor | None = None
 ) -> list[dict[str, Any]]:
-    """Write an index folder: the documents, and a view of them for each kind of index. Returns what it says of them."""
-    for index in indexes:
-        if index.reads != "text" and (encoder is None or index.reads not in encoder.views):
-            whose = f"and {encoder.name} makes none" if encoder else "which an encoder makes: give a model"
-            raise RecipeError("the recipe", [("indexes", f"{index.name} is built from {index.reads} views, {whose}")])
+    """Write the documents, one index for each view and their description into an existing empty folder.
+
+    Args:
+        corpus: The documents.
+        indexes: The indexes to build; empty for an exact index of each view of the encoder.
+        encoder: Makes the representations; None if all indexes are built from text.
+        folder: The folder to write into.
+        executor: Where documents are encoded; this process by default.
+
+    Returns:
+        The description of each view: its name, settings, model, fingerprint and number of dimensions.
+
+    Raises:
+        RecipeError: An index needs a view that the encoder does not make, or there is nothing to build.
+        StorageError: The disk is full.
+    """
+    indexes = tuple(indexes) or (exact_indexes(encoder) if encoder else ())
+    _check_indexes(indexes, encoder)
     shutil.copyfile(corpus.file, folder / DOCUMENTS)
     names = [index.name for index in indexes]
     unique = [name if names.count(name) == 1 else f"{name}-{number}" for number, name in enumerate(names)]
-    build_views(corpus, dict(zip(unique, indexes, strict=True)), encoder, folder)
+    build_views(corpus, dict(zip(unique, indexes, strict=True)), encoder, folder, executor)
     views = [
-        {"name": name, "settings": plain(index), **_model_of(encoder if index.reads != "text" else None, index, folder)}
+        {"name": name, "settings": plain(index), **_model_entry(encoder, index, folder)}
         for name, index in zip(unique, indexes, strict=True)
     ]
-    write_json(folder / CARD, {"encloze": FORM, "documents": len(corpus), "views": views})
+    write_json(folder / _DESCRIPTION, {"encloze": _FORMAT_VERSION, "documents": len(corpus), "views": views})
     return views
 
 
-def build_views(corpus: Corpus, indexes: Mapping[str, Index], encoder: Encoder | None, folder: Path) -> None:
-    """Write an index of each name into ``folder``; every document is read, and encoded, once for all of them."""
+def build_views(
+    corpus: Corpus,
+    indexes: Mapping[str, Index],
+    encoder: Encoder | None,
+    folder: Path,
+    executor: Executor | None = None,
+) -> None:
+    """Build an index of each name in a sub-folder of ``folder``. Each document is read and encoded once for all."""
+    executor, builders = executor or Local(), dict[str, list[IndexBuilder]]()
     with explain_write_errors(folder):
-        _build_views(corpus, indexes, encoder, folder)
-
-
-def _build_views(corpus: Corpus, indexes: Mapping[str, Index], encoder: Encoder | None, folder: Path) -> None:
-    builders = {index.reads: list[Builder]() for index in indexes.values()}
-    for name, index in indexes.items():
-        (folder / name).mkdir()
-        builders[index.reads].append(index.builder(folder / name))
-    for of_text in builders.pop("text", []):
-        of_text.add(progress.track(corpus.texts(), "Counting words", len(corpus), "documents"))
-        of_text.finish()
-    of_views = [builder for some in builders.values() for builder in some]
-    if not of_views or encoder is None:
-        return
-    for part in documents_in_parts(encoder, corpus):
-        for builder in of_views:
-            builder.add(part)
-    for builder in of_views:
-        builder.finish()
+        for name, index in indexes.items():
+            (folder / name).mkdir()
+            builders.setdefault(index.input_type, []).append(index.builder(folder / name))
+        for builder in builders.pop("text", []):
+            for texts in executor.run(CorpusJob(corpus)):
+                builder.add(texts)
+            builder.finish()
+        of_representations = [builder for some in builders.values() for builder in some]
+        if not of_representations or encoder is None:
+            return
+        for part in encode_corpus(encoder, corpus, executor):
+            for builder in of_representations:
+                builder.add(part)
+        for builder in of_representations:
+            builder.finish()
 
 
 def exact_indexes(encoder: Encoder) -> tuple[Index, ...]:
-    """An index that approximates nothing for each view that an encoder makes."""
+    """Return an index with exact search for each view of an encoder."""
     kinds = {"dense": Flat(), "sparse": Inverted()}
     return tuple(kinds[view] for view in encoder.views)
 
 
 def check_index(folder: Path) -> None:
-    """Raise CheckpointError where a folder is no index, or is damaged."""
+    """Raise CheckpointError if a folder is not an index, or is damaged."""
     if not is_index(folder):
-        raise CheckpointError(f"{folder} is no index: it has no {CARD}. Build one: encloze index --output {folder}")
+        raise CheckpointError(
+            f"{folder} is not an index: it has no {_DESCRIPTION}. Build one: encloze index --output {folder} ..."
+        )
     check_manifest(folder)
 
 
-def view_names(folder: Path) -> tuple[str, ...]:
-    """The names of an index's views."""
-    return tuple(entry["name"] for entry in read_json(folder / CARD)["views"])
-
-
 def is_index(path: Path) -> bool:
-    """Whether a folder is an index, be it whole or damaged."""
-    return (path / CARD).is_file()
+    """Return whether a folder is an index, intact or damaged."""
+    return (path / _DESCRIPTION).is_file()
 
 
-def _model_of(encoder: Encoder | None, index: Index, folder: Path) -> dict[str, Any]:
-    """What the card of an index says of the encoder that a view was made by: its name is good from any folder.
+def view_names(folder: Path) -> tuple[str, ...]:
+    """Return the names of an index's views."""
+    return tuple(entry["name"] for entry in read_json(folder / _DESCRIPTION)["views"])
 
-    A model folder is told by its way from the index, too, so that both may be moved together.
+
+def view_entries(folder: Path, views: Sequence[str] = (), *, checked: bool = True) -> list[dict[str, Any]]:
+    """Return the descriptions of an index's views, or of some of them by name.
+
+    Args:
+        folder: The index folder.
+        views: Names of views; all by default.
+        checked: Whether the files are compared with the manifest, which an index in a temporary folder lacks.
+
+    Raises:
+        CheckpointError: The folder is not an index, is damaged, or has no view of such a name.
+        StaleIndexError: The index was written in a format of another version of encloze.
     """
-    if encoder is None:
-        return {"model": None, "fingerprint": None, "width": None}
-    said = {"model": encoder.name, "fingerprint": encoder.fingerprint, "width": encoder.views[index.reads]}
-    if (place := Path(encoder.name)).exists():
-        beside = os.path.relpath(place.resolve(), folder.resolve())
-        said |= {"model": str(place.resolve()), "beside": beside}
-    return said
+    if checked:
+        check_index(folder)
+    description = read_json(folder / _DESCRIPTION)
+    if description["encloze"] != _FORMAT_VERSION:
+        raise StaleIndexError(f"the index {folder} was built by another version of encloze. Build it again")
+    entries: dict[str, dict[str, Any]] = {entry["name"]: entry for entry in description["views"]}
+    if missing := [name for name in views if name not in entries]:
+        raise CheckpointError(f"the index {folder} has no view {missing[0]!r}; {nearest(missing[0], list(entries))}")
+    return [entries[name] for name in views or entries]
 
 
-def model_location(entry: dict[str, Any], folder: Path) -> str:
-    """The model of a view: where it was, or else beside the index."""
-    name, beside = str(entry["model"]), entry.get("beside")
-    moved = beside is not None and not Path(name).exists() and (folder / beside).exists()
-    return str((folder / beside).resolve()) if moved and beside else name
+def open_view(folder: Path, entry: Mapping[str, Any]) -> IndexSearcher:
+    """Open the index of a view."""
+    settings = dict(entry["settings"])
+    kind = Index.member(settings.pop("type"))
+    index: Index = recipe.build(kind, settings, source=str(folder / _DESCRIPTION))
+    return index.open(folder / entry["name"])
 
 
-def check_model(folder: Path, entry: dict[str, Any], encoder: Encoder) -> None:
+def model_location(folder: Path, entry: Mapping[str, Any]) -> str:
+    """Return where the model of a view is: where it was, or at the same place relative to the index."""
+    name, relative = str(entry["model"]), entry.get("beside")
+    is_moved = relative is not None and not Path(name).exists() and (folder / relative).exists()
+    return str((folder / relative).resolve()) if is_moved and relative else name
+
+
+def check_model(folder: Path, entry: Mapping[str, Any], encoder: Encoder) -> None:
+    """Raise StaleIndexError if a view was not built by this encoder."""
     if encoder.fingerprint != entry["fingerprint"]:
-        made = " and ".join(map(str, encoder.views.values()))
+        dims = " and ".join(map(str, encoder.views.values()))
         raise StaleIndexError(
-            f"the index {folder} was built by another model: {entry['model']} ({entry['fingerprint']}, "
-            f"{entry['width']} wide), and {encoder.name} is {encoder.fingerprint}, {made} wide. "
-            f"Build it again: encloze index --model {encoder.name} --output NEW_FOLDER ..."
+            f"the index {folder} was built by another model: {entry['model']} (fingerprint {entry['fingerprint']}, "
+            f"{entry['width']} dimensions); {encoder.name} has the fingerprint {encoder.fingerprint} and {dims} "
+            f"dimensions. Build the index again: encloze index --model {encoder.name} --output NEW_FOLDER ..."
         )
+
+
+def _check_indexes(indexes: Sequence[Index], encoder: Encoder | None) -> None:
+    if not indexes:
+        raise RecipeError("the index", [("indexes", "nothing to build: give an encoder, or an index such as bm25")])
+    for index in indexes:
+        if index.input_type != "text" and (encoder is None or index.input_type not in encoder.views):
+            cause = f"{encoder.name} does not make" if encoder else "need an encoder: give a model"
+            message = f"{index.name} is built from {index.input_type} representations, which {cause}"
+            raise RecipeError("the index", [("indexes", message)])
+
+
+def _model_entry(encoder: Encoder | None, index: Index, folder: Path) -> dict[str, Any]:
+    """Return what the description says of the encoder of a view.
+
+    A model folder is named by its absolute path and by its path relative to the index, so that both may be moved
+    together.
+    """
+    if encoder is None or index.input_type == "text":
+        return {"model": None, "fingerprint": None, "width": None}
+    entry = {"model": encoder.name, "fingerprint": encoder.fingerprint, "width": encoder.views[index.input_type]}
+    if (path := Path(encoder.name)).exists():
+        relative = os.path.relpath(path.resolve(), folder.resolve())
+        entry |= {"model": str(path.resolve()), "beside": relative}
+    return entry

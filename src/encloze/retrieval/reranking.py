@@ -6,24 +6,31 @@ from collections.abc import Mapping
 
 from encloze.data.corpus import Corpus
 from encloze.data.records import Run
-from encloze.data.runs import best
+from encloze.data.runs import top_documents
 from encloze.encoders.base import Scorer
 
 
-def rerank(run: Run, words: Mapping[str, str], corpus: Corpus, reranker: Scorer, depth: int) -> Run:
-    """A run whose first ``depth`` documents of each query are scored anew by a re-ranker; the others come after them.
+def rerank(run: Run, query_texts: Mapping[str, str], corpus: Corpus, reranker: Scorer, depth: int) -> Run:
+    """Return a run in which the first ``depth`` documents of each query are scored by a re-ranker.
 
-    ``words`` gives the text of each query.
+    The other documents follow in their order, with scores below the lowest score of the re-ranker.
+
+    Args:
+        run: The run to re-rank.
+        query_texts: The text of each query of the run.
+        corpus: The documents.
+        reranker: Scores pairs of a query and a document.
+        depth: Number of documents to score for each query.
     """
-    first = {query: list(best(scores, depth)) for query, scores in run.items()}
-    asked = [(query, document) for query, documents in first.items() for document in documents]
-    texts = corpus.texts([corpus.number_of[document] for _, document in asked])
-    scores = reranker.score([(words[query], text) for (query, _), text in zip(asked, texts, strict=True)])
-    made: Run = {query: {} for query in run}
-    for (query, document), score in zip(asked, scores.tolist(), strict=True):
-        made[query][document] = score
-    for query, found in made.items():
-        lowest = min(found.values(), default=0.0)
-        rest = [document for document in best(run[query], len(run[query])) if document not in found]
-        found.update({document: lowest - place for place, document in enumerate(rest, 1)})
-    return made
+    first = {query: list(top_documents(scores, depth)) for query, scores in run.items()}
+    pairs = [(query, document) for query, documents in first.items() for document in documents]
+    texts = corpus.texts([corpus.number_of[document] for _, document in pairs])
+    scores = reranker.score([(query_texts[query], text) for (query, _), text in zip(pairs, texts, strict=True)])
+    reranked: Run = {query: {} for query in run}
+    for (query, document), score in zip(pairs, scores.tolist(), strict=True):
+        reranked[query][document] = score
+    for query, documents in reranked.items():
+        lowest = min(documents.values(), default=0.0)
+        rest = [document for document in top_documents(run[query], len(run[query])) if document not in documents]
+        documents.update({document: lowest - position for position, document in enumerate(rest, 1)})
+    return reranked

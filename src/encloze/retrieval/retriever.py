@@ -1,33 +1,55 @@
-"""A retriever: text in, hits out. It joins encoders and indexes, which do not know each other."""
+"""Retrievers: encoders, indexes, fusion and re-ranking over one collection."""
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Sequence
+import weakref
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
 from encloze import progress, recipe
 from encloze.data.corpus import Corpus
-from encloze.data.records import Document, Hit, Query, Representation, Run
-from encloze.data.runs import best
-from encloze.encoders.base import Encoder, Reranker, load_encoder, load_reranker
-from encloze.errors import CheckpointError, RecipeError, StaleIndexError
-from encloze.family import nearest
-from encloze.retrieval.index_folder import CARD, DOCUMENTS, FORM, check_index, check_model, model_location
+from encloze.data.records import Hit, Query, Representation, Run
+from encloze.data.runs import top_documents
+from encloze.encoders.base import Encoder, Precision, Reranker, load_encoder, load_reranker, strings
+from encloze.errors import RecipeError
+from encloze.retrieval.index_folder import DOCUMENTS, build_index, check_model, model_location, open_view, view_entries
 from encloze.retrieval.reranking import rerank
+from encloze.retrieval.results import BatchHits, Hits
 from encloze.retrieval.views import CandidatePool, View, default_fusion
 from encloze.search.fusions.base import Fusion
 from encloze.search.indexes.base import Index
-from encloze.storage.json_files import read_json
+from encloze.settings import plain
+from encloze.storage.atomic import atomic_folder
+from encloze.storage.cache import temporary_folder
+from encloze.storage.provenance import write_provenance
 
-_QUERIES_AT_ONCE = 256
+_QUERY_BATCH = 256
 
 
 class Retriever:
-    """Views of one collection, and the fusion of what they find."""
+    """Searches a collection: queries in, hits out.
+
+    Example:
+        >>> corpus = Corpus.from_dicts([{"id": "1", "text": "Rivers flow into the sea."}])
+        >>> retriever = Retriever.build(corpus, indexes=["bm25"])
+        >>> [hit.id for hit in retriever.search("where do rivers end")]
+        ['1']
+        >>> len(retriever.search(["rivers", "violins"]))
+        2
+
+    Attributes:
+        corpus: The documents.
+        views: The indexes that are searched, with their encoders.
+        fusion: Combines the scores of several views.
+        reranker: Scores the first documents again; None for no re-ranking.
+        rerank_depth: Number of documents the re-ranker scores.
+        folder: The index folder; None if the views were given.
+    """
 
     def __init__(
         self,
@@ -36,147 +58,277 @@ class Retriever:
         fusion: Fusion | None = None,
         reranker: Reranker | None = None,
         rerank_depth: int = 50,
+        folder: Path | None = None,
     ) -> None:
-        """``reranker`` scores the first ``rerank_depth`` documents that are found anew."""
-        self.reranker, self.rerank_depth = reranker, rerank_depth
+        """``Retriever.build`` and ``Retriever.load`` make retrievers; see the class for the arguments.
+
+        Raises:
+            RecipeError: The fusion does not fit the number of views.
+        """
         self.corpus, self.views, self.fusion = corpus, list(views), fusion or default_fusion(views)
+        self.reranker, self.rerank_depth, self.folder = reranker, rerank_depth, folder
         try:
             self.fusion.check(len(self.views))
         except ValueError as error:
             raise RecipeError("the search", [("fusion", str(error))]) from error
 
     @classmethod
+    def build(
+        cls,
+        corpus: Any,
+        encoder: Encoder | str | Path | None = None,
+        *,
+        indexes: Sequence[str | Mapping[str, Any] | Index] = (),
+        output: str | Path | None = None,
+        fusion: Fusion | str | Mapping[str, Any] | None = None,
+        device: str | None = None,
+        precision: Precision = "auto",
+        overwrite: bool = False,
+    ) -> Retriever:
+        """Build the indexes of a collection.
+
+        Args:
+            corpus: A ``Corpus``, or anything that ``Corpus.load`` opens.
+            encoder: An ``Encoder``, or the name of one; None if all indexes are built from text.
+            indexes: The indexes to build, by name (``["flat", "bm25"]``), as settings (``{"type": "bm25", "k1": 0.9}``)
+                or as objects. By default an exact index for each view of the encoder.
+            output: The index folder to write, for ``Retriever.load``. Without it, the index is in a temporary folder
+                that is removed with the retriever: for small collections.
+            fusion: How the scores of several views are combined; see ``default_fusion`` for the default.
+            device: Device of an encoder that is given by name.
+            precision: Number format of an encoder that is given by name.
+            overwrite: Whether an index folder that exists may be replaced.
+
+        Raises:
+            RecipeError: An argument is wrong, or the encoder does not make what an index needs.
+            StorageError: The output exists, or the disk is full.
+        """
+        source = "Retriever.build"
+        kinds: tuple[Index, ...] = recipe.coerce(tuple[Index, ...], indexes, source=source, name="indexes")
+        fused: Fusion | None = recipe.coerce(Fusion | None, fusion, source=source, name="fusion")
+        target: Path | None = recipe.coerce(Path | None, output, source=source, name="output")
+        documents = Corpus.load(corpus)
+        loaded = _loaded_encoder(encoder, device, precision)
+        close = contextlib.ExitStack()
+        if target is None:
+            target = close.enter_context(temporary_folder())
+            build_index(documents, kinds, loaded, target)
+        else:
+            with atomic_folder(target, overwrite=overwrite) as staging:
+                build_index(documents, kinds, loaded, staging)
+                name = loaded.name if loaded else None
+                settings = {"output": str(target), "corpus": plain(documents.format), "model": name}
+                text = recipe.dump_tree({"verb": "index", **settings, "indexes": plain(kinds), "precision": precision})
+                write_provenance(staging, text, {**documents.inputs(), "model": name})
+        entries = view_entries(target) if output is not None else view_entries(target, checked=False)
+        views = [View(e["name"], open_view(target, e), loaded if e["model"] else None) for e in entries]
+        retriever = cls(Corpus(target / DOCUMENTS), views, fused, folder=target)
+        weakref.finalize(retriever, close.close)
+        return retriever
+
+    @classmethod
     def load(
         cls,
-        folder: Path,
+        folder: str | Path,
         *,
         views: Sequence[str] = (),
-        fusion: Fusion | None = None,
-        model: str | None = None,
-        precision: str = "auto",
-        reranker: str | None = None,
+        fusion: Fusion | str | Mapping[str, Any] | None = None,
+        encoder: Encoder | str | Path | None = None,
+        device: str | None = None,
+        precision: Precision = "auto",
+        reranker: Reranker | str | Path | None = None,
         rerank_depth: int = 50,
     ) -> Retriever:
-        """The searcher of an index folder, with the model it was built by (or ``model``, if that is the same one).
+        """Open an index folder.
 
-        ``views`` names the views to ask, all where it is empty; ``fusion`` is the usual one where none is given. Raises
-        CheckpointError for a folder that is no index or lacks a view, StaleIndexError where the model is another.
+        Args:
+            folder: The index folder.
+            views: Names of the views to search; all by default.
+            fusion: How the scores of several views are combined; see ``default_fusion`` for the default.
+            encoder: The model that built the index, if it was moved since; by default it is loaded from where it was.
+            device: Device of the models that are loaded.
+            precision: Number format of the models that are loaded.
+            reranker: A cross-encoder, or the name of one, that scores the first documents again.
+            rerank_depth: Number of documents it scores.
+
+        Raises:
+            RecipeError: An argument is wrong.
+            CheckpointError: The folder is not an index, is damaged, or has no view of such a name.
+            StaleIndexError: The encoder is not the one that built the index.
         """
-        check_index(folder)
-        card = read_json(folder / CARD)
-        if card["encloze"] != FORM:
-            raise StaleIndexError(f"the index {folder} was built by another version of encloze. Build it again")
-        entries = {entry["name"]: entry for entry in card["views"]}
-        if missing := [name for name in views if name not in entries]:
-            raise CheckpointError(
-                f"the index {folder} has no view {missing[0]!r}; {nearest(missing[0], list(entries))}"
-            )
-        opened, loaded = [], dict[str, Encoder]()
-        for entry in [entries[name] for name in views or entries]:
-            settings = dict(entry["settings"])
-            kind = Index.member(settings.pop("type"))
-            encoder = None
+        source = "Retriever.load"
+        path: Path = recipe.coerce(Path, folder, source=source, name="folder")
+        names: tuple[str, ...] = recipe.coerce(tuple[str, ...], views, source=source, name="views")
+        fused: Fusion | None = recipe.coerce(Fusion | None, fusion, source=source, name="fusion")
+        loaded, opened = dict[str, Encoder](), list[View]()
+        for entry in view_entries(path, names):
+            own = None
             if entry["model"]:
-                name = model or model_location(entry, folder)
-                encoder = loaded.get(name) or load_encoder(name, precision)
-                loaded[name] = encoder
-                check_model(folder, entry, encoder)
-            index = recipe.build(kind, settings, source=str(folder / CARD))
-            opened.append(View(entry["name"], index.open(folder / entry["name"]), encoder))
-        second = load_reranker(reranker, precision) if reranker else None
-        return cls(Corpus(folder / DOCUMENTS), opened, fusion, second, rerank_depth)
+                name = str(model_location(path, entry) if encoder is None else encoder)
+                own = loaded.get(name) or _loaded_encoder(encoder or name, device, precision)
+                assert own is not None  # a name was given
+                loaded[name] = own
+                check_model(path, entry, own)
+            opened.append(View(entry["name"], open_view(path, entry), own))
+        if isinstance(reranker, (str, Path)):
+            reranker = load_reranker(str(reranker), precision, device)
+        return cls(Corpus(path / DOCUMENTS), opened, fused, reranker, rerank_depth, path)
 
-    def search(self, query: str, k: int = 10, depth: int = 100) -> list[tuple[Document, Hit]]:
-        """The best ``k`` documents for one query."""
-        gathered = self.gather([query], self._wide(max(k, depth)))[0]
-        hits = {hit.id: hit for _, hit in self._hits(gathered, self.fusion)}
+    @overload
+    def search(self, queries: str, k: int = 10, depth: int = 100) -> Hits: ...  # type: ignore[overload-overlap]
+    @overload
+    def search(self, queries: Sequence[str], k: int = 10, depth: int = 100) -> BatchHits: ...
+    def search(self, queries: str | Sequence[str], k: int = 10, depth: int = 100) -> Hits | BatchHits:
+        """Search for one query or for many.
+
+        Args:
+            queries: One query, or a list of queries; a list is always several queries.
+            k: Number of hits for each query.
+            depth: Number of candidates of each view before fusion and re-ranking; ``k`` if that is larger.
+
+        Returns:
+            The hits of a query, best first: fewer than ``k`` if fewer documents match. For a list of queries, a list of
+            such lists.
+
+        Raises:
+            RecipeError: ``queries`` is neither a string nor a list of strings, or ``k`` is less than 1.
+        """
+        if isinstance(queries, str):
+            return self.search([queries], k, depth)[0]
+        texts = strings(queries, "search", "queries")
+        for name, value in (("k", k), ("depth", depth)):
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+                raise RecipeError("search", [(name, f"expected a whole number of 1 or more, found {value!r}")])
+        pools = self.candidates(texts, self._candidate_depth(max(k, depth)))
+        found = [[hit for _, hit in self._hits(pool, self.fusion)] for pool in pools]
         if self.reranker:
-            scores = {hit.id: hit.score for hit in hits.values()}
-            run = rerank({"": scores}, {"": query}, self.corpus, self.reranker, self.rerank_depth)
-            again = best(run[""], len(run[""]))
-            parts = {id_: {"found": scores[id_], **hits[id_].parts} for id_ in again}
-            if self.reranker.calibration:
-                first = list(again)[: self.rerank_depth]
-                likely = self.reranker.calibration(np.array([again[id_] for id_ in first])).tolist()
-                parts |= {id_: {"probability": p, **parts[id_]} for id_, p in zip(first, likely, strict=True)}
-            hits = {id_: Hit(id_, score, parts[id_]) for id_, score in again.items()}
-        return [(self.corpus[self.corpus.number_of[id_]], hits[id_]) for id_ in list(hits)[:k]]
+            found = self._reranked(texts, found)
+        return BatchHits(
+            Hits(text, [hit._replace(document=self.corpus[self.corpus.number_of[hit.id]]) for hit in hits[:k]])
+            for text, hits in zip(texts, found, strict=True)
+        )
 
     def run(self, queries: Sequence[Query], depth: int = 100) -> tuple[Run, float]:
-        """The rankings of many queries, and the milliseconds that one took."""
+        """Rank the documents for many queries.
+
+        Args:
+            queries: The queries.
+            depth: Number of documents for each query.
+
+        Returns:
+            The run, and the milliseconds per query, encoding included. Queries are processed in batches, so this is the
+            inverse of throughput, not the latency of a single query.
+        """
         began = time.perf_counter()
-        wide = self._wide(depth)
-        run = self.fused(queries, self.gather([query.text for query in queries], wide), self.fusion, wide)
+        wide = self._candidate_depth(depth)
+        pools = self.candidates([query.text for query in queries], wide)
+        run = self.fused_run(queries, pools, self.fusion, wide)
         if self.reranker:
-            words = {query.id: query.text for query in queries}
-            run = rerank(run, words, self.corpus, self.reranker, self.rerank_depth)
-            run = {query: best(scores, depth) for query, scores in run.items()}
+            texts = {query.id: query.text for query in queries}
+            run = rerank(run, texts, self.corpus, self.reranker, self.rerank_depth)
+            run = {query: top_documents(scores, depth) for query, scores in run.items()}
         return run, (time.perf_counter() - began) * 1000 / max(1, len(queries))
 
-    def gather(self, queries: Sequence[str], depth: int = 100) -> list[CandidatePool]:
-        """What each view finds for each query; several views score each other's finds too."""
-        asked = self._asked(queries) if queries else []
-        gathered: list[CandidatePool] = []
+    def candidates(self, queries: Sequence[str], depth: int = 100) -> list[CandidatePool]:
+        """Return the candidates of each query: the ``depth`` best documents of each view, scored by all views."""
+        encoded = self._encoded(queries) if queries else []
+        pools: list[CandidatePool] = []
         with progress.task("Searching", len(queries), "queries") as bar:
-            for start in range(0, len(queries), _QUERIES_AT_ONCE):
-                part = [_part(question, slice(start, start + _QUERIES_AT_ONCE)) for question in asked]
-                gathered += self._gather(part, depth)
-                bar.advance(len(gathered) - start)
-        return gathered
+            for start in range(0, len(queries), _QUERY_BATCH):
+                batch = [_rows(view, slice(start, start + _QUERY_BATCH)) for view in encoded]
+                pools += self._pools(batch, depth)
+                bar.advance(len(pools) - start)
+        return pools
 
-    def _wide(self, depth: int) -> int:
-        """How many documents a view finds, so that there are enough for the re-ranker."""
-        return max(depth, self.rerank_depth) if self.reranker else depth
-
-    def _asked(self, queries: Sequence[str]) -> list[Any]:
-        """The queries as each view reads them; an encoder reads them once, whatever the number of its views."""
-        encoders = {id(view.encoder): view.encoder for view in self.views if view.encoder}
-        encoded = {key: encoder.encode_queries(queries) for key, encoder in encoders.items()}
-        return [encoded.get(id(view.encoder), queries) for view in self.views]
-
-    def fused(
-        self, queries: Sequence[Query], gathered: Sequence[CandidatePool], fusion: Fusion, depth: int = 100
+    def fused_run(
+        self, queries: Sequence[Query], pools: Sequence[CandidatePool], fusion: Fusion, depth: int = 100
     ) -> Run:
-        """The run that a fusion makes of what was gathered for the queries."""
+        """Return the run that a fusion makes of the candidates of each query."""
         return {
-            query.id: {hit.id: hit.score for _, hit in self._hits(found, fusion)[:depth]}
-            for query, found in zip(queries, gathered, strict=True)
+            query.id: {hit.id: hit.score for _, hit in self._hits(pool, fusion)[:depth]}
+            for query, pool in zip(queries, pools, strict=True)
         }
 
-    def _gather(self, asked: list[Any], depth: int) -> list[CandidatePool]:
-        found = [view.index.search(question, depth) for view, question in zip(self.views, asked, strict=True)]
-        listed = [[numbers[numbers >= 0] for numbers in ranked.numbers] for ranked in found]  # by view and query
+    def __len__(self) -> int:
+        return len(self.corpus)
+
+    def __repr__(self) -> str:
+        views = ", ".join(view.name for view in self.views)
+        return f"Retriever({len(self.corpus):,} documents, views: {views}, fusion: {self.fusion.summary()})"
+
+    def _candidate_depth(self, depth: int) -> int:
+        """Return how many documents each view finds, so that there are enough for the re-ranker."""
+        return max(depth, self.rerank_depth) if self.reranker else depth
+
+    def _encoded(self, queries: Sequence[str]) -> list[Any]:
+        """Return the queries as each view takes them; each encoder encodes them once."""
+        encoders = {id(view.encoder): view.encoder for view in self.views if view.encoder}
+        encoded = {key: encoder.represent_queries(queries) for key, encoder in encoders.items()}
+        return [encoded.get(id(view.encoder), queries) for view in self.views]
+
+    def _pools(self, queries: list[Any], depth: int) -> list[CandidatePool]:
+        results = [view.index.search(batch, depth) for view, batch in zip(self.views, queries, strict=True)]
+        found = [[numbers[numbers >= 0] for numbers in result.numbers] for result in results]  # by view and query
         if len(self.views) == 1:
-            scores = [row[: len(numbers)] for row, numbers in zip(found[0].scores, listed[0], strict=True)]
+            scores = [row[: len(numbers)] for row, numbers in zip(results[0].scores, found[0], strict=True)]
             return [
-                CandidatePool(n, s[None], np.arange(1.0, len(n) + 1)[None])
-                for n, s in zip(listed[0], scores, strict=True)
+                CandidatePool(numbers, row[None], np.arange(1.0, len(numbers) + 1)[None])
+                for numbers, row in zip(found[0], scores, strict=True)
             ]
-        candidates = [np.unique(np.concatenate(of_query)) for of_query in zip(*listed, strict=True)]
-        scored = [view.index.score(question, candidates) for view, question in zip(self.views, asked, strict=True)]
-        gathered = []
+        candidates = [np.unique(np.concatenate(of_query)) for of_query in zip(*found, strict=True)]
+        scored = [view.index.score(batch, candidates) for view, batch in zip(self.views, queries, strict=True)]
+        pools = []
         for row, numbers in enumerate(candidates):
             ranks = np.full((len(self.views), len(numbers)), np.inf)
-            for view, of_view in enumerate(listed):
+            for view, of_view in enumerate(found):
                 ranks[view, np.searchsorted(numbers, of_view[row])] = np.arange(1, len(of_view[row]) + 1)
-            gathered.append(CandidatePool(numbers, np.stack([scores[row] for scores in scored]), ranks))
-        return gathered
+            pools.append(CandidatePool(numbers, np.stack([scores[row] for scores in scored]), ranks))
+        return pools
 
-    def _hits(self, found: CandidatePool, fusion: Fusion) -> list[tuple[int, Hit]]:
-        """Document numbers with their hits, best first."""
+    def _hits(self, pool: CandidatePool, fusion: Fusion) -> list[tuple[int, Hit]]:
+        """Return the document numbers and hits of a query, best first."""
         ids, names = self.corpus.ids, [view.name for view in self.views]
         if len(names) == 1:
-            pairs = zip(found.numbers.tolist(), found.scores[0].tolist(), strict=True)
+            pairs = zip(pool.numbers.tolist(), pool.scores[0].tolist(), strict=True)
             return [(number, Hit(ids[number], score)) for number, score in pairs]
-        fused = fusion.fuse(found.scores.astype(np.float64), found.ranks)
+        fused = fusion.fuse(pool.scores.astype(np.float64), pool.ranks)
         order = np.argsort(-fused, kind="stable")
-        parts = [dict(zip(names, column, strict=True)) for column in found.scores.T[order].tolist()]
-        triples = zip(found.numbers[order].tolist(), fused[order].tolist(), parts, strict=True)
+        parts = [dict(zip(names, column, strict=True)) for column in pool.scores.T[order].tolist()]
+        triples = zip(pool.numbers[order].tolist(), fused[order].tolist(), parts, strict=True)
         return [(number, Hit(ids[number], score, of_views)) for number, score, of_views in triples]
 
+    def _reranked(self, queries: Sequence[str], found: list[list[Hit]]) -> list[list[Hit]]:
+        """Return the hits of each query in the order of the re-ranker, with the earlier score among their parts."""
+        assert self.reranker is not None  # the caller checks
+        names = [str(number) for number in range(len(queries))]
+        first: Run = {name: {hit.id: hit.score for hit in hits} for name, hits in zip(names, found, strict=True)}
+        texts = dict(zip(names, queries, strict=True))
+        run = rerank(first, texts, self.corpus, self.reranker, self.rerank_depth)
+        reranked = []
+        for name, hits in zip(names, found, strict=True):
+            parts = {hit.id: {"found": hit.score, **hit.parts} for hit in hits}
+            scores = top_documents(run[name], len(run[name]))
+            if self.reranker.calibration:
+                scored = list(scores)[: self.rerank_depth]
+                probabilities = self.reranker.calibration(np.array([scores[id_] for id_ in scored])).tolist()
+                for id_, probability in zip(scored, probabilities, strict=True):
+                    parts[id_] = {"probability": probability, **parts[id_]}
+            reranked.append([Hit(id_, score, parts[id_]) for id_, score in scores.items()])
+        return reranked
 
-def _part(asked: Any, rows: slice) -> Any:
-    """Some of the queries, as texts or as representations."""
-    if not isinstance(asked, Representation):
-        return asked[rows]
-    return Representation(*(None if kind is None else kind[rows] for kind in asked))
+
+def _loaded_encoder(encoder: Any, device: str | None, precision: Precision) -> Encoder | None:
+    if isinstance(encoder, (str, Path)):
+        return load_encoder(str(encoder), precision, device)
+    if encoder is not None and not hasattr(encoder, "represent_documents"):
+        message = f"expected an Encoder or the name of one, found {type(encoder).__name__}"
+        raise RecipeError("Retriever", [("encoder", message)])
+    found: Encoder | None = encoder
+    return found
+
+
+def _rows(queries: Any, rows: slice) -> Any:
+    """Return some of the queries: texts, or a representation."""
+    if not isinstance(queries, Representation):
+        return queries[rows]
+    return Representation(*(None if view is None else view[rows] for view in queries))

@@ -1,4 +1,4 @@
-"""Weights of a fusion, chosen on judged queries."""
+"""Tuning of fusion weights on judged queries."""
 
 from __future__ import annotations
 
@@ -10,29 +10,33 @@ import numpy as np
 from encloze import progress
 from encloze.data.records import Judgments, Query
 from encloze.errors import RecipeError
-from encloze.evaluation.measures import measure
+from encloze.evaluation.measures import compute_measures
 from encloze.retrieval.retriever import Retriever
 from encloze.search.fusions.weighted import Weighted
 
 
-def tune_fusion(searcher: Retriever, queries: Sequence[Query], judgments: Judgments) -> Weighted:
-    """The weighted fusion of two views or more with the highest nDCG@10 on judged queries.
+def tune_fusion(retriever: Retriever, queries: Sequence[Query], judgments: Judgments) -> Weighted:
+    """Return the weighted fusion of two or more views with the highest nDCG@10 on judged queries.
 
-    Of two views 19 weights are tried, in steps of 0.05; of three 36, in steps of 0.1.
+    For two views, 19 pairs of weights in steps of 0.05 are tried; for three, 36 in steps of 0.1.
+
+    Raises:
+        RecipeError: The retriever has one view only.
     """
-    count = len(searcher.views)
+    count = len(retriever.views)
     if count < 2:
-        raise RecipeError("the search", [("tune_on", "weights are chosen for two views or more, and there is one")])
-    gathered = searcher.gather([query.text for query in queries])
+        message = "weights are tuned for two views or more, and there is one. Leave out tune_on"
+        raise RecipeError("the search", [("tune_on", message)])
+    pools = retriever.candidates([query.text for query in queries])
     fusions = [Weighted(weights) for weights in _weights(count, 20 if count == 2 else 10)]
     values = [
-        measure(searcher.fused(queries, gathered, fusion, 10), judgments, ["nDCG@10"])["nDCG@10"].mean()
+        compute_measures(retriever.fused_run(queries, pools, fusion, 10), judgments, ["nDCG@10"])["nDCG@10"].mean()
         for fusion in progress.track(fusions, "Tuning the fusion", len(fusions), "weights")
     ]
     return fusions[int(np.argmax(values))]
 
 
 def _weights(count: int, steps: int) -> Iterator[tuple[float, ...]]:
-    """All ways to give ``count`` views weights above 0 whose sum is 1, in so many steps."""
+    """Yield all tuples of ``count`` positive multiples of ``1 / steps`` that sum to 1."""
     for cuts in itertools.combinations(range(1, steps), count - 1):
         yield tuple(round((end - begin) / steps, 2) for begin, end in itertools.pairwise([0, *cuts, steps]))

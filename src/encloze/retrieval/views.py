@@ -1,4 +1,4 @@
-"""A view of a collection: one index with the encoder of its queries, and the candidates that views find."""
+"""Views of a collection: an index with the encoder of its queries, and the candidates that views find together."""
 
 from __future__ import annotations
 
@@ -12,34 +12,40 @@ from encloze.encoders.base import Encoder
 from encloze.search.fusions.base import Fusion
 from encloze.search.fusions.reciprocal_rank import ReciprocalRank
 from encloze.search.fusions.weighted import Weighted
-from encloze.search.indexes.base import OpenIndex
+from encloze.search.indexes.base import IndexSearcher
 
 
 @dataclass(frozen=True)
 class View:
-    """One way to look at the documents: an index, and the encoder that asks it (none for one that reads text)."""
+    """An opened index of a collection, with the encoder that encodes its queries.
+
+    Attributes:
+        name: The name of the view, such as ``flat`` or ``bm25``.
+        index: The opened index.
+        encoder: The encoder of queries; None if the index searches text.
+    """
 
     name: str
-    index: OpenIndex
+    index: IndexSearcher
     encoder: Encoder | None = None
 
     @property
     def weight(self) -> float:
-        """What it counts in its encoder's own similarity."""
-        return float(getattr(self.encoder.similarity, self.index.reads)) if self.encoder else 1.0
+        """Weight of the view in the similarity its encoder was trained with; 1 without an encoder."""
+        return float(getattr(self.encoder.similarity, self.index.input_type)) if self.encoder else 1.0
 
 
 class CandidatePool(NamedTuple):
-    """What the views say of one query's candidates. Shapes: views, candidates."""
+    """Candidates of one query: the documents that at least one view found, scored by every view."""
 
     numbers: np.ndarray  # int64, candidates: document numbers
     scores: np.ndarray  # float32, views x candidates
-    ranks: np.ndarray  # float64, views x candidates: from 1, infinite where a view did not list a candidate
+    ranks: np.ndarray  # float64, views x candidates: from 1, infinite if a view did not find the candidate
 
 
 def default_fusion(views: Sequence[View]) -> Fusion:
-    """The weighted sum of one model's views, as it was trained to score; reciprocal rank for anything else."""
+    """Return the weighted sum of the scores if all views belong to one encoder, else reciprocal rank fusion."""
     encoders = {id(view.encoder) for view in views}
     if len(encoders) == 1 and all(view.encoder for view in views):
-        return Weighted(tuple(view.weight for view in views), scale="none")
+        return Weighted(tuple(view.weight for view in views), normalization="none")
     return ReciprocalRank()

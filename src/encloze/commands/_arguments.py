@@ -1,0 +1,88 @@
+"""Arguments of Python calls as settings: encoders, retrievers, data in memory and results become what recipes hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from encloze.data.formats.base import Format
+from encloze.data.in_memory import format_of
+from encloze.encoders.base import Encoder
+from encloze.errors import DataError, RecipeError
+from encloze.family import Family, is_family
+from encloze.recipe import inner_type, list_faults
+from encloze.settings import hints_of
+
+
+def settings_of(kind: type, values: dict[str, Any], source: str) -> dict[str, Any]:
+    """Return the arguments of a call as values that ``recipe.build`` takes.
+
+    Args:
+        kind: The command's class.
+        values: The arguments by name.
+        source: The call, for messages.
+
+    Raises:
+        RecipeError: An argument cannot be a setting. The message lists all that cannot.
+    """
+    hints, settings, faults = hints_of(kind), dict[str, Any](), list[tuple[str, str]]()
+    for name, value in values.items():
+        hint = hints.get(name)
+        wrong = [] if hint is None else list_faults(hint, value, name)
+        try:
+            settings[name] = value if hint is None or wrong else _setting(hint, value)
+        except (DataError, ValueError) as error:
+            wrong = [(name, str(error))]
+        faults += wrong
+    if faults:
+        raise RecipeError(source, faults)
+    return settings
+
+
+def _setting(hint: Any, value: Any) -> Any:
+    inner, _, is_list = inner_type(hint)
+    if is_list and isinstance(value, (list, tuple)):
+        return [_one(inner, item) for item in value]
+    return _one(inner, value)
+
+
+def _one(kind: Any, value: Any) -> Any:
+    if value is None or isinstance(value, (str, int, float, Family)):
+        return value
+    if isinstance(value, Path):
+        return value if kind is Path else str(value)
+    if is_family(kind):
+        return _member(kind, value)
+    if kind is str and isinstance(getattr(value, "name", None), str) and value.name:
+        return value.name  # an encoder or a re-ranker
+    if kind is Path and isinstance(folder := getattr(value, "folder", None), Path):
+        return folder  # a result
+    return value
+
+
+def _member(family: Any, value: Any) -> Any:
+    if isinstance(value, dict) and ("type" in value or family is not Format):
+        return value
+    if family is Format:
+        return format_of(value)
+    if isinstance(value, Encoder):
+        return {"type": "model" if family.__name__ == "System" else "pretrained", "model": value.name}
+    if family.__name__ == "System" and hasattr(value, "views") and hasattr(value, "fusion"):
+        return _index_system(value)
+    return value
+
+
+def _index_system(retriever: Any) -> dict[str, Any]:
+    """Return the settings of the system that searches as a retriever does."""
+    if retriever.folder is None:
+        raise ValueError("the retriever has no index folder. Make it with Retriever.build or Retriever.load")
+    index = {
+        "type": "index",
+        "index": retriever.folder,
+        "views": [view.name for view in retriever.views],
+        "fusion": retriever.fusion,
+    }
+    if retriever.reranker is None:
+        return index
+    reranker = {"reranker": retriever.reranker.name, "depth": retriever.rerank_depth}
+    return {"type": "reranked", "system": index, **reranker}

@@ -1,0 +1,95 @@
+"""The torch backend: encoders and re-rankers computed by torch and transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from encloze.data.records import Representation
+from encloze.encoders.base import Encoder, EncoderBackend, Precision, Reranker, Scorer
+from encloze.errors import importable
+from encloze.similarity import Similarity
+from encloze.storage.atomic import atomic_folder
+
+if TYPE_CHECKING:
+    from encloze.models.bi_encoder import BiEncoder
+
+
+class TorchEncoder(Encoder):
+    """A bi-encoder computed by torch; ``model`` is the module."""
+
+    def __init__(self, model: BiEncoder) -> None:
+        self.model = model
+
+    @property
+    def name(self) -> str:
+        return self.model.name
+
+    @property
+    def fingerprint(self) -> str:
+        return self.model.fingerprint
+
+    @property
+    def arithmetic(self) -> str:
+        return self.model.arithmetic
+
+    @property
+    def views(self) -> dict[str, int]:
+        return self.model.views
+
+    @property
+    def similarity(self) -> Similarity:
+        return self.model.similarity
+
+    @property
+    def device(self) -> str:
+        """The device of the weights."""
+        return str(next(self.model.parameters()).device)
+
+    def represent_queries(self, texts: Sequence[str]) -> Representation:
+        return self.model.encode_queries(texts)
+
+    def represent_documents(self, texts: Iterable[str], count: int) -> Iterator[Representation]:
+        return self.model.documents_in_parts(texts, count)
+
+    def score(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
+        """Return the similarity of each query and document: float32, one for each pair."""
+        return self.model.score(pairs)
+
+    def save_pretrained(self, folder: str | Path, *, overwrite: bool = False) -> None:
+        with atomic_folder(Path(folder), overwrite=overwrite) as staging:
+            self.model.save(staging)
+
+
+@dataclass(frozen=True)
+class Torch(EncoderBackend, name="torch"):
+    """Models of transformers, computed by torch."""
+
+    def load(self, name: str, *, device: str | None, precision: Precision) -> Encoder:
+        _require_torch()
+        from encloze.models.bi_encoder import BiEncoder
+
+        return TorchEncoder(BiEncoder.load(name, precision=precision, device=device))
+
+    def load_scorer(self, name: str, *, device: str | None, precision: Precision) -> Scorer:
+        _require_torch()
+        from encloze.models.cross_encoder import CrossEncoder, is_cross_encoder
+
+        if is_cross_encoder(name):
+            return cast(Scorer, CrossEncoder.load(name, precision=precision, device=device))
+        return cast(Scorer, self.load(name, device=device, precision=precision))
+
+    def load_reranker(self, name: str, *, device: str | None, precision: Precision) -> Reranker:
+        _require_torch()
+        from encloze.models.cross_encoder import CrossEncoder
+
+        return cast(Reranker, CrossEncoder.load_trained(name, precision=precision, device=device))
+
+
+def _require_torch() -> None:
+    importable("torch", "train")
+    importable("transformers", "train")

@@ -1,0 +1,67 @@
+"""Search results: the hits of a query or of many, as lists that notebooks and pandas show as tables."""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+from encloze.data.records import Hit
+from encloze.errors import importable
+
+_EXCERPT = 200  # characters
+
+
+class Hits(list[Hit]):
+    """The hits of one query, best first: a list of ``Hit``.
+
+    Attributes:
+        query: The text of the query.
+    """
+
+    def __init__(self, query: str, hits: list[Hit]) -> None:
+        super().__init__(hits)
+        self.query = query
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return a dictionary for each hit: query, rank, id, score, title, text, and the score of each view."""
+        return [
+            {
+                "query": self.query,
+                "rank": rank,
+                "id": hit.id,
+                "score": hit.score,
+                "title": hit.title,
+                "text": hit.text,
+                **hit.parts,
+            }
+            for rank, hit in enumerate(self, 1)
+        ]
+
+    def to_pandas(self) -> Any:
+        """Return a ``pandas.DataFrame`` with one row for each hit. Raises MissingExtraError without pandas."""
+        return importable("pandas", "pandas").DataFrame(self.records())
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{rank}</td><td>{hit.score:.4f}</td><td>{html.escape(hit.id)}</td>"
+            f"<td><b>{html.escape(hit.title)}</b> {html.escape(_excerpt(hit.text))}</td></tr>"
+            for rank, hit in enumerate(self, 1)
+        )
+        head = "<tr><th>rank</th><th>score</th><th>id</th><th>document</th></tr>"
+        return f"<p>{html.escape(self.query)}</p><table><thead>{head}</thead><tbody>{rows}</tbody></table>"
+
+
+class BatchHits(list[Hits]):
+    """The hits of several queries: a list of ``Hits``, in the order of the queries."""
+
+    def to_pandas(self) -> Any:
+        """Return a ``pandas.DataFrame`` with one row for each hit. Raises MissingExtraError without pandas."""
+        return importable("pandas", "pandas").DataFrame([record for hits in self for record in hits.records()])
+
+    def _repr_html_(self) -> str:
+        return "".join(hits._repr_html_() for hits in self)
+
+
+def _excerpt(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _EXCERPT else f"{line[:_EXCERPT].rsplit(' ', 1)[0]} ..."
