@@ -1,1 +1,1 @@
-"""Texts, queries and judgments: reading, checking and keeping them, without torch."""
+"""Documents, queries, judgments and labels: records, formats, checks and storage, without torch."""

@@ -1,4 +1,4 @@
-"""What one split of a data set gives away about another: queries and relevant documents that both have."""
+"""Overlap between the splits of a data set: queries and relevant documents that two splits share."""
 
 from __future__ import annotations
 
@@ -11,116 +11,151 @@ import numpy as np
 from encloze.data.corpus import Corpus
 from encloze.data.duplicates import group_duplicates
 from encloze.data.formats.base import Format
-from encloze.data.lines import Faults
+from encloze.data.lines import ErrorCollector
 from encloze.data.records import Judgment
 
-_ORDER = ("train", "dev", "validation")  # what is learnt from comes before what is judged
+_TRAINING_SPLITS = ("train", "dev", "validation")  # each is compared with the splits before it; test splits come last
 
 
 class Contamination(NamedTuple):
-    """What a split has in common with an earlier one."""
+    """What a split shares with a split that is used before it, such as ``test`` with ``train``."""
 
     earlier: str
+    """Name of the earlier split."""
     split: str
+    """Name of the split."""
     queries: int
-    """How many the split has."""
-    alike: list[tuple[str, str]]
-    """Its queries that one of the earlier split is the same as, or nearly, with that one."""
+    """Number of queries in the split."""
+    similar_queries: list[tuple[str, str]]
+    """Ids of queries that are identical or nearly identical to a query of the earlier split, each with its id."""
     documents: int
-    """How many documents are relevant in the split."""
-    shared: list[str]
-    """Those that are relevant in the earlier one, too."""
-    near: list[tuple[str, str]]
-    """Others with the same text, or nearly, as one that is relevant in the earlier split, with that one."""
+    """Number of relevant documents in the split."""
+    shared_documents: list[str]
+    """Ids of documents that are relevant in both splits."""
+    similar_documents: list[tuple[str, str]]
+    """Ids of other relevant documents that are identical or nearly identical to a relevant document of the earlier
+    split, with that document's id."""
 
-    def told(self) -> str:
-        """All of it in words, with a few examples."""
-        alike, near = (", ".join(f"{one} ~ {other}" for one, other in pairs[:3]) for pairs in (self.alike, self.near))
+    def summary(self) -> str:
+        """Return the overlap as one sentence with up to three examples of each kind."""
+        queries, documents = (
+            ", ".join(f"{id_} ~ {other}" for id_, other in pairs[:3])
+            for pairs in (self.similar_queries, self.similar_documents)
+        )
         return (
-            f"{self.split} against {self.earlier}: {len(self.alike):,} of {self.queries:,} queries are the same or "
-            f"nearly{f' ({alike})' * bool(alike)}; of {self.documents:,} relevant documents {len(self.shared):,} are "
-            f"relevant there, too, and {len(self.near):,} more are nearly the same as one that is"
-            f"{f' ({near})' * bool(near)}"
+            f"{self.split} compared with {self.earlier}: {len(self.similar_queries):,} of {self.queries:,} queries are "
+            f"identical or nearly identical{f' ({queries})' * bool(queries)}; of {self.documents:,} relevant documents "
+            f"{len(self.shared_documents):,} are relevant in both splits and {len(self.similar_documents):,} more are "
+            f"nearly identical to one{f' ({documents})' * bool(documents)}"
         )
 
 
-def contamination_of(format_: Format, split: str, similarity: float) -> list[Contamination]:
-    """A split held against those of its data set that are learnt from (train, dev, validation) and come before it."""
-    before = _ORDER[: _ORDER.index(split)] if split in _ORDER else _ORDER
-    judgments = {name: judgments_of(format_, name) for name in before if name in format_.splits()}
+def find_contamination(format_: Format, split: str, similarity: float) -> list[Contamination]:
+    """Compare a split with the splits of its data set that are used before it: train, dev and validation.
+
+    Args:
+        format_: Data set.
+        split: Name of the split, such as ``test``.
+        similarity: Jaccard similarity of 4-word shingles from which texts count as nearly identical, above 0 and at
+            most 1.
+
+    Returns:
+        One record for each earlier split; an empty list if there is none.
+
+    Raises:
+        DataError: Judgments, queries or documents are malformed.
+    """
+    is_known = split in _TRAINING_SPLITS
+    earlier = _TRAINING_SPLITS[: _TRAINING_SPLITS.index(split)] if is_known else _TRAINING_SPLITS
+    judgments = {name: read_judgments(format_, name) for name in earlier if name in format_.splits()}
     if not judgments:
         return []
-    judgments[split] = judgments_of(format_, split)
-    asked = {judgment.query for of_split in judgments.values() for judgment in of_split}
-    queries = {query: text for query, text in queries_of(format_).items() if query in asked}
-    corpus = Corpus.open(format_)
-    relevant = {judgment.document for of_split in judgments.values() for judgment in of_split if judgment.grade > 0}
+    judgments[split] = read_judgments(format_, split)
+    judged = {judgment.query for split_judgments in judgments.values() for judgment in split_judgments}
+    queries = {query: text for query, text in read_queries(format_).items() if query in judged}
+    corpus = Corpus.from_format(format_)
+    relevant = {j.document for split_judgments in judgments.values() for j in split_judgments if j.grade > 0}
     numbers = sorted(corpus.number_of[document] for document in relevant if document in corpus.number_of)
     groups = group_duplicates(list(corpus.texts(numbers)), similarity)
-    by_id = dict(zip((corpus.ids[number] for number in numbers), groups.tolist(), strict=True))
-    return [found for found in contamination(judgments, queries, by_id, similarity) if found.split == split]
+    document_groups = dict(zip((corpus.ids[number] for number in numbers), groups.tolist(), strict=True))
+    return [pair for pair in compare_splits(judgments, queries, document_groups, similarity) if pair.split == split]
 
 
-def judgments_of(format_: Format, split: str) -> list[Judgment]:
-    """The judgments of a split, which may have none. Raises DataError with all faulty lines."""
-    faults = Faults()
-    judgments = list(format_.judgments(split, faults))
-    faults.stop()
+def read_judgments(format_: Format, split: str) -> list[Judgment]:
+    """Return the judgments of a split. Raises DataError that lists all malformed lines."""
+    errors = ErrorCollector()
+    judgments = list(format_.judgments(split, errors))
+    errors.raise_if_any()
     return judgments
 
 
-def queries_of(format_: Format) -> dict[str, str]:
-    """The text of each query. Raises DataError with all faulty lines."""
-    faults = Faults()
-    queries = {query.id: query.text for query in format_.queries(faults)}
-    faults.stop()
+def read_queries(format_: Format) -> dict[str, str]:
+    """Return the text of each query by its id. Raises DataError that lists all malformed lines."""
+    errors = ErrorCollector()
+    queries = {query.id: query.text for query in format_.queries(errors)}
+    errors.raise_if_any()
     return queries
 
 
-def contamination(
+def compare_splits(
     judgments: Mapping[str, Sequence[Judgment]],
     queries: Mapping[str, str],
     document_groups: Mapping[str, int],
     similarity: float,
 ) -> list[Contamination]:
-    """Every two splits held against one another.
+    """Compare each two splits.
 
-    ``queries`` has the text of each query, ``document_groups`` the group of near-duplicates that each document is in;
-    ``similarity`` is that of ``group_duplicates`` for queries.
+    Args:
+        judgments: Judgments of each split.
+        queries: Texts of the queries by id.
+        document_groups: Group of near-duplicates that each document belongs to, from ``group_duplicates``.
+        similarity: Jaccard similarity from which queries count as nearly identical.
+
+    Returns:
+        One record for each pair of splits, ordered train, dev, validation, others.
     """
     groups = group_duplicates(list(queries.values()), similarity) if queries else np.zeros(0, np.int64)
-    group_of = dict(zip(queries, groups.tolist(), strict=True))
-    found = []
-    splits = sorted(judgments, key=lambda split: (_ORDER.index(split) if split in _ORDER else len(_ORDER), split))
-    for earlier, split in combinations(splits, 2):
-        first, second = (
-            list(dict.fromkeys(judgment.query for judgment in judgments[of] if judgment.query in queries))
-            for of in (earlier, split)
-        )
-        there, here = (
-            list(dict.fromkeys(judgment.document for judgment in judgments[of] if judgment.grade > 0))
-            for of in (earlier, split)
-        )
-        known = set(there)
-        rest = [document for document in here if document not in known]
-        found.append(
+    query_groups = dict(zip(queries, groups.tolist(), strict=True))
+    results = []
+    for earlier, split in combinations(sorted(judgments, key=_split_order), 2):
+        earlier_queries, split_queries = (_query_ids(judgments[name], queries) for name in (earlier, split))
+        earlier_documents, split_documents = (_relevant_ids(judgments[name]) for name in (earlier, split))
+        shared = set(earlier_documents)
+        others = [document for document in split_documents if document not in shared]
+        results.append(
             Contamination(
                 earlier,
                 split,
-                len(second),
-                _paired(second, first, group_of),
-                len(here),
-                [document for document in here if document in known],
-                _paired(rest, there, document_groups),
+                len(split_queries),
+                _pairs_in_same_group(split_queries, earlier_queries, query_groups),
+                len(split_documents),
+                [document for document in split_documents if document in shared],
+                _pairs_in_same_group(others, earlier_documents, document_groups),
             )
         )
-    return found
+    return results
 
 
-def _paired(ids: Sequence[str], others: Sequence[str], group_of: Mapping[str, int]) -> list[tuple[str, str]]:
-    """Those of ``ids`` whose group holds one of ``others``, each with the first such."""
+def _split_order(split: str) -> tuple[int, str]:
+    return _TRAINING_SPLITS.index(split) if split in _TRAINING_SPLITS else len(_TRAINING_SPLITS), split
+
+
+def _query_ids(judgments: Sequence[Judgment], queries: Mapping[str, str]) -> list[str]:
+    """Return the ids of the judged queries that have a text, each once."""
+    return list(dict.fromkeys(judgment.query for judgment in judgments if judgment.query in queries))
+
+
+def _relevant_ids(judgments: Sequence[Judgment]) -> list[str]:
+    """Return the ids of the relevant documents, each once."""
+    return list(dict.fromkeys(judgment.document for judgment in judgments if judgment.grade > 0))
+
+
+def _pairs_in_same_group(
+    ids: Sequence[str], other_ids: Sequence[str], groups: Mapping[str, int]
+) -> list[tuple[str, str]]:
+    """Pair each id with the first of the other ids in the same group; ids without a partner are omitted."""
     first = dict[int, str]()
-    for other in others:
-        if other in group_of:
-            first.setdefault(group_of[other], other)
-    return [(id_, first[group_of[id_]]) for id_ in ids if id_ in group_of and group_of[id_] in first]
+    for other in other_ids:
+        if other in groups:
+            first.setdefault(groups[other], other)
+    return [(id_, first[groups[id_]]) for id_ in ids if id_ in groups and groups[id_] in first]

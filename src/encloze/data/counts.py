@@ -1,4 +1,4 @@
-"""How many queries, judgments and documents a split has, and how many of them do not fit together."""
+"""Numbers of queries, judgments and documents of a split, and of those that are inconsistent with each other."""
 
 from __future__ import annotations
 
@@ -8,54 +8,76 @@ from typing import Any, NamedTuple, Self
 from encloze.data.records import Judgments
 
 
-class Counts(NamedTuple):
-    """What stands beside every result; None where it was not read, as with run files alone."""
+class DatasetCounts(NamedTuple):
+    """Size of a split and number of inconsistencies in it. A count is None if the files that it needs were not read.
 
-    judged: int
-    """Queries that are judged in the split."""
-    none_relevant: int
-    """Of these, queries without a document of a grade above 0."""
+    Example:
+        >>> counts = DatasetCounts.from_judgments({"q1": {"d1": 1, "d2": 0}, "q2": {"d3": 0}})
+        >>> counts.warnings()
+        ['1 judged queries have no relevant document: their score is 0']
+    """
+
+    judged_queries: int
+    """Number of queries with judgments in the split."""
+    queries_without_relevant: int
+    """Number of judged queries without a document of grade 1 or more."""
     queries: int | None = None
-    """Queries with a text, of all splits."""
-    no_text: int | None = None
-    """Judged queries without one."""
+    """Number of queries with a text, in all splits."""
+    queries_without_text: int | None = None
+    """Number of judged queries without a text."""
     documents: int | None = None
-    lost: int | None = None
-    """Judged documents that the corpus lacks."""
-    all_lost: int | None = None
-    """Queries whose relevant documents it lacks, all of them."""
+    """Number of documents in the corpus."""
+    missing_documents: int | None = None
+    """Number of judged documents that are not in the corpus."""
+    queries_without_documents: int | None = None
+    """Number of judged queries whose relevant documents are all missing from the corpus."""
 
     @classmethod
-    def of(cls, judgments: Judgments) -> Self:
-        grades = judgments.values()
-        return cls(len(judgments), sum(not any(grade > 0 for grade in some.values()) for some in grades))
-
-    def with_queries(self, judgments: Judgments, queries: int, known: Set[str]) -> Counts:
-        """``known`` are the judged queries that have a text."""
-        return self._replace(queries=queries, no_text=len(judgments.keys() - known))
-
-    def with_documents(self, judgments: Judgments, documents: int, known: Set[str]) -> Counts:
-        """``known`` is what judgments can name of the corpus."""
-        relevant = [{d for d, grade in some.items() if grade > 0} for some in judgments.values()]
-        lost = {document for some in judgments.values() for document in some} - known
-        all_lost = sum(bool(some) and not some & known for some in relevant)
-        return self._replace(documents=documents, lost=len(lost), all_lost=all_lost)
+    def from_judgments(cls, judgments: Judgments) -> Self:
+        """Return the counts that need the judgments only."""
+        return cls(len(judgments), sum(not any(g > 0 for g in grades.values()) for grades in judgments.values()))
 
     @classmethod
-    def read(cls, said: dict[str, Any] | None) -> Self | None:
-        """What stands in a file; None where there is nothing."""
-        return cls(**said) if said else None
+    def from_dict(cls, content: dict[str, Any] | None) -> Self | None:
+        """Return the counts that were saved in a result file, or None if there are none."""
+        return cls(**content) if content else None
 
-    def size(self) -> str:
-        """The number of documents, to stand behind that of the queries; empty where it is not known."""
+    def with_queries(self, judgments: Judgments, query_count: int, ids_with_text: Set[str]) -> DatasetCounts:
+        """Return these counts with those of the queries added.
+
+        Args:
+            judgments: Judgments of the split.
+            query_count: Number of queries with a text, in all splits.
+            ids_with_text: Ids of the judged queries that have a text.
+        """
+        return self._replace(queries=query_count, queries_without_text=len(judgments.keys() - ids_with_text))
+
+    def with_documents(self, judgments: Judgments, document_count: int, known_ids: Set[str]) -> DatasetCounts:
+        """Return these counts with those of the documents added.
+
+        Args:
+            judgments: Judgments of the split.
+            document_count: Number of documents in the corpus.
+            known_ids: Ids of the corpus that judgments can refer to: of its documents, or of their sources.
+        """
+        relevant = [{d for d, grade in grades.items() if grade > 0} for grades in judgments.values()]
+        missing = {document for grades in judgments.values() for document in grades} - known_ids
+        return self._replace(
+            documents=document_count,
+            missing_documents=len(missing),
+            queries_without_documents=sum(bool(ids) and not ids & known_ids for ids in relevant),
+        )
+
+    def size_suffix(self) -> str:
+        """Return ``", N documents"`` for headings, or an empty string if the documents were not counted."""
         return "" if self.documents is None else f", {self.documents:,} documents"
 
-    def told(self) -> list[str]:
-        """What does not fit together, and what comes of it."""
-        says = {
-            "no_text": "judged queries have no text: they are left out",
-            "none_relevant": "judged queries have no relevant document: they count 0",
-            "all_lost": "judged queries ask for documents that are not in the corpus, all of them: they count 0",
-            "lost": "judged documents are not in the corpus: no system that reads it can find them",
+    def warnings(self) -> list[str]:
+        """Return one sentence for each inconsistency, with its effect on the result."""
+        messages = {
+            "queries_without_text": "judged queries have no text: they are skipped",
+            "queries_without_relevant": "judged queries have no relevant document: their score is 0",
+            "queries_without_documents": "judged queries have no relevant document in the corpus: their score is 0",
+            "missing_documents": "judged documents are not in the corpus: no system that searches it can retrieve them",
         }
-        return [f"{count:,} {what}" for name, what in says.items() if (count := getattr(self, name))]
+        return [f"{count:,} {message}" for name, message in messages.items() if (count := getattr(self, name))]

@@ -1,223 +1,191 @@
-"""Documents, queries and the judgments of one split: what training and evaluation start from."""
+"""One split of a data set: documents, queries and judgments, for training and evaluation."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from encloze import progress
 from encloze.data.corpus import Corpus
-from encloze.data.counts import Counts
+from encloze.data.counts import DatasetCounts
 from encloze.data.formats.base import Format
-from encloze.data.lines import Faults
-from encloze.data.records import Example, Judgments, Query, Run
-from encloze.data.runs import best
-from encloze.data.words import normalized
+from encloze.data.lines import ErrorCollector
+from encloze.data.records import Judgments, Query
 from encloze.errors import DataError
 
 
 @dataclass
 class DatasetSplit:
-    """One split of a data set. Queries without judgments in the split are left out, as BEIR's loader does."""
+    """Documents, queries and judgments of one split. Each is read on first access.
+
+    Queries without judgments in the split are skipped, as in BEIR's loader.
+
+    Args:
+        format: Data set.
+        split: Name of the split.
+        judgments_by_source: Whether judgments name the longer texts that the documents were cut from, instead of the
+            documents.
+    """
 
     format: Format
     split: str
-    by_source: bool = False
-    """Whether judgments name the longer texts that documents were cut from."""
+    judgments_by_source: bool = False
     _warned: set[str] = field(default_factory=set, repr=False)
-    _asked: int = field(default=0, repr=False)
 
     @cached_property
     def corpus(self) -> Corpus:
-        return Corpus.open(self.format)
+        """The documents. Raises DataError that lists all malformed lines."""
+        return Corpus.from_format(self.format)
 
     @cached_property
     def judgments(self) -> Judgments:
-        """Grades by query and document. Raises DataError for malformed lines or a document judged in two ways."""
-        faults, grades = Faults(), dict[str, dict[str, int]]()
-        for query, document, grade in self.format.judgments(self.split, faults):
-            if grades.setdefault(query, {}).setdefault(document, grade) != grade:
-                faults.add(
-                    faults.here or f"split {self.split}", f"document {document!r} has two grades for query {query!r}"
+        """Grades by query id and document id.
+
+        Raises:
+            DataError: Lines are malformed, a document has two grades for a query, or the split has no judgments.
+        """
+        errors, judgments = ErrorCollector(), dict[str, dict[str, int]]()
+        for query, document, grade in self.format.judgments(self.split, errors):
+            if judgments.setdefault(query, {}).setdefault(document, grade) != grade:
+                errors.add(
+                    errors.location or f"split {self.split}",
+                    f"document {document!r} has two grades for query {query!r}",
                 )
-        faults.stop()
-        if not grades:
-            raise DataError(f"{self.format.place()} has no judgments in the split {self.split!r}")
-        return grades
+        errors.raise_if_any()
+        if not judgments:
+            raise DataError(f"{self.format.location()} has no judgments in the split {self.split!r}")
+        return judgments
+
+    @cached_property
+    def all_queries(self) -> dict[str, Query]:
+        """Queries of all splits by id, in the order of their file.
+
+        Raises:
+            DataError: Lines are malformed or ids occur twice.
+        """
+        errors, queries = ErrorCollector(), dict[str, Query]()
+        for query in self.format.queries(errors):
+            if query.id in queries:
+                errors.add(errors.location or "queries", f"duplicate query id {query.id!r}")
+            errors.check_id("query", query.id, "queries")
+            queries[query.id] = query
+        errors.raise_if_any()
+        return queries
 
     @cached_property
     def queries(self) -> list[Query]:
-        """The queries of the split, in the order of their file."""
-        faults, found = Faults(), dict[str, Query]()
-        for query in self.format.queries(faults):
-            if query.id in found:
-                faults.add(faults.here or "queries", f"the id {query.id!r} stands for an earlier query already")
-            faults.check_id("query", query.id, "queries")
-            found[query.id] = query
-        faults.stop()
-        self._asked = len(found)
-        self._warn("queries", [query for query in self.judgments if query not in found])
-        chosen = [query for query in found.values() if query.id in self.judgments]
-        if not chosen:
-            raise DataError(
-                f"{self.format.place()}: no judgment of the split {self.split!r} is of a query that is there"
-            )
-        return chosen
+        """Judged queries of the split, in the order of their file. Warns of judged queries that have no text.
 
-    def judged(self, *, texts: bool) -> Judgments:
-        """The judgments that count: those of queries with a text where systems read ``texts``, else all."""
+        Raises:
+            DataError: Queries or judgments are malformed, or no judged query has a text.
+        """
+        self._warn_missing("queries", [query for query in self.judgments if query not in self.all_queries])
+        queries = [query for query in self.all_queries.values() if query.id in self.judgments]
+        if not queries:
+            raise DataError(
+                f"{self.format.location()}: no query that is judged in the split {self.split!r} is among the queries"
+            )
+        return queries
+
+    def evaluated_judgments(self, *, texts: bool) -> Judgments:
+        """Return the judgments that an evaluation uses.
+
+        Args:
+            texts: Whether a system reads the texts of the queries. Judged queries without a text are then excluded.
+        """
         if not texts:
             return self.judgments
-        known = {query.id for query in self.queries}
-        return {query: grades for query, grades in self.judgments.items() if query in known}
+        ids = {query.id for query in self.queries}
+        return {query: grades for query, grades in self.judgments.items() if query in ids}
 
-    def counts(self) -> Counts:
-        """What there is and what does not fit together, of what was read so far."""
-        found, read = Counts.of(self.judgments), vars(self)
-        if "queries" in read:
-            found = found.with_queries(self.judgments, self._asked, {query.id for query in self.queries})
-        if "corpus" in read:
-            found = found.with_documents(self.judgments, len(self.corpus), self.known(self.corpus))
-        return found
+    def counts(self, *, queries: bool, documents: bool) -> DatasetCounts:
+        """Return the size of the split and the number of inconsistencies in it.
 
-    def part(self, split: str) -> DatasetSplit:
-        """Another split over the same documents."""
-        other = DatasetSplit(self.format, split, self.by_source)
+        Args:
+            queries: Whether to count the queries. They are then read.
+            documents: Whether to count the documents. They are then read.
+        """
+        counts = DatasetCounts.from_judgments(self.judgments)
+        if queries:
+            counts = counts.with_queries(self.judgments, len(self.all_queries), {query.id for query in self.queries})
+        if documents:
+            counts = counts.with_documents(self.judgments, len(self.corpus), self.judgment_targets(self.corpus))
+        return counts
+
+    def with_split(self, split: str) -> DatasetSplit:
+        """Return another split with the same documents."""
+        other = DatasetSplit(self.format, split, self.judgments_by_source)
         other.corpus = self.corpus
         return other
 
-    def over(self, corpus: Corpus) -> DatasetSplit:
-        """The same queries and judgments over other documents."""
-        other = DatasetSplit(self.format, self.split, self.by_source, self._warned)
-        other.corpus, other.judgments, other.queries = corpus, self.judgments, self.queries
+    def with_corpus(self, corpus: Corpus) -> DatasetSplit:
+        """Return the same queries and judgments with other documents."""
+        other = DatasetSplit(self.format, self.split, self.judgments_by_source, self._warned)
+        other.corpus, other.judgments = corpus, self.judgments
+        other.all_queries, other.queries = self.all_queries, self.queries
         return other
 
-    def check_documents(self) -> None:
-        """Warn of judged documents that the corpus lacks; raise DataError where it lacks all of them."""
+    def judgment_targets(self, corpus: Corpus) -> Set[str]:
+        """Return the ids of a corpus that judgments refer to: ids of documents, or ids of their sources."""
+        return corpus.sources if self.judgments_by_source else corpus.number_of.keys()
+
+    def check_judged_documents(self) -> None:
+        """Warn of judged documents that are not in the corpus.
+
+        Raises:
+            DataError: None of the judged documents is in the corpus.
+        """
         judged = {document for grades in self.judgments.values() for document in grades}
-        missing = sorted(judged - self.known(self.corpus))
+        known = self.judgment_targets(self.corpus)
+        missing = sorted(judged - known)
         if missing and len(missing) == len(judged):
-            known = next(iter(self.known(self.corpus)), None) if self.by_source else self.corpus.ids[0]
+            example = next(iter(known), None) if self.judgments_by_source else self.corpus.ids[0]
             raise DataError(
-                f"{self.format.place()}: none of the {len(judged)} documents judged in the split {self.split!r} is in "
-                f"the corpus (judged: {missing[0]!r}, in the corpus: {known!r})"
+                f"{self.format.location()}: none of the {len(judged)} documents judged in the split {self.split!r} is "
+                f"in the corpus (judged: {missing[0]!r}, in the corpus: {example!r}). Give the corpus that the "
+                "judgments refer to"
             )
-        self._warn("documents", missing)
+        self._warn_missing("documents", missing)
 
     def check_candidates(self, ranked: Iterable[str], name: str) -> bool:
-        """Warn of documents of a run that the corpus lacks, and raise DataError where it lacks all; whether it has any.
+        """Warn of documents of a run that are not in the corpus.
 
-        ``name`` is what the run is called in messages.
+        Args:
+            ranked: Ids of the ranked documents.
+            name: Name of the run in messages.
+
+        Returns:
+            Whether at least one ranked document is in the corpus.
+
+        Raises:
+            DataError: Documents are ranked and none of them is in the corpus.
         """
-        known, missing, has_some = self.corpus.number_of, dict[str, None](), False
+        number_of, missing, has_candidate = self.corpus.number_of, dict[str, None](), False
         for document in ranked:
-            if document in known:
-                has_some = True
+            if document in number_of:
+                has_candidate = True
             else:
                 missing[document] = None
-        unknown = list(missing)
-        if unknown and not has_some:
+        ids = list(missing)
+        if ids and not has_candidate:
             raise DataError(
-                f"{name}: none of the {len(unknown)} documents that it ranks for the queries of the split "
-                f"{self.split!r} is in {self.format.place()} (in the run: {unknown[0]!r}, in the corpus: "
-                f"{self.corpus.ids[0]!r}). Is it a run over another corpus, or over passages?"
+                f"{name}: none of the {len(ids)} documents that it ranks for the queries of the split {self.split!r} "
+                f"is in {self.format.location()} (in the run: {ids[0]!r}, in the corpus: {self.corpus.ids[0]!r}). "
+                "Give a run over this corpus, with documents, not passages"
             )
-        if unknown:
+        if ids:
             progress.warn(
-                f"{len(unknown)} documents of {name} are not in {self.format.place()} and are left out, among them "
-                f"{', '.join(unknown[:3])}"
+                f"{len(ids)} documents of {name} are not in {self.format.location()} and are skipped, for example "
+                f"{', '.join(ids[:3])}"
             )
-        return has_some
+        return has_candidate
 
-    def known(self, corpus: Corpus) -> Set[str]:
-        """What judgments can name of a corpus."""
-        return corpus.number_of.keys() if not self.by_source else corpus.sources
-
-    def examples(
-        self, negatives: Run | None = None, depth: int = 200, teacher: Run | None = None
-    ) -> list[tuple[Query, Example]]:
-        """Training examples: queries with a known positive, and hard negatives from a run without any positives.
-
-        ``depth`` is how far down a ranking negatives are taken. Unjudged documents of the run count as negatives.
-        Raises DataError where no query has one, and says how many have none and what of the run is not in the corpus.
-        Where there is a ``teacher``, its scores come with them, and examples for which it has fewer than two are left
-        out, which is said.
-        """
-        self.check_documents()
-        number_of, examples = self.corpus.number_of, []
-        unknown, known = dict[str, None](), self._known_by_words()
-        for query in self.queries:
-            grades = self.judgments[query.id]
-            positives = tuple(number_of[d] for d, grade in grades.items() if grade > 0 and d in number_of)
-            ranking = (negatives or {}).get(query.id, {})
-            ranked = best(ranking, depth)
-            unknown |= dict.fromkeys(d for d in ranked if d not in number_of)
-            relevant = known[normalized(query.text)]
-            against = tuple(n for d in ranked if (n := number_of.get(d)) is not None and n not in relevant)
-            if positives:
-                examples.append((query, Example(query.text, positives, against, known=tuple(sorted(relevant)))))
-        if not examples:
-            raise DataError(f"{self.format.place()}: no query of the split {self.split!r} has a relevant document")
-        if dropped := len(self.queries) - len(examples):
-            progress.warn(f"{dropped} queries of the split {self.split!r} have no relevant document and are left out")
-        if negatives is not None:
-            self._check_negatives([example for _, example in examples], list(unknown))
-        return examples if teacher is None else self._taught(examples, teacher)
-
-    def _known_by_words(self) -> dict[str, set[int]]:
-        """The numbers of the documents that are relevant to each question: queries of the same words ask the same."""
-        found: dict[str, set[int]] = {}
-        for query in self.queries:
-            relevant = (document for document, grade in self.judgments[query.id].items() if grade > 0)
-            numbers = (self.corpus.number_of.get(document) for document in relevant)
-            found.setdefault(normalized(query.text), set()).update(n for n in numbers if n is not None)
-        return found
-
-    def _check_negatives(self, examples: list[Example], unknown: list[str]) -> None:
-        """Say what is amiss with a run that negatives are taken from; raise DataError where it gives none."""
-        names = f", among them {', '.join(unknown[:3])}" if unknown else ""
-        lacking = sum(not example.negatives for example in examples)
-        if lacking == len(examples):
-            raise DataError(
-                f"the run of negatives ranks no document for the queries of the split {self.split!r} that is not "
-                f"relevant and in {self.format.place()} ({len(unknown)} are not in it{names}). Is it a run over this "
-                "split and this corpus?"
-            )
-        if unknown:
-            progress.warn(f"{len(unknown)} documents of the run of negatives are not in {self.format.place()}{names}")
-        if lacking:
-            progress.warn(f"{lacking} of {len(examples)} queries have no negatives in the run")
-
-    def _taught(self, examples: list[tuple[Query, Example]], teacher: Run) -> list[tuple[Query, Example]]:
-        """Examples with a teacher's scores, of the documents that it scored alone."""
-        ids, taught, missing = self.corpus.ids, list[tuple[Query, Example]](), 0
-        for query, example in examples:
-            scores = teacher.get(query.id, {})
-            against = tuple(n for n in example.negatives if ids[n] in scores)
-            of_positives = tuple(scores.get(ids[n], float("nan")) for n in example.positives)
-            scored = sum(ids[n] in scores for n in example.positives)
-            missing += len(example.positives) - scored + len(example.negatives) - len(against)
-            if scored and against:
-                of_negatives = tuple(scores[ids[n]] for n in against)
-                found = replace(example, negatives=against, positive_scores=of_positives)
-                taught.append((query, replace(found, negative_scores=of_negatives)))
-        if not taught:
-            raise DataError(
-                f"the teacher scored for none of the {len(examples)} queries a relevant document and a negative. "
-                "Are its scores of this split, and of the candidates that negatives names?"
-            )
-        if missing:
-            progress.warn(
-                f"the teacher scored {missing} of the candidates not at all: they are left out, and with them "
-                f"{len(examples) - len(taught)} of {len(examples)} queries, which have no two candidates any more"
-            )
-        return taught
-
-    def _warn(self, kind: str, missing: list[str]) -> None:
+    def _warn_missing(self, kind: str, missing: list[str]) -> None:
+        """Warn once of judged queries or documents that do not exist."""
         if missing and kind not in self._warned:
             self._warned.add(kind)
             progress.warn(
-                f"{len(missing)} judged {kind} of the split {self.split!r} are not in {self.format.place()}, "
-                f"among them {', '.join(missing[:3])}"
+                f"{len(missing)} judged {kind} of the split {self.split!r} are not in {self.format.location()}, "
+                f"for example {', '.join(missing[:3])}"
             )

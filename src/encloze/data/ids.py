@@ -1,4 +1,4 @@
-"""The ids of a collection: by number from a file, and numbers by id without a dictionary of all of them."""
+"""Document ids of a corpus: ids by number from mapped files, and numbers by id with 16 bytes of memory per document."""
 
 from __future__ import annotations
 
@@ -9,51 +9,62 @@ from typing import Any, overload
 import numpy as np
 
 
-class Ids(Sequence[str]):
-    """Ids in the order of their documents, read from mapped Arrow arrays as they are asked for."""
+class DocumentIds(Sequence[str]):
+    """Ids in the order of their documents, read from memory-mapped Arrow arrays on access."""
 
-    def __init__(self, chunks: Sequence[Any], begins: np.ndarray) -> None:
-        """``begins`` (int64, chunks + 1) says which number each chunk begins with, and how many there are."""
+    def __init__(self, chunks: Sequence[Any], offsets: np.ndarray) -> None:
+        """Initialize the sequence.
+
+        Args:
+            chunks: Arrow string arrays that together hold all ids.
+            offsets: int64, chunks + 1: number of the first document of each chunk, followed by the total number.
+        """
         self._chunks = chunks
-        self._begins: list[int] = begins.tolist()
+        self._offsets: list[int] = offsets.tolist()
 
     def __len__(self) -> int:
-        return self._begins[-1]
+        return self._offsets[-1]
 
     @overload
-    def __getitem__(self, at: int) -> str: ...
+    def __getitem__(self, index: int) -> str: ...
     @overload
-    def __getitem__(self, at: slice) -> list[str]: ...
-    def __getitem__(self, at: int | slice) -> str | list[str]:
-        if isinstance(at, slice):
-            return [self[number] for number in range(*at.indices(len(self)))]
-        number = at + len(self) if at < 0 else at
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        number = index + len(self) if index < 0 else index
         if not 0 <= number < len(self):
-            raise IndexError(f"document {at} of {len(self)}")
-        chunk = bisect_right(self._begins, number) - 1
-        return str(self._chunks[chunk][number - self._begins[chunk]].as_py())
+            raise IndexError(f"document index {index} is out of range for a corpus of {len(self)} documents")
+        chunk = bisect_right(self._offsets, number) - 1
+        return str(self._chunks[chunk][number - self._offsets[chunk]].as_py())
 
     def __iter__(self) -> Iterator[str]:
         for chunk in self._chunks:
             yield from chunk.to_pylist()
 
 
-class NumberOf(Mapping[str, int]):
-    """The number of each id: 16 bytes for each, whatever its length."""
+class NumberById(Mapping[str, int]):
+    """Mapping from document ids to document numbers. It stores 16 bytes per id, whatever the length of the ids."""
 
-    def __init__(self, ids: Ids) -> None:
+    def __init__(self, ids: DocumentIds) -> None:
+        """Initialize the mapping.
+
+        Args:
+            ids: Ids in the order of their documents. Ids are compared with them on access.
+        """
         self._ids = ids
         hashes = np.fromiter(map(hash, ids), np.int64, len(ids))
         self._order = np.argsort(hashes, kind="stable")
-        self._hashes = hashes[self._order]
+        self._sorted_hashes = hashes[self._order]
 
     def __getitem__(self, id_: str) -> int:
-        own = hash(id_)
-        at = int(self._hashes.searchsorted(own))
-        while at < len(self._hashes) and self._hashes[at] == own:  # two ids may have the same hash
-            if self._ids[number := int(self._order[at])] == id_:
+        hash_value = hash(id_)
+        position = int(self._sorted_hashes.searchsorted(hash_value))
+        # Different ids may have the same hash.
+        while position < len(self._sorted_hashes) and self._sorted_hashes[position] == hash_value:
+            if self._ids[number := int(self._order[position])] == id_:
                 return number
-            at += 1
+            position += 1
         raise KeyError(id_)
 
     def __iter__(self) -> Iterator[str]:

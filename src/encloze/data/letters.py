@@ -1,4 +1,4 @@
-"""Letters and the marks that belong to them, in any script."""
+"""Letters and combining marks in any script, for regular expressions of words."""
 
 from __future__ import annotations
 
@@ -6,29 +6,32 @@ import re
 import unicodedata
 from functools import cache
 
-# Hebrew's points and accents, but no punctuation between them; Arabic's signs for vowels, tanween, shadda, sukun and
-# the small alef. Its hamza and madda make other letters and stay, as do Cyrillic's breve and vowels of Indic scripts.
-_POINTS = re.compile("[\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u064b-\u0652\u0670\u06d6-\u06dc]")
+# Hebrew points and accents, but not the punctuation among them; Arabic vowel signs, tanween, shadda, sukun and the
+# superscript alef. Arabic hamza and madda form other letters and are kept, as are the breve of Cyrillic and the vowels
+# of Indic scripts.
+_VOWEL_POINTS = re.compile(
+    "[\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u064b-\u0652\u0670\u06d6-\u06dc]"
+)
 
-WORD = r"\w+(?:[{marks}]+\w*)*"
-"""The regular expression of a word, once it has its marks."""
-
-
-def without_points(text: str) -> str:
-    """Hebrew without niqqud, Arabic without harakat: most people type none."""
-    return _POINTS.sub("", text)
+WORD_PATTERN = r"\w+(?:[{marks}]+\w*)*"
+"""Regular expression of a word; ``{marks}`` stands for the combining marks."""
 
 
-@cache
-def words_and_rest() -> re.Pattern[str]:
-    """Words with the marks in them, blanks, and other signs: all of a text, one after the other."""
-    return re.compile(rf"{WORD.format(marks=marks())}|\s+|[^\w\s]+")
+def strip_vowel_points(text: str) -> str:
+    """Remove Hebrew niqqud and Arabic harakat, which most people do not type."""
+    return _VOWEL_POINTS.sub("", text)
 
 
 @cache
-def marks() -> str:
-    """All combining characters, to stand in a class of a regular expression: ``\\w`` has none of them.
+def token_pattern() -> re.Pattern[str]:
+    """Return a pattern that splits a whole text into words (with their marks), white space and other characters."""
+    return re.compile(rf"{WORD_PATTERN.format(marks=combining_marks())}|\s+|[^\w\s]+")
 
-    Those beyond U+FFFF, of scripts such as Chakma and Adlam, would make the class ten times as slow.
+
+@cache
+def combining_marks() -> str:
+    r"""Return all combining marks up to U+FFFF, for use in a character class, because ``\w`` matches none of them.
+
+    Marks above U+FFFF, which scripts such as Chakma and Adlam use, would make matching ten times slower.
     """
-    return "".join(letter for letter in map(chr, range(0x10000)) if unicodedata.category(letter)[0] == "M")
+    return "".join(character for character in map(chr, range(0x10000)) if unicodedata.category(character)[0] == "M")

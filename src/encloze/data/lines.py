@@ -1,4 +1,4 @@
-"""Read text files line by line, plain or gzipped, and collect what is wrong with them by file and line."""
+"""Line-by-line reading of text files, plain or gzipped, with errors collected by file and line."""
 
 from __future__ import annotations
 
@@ -12,43 +12,79 @@ from typing import Any
 
 from encloze.errors import DataError
 
-SHOWN = 20
+MAX_SHOWN = 20
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-class Faults:
-    """What is wrong with files, by line; the first ``SHOWN`` are shown and the others counted."""
+class ErrorCollector:
+    """Collector of errors in input files. It keeps the first 20 messages and counts the others.
+
+    Example:
+        >>> errors = ErrorCollector()
+        >>> errors.add("corpus.jsonl:17", "the text is empty")
+        >>> errors.count
+        1
+    """
 
     def __init__(self) -> None:
-        self.shown: list[str] = []
+        self.messages: list[str] = []
+        """The first errors, each with its location."""
         self.count = 0
-        self.here: str | None = None
-        """The line that is being read, for faults that only whoever puts lines together can see."""
+        """Number of errors."""
+        self.location: str | None = None
+        """Location of the line that was read last, for errors that are detected after parsing, such as duplicate
+        ids."""
 
-    def add(self, where: str, what: str) -> None:
+    def add(self, location: str, message: str) -> None:
+        """Record an error.
+
+        Args:
+            location: File and line, such as ``corpus.jsonl:17``.
+            message: Description of the error.
+        """
         self.count += 1
-        if len(self.shown) < SHOWN:
-            self.shown.append(f"{where}: {what}")
+        if len(self.messages) < MAX_SHOWN:
+            self.messages.append(f"{location}: {message}")
 
-    def check_id(self, kind: str, id_: str, where: str) -> None:
-        """Runs and tables hold a thing a line, between tabs: an id that breaks one could not be read again."""
+    def check_id(self, kind: str, id_: str, location: str) -> None:
+        """Record an error if an id contains a tab or a line break, which separate fields in run files.
+
+        Args:
+            kind: Kind of the object, such as ``document``.
+            id_: The id.
+            location: Location to report if no line is known.
+        """
         if "\t" in id_ or (id_ and id_.splitlines() != [id_]):
-            self.add(self.here or where, f"the {kind}'s id {id_!r} holds a tab or the end of a line. Give it another")
+            self.add(self.location or location, f"the {kind} id {id_!r} contains a tab or a line break. Remove it")
 
-    def stop(self) -> None:
-        """Raise one DataError with everything that was found; do nothing if all is well."""
+    def raise_if_any(self) -> None:
+        """Raise one DataError with all recorded errors. Do nothing if there are none.
+
+        Raises:
+            DataError: At least one error was recorded.
+        """
         if self.count:
-            more = f"\n  ... and {self.count - len(self.shown)} more" * (self.count > len(self.shown))
-            raise DataError("\n  ".join([f"{self.count} fault{'s' * (self.count > 1)}:", *self.shown]) + more)
+            hidden = f"\n  ... and {self.count - len(self.messages)} more" * (self.count > len(self.messages))
+            raise DataError("\n  ".join([f"{self.count} error{'s' * (self.count > 1)}:", *self.messages]) + hidden)
 
 
-def lines(file: Path) -> Iterator[tuple[str, str]]:
-    """Each line that is not blank, with its place (``corpus.jsonl:17``); raise DataError where it is no text."""
-    return ((where, line) for where, line in every_line(file) if line.strip())
+def read_lines(file: Path) -> Iterator[tuple[str, str]]:
+    """Read the lines of a file that are not blank.
+
+    Args:
+        file: UTF-8 text file, plain or gzipped (``.gz``).
+
+    Yields:
+        The location of each line (``corpus.jsonl:17``) and the line without its line break.
+
+    Raises:
+        DataError: The file cannot be read or is not UTF-8 text.
+    """
+    return ((location, line) for location, line in read_all_lines(file) if line.strip())
 
 
-def every_line(file: Path) -> Iterator[tuple[str, str]]:
-    """As ``lines``, with the blank ones."""
+def read_all_lines(file: Path) -> Iterator[tuple[str, str]]:
+    """Read the lines of a file as ``read_lines`` does, blank lines included."""
     number = 0
     try:
         with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as stream:
@@ -58,33 +94,41 @@ def every_line(file: Path) -> Iterator[tuple[str, str]]:
     except UnicodeDecodeError as error:
         raise DataError(f"{file}:{number}: not UTF-8 text ({error.reason}). Convert the file to UTF-8") from error
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(f"{file}:{number + 1}: the gzip data is broken ({error}). Fetch the file again") from error
+        raise DataError(f"{file}:{number + 1}: corrupt gzip data ({error}). Download the file again") from error
     except OSError as error:
         raise DataError(f"{file}: cannot be read: {error.strerror}") from error
 
 
-def json_objects(file: Path, faults: Faults) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each line's JSON object with its place; what is not one becomes a fault."""
-    for where, line in lines(file):
+def read_json_lines(file: Path, errors: ErrorCollector) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Read the JSON objects of a JSON Lines file.
+
+    Args:
+        file: File with one JSON object per line, plain or gzipped.
+        errors: Receives an error for each line that is not a JSON object.
+
+    Yields:
+        The location of each line and its object.
+    """
+    for location, line in read_lines(file):
         try:
             value = json.loads(line)
         except json.JSONDecodeError as error:
-            faults.add(where, f"no JSON: {error.msg} at column {error.colno}")
+            errors.add(location, f"invalid JSON: {error.msg} at column {error.colno}")
             continue
         except RecursionError:
-            faults.add(where, "no JSON that can be read: brackets within brackets without end")
+            errors.add(location, "invalid JSON: too many nested brackets")
             continue
-        if _SURROGATE.search(line) and not _is_text(value):
-            faults.add(where, r"no text: half a character (\ud800 to \udfff alone)")
+        if _SURROGATE.search(line) and not _is_encodable(value):
+            errors.add(location, r"invalid text: unpaired surrogate (\ud800 to \udfff)")
         elif isinstance(value, dict):
-            faults.here = where
-            yield where, value
+            errors.location = location
+            yield location, value
         else:
-            faults.add(where, f"a JSON object was expected, found {type(value).__name__}")
+            errors.add(location, f"expected a JSON object, found {type(value).__name__}")
 
 
-def _is_text(value: Any) -> bool:
-    """Whether all of a JSON value can be written as UTF-8."""
+def _is_encodable(value: Any) -> bool:
+    """Return whether all strings of a JSON value can be encoded as UTF-8."""
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
@@ -92,60 +136,87 @@ def _is_text(value: Any) -> bool:
     return True
 
 
-def field_of(value: dict[str, Any], names: Iterable[str], where: str, faults: Faults, remedy: str = "") -> str | None:
-    """The first of the named fields as text; None, and a fault, where there is none."""
+def required_text(
+    row: dict[str, Any], names: Iterable[str], location: str, errors: ErrorCollector, hint: str = ""
+) -> str | None:
+    """Return the first of several fields as text.
+
+    Args:
+        row: Fields by name.
+        names: Names of the fields, in the order in which they are tried.
+        location: Location of the row.
+        errors: Receives an error if all fields are missing or the first present one is neither text nor an integer.
+        hint: Sentence to append to the error for a missing field.
+
+    Returns:
+        The text, or None after an error.
+    """
     for name in names:
-        found = value.get(name)
-        if isinstance(found, str):
-            return found
-        if isinstance(found, int) and not isinstance(found, bool):
-            return str(found)
-        if found is not None:
-            faults.add(where, f'"{name}" should be text, found {type(found).__name__}')
+        value = row.get(name)
+        if isinstance(value, str):
+            return value
+        if isinstance(value, int) and not isinstance(value, bool):
+            return str(value)
+        if value is not None:
+            errors.add(location, f'"{name}" must be text, found {type(value).__name__}')
             return None
-    has = ", ".join(f'"{name}"' for name in value) or "nothing"
-    wanted = " or ".join(f'"{name}"' for name in names)
-    faults.add(where, f"no {wanted} field (it has {has}).{remedy}")
+    present = ", ".join(f'"{name}"' for name in row) or "none"
+    expected = " or ".join(f'"{name}"' for name in names)
+    errors.add(location, f"missing field {expected} (fields: {present}).{hint}")
     return None
 
 
-def optional_text(value: dict[str, Any], name: str, where: str, faults: Faults) -> str | None:
-    """A field that a line may lack, as text; a fault where it is something else."""
-    return None if value.get(name) is None else field_of(value, (name,), where, faults)
+def optional_text(row: dict[str, Any], name: str, location: str, errors: ErrorCollector) -> str | None:
+    """Return a field as text, or None if it is missing. Record an error if it is neither text nor an integer."""
+    return None if row.get(name) is None else required_text(row, (name,), location, errors)
 
 
-def optional_integer(value: dict[str, Any], name: str, where: str, faults: Faults) -> int | None:
-    """A field that a line may lack, as a whole number of 64 bits; a fault where it is something else."""
-    found = value.get(name)
-    if found is None or (isinstance(found, int) and not isinstance(found, bool) and abs(found) < 2**63):
-        return found
-    faults.add(where, f'"{name}" should be a whole number, found {found!r}')
+def optional_integer(row: dict[str, Any], name: str, location: str, errors: ErrorCollector) -> int | None:
+    """Return a field as a 64-bit integer, or None if it is missing. Record an error if it is anything else."""
+    value = row.get(name)
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63):
+        return value
+    errors.add(location, f'"{name}" must be a 64-bit integer, found {value!r}')
     return None
 
 
-def columns(file: Path, least: int, faults: Faults, separator: str | None = "\t") -> Iterator[tuple[str, list[str]]]:
-    """Each line's columns with its place; fewer than ``least`` become a fault."""
-    for where, line in lines(file):
-        # What has tabs enough is cut at them, so that ids may hold blanks.
-        found = line.split("\t") if separator is None and line.count("\t") >= least - 1 else line.split(separator)
-        if len(found) < least:
+def read_columns(
+    file: Path, min_columns: int, errors: ErrorCollector, separator: str | None = "\t"
+) -> Iterator[tuple[str, list[str]]]:
+    """Read the columns of each line of a file.
+
+    Args:
+        file: Text file, plain or gzipped.
+        min_columns: Smallest number of columns; a shorter line is an error.
+        errors: Receives the errors.
+        separator: Character between columns. None: tabs in lines that contain enough of them, so that ids may contain
+            spaces, and white space in other lines.
+
+    Yields:
+        The location of each line and its columns.
+    """
+    for location, line in read_lines(file):
+        is_tabbed = separator is None and line.count("\t") >= min_columns - 1
+        values = line.split("\t") if is_tabbed else line.split(separator)
+        if len(values) < min_columns:
             kind = "tab-separated columns" if separator == "\t" else "columns"
-            faults.add(where, f"{least} {kind} were expected, found {len(found)}")
+            errors.add(location, f"expected {min_columns} {kind}, found {len(values)}")
         else:
-            faults.here = where
-            yield where, found
+            errors.location = location
+            yield location, values
 
 
-def integer(text: str, name: str, where: str, faults: Faults) -> int | None:
+def parse_integer(text: str, name: str, location: str, errors: ErrorCollector) -> int | None:
+    """Return the integer that ``text`` represents. Record an error and return None if it represents none."""
     try:
         return int(text)
     except ValueError:
-        faults.add(where, f"the {name} should be a whole number, found {text!r}")
+        errors.add(location, f"the {name} must be an integer, found {text!r}")
         return None
 
 
-def present(folder: Path, *names: str) -> Path | None:
-    """The first of the named files that ``folder`` holds, plain or with ``.gz`` added."""
+def find_file(folder: Path, *names: str) -> Path | None:
+    """Return the first of the named files that exists in a folder, plain or with ``.gz`` appended, or None."""
     for name in names:
         for file in (folder / name, folder / f"{name}.gz"):
             if file.is_file():
@@ -153,6 +224,6 @@ def present(folder: Path, *names: str) -> Path | None:
     return None
 
 
-def bare_suffix(file: Path) -> str:
-    """The ending of a file's name, below a ``.gz``."""
+def uncompressed_suffix(file: Path) -> str:
+    """Return the suffix of a file name without a final ``.gz``: ``.tsv`` for ``corpus.tsv.gz``."""
     return (Path(file.stem) if file.suffix == ".gz" else file).suffix

@@ -1,4 +1,4 @@
-"""TREC runs: lines of ``query Q0 document rank score tag``, read and written."""
+"""TREC run files: lines of ``query Q0 document rank score tag``."""
 
 from __future__ import annotations
 
@@ -8,67 +8,97 @@ from typing import TextIO
 
 import numpy as np
 
-from encloze.data.lines import Faults, columns
+from encloze.data.lines import ErrorCollector, read_columns
 from encloze.data.records import Run
 
-RUN = "run.trec"
-"""What a folder calls the run in it."""
+RUN_FILE = "run.trec"
+"""Name of the run file in a folder."""
 
 
 def read_run(file: Path, *, may_be_empty: bool = False) -> Run:
-    """The run in a file, plain or gzipped, or in a folder; as in trec_eval the rank column is ignored.
+    """Read a run.
 
-    Columns are set apart by blanks, or by tabs where ids hold blanks. Raises DataError with all faulty lines: too few
-    columns, no number as a score, a document twice for a query; and where there is none, unless that may be.
+    The rank column is ignored, as in trec_eval. Columns are separated by spaces, or by tabs if ids contain spaces.
+
+    Args:
+        file: Run file, plain or gzipped, or a folder with a ``run.trec``.
+        may_be_empty: Whether a run without any line is accepted.
+
+    Returns:
+        Scores by query id and document id.
+
+    Raises:
+        DataError: Lines have too few columns, a score that is not a finite number, or a document that was already
+            ranked for the query; or the run is empty.
     """
-    file = file / RUN if file.is_dir() else file
-    faults, run = Faults(), dict[str, dict[str, float]]()
-    for where, (query, _, document, _, score, *_) in columns(file, 5, faults, separator=None):
+    file = file / RUN_FILE if file.is_dir() else file
+    errors, run = ErrorCollector(), dict[str, dict[str, float]]()
+    for location, (query, _, document, _, score, *_) in read_columns(file, 5, errors, separator=None):
         try:
             value = float(score)
         except ValueError:
             value = math.nan
         ranking = run.setdefault(query, {})
         if not math.isfinite(value):
-            faults.add(where, f"the score should be a number, found {score!r}")
+            errors.add(location, f"the score must be a finite number, found {score!r}")
         elif document in ranking:
-            faults.add(where, f"the document {document!r} stands twice in the ranking of query {query!r}")
+            errors.add(location, f"document {document!r} is ranked twice for query {query!r}")
         else:
             ranking[document] = value
-    if not run and not faults.count and not may_be_empty:
-        faults.add(file.name, "the run is empty")
-    faults.stop()
+    if not run and not errors.count and not may_be_empty:
+        errors.add(file.name, "the run is empty")
+    errors.raise_if_any()
     return run
 
 
-def best(scores: dict[str, float], depth: int) -> dict[str, float]:
-    """The best documents of a ranking, best first, as trec_eval has them: those equal in float32 by id, descending."""
-    with np.errstate(over="ignore"):  # beyond its range all are infinite there
+def top_documents(scores: dict[str, float], depth: int) -> dict[str, float]:
+    """Return the best documents of a ranking in the order of trec_eval.
+
+    trec_eval compares scores as float32 and orders documents with equal scores by id, descending.
+
+    Args:
+        scores: Scores by document id.
+        depth: Largest number of documents to return.
+
+    Returns:
+        Scores of the best documents by id, best first.
+
+    Example:
+        >>> top_documents({"a": 1.0, "b": 2.0, "c": 1.0}, 2)
+        {'b': 2.0, 'c': 1.0}
+    """
+    with np.errstate(over="ignore"):  # scores beyond the range of float32 become infinite, as in trec_eval
         rounded = np.fromiter(scores.values(), np.float32, len(scores)).tolist()
-    first = sorted(zip(rounded, scores, scores.values(), strict=True), reverse=True)[:depth]
-    return {document: score for _, document, score in first}
+    ranking = sorted(zip(rounded, scores, scores.values(), strict=True), reverse=True)[:depth]
+    return {document: score for _, document, score in ranking}
 
 
 def write_run(file: Path, run: Run, tag: str = "encloze") -> None:
-    """Write a run, best documents first."""
+    """Write a run file, best documents first.
+
+    Args:
+        file: File to write.
+        run: Scores by query id and document id.
+        tag: Name of the system, for the last column.
+    """
     with file.open("w", encoding="utf-8") as stream:
         append_run(stream, run, tag)
 
 
-def fields(line: str) -> list[str]:
-    """The columns of a line as ``append_run`` writes it."""
+def append_run(stream: TextIO, run: Run, tag: str = "encloze") -> None:
+    """Append queries to an open run file, best documents first."""
+    for query, scores in run.items():
+        for rank, (document, score) in enumerate(top_documents(scores, len(scores)).items(), 1):
+            # repr keeps all digits, so a run that is read back has the same ties.
+            separator = " " if query.split() == [query] and document.split() == [document] else "\t"
+            stream.write(separator.join((query, "Q0", document, str(rank), repr(score), tag)) + "\n")
+
+
+def split_run_line(line: str) -> list[str]:
+    """Return the columns of a line that ``append_run`` wrote."""
     return line.rstrip("\n").split("\t" if "\t" in line else " ")
 
 
-def query_of(line: str) -> str:
-    """The query of a line as ``append_run`` writes it, which may be cut off behind it."""
+def query_id_of_run_line(line: str) -> str:
+    """Return the query id of a line that ``append_run`` wrote. The rest of the line may be missing."""
     return line.split("\t" if "\t" in line else " ", 1)[0]
-
-
-def append_run(stream: TextIO, run: Run, tag: str = "encloze") -> None:
-    """Write more queries of a run, best documents first."""
-    for query, scores in run.items():
-        for rank, (document, score) in enumerate(best(scores, len(scores)).items(), 1):
-            # repr keeps every digit, so a ranking read back has the same ties as the one written.
-            between = " " if query.split() == [query] and document.split() == [document] else "\t"
-            stream.write(between.join((query, "Q0", document, str(rank), repr(score), tag)) + "\n")

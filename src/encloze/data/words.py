@@ -1,4 +1,4 @@
-"""Words of any script, with the marks that belong to their letters; what two texts of the same words share."""
+"""Words of texts in any script, and normalized texts for comparison."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import re
 import unicodedata
 from functools import cache
 
-from encloze.data.letters import WORD, marks, without_points
+from encloze.data.letters import WORD_PATTERN, combining_marks, strip_vowel_points
 
-_ASCII = re.compile(r"\w+", re.ASCII)
-_ENDS = " .?!\u3002\uff0e\uff1f\uff01\u061f\u06d4\u0964"  # with those of Chinese and Japanese, Arabic, Hindi
-_JOINERS = re.compile("[\u200c\u200d]")  # they shape letters, and some type them and some do not
+_ASCII_WORD = re.compile(r"\w+", re.ASCII)
+_END_PUNCTUATION = " .?!\u3002\uff0e\uff1f\uff01\u061f\u06d4\u0964"  # Latin, Chinese and Japanese, Arabic, Hindi
+_JOINERS = re.compile("[\u200c\u200d]")  # zero-width (non-)joiners only shape letters and are not always typed
 # Han, Hiragana, Katakana and their half-width forms; Thai, Lao, Myanmar, Khmer.
 _UNSPACED = (
     "\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f"
@@ -18,43 +18,83 @@ _UNSPACED = (
 )
 
 
-def words_of(text: str) -> list[str]:
-    """Lower-cased words in order; pairs of letters in scripts that put no blanks between words."""
+def split_words(text: str) -> list[str]:
+    """Split a text into lower-case words.
+
+    Scripts without spaces between words (Chinese, Japanese, Thai and others) are split into overlapping pairs of
+    letters instead.
+
+    Args:
+        text: Text in any script.
+
+    Returns:
+        The words in order. Letters keep their combining marks, except Hebrew and Arabic vowel points.
+
+    Example:
+        >>> split_words("The river's end")
+        ['the', 'river', 's', 'end']
+    """
     if text.isascii():
-        return _ASCII.findall(text.lower())
-    text = without_points(_JOINERS.sub("", unicodedata.normalize("NFC", text).lower()))
-    word, unspaced, letter = _patterns()
-    if not unspaced.search(text):
+        return _ASCII_WORD.findall(text.lower())
+    text = strip_vowel_points(_JOINERS.sub("", unicodedata.normalize("NFC", text).lower()))
+    word, unspaced_run, letter = _patterns()
+    if not unspaced_run.search(text):
         return word.findall(text)
-    parts = (part for found in word.findall(text) for part in unspaced.split(found) if part)
-    return [pair for part in parts for pair in (_pairs(letter.findall(part)) if unspaced.match(part) else [part])]
+    parts = (part for match in word.findall(text) for part in unspaced_run.split(match) if part)
+    return [
+        token
+        for part in parts
+        for token in (_letter_pairs(letter.findall(part)) if unspaced_run.match(part) else [part])
+    ]
 
 
-def first_words(text: str, count: int) -> str:
-    """The beginning of a text, with so many words at most; where a script has no blanks, letters are words."""
-    found, held = list[str](), 0
+def truncate_words(text: str, max_words: int) -> str:
+    """Return the beginning of a text.
+
+    Args:
+        text: Text in any script.
+        max_words: Largest number of words to keep. In scripts without spaces between words, each letter counts as a
+            word.
+
+    Returns:
+        The first words, separated by single spaces.
+
+    Example:
+        >>> truncate_words("a river flows into the sea", 3)
+        'a river flows'
+    """
+    kept, count = list[str](), 0
     for word in text.split():
-        weight = max(1, len(words_of(word)))
-        if held + weight > count:
-            no_blanks = weight > len(word) // 2  # pairs of letters
-            return " ".join([*found, word[: count - held]] if no_blanks and held < count else found)
-        found.append(word)
-        held += weight
-    return " ".join(found)
+        length = max(1, len(split_words(word)))
+        if count + length > max_words:
+            is_unspaced = length > len(word) // 2  # split into pairs of letters
+            return " ".join([*kept, word[: max_words - count]] if is_unspaced and count < max_words else kept)
+        kept.append(word)
+        count += length
+    return " ".join(kept)
 
 
-def normalized(text: str) -> str:
-    """What two texts share that ask or say the same: all but capitals, blanks and the signs at the end."""
-    words = " ".join(text.casefold().split())
-    return words.rstrip(_ENDS) or words
+def normalize_text(text: str) -> str:
+    """Return a text without differences in case, white space and final punctuation, to compare queries.
+
+    Example:
+        >>> normalize_text("Where do  rivers end?")
+        'where do rivers end'
+    """
+    normalized = " ".join(text.casefold().split())
+    return normalized.rstrip(_END_PUNCTUATION) or normalized
 
 
 @cache
 def _patterns() -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
-    """Words; runs of scripts without blanks; letters with their marks."""
-    held = marks()
-    return re.compile(WORD.format(marks=held)), re.compile(rf"([{_UNSPACED}]+)"), re.compile(rf".[{held}]*", re.DOTALL)
+    """Return patterns of a word, of a run of letters in a script without spaces, and of a letter with its marks."""
+    marks = combining_marks()
+    return (
+        re.compile(WORD_PATTERN.format(marks=marks)),
+        re.compile(rf"([{_UNSPACED}]+)"),
+        re.compile(rf".[{marks}]*", re.DOTALL),
+    )
 
 
-def _pairs(letters: list[str]) -> list[str]:
-    return ["".join(letters[at : at + 2]) for at in range(max(1, len(letters) - 1))]
+def _letter_pairs(letters: list[str]) -> list[str]:
+    return ["".join(letters[start : start + 2]) for start in range(max(1, len(letters) - 1))]

@@ -1,1 +1,1 @@
-"""Formats in which texts, queries and judgments are written down, one a file."""
+"""Formats of documents, queries and judgments, one per file."""

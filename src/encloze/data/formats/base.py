@@ -1,4 +1,4 @@
-"""A format: a place that holds texts, and perhaps queries and judgments, and how they are written there."""
+"""Format: reader of a data set in one file layout."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from encloze.data.lines import Faults
+from encloze.data.lines import ErrorCollector
 from encloze.data.records import Document, Judgment, Query
 from encloze.errors import DataError
 from encloze.family import Family
@@ -18,82 +18,124 @@ from encloze.settings import plain
 
 @dataclass(frozen=True)
 class Format(Family):
-    """Texts at a place; a bare path in a recipe or flag is looked at and recognised."""
+    """Base class of formats of data sets: documents and, optionally, queries and judgments.
 
-    rank: ClassVar[int] = 50
-    """Recognition asks the formats in this order: the pickiest first."""
+    In a recipe and on the command line, a bare path selects the first format that recognizes it. A member implements
+    ``recognizes`` and those of ``documents``, ``queries``, ``judgments`` and ``splits`` that its layout contains.
+
+    Example:
+        >>> from encloze.data.formats.jsonl import Jsonl
+        >>> Jsonl(Path("texts.jsonl")).location()
+        PosixPath('texts.jsonl')
+    """
+
+    recognition_order: ClassVar[int] = 50
+    """Formats are tried in ascending order; stricter formats come first."""
 
     @classmethod
-    def recognises(cls, path: Path) -> bool:
-        """Whether what is at ``path`` looks like this format."""
+    def recognizes(cls, path: Path) -> bool:
+        """Return whether the file or folder looks like this format."""
         return False
 
-    def documents(self, faults: Faults) -> Iterator[Document]:
-        """The documents, in order; malformed ones become faults."""
-        raise DataError(f"{self.place()} holds no documents ({self.name} format)")
+    def documents(self, errors: ErrorCollector) -> Iterator[Document]:
+        """Read the documents in order.
 
-    def pretraining_documents(self, faults: Faults) -> Iterator[Document]:
-        """The documents as pre-training may see them."""
-        return self.documents(faults)
+        Args:
+            errors: Receives an error for each malformed document.
 
-    def queries(self, faults: Faults) -> Iterator[Query]:
-        """All queries."""
-        raise DataError(f"{self.place()} holds no queries ({self.name} format)")
+        Raises:
+            DataError: There are no documents, or a file cannot be read.
+        """
+        raise DataError(f"{self.location()} contains no documents ({self.name} format)")
 
-    def judgments(self, split: str, faults: Faults) -> Iterator[Judgment]:
-        """The judgments of a split."""
-        raise DataError(f"{self.place()} holds no judgments ({self.name} format)")
+    def pretraining_documents(self, errors: ErrorCollector) -> Iterator[Document]:
+        """Read the documents that pre-training may use; by default all documents."""
+        return self.documents(errors)
+
+    def queries(self, errors: ErrorCollector) -> Iterator[Query]:
+        """Read the queries of all splits.
+
+        Args:
+            errors: Receives an error for each malformed query.
+
+        Raises:
+            DataError: There are no queries, or a file cannot be read.
+        """
+        raise DataError(f"{self.location()} contains no queries ({self.name} format)")
+
+    def judgments(self, split: str, errors: ErrorCollector) -> Iterator[Judgment]:
+        """Read the judgments of a split.
+
+        Args:
+            split: Name of the split.
+            errors: Receives an error for each malformed judgment.
+
+        Raises:
+            DataError: There are no judgments for the split, or a file cannot be read.
+        """
+        raise DataError(f"{self.location()} contains no judgments ({self.name} format)")
 
     def splits(self) -> list[str]:
-        """The splits that have judgments."""
+        """Return the names of the splits that have judgments."""
         return []
 
-    def place(self) -> Path | str:
-        """Where the texts are, for messages and hashes."""
+    def location(self) -> Path | str:
+        """Return the path of the data set, or its name, for messages and hashes."""
         return getattr(self, "path", self.name)
 
     def inputs(self, name: str) -> dict[str, Path | str]:
-        """What it reads, to be hashed beside a result, under the name of the setting that holds it."""
-        return {name: self.place()}
+        """Return the files that are read, whose hashes are saved with results.
+
+        Args:
+            name: Name of the setting that holds the format; names of further files begin with it.
+        """
+        return {name: self.location()}
 
     def fingerprint(self) -> str:
-        """Changes when the settings, or any file's name, size or time of change, do."""
+        """Return a hash of the settings and of the name, size and modification time of each file."""
         digest = hashlib.sha256(json.dumps(plain(self), sort_keys=True).encode())
-        place = Path(self.place())
-        files = sorted(file for file in place.rglob("*") if file.is_file()) if place.is_dir() else [place]
+        path = Path(self.location())
+        files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
         for file in files:
             if file.exists():
                 digest.update(f"{file}\0{file.stat().st_size}\0{file.stat().st_mtime_ns}\n".encode())
         return digest.hexdigest()[:32]
 
     @classmethod
-    def chosen(cls, type_: object, values: dict[str, Any]) -> tuple[type[Self], dict[str, Any]]:
-        """A member by name, or whatever recognises the path that stands in its place."""
+    def resolve_member(cls, type_: object, values: dict[str, Any]) -> tuple[type[Self], dict[str, Any]]:
+        """Return the format with a given name, or the one that recognizes a given path."""
         is_named = type_ in cls.members() and (values or not Path(str(type_)).exists())
         if is_named or (type_ is None and "path" not in values):
-            return super().chosen(type_, values)
+            return super().resolve_member(type_, values)
         path = Path(str(values.get("path") if type_ is None else type_))
         try:
-            return cls.recognised(path), {**values, "path": path}
+            return cls.recognize(path), {**values, "path": path}
         except DataError as error:
             raise ValueError(str(error)) from error
 
     @classmethod
-    def recognised(cls, path: Path) -> type[Self]:
-        """The format of what is at ``path``; raise DataError where there is nothing, or nothing known."""
+    def recognize(cls, path: Path) -> type[Self]:
+        """Return the format of a file or folder.
+
+        Args:
+            path: File or folder.
+
+        Raises:
+            DataError: The path does not exist, or no format recognizes it.
+        """
         if not path.exists():
-            named = f" (and no format is called so: {', '.join(cls.members())})" * (len(path.parts) == 1)
-            raise DataError(f"{path}: there is no such file or folder{named}")
+            is_name = len(path.parts) == 1
+            known = f" (and no format has this name; known formats: {', '.join(cls.members())})" if is_name else ""
+            raise DataError(f"{path}: there is no such file or folder{known}")
         if path.is_file() and path.stat().st_size == 0:
             raise DataError(f"{path}: the file is empty")
         members = [cls.member(name) for name in cls.members()]
-        for member in sorted(members, key=lambda member: member.rank):
-            if member.recognises(path):
+        for member in sorted(members, key=lambda member: member.recognition_order):
+            if member.recognizes(path):
                 return member
-        inside = ", ".join(sorted(entry.name for entry in path.iterdir())[:8]) if path.is_dir() else ""
-        held = f" (it holds {inside or 'nothing'})" if path.is_dir() else ""
+        names = ", ".join(sorted(entry.name for entry in path.iterdir())[:8]) if path.is_dir() else ""
+        content = f" (the folder contains {names or 'nothing'})" if path.is_dir() else ""
         raise DataError(
-            f"{path} is no data set that encloze knows{held}. Known: a folder in BEIR layout (corpus.jsonl, "
-            "queries.jsonl, qrels/), MS MARCO's tsv files, a .jsonl or .tsv file, a folder of .txt or .md files, "
-            "TREC judgments"
+            f"{path} has no known format{content}. Give a folder in BEIR layout (corpus.jsonl, queries.jsonl, qrels/), "
+            "MS MARCO's tsv files, a .jsonl or .tsv file, a folder of .txt or .md files, or TREC judgments"
         )

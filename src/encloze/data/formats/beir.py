@@ -1,4 +1,4 @@
-"""BEIR's layout: corpus.jsonl, queries.jsonl and qrels/SPLIT.tsv, plain or gzipped."""
+"""BEIR layout: corpus.jsonl, queries.jsonl and qrels/SPLIT.tsv, plain or gzipped."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import ClassVar
 
 from encloze.data.formats.base import Format
 from encloze.data.lines import (
-    Faults,
-    columns,
-    field_of,
-    integer,
-    json_objects,
+    ErrorCollector,
+    find_file,
     optional_integer,
     optional_text,
-    present,
+    parse_integer,
+    read_columns,
+    read_json_lines,
+    required_text,
 )
 from encloze.data.records import Document, Judgment, Query
 from encloze.errors import DataError
@@ -24,45 +24,46 @@ from encloze.errors import DataError
 
 @dataclass(frozen=True)
 class Beir(Format, name="beir"):
-    """A folder in BEIR's layout; ``doc_id`` and ``position``, where given, tell which passages are neighbours."""
+    """A folder in BEIR layout. The optional fields ``doc_id`` and ``position`` of a document name the longer text that
+    it was cut from and its position there."""
 
-    rank: ClassVar[int] = 10
+    recognition_order: ClassVar[int] = 10
 
     path: Path
     """The folder."""
 
     @classmethod
-    def recognises(cls, path: Path) -> bool:
-        return path.is_dir() and (present(path, "corpus.jsonl", "queries.jsonl") is not None)
+    def recognizes(cls, path: Path) -> bool:
+        return path.is_dir() and (find_file(path, "corpus.jsonl", "queries.jsonl") is not None)
 
-    def documents(self, faults: Faults) -> Iterator[Document]:
-        for where, value in json_objects(self._file("corpus.jsonl"), faults):
-            id_ = field_of(value, ("_id",), where, faults)
-            text = field_of(value, ("text",), where, faults)
-            title = optional_text(value, "title", where, faults) or ""
-            source = optional_text(value, "doc_id", where, faults)
-            position = optional_integer(value, "position", where, faults)
+    def documents(self, errors: ErrorCollector) -> Iterator[Document]:
+        for location, row in read_json_lines(self._file("corpus.jsonl"), errors):
+            id_ = required_text(row, ("_id",), location, errors)
+            text = required_text(row, ("text",), location, errors)
+            title = optional_text(row, "title", location, errors) or ""
+            source = optional_text(row, "doc_id", location, errors)
+            position = optional_integer(row, "position", location, errors)
             if id_ is not None and text is not None:
                 yield Document(id_, title, text, source, position)
 
-    def queries(self, faults: Faults) -> Iterator[Query]:
-        for where, value in json_objects(self._file("queries.jsonl"), faults):
-            id_ = field_of(value, ("_id",), where, faults)
-            text = field_of(value, ("text",), where, faults)
+    def queries(self, errors: ErrorCollector) -> Iterator[Query]:
+        for location, row in read_json_lines(self._file("queries.jsonl"), errors):
+            id_ = required_text(row, ("_id",), location, errors)
+            text = required_text(row, ("text",), location, errors)
             if id_ is not None and text is not None:
                 yield Query(id_, text)
 
-    def judgments(self, split: str, faults: Faults) -> Iterator[Judgment]:
-        file = present(self.path / "qrels", f"{split}.tsv")
+    def judgments(self, split: str, errors: ErrorCollector) -> Iterator[Judgment]:
+        file = find_file(self.path / "qrels", f"{split}.tsv")
         if file is None:
             raise DataError(
                 f"{self.path} has no judgments for the split {split!r} (qrels/{split}.tsv). "
-                f"It has: {', '.join(self.splits()) or 'none'}"
+                f"Its splits are: {', '.join(self.splits()) or 'none'}"
             )
-        for where, (query, document, grade, *_) in columns(file, 3, faults):
-            if where.endswith(":1") and not grade.lstrip("-").isdigit():
+        for location, (query, document, grade, *_) in read_columns(file, 3, errors):
+            if location.endswith(":1") and not grade.lstrip("-").isdigit():
                 continue  # the header
-            number = integer(grade, "score", where, faults)
+            number = parse_integer(grade, "score", location, errors)
             if number is not None:
                 yield Judgment(query, document, number)
 
@@ -70,7 +71,7 @@ class Beir(Format, name="beir"):
         return sorted(file.name.partition(".")[0] for file in (self.path / "qrels").glob("*.tsv*"))
 
     def _file(self, name: str) -> Path:
-        file = present(self.path, name)
+        file = find_file(self.path, name)
         if file is None:
-            raise DataError(f"{self.path} has no {name} (nor {name}.gz), which BEIR's layout asks for")
+            raise DataError(f"{self.path} has no {name} (or {name}.gz), which the BEIR layout requires")
         return file

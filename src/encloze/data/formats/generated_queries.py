@@ -1,4 +1,4 @@
-"""Documents of one place with queries and judgments of another: how generated queries ask a corpus."""
+"""A corpus in one location with queries and judgments in another, such as those that ``generate`` writes."""
 
 from __future__ import annotations
 
@@ -7,44 +7,42 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from encloze.data.formats.base import Format
-from encloze.data.lines import Faults
+from encloze.data.lines import ErrorCollector
 from encloze.data.records import Document, Judgment, Query
 
 
 @dataclass(frozen=True)
-class Asked(Format, name="generated_queries"):
-    """A corpus, and a folder of queries for it, whose own documents, if any, are not read."""
+class GeneratedQueries(Format, name="generated_queries"):
+    """A corpus and a folder of queries for it. Documents in that folder are ignored."""
 
     corpus: Format
-    """The documents: a folder or file in any known format."""
-    questions: Path
-    """The folder with the queries and judgments, as generate writes it; any format that has some will do."""
+    """Documents: a folder or file in any known format."""
+    path: Path
+    """Folder with the queries and judgments, in the layout that ``generate`` writes or any other format that has
+    them."""
 
-    def documents(self, faults: Faults) -> Iterator[Document]:
-        return self.corpus.documents(faults)
+    def documents(self, errors: ErrorCollector) -> Iterator[Document]:
+        return self.corpus.documents(errors)
 
-    def pretraining_documents(self, faults: Faults) -> Iterator[Document]:
-        return self.corpus.pretraining_documents(faults)
+    def pretraining_documents(self, errors: ErrorCollector) -> Iterator[Document]:
+        return self.corpus.pretraining_documents(errors)
 
-    def queries(self, faults: Faults) -> Iterator[Query]:
-        return self._questions().queries(faults)
+    def queries(self, errors: ErrorCollector) -> Iterator[Query]:
+        return self._query_format().queries(errors)
 
-    def judgments(self, split: str, faults: Faults) -> Iterator[Judgment]:
-        return self._questions().judgments(split, faults)
+    def judgments(self, split: str, errors: ErrorCollector) -> Iterator[Judgment]:
+        return self._query_format().judgments(split, errors)
 
     def splits(self) -> list[str]:
-        return self._questions().splits()
-
-    def place(self) -> Path:
-        return self.questions
+        return self._query_format().splits()
 
     def inputs(self, name: str) -> dict[str, Path | str]:
-        return {name: self.questions, **self.corpus.inputs(f"{name}.corpus")}
+        return {name: self.path, **self.corpus.inputs(f"{name}.corpus")}
 
     def fingerprint(self) -> str:
-        """The corpus's own: by it documents are found in the cache, and they are the same ones whatever is asked."""
+        """Return the fingerprint of the corpus, because cached documents do not depend on the queries."""
         return self.corpus.fingerprint()
 
-    def _questions(self) -> Format:
-        """Looked at when it is read: a pipeline names folders that are yet to be written."""
-        return Format.recognised(self.questions)(path=self.questions)  # type: ignore[call-arg]
+    def _query_format(self) -> Format:
+        """Recognize the format of the folder on access, because a pipeline names folders that do not exist yet."""
+        return Format.recognize(self.path)(path=self.path)  # type: ignore[call-arg]

@@ -1,4 +1,4 @@
-"""One file of JSON lines, each a document."""
+"""A JSON Lines file with one document per line."""
 
 from __future__ import annotations
 
@@ -7,38 +7,45 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from encloze.data.formats.base import Format
-from encloze.data.lines import Faults, bare_suffix, field_of, json_objects, optional_integer, optional_text
+from encloze.data.lines import (
+    ErrorCollector,
+    optional_integer,
+    optional_text,
+    read_json_lines,
+    required_text,
+    uncompressed_suffix,
+)
 from encloze.data.records import Document
 
-_IDS = ("_id", "id", "docid")
+_ID_FIELDS = ("_id", "id", "docid")
 
 
 @dataclass(frozen=True)
 class Jsonl(Format, name="jsonl"):
-    """A .jsonl file (or .jsonl.gz); a line without an id is known by its number."""
+    """A .jsonl file, plain or gzipped. The id of a document without an id field is its line number, counted from 0."""
 
     path: Path
     """The file."""
     text_field: str = "text"
-    """The field that holds the text."""
+    """Field with the text."""
     title_field: str = "title"
-    """The field that holds the title; a line may lack it."""
+    """Field with the title; optional in each line."""
     id_field: str | None = None
-    """The field that holds the id; by default the first of _id, id, docid that a line has."""
+    """Field with the id; by default the first of _id, id and docid that a line has."""
 
     @classmethod
-    def recognises(cls, path: Path) -> bool:
-        return path.is_file() and bare_suffix(path) in (".jsonl", ".ndjson")
+    def recognizes(cls, path: Path) -> bool:
+        return path.is_file() and uncompressed_suffix(path) in (".jsonl", ".ndjson")
 
-    def documents(self, faults: Faults) -> Iterator[Document]:
-        option = "--corpus.text_field"
-        for number, (where, value) in enumerate(json_objects(self.path, faults)):
-            other = next((name for name in value if name not in (*_IDS, self.title_field)), "FIELD")
-            text = field_of(value, (self.text_field,), where, faults, f" Map it with {option} {other}")
-            ids = (self.id_field,) if self.id_field else tuple(name for name in _IDS if name in value)
-            id_ = field_of(value, ids, where, faults) if ids else str(number)
-            title = optional_text(value, self.title_field, where, faults) or ""
-            source = optional_text(value, "doc_id", where, faults)
-            position = optional_integer(value, "position", where, faults)
+    def documents(self, errors: ErrorCollector) -> Iterator[Document]:
+        for number, (location, row) in enumerate(read_json_lines(self.path, errors)):
+            other = next((name for name in row if name not in (*_ID_FIELDS, self.title_field)), "FIELD")
+            hint = f" Name the field with --corpus.text_field {other}"
+            text = required_text(row, (self.text_field,), location, errors, hint)
+            id_fields = (self.id_field,) if self.id_field else tuple(name for name in _ID_FIELDS if name in row)
+            id_ = required_text(row, id_fields, location, errors) if id_fields else str(number)
+            title = optional_text(row, self.title_field, location, errors) or ""
+            source = optional_text(row, "doc_id", location, errors)
+            position = optional_integer(row, "position", location, errors)
             if text is not None and id_ is not None:
                 yield Document(id_, title, text, source, position)

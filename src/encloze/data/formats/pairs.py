@@ -1,4 +1,4 @@
-"""Pairs of a question and its answer, or of any text that asks and one that is sought: a data set without judgments."""
+"""Pairs of a query and a relevant text, such as questions and answers: a data set without explicit judgments."""
 
 from __future__ import annotations
 
@@ -6,85 +6,92 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from encloze.data.formats._questions import SPLITS, check_split, id_of, split_of
+from encloze.data.formats._hashed_queries import SPLITS, check_split, hashed_id, hashed_split
 from encloze.data.formats.base import Format
-from encloze.data.lines import Faults, bare_suffix, columns, field_of, json_objects, optional_text
-from encloze.data.records import Document, Judgment, Query, Question
-from encloze.data.words import normalized
+from encloze.data.lines import (
+    ErrorCollector,
+    optional_text,
+    read_columns,
+    read_json_lines,
+    required_text,
+    uncompressed_suffix,
+)
+from encloze.data.records import Document, Judgment, LabeledQuery, Query
+from encloze.data.words import normalize_text
 from encloze.errors import DataError
 
 
 @dataclass(frozen=True)
 class Pairs(Format, name="pairs"):
-    """A .jsonl file with two fields a line, or a .tsv file with two columns, plain or gzipped; chosen by its name.
+    """A .jsonl file with two fields per line, or a .tsv file with two columns, plain or gzipped. Selected by its name.
 
-    Each distinct answer is a document and each distinct question a query, to which all of its answers are relevant.
-    Queries are split by a hash of their words: eight of ten are for training, one for dev and one for test.
+    Each distinct answer is a document. Each distinct question is a query, and all of its answers are relevant to it.
+    Queries are split by a hash of their text: 8 of 10 for training, 1 for dev and 1 for test.
     """
 
     path: Path
     """The file."""
     query_field: str = "question"
-    """The field that holds what asks (of JSON lines; in a .tsv file it is the first column)."""
+    """Field with the query; in a .tsv file the query is in the first column."""
     text_field: str = "answer"
-    """The field that holds what is sought (the second column)."""
+    """Field with the relevant text; in a .tsv file it is in the second column."""
     title_field: str = "title"
-    """The field that holds the title of what is sought; a line may lack it."""
+    """Field with the title of the relevant text; optional in each line."""
 
-    def documents(self, faults: Faults) -> Iterator[Document]:
-        known = set[str]()
-        for _, title, text in self._pairs(faults):
-            id_ = _id(title, text)
-            if id_ not in known:
-                known.add(id_)
+    def documents(self, errors: ErrorCollector) -> Iterator[Document]:
+        seen = set[str]()
+        for _, title, text in self._pairs(errors):
+            id_ = _answer_id(title, text)
+            if id_ not in seen:
+                seen.add(id_)
                 yield Document(id_, title, text)
 
-    def queries(self, faults: Faults) -> Iterator[Query]:
-        return (Query(id_of("question", words), asked.text) for words, asked in self._asked(faults).items())
+    def queries(self, errors: ErrorCollector) -> Iterator[Query]:
+        return (Query(hashed_id("question", key), query.text) for key, query in self._queries(errors).items())
 
-    def judgments(self, split: str, faults: Faults) -> Iterator[Judgment]:
+    def judgments(self, split: str, errors: ErrorCollector) -> Iterator[Judgment]:
         check_split(self, split)
-        for words, asked in self._asked(faults).items():
-            if split_of(words) == split:
-                yield from (Judgment(id_of("question", words), document, 1) for document in asked.documents)
+        for key, query in self._queries(errors).items():
+            if hashed_split(key) == split:
+                yield from (Judgment(hashed_id("question", key), document, 1) for document in query.document_ids)
 
     def splits(self) -> list[str]:
         return list(SPLITS)
 
-    def _asked(self, faults: Faults) -> dict[str, Question]:
-        """The questions by their words."""
-        found: dict[str, Question] = {}
-        for question, title, text in self._pairs(faults):
-            documents, id_ = found.setdefault(normalized(question), Question(question, [])).documents, _id(title, text)
-            if id_ not in documents:
-                documents.append(id_)
-        return found
+    def _queries(self, errors: ErrorCollector) -> dict[str, LabeledQuery]:
+        """Return the queries by normalized text."""
+        queries: dict[str, LabeledQuery] = {}
+        for question, title, text in self._pairs(errors):
+            query = queries.setdefault(normalize_text(question), LabeledQuery(question, []))
+            if (id_ := _answer_id(title, text)) not in query.document_ids:
+                query.document_ids.append(id_)
+        return queries
 
-    def _pairs(self, faults: Faults) -> Iterator[tuple[str, str, str]]:
-        """The question of each line, and the title and text of its answer; what lacks one becomes a fault."""
+    def _pairs(self, errors: ErrorCollector) -> Iterator[tuple[str, str, str]]:
+        """Yield question, title and answer of each line; record an error if question or answer is empty."""
         if not self.path.is_file():
             raise DataError(f"{self.path}: there is no such file of pairs")
-        lines = self._columns(faults) if bare_suffix(self.path) == ".tsv" else self._objects(faults)
-        for where, question, title, text in lines:
+        rows = self._tsv_rows(errors) if uncompressed_suffix(self.path) == ".tsv" else self._jsonl_rows(errors)
+        for location, question, title, text in rows:
             if question.strip() and text.strip():
                 yield question.strip(), title.strip(), text.strip()
             else:
-                faults.add(where, f"the {'answer' if question.strip() else 'question'} is empty")
+                errors.add(location, f"the {'answer' if question.strip() else 'question'} is empty")
 
-    def _columns(self, faults: Faults) -> Iterator[tuple[str, str, str, str]]:
-        for where, (question, text, *_) in columns(self.path, 2, faults):
-            yield where, question, "", text
+    def _tsv_rows(self, errors: ErrorCollector) -> Iterator[tuple[str, str, str, str]]:
+        for location, (question, text, *_) in read_columns(self.path, 2, errors):
+            yield location, question, "", text
 
-    def _objects(self, faults: Faults) -> Iterator[tuple[str, str, str, str]]:
-        for where, value in json_objects(self.path, faults):
+    def _jsonl_rows(self, errors: ErrorCollector) -> Iterator[tuple[str, str, str, str]]:
+        for location, row in read_json_lines(self.path, errors):
             question, text = (
-                field_of(value, (getattr(self, f"{what}_field"),), where, faults, f" Map it with {what}_field")
-                for what in ("query", "text")
+                required_text(row, (getattr(self, name),), location, errors, f" Name the field with {name}")
+                for name in ("query_field", "text_field")
             )
-            title = optional_text(value, self.title_field, where, faults) or ""
+            title = optional_text(row, self.title_field, location, errors) or ""
             if question is not None and text is not None:
-                yield where, question, title, text
+                yield location, question, title, text
 
 
-def _id(title: str, text: str) -> str:
-    return id_of("answer", f"{title}\0{text}")
+def _answer_id(title: str, text: str) -> str:
+    return hashed_id("answer", f"{title}\0{text}")

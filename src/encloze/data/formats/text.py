@@ -1,4 +1,4 @@
-"""A folder of .txt and .md files, split into passages at paragraphs."""
+"""Plain text and Markdown files, split into passages at paragraphs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from encloze.data.formats.base import Format
-from encloze.data.lines import Faults
+from encloze.data.lines import ErrorCollector
 from encloze.data.records import Document
 from encloze.errors import DataError
 
@@ -19,28 +19,28 @@ _HEADING = re.compile(r"#{1,6}\s+(.+?)\s*#*$")
 
 @dataclass(frozen=True)
 class Text(Format, name="text"):
-    """Plain text or Markdown; a passage is one or more whole paragraphs, its source the file it is from."""
+    """A folder of .txt and .md files, or one such file. A passage consists of whole paragraphs of one file."""
 
-    rank: ClassVar[int] = 80
+    recognition_order: ClassVar[int] = 80
 
     path: Path
-    """The folder (searched with its subfolders) or one file."""
+    """The folder, which is searched recursively, or the file."""
     passage_words: int = 150
-    """A passage is closed when the next paragraph would bring it above so many words."""
+    """Number of words from which on no paragraph is added to a passage. A longer paragraph is one passage."""
 
     def __post_init__(self) -> None:
         if self.passage_words < 1:
             raise ValueError(f"passage_words must be 1 or more, not {self.passage_words}")
 
     @classmethod
-    def recognises(cls, path: Path) -> bool:
+    def recognizes(cls, path: Path) -> bool:
         if path.is_file():
             return path.suffix.lower() in _SUFFIXES
         if (path / "qrels").exists() or any(path.glob("*.jsonl*")):
-            return False  # a data set that lacks a file, with a README beside it
+            return False  # an incomplete data set with a README beside it
         return any(file.suffix.lower() in _SUFFIXES for file in path.rglob("*"))
 
-    def documents(self, faults: Faults) -> Iterator[Document]:
+    def documents(self, errors: ErrorCollector) -> Iterator[Document]:
         files = [self.path] if self.path.is_file() else sorted(self.path.rglob("*"))
         root = self.path.parent if self.path.is_file() else self.path
         for file in files:
@@ -49,7 +49,7 @@ class Text(Format, name="text"):
                     content = file.read_text(encoding="utf-8-sig")
                 except UnicodeDecodeError as error:
                     line = file.read_bytes()[: error.start].count(b"\n") + 1
-                    faults.add(f"{file}:{line}", "not UTF-8 text. Convert the file to UTF-8")
+                    errors.add(f"{file}:{line}", "not UTF-8 text. Convert the file to UTF-8")
                     continue
                 except OSError as error:
                     raise DataError(f"{file}: cannot be read: {error.strerror}") from error
@@ -57,23 +57,25 @@ class Text(Format, name="text"):
                 for position, (title, passage) in enumerate(self._passages(content, file.stem)):
                     yield Document(f"{source}#{position}", title, passage, source, position)
 
-    def _passages(self, content: str, name: str) -> Iterator[tuple[str, str]]:
-        """(title, passage) pairs; a Markdown heading closes a passage and becomes the title of the next ones.
+    def _passages(self, content: str, file_stem: str) -> Iterator[tuple[str, str]]:
+        """Yield the title and text of each passage.
 
-        Headings that follow each other without text between them become one title; a last one, a passage.
+        A Markdown heading ends a passage and is the title of the next ones. Consecutive headings are joined to one
+        title; headings at the end of the file become a passage.
         """
-        title, held, words, bare = name, list[str](), 0, False
+        title, paragraphs, words, is_after_heading = file_stem, list[str](), 0, False
         for paragraph in re.split(r"\n\s*\n", content.replace("\r\n", "\n")):
-            first, _, rest = paragraph.strip().partition("\n")
-            heading = _HEADING.match(first)
+            first_line, _, rest = paragraph.strip().partition("\n")
+            heading = _HEADING.match(first_line)
             text = rest.strip() if heading else paragraph.strip()
-            if held and (heading or words + len(text.split()) > self.passage_words):
-                yield title, "\n\n".join(held)
-                held, words = [], 0
+            if paragraphs and (heading or words + len(text.split()) > self.passage_words):
+                yield title, "\n\n".join(paragraphs)
+                paragraphs, words = [], 0
             if heading:
-                title, bare = f"{title} / {heading.group(1)}" if bare else heading.group(1), True
+                title = f"{title} / {heading.group(1)}" if is_after_heading else heading.group(1)
+                is_after_heading = True
             if text:
-                held.append(text)
-                words, bare = words + len(text.split()), False
-        if held or bare:
-            yield title, "\n\n".join(held) or title
+                paragraphs.append(text)
+                words, is_after_heading = words + len(text.split()), False
+        if paragraphs or is_after_heading:
+            yield title, "\n\n".join(paragraphs) or title

@@ -1,4 +1,4 @@
-"""A corpus whose titles ask for its texts: a data set where nobody has asked or judged anything yet."""
+"""A corpus whose titles serve as queries: a data set for texts without any queries or judgments."""
 
 from __future__ import annotations
 
@@ -7,74 +7,76 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from encloze.data.formats._questions import SPLITS, check_split, id_of, split_of
+from encloze.data.formats._hashed_queries import SPLITS, check_split, hashed_id, hashed_split
 from encloze.data.formats.base import Format
-from encloze.data.lines import Faults
-from encloze.data.records import Document, Judgment, Query, Question
-from encloze.data.words import normalized
+from encloze.data.lines import ErrorCollector
+from encloze.data.records import Document, Judgment, LabeledQuery, Query
+from encloze.data.words import normalize_text
 from encloze.errors import DataError
 
 
 @dataclass(frozen=True)
 class Titles(Format, name="titles"):
-    """Each title is a query, and what it heads is relevant to it; the texts are read without it.
+    """A corpus in which each title is a query, and the texts with that title are relevant to it.
 
-    A title is no question, but a model that finds a text by its title has learnt what texts are about. Queries are
-    split by a hash of their words, and their texts with them.
+    Titles are removed from the documents. Titles are not questions, but a model that finds a text by its title has
+    learned something about the topics of the texts. Queries are split by a hash of their text: 8 of 10 for training, 1
+    for dev and 1 for test.
     """
 
     corpus: Format
-    """The texts: a folder or file in any known format."""
-    least_words: int = 2
-    """Shorter titles are no queries."""
-    most_texts: int = 5
-    """Titles that head more texts do not tell what is sought, and are no queries."""
+    """Documents: a folder or file in any known format."""
+    min_words: int = 2
+    """Smallest number of words of a title that is used as a query."""
+    max_documents_per_title: int = 5
+    """Largest number of documents that share a title that is used as a query; more common titles are too general."""
 
     def __post_init__(self) -> None:
-        if self.least_words < 1 or self.most_texts < 1:
-            raise ValueError("least_words and most_texts must be 1 or more")
+        if self.min_words < 1 or self.max_documents_per_title < 1:
+            raise ValueError("min_words and max_documents_per_title must be 1 or more")
 
-    def documents(self, faults: Faults) -> Iterator[Document]:
-        for document in self.corpus.documents(faults):
-            yield document._replace(title="", text=untitled(document.title, document.text))
+    def documents(self, errors: ErrorCollector) -> Iterator[Document]:
+        for document in self.corpus.documents(errors):
+            yield document._replace(title="", text=strip_title(document.title, document.text))
 
-    def queries(self, faults: Faults) -> Iterator[Query]:
-        return (Query(id_of("title", words), asked.text) for words, asked in self._asked(faults).items())
+    def queries(self, errors: ErrorCollector) -> Iterator[Query]:
+        return (Query(hashed_id("title", key), query.text) for key, query in self._queries(errors).items())
 
-    def judgments(self, split: str, faults: Faults) -> Iterator[Judgment]:
+    def judgments(self, split: str, errors: ErrorCollector) -> Iterator[Judgment]:
         check_split(self, split)
-        for words, asked in self._asked(faults).items():
-            if split_of(words) == split:
-                yield from (Judgment(id_of("title", words), document, 1) for document in asked.documents)
+        for key, query in self._queries(errors).items():
+            if hashed_split(key) == split:
+                yield from (Judgment(hashed_id("title", key), document, 1) for document in query.document_ids)
 
     def splits(self) -> list[str]:
         return list(SPLITS)
 
-    def place(self) -> Path | str:
-        return self.corpus.place()
+    def location(self) -> Path | str:
+        return self.corpus.location()
 
     def fingerprint(self) -> str:
-        own = f"{self.least_words} {self.most_texts}"
-        return hashlib.sha256(f"titles {own} {self.corpus.fingerprint()}".encode()).hexdigest()[:32]
+        settings = f"{self.min_words} {self.max_documents_per_title}"
+        return hashlib.sha256(f"titles {settings} {self.corpus.fingerprint()}".encode()).hexdigest()[:32]
 
-    def _asked(self, faults: Faults) -> dict[str, Question]:
-        """By the words of each title that is a query: the title, and the texts that it heads."""
-        found: dict[str, Question] = {}
-        for document in self.corpus.documents(faults):
-            words = normalized(document.title)
-            if len(words.split()) >= self.least_words and untitled(document.title, document.text):
-                found.setdefault(words, Question(document.title.strip(), [])).documents.append(document.id)
-        if not found:
+    def _queries(self, errors: ErrorCollector) -> dict[str, LabeledQuery]:
+        """Return the titles that are used as queries, by normalized text."""
+        queries: dict[str, LabeledQuery] = {}
+        for document in self.corpus.documents(errors):
+            key = normalize_text(document.title)
+            if len(key.split()) >= self.min_words and strip_title(document.title, document.text):
+                queries.setdefault(key, LabeledQuery(document.title.strip(), [])).document_ids.append(document.id)
+        if not queries:
             raise DataError(
-                f"{self.corpus.place()} has no titles of {self.least_words} words or more. Map them with the corpus's "
-                "title_field, or give queries and judgments"
+                f"{self.corpus.location()} has no titles with {self.min_words} or more words. Name the field of the "
+                "titles with the corpus's title_field, or give queries and judgments"
             )
-        return {words: asked for words, asked in found.items() if len(asked.documents) <= self.most_texts}
+        limit = self.max_documents_per_title
+        return {key: query for key, query in queries.items() if len(query.document_ids) <= limit}
 
 
-def untitled(title: str, text: str) -> str:
-    """A text without the title, where it begins with it; a word that only begins as the title ends stays whole."""
+def strip_title(title: str, text: str) -> str:
+    """Return a text without the title that it may begin with. A word that merely begins like the title is kept."""
     title, body = title.strip(), text.strip()
     rest = body[len(title) :]
-    begins = bool(title) and body[: len(title)].casefold() == title.casefold() and not rest[:1].isalnum()
-    return rest.lstrip(" \n:.#-") if begins else body
+    has_title = bool(title) and body[: len(title)].casefold() == title.casefold() and not rest[:1].isalnum()
+    return rest.lstrip(" \n:.#-") if has_title else body

@@ -1,4 +1,4 @@
-"""TREC's layout: judgments as lines of ``query iteration document grade``, topics and collection beside them."""
+"""TREC layout: judgments as lines of ``query iteration document grade``, with optional topics and documents."""
 
 from __future__ import annotations
 
@@ -8,48 +8,49 @@ from pathlib import Path
 from typing import ClassVar
 
 from encloze.data.formats.base import Format
-from encloze.data.lines import Faults, columns, integer
+from encloze.data.lines import ErrorCollector, parse_integer, read_columns
 from encloze.data.records import Document, Judgment, Query
 from encloze.errors import DataError
 
 
 @dataclass(frozen=True)
 class Trec(Format, name="trec"):
-    """A file of judgments, enough to measure a run by, and what they judge; any split is that file."""
+    """A file of TREC judgments, which suffices to evaluate run files, and optionally queries and documents. The file is
+    used for any split."""
 
-    rank: ClassVar[int] = 90
+    recognition_order: ClassVar[int] = 90
 
     path: Path
-    """The file of judgments, plain or gzipped."""
+    """File of judgments, plain or gzipped."""
     topics: Path | None = None
-    """The queries: lines of id and text, separated by a tab, plain or gzipped."""
+    """File of queries, with id and text separated by a tab, plain or gzipped."""
     corpus: Format | None = None
-    """The documents: a folder or file in any known format."""
+    """Documents: a folder or file in any known format."""
 
     @classmethod
-    def recognises(cls, path: Path) -> bool:
+    def recognizes(cls, path: Path) -> bool:
         if not path.is_file():
             return False
         try:
-            _, first = next(columns(path, 4, Faults(), separator=None))
+            _, columns = next(read_columns(path, 4, ErrorCollector(), separator=None))
         except (DataError, StopIteration):
             return False
-        return len(first) == 4 and first[3].lstrip("-").isdigit()
+        return len(columns) == 4 and columns[3].lstrip("-").isdigit()
 
-    def documents(self, faults: Faults) -> Iterator[Document]:
-        return self.corpus.documents(faults) if self.corpus else super().documents(faults)
+    def documents(self, errors: ErrorCollector) -> Iterator[Document]:
+        return self.corpus.documents(errors) if self.corpus else super().documents(errors)
 
-    def pretraining_documents(self, faults: Faults) -> Iterator[Document]:
-        return self.corpus.pretraining_documents(faults) if self.corpus else super().pretraining_documents(faults)
+    def pretraining_documents(self, errors: ErrorCollector) -> Iterator[Document]:
+        return self.corpus.pretraining_documents(errors) if self.corpus else super().pretraining_documents(errors)
 
-    def queries(self, faults: Faults) -> Iterator[Query]:
+    def queries(self, errors: ErrorCollector) -> Iterator[Query]:
         if self.topics is None:
-            return super().queries(faults)
-        return (Query(id_, text) for _, (id_, text, *_) in columns(self.topics, 2, faults))
+            return super().queries(errors)
+        return (Query(id_, text) for _, (id_, text, *_) in read_columns(self.topics, 2, errors))
 
-    def judgments(self, split: str, faults: Faults) -> Iterator[Judgment]:
-        for where, (query, _, document, grade, *_) in columns(self.path, 4, faults, separator=None):
-            number = integer(grade, "grade", where, faults)
+    def judgments(self, split: str, errors: ErrorCollector) -> Iterator[Judgment]:
+        for location, (query, _, document, grade, *_) in read_columns(self.path, 4, errors, separator=None):
+            number = parse_integer(grade, "grade", location, errors)
             if number is not None:
                 yield Judgment(query, document, number)
 
@@ -61,5 +62,5 @@ class Trec(Format, name="trec"):
         return {name: self.path, **topics, **(self.corpus.inputs(f"{name}.corpus") if self.corpus else {})}
 
     def fingerprint(self) -> str:
-        """The corpus's own, where there is one: by it documents are found in the cache."""
+        """Return the fingerprint of the corpus, if there is one, because cached documents depend on it only."""
         return self.corpus.fingerprint() if self.corpus else super().fingerprint()

@@ -1,4 +1,4 @@
-"""MS MARCO's files: collection.tsv, queries.SPLIT.tsv and qrels.SPLIT.tsv, plain or gzipped."""
+"""MS MARCO layout: collection.tsv, queries.SPLIT.tsv and qrels.SPLIT.tsv, plain or gzipped."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from encloze.data.formats.base import Format
-from encloze.data.lines import Faults, bare_suffix, columns, integer
+from encloze.data.lines import ErrorCollector, parse_integer, read_columns, uncompressed_suffix
 from encloze.data.records import Document, Judgment, Query
 from encloze.errors import DataError
 
@@ -20,42 +20,44 @@ class Tsv(Format, name="tsv"):
     """The folder, or the file of documents."""
 
     @classmethod
-    def recognises(cls, path: Path) -> bool:
+    def recognizes(cls, path: Path) -> bool:
         if path.is_file():
-            return bare_suffix(path) == ".tsv"
+            return uncompressed_suffix(path) == ".tsv"
         return path.is_dir() and any(path.glob("collection*.tsv*"))
 
-    def documents(self, faults: Faults) -> Iterator[Document]:
-        for _, (id_, *rest) in columns(self._file("collection*.tsv*"), 2, faults):
+    def documents(self, errors: ErrorCollector) -> Iterator[Document]:
+        for _, (id_, *rest) in read_columns(self._file("collection*.tsv*"), 2, errors):
             yield Document(id_, rest[-2] if len(rest) > 1 else "", rest[-1])
 
-    def queries(self, faults: Faults) -> Iterator[Query]:
+    def queries(self, errors: ErrorCollector) -> Iterator[Query]:
         files = sorted(self.path.glob("queries*.tsv*"))
         if not files:
             raise DataError(f"{self.path} has no queries.SPLIT.tsv")
-        seen: dict[str, str] = {}
-        for file in files:  # queries.dev.tsv and queries.dev.small.tsv repeat each other
-            for where, (id_, text, *_) in columns(file, 2, faults):
-                if seen.setdefault(id_, text) != text:
-                    faults.add(where, f"the query id {id_!r} stands for another text elsewhere")
-        return (Query(id_, text) for id_, text in seen.items())
+        texts: dict[str, str] = {}
+        for file in files:  # queries.dev.tsv and queries.dev.small.tsv contain the same queries
+            for location, (id_, text, *_) in read_columns(file, 2, errors):
+                if texts.setdefault(id_, text) != text:
+                    errors.add(location, f"the query id {id_!r} has another text in an earlier line")
+        return (Query(id_, text) for id_, text in texts.items())
 
-    def judgments(self, split: str, faults: Faults) -> Iterator[Judgment]:
+    def judgments(self, split: str, errors: ErrorCollector) -> Iterator[Judgment]:
         if self.path.is_file():
-            raise DataError(f"{self.path} is a file of documents: it has no judgments")
-        file = self._file(f"qrels.{split}.tsv*", f"the split {split!r} (it has: {', '.join(self.splits()) or 'none'})")
-        for where, (query, _, document, grade, *_) in columns(file, 4, faults, separator=None):
-            number = integer(grade, "grade", where, faults)
+            raise DataError(f"{self.path} is a file of documents and has no judgments")
+        splits = ", ".join(self.splits()) or "none"
+        file = self._file(f"qrels.{split}.tsv*", f"the split {split!r} (its splits are: {splits})")
+        for location, (query, _, document, grade, *_) in read_columns(file, 4, errors, separator=None):
+            number = parse_integer(grade, "grade", location, errors)
             if number is not None:
                 yield Judgment(query, document, number)
 
     def splits(self) -> list[str]:
         return sorted(file.name.removeprefix("qrels.").partition(".tsv")[0] for file in self.path.glob("qrels.*.tsv*"))
 
-    def _file(self, pattern: str, what: str = "documents") -> Path:
+    def _file(self, pattern: str, content: str = "documents") -> Path:
+        """Return the first file that matches the pattern. ``content`` says in the error what the file is needed for."""
         if self.path.is_file():
             return self.path
-        found = sorted(self.path.glob(pattern))
-        if not found:
-            raise DataError(f"{self.path} has no {pattern.rstrip('*')} for {what}")
-        return found[0]
+        files = sorted(self.path.glob(pattern))
+        if not files:
+            raise DataError(f"{self.path} has no {pattern.rstrip('*')} for {content}")
+        return files[0]

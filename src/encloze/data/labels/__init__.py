@@ -1,1 +1,1 @@
-"""Ways in which labelled texts and tagged words are written down, one a file."""
+"""Formats of labeled texts and tagged words, one per file."""

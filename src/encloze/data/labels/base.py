@@ -1,4 +1,4 @@
-"""Labels: a folder of train, dev and test files whose texts, or words, have labels, and how these are written."""
+"""Label format: a folder of labeled texts or words in one file per split."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from encloze.data.lines import Faults, present
-from encloze.data.records import Labelled
+from encloze.data.lines import ErrorCollector, find_file
+from encloze.data.records import LabeledText
 from encloze.errors import DataError
 from encloze.family import Family
 
@@ -16,64 +16,89 @@ SPLITS = ("train", "dev", "test")
 
 
 @dataclass(frozen=True)
-class Labels(Family):
-    """Labelled texts in a folder; a bare path in a recipe or flag is looked at and recognised by its files' ending."""
+class LabelFormat(Family):
+    """Base class of formats of labeled texts.
 
-    ending: ClassVar[str]
-    """What follows the name of a split in the name of its file."""
+    In a recipe and on the command line, a bare path selects the format by the extension of the files in the folder.
+    A member sets ``extension`` and implements ``examples``.
+
+    Example:
+        >>> from encloze.data.labels.tsv import Tsv
+        >>> Tsv(Path("my_labels")).extension
+        'tsv'
+    """
+
+    extension: ClassVar[str]
+    """Extension of the files; a split is in the file ``SPLIT.extension``."""
 
     path: Path
     """The folder."""
 
-    def examples(self, file: Path, faults: Faults) -> Iterator[tuple[str, Labelled]]:
-        """The labelled texts of a file with their places, in order; malformed ones become faults."""
+    def examples(self, file: Path, errors: ErrorCollector) -> Iterator[tuple[str, LabeledText]]:
+        """Read the examples of a file.
+
+        Args:
+            file: File of one split, plain or gzipped.
+            errors: Receives an error for each malformed example.
+
+        Yields:
+            The location of each example and the example, in order.
+        """
         raise NotImplementedError(type(self).__name__)
 
-    def has(self, split: str) -> bool:
-        """Whether there is a file for the split."""
-        return present(self.path, f"{split}.{self.ending}") is not None
+    def has_split(self, split: str) -> bool:
+        """Return whether the folder has a file for the split."""
+        return find_file(self.path, f"{split}.{self.extension}") is not None
 
-    def read(self, split: str) -> list[Labelled]:
-        """The labelled texts of a split. Raises DataError where there are none, or for all that is wrong with them."""
-        file = present(self.path, f"{split}.{self.ending}")
+    def read(self, split: str) -> list[LabeledText]:
+        """Read all examples of a split.
+
+        Args:
+            split: Name of the split.
+
+        Raises:
+            DataError: The file is missing or empty, or examples are malformed. The error lists all of them.
+        """
+        file = find_file(self.path, f"{split}.{self.extension}")
         if file is None:
+            names = ", ".join(f"{name}.{self.extension}" for name in SPLITS)
             raise DataError(
-                f"{self.path} has no {split}.{self.ending} (it holds {_inside(self.path)}). "
-                f"A split is a file of its own, plain or .gz: {', '.join(f'{name}.{self.ending}' for name in SPLITS)}"
+                f"{self.path} has no {split}.{self.extension} (the folder contains {_listing(self.path)}). Write each "
+                f"split to its own file, plain or .gz: {names}"
             )
-        faults, found = Faults(), list[Labelled]()
-        for where, example in self.examples(file, faults):
-            if fault := _fault(example, found[0] if found else example):
-                faults.add(where, fault)
-            found.append(example)
-        faults.stop()
-        if not found:
+        errors, examples = ErrorCollector(), list[LabeledText]()
+        for location, example in self.examples(file, errors):
+            if message := _find_error(example, examples[0] if examples else example):
+                errors.add(location, message)
+            examples.append(example)
+        errors.raise_if_any()
+        if not examples:
             raise DataError(f"{file}: the file is empty")
-        return found
+        return examples
 
     @classmethod
-    def chosen(cls, type_: object, values: dict[str, Any]) -> tuple[type[Self], dict[str, Any]]:
-        """A member by name, or whichever the files of the folder that stands in its place end like."""
-        if type_ in cls.members() and "path" in values:
-            return super().chosen(type_, values)
-        if type_ is None and "path" not in values:
-            return super().chosen(type_, values)
+    def resolve_member(cls, type_: object, values: dict[str, Any]) -> tuple[type[Self], dict[str, Any]]:
+        """Return the member with a given name, or the one whose extension the files of a given folder have."""
+        is_named = type_ in cls.members() and "path" in values
+        if is_named or (type_ is None and "path" not in values):
+            return super().resolve_member(type_, values)
         path = Path(str(values["path"] if type_ is None else type_))
         for member in map(cls.member, cls.members()):
-            if any(present(path, f"{split}.{member.ending}") for split in SPLITS):
+            if any(find_file(path, f"{split}.{member.extension}") for split in SPLITS):
                 return member, {**values, "path": path}
-        held = f"it holds {_inside(path)}" if path.is_dir() else "there is no such folder"
-        endings = ", ".join(f".{cls.member(name).ending}" for name in cls.members())
+        content = f"the folder contains {_listing(path)}" if path.is_dir() else "there is no such folder"
+        extensions = ", ".join(f".{cls.member(name).extension}" for name in cls.members())
         raise ValueError(
-            f"{path} is no folder of labelled texts ({held}). Known are folders with files train, dev and test that "
-            f"end in {endings}, plain or .gz"
+            f"{path} is not a folder of labeled texts ({content}). Give a folder with files named train, dev and test "
+            f"with one of the extensions {extensions}, plain or .gz"
         )
 
 
-def _fault(example: Labelled, first: Labelled) -> str | None:
-    """What is wrong with an example that can be read; ``first`` is one that it should be like."""
+def _find_error(example: LabeledText, first: LabeledText) -> str | None:
+    """Return what is wrong with an example, or None. ``first`` is the first example of the file."""
     if (example.words is None) != (first.words is None):
-        return "words have tags here, and texts have labels before" if example.words else "no words with tags here"
+        expected, actual = ("texts", "words") if example.words else ("words", "texts")
+        return f"labels of {actual} in a file with labels of {expected}"
     if not example.text.strip():
         return "the text is empty"
     if example.words is not None and len(example.words) != len(example.labels):
@@ -83,5 +108,6 @@ def _fault(example: Labelled, first: Labelled) -> str | None:
     return None if all(label.strip() for label in example.labels) else "a label is empty"
 
 
-def _inside(path: Path) -> str:
+def _listing(path: Path) -> str:
+    """Return the names of the first eight entries of a folder."""
     return ", ".join(sorted(entry.name for entry in path.iterdir())[:8]) or "nothing"

@@ -1,4 +1,4 @@
-"""CoNLL's files: a word and its tag on each line, a blank line between sentences."""
+"""CoNLL format: one word and its tag per line, and a blank line between sentences."""
 
 from __future__ import annotations
 
@@ -8,37 +8,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from encloze.data.labels.base import Labels
-from encloze.data.lines import Faults, every_line
-from encloze.data.records import Labelled
+from encloze.data.labels.base import LabelFormat
+from encloze.data.lines import ErrorCollector, read_all_lines
+from encloze.data.records import LabeledText
 
-_DOCUMENT = "-DOCSTART-"  # where a document begins, in CoNLL-2003
-_BETWEEN = re.compile("[ \t]+")  # and no other blanks: a no-break space may be a word
+_DOCUMENT_START = "-DOCSTART-"  # first line of a document in CoNLL-2003
+_SEPARATOR = re.compile("[ \t]+")  # no other white space: a no-break space may be a word
 
 
 @dataclass(frozen=True)
-class Conll(Labels, name="conll"):
-    """Files train.conll, dev.conll and test.conll of columns by blanks or tabs: the word first, its tag last."""
+class Conll(LabelFormat, name="conll"):
+    """Files train.conll, dev.conll and test.conll with columns separated by spaces or tabs: word first, tag last."""
 
-    ending: ClassVar[str] = "conll"
+    extension: ClassVar[str] = "conll"
 
-    def examples(self, file: Path, faults: Faults) -> Iterator[tuple[str, Labelled]]:
-        begin, words, tags = "", list[str](), list[str]()
-        for where, line in every_line(file):
-            columns = _BETWEEN.split(line.strip(" \t"))
-            if columns[0] in ("", _DOCUMENT):
+    def examples(self, file: Path, errors: ErrorCollector) -> Iterator[tuple[str, LabeledText]]:
+        start, words, tags = "", list[str](), list[str]()
+        for location, line in read_all_lines(file):
+            columns = _SEPARATOR.split(line.strip(" \t"))
+            if columns[0] in ("", _DOCUMENT_START):
                 if words:
-                    yield begin, _sentence(words, tags)
+                    yield start, _sentence(words, tags)
                 words, tags = [], []
             elif len(columns) < 2:
-                faults.add(where, f"a word and its tag were expected, found {columns[0]!r} alone")
+                errors.add(location, f"expected a word and its tag, found only {columns[0]!r}")
             else:
-                begin = begin if words else where
+                start = start if words else location
                 words.append(columns[0])
                 tags.append(columns[-1])
         if words:
-            yield begin, _sentence(words, tags)
+            yield start, _sentence(words, tags)
 
 
-def _sentence(words: list[str], tags: list[str]) -> Labelled:
-    return Labelled(" ".join(words), tuple(tags), tuple(words))
+def _sentence(words: list[str], tags: list[str]) -> LabeledText:
+    return LabeledText(" ".join(words), tuple(tags), tuple(words))

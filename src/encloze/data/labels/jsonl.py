@@ -1,4 +1,4 @@
-"""JSON lines, each a text with its label or a list of words with a list of their tags."""
+"""JSON Lines format: one text with its label, or one list of words with a list of tags, per line."""
 
 from __future__ import annotations
 
@@ -7,47 +7,53 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from encloze.data.labels.base import Labels
-from encloze.data.lines import Faults, field_of, json_objects
-from encloze.data.records import Labelled
+from encloze.data.labels.base import LabelFormat
+from encloze.data.lines import ErrorCollector, read_json_lines, required_text
+from encloze.data.records import LabeledText
 
 
 @dataclass(frozen=True)
-class Jsonl(Labels, name="jsonl"):
+class Jsonl(LabelFormat, name="jsonl"):
     """Files train.jsonl, dev.jsonl and test.jsonl of texts with labels, or of words with tags."""
 
-    ending: ClassVar[str] = "jsonl"
+    extension: ClassVar[str] = "jsonl"
 
     text_field: str = "text"
-    """The field that holds the text."""
+    """Field with the text."""
     label_field: str = "label"
-    """The field that holds the text's label: text, or a whole number."""
+    """Field with the label of the text: a string or an integer."""
     words_field: str = "words"
-    """The field that holds a list of words, where these are labelled."""
+    """Field with the list of words, if words are labeled."""
     tags_field: str = "tags"
-    """The field that holds a tag for each of the words."""
+    """Field with the list of tags, one per word."""
 
-    def examples(self, file: Path, faults: Faults) -> Iterator[tuple[str, Labelled]]:
-        for where, value in json_objects(file, faults):
-            if self.words_field in value:
-                words, tags = (self._list(value, name, where, faults) for name in ("words_field", "tags_field"))
+    def examples(self, file: Path, errors: ErrorCollector) -> Iterator[tuple[str, LabeledText]]:
+        for location, row in read_json_lines(file, errors):
+            if self.words_field in row:
+                words, tags = (
+                    self._strings(row, setting, location, errors) for setting in ("words_field", "tags_field")
+                )
                 if words is not None and tags is not None:
-                    yield where, Labelled(" ".join(words), tags, words)
+                    yield location, LabeledText(" ".join(words), tags, words)
                 continue
-            text, label = (self._text(value, name, where, faults) for name in ("text_field", "label_field"))
+            text, label = (self._text(row, setting, location, errors) for setting in ("text_field", "label_field"))
             if text is not None and label is not None:
-                yield where, Labelled(text, (label,))
+                yield location, LabeledText(text, (label,))
 
-    def _text(self, value: dict[str, Any], setting: str, where: str, faults: Faults) -> str | None:
-        return field_of(value, (getattr(self, setting),), where, faults, f" Map it with --dataset.{setting} FIELD")
+    def _text(self, row: dict[str, Any], setting: str, location: str, errors: ErrorCollector) -> str | None:
+        hint = f" Name the field with --dataset.{setting} FIELD"
+        return required_text(row, (getattr(self, setting),), location, errors, hint)
 
-    def _list(self, value: dict[str, Any], setting: str, where: str, faults: Faults) -> tuple[str, ...] | None:
+    def _strings(
+        self, row: dict[str, Any], setting: str, location: str, errors: ErrorCollector
+    ) -> tuple[str, ...] | None:
+        """Return the list of strings in a field. Record an error and return None if it is anything else."""
         name = getattr(self, setting)
-        found = value.get(name)
-        if isinstance(found, list) and {type(item) for item in found} <= {str, int}:
-            return tuple(map(str, found))
-        if name in value:
-            faults.add(where, f'"{name}" should be a list of texts, found {str(found)[:40]}')
+        value = row.get(name)
+        if isinstance(value, list) and {type(item) for item in value} <= {str, int}:
+            return tuple(map(str, value))
+        if name in row:
+            errors.add(location, f'"{name}" must be a list of strings, found {str(value)[:40]}')
         else:
-            self._text(value, setting, where, faults)  # says what there is instead
+            self._text(row, setting, location, errors)  # records an error that lists the fields of the row
         return None

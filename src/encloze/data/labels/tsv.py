@@ -1,4 +1,4 @@
-"""Tab-separated files: a text and its label on each line."""
+"""Tab-separated format: one text and its label per line."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from encloze.data.labels.base import Labels
-from encloze.data.lines import Faults, columns
-from encloze.data.records import Labelled
+from encloze.data.labels.base import LabelFormat
+from encloze.data.lines import ErrorCollector, read_columns
+from encloze.data.records import LabeledText
 
 
 @dataclass(frozen=True)
-class Tsv(Labels, name="tsv"):
-    """Files train.tsv, dev.tsv and test.tsv of text, tab, label; a first line whose label is "label" is a header."""
+class Tsv(LabelFormat, name="tsv"):
+    """Files train.tsv, dev.tsv and test.tsv with the columns text and label. A first line with the label "label" is a
+    header."""
 
-    ending: ClassVar[str] = "tsv"
+    extension: ClassVar[str] = "tsv"
 
-    def examples(self, file: Path, faults: Faults) -> Iterator[tuple[str, Labelled]]:
-        for number, (where, (text, label, *more)) in enumerate(columns(file, 2, faults)):
-            if more:
-                faults.add(where, f"2 tab-separated columns were expected, found {len(more) + 2}")
+    def examples(self, file: Path, errors: ErrorCollector) -> Iterator[tuple[str, LabeledText]]:
+        for number, (location, (text, label, *rest)) in enumerate(read_columns(file, 2, errors)):
+            if rest:
+                errors.add(location, f"expected 2 tab-separated columns, found {len(rest) + 2}")
             elif number or label.lower() != "label":
-                yield where, Labelled(text, (label,))
+                yield location, LabeledText(text, (label,))

@@ -1,0 +1,82 @@
+"""Sampling of text pairs that belong together, to measure whether an encoder places them close to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice, pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from encloze.data.corpus import Corpus
+from encloze.data.formats.titles import strip_title
+from encloze.data.records import Judgment
+
+_MIN_TITLE_WORDS = 2
+
+
+class PositivePairs(NamedTuple):
+    """Pairs of related texts, all of one kind."""
+
+    kind: str
+    """Kind of the pairs, for reports: ``queries and relevant documents``, for example."""
+    first_texts: list[str]
+    """First text of each pair."""
+    second_texts: list[str]
+    """Second text of each pair; always encoded as a document."""
+    first_is_query: bool = True
+    """Whether the first texts are encoded as queries."""
+
+
+def sample_positive_pairs(
+    corpus: Corpus, queries: Mapping[str, str], judgments: Sequence[Judgment], max_pairs: int, seed: int
+) -> PositivePairs | None:
+    """Sample pairs of texts that belong together.
+
+    The pairs are queries with their relevant documents; without judgments, titles with their texts; without titles,
+    neighboring passages of the same source.
+
+    Args:
+        corpus: Documents.
+        queries: Texts of the queries by id.
+        judgments: Relevance judgments.
+        max_pairs: Largest number of pairs.
+        seed: Seed of the sample.
+
+    Returns:
+        The pairs, or None if the corpus has no pairs of any kind.
+    """
+    rng, number_of = np.random.default_rng(seed), corpus.number_of
+    relevant = sorted({(j.query, j.document) for j in judgments if j.grade > 0 and j.query in queries})
+    judged = [(queries[query], number_of[document]) for query, document in relevant if document in number_of]
+    if judged:
+        sample = [judged[index] for index in rng.permutation(len(judged))[:max_pairs]]
+        texts = list(corpus.texts([number for _, number in sample]))
+        return PositivePairs("queries and relevant documents", [query for query, _ in sample], texts)
+    if titled := list(islice(_titled_texts(corpus, rng.permutation(len(corpus))), max_pairs)):
+        return PositivePairs("titles and their texts", [title for title, _ in titled], [text for _, text in titled])
+    if neighbors := _neighbors(corpus):
+        pairs = [neighbors[index] for index in rng.permutation(len(neighbors))[:max_pairs]]
+        first, second = (list(corpus.texts(numbers)) for numbers in zip(*pairs, strict=True))
+        return PositivePairs("neighboring documents", first, second, first_is_query=False)
+    return None
+
+
+def _titled_texts(corpus: Corpus, order: np.ndarray) -> Iterator[tuple[str, str]]:
+    """Yield the title and the text of each document with a title of two or more words, in the given order."""
+    titles = corpus.column("title")
+    for number in order.tolist():
+        if len((titles[number].as_py() or "").split()) >= _MIN_TITLE_WORDS:
+            document = corpus[number]
+            if text := strip_title(document.title, document.text):
+                yield document.title, text
+
+
+def _neighbors(corpus: Corpus) -> list[tuple[int, int]]:
+    """Return the numbers of each two documents that follow one another in their source."""
+    columns = zip(corpus.column("source").to_pylist(), corpus.column("position").to_pylist(), strict=True)
+    passages = [
+        (source, position or 0, number) for number, (source, position) in enumerate(columns) if source is not None
+    ]
+    passages.sort()
+    return [(first[2], second[2]) for first, second in pairwise(passages) if first[0] == second[0]]
