@@ -1,4 +1,4 @@
-"""List the members of a family: objectives, indexes, formats, systems ..."""
+"""List the families of interchangeable components, or the members of one."""
 
 from __future__ import annotations
 
@@ -11,29 +11,31 @@ from encloze.family import family_folders, nearest, summary_of
 
 
 @dataclass(frozen=True)
-class Listing:
-    """Names with a sentence each."""
+class ListResult:
+    """Names with a one-line description each."""
 
     title: str
+    """Name of the family, or ``families``."""
     entries: dict[str, str]
+    """Description by name."""
 
 
 @dataclass(frozen=True)
 class List(Command, name="list"):
-    """What can stand where a recipe chooses a part by name."""
+    """List the families of components that a recipe chooses by name, or the members of one family."""
 
-    words: ClassVar[tuple[str, ...]] = ("family",)
+    positional_settings: ClassVar[tuple[str, ...]] = ("family",)
 
     family: str | None = None
-    """A family's folder: objectives, formats, indexes ...; all families where none is given."""
+    """Name of a family, such as objectives, formats or indexes; all families by default."""
 
-    def run(self) -> Listing:
+    def run(self) -> ListResult:
         folders = family_folders()
         if self.family is None:
-            return Listing("families", {name: summary_of(folder / "base.py") for name, folder in folders.items()})
+            return ListResult("families", {name: summary_of(folder / "base.py") for name, folder in folders.items()})
         if self.family not in folders:
-            message = f"there is no family {self.family!r}; {nearest(self.family, sorted(folders))}"
+            message = f"unknown family {self.family!r}; {nearest(self.family, sorted(folders))}"
             raise RecipeError("the command line", [("family", message)])
         files = sorted(folders[self.family].glob("*.py"))
         members = {file.stem: summary_of(file) for file in files if file.stem != "base" and file.stem[0] != "_"}
-        return Listing(self.family, members)
+        return ListResult(self.family, members)

@@ -1,4 +1,4 @@
-"""Make a page that people read of what encloze found: one HTML file, with Markdown and JSON beside it."""
+"""Write an HTML report on the results of other commands."""
 
 from __future__ import annotations
 
@@ -8,42 +8,58 @@ from pathlib import Path
 from typing import ClassVar
 
 from encloze import recipe
-from encloze.commands.base import Command, Reported
+from encloze.commands.base import Command
 from encloze.errors import importable
-from encloze.reporting.cards import write_cards
-from encloze.reporting.document import document
-from encloze.reporting.made import PAGE, made
-from encloze.reporting.markdown import markdown
-from encloze.reporting.page import page
+from encloze.reporting.document import build_document
+from encloze.reporting.markdown import render_markdown
+from encloze.reporting.model_cards import write_cards
+from encloze.reporting.page import render_page
+from encloze.reporting.result_folders import PAGE, find_result_folders
 from encloze.storage.atomic import atomic_folder, refuse_existing
 from encloze.storage.json_files import write_json
 from encloze.storage.provenance import versions, write_provenance
 
 
 @dataclass(frozen=True)
-class MakeReport(Command, name="report"):
-    """Gathers what other verbs wrote: comparisons, evaluations, robustness cards, trainings, whole pipelines.
+class ReportResult:
+    """Result of ``report``: an HTML page, and the model cards that were updated."""
 
-    The page needs no network and no other file. It follows the reader's theme, and prints.
+    page: Path
+    """Path of report.html."""
+    results: int
+    """Number of result folders on the page."""
+    cards: tuple[Path, ...] = ()
+    """Model folders whose README.md was updated."""
+    cards_requested: bool = False
+    """Whether model cards were to be updated."""
+
+
+@dataclass(frozen=True)
+class MakeReport(Command, name="report"):
+    """Write one HTML page on the results of evaluations, comparisons, robustness, inspections and training runs.
+
+    The page is a single file that loads nothing from the network. It has a light and a dark theme and can be printed.
+    Markdown and JSON files with the same figures are written beside it.
     """
 
-    words: ClassVar[tuple[str, ...]] = ("folders",)
+    positional_settings: ClassVar[tuple[str, ...]] = ("folders",)
 
     folders: tuple[Path, ...]
-    """Folders that encloze wrote; what lies below them counts, too."""
+    """Folders that encloze wrote. Folders below them are included."""
     output: Path | None = None
-    """The folder for report.html, report.md and report.json; by default the first one's name with -report behind."""
+    """Folder for report.html, report.md and report.json; by default the first folder's name with -report appended."""
     title: str | None = None
-    """The page's title; by default the names of the folders."""
-    texts: bool = True
-    """Whether queries and pieces of documents are shown; without them only their ids are."""
+    """Title of the page; by default the names of the folders."""
+    include_texts: bool = True
+    """Whether texts of queries and documents are shown. Without them, only ids are shown."""
     examples: int = 3
-    """How many queries are shown that the best system wins, and how many that it loses, with what was found."""
-    cards: bool = False
-    """Whether the README.md of each model folder that was judged gets its figures, also as the Hugging Face hub reads
-    them."""
+    """Number of queries shown on which the best system is better than the first, and of queries on which it is
+    worse."""
+    model_cards: bool = False
+    """Whether results are added to the README.md of each evaluated model folder, as tables and as metadata for the
+    Hugging Face hub."""
     overwrite: bool = False
-    """Whether an existing output may be replaced."""
+    """Whether to replace an existing output."""
 
     def __post_init__(self) -> None:
         if not self.folders:
@@ -51,22 +67,22 @@ class MakeReport(Command, name="report"):
         if self.examples < 0:
             raise ValueError(f"examples must be 0 or more, not {self.examples}")
 
-    def run(self) -> Reported:
-        for package in ("jinja2", "matplotlib"):  # told before anything is read
+    def run(self) -> ReportResult:
+        for package in ("jinja2", "matplotlib"):  # report missing packages before results are read
             importable(package, "report")
         first = self.folders[0].resolve()
         output = self.output or first.with_name(f"{first.name}-report")
         refuse_existing(output, overwrite=self.overwrite)
-        found = made(self.folders)
+        results = find_result_folders(self.folders)
         title = self.title or ", ".join(dict.fromkeys(folder.resolve().name for folder in self.folders))
-        report = document(title, found, texts=self.texts, examples=self.examples)
+        document = build_document(title, results, include_texts=self.include_texts, examples=self.examples)
         with atomic_folder(output, overwrite=self.overwrite) as folder:
-            when = f"{time.strftime('%Y-%m-%d')}, of {len(found)} result{'s' * (len(found) > 1)}"
-            html = page(report, when, versions().get("encloze", ""))
-            (folder / PAGE).write_text(html, encoding="utf-8")
-            (folder / "report.md").write_text(markdown(report), encoding="utf-8")
-            write_json(folder / "report.json", {"title": report.title, "results": report.figures})
-            inputs = {f"folders[{number}]": place for number, place in enumerate(self.folders)}
+            subtitle = f"{time.strftime('%Y-%m-%d')}, {len(results)} result{'s' * (len(results) > 1)}"
+            page = render_page(document, subtitle, versions().get("encloze", ""))
+            (folder / PAGE).write_text(page, encoding="utf-8")
+            (folder / "report.md").write_text(render_markdown(document), encoding="utf-8")
+            write_json(folder / "report.json", {"title": document.title, "results": document.figures})
+            inputs = {f"folders[{number}]": path for number, path in enumerate(self.folders)}
             write_provenance(folder, recipe.dump(self, {"verb": self.name}), inputs)
-        told = write_cards(report.models) if self.cards else []
-        return Reported(output / PAGE, len(found), tuple(told), self.cards)
+        cards = write_cards(document.models) if self.model_cards else []
+        return ReportResult(output / PAGE, len(results), tuple(cards), self.model_cards)

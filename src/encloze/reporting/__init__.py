@@ -1,1 +1,1 @@
-"""What encloze found, as a page that people read: from result folders to HTML, Markdown and JSON."""
+"""Reports on results: HTML pages, Markdown, and model cards."""

@@ -1,85 +1,68 @@
-"""What a report is made of: sections of prose, tables, charts, answered queries and code."""
+"""Content blocks of an HTML or Markdown report: paragraphs, lists, tables, charts, query examples and code."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-
-class Cell(str):
-    """The text of a table's cell, with what the page makes of it; in Markdown it is the text alone."""
-
-    best: bool
-    heat: float | None
-    """From -1, good, to 1, bad."""
-    hint: str
-
-    def __new__(cls, text: str, *, best: bool = False, heat: float | None = None, hint: str = "") -> Cell:
-        made = super().__new__(cls, text)
-        made.best, made.heat, made.hint = best, heat, hint
-        return made
+from encloze.tables import Table
 
 
-class Prose(NamedTuple):
-    """A paragraph."""
+class Paragraph(NamedTuple):
+    """A paragraph of text."""
 
     text: str
 
 
-class Listing(NamedTuple):
-    """Some lines, each for itself."""
+class BulletList(NamedTuple):
+    """A list of lines below a title."""
 
     title: str
     lines: list[str]
 
 
-class Table(NamedTuple):
-    """Rows of text under a title; the first is the head."""
-
-    title: str
-    rows: list[list[str]]
-
-
 class Chart(NamedTuple):
-    """A picture; Markdown leaves it out, since what it shows stands in a table, too."""
+    """An SVG image. Markdown omits it because a table contains the same numbers."""
 
     title: str
     svg: str
 
 
 class Code(NamedTuple):
-    """Lines to copy, folded away under a title."""
+    """Lines to copy, collapsed below a title."""
 
     title: str
     text: str
 
 
 class Excerpt(NamedTuple):
-    """A document that a system found."""
+    """A document that a system retrieved, with an excerpt of its text."""
 
     rank: int
     id: str
     title: str
     parts: list[tuple[str, bool]]
-    """A piece of its text, in runs that are words of the query or not."""
-    relevant: bool | None
-    """None where nobody judged it."""
+    """Consecutive pieces of the excerpt, each with whether it is a word of the query."""
+    is_relevant: bool | None
+    """None if the document is not judged."""
 
 
-class Answered(NamedTuple):
-    """A query, what it came to, and what two systems found for it."""
+class QueryExample(NamedTuple):
+    """A query with the documents that two systems retrieved for it."""
 
     query: str
+    """Id of the query."""
     text: str
     verdict: str
-    found: list[tuple[str, list[Excerpt]]]
-    """By system."""
+    """Which system is better on the query, and by how much."""
+    results: list[tuple[str, list[Excerpt]]]
+    """Name of each system with the documents it retrieved."""
 
 
-Block = Prose | Listing | Table | Chart | Code | Answered
+Block = Paragraph | BulletList | Table | Chart | Code | QueryExample
 
 
 class Section(NamedTuple):
-    """A part of the report."""
+    """A section of the report."""
 
     title: str
     blocks: list[Block]

@@ -1,4 +1,4 @@
-"""Pictures of figures, as SVG that takes its colours and letters from the page it stands in."""
+"""Charts as SVG images that use the colors and fonts of the page they are embedded in."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from encloze.errors import importable
-from encloze.evaluation.significance import Interval
+from encloze.intervals import Interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Drawn in colours that nothing else has, which become the page's own.
+# Placeholder colors, each replaced by a CSS variable of the page after drawing.
 _INK, _FAINT, _PAPER = "#010203", "#040506", "#070809"
 _SERIES = tuple(f"#0a0b{number:02x}" for number in range(0x10, 0x18))
-_COLOURS = {_INK: "var(--ink)", _FAINT: "var(--faint)", _PAPER: "var(--paper)"} | {
-    colour: f"var(--series-{number})" for number, colour in enumerate(_SERIES)
+_CSS_COLORS = {_INK: "var(--ink)", _FAINT: "var(--faint)", _PAPER: "var(--paper)"} | {
+    color: f"var(--series-{number})" for number, color in enumerate(_SERIES)
 }
 _STYLE = {
     "svg.fonttype": "none",
@@ -46,135 +46,151 @@ _STYLE = {
 }
 _LONG_NUMBER = re.compile(r"-?\d+\.\d{3,}")
 _CIRCLE = re.compile(r'<path d="(M [^CMz"]+(?:C [^CMz"]+){8})z "')
-_MOST_NAMED = 3  # queries that one point names
-_LONGEST = 40  # columns of a system's name in a picture
+_MAX_LISTED_QUERIES = 3
+"""Queries listed in the label of one point."""
+_MAX_NAME_WIDTH = 40
+"""Width of a system's name in a chart, in columns of a fixed-width font."""
+_MAX_CURVES_WITH_MARKERS = 12
+"""Points of a curve up to which each one is marked."""
 
 
-class Point(NamedTuple):
-    """A system in a plane of costs and quality."""
+class CostPoint(NamedTuple):
+    """Cost and quality of a system."""
 
     name: str
     cost: float
     quality: Interval
 
 
-def bars(title: str, means: Mapping[str, Interval]) -> str:
-    """A bar for each mean, with its interval."""
+def bar_chart(title: str, means: Mapping[str, Interval]) -> str:
+    """Return horizontal bars of means with error bars.
+
+    Args:
+        title: Title for screen readers.
+        means: Mean with its confidence interval by name.
+    """
 
     def draw(axes: Axes) -> None:
-        places = np.arange(len(means))[::-1]
+        positions = np.arange(len(means))[::-1]
         values = np.array([mean.mean for mean in means.values()])
-        colours = [_SERIES[number % len(_SERIES)] for number in range(len(means))]
-        drawn = axes.barh(places, values, color=colours, height=0.62, alpha=0.75)
-        for number, bar in enumerate(drawn):
+        colors = [_SERIES[number % len(_SERIES)] for number in range(len(means))]
+        bars = axes.barh(positions, values, color=colors, height=0.62, alpha=0.75)
+        for number, bar in enumerate(bars):
             bar.set_url(f"#{number}")
         finite = [_finite(mean) for mean in means.values()]
         errors = np.array([[mean.mean - mean.low, mean.high - mean.mean] for mean in finite]).T
-        axes.errorbar(values, places, xerr=np.maximum(errors, 0), fmt="none", ecolor=_INK, elinewidth=1.2, capsize=3)
-        axes.set_yticks(places, list(map(_short, means)))
+        axes.errorbar(values, positions, xerr=np.maximum(errors, 0), fmt="none", ecolor=_INK, elinewidth=1.2, capsize=3)
+        axes.set_yticks(positions, list(map(_shorten, means)))
         axes.grid(visible=False, axis="y")
 
-    told = [f"{name}: {mean.mean:.4f} [{mean.low:.4f}, {mean.high:.4f}]" for name, mean in means.items()]
-    return _svg(title, draw, 5.4, 0.7 + 0.34 * len(means), told)
+    labels = [f"{name}: {mean.mean:.4f} [{mean.low:.4f}, {mean.high:.4f}]" for name, mean in means.items()]
+    return _svg(title, draw, 5.4, 0.7 + 0.34 * len(means), labels)
 
 
-def curves(title: str, series: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> str:
-    """Lines over the steps of a training."""
+def line_chart(title: str, curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> str:
+    """Return curves over training steps.
+
+    Args:
+        title: Title for screen readers.
+        curves: Steps and values by name.
+    """
 
     def draw(axes: Axes) -> None:
-        for number, (name, (steps, values)) in enumerate(series.items()):
-            marker = "o" if len(steps) <= 12 else None
+        for number, (name, (steps, values)) in enumerate(curves.items()):
+            marker = "o" if len(steps) <= _MAX_CURVES_WITH_MARKERS else None
             axes.plot(steps, values, color=_SERIES[number % len(_SERIES)], label=name, marker=marker, markersize=3.5)
         axes.set_xlabel("step")
-        if len(series) > 1:
+        if len(curves) > 1:
             axes.legend()
 
     return _svg(title, draw, 4.6, 2.7)
 
 
-def against(title: str, measure: str, across: str, up: str, points: Mapping[tuple[float, float], Sequence[str]]) -> str:
-    """Queries by what two systems made of them; what falls together is one larger point that names some of them."""
+def scatter_plot(
+    title: str, measure: str, x_system: str, y_system: str, points: Mapping[tuple[float, float], Sequence[str]]
+) -> str:
+    """Return the values of queries under two systems. Queries with equal values share one larger point.
+
+    Args:
+        title: Title for screen readers.
+        measure: Name of the measure.
+        x_system: Name of the system on the x axis.
+        y_system: Name of the system on the y axis.
+        points: Labels of the queries by their values under both systems.
+    """
 
     def draw(axes: Axes) -> None:
-        places = np.array(list(points), float).reshape(-1, 2)
-        most = max(1.0, float(places.max(initial=0)))  # counts, such as NumRet, go beyond 1
-        axes.plot([0, most], [0, most], color=_FAINT, linewidth=1, zorder=0)  # points lie on it, to be pointed at
-        gain = places[:, 1] - places[:, 0]
-        colours = np.where(gain > 0, _SERIES[0], np.where(gain < 0, _SERIES[1], _FAINT)).tolist()
+        positions = np.array(list(points), float).reshape(-1, 2)
+        limit = max(1.0, float(positions.max(initial=0)))  # counts such as NumRet exceed 1
+        axes.plot([0, limit], [0, limit], color=_FAINT, linewidth=1, zorder=0)
+        gain = positions[:, 1] - positions[:, 0]
+        colors = np.where(gain > 0, _SERIES[0], np.where(gain < 0, _SERIES[1], _FAINT)).tolist()
         sizes = [14 * len(names) ** 0.5 for names in points.values()]
-        # The page gives points their rim and lets those below shine through.
-        drawn = axes.scatter(places[:, 0], places[:, 1], s=sizes, c=colours, linewidths=0, clip_on=False)
+        # The page's style sheet draws the outlines and makes points translucent.
+        drawn = axes.scatter(positions[:, 0], positions[:, 1], s=sizes, c=colors, linewidths=0, clip_on=False)
         drawn.set_urls([f"#{number}" for number in range(len(points))])
-        axes.set_xlabel(f"{measure}, {_short(across)}")
-        axes.set_ylabel(f"{measure}, {_short(up)}")
-        axes.set_xlim(-0.05 * most, 1.05 * most)
-        axes.set_ylim(-0.05 * most, 1.05 * most)
+        axes.set_xlabel(f"{measure}, {_shorten(x_system)}")
+        axes.set_ylabel(f"{measure}, {_shorten(y_system)}")
+        axes.set_xlim(-0.05 * limit, 1.05 * limit)
+        axes.set_ylim(-0.05 * limit, 1.05 * limit)
         axes.set_aspect("equal")
 
-    told = [
-        f"{across} {x:.3f}, {up} {y:.3f}{f' ({len(names)} queries)' if len(names) > 1 else ''}\n{_some(names)}"
-        for (x, y), names in points.items()
-    ]
-    return _svg(title, draw, 4.2, 4.2, told)
+    labels = []
+    for (x, y), names in points.items():
+        count = f" ({len(names)} queries)" * (len(names) > 1)
+        labels.append(f"{x_system} {x:.3f}, {y_system} {y:.3f}{count}\n{_listed(names)}")
+    return _svg(title, draw, 4.2, 4.2, labels)
 
 
-def costs(title: str, unit: str, quality: str, points: Sequence[Point]) -> str:
-    """Quality with its interval against a cost, on a scale where equal distances are equal factors."""
+def cost_chart(title: str, cost: str, measure: str, points: Sequence[CostPoint]) -> str:
+    """Return quality with its interval against a cost on a logarithmic axis.
+
+    Args:
+        title: Title for screen readers.
+        cost: Label of the cost axis.
+        measure: Label of the quality axis.
+        points: The systems.
+    """
 
     def draw(axes: Axes) -> None:
         from matplotlib.ticker import LogLocator, NullFormatter
 
         for number, point in enumerate(points):
-            colour, mean = _SERIES[number % len(_SERIES)], _finite(point.quality)
+            color, mean = _SERIES[number % len(_SERIES)], _finite(point.quality)
             errors = [[max(0, mean.mean - mean.low)], [max(0, mean.high - mean.mean)]]
-            axes.errorbar(
-                point.cost, mean.mean, yerr=errors, color=colour, marker="o", capsize=3, label=_short(point.name)
-            )
+            label = _shorten(point.name)
+            axes.errorbar(point.cost, mean.mean, yerr=errors, color=color, marker="o", capsize=3, label=label)
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, fontsize="small")
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.margins(x=0.12)
-        axes.set_xlabel(unit)
-        axes.set_ylabel(quality)
+        axes.set_xlabel(cost)
+        axes.set_ylabel(measure)
 
     return _svg(title, draw, 4.2, 3.4)
 
 
 def _finite(mean: Interval) -> Interval:
-    """An interval that can be drawn; one without bounds is its mean."""
+    """Return the interval, or one without width at its mean if its bounds are infinite."""
     return mean if np.isfinite(mean).all() else Interval(mean.mean, mean.mean, mean.mean)
 
 
-def _short(name: str) -> str:
-    """A name that leaves room for the picture."""
-    widths = itertools.accumulate(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in name)
-    fits = sum(width <= _LONGEST for width in widths)
-    return name if fits == len(name) else f"{name[: fits - 3]}..."
+def _shorten(name: str) -> str:
+    """Return a name that fits beside the chart; wide East Asian characters count twice."""
+    widths = itertools.accumulate(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in name)
+    fitting = sum(width <= _MAX_NAME_WIDTH for width in widths)
+    return name if fitting == len(name) else f"{name[: fitting - 3]}..."
 
 
-def _some(names: Sequence[str]) -> str:
-    more = [f"... and {len(names) - _MOST_NAMED} more"] * (len(names) > _MOST_NAMED)
-    return "\n".join([*names[:_MOST_NAMED], *more])
+def _listed(names: Sequence[str]) -> str:
+    more = [f"... and {len(names) - _MAX_LISTED_QUERIES} more"] * (len(names) > _MAX_LISTED_QUERIES)
+    return "\n".join([*names[:_MAX_LISTED_QUERIES], *more])
 
 
-def _compact(svg: str) -> str:
-    """The same picture in half the bytes: no indentation, hundredths of a point, circles by their radius."""
-    svg = re.sub(r"\s*\n\s*", " ", svg).replace("> <", "><")
-    svg = re.sub(r"<[^>]+>", lambda tag: _LONG_NUMBER.sub(lambda number: f"{float(number[0]):.2f}", tag[0]), svg)
-    return _CIRCLE.sub(_circle, svg)
-
-
-def _circle(path: re.Match[str]) -> str:
-    """The circle that matplotlib draws from its lowest point through eight curves, of which the fourth ends on top."""
-    points = re.findall(r"(-?[\d.]+) (-?[\d.]+)", path[1])
-    (x, low), (_, high) = ((float(number) for number in points[at]) for at in (0, 12))
-    return f'<circle cx="{x:g}" cy="{(low + high) / 2:.4g}" r="{(low - high) / 2:.3g}"'
-
-
-def _svg(title: str, draw: Callable[[Axes], None], width: float, height: float, told: Sequence[str] = ()) -> str:
-    """The picture, ``width`` x ``height`` inches on paper; what links to #N is told by text N of ``told``."""
+def _svg(title: str, draw: Callable[[Axes], None], width: float, height: float, labels: Sequence[str] = ()) -> str:
+    """Return a drawing of ``width`` x ``height`` inches. An element with the URL #N gets the tooltip ``labels[N]``."""
     matplotlib: Any = importable("matplotlib", "report")
     from matplotlib.figure import Figure
 
@@ -183,26 +199,43 @@ def _svg(title: str, draw: Callable[[Axes], None], width: float, height: float, 
         io.StringIO() as stream,
         warnings.catch_warnings(),
     ):
-        # The page's own fonts write the letters: matplotlib only measures them.
+        # The browser draws the text with the page's fonts; matplotlib only measures it.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure = Figure((width, height), layout="constrained")
         draw(figure.add_subplot())
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
         text = stream.getvalue()
-    text = text[text.index("<svg") :]
-    for colour, name in _COLOURS.items():
-        text = text.replace(colour, name)
-    used = set(re.findall(r"#([^\s\"')]+)", text))
-    # Pictures share a page, on which an id stands for one thing.
-    text = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", text)
-    text = re.sub(r'font-family: [^;"]*', "font-family: var(--sans)", text)
-    text = re.sub(r"<metadata>.*?</metadata>", "", text.replace("</a>", "</g>"), count=1, flags=re.DOTALL)
-    text = _compact(text)
-    # matplotlib draws no titles of points, but links.
+    text = _compact(_embeddable(text[text.index("<svg") :]))
+    # matplotlib writes no tooltips, but it writes links.
     text = re.sub(
         r'<a xlink:href="#(\d+)"[^>]*>',
-        lambda found: f'<g class="point"><title>{html.escape(told[int(found[1])])}</title>',
+        lambda link: f'<g class="point"><title>{html.escape(labels[int(link[1])])}</title>',
         text,
     )
     head = f'<svg role="img" aria-label="{html.escape(title)}" style="max-width:{width * 1.25:.1f}in" '
     return text.replace("<svg ", head, 1)
+
+
+def _embeddable(svg: str) -> str:
+    """Return matplotlib's SVG with the colors and fonts of the page, and without ids that are not referenced."""
+    for color, variable in _CSS_COLORS.items():
+        svg = svg.replace(color, variable)
+    referenced = set(re.findall(r"#([^\s\"')]+)", svg))
+    # Several charts are embedded in one page, in which ids must be unique.
+    svg = re.sub(r' id="([^"]*)"', lambda attribute: attribute[0] if attribute[1] in referenced else "", svg)
+    svg = re.sub(r'font-family: [^;"]*', "font-family: var(--sans)", svg)
+    return re.sub(r"<metadata>.*?</metadata>", "", svg.replace("</a>", "</g>"), count=1, flags=re.DOTALL)
+
+
+def _compact(svg: str) -> str:
+    """Return the drawing in half the bytes: no indentation, coordinates with two decimals, and circle elements."""
+    svg = re.sub(r"\s*\n\s*", " ", svg).replace("> <", "><")
+    svg = re.sub(r"<[^>]+>", lambda tag: _LONG_NUMBER.sub(lambda number: f"{float(number[0]):.2f}", tag[0]), svg)
+    return _CIRCLE.sub(_circle, svg)
+
+
+def _circle(path: re.Match[str]) -> str:
+    """Return a circle element for a path of eight curves: the lowest point begins it, the fourth curve ends on top."""
+    points = re.findall(r"(-?[\d.]+) (-?[\d.]+)", path[1])
+    (x, low), (_, high) = ((float(number) for number in points[position]) for position in (0, 12))
+    return f'<circle cx="{x:g}" cy="{(low + high) / 2:.4g}" r="{(low - high) / 2:.3g}"'

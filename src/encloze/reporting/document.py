@@ -1,4 +1,4 @@
-"""A report as a value: its sections, and the figures that they tell of."""
+"""Assembly of a report from result folders: its sections, the figures in them, and the evaluated models."""
 
 from __future__ import annotations
 
@@ -7,75 +7,98 @@ from typing import Any, NamedTuple
 
 from encloze import progress
 from encloze.evaluation.comparison import ComparisonTable
-from encloze.evaluation.inspection import INSPECTION
-from encloze.evaluation.labels import REPORT as LABELS
+from encloze.evaluation.inspection import INSPECTION_FILE
+from encloze.evaluation.labels import REPORT_FILE as LABELS
 from encloze.evaluation.report import Report
+from encloze.evaluation.robustness import ROBUSTNESS_FILE as ROBUSTNESS
 from encloze.reporting.blocks import Section
-from encloze.reporting.cards import OfModel, judged_models, stressed_models
-from encloze.reporting.made import Made
-from encloze.reporting.sections.inspected import inspected
-from encloze.reporting.sections.labelled import labelled
-from encloze.reporting.sections.learnt import LOG, MONITORS, curves, learnt
-from encloze.reporting.sections.measured import measured
-from encloze.reporting.sections.repeated import repeated
-from encloze.reporting.sections.stressed import CARD, stressed
-from encloze.reporting.texts import Texts, texts_of
+from encloze.reporting.dataset_texts import DatasetTexts, read_texts
+from encloze.reporting.model_cards import ModelFigures, evaluation_figures, robustness_figures
+from encloze.reporting.result_folders import ResultFolder
+from encloze.reporting.sections.comparison import comparison_section
+from encloze.reporting.sections.inspection import inspection_section
+from encloze.reporting.sections.labels import label_sections
+from encloze.reporting.sections.reproduction import reproduction_section
+from encloze.reporting.sections.robustness import robustness_section
+from encloze.reporting.sections.training import training_section
+from encloze.reporting.training_logs import LOG, MONITORS, read_curves
 from encloze.storage.json_files import read_json
 
 _COMPARISON, _REPORT = "comparison.json", "report.json"
 
 
-class Document(NamedTuple):
-    """A report, before it is a page."""
+class ReportDocument(NamedTuple):
+    """A report before it is rendered."""
 
     title: str
     sections: list[Section]
     figures: list[dict[str, Any]]
-    """For each folder its verb, settings, versions, inputs, and the figures it keeps."""
-    models: list[OfModel]
-    """The model folders that were judged or stressed, with what came out."""
+    """For each result folder: command, settings, versions, inputs and figures, as plain values."""
+    models: list[ModelFigures]
+    """Results of the model folders that were evaluated."""
 
 
-def document(title: str, made: Sequence[Made], *, texts: bool, examples: int) -> Document:
-    """Read what the folders hold; without ``texts`` no query's or document's text is read."""
-    sections, models = list[Section](), list[OfModel]()
-    made = made if texts else [one.without_texts() for one in made]
-    for one in sorted(made, key=_kind):
-        progress.note(f"Reading {one.name} ({one.verb})")
-        if (table := _table(one)) is not None:
-            of_texts = texts_of(one) if texts else [Texts()] * len(table.reports)
-            sections.append(measured(one, table, of_texts, examples))
-            models += judged_models(one, table)
-        if (one.folder / CARD).is_file():
-            sections.append(stressed(one, texts))
-            models += stressed_models(one, read_json(one.folder / CARD))
-        if (one.folder / INSPECTION).is_file():
-            sections.append(inspected(one, texts))
-        sections += labelled(one, texts)
-        if (one.folder / LOG).is_file():
-            sections.append(learnt(one))
-    return Document(title, [*sections, repeated(made)], [_figures(one) for one in made], models)
+def build_document(
+    title: str, results: Sequence[ResultFolder], *, include_texts: bool, examples: int
+) -> ReportDocument:
+    """Return the report on result folders.
+
+    Args:
+        title: Title of the report.
+        results: The result folders.
+        include_texts: Whether texts of queries and documents are read and shown.
+        examples: Number of won and of lost queries that are shown for each data set.
+
+    Raises:
+        CheckpointError: A file of a result folder is damaged.
+    """
+    sections, models = list[Section](), list[ModelFigures]()
+    results = results if include_texts else [result.without_texts() for result in results]
+    for result in sorted(results, key=_rank):
+        progress.note(f"Reading {result.name} ({result.command})")
+        if (comparison := _read_comparison(result)) is not None:
+            texts = read_texts(result) if include_texts else [DatasetTexts()] * len(comparison.reports)
+            sections.append(comparison_section(result, comparison, texts, examples))
+            models += evaluation_figures(result, comparison)
+        if (result.path / ROBUSTNESS).is_file():
+            sections.append(robustness_section(result, include_texts=include_texts))
+            models += robustness_figures(result, read_json(result.path / ROBUSTNESS))
+        if (result.path / INSPECTION_FILE).is_file():
+            sections.append(inspection_section(result, include_texts=include_texts))
+        sections += label_sections(result, include_texts=include_texts)
+        if (result.path / LOG).is_file():
+            sections.append(training_section(result))
+    figures = [_figures(result) for result in results]
+    return ReportDocument(title, [*sections, reproduction_section(results)], figures, models)
 
 
-def _kind(one: Made) -> int:
-    """What people look for first comes first: comparisons, robustness, inspections; how models were trained is last."""
-    files = (_COMPARISON, _REPORT, CARD, INSPECTION)
-    return next((number for number, name in enumerate(files) if (one.folder / name).is_file()), len(files))
+def _rank(result: ResultFolder) -> int:
+    """Return the position of a result's section: comparisons, robustness and inspections precede training."""
+    files = (_COMPARISON, _REPORT, ROBUSTNESS, INSPECTION_FILE)
+    return next((number for number, name in enumerate(files) if (result.path / name).is_file()), len(files))
 
 
-def _table(one: Made) -> ComparisonTable | None:
-    """What a comparison, or an evaluation, found; None for other folders."""
-    if (one.folder / _COMPARISON).is_file():
-        return ComparisonTable.load(one.folder)
-    return ComparisonTable.of(Report.load(one.folder)) if (one.folder / _REPORT).is_file() else None
+def _read_comparison(result: ResultFolder) -> ComparisonTable | None:
+    """Return the comparison or evaluation in a folder, or None if there is none."""
+    if (result.path / _COMPARISON).is_file():
+        return ComparisonTable.load(result.path)
+    if (result.path / _REPORT).is_file():
+        return ComparisonTable.from_report(Report.load(result.path))
+    return None
 
 
-def _figures(one: Made) -> dict[str, Any]:
-    names = (_COMPARISON, _REPORT, CARD, INSPECTION)
-    kept = [read_json(one.folder / name) for name in names if (one.folder / name).is_file()]
-    for encoder in ((kept[0].get("panel") or {}) if kept else {}).get("encoders", []):
-        del encoder["near"], encoder["frequent"]  # texts, not figures
-    found = {"folder": str(one.folder), "verb": one.verb, "figures": kept[0] if kept else None}
-    found |= {"labels": [read_json(file) for file in sorted(one.folder.glob(LABELS.format("*")))]}
-    found |= {"curves": {**curves(one.folder / LOG), **curves(one.folder / MONITORS)}}
-    return {**found, "recipe": one.tree, "versions": one.versions, "inputs": one.inputs}
+def _figures(result: ResultFolder) -> dict[str, Any]:
+    names = (_COMPARISON, _REPORT, ROBUSTNESS, INSPECTION_FILE)
+    contents = [read_json(result.path / name) for name in names if (result.path / name).is_file()]
+    for encoder in ((contents[0].get("panel") or {}) if contents else {}).get("encoders", []):
+        del encoder["nearest"], encoder["frequent_terms"]  # texts, not figures
+    return {
+        "folder": str(result.path),
+        "verb": result.command,
+        "figures": contents[0] if contents else None,
+        "labels": [read_json(file) for file in sorted(result.path.glob(LABELS.format("*")))],
+        "curves": {**read_curves(result.path / LOG), **read_curves(result.path / MONITORS)},
+        "recipe": result.tree,
+        "versions": result.versions,
+        "inputs": result.inputs,
+    }

@@ -1,17 +1,20 @@
-"""A report in Markdown: all of it but the pictures."""
+"""Rendering of a report as Markdown, without its charts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from encloze.evaluation.report import markdown_table, quoted
-from encloze.reporting.blocks import Answered, Block, Chart, Code, Excerpt, Listing, Prose, Table
-from encloze.reporting.document import Document
+from encloze.reporting.blocks import Block, BulletList, Chart, Code, Excerpt, Paragraph, QueryExample
+from encloze.reporting.document import ReportDocument
+from encloze.tables import Table, quote
+
+_RELEVANCE = {True: ", relevant", False: ", judged not relevant", None: ""}
 
 
-def markdown(report: Document) -> str:
-    lines = [f"# {report.title}", ""]
-    for section in report.sections:
+def render_markdown(document: ReportDocument) -> str:
+    """Return a report as Markdown."""
+    lines = [f"# {document.title}", ""]
+    for section in document.sections:
         lines += [f"## {section.title}", ""]
         for block in section.blocks:
             lines += _lines(block)
@@ -20,24 +23,24 @@ def markdown(report: Document) -> str:
 
 def _lines(block: Block) -> Iterator[str]:
     match block:
-        case Prose(text):
+        case Paragraph(text):
             yield from (text, "")
-        case Listing(title, said):
-            yield from (f"**{title}**", "", *(f"- {line}" for line in said), "")
-        case Table(title, rows):
-            yield from (f"**{title}**", "", *markdown_table(rows), "")
+        case BulletList(title, lines):
+            yield from (f"**{title}**", "", *(f"- {line}" for line in lines), "")
+        case Table():
+            yield from (f"**{block.title}**", "", block.to_markdown(), "")
         case Code(title, text):
             yield from (f"**{title}**", "", *(f"    {line}" for line in text.splitlines()), "")
-        case Answered(query, text, verdict, found):
-            yield from (f"**{quoted(' '.join(text.split()))}** ({query}): {verdict}", "")
-            for system, excerpts in found:
+        case QueryExample(query, text, verdict, results):
+            yield from (f"**{quote(' '.join(text.split()))}** ({query}): {verdict}", "")
+            for system, excerpts in results:
                 yield from (f"- {system}", *map(_excerpt, excerpts))
             yield ""
         case Chart():
             pass
 
 
-def _excerpt(one: Excerpt) -> str:
-    known = {True: ", relevant", False: ", judged not relevant", None: ""}[one.relevant]
-    words = "".join(f"**{run}**" if is_word else run for run, is_word in one.parts)
-    return f"  {one.rank}. {one.title or one.id} ({one.id}{known}){': ' * bool(words)}{words}"
+def _excerpt(excerpt: Excerpt) -> str:
+    text = "".join(f"**{piece}**" if is_word else piece for piece, is_word in excerpt.parts)
+    name, relevance = excerpt.title or excerpt.id, _RELEVANCE[excerpt.is_relevant]
+    return f"  {excerpt.rank}. {name} ({excerpt.id}{relevance}){': ' * bool(text)}{text}"

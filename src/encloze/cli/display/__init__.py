@@ -13,7 +13,7 @@ from encloze.cli.display.progress_bars import progress_display
 def run(command: Any) -> None:
     """Run a command, display its progress and print its result."""
     display = progress_display()
-    with progress.listening(display):
+    with progress.use_listener(display):
         try:
             result = command.run()
         finally:

@@ -44,14 +44,14 @@ class _BarDisplay(ProgressDisplay):
         self._progress = Progress(*columns, console=ERR, transient=True)
         self._bars: dict[progress.Task, Any] = {}
 
-    def started(self, task: progress.Task) -> None:
+    def on_start(self, task: progress.Task) -> None:
         self._progress.start()
         self._bars[task] = self._progress.add_task(task.title, total=task.total, work=task, start_time=time.monotonic())
 
-    def changed(self, task: progress.Task) -> None:
-        self._progress.update(self._bars[task], completed=task.done)
+    def on_update(self, task: progress.Task) -> None:
+        self._progress.update(self._bars[task], completed=task.completed)
 
-    def finished(self, task: progress.Task) -> None:
+    def on_finish(self, task: progress.Task) -> None:
         self._progress.remove_task(self._bars.pop(task))
 
     def close(self) -> None:
@@ -72,14 +72,14 @@ class _LineDisplay(ProgressDisplay):
         self._start_times: dict[progress.Task, float] = {}
         self._last_lines: dict[progress.Task, float] = {}
 
-    def started(self, task: progress.Task) -> None:
+    def on_start(self, task: progress.Task) -> None:
         self._start_times[task] = self._last_lines[task] = time.monotonic()
 
-    def changed(self, task: progress.Task) -> None:
+    def on_update(self, task: progress.Task) -> None:
         if time.monotonic() - self._last_lines[task] >= _LINE_INTERVAL:
             self._print_line(task)
 
-    def finished(self, task: progress.Task) -> None:
+    def on_finish(self, task: progress.Task) -> None:
         if time.monotonic() - self._start_times[task] >= _MIN_DURATION:
             self._print_line(task)
         del self._start_times[task], self._last_lines[task]
@@ -96,16 +96,16 @@ def format_state(task: progress.Task, seconds: float) -> str:
         task: The task.
         seconds: Time since its start.
     """
-    rate = (task.done - task.before) / seconds if seconds > 0 else 0.0
+    rate = (task.completed - task.initial) / seconds if seconds > 0 else 0.0
     total = f" of {task.total:,.0f}" if task.total else ""
-    parts = [f"{task.done:,.0f}{total} {task.unit}".rstrip()]
+    parts = [f"{task.completed:,.0f}{total} {task.unit}".rstrip()]
     if rate:
         parts.append(f"{rate:,.1f}/s" if rate < 10 else f"{rate:,.0f}/s")
-        if task.total and task.done < task.total:
-            parts.append(f"{format_duration((task.total - task.done) / rate)} left")
+        if task.total and task.completed < task.total:
+            parts.append(f"{format_duration((task.total - task.completed) / rate)} left")
         elif seconds >= 1:
             parts.append(f"in {format_duration(seconds)}")
-    return ", ".join(parts + [f"{name} {value:.4g}" for name, value in task.figures.items()])
+    return ", ".join(parts + [f"{name} {value:.4g}" for name, value in task.metrics.items()])
 
 
 def format_duration(seconds: float) -> str:

@@ -30,11 +30,11 @@ def _(result: Report | LabelReport | ComparisonTable) -> None:
 @show.register
 def _(result: RobustnessReport) -> None:
     show_tables(result.tables(), result.notes)
-    for system in filter(result.worst, result.systems):
+    for system in filter(result.most_degraded, result.systems):
         say(f"{system.name}, most degraded queries:")
-        for query in result.worst(system):
+        for query in result.most_degraded(system):
             say(f"  {query.perturbation}, {query.clean:.4f} to {query.perturbed:.4f} ({query.query})")
-            for text in dict.fromkeys((query.before, query.after)):
+            for text in dict.fromkeys((query.original_text, query.perturbed_text)):
                 say(textwrap.indent(textwrap.fill(text, min(OUT.width, 120) - 4), "    "))
 
 
@@ -58,7 +58,7 @@ def _(result: DemoResult) -> None:
     columns = (Column(before), Column("after (RetroMAE, then fine-tuned)"))
     for example in result.examples:
         pairs = zip(example.before, example.after, strict=False)
-        rows = tuple((before_hit.title, after_hit.title) for (before_hit, _), (after_hit, _) in pairs)
+        rows = tuple((hit.title, other.title) for hit, other in pairs)
         show_table(Table(f'"{example.question}"', columns, rows))
     say(f"Saved the report on all models and their training to {result.page}.")
     say(f"The demo took {result.minutes:.1f} minutes. All results are in {result.folder}. Next:")

@@ -1,1 +1,1 @@
-"""The sections of a report, one kind of result a file."""
+"""Sections of a report, one module for each kind of result."""

@@ -1,0 +1,93 @@
+"""Texts of the data set that a result was computed on: queries, judgments and documents."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from encloze import recipe
+from encloze.data.corpus import Corpus
+from encloze.data.dataset import DatasetSplit
+from encloze.data.formats.base import Format
+from encloze.data.records import Document, Judgments
+from encloze.errors import EnclozeError
+from encloze.evaluation.benchmarks.base import Benchmark
+from encloze.reporting.result_folders import ResultFolder
+from encloze.settings import Settings
+from encloze.storage.provenance import describe_input
+
+
+@dataclass(frozen=True)
+class DatasetTexts:
+    """Queries, judgments and documents of a data set. If they cannot be read, ``reason`` explains why."""
+
+    queries: dict[str, str] = field(default_factory=dict)
+    """Text of each query by id."""
+    judgments: Judgments = field(default_factory=dict)
+    corpus: Corpus | None = None
+    reason: str = ""
+    """Why the texts cannot be read; empty if they can or if they were not requested."""
+
+    def document(self, id_: str) -> Document | None:
+        """Return a document by its id, or None if the corpus has no such document."""
+        if self.corpus is None or id_ not in self.corpus.number_of:
+            return None
+        return self.corpus[self.corpus.number_of[id_]]
+
+
+@dataclass(frozen=True)
+class _DatasetSettings(Settings):
+    """The part of a recipe that names data sets."""
+
+    dataset: tuple[Format, ...] = ()
+    """Data sets named by their paths."""
+    benchmark: tuple[Benchmark, ...] = ()
+    """Published benchmarks."""
+
+
+def read_texts(result: ResultFolder) -> list[DatasetTexts]:
+    """Return the texts of each data set of a result, in the order of its recipe.
+
+    Args:
+        result: The folder of a comparison or an evaluation.
+    """
+    settings = [
+        (setting, entry)
+        for setting in ("dataset", "benchmark")
+        if (value := result.tree.get(setting))
+        for entry in (value if isinstance(value, list) else [value])
+    ]
+    return [
+        _read_dataset(setting, entry, result, number)
+        for number, (setting, entry) in enumerate(settings or [("dataset", None)])
+    ]
+
+
+def _read_dataset(setting: str, entry: Any, result: ResultFolder, number: int) -> DatasetTexts:
+    if reason := _changed_input(result, number):
+        return DatasetTexts(reason=reason)
+    folder = result.working_folder
+    try:
+        with contextlib.chdir(folder) if folder.is_dir() else contextlib.nullcontext():
+            source = f"{result.name}/recipe.yaml"
+            settings: _DatasetSettings = recipe.build(_DatasetSettings, {setting: [entry]}, source=source)
+            splits = [(one, str(result.tree.get("split", "test"))) for one in settings.dataset]
+            splits += [(one.format(), one.split()) for one in settings.benchmark]
+            (dataset,) = (DatasetSplit(format_, split) for format_, split in splits)
+            queries = {query.id: query.text for query in dataset.queries}
+            return DatasetTexts(queries, dataset.judgments, dataset.corpus)
+    except EnclozeError as error:
+        return DatasetTexts(reason=" ".join(str(error).split()))
+
+
+def _changed_input(result: ResultFolder, number: int) -> str:
+    """Return which input of a data set changed since the result was written; empty if none did."""
+    for name, recorded in result.inputs.items():
+        if name.partition(".")[0] in ("dataset", f"dataset[{number}]") and "path" in recorded:
+            if not Path(recorded["path"]).exists():
+                return f"{recorded['path']} no longer exists"
+            if describe_input(recorded["path"]) != recorded:
+                return f"{recorded['path']} has changed since {result.name} was written"
+    return ""

@@ -1,0 +1,290 @@
+"""Model cards: the evaluation results in the README.md of a model folder, for readers and for the Hugging Face hub."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from encloze.errors import DataError
+from encloze.evaluation.comparison import ComparisonTable, short_names
+from encloze.intervals import Interval
+from encloze.reporting.result_folders import ResultFolder, model_folders
+from encloze.storage.hashes import hash_of
+from encloze.storage.names import MANIFEST, README
+from encloze.tables import Column, Kind, Table
+
+_BEGIN, _END = "<!-- encloze: {} -->", "<!-- encloze: end -->"
+_HUB_NAMES = {"rr": "mrr", "r": "recall", "p": "precision", "ap": "map"}
+"""Names of measures in the hub's metadata and in the cards of sentence-transformers and MTEB."""
+
+
+class EvaluationFigures(NamedTuple):
+    """Measures of a model folder, or of one of its views, on one data set."""
+
+    folder: Path
+    system: str
+    """Name of the system in the evaluation."""
+    dataset: str
+    """Name of the data set."""
+    identity: str
+    """Hash of the data set, which distinguishes data sets of the same name."""
+    split: str
+    measures: dict[str, float]
+    """Mean of each measure."""
+    interval: Interval | None
+    """Mean of the first measure with its interval; None for single seeds."""
+    verdict: str
+    """Comparison with the first system; empty for the first one."""
+
+    @property
+    def section(self) -> tuple[str, str]:
+        """Title and key of the card's section. A later section with the same key replaces it."""
+        return f"Evaluation on {self.dataset}, {self.split}", f"evaluation {self.identity} {self.split}"
+
+
+class RobustnessFigures(NamedTuple):
+    """Drop of a measure of a model folder under one perturbation."""
+
+    folder: Path
+    system: str
+    dataset: str
+    identity: str
+    split: str
+    measure: str
+    perturbation: str
+    clean: float
+    perturbed: float
+    drop: Interval
+
+    @property
+    def section(self) -> tuple[str, str]:
+        """Title and key of the card's section. A later section with the same key replaces it."""
+        return f"Robustness on {self.dataset}, {self.split}", f"robustness {self.identity} {self.split}"
+
+
+ModelFigures = EvaluationFigures | RobustnessFigures
+
+
+def evaluation_figures(result: ResultFolder, comparison: ComparisonTable) -> Iterator[EvaluationFigures]:
+    """Yield the measures of each model folder in a comparison, on each data set and for each seed.
+
+    Args:
+        result: The folder of the comparison or evaluation.
+        comparison: Its content.
+    """
+    settings = _system_settings(result) if result.command in ("evaluate", "compare") else []
+    for system, compared in zip(settings, comparison.systems, strict=bool(settings)):
+        parts = zip(compared.members, _parts(system), strict=True)
+        margin = comparison.equivalence_margin
+        verdicts = {one.dataset: one.verdict(margin) for one in comparison.contrasts if one.system == compared.name}
+        datasets = enumerate(zip(comparison.names, comparison.reports, strict=True))
+        for (member, part), (number, (name, report)) in product(parts, datasets):
+            (measured,) = (one for one in report.systems if one.name == member)
+            for folder in _card_folders(result, part):
+                yield EvaluationFigures(
+                    folder=folder,
+                    system=member,
+                    dataset=name,
+                    identity=_identity(result, f"dataset[{number}]" if result.command == "compare" else "dataset"),
+                    split=report.split,
+                    measures={measure: float(measured.values[measure].mean()) for measure in report.measures},
+                    interval=comparison.means[compared.name][number] if member == compared.name else None,
+                    verdict=f"{verdicts[name]} (against {comparison.systems[0].name})" if name in verdicts else "",
+                )
+
+
+def robustness_figures(result: ResultFolder, report: dict[str, Any]) -> Iterator[RobustnessFigures]:
+    """Yield the drops of each model folder in a robustness report.
+
+    Args:
+        result: The folder of the robustness report.
+        report: Content of ``robustness.json``.
+    """
+    names = list(dict.fromkeys(drop["system"] for drop in report["drops"]))
+    (dataset,) = short_names([report["dataset"]])
+    for name, system in zip(names, result.tree["systems"], strict=True):
+        for folder in _card_folders(result, system):
+            for drop in (one for one in report["drops"] if one["system"] == name):
+                yield RobustnessFigures(
+                    folder=folder,
+                    system=name,
+                    dataset=dataset,
+                    identity=_identity(result, "dataset"),
+                    split=report["split"],
+                    measure=report["measure"],
+                    perturbation=drop["perturbation"],
+                    clean=drop["clean"],
+                    perturbed=drop["perturbed"],
+                    drop=Interval.from_dict(drop["drop"]),
+                )
+
+
+def _system_settings(result: ResultFolder) -> list[dict[str, Any]]:
+    """Return the settings of each compared system."""
+    tree = result.tree
+    named = [{"type": kind, kind: tree[kind]} for kind in ("model", "index") if tree.get(kind)]
+    systems = [*(tree.get("systems") or []), *named]
+    if result.command != "compare":  # an evaluation lists seeds separately, and repeats all systems with a re-ranker
+        systems = [part for system in systems for part in _parts(system)]
+    if tree.get("reranker"):
+        systems += [{"type": "reranked", "system": system, "reranker": tree["reranker"]} for system in systems]
+    return systems
+
+
+def _identity(result: ResultFolder, setting: str) -> str:
+    """Return a short hash of a data set's content."""
+    entry = result.inputs[setting]
+    return str(entry.get("sha256") or hash_of(entry))[:8]
+
+
+def _parts(system: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the settings of the systems that are evaluated one by one."""
+    if system["type"] != "seeds":
+        return [system]
+    return [part for one in system["systems"] for part in _parts(one)]
+
+
+def _card_folders(result: ResultFolder, system: dict[str, Any]) -> list[Path]:
+    """Return the model folders of a system that encloze wrote and that have a card."""
+    folders = dict.fromkeys(folder.resolve() for folder in model_folders(result, system))
+    return [folder for folder in folders if (folder / MANIFEST).is_file() and (folder / README).is_file()]
+
+
+def write_cards(figures: Sequence[ModelFigures]) -> list[Path]:
+    """Write results into the cards of model folders, in place of earlier results on the same data sets.
+
+    Args:
+        figures: The results of all model folders.
+
+    Returns:
+        The model folders whose README.md was written.
+
+    Raises:
+        DataError: The YAML header of a card is invalid.
+    """
+    by_folder: dict[Path, list[ModelFigures]] = {}
+    for one in figures:
+        by_folder.setdefault(one.folder, []).append(one)
+    for folder, of_folder in by_folder.items():
+        card = (folder / README).read_text(encoding="utf-8")
+        partial = folder / f".{README}"
+        try:
+            partial.write_text(add_figures(card, folder.name, of_folder), encoding="utf-8")
+        except DataError as error:
+            raise DataError(f"{folder / README}: {error}. Correct or remove it, and write the report again") from error
+        partial.replace(folder / README)
+    return list(by_folder)
+
+
+def add_figures(card: str, name: str, figures: Sequence[ModelFigures]) -> str:
+    """Return a model card with a table for each data set, and with the hub's metadata in its YAML header.
+
+    Args:
+        card: Content of README.md. Text outside earlier tables is kept.
+        name: Name of the model.
+        figures: Results of the model.
+
+    Raises:
+        DataError: The YAML header of the card is invalid.
+    """
+    sections: dict[tuple[str, str], list[ModelFigures]] = {}
+    for one in figures:
+        sections.setdefault(one.section, []).append(one)
+    for _, key in sections:
+        earlier = rf"\n*{re.escape(_BEGIN.format(key))}.*?{re.escape(_END)}\n*"
+        card = re.sub(earlier, "\n", card, flags=re.DOTALL)
+    header, body = _split_header(card)
+    if evaluated := [one for one in figures if isinstance(one, EvaluationFigures)]:
+        models = header.get("model-index") or []
+        others = [model for model in models if model.get("name") != name]
+        replaced = {(one.identity, one.split) for one in evaluated}
+        kept = [
+            one
+            for model in models
+            if model.get("name") == name
+            for one in model["results"]
+            if _key(one) not in replaced
+        ]
+        header["model-index"] = [*others, {"name": name, "results": [*kept, *map(_hub_result, evaluated)]}]
+    front = yaml.safe_dump(header, sort_keys=False, allow_unicode=True)
+    lines = [line for section, of_section in sections.items() for line in _section_lines(*section, of_section)]
+    return "\n".join([f"---\n{front}---\n{body.rstrip()}", *lines]) + "\n"
+
+
+def _section_lines(title: str, key: str, figures: Sequence[ModelFigures]) -> list[str]:
+    robustness = [one for one in figures if isinstance(one, RobustnessFigures)]
+    evaluated = [one for one in figures if isinstance(one, EvaluationFigures)]
+    table = _robustness_table(title, robustness) if robustness else _evaluation_table(title, evaluated)
+    return ["", _BEGIN.format(key), f"## {title}", "", table.to_markdown(), _END]
+
+
+def _evaluation_table(title: str, figures: Sequence[EvaluationFigures]) -> Table:
+    measures = list(dict.fromkeys(measure for one in figures for measure in one.measures))
+    columns = (Column("system"), *(Column(name, Kind.MEASURE) for name in measures), Column("verdict"))
+    rows = []
+    for one in figures:
+        values: list[Interval | float | None] = [one.measures.get(measure) for measure in measures]
+        if one.interval is not None:
+            values[0] = one.interval
+        rows.append((one.system, *values, one.verdict))
+    return Table(title, columns, tuple(rows))
+
+
+def _robustness_table(title: str, figures: Sequence[RobustnessFigures]) -> Table:
+    columns = (
+        Column("system"),
+        Column("measure"),
+        Column("perturbation"),
+        Column("clean", Kind.MEASURE),
+        Column("perturbed", Kind.MEASURE),
+        Column("drop", Kind.DIFFERENCE),
+    )
+    return Table(
+        title,
+        columns,
+        tuple((one.system, one.measure, one.perturbation, one.clean, one.perturbed, one.drop) for one in figures),
+    )
+
+
+def _key(result: dict[str, Any]) -> tuple[str, str]:
+    """Return the data set and split of a result in a card's header."""
+    dataset = result.get("dataset") or {}
+    return str(dataset.get("config")), str(dataset.get("split"))
+
+
+def _split_header(card: str) -> tuple[dict[str, Any], str]:
+    """Return the YAML header of a card and the text after it."""
+    match = re.match(r"---\n(.*?)\n---\n", card, re.DOTALL)
+    try:
+        header = yaml.safe_load(match[1]) if match else None
+    except yaml.YAMLError as error:
+        raise DataError(f"the header between --- is not valid YAML: {' '.join(str(error).split())}") from error
+    return (header, card[match.end() :]) if match and isinstance(header, dict) else ({}, f"\n{card}")
+
+
+def _hub_result(figures: EvaluationFigures) -> dict[str, Any]:
+    """Return a result in the format of https://huggingface.co/docs/hub/model-cards#evaluation-results."""
+    return {
+        "task": {"type": "text-retrieval"},
+        "dataset": {
+            "type": figures.dataset,
+            "name": figures.dataset,
+            "config": figures.identity,
+            "split": figures.split,
+        },
+        "metrics": [
+            {"type": _hub_name(measure), "name": f"{measure}, {figures.system}", "value": round(value, 5)}
+            for measure, value in figures.measures.items()
+        ],
+    }
+
+
+def _hub_name(measure: str) -> str:
+    """Return the name of a measure in the hub's metadata, such as ``ndcg_at_10`` for nDCG@10."""
+    kind, _, depth = measure.lower().partition("@")
+    return _HUB_NAMES.get(kind, kind) + (f"_at_{depth}" if depth else "")

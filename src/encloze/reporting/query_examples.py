@@ -1,0 +1,109 @@
+"""Query examples: queries that one system answers better than another, with the retrieved documents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from encloze.data.letters import token_pattern
+from encloze.data.records import Query
+from encloze.data.runs import top_documents
+from encloze.evaluation.query_perturbations.stop_words import StopWords
+from encloze.evaluation.report import Report
+from encloze.evaluation.results import SystemResult
+from encloze.reporting.blocks import Excerpt, QueryExample
+from encloze.reporting.dataset_texts import DatasetTexts
+from encloze.search.analyzers.unicode import Unicode
+
+_DOCUMENTS = 3
+"""Documents shown for each query and system."""
+_EXCERPT_CHARACTERS = 240
+
+
+def query_examples(report: Report, texts: DatasetTexts, count: int, dataset: str = "") -> Iterator[QueryExample]:
+    """Yield the queries on which the best system gains and loses most against the first one.
+
+    Args:
+        report: Report with two or more systems. The best of the others is compared with the first.
+        texts: Texts of the data set.
+        count: Number of queries that the best system wins, and of queries that it loses.
+        dataset: Name of the data set if the report covers several.
+    """
+    if len(report.systems) < 2 or count < 1 or not texts.queries:
+        return
+    measure = report.measures[0]
+    baseline = report.systems[0]
+    best = max(report.systems[1:], key=lambda system: float(system.values[measure].mean()))
+    gain = best.values[measure] - baseline.values[measure]
+    order = gain.argsort(kind="stable")
+    wins = [int(number) for number in order[::-1][:count] if gain[number] > 0]
+    losses = [int(number) for number in order[:count] if gain[number] < 0]
+    for number in (*wins, *losses):
+        query = report.queries[number]
+        verdict = (
+            f"{best.name} is {'better' if gain[number] > 0 else 'worse'} than {baseline.name}"
+            f"{f' on {dataset}' if dataset else ''}: {measure} {best.values[measure][number]:.3f} and "
+            f"{baseline.values[measure][number]:.3f}"
+        )
+        results = [(system.name, _excerpts(system, query, texts)) for system in (baseline, best)]
+        yield QueryExample(query, texts.queries.get(query, ""), verdict, results)
+
+
+def _excerpts(system: SystemResult, query: str, texts: DatasetTexts) -> list[Excerpt]:
+    content = StopWords().perturb_query(Query(query, texts.queries.get(query, "")), seed=0)
+    words, grades = set(Unicode().words(content)), texts.judgments.get(query, {})
+    excerpts = []
+    for rank, id_ in enumerate(top_documents(system.run.get(query, {}), _DOCUMENTS), 1):
+        document = texts.document(id_)
+        title, text = (document.title, document.text) if document else ("", "")
+        is_relevant = grades[id_] > 0 if id_ in grades else None
+        excerpts.append(Excerpt(rank, id_, " ".join(title.split()), highlight(text, words), is_relevant))
+    return excerpts
+
+
+def highlight(text: str, words: set[str], characters: int = _EXCERPT_CHARACTERS) -> list[tuple[str, bool]]:
+    """Return the excerpt of a text with most of the words, split into pieces that are such words or not.
+
+    Args:
+        text: Text of a document.
+        words: Words of the query in lower case.
+        characters: Maximum length of the excerpt; a single longer word is returned whole.
+
+    Returns:
+        Consecutive pieces, each with whether it is one of the words.
+
+    Example:
+        >>> highlight("The River runs.", {"river"})
+        [('The ', False), ('River', True), (' runs.', False)]
+    """
+    tokens = token_pattern().findall(" ".join(text.split()))
+    hits = [token.lower() in words or any(part in words for part in Unicode().words(token)) for token in tokens]
+    start, end = _best_window(tokens, hits, characters)
+    pieces = list[tuple[str, bool]]()
+    for token, hit in zip(tokens[start:end], hits[start:end], strict=True):
+        if pieces and pieces[-1][1] == hit:
+            pieces[-1] = (pieces[-1][0] + token, hit)
+        else:
+            pieces.append((token, hit))
+    before, after = [("... ", False)] * (start > 0), [(" ...", False)] * (end < len(tokens))
+    return [*before, *pieces, *after] if pieces else []
+
+
+def _best_window(tokens: list[str], hits: list[bool], characters: int) -> tuple[int, int]:
+    """Return start and end (token numbers) of the window with the most different words of the query."""
+    highest, window, end, size = -1, (0, 0), 0, 0
+    counts: dict[str, int] = {}
+    for start in range(len(tokens)):
+        while end < len(tokens) and (size + len(tokens[end]) <= characters or end == start):
+            size += len(tokens[end])
+            if hits[end]:
+                counts[tokens[end].lower()] = counts.get(tokens[end].lower(), 0) + 1
+            end += 1
+        if len(counts) > highest and not tokens[start].isspace():
+            highest, window = len(counts), (start, end)
+        size -= len(tokens[start])
+        if hits[start]:
+            word = tokens[start].lower()
+            counts[word] -= 1
+            if not counts[word]:
+                del counts[word]
+    return window

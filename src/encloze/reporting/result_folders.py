@@ -1,0 +1,121 @@
+"""Result folders: which command wrote them, with which settings, from which inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from encloze import recipe
+from encloze.errors import CheckpointError
+from encloze.storage.json_files import read_json
+from encloze.storage.manifest import check_manifest
+from encloze.storage.names import MANIFEST
+
+RECIPE, INPUTS, VERSIONS = "recipe.yaml", "inputs.json", "versions.json"
+PAGE = "report.html"
+
+
+class ResultFolder(NamedTuple):
+    """A folder that a command wrote, with its provenance."""
+
+    path: Path
+    name: str
+    """Name in the report: the path relative to the parent of the folder that the user named."""
+    command: str
+    """Name of the command that wrote the folder."""
+    tree: dict[str, Any]
+    """Settings of the command."""
+    recipe: str
+    """The same settings as YAML."""
+    versions: dict[str, str]
+    """Versions of Python and of packages."""
+    inputs: dict[str, Any]
+    """Path or name, and hash, of each input by setting."""
+    working_folder: Path
+    """The folder that relative paths of the recipe are relative to."""
+
+    def without_texts(self) -> ResultFolder:
+        """Return the folder with texts removed from its recipe and from the recipes of its stages."""
+        tree = _without_texts(self.tree)
+        if tree == self.tree:
+            return self
+        return self._replace(tree=tree, recipe=yaml.safe_dump(tree, sort_keys=False, allow_unicode=True))
+
+
+def find_result_folders(folders: Sequence[Path]) -> list[ResultFolder]:
+    """Return all result folders at and below the given folders, in the order in which they were written.
+
+    Args:
+        folders: Folders that encloze wrote, or folders that contain such folders.
+
+    Raises:
+        CheckpointError: A folder contains no results. The message names all such folders.
+    """
+    results: dict[Path, ResultFolder] = {}
+    faults = []
+    for folder in folders:
+        recipes = list(_find_recipes(folder))
+        if not recipes:
+            reason = "contains no results, nor does a folder below it" if folder.is_dir() else "is not a folder"
+            faults.append(f"{folder} {reason}")
+        for file in recipes:
+            results.setdefault(file.parent.resolve(), _read(file.parent, folder))
+    if faults:
+        raise CheckpointError(
+            f"{'; '.join(faults)}. Name folders that encloze wrote: the --output of compare, evaluate, robustness, "
+            "pretrain, finetune, run, demo or another command"
+        )
+    return sorted(results.values(), key=lambda result: ((result.path / RECIPE).stat().st_mtime_ns, result.name))
+
+
+def model_folders(result: ResultFolder, system: dict[str, Any]) -> list[Path]:
+    """Return the folders of the models that a system uses, those of its index and re-ranker included.
+
+    Args:
+        result: The result folder whose recipe contains the system.
+        system: Settings of the system.
+    """
+    if system["type"] == "index":
+        index = result.working_folder / system["index"]
+        if not (index / RECIPE).is_file():
+            return []
+        result = _read(index, index)
+        system = {"type": "model", "model": result.tree.get("model")}
+    models = [system[name] for name in ("model", "reranker") if system.get(name)]
+    inner = model_folders(result, system["system"]) if system["type"] == "reranked" else []
+    return [*inner, *(result.working_folder / name for name in models)]
+
+
+def _without_texts(settings: Any) -> Any:
+    if isinstance(settings, dict):
+        return {key: [] if key == "texts" else _without_texts(value) for key, value in settings.items()}
+    return [_without_texts(item) for item in settings] if isinstance(settings, list) else settings
+
+
+def _find_recipes(folder: Path) -> Iterator[Path]:
+    """Yield the recipes of results in a folder, except hidden folders, unfinished runs and reports."""
+    for file in folder.rglob(RECIPE):
+        parts = file.relative_to(folder).parent.parts
+        is_hidden = any(part.startswith(".") or part.endswith(".checkpoint") for part in parts)
+        is_result = all(file.with_name(name).is_file() for name in (INPUTS, VERSIONS))
+        if is_result and not is_hidden and not file.with_name(PAGE).exists():
+            yield file
+
+
+def _read(folder: Path, root: Path) -> ResultFolder:
+    if (folder / MANIFEST).is_file():
+        check_manifest(folder)
+    tree, inputs = recipe.read(folder / RECIPE), read_json(folder / INPUTS)
+    return ResultFolder(
+        path=folder,
+        name=Path(root.resolve().name, folder.relative_to(root)).as_posix(),
+        command=str(tree.get("verb", "")),
+        tree=tree,
+        recipe=(folder / RECIPE).read_text(encoding="utf-8"),
+        versions=read_json(folder / VERSIONS),
+        inputs=inputs["inputs"],
+        working_folder=Path(inputs["working_folder"]),
+    )

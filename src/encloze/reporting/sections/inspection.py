@@ -1,0 +1,25 @@
+"""Section on an inspection: statistics of a corpus, and properties of encoders' representations of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from encloze.evaluation.inspection import Inspection
+from encloze.reporting.blocks import Block, BulletList, Section
+from encloze.reporting.result_folders import ResultFolder
+from encloze.tables import quote
+
+
+def inspection_section(result: ResultFolder, *, include_texts: bool) -> Section:
+    """Return the section on an inspection."""
+    inspection = Inspection.load(result.path)
+    blocks: list[Block] = [*inspection.tables()]
+    if inspection.notes:
+        blocks.append(BulletList("Notes", inspection.notes))
+    if panel := inspection.panel:
+        blocks += [*panel.tables(), BulletList("Encoders", panel.notes(with_terms=include_texts))]
+        for number, query in enumerate(panel.queries if include_texts else ()):
+            for encoder in panel.encoders:
+                nearest = [f"{rank}. {document.summary()}" for rank, document in enumerate(encoder.nearest[number], 1)]
+                blocks.append(BulletList(f"Nearest documents to {quote(query)}, {encoder.name}", nearest))
+    return Section(f"{result.name}: inspection of {Path(inspection.corpus).name}", blocks)

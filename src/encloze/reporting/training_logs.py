@@ -1,0 +1,74 @@
+"""Logs of a training run: curves of losses and monitors, and their summary."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from encloze.errors import CheckpointError
+from encloze.tables import Column, Kind, Table
+
+LOG, MONITORS = "log.jsonl", "monitors.jsonl"
+_NOT_METRICS = ("step", "precision", "seconds", "epoch", "learning_rate")
+
+Curves = dict[str, tuple[list[float], list[float]]]
+"""Steps and values by the name of the logged metric."""
+
+
+def read_curves(file: Path) -> Curves:
+    """Return the curves in a log file.
+
+    Args:
+        file: File of JSON lines with a ``step`` each.
+
+    Returns:
+        The curves; empty if the file does not exist.
+
+    Raises:
+        CheckpointError: A line is not valid JSON.
+    """
+    curves: Curves = defaultdict(lambda: ([], []))
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    for number, line in enumerate(lines, 1):
+        try:
+            entry: Mapping[str, Any] = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise CheckpointError(f"{file}:{number} is damaged: not valid JSON ({error})") from error
+        for name, value in entry.items():
+            if name not in _NOT_METRICS and isinstance(value, (int, float)):
+                curves[name][0].append(float(entry["step"]))
+                curves[name][1].append(float(value))
+    return dict(curves)
+
+
+def summary_table(folder: Path) -> Table:
+    """Return the first, last, minimum and maximum value of each metric that a training run logged.
+
+    Args:
+        folder: Model folder.
+    """
+    columns = (
+        Column("metric"),
+        *(Column(name, Kind.NUMBER) for name in ("first", "last", "minimum", "maximum")),
+        Column("values", Kind.COUNT),
+    )
+    rows = tuple(
+        (name, values[0], values[-1], min(values), max(values), len(values))
+        for name, (_, values) in {**read_curves(folder / LOG), **read_curves(folder / MONITORS)}.items()
+    )
+    return Table("Training metrics", columns, rows)
+
+
+def model_card_section(folder: Path) -> str:
+    """Return the section of a model card on the training run; empty if nothing was logged.
+
+    Args:
+        folder: Model folder.
+    """
+    if not (folder / LOG).is_file():
+        return ""
+    table = summary_table(folder)
+    return "\n".join(["", f"## {table.title}", "", table.to_markdown(), ""])
