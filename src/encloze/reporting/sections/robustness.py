@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from encloze.evaluation.comparison import short_names
-from encloze.evaluation.robustness import DegradedQuery, per_query_files, select_most_degraded
+from encloze.evaluation.robustness import ROBUSTNESS_FILE, DegradedQuery, per_query_files, select_most_degraded
 from encloze.intervals import Interval
 from encloze.reporting.blocks import Block, BulletList, Section
 from encloze.reporting.result_folders import ResultFolder
