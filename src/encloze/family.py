@@ -35,14 +35,14 @@ class Family(Settings):
     name: ClassVar[str]
     default_member: ClassVar[str | None] = None
     """The member that takes a word which is no member's name as its setting ``model``."""
-    _registry: ClassVar[dict[str, type]]
+    _loaded_members: ClassVar[dict[str, type]]
 
     def __init_subclass__(cls, *, name: str | None = None, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
         if Family in cls.__bases__:
-            cls._registry = {}
+            cls._loaded_members = {}
         elif name is not None:
-            cls.name, cls._registry[name] = name, cls
+            cls.name, cls._loaded_members[name] = name, cls
 
     @classmethod
     def package(cls) -> str:
@@ -67,12 +67,12 @@ class Family(Settings):
         members = cls.members()
         if name not in members:
             raise ValueError(f"unknown {_words(cls.__name__)} {name!r}; {nearest(name, members)}")
-        if name not in cls._registry:
+        if name not in cls._loaded_members:
             for plugin in entry_points(group=cls.package(), name=str(name)):
                 plugin.load()
-            if name not in cls._registry:
+            if name not in cls._loaded_members:
                 importlib.import_module(f"{cls.package()}.{name}")
-        return cls._registry[str(name)]
+        return cls._loaded_members[str(name)]
 
     @classmethod
     def resolve_member(cls, type_: object, values: dict[str, Any]) -> tuple[type[Self], dict[str, Any]]:

@@ -228,10 +228,10 @@ def _text(row: Mapping[str, Any], column: str, where: str) -> str:
 
 def _reader(value: object) -> Any:
     """Return a function that lists the rows of a data frame, an Arrow table or a dataset; None for anything else."""
-    if hasattr(value, "to_dict") and hasattr(value, "columns"):  # pandas
-        return lambda: value.to_dict(orient="records")
     if hasattr(value, "iter_rows") and hasattr(value, "columns"):  # polars
         return lambda: value.iter_rows(named=True)
+    if hasattr(value, "to_dict") and hasattr(value, "columns"):  # pandas
+        return lambda: value.to_dict(orient="records")
     if hasattr(value, "to_pylist") and hasattr(value, "schema"):  # pyarrow
         return value.to_pylist
     if hasattr(value, "column_names") and hasattr(value, "__iter__"):  # datasets
