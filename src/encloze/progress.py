@@ -1,60 +1,99 @@
-"""What long work reports about itself: tasks with a rate and a time left, notes, warnings.
+"""Progress reports of long work: tasks with a rate and remaining time, notes, and warnings.
 
-Work calls ``task``, ``note`` and ``warn``; whoever wants to see it listens. Without a listener notes are silent and
-warnings go to Python's ``warnings``, so a notebook sees them too.
+Functions call ``task``, ``track``, ``note`` and ``warn``. A listener, such as the command line, receives
+the reports. Without a listener, as in a script or a notebook, reports go to the logger ``encloze`` of Python's
+``logging``: notes with the level INFO, warnings with WARNING, the start and end of tasks with DEBUG. Warnings also go to
+Python's ``warnings``, so a notebook shows them. ``logging.basicConfig(level=logging.INFO)`` shows the notes.
 """
 
 from __future__ import annotations
 
 import contextlib
 import contextvars
+import functools
 import warnings
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    import logging
 
 T = TypeVar("T")
 
 
 class Task:
-    """One piece of long work: ``done`` of ``total`` units; ``figures`` are shown beside the bar."""
+    """One piece of long work.
 
-    def __init__(self, title: str, total: float | None, unit: str, done: float = 0.0) -> None:
+    Args:
+        title: What is being done, such as ``"Encoding documents"``.
+        total: Number of units; None if unknown.
+        unit: Name of a unit in plural, such as ``"documents"``.
+        completed: Units completed by an earlier, interrupted run; they do not count for the rate.
+    """
+
+    def __init__(self, title: str, total: float | None, unit: str, completed: float = 0.0) -> None:
         self.title, self.total, self.unit = title, total, unit
-        self.before = self.done = done  # what an earlier run did does not count for the rate
-        self.figures: dict[str, float] = {}
+        self.initial = self.completed = completed
+        self.metrics: dict[str, float] = {}
+        """Values to show beside the progress bar, such as losses."""
 
-    def advance(self, by: float = 1, **figures: float) -> None:
-        self.done += by
-        self.figures.update(figures)
-        _listener.get().changed(self)
+    def advance(self, by: float = 1, **metrics: float) -> None:
+        """Add ``by`` completed units and update the shown metrics."""
+        self.completed += by
+        self.metrics.update(metrics)
+        _listener.get().on_update(self)
 
 
 class Listener:
-    """Base of whatever listens; this one is silent about tasks and notes."""
+    """Base class of receivers of progress reports. This one writes them to the logger ``encloze``.
 
-    def started(self, task: Task) -> None:
-        """A task began."""
+    Example:
+        >>> class Printer(Listener):
+        ...     def note(self, text):
+        ...         print(text)
+        >>> with use_listener(Printer()):
+        ...     note("Loaded 3 documents")
+        Loaded 3 documents
+    """
 
-    def changed(self, task: Task) -> None:
-        """A task went on; called often, so be quick."""
+    def on_start(self, task: Task) -> None:
+        """Receive a task that has started."""
+        total = "" if task.total is None else f": {task.total:,.0f} {task.unit}".rstrip()
+        _logger().debug("%s%s", task.title, total)
 
-    def finished(self, task: Task) -> None:
-        """A task ended, well or not."""
+    def on_update(self, task: Task) -> None:
+        """Receive a task that has advanced. Called often, so it must be fast."""
+
+    def on_finish(self, task: Task) -> None:
+        """Receive a task that has ended, successfully or not."""
+        _logger().debug("%s: ended after %s", task.title, f"{task.completed:,.0f} {task.unit}".rstrip())
 
     def note(self, text: str) -> None:
-        """Something a user may like to know."""
+        """Receive information that may be of interest to the user."""
+        _logger().info(text)
 
     def warn(self, text: str) -> None:
-        """Something a user should know."""
+        """Receive a warning that the user should act on."""
+        _logger().warning(text)
         warnings.warn(text, UserWarning, stacklevel=3)
+
+
+@functools.cache
+def _logger() -> logging.Logger:
+    """Return the logger ``encloze``. A handler that does nothing keeps logging from printing warnings a second time."""
+    import logging
+
+    logger = logging.getLogger("encloze")
+    logger.addHandler(logging.NullHandler())
+    return logger
 
 
 _listener: contextvars.ContextVar[Listener] = contextvars.ContextVar("listener", default=Listener())  # noqa: B039
 
 
 @contextlib.contextmanager
-def listening(listener: Listener) -> Iterator[Listener]:
-    """Let ``listener`` hear everything reported inside the block."""
+def use_listener(listener: Listener) -> Iterator[Listener]:
+    """Send all progress reports inside the block to ``listener``."""
     token = _listener.set(listener)
     try:
         yield listener
@@ -63,19 +102,38 @@ def listening(listener: Listener) -> Iterator[Listener]:
 
 
 @contextlib.contextmanager
-def task(title: str, total: float | None = None, unit: str = "", done: float = 0.0) -> Iterator[Task]:
-    """Report one piece of long work: ``with task("Encoding", 1000, "documents") as bar: bar.advance(32)``."""
-    work = Task(title, total, unit, done)
+def task(title: str, total: float | None = None, unit: str = "", completed: float = 0.0) -> Iterator[Task]:
+    """Report one piece of long work.
+
+    Args:
+        title: What is being done.
+        total: Number of units; None if unknown.
+        unit: Name of a unit in plural.
+        completed: Units completed by an earlier, interrupted run.
+
+    Yields:
+        The task; call its method ``advance``.
+
+    Example:
+        >>> with task("Encoding", 1000, "documents") as bar:
+        ...     bar.advance(32)
+    """
+    started = Task(title, total, unit, completed)
     listener = _listener.get()
-    listener.started(work)
+    listener.on_start(started)
     try:
-        yield work
+        yield started
     finally:
-        listener.finished(work)
+        listener.on_finish(started)
 
 
 def track(items: Iterable[T], title: str, total: float | None = None, unit: str = "") -> Iterator[T]:
-    """The items, reported as they are taken."""
+    """Yield the items, and report a task that advances with each.
+
+    Example:
+        >>> [number for number in track(range(2), "Counting", 2, "numbers")]
+        [0, 1]
+    """
     with task(title, total, unit) as bar:
         for item in items:
             yield item
@@ -83,10 +141,10 @@ def track(items: Iterable[T], title: str, total: float | None = None, unit: str 
 
 
 def note(text: str) -> None:
-    """Tell the listener something worth knowing."""
+    """Report information that may be of interest to the user."""
     _listener.get().note(text)
 
 
 def warn(text: str) -> None:
-    """Tell the listener something that should be known; each warning is one sentence and what to do."""
+    """Report a warning: what is wrong, and what to do."""
     _listener.get().warn(text)

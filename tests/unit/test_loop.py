@@ -1,4 +1,4 @@
-"""The training loop: parts and processes add up to the whole, and a warm-up leaves the encoder as it is."""
+"""Tests of the training loop: micro-batches, encoder freezing, log, checkpoints, resume."""
 
 from __future__ import annotations
 
@@ -13,23 +13,25 @@ import torch
 import toys
 from encloze.errors import CheckpointError, EnclozeError, StorageError
 from encloze.objectives.retromae import RetroMae, RetroMaeModule
-from encloze.training.loop import Training, train
-from encloze.training.plan import BatchPlan
-from encloze.training.spikes import Spikes
-from encloze.training.state import Unfinished
+from encloze.storage.run_state import RunState
+from encloze.training.arguments import TrainingArguments
+from encloze.training.batch_plan import BatchPlan
+from encloze.training.checkpoint import save_checkpoint
+from encloze.training.loop import train
+from encloze.training.loss_spikes import LossSpikeDetector
 
-SETTINGS = Training(learning_rate=1e-3, steps=6, precision="float32", log_every=2, save_every=0)
+SETTINGS = TrainingArguments(learning_rate=1e-3, steps=6, precision="float32", logging_steps=2, save_steps=0)
 
 
-def trained(folder: Path, settings: Training, *, dropout: float = 0.0, begin: bool = True) -> RetroMaeModule:
-    """A tiny RetroMAE after a run over the toy texts."""
+def trained(folder: Path, settings: TrainingArguments, *, dropout: float = 0.0, begin: bool = True) -> RetroMaeModule:
+    """Return a tiny RetroMAE module after training on the toy texts."""
     tokenizer = toys.tokenizer()
     lengths, make_batch = toys.text_batches(tokenizer)
     torch.manual_seed(0)
-    module = RetroMae().module(toys.backbone(tokenizer.size, dropout=dropout), tokenizer, "cls")
-    state = Unfinished(folder / "model")
+    module = RetroMae().build_module(toys.backbone(tokenizer.vocab_size, dropout=dropout), tokenizer, "cls")
+    state = RunState(folder / "model")
     if begin:
-        state.begin({}, resume=False, overwrite=True)
+        state.prepare({}, resume=False, overwrite=True)
     plan = BatchPlan(lengths, 0, batch_size=16)
     train(module, plan, make_batch, settings, state, 0, {"corpus": "toys"})
     return module  # type: ignore[return-value]
@@ -39,104 +41,103 @@ def weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
 
 
-def test_accumulation_gives_the_step_of_the_whole_batch(tmp_path: Path) -> None:
+def test_micro_batches_give_the_weights_of_the_whole_batch(tmp_path: Path) -> None:
     whole = weights(trained(tmp_path / "a", SETTINGS))
-    parts = weights(trained(tmp_path / "b", replace(SETTINGS, accumulation=3)))
-    more_parts_than_texts = weights(trained(tmp_path / "c", replace(SETTINGS, accumulation=20)))
+    parts = weights(trained(tmp_path / "b", replace(SETTINGS, micro_batches=3)))
+    more_parts_than_texts = weights(trained(tmp_path / "c", replace(SETTINGS, micro_batches=20)))
     for name, value in whole.items():
         torch.testing.assert_close(value, parts[name], atol=2e-4, rtol=1e-3)
         torch.testing.assert_close(value, more_parts_than_texts[name], atol=2e-4, rtol=1e-3)
 
 
-def test_frozen_steps_leave_the_encoder_as_it_is_and_train_the_rest(tmp_path: Path) -> None:
+def test_freeze_encoder_steps_train_only_the_new_parameters(tmp_path: Path) -> None:
     tokenizer = toys.tokenizer()
     torch.manual_seed(0)
-    before = RetroMae().module(toys.backbone(tokenizer.size), tokenizer, "cls")
-    after = trained(tmp_path, replace(SETTINGS, frozen_steps=6))
+    before = RetroMae().build_module(toys.backbone(tokenizer.vocab_size), tokenizer, "cls")
+    after = trained(tmp_path, replace(SETTINGS, freeze_encoder_steps=6))
     frozen = {id(parameter) for parameter in after.encoder_parameters()}
     for (name, first), second in zip(before.named_parameters(), after.parameters(), strict=True):
         assert torch.equal(first, second) == (id(second) in frozen), name
-    thawed = trained(tmp_path / "thawed", replace(SETTINGS, frozen_steps=3))
+    unfrozen = trained(tmp_path / "unfrozen", replace(SETTINGS, freeze_encoder_steps=3))
     first_layer = "backbone.model.bert.encoder.layer.0.output.dense.weight"
-    assert not torch.equal(weights(before)[first_layer], weights(thawed)[first_layer])
-    assert all(parameter.requires_grad for parameter in thawed.parameters())
+    assert not torch.equal(weights(before)[first_layer], weights(unfrozen)[first_layer])
+    assert all(parameter.requires_grad for parameter in unfrozen.parameters())
 
 
-def test_the_log_has_the_means_of_each_term(tmp_path: Path) -> None:
+def test_log_has_the_mean_of_each_term(tmp_path: Path) -> None:
     trained(tmp_path, SETTINGS)
-    lines = [json.loads(line) for line in (tmp_path / "model.unfinished" / "log.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (tmp_path / "model.checkpoint" / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [2, 4, 6]
     assert all(4 < line["encoder"] < 8 and 4 < line["decoder"] < 8 for line in lines)  # about log of 300 tokens
     assert lines[-1]["decoder"] < lines[0]["decoder"]
-    assert all(0 <= line["decoder_right"] <= 1 for line in lines)
+    assert all(0 <= line["decoder_accuracy"] <= 1 for line in lines)
 
 
-def test_a_run_that_was_stopped_goes_on_bit_for_bit(tmp_path: Path) -> None:
-    whole = weights(trained(tmp_path / "a", replace(SETTINGS, save_every=2, frozen_steps=3), dropout=0.1))
+def test_resumed_run_gives_identical_weights(tmp_path: Path) -> None:
+    whole = weights(trained(tmp_path / "a", replace(SETTINGS, save_steps=2, freeze_encoder_steps=3), dropout=0.1))
     folder = tmp_path / "b"
 
     class Stopped(Exception):
-        """The process is gone."""
+        """Simulates a killed process."""
 
-    def stop_after_second_checkpoint(self: Unfinished, step: int, module: Any, optimizer: Any) -> None:
-        save(self, step, module, optimizer)
+    def stop_after_second_checkpoint(folder: Path, step: int, module: Any, optimizer: Any) -> None:
+        save_checkpoint(folder, step, module, optimizer)
         if step == 4:
             raise Stopped
 
-    save = Unfinished.save
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Unfinished, "save", stop_after_second_checkpoint)
+        patch.setattr("encloze.training.loop.save_checkpoint", stop_after_second_checkpoint)
         with pytest.raises(Stopped):
-            trained(folder, replace(SETTINGS, save_every=2, frozen_steps=3), dropout=0.1)
-    resumed = trained(folder, replace(SETTINGS, save_every=2, frozen_steps=3), dropout=0.1, begin=False)
+            trained(folder, replace(SETTINGS, save_steps=2, freeze_encoder_steps=3), dropout=0.1)
+    resumed = trained(folder, replace(SETTINGS, save_steps=2, freeze_encoder_steps=3), dropout=0.1, begin=False)
     for name, value in weights(resumed).items():
         assert torch.equal(value, whole[name]), name
-    steps = [json.loads(line)["step"] for line in (folder / "model.unfinished" / "log.jsonl").read_text().splitlines()]
+    steps = [json.loads(line)["step"] for line in (folder / "model.checkpoint" / "log.jsonl").read_text().splitlines()]
     assert steps == [2, 4, 6]
 
 
-@pytest.mark.parametrize(("save_every", "steps", "saved"), [(None, 6, [2, 4]), (None, 1, []), (0, 6, []), (4, 6, [4])])
-def test_checkpoints_are_made_in_short_runs_too(
-    save_every: int | None, steps: int, saved: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("save_steps", "steps", "saved"), [(None, 6, [2, 4]), (None, 1, []), (0, 6, []), (4, 6, [4])])
+def test_default_save_steps_depend_on_the_number_of_steps(
+    save_steps: int | None, steps: int, saved: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = list[int]()
-    monkeypatch.setattr(Unfinished, "save", lambda self, step, module, optimizer: made.append(step))
-    trained(tmp_path, replace(SETTINGS, save_every=save_every, steps=steps))
-    assert made == saved
+    steps_saved = list[int]()
+    monkeypatch.setattr("encloze.training.loop.save_checkpoint", lambda folder, step, *_: steps_saved.append(step))
+    trained(tmp_path, replace(SETTINGS, save_steps=save_steps, steps=steps))
+    assert steps_saved == saved
 
 
-def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
-    with pytest.raises(EnclozeError, match="is no number any more near step"):
-        trained(tmp_path, replace(SETTINGS, learning_rate=1e30, clip=1e30, warmup_share=0.0))
+def test_non_finite_loss_stops_the_run(tmp_path: Path) -> None:
+    with pytest.raises(EnclozeError, match="is infinite or NaN near step"):
+        trained(tmp_path, replace(SETTINGS, learning_rate=1e30, max_grad_norm=1e30, warmup_ratio=0.0))
 
 
-def test_an_unfinished_run_is_neither_lost_nor_taken_for_another(tmp_path: Path) -> None:
-    state = Unfinished(tmp_path / "model")
-    with pytest.raises(CheckpointError, match="no unfinished training of .* to resume"):
-        state.begin({"seed": 0}, resume=True, overwrite=False)
-    state.begin({"seed": 0, "training": {"steps": 5}}, resume=False, overwrite=False)
-    assert not state.folder.exists()  # nothing is written before all is checked
+def test_unfinished_run_is_not_replaced_or_resumed_with_other_settings(tmp_path: Path) -> None:
+    state = RunState(tmp_path / "model")
+    with pytest.raises(CheckpointError, match="no unfinished run of .* to resume"):
+        state.prepare({"seed": 0}, resume=True, overwrite=False)
+    state.prepare({"seed": 0, "training": {"steps": 5}}, resume=False, overwrite=False)
+    assert not state.folder.exists()  # nothing is written before all checks
     state.open({"corpus": "a"})
-    with pytest.raises(StorageError, match="holds an unfinished training. Go on with --resume"):
-        state.begin({"seed": 0}, resume=False, overwrite=False)
-    with pytest.raises(CheckpointError, match="training.steps was 5 and is 6"):
-        state.begin({"seed": 0, "training": {"steps": 6}}, resume=True, overwrite=False)
-    state.begin({"seed": 0, "training": {"steps": 5}}, resume=True, overwrite=False)
-    with pytest.raises(CheckpointError, match="begun with another corpus: the files changed since"):
+    with pytest.raises(StorageError, match="holds an unfinished run. Resume it with --resume"):
+        state.prepare({"seed": 0}, resume=False, overwrite=False)
+    with pytest.raises(CheckpointError, match="training.steps was 5 and is now 6"):
+        state.prepare({"seed": 0, "training": {"steps": 6}}, resume=True, overwrite=False)
+    state.prepare({"seed": 0, "training": {"steps": 5}}, resume=True, overwrite=False)
+    with pytest.raises(CheckpointError, match="started with a different corpus: the input files have changed"):
         state.open({"corpus": "b"})
     (tmp_path / "model").mkdir()
     with pytest.raises(StorageError, match="exists already"):
-        state.begin({"seed": 0}, resume=False, overwrite=False)
+        state.prepare({"seed": 0}, resume=False, overwrite=False)
 
 
-def test_a_loss_that_jumps_is_said_once_a_spike() -> None:
-    spikes = Spikes()
+def test_loss_spike_gives_one_warning() -> None:
+    detector = LossSpikeDetector()
     for step, value in enumerate([9.0, 8.0, 7.0, 6.5, 6.0, 5.8]):
-        spikes.see("decoder", value, step)
+        detector.update("decoder", value, step)
     with pytest.warns(UserWarning, match=r"the loss 'decoder' jumped from about 6\.750 to 9\.000 near step 7"):
-        spikes.see("decoder", 9.0, 7)
-    spikes.see("decoder", 9.5, 8)  # the same spike
-    spikes.see("decoder", 6.0, 9)
-    spikes.see("encoder", 99.0, 9)  # too early to tell
+        detector.update("decoder", 9.0, 7)
+    detector.update("decoder", 9.5, 8)  # the same spike
+    detector.update("decoder", 6.0, 9)
+    detector.update("encoder", 99.0, 9)  # too few values
     with pytest.warns(UserWarning, match="jumped"):
-        spikes.see("decoder", 12.0, 10)
+        detector.update("decoder", 12.0, 10)

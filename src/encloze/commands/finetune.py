@@ -1,4 +1,4 @@
-"""Fine-tune an encoder to retrieve: queries and their relevant documents close, the others apart."""
+"""Fine-tune an encoder for retrieval on queries with relevant documents."""
 
 from __future__ import annotations
 
@@ -10,168 +10,186 @@ from typing import Any
 import numpy as np
 
 from encloze import progress
-from encloze.commands.base import Command, Trained
+from encloze.commands._runs import begin_run, write_model_folder
+from encloze.commands.base import Command, TrainingResult
 from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
 from encloze.data.runs import read_run
+from encloze.data.training_examples import training_examples
 from encloze.errors import RecipeError
-from encloze.evaluation.perturbations.base import Perturbation
-from encloze.losses.base import Loss, check_together
+from encloze.evaluation.query_perturbations.base import QueryPerturbation
+from encloze.losses.base import Loss, check_losses
 from encloze.losses.contrastive import Contrastive
 from encloze.models.bi_encoder import BiEncoder
-from encloze.models.checkpoint import Card
+from encloze.models.encoder_config import EncoderConfig
 from encloze.models.heads.base import Head
 from encloze.models.heads.dense import Dense
 from encloze.models.origins.base import Origin
 from encloze.storage.hashes import hash_of
-from encloze.training.loop import Training, train
-from encloze.training.outcome import begin, finish
-from encloze.training.perturbing import Perturbing
-from encloze.training.plan import BatchPlan
-from encloze.training.retrieval import RetrievalBatches, RetrievalModule
-from encloze.training.settling import check_prices, settle
+from encloze.training.arguments import TrainingArguments
+from encloze.training.batch_plan import BatchPlan
+from encloze.training.logit_bias import calibrate_logit_bias, check_regularizers
+from encloze.training.loop import train
+from encloze.training.query_augmentation import QueryAugmentation
+from encloze.training.retrieval import RetrievalModule
+from encloze.training.retrieval_batches import RetrievalBatches
+
+_MIN_TOKENS = 3  # two special tokens and one token of the text
 
 
 @dataclass(frozen=True)
 class Finetune(Command, name="finetune"):
-    """Train a bi-encoder on judged queries, with the other documents of a batch and given ones as negatives."""
+    """Train a bi-encoder on judged queries, with in-batch negatives and, if given, hard negatives.
+
+    Raises:
+        RecipeError: A setting is outside its range, or losses and heads do not fit together.
+
+    Example:
+        >>> Finetune(dataset="my_data", model="adapted", output="retriever", losses=["contrastive"]).run()
+    """
 
     dataset: Format
-    """Documents, queries and judgments: a folder in BEIR's or MS MARCO's layout, or python_docs."""
+    """Documents, queries and judgments: a folder in BEIR or MS MARCO format, or python_docs."""
     model: Origin
-    """What to start from: a pre-trained folder, minilm, a hub's id."""
+    """Initial model: a model folder, minilm, or a Hugging Face hub id."""
     output: Path
-    """The model folder to write."""
+    """Model folder to write."""
     split: str = "train"
-    """The part of the queries to learn from."""
+    """Split of the queries to train on."""
     losses: tuple[Loss, ...] = field(default_factory=lambda: (Contrastive(),))
-    """What to lower: one or more, each with its weight."""
+    """Losses to minimize; their weighted sum is the objective."""
     heads: tuple[Head, ...] = ()
-    """Which views a text gets, dense, sparse or both; by default those of the checkpoint."""
+    """Representations of a text: dense, sparse or both; by default those of the initial model."""
     negatives: Path | None = None
-    """A TREC run over the same queries: what it ranks and is not relevant serves as hard negatives."""
+    """TREC run over the same queries; its documents that are not judged relevant are hard negatives."""
     negatives_per_query: int = 1
-    """How many hard negatives a query takes in an epoch, where there are any."""
+    """Number of hard negatives per query in an epoch, if negatives is set."""
     negatives_depth: int = 200
-    """How far down a ranking hard negatives are taken."""
+    """Maximum rank in the run negatives of a hard negative."""
     teacher: Path | None = None
-    """A TREC run with a teacher's scores of relevant documents and of negatives, for losses that learn from it."""
-    perturbations: tuple[Perturbation, ...] = ()
-    """How queries go wrong while they are learnt (typos, dropped, case ...), so that the model bears it; one of these
-    befalls each query that something befalls."""
-    perturbed_share: float = 0.5
-    """The share of the queries that is perturbed in an epoch, where there are perturbations; other ones each time."""
+    """TREC run with scores of a teacher model for relevant documents and negatives, for distillation losses."""
+    query_augmentations: tuple[QueryPerturbation, ...] = ()
+    """Random perturbations of training queries (typos, dropped, case ...); an augmented query gets one of them."""
+    augmentation_probability: float = 0.5
+    """Probability that a query is augmented in an epoch, if query_augmentations is set; drawn again in each epoch."""
     query_prompt: str | None = None
-    """Put before every query; by default the checkpoint's."""
+    """Text to put before every query; by default the initial model's."""
     document_prompt: str | None = None
-    """Put before every document; by default the checkpoint's."""
+    """Text to put before every document; by default the initial model's."""
     max_query_tokens: int | None = None
-    """Queries are cut to so many tokens; by default the checkpoint's limit."""
+    """Maximum number of tokens of a query; longer ones are truncated. By default the initial model's limit."""
     max_document_tokens: int | None = None
-    """Documents are cut to so many tokens; by default the checkpoint's limit."""
+    """Maximum number of tokens of a document; longer ones are truncated. By default the initial model's limit."""
     batch_size: int = 32
-    """Queries of one step, over all processes and parts: each is compared with the documents of all of them."""
-    training: Training = field(default_factory=lambda: Training(learning_rate=2e-5))
-    """How the weights are moved."""
+    """Number of queries of a step, over all processes and micro-batches; each is compared with all their documents."""
+    training: TrainingArguments = field(default_factory=lambda: TrainingArguments(learning_rate=2e-5))
+    """Optimizer, learning rate schedule, logging and checkpoints."""
     gradient_checkpointing: bool = False
-    """Whether activations are worked out twice to save memory; the result is the same."""
+    """Recompute activations in the backward pass to save memory; results are identical."""
     seed: int = 0
-    """Where all randomness comes from."""
+    """Random seed."""
     resume: bool = False
-    """Whether to go on with an unfinished run of the same settings."""
+    """Resume an unfinished run with the same settings."""
     overwrite: bool = False
-    """Whether an existing output may be replaced."""
+    """Replace an existing output."""
 
     def __post_init__(self) -> None:
         if self.batch_size < 2:
-            raise ValueError(f"batch_size must be 2 or more, not {self.batch_size}: a batch's documents are negatives")
+            raise ValueError(f"batch_size must be 2 or more for in-batch negatives, not {self.batch_size}")
         has_negatives = self.negatives is not None and self.negatives_per_query > 0
-        check_together(self.losses, has_teacher=self.teacher is not None, has_negatives=has_negatives)
+        check_losses(self.losses, has_teacher=self.teacher is not None, has_negatives=has_negatives)
         if self.heads:
-            Card(self.heads)  # which refuses views that there cannot be together
-            self._check_losses(self.heads, {head.view: getattr(head, "width", None) for head in self.heads})
+            EncoderConfig(self.heads)  # raises ValueError if the heads cannot be combined
+            self._check_losses(self.heads, {head.view: getattr(head, "dim", None) for head in self.heads})
         for name in ("max_query_tokens", "max_document_tokens"):
             limit = getattr(self, name)
-            if limit is not None and limit < 3:
-                raise ValueError(f"{name} must be 3 or more (two tokens are special), not {limit}")
+            if limit is not None and limit < _MIN_TOKENS:
+                raise ValueError(f"{name} must be {_MIN_TOKENS} or more, because two tokens are special, not {limit}")
         if self.negatives_per_query < 0 or self.negatives_depth < 1:
-            raise ValueError("negatives_per_query must be 0 or more and negatives_depth 1 or more")
-        if not 0 < self.perturbed_share <= 1:
-            raise ValueError(f"perturbed_share must be above 0 and at most 1, not {self.perturbed_share}")
-        if self.training.frozen_steps:
+            raise ValueError("negatives_per_query must be 0 or more, and negatives_depth 1 or more")
+        if not 0 < self.augmentation_probability <= 1:
             raise ValueError(
-                "training.frozen_steps must be 0: fine-tuning moves all weights from its first step on. Where a part "
-                "is new (the projection of dense), training.encoder_learning_rate keeps the encoder slower than it"
+                f"augmentation_probability must be above 0 and at most 1, not {self.augmentation_probability}"
+            )
+        if self.training.freeze_encoder_steps:
+            raise ValueError(
+                "training.freeze_encoder_steps must be 0: fine-tuning trains all weights from the first step. If a "
+                "new head needs a higher learning rate, set training.encoder_learning_rate lower"
             )
 
-    def run(self) -> Trained:
-        state = begin(self)
+    def run(self) -> TrainingResult:
+        state = begin_run(self)
         dataset = DatasetSplit(self.dataset, self.split)
         negatives, teacher = (read_run(file) if file else None for file in (self.negatives, self.teacher))
-        examples = [example for _, example in dataset.examples(negatives, self.negatives_depth, teacher)]
-        needs_vocabulary = any(head.needs_vocabulary for head in self.heads)
-        start = self.model.start(dataset.corpus.texts, need_head=needs_vocabulary, seed=self.seed)
-        encoder = BiEncoder(start.backbone, start.tokenizer, self._card(start.card), start.heads)
-        try:
-            self._check_losses(encoder.card.heads, encoder.views)
-        except ValueError as error:
-            raise RecipeError("the recipe", [("losses", str(error))]) from error
-        self._tell_doubts(encoder.card.heads)
-        if encoder.card.needs_vocabulary and start.backbone.head_is_new:
-            progress.warn(
-                f"the sparse view is made by the head for masked language modelling, and that of {self.model.label()} "
-                "was never trained: it will find little. Pre-train the model first, as in encloze pretrain "
-                "--objective mlm"
-            )
-        if self.gradient_checkpointing:
-            start.backbone.checkpoint_gradients()
-        perturbing = Perturbing(self.perturbations, self.perturbed_share, self.seed) if self.perturbations else None
+        examples = [example for _, example in training_examples(dataset, negatives, self.negatives_depth, teacher)]
+        encoder = self._build_encoder(dataset)
+        augmentation = None
+        if self.query_augmentations:
+            augmentation = QueryAugmentation(self.query_augmentations, self.augmentation_probability, self.seed)
         batches = RetrievalBatches(
             encoder,
             dataset.corpus,
             examples,
             negatives=self.negatives_per_query,
             seed=self.seed,
-            perturbing=perturbing,
+            augmentation=augmentation,
         )
         plan = BatchPlan(np.asarray(batches.lengths), self.seed, batch_size=self.batch_size)
         identity = {
             "corpus": dataset.corpus.fingerprint,
-            "tokenizer": start.tokenizer.fingerprint,
+            "tokenizer": encoder.tokenizer.fingerprint,
             "examples": hash_of(examples),
         }
         module = RetrievalModule(encoder, self.losses, batches.relevance)
         train(module, plan, batches, self.training, state, self.seed, identity)
-        settle(module, batches)
-        names = " + ".join(loss.term for loss in self.losses)
-        how = f"fine-tuned with {names} on {self.dataset.place()} ({self.split})"
+        calibrate_logit_bias(module, batches)
+        losses = " + ".join(loss.term for loss in self.losses)
+        summary = f"fine-tuned with {losses} on {self.dataset.location()} ({self.split})"
         inputs = {
             **self.dataset.inputs("dataset"),
             "model": self.model.label(),
             "negatives": self.negatives,
             "teacher": self.teacher,
         }
-        finish(self, state, encoder.save, how, inputs)
-        return Trained(self.output, "index")
+        write_model_folder(self, state, encoder.save, summary, inputs)
+        return TrainingResult(self.output, "index")
 
-    def _check_losses(self, heads: tuple[Head, ...], widths: Mapping[str, int | None]) -> None:
-        """Raise ValueError where losses do not fit what heads make; ``widths`` by view, None where it is not known."""
+    def _build_encoder(self, dataset: DatasetSplit) -> BiEncoder:
+        """Return the bi-encoder to train; raise RecipeError if the losses do not fit its heads."""
+        needs_mlm_head = any(head.needs_mlm_head for head in self.heads)
+        initial = self.model.load(dataset.corpus.texts, require_mlm_head=needs_mlm_head, seed=self.seed)
+        encoder = BiEncoder(initial.backbone, initial.tokenizer, self._encoder_config(initial.config), initial.heads)
+        heads = encoder.config.heads
+        try:
+            self._check_losses(heads, encoder.views)  # again, because heads and dimensions may be the initial model's
+        except ValueError as error:
+            raise RecipeError("the recipe", [("losses", str(error))]) from error
+        head = heads[0] if len(heads) == 1 else None
+        cosine_scale = head.weight if isinstance(head, Dense) and head.normalize else 0.0
+        for message in filter(None, (loss.configuration_warnings(cosine_scale) for loss in self.losses)):
+            progress.warn(message)
+        if encoder.config.needs_mlm_head and initial.backbone.mlm_head_is_new:
+            progress.warn(
+                f"the sparse view uses the language modeling head, and that of {self.model.label()} is randomly "
+                "initialized: retrieval quality will be low. Pre-train the model first with encloze pretrain "
+                "--objective mlm"
+            )
+        if self.gradient_checkpointing:
+            initial.backbone.enable_gradient_checkpointing()
+        return encoder
+
+    def _check_losses(self, heads: tuple[Head, ...], dims: Mapping[str, int | None]) -> None:
+        """Raise ValueError if a loss does not fit the heads; ``dims`` by view, None if not known yet."""
         for loss in self.losses:
-            loss.check(widths)
-        check_prices(self.losses, heads)
+            loss.check_views(dims)
+        check_regularizers(self.losses, heads)
 
-    def _tell_doubts(self, heads: tuple[Head, ...]) -> None:
-        alone = heads[0] if len(heads) == 1 else None
-        cosines = alone.weight if isinstance(alone, Dense) and alone.normalise else 0.0
-        for doubt in filter(None, (loss.doubts(cosines) for loss in self.losses)):
-            progress.warn(doubt)
-
-    def _card(self, card: Card) -> Card:
-        """The checkpoint's card with what the settings change."""
+    def _encoder_config(self, config: EncoderConfig) -> EncoderConfig:
+        """Return the initial model's configuration with the changes of the settings."""
         names = ("query_prompt", "document_prompt", "max_query_tokens", "max_document_tokens")
         changes: dict[str, Any] = {name: getattr(self, name) for name in names}
         return replace(
-            card,
-            heads=tuple(head.like(card.dense) for head in self.heads) or card.heads,
+            config,
+            heads=tuple(head.with_defaults(config.dense) for head in self.heads) or config.heads,
             **{name: value for name, value in changes.items() if value is not None},
         )

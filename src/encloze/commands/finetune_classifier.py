@@ -1,4 +1,4 @@
-"""Fine-tune an encoder to tell labels of texts, or tags of words, with a head on top of it."""
+"""Fine-tune a text classifier or a word tagger."""
 
 from __future__ import annotations
 
@@ -7,87 +7,98 @@ from pathlib import Path
 
 import torch
 
-from encloze.commands.base import Command, TrainedClassifier
-from encloze.data.labelled import LabelledSet
-from encloze.data.labels.base import Labels
+from encloze.commands._runs import begin_run, write_model_folder
+from encloze.commands.base import ClassifierTrainingResult, Command
+from encloze.data.labeled import LabeledDataset
+from encloze.data.labels.base import LabelFormat
 from encloze.errors import RecipeError
-from encloze.evaluation.labels import judge_labels
+from encloze.evaluation.labels import evaluate_predictions
 from encloze.models.classifier import Classifier
-from encloze.models.reading import say_cut
+from encloze.models.classifier_inputs import warn_truncated
 from encloze.storage.hashes import hash_of
-from encloze.text.words import encode_marked
-from encloze.training.classifying import ClassifierModule, LabelledBatches
-from encloze.training.loop import Training, train
-from encloze.training.outcome import begin, finish
-from encloze.training.plan import BatchPlan
+from encloze.text.labeled import encode_labeled
+from encloze.training.arguments import TrainingArguments
+from encloze.training.batch_plan import BatchPlan
+from encloze.training.classification import ClassifierModule, LabeledBatches
+from encloze.training.loop import train
+
+_MIN_TOKENS = 3  # two special tokens and one token of the text
 
 
 @dataclass(frozen=True)
 class FinetuneClassifier(Command, name="finetune_classifier"):
-    """Train a classifier of texts, or a tagger of words: whichever the data set has labels of.
+    """Train a text classifier or a word tagger, depending on the labels of the dataset.
 
-    The folder is one of transformers' models for sequence or token classification, with the labels' names.
+    The output is a transformers model for sequence or token classification, with the names of the labels.
+
+    Raises:
+        RecipeError: A setting is outside its range, or does not fit the model.
+
+    Example:
+        >>> FinetuneClassifier(dataset="my_labels", model="adapted", output="classifier").run()
     """
 
-    dataset: Labels
-    """A folder of labelled texts or tagged words: train, test and perhaps dev as .jsonl, .tsv or .conll."""
+    dataset: LabelFormat
+    """Folder of labeled texts or tagged words: train, test and optionally dev as .jsonl, .tsv or .conll."""
     model: str
-    """What to start from: an encoder (pre-trained or not), or a classifier of the same labels; a folder, a hub's id,
-    or minilm."""
+    """Initial model: an encoder, or a classifier with the same labels; a folder, a Hugging Face hub id, or minilm."""
     output: Path
-    """The model folder to write."""
+    """Model folder to write."""
     split: str = "test"
-    """The part to judge on when it is trained; dev is judged on, too, where there is one."""
+    """Split to evaluate on after training; dev is evaluated as well, if there is one."""
     max_tokens: int | None = None
-    """Texts are cut to so many tokens; by default what the model takes, 512 at most."""
+    """Maximum number of tokens of a text; longer ones are truncated. By default the model's limit, at most 512."""
     batch_size: int = 32
-    """Texts (sentences, where words are labelled) of one step, over all processes and parts."""
-    training: Training = field(
-        default_factory=lambda: Training(learning_rate=1e-3, encoder_learning_rate=5e-5, epochs=3.0)
+    """Number of texts (sentences, if words are labeled) of a step, over all processes and micro-batches."""
+    training: TrainingArguments = field(
+        default_factory=lambda: TrainingArguments(learning_rate=1e-3, encoder_learning_rate=5e-5, epochs=3.0)
     )
-    """How the weights are moved: the new head far faster than the encoder."""
+    """Optimizer, learning rate schedule, logging and checkpoints. The new head has a higher rate than the encoder."""
     seed: int = 0
-    """Where all randomness comes from."""
+    """Random seed."""
     resume: bool = False
-    """Whether to go on with an unfinished run of the same settings."""
+    """Resume an unfinished run with the same settings."""
     overwrite: bool = False
-    """Whether an existing output may be replaced."""
+    """Replace an existing output."""
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be 1 or more, not {self.batch_size}")
         if self.split == "train":
-            raise ValueError("split is train, which is learnt from: judge on another part")
-        if self.max_tokens is not None and self.max_tokens < 3:
-            raise ValueError(f"max_tokens must be 3 or more (two tokens are special), not {self.max_tokens}")
+            raise ValueError("split must not be train, which the classifier is trained on: evaluate on another split")
+        if self.max_tokens is not None and self.max_tokens < _MIN_TOKENS:
+            raise ValueError(
+                f"max_tokens must be {_MIN_TOKENS} or more, because two tokens are special, not {self.max_tokens}"
+            )
 
-    def run(self) -> TrainedClassifier:
-        state = begin(self)
-        data = LabelledSet.open(self.dataset, self.split)
-        torch.manual_seed(self.seed)  # a new head is drawn from it
-        of_words = data.unit == "words"
+    def run(self) -> ClassifierTrainingResult:
+        state = begin_run(self)
+        data = LabeledDataset.load(self.dataset, self.split)
+        torch.manual_seed(self.seed)  # initializes a new head
+        of_words = data.labeled_unit == "words"
         try:
-            classifier = Classifier.load(self.model, data.names, of_words=of_words, max_tokens=self.max_tokens)
+            classifier = Classifier.load(self.model, data.label_names, of_words=of_words, max_tokens=self.max_tokens)
         except ValueError as error:
             raise RecipeError("the recipe", [("max_tokens", str(error))]) from error
-        texts = {name: encode_marked(part, classifier.tokenizer) for name, part in data.parts.items()}
-        for name, part in texts.items():
-            say_cut(part, classifier.max_tokens, name, data.unseen)
-        batches = LabelledBatches(classifier, texts["train"], data.codes("train"))
+        texts = {name: encode_labeled(examples, classifier.tokenizer) for name, examples in data.splits.items()}
+        for name, tokens in texts.items():
+            warn_truncated(tokens, classifier.max_tokens, name, data.truncated_label)
+        batches = LabeledBatches(classifier, texts["train"], data.label_ids("train"))
         plan = BatchPlan(batches.lengths, self.seed, batch_size=self.batch_size)
-        identity = {"tokenizer": classifier.tokenizer.fingerprint, "examples": hash_of(data.parts["train"])}
+        identity = {"tokenizer": classifier.tokenizer.fingerprint, "examples": hash_of(data.splits["train"])}
         train(ClassifierModule(classifier), plan, batches, self.training, state, self.seed, identity)
         reports = []
         for name in [name for name in texts if name != "train"]:
-            guessed = classifier.guess(texts[name], name, self.training.precision)
-            reports.append(judge_labels(data, name, self.output.name, guessed, seed=self.seed))
+            predictions = classifier.predict(texts[name], name, self.training.precision)
+            reports.append(evaluate_predictions(data, name, self.output.name, predictions, seed=self.seed))
 
         def write(folder: Path) -> None:
             classifier.save(folder)
             for report in reports:
                 report.save(folder)
 
-        how = f"fine-tuned to tell the labels of {data.unit} in {self.dataset.path}"
-        purpose = "token-classification" if of_words else "text-classification"
-        finish(self, state, write, how, {"dataset": self.dataset.path, "model": self.model}, purpose)
-        return TrainedClassifier(self.output, tuple(reports))
+        summary = f"fine-tuned to classify the {data.labeled_unit} of {self.dataset.path}"
+        pipeline_tag = "token-classification" if of_words else "text-classification"
+        inputs: dict[str, Path | str | None] = {"dataset": self.dataset.path, "model": self.model}
+        write_model_folder(self, state, write, summary, inputs, pipeline_tag)
+        return ClassifierTrainingResult(self.output, tuple(reports))

@@ -1,4 +1,4 @@
-"""Fine-tune an encoder to re-rank: it reads a query and a document together and scores them."""
+"""Fine-tune a cross-encoder for re-ranking."""
 
 from __future__ import annotations
 
@@ -8,76 +8,89 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from encloze.commands.base import Command, Trained
+from encloze.commands._runs import begin_run, write_model_folder
+from encloze.commands.base import Command, TrainingResult
 from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
 from encloze.data.runs import read_run
+from encloze.data.training_examples import training_examples
 from encloze.errors import RecipeError
-from encloze.losses.base import CandidateLoss, Loss, check_together
+from encloze.losses.base import CandidateLoss, Loss, check_losses
 from encloze.losses.listwise import Listwise
 from encloze.models.cross_encoder import CrossEncoder
 from encloze.storage.hashes import hash_of
-from encloze.training.loop import Training, train
-from encloze.training.outcome import begin, finish
-from encloze.training.plan import BatchPlan
+from encloze.training.arguments import TrainingArguments
+from encloze.training.batch_plan import BatchPlan
+from encloze.training.loop import train
 from encloze.training.reranking import RerankingBatches, RerankingModule
+
+_MIN_TOKENS = 8  # up to four special tokens, and some of the query and of the document
 
 
 @dataclass(frozen=True)
 class FinetuneReranker(Command, name="finetune_reranker"):
-    """Train a cross-encoder on judged queries and negatives: slow, and right more often than a bi-encoder."""
+    """Train a cross-encoder, which scores a query and a document together, on judged queries with hard negatives.
+
+    A cross-encoder is slower than a bi-encoder and usually more accurate.
+
+    Raises:
+        RecipeError: A setting is outside its range, or a loss needs in-batch negatives.
+
+    Example:
+        >>> FinetuneReranker(dataset="my_data", model="adapted", output="reranker", negatives="mined").run()
+    """
 
     dataset: Format
-    """Documents, queries and judgments: a folder in BEIR's or MS MARCO's layout, or python_docs."""
+    """Documents, queries and judgments: a folder in BEIR or MS MARCO format, or python_docs."""
     model: str
-    """What to start from: an encoder (pre-trained or not) or a re-ranker; a folder, a hub's id, or minilm."""
+    """Initial model: an encoder or a cross-encoder; a folder, a Hugging Face hub id, or minilm."""
     output: Path
-    """The model folder to write."""
+    """Model folder to write."""
     negatives: Path
-    """A TREC run over the same queries: what it ranks and is not relevant serves as negatives."""
+    """TREC run over the same queries; its documents that are not judged relevant are hard negatives."""
     split: str = "train"
-    """The part of the queries to learn from."""
+    """Split of the queries to train on."""
     losses: tuple[Loss, ...] = field(default_factory=lambda: (Listwise(),))
-    """What to lower: listwise, pairwise, pointwise, or with a teacher margin_mse and kl_divergence."""
+    """Losses to minimize: listwise, pairwise, pointwise; with a teacher also margin_mse and kl_divergence."""
     negatives_per_query: int = 7
-    """How many negatives a query takes in an epoch."""
+    """Number of hard negatives per query in an epoch."""
     negatives_depth: int = 100
-    """How far down a ranking negatives are taken."""
+    """Maximum rank in the run negatives of a hard negative."""
     teacher: Path | None = None
-    """A TREC run with a teacher's scores of relevant documents and of negatives, for losses that learn from it."""
+    """TREC run with scores of a teacher model for relevant documents and negatives, for distillation losses."""
     max_tokens: int | None = None
-    """A query and its document together are cut to so many tokens; by default what the model takes, 512 at most."""
+    """Maximum number of tokens of a query and document together. By default the model's limit, at most 512."""
     batch_size: int = 8
-    """Queries of one step, over all processes; each comes with its candidates."""
-    training: Training = field(default_factory=lambda: Training(learning_rate=2e-5))
-    """How the weights are moved."""
+    """Number of queries of a step, over all processes and micro-batches; each has its own candidates."""
+    training: TrainingArguments = field(default_factory=lambda: TrainingArguments(learning_rate=2e-5))
+    """Optimizer, learning rate schedule, logging and checkpoints."""
     seed: int = 0
-    """Where all randomness comes from."""
+    """Random seed."""
     resume: bool = False
-    """Whether to go on with an unfinished run of the same settings."""
+    """Resume an unfinished run with the same settings."""
     overwrite: bool = False
-    """Whether an existing output may be replaced."""
+    """Replace an existing output."""
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "negatives_per_query", "negatives_depth"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
-        if self.max_tokens is not None and self.max_tokens < 8:
-            raise ValueError(f"max_tokens must be 8 or more, not {self.max_tokens}")
-        check_together(self.losses, has_teacher=self.teacher is not None, has_negatives=True)
-        if strange := [loss.name for loss in self.losses if not isinstance(loss, CandidateLoss)]:
+        if self.max_tokens is not None and self.max_tokens < _MIN_TOKENS:
+            raise ValueError(f"max_tokens must be {_MIN_TOKENS} or more, not {self.max_tokens}")
+        check_losses(self.losses, has_teacher=self.teacher is not None, has_negatives=True)
+        if unsupported := [loss.name for loss in self.losses if not isinstance(loss, CandidateLoss)]:
             raise ValueError(
-                f"the loss {strange[0]} compares queries with each other's documents, which a re-ranker never reads: "
-                "take listwise, pairwise, pointwise, margin_mse or kl_divergence"
+                f"the loss {unsupported[0]} uses in-batch negatives, which a cross-encoder does not score. Use "
+                "listwise, pairwise, pointwise, margin_mse or kl_divergence"
             )
 
-    def run(self) -> Trained:
-        state = begin(self)
+    def run(self) -> TrainingResult:
+        state = begin_run(self)
         dataset = DatasetSplit(self.dataset, self.split)
         negatives, teacher = (read_run(file) if file else None for file in (self.negatives, self.teacher))
-        found = [example for _, example in dataset.examples(negatives, self.negatives_depth, teacher)]
-        examples = [example for example in found if example.negatives]
-        torch.manual_seed(self.seed)  # a new head is drawn from it
+        all_examples = training_examples(dataset, negatives, self.negatives_depth, teacher)
+        examples = [example for _, example in all_examples if example.negatives]
+        torch.manual_seed(self.seed)  # initializes a new head
         try:
             encoder = CrossEncoder.load(self.model, max_tokens=self.max_tokens)
         except ValueError as error:
@@ -91,15 +104,15 @@ class FinetuneReranker(Command, name="finetune_reranker"):
             "tokenizer": encoder.tokenizer.fingerprint,
             "examples": hash_of(examples),
         }
-        losses = [loss for loss in self.losses if isinstance(loss, CandidateLoss)]  # all of them: checked above
+        losses = [loss for loss in self.losses if isinstance(loss, CandidateLoss)]  # all, as checked above
         train(RerankingModule(encoder, losses), plan, batches, self.training, state, self.seed, identity)
         names = " + ".join(loss.term for loss in self.losses)
-        how = f"fine-tuned to re-rank with {names} on {self.dataset.place()} ({self.split})"
+        summary = f"fine-tuned for re-ranking with {names} on {self.dataset.location()} ({self.split})"
         inputs = {
             **self.dataset.inputs("dataset"),
             "model": self.model,
             "negatives": self.negatives,
             "teacher": self.teacher,
         }
-        finish(self, state, encoder.save, how, inputs, "text-ranking")
-        return Trained(self.output, "score")
+        write_model_folder(self, state, encoder.save, summary, inputs, "text-ranking")
+        return TrainingResult(self.output, "score")

@@ -1,1 +1,1 @@
-"""The one training loop, and the plan, schedule and state it goes by."""
+"""The training loop with batch plan, learning rate scheduler, checkpoints and monitors."""

@@ -1,4 +1,4 @@
-"""Which documents a query is trained with: what is relevant to it, and the negatives that it takes in an epoch."""
+"""Sampling of training candidates: a relevant document and hard negatives for each query and epoch."""
 
 from __future__ import annotations
 
@@ -9,81 +9,109 @@ from typing import NamedTuple
 import numpy as np
 
 from encloze.data.corpus import Corpus
-from encloze.data.records import Example
-from encloze.data.words import normalized
+from encloze.data.records import TrainingExample
+from encloze.data.words import normalize_text
 from encloze.errors import DataError
 
 
 class Relevance(NamedTuple):
-    """The relevant texts of each example, one after the other."""
+    """Relevant texts of each training example, in compressed sparse row layout."""
 
-    begins: np.ndarray  # int64, examples + 1
-    contents: np.ndarray  # int64: numbers of texts
+    offsets: np.ndarray
+    """int64 ``(examples + 1,)``: start of each example's part of ``text_ids``."""
+    text_ids: np.ndarray
+    """int64: ids of texts."""
 
     @classmethod
-    def of(cls, examples: Sequence[Example], content: np.ndarray) -> Relevance:
-        """Queries of the same words are one question: what is relevant to one is so to the other."""
-        by_words: dict[str, set[int]] = {}
-        asked = [normalized(example.query) for example in examples]
-        for words, example in zip(asked, examples, strict=True):
-            by_words.setdefault(words, set()).update(int(content[n]) for n in (*example.positives, *example.known))
-        known = [sorted(by_words[words]) for words in asked]
-        begins = np.concatenate([[0], np.cumsum([len(some) for some in known])]).astype(np.int64)
-        return cls(begins, np.array([number for some in known for number in some], np.int64))
+    def from_examples(cls, examples: Sequence[TrainingExample], text_ids: np.ndarray) -> Relevance:
+        """Collect the relevant texts of the examples. Queries with the same normalized text share theirs.
 
-    def of_examples(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The relevant texts of some examples: the row of each and its number."""
-        sizes = self.begins[numbers + 1] - self.begins[numbers]
-        rows = np.repeat(np.arange(len(numbers)), sizes)
-        inside = np.arange(len(rows)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        return rows, self.contents[self.begins[numbers][rows] + inside]
+        Args:
+            examples: Training examples.
+            text_ids: int64 ``(documents,)``, id of each document's text.
+        """
+        by_query: dict[str, set[int]] = {}
+        queries = [normalize_text(example.query) for example in examples]
+        for query, example in zip(queries, examples, strict=True):
+            relevant = (*example.positives, *example.relevant)
+            by_query.setdefault(query, set()).update(int(text_ids[document]) for document in relevant)
+        rows = [sorted(by_query[query]) for query in queries]
+        offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
+        return cls(offsets, np.array([text_id for row in rows for text_id in row], np.int64))
+
+    def lookup(self, examples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the relevant texts of some examples as pairs.
+
+        Args:
+            examples: int64 ``(queries,)``, indices of examples.
+
+        Returns:
+            Row in ``examples`` and text id of each pair: two arrays, int64 ``(pairs,)``.
+        """
+        sizes = self.offsets[examples + 1] - self.offsets[examples]
+        rows = np.repeat(np.arange(len(examples)), sizes)
+        within_row = np.arange(len(rows)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        return rows, self.text_ids[self.offsets[examples][rows] + within_row]
 
 
-class Drawn(NamedTuple):
-    """The candidates of some queries, a relevant one first."""
+class SampledCandidates(NamedTuple):
+    """Candidates of some queries; a relevant document is in column 0."""
 
-    contents: np.ndarray  # int64, queries x candidates: numbers of texts, -1 where a query has fewer
-    teacher: np.ndarray  # float32, queries x candidates: a teacher's scores, NaN where there is none
+    text_ids: np.ndarray
+    """int64 ``(queries, candidates)``: ids of texts; -1 pads queries with fewer candidates."""
+    teacher_scores: np.ndarray
+    """float32 ``(queries, candidates)``: scores of a teacher model, NaN where there is none."""
 
 
-class CandidateDraw:
-    """Draws candidates from (seed, epoch, example).
+class CandidateSampler:
+    """Samples candidates as a function of (seed, epoch, example).
 
-    Each epoch a query takes one of its relevant documents and ``negatives`` of its hard negatives. Documents with the
-    same text are one (``content`` gives the number of the first of them), so no copy of a positive is ever a negative.
+    In each epoch a query gets one of its relevant documents and up to ``negatives`` of its hard negatives. Documents
+    with the same text have the same text id, so that a copy of a relevant document is never a negative.
+
+    Args:
+        corpus: The documents.
+        examples: Training examples, with indices of documents.
+        negatives: Number of hard negatives per query.
+        seed: Seed of the sampling.
+
+    Raises:
+        DataError: All documents have the same text.
     """
 
-    def __init__(self, corpus: Corpus, examples: Sequence[Example], negatives: int, seed: int) -> None:
+    def __init__(self, corpus: Corpus, examples: Sequence[TrainingExample], negatives: int, seed: int) -> None:
         self.examples, self.negatives, self.seed = examples, negatives, seed
-        first: dict[bytes, int] = {}  # by digest: the texts themselves may be more than memory holds
+        first: dict[bytes, int] = {}  # by digest, because the texts may not fit in memory
         digests = (hashlib.blake2b(text.encode(), digest_size=16).digest() for text in corpus.texts())
-        self.content = np.array([first.setdefault(digest, number) for number, digest in enumerate(digests)])
-        if not self.content.any():
-            raise DataError(f"all {len(self.content)} documents have the same text: there is nothing to tell apart")
-        self.relevance = Relevance.of(examples, self.content)
+        self.text_ids = np.array([first.setdefault(digest, index) for index, digest in enumerate(digests)])
+        if not self.text_ids.any():
+            raise DataError(
+                f"all {len(self.text_ids)} documents have the same text, so there are no negatives. Add other documents"
+            )
+        self.relevance = Relevance.from_examples(examples, self.text_ids)
 
-    def __call__(self, numbers: np.ndarray, epoch: int) -> Drawn:
-        """The candidates of the examples with these numbers."""
-        contents = np.full((len(numbers), 1 + self.negatives), -1, np.int64)
-        teacher = np.full(contents.shape, np.nan, np.float32)
-        for row, number in enumerate(numbers):
-            documents, scores = self.of(int(number), epoch)
-            contents[row, : len(documents)] = self.content[documents]
-            teacher[row, : len(scores)] = scores
-        return Drawn(contents, teacher)
+    def __call__(self, examples: np.ndarray, epoch: int) -> SampledCandidates:
+        """Sample the candidates of the examples with these indices: int64 ``(queries,)``."""
+        text_ids = np.full((len(examples), 1 + self.negatives), -1, np.int64)
+        teacher_scores = np.full(text_ids.shape, np.nan, np.float32)
+        for row, example in enumerate(examples):
+            documents, scores = self.sample_one(int(example), epoch)
+            text_ids[row, : len(documents)] = self.text_ids[documents]
+            teacher_scores[row, : len(scores)] = scores
+        return SampledCandidates(text_ids, teacher_scores)
 
-    def of(self, number: int, epoch: int) -> tuple[list[int], list[float]]:
-        """The documents that an example takes, a relevant one first, and a teacher's scores of them."""
-        example, draw = self.examples[number], np.random.default_rng([self.seed, epoch, number])
+    def sample_one(self, index: int, epoch: int) -> tuple[list[int], list[float]]:
+        """Return the documents of an example, a relevant one first, and their teacher scores, if there are any."""
+        example, generator = self.examples[index], np.random.default_rng([self.seed, epoch, index])
         scores = np.array(example.positive_scores or [0.0] * len(example.positives))
-        scored = np.flatnonzero(~np.isnan(scores))
-        at = int(scored[draw.integers(len(scored))])
-        begin, end = self.relevance.begins[number], self.relevance.begins[number + 1]
-        known = set(self.relevance.contents[begin:end].tolist())
-        against = [n for n, document in enumerate(example.negatives) if int(self.content[document]) not in known]
-        count = min(self.negatives, len(against))
-        chosen = [against[n] for n in draw.choice(len(against), count, replace=False)] if count else []
-        documents = [example.positives[at], *(example.negatives[n] for n in chosen)]
+        with_score = np.flatnonzero(~np.isnan(scores))
+        positive = int(with_score[generator.integers(len(with_score))])
+        start, end = self.relevance.offsets[index], self.relevance.offsets[index + 1]
+        relevant = set(self.relevance.text_ids[start:end].tolist())
+        pool = [n for n, document in enumerate(example.negatives) if int(self.text_ids[document]) not in relevant]
+        count = min(self.negatives, len(pool))
+        negatives = [pool[n] for n in generator.choice(len(pool), count, replace=False)] if count else []
+        documents = [example.positives[positive], *(example.negatives[n] for n in negatives)]
         if not example.positive_scores:
             return documents, []
-        return documents, [example.positive_scores[at], *(example.negative_scores[n] for n in chosen)]
+        return documents, [example.positive_scores[positive], *(example.negative_scores[n] for n in negatives)]

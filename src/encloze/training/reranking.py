@@ -1,4 +1,4 @@
-"""What fine-tuning a re-ranker trains, and the batches it is trained on: queries, each with its own candidates."""
+"""Fine-tuning of a cross-encoder: the trained module, and batches of queries with their own candidates."""
 
 from __future__ import annotations
 
@@ -10,78 +10,99 @@ import torch
 from torch import Tensor, nn
 
 from encloze.data.corpus import Corpus
-from encloze.data.records import Example
-from encloze.losses.base import CandidateLoss, Candidates
-from encloze.models.cross_encoder import CrossEncoder, PairTexts
-from encloze.models.trainable import Terms, Trainable
-from encloze.text.pairs import pad_pairs
-from encloze.text.tokens import Tokens
-from encloze.training.candidates import CandidateDraw
+from encloze.data.records import TrainingExample
+from encloze.losses.base import CandidateLoss, CandidateScores
+from encloze.models.cross_encoder import CrossEncoder, PairBatch
+from encloze.models.trainable import LossOutput, Trainable
+from encloze.text.text_pairs import pad_pairs
+from encloze.text.tokens import TokenizedTexts
+from encloze.training.candidates import CandidateSampler
+
+ACCURACY = "top1_accuracy"
 
 
 class RerankingBatch(NamedTuple):
-    """Queries joined with their candidates, one pair after the other."""
+    """Pairs of each query with its candidates, query after query."""
 
-    pairs: PairTexts
-    there: Tensor  # bool, queries x candidates: where a query has fewer, there is no pair
-    teacher: Tensor  # float32, queries x candidates
+    pairs: PairBatch
+    candidate_mask: Tensor
+    """bool, queries x candidates: False in columns that pad a query with fewer candidates."""
+    teacher_scores: Tensor
+    """float32, queries x candidates: scores of a teacher model, NaN where there is none."""
     terms: tuple[str, ...]
+    """Names of the quantities that are summed over the queries."""
 
     def counts(self) -> dict[str, Tensor]:
-        queries = torch.tensor(len(self.there), device=self.there.device)
+        """Return the number of queries, as the divisor of each term."""
+        queries = torch.tensor(len(self.candidate_mask), device=self.candidate_mask.device)
         return dict.fromkeys(self.terms, queries)
 
 
 class RerankingModule(Trainable):
-    """A cross-encoder under one or more losses over a query's own candidates."""
+    """A cross-encoder with one or more losses over each query's own candidates.
+
+    Args:
+        encoder: The model to fine-tune.
+        losses: Losses to minimize; their weighted sum is the objective.
+    """
 
     def __init__(self, encoder: CrossEncoder, losses: Sequence[CandidateLoss]) -> None:
         super().__init__()
         self.encoder, self.losses = encoder, tuple(losses)
-        self.weights = {loss.term: loss.weight for loss in losses}
+        self.loss_weights = {loss.term: loss.weight for loss in losses}
 
-    def draw(self, batch: RerankingBatch) -> RerankingBatch:
-        """Nothing is random here: the candidates were drawn with the batch."""
-        return batch._replace(terms=(*self.weights, "right"))
+    def sample(self, batch: RerankingBatch) -> RerankingBatch:
+        """Return the batch; its candidates were sampled when it was created."""
+        return batch._replace(terms=(*self.loss_weights, ACCURACY))
 
     def encoder_parameters(self) -> list[nn.Parameter]:
         return list(self.encoder.model.base_model.parameters())
 
-    def weights_at(self, done: float) -> dict[str, float]:
-        return {loss.term: loss.weight_at(done) for loss in self.losses}
+    def loss_weights_at(self, progress: float) -> dict[str, float]:
+        return {loss.term: loss.weight_at(progress) for loss in self.losses}
 
-    def forward(self, batch: RerankingBatch) -> Terms:
-        """The summed losses, and how many queries score their relevant document highest."""
-        found = self.encoder(batch.pairs)
-        scores = torch.zeros(batch.there.shape, device=found.device, dtype=found.dtype)
-        scores = scores.masked_scatter(batch.there, found)
-        candidates = Candidates(scores, batch.there, batch.teacher)
-        sums = {loss.term: loss.sum_candidates(candidates) for loss in self.losses}
-        best = scores.detach().masked_fill(~batch.there, float("-inf")).argmax(dim=1)
-        return Terms(sums | {"right": (best == 0).sum()})
+    def forward(self, batch: RerankingBatch) -> LossOutput:
+        """Return the sums of the losses, and the number of queries whose relevant document has the highest score."""
+        mask, pair_scores = batch.candidate_mask, self.encoder(batch.pairs)
+        scores = torch.zeros(mask.shape, device=pair_scores.device, dtype=pair_scores.dtype)
+        scores = scores.masked_scatter(mask, pair_scores)
+        candidates = CandidateScores(scores, mask, batch.teacher_scores)
+        sums = {loss.term: loss.compute_candidates(candidates) for loss in self.losses}
+        best = scores.detach().masked_fill(~mask, float("-inf")).argmax(dim=1)
+        return LossOutput(sums | {ACCURACY: (best == 0).sum()})
 
 
 class RerankingBatches:
-    """Makes batches from training examples; candidates are drawn from (seed, epoch, example)."""
+    """Creates batches from training examples.
+
+    Args:
+        encoder: Provides the tokenizer and the limit.
+        corpus: The documents.
+        examples: Training examples, with indices of documents.
+        negatives: Number of hard negatives per query.
+        seed: Seed of the sampling of candidates.
+
+    Raises:
+        DataError: All documents have the same text.
+    """
 
     def __init__(
-        self, encoder: CrossEncoder, corpus: Corpus, examples: Sequence[Example], *, negatives: int, seed: int
+        self, encoder: CrossEncoder, corpus: Corpus, examples: Sequence[TrainingExample], *, negatives: int, seed: int
     ) -> None:
-        self.encoder, self.draw = encoder, CandidateDraw(corpus, examples, negatives, seed)
-        self.documents = Tokens.of(corpus.texts(), len(corpus), encoder.tokenizer, corpus.fingerprint)
+        self.encoder, self.sampler = encoder, CandidateSampler(corpus, examples, negatives, seed)
+        self.documents = TokenizedTexts.from_texts(corpus.texts(), len(corpus), encoder.tokenizer, corpus.fingerprint)
         self.queries = encoder.tokenizer.encode([example.query for example in examples])
-        both = self.documents.lengths[[example.positives[0] for example in examples]] + np.array(
-            [len(query.ids) for query in self.queries]
-        )
-        self.lengths = np.minimum(both, encoder.max_tokens)
+        query_lengths = np.array([len(query.ids) for query in self.queries])
+        document_lengths = self.documents.lengths[[example.positives[0] for example in examples]]
+        self.lengths = np.minimum(document_lengths + query_lengths, encoder.max_tokens)
 
-    def __call__(self, numbers: np.ndarray, epoch: int, device: torch.device) -> RerankingBatch:
-        """The batch of the examples with these numbers."""
-        drawn = self.draw(numbers, epoch)
-        there = drawn.contents >= 0
-        rows, _ = np.nonzero(there)
-        asked = [self.queries[int(number)] for number in numbers[rows]]
-        found = [self.documents[int(content)] for content in drawn.contents[there]]
-        padded = pad_pairs(asked, found, self.encoder.tokenizer, self.encoder.max_tokens)
-        there_, teacher = (torch.from_numpy(array).to(device) for array in (there, drawn.teacher))
-        return RerankingBatch(PairTexts.of(padded, device), there_, teacher, ())
+    def __call__(self, examples: np.ndarray, epoch: int, device: torch.device) -> RerankingBatch:
+        """Return the batch of the examples with these indices: int64 ``(queries,)``."""
+        sampled = self.sampler(examples, epoch)
+        is_candidate = sampled.text_ids >= 0
+        rows, _ = np.nonzero(is_candidate)
+        queries = [self.queries[int(index)] for index in examples[rows]]
+        documents = [self.documents[int(index)] for index in sampled.text_ids[is_candidate]]
+        padded = pad_pairs(queries, documents, self.encoder.tokenizer, self.encoder.max_tokens)
+        mask, teacher_scores = (torch.from_numpy(array).to(device) for array in (is_candidate, sampled.teacher_scores))
+        return RerankingBatch(PairBatch.from_padded(padded, device), mask, teacher_scores, ())

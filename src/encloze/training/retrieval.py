@@ -1,211 +1,163 @@
-"""What fine-tuning trains, and the batches it is trained on: queries, documents, and who belongs to whom."""
+"""Fine-tuning of a bi-encoder: the trained module, which combines losses over all texts of a step."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from encloze.data.corpus import Corpus
-from encloze.data.records import Example, Representation
-from encloze.losses.base import Loss, Scored
+from encloze.data.records import Representation
+from encloze.losses.base import Loss, ScoredBatch
 from encloze.models.bi_encoder import BiEncoder
-from encloze.models.heads.base import Texts
-from encloze.models.trainable import Rows, Terms, Trainable
-from encloze.text.tokenizer import Encoded
-from encloze.text.tokens import Tokens
-from encloze.training.aiming import Aiming
-from encloze.training.candidates import CandidateDraw, Relevance
-from encloze.training.perturbing import Perturbing
+from encloze.models.trainable import EmbeddingBatch, LossOutput, Trainable
+from encloze.training.candidates import Relevance
+from encloze.training.retrieval_batches import RetrievalBatch
+from encloze.training.sparsity import SparsityController
 
-_SCORE, _ACTIVE = "score_{}", "active_{}"  # logged: what each view adds to a target's score, and weights above 0
+ACCURACY = "in_batch_accuracy"
 
 
-class RetrievalBatch(NamedTuple):
-    """Queries with their candidates, and the distinct documents of these. Candidates begin with a relevant one."""
-
-    queries: Texts
-    documents: Texts
-    examples: Tensor  # int64, queries: numbers of examples
-    candidates: Tensor  # int64, queries x candidates: numbers of texts, -1 where a query has fewer
-    teacher: Tensor  # float32, queries x candidates: a teacher's scores, NaN where there is none
-    contents: Tensor  # int64, documents: numbers of texts
-
-
-class Drawn(NamedTuple):
-    """A batch and the terms that are summed over its queries."""
+class SampledBatch(NamedTuple):
+    """A batch and the names of the quantities that are summed over its queries."""
 
     batch: RetrievalBatch
     terms: tuple[str, ...]
 
     def counts(self) -> dict[str, Tensor]:
+        """Return the number of queries, as the divisor of each term."""
         queries = torch.tensor(len(self.batch.examples), device=self.batch.examples.device)
         return dict.fromkeys(self.terms, queries)
 
 
 class RetrievalModule(Trainable):
-    """A bi-encoder under one or more losses, which compare all queries of a step with all its documents."""
+    """A bi-encoder with one or more losses, which compare all queries of a step with all of its documents.
 
-    compares = True
+    Args:
+        encoder: The model to fine-tune.
+        losses: Losses to minimize; their weighted sum is the objective.
+        relevance: Relevant texts of each training example, used to mask false negatives.
+    """
+
+    has_global_losses = True
 
     def __init__(self, encoder: BiEncoder, losses: Sequence[Loss], relevance: Relevance) -> None:
         super().__init__()
         self.encoder, self.losses, self.relevance = encoder, tuple(losses), relevance
-        self.weights = {loss.term: loss.weight for loss in losses}
-        self.aiming, self._done = Aiming(len(self.losses)), 0.0
+        self.loss_weights = {loss.term: loss.weight for loss in losses}
+        self.sparsity_controller = SparsityController(len(self.losses))
+        self._progress = 0.0
         views = [*encoder.views]
-        logged = ["right", *map(_SCORE.format, views)]
-        logged += [_ACTIVE.format(side) for side in ("queries", "documents") if "sparse" in views]
-        self.terms = (*self.weights, *logged)
-        if "sparse" not in views:
-            encoder.backbone.keep_head()
+        logged = [ACCURACY, *(f"score_{view}" for view in views)]
+        if "sparse" in views:
+            logged += ["query_active_dims", "document_active_dims"]
+        else:
+            encoder.backbone.freeze_mlm_head()
+        self._terms = (*self.loss_weights, *logged)
 
-    def draw(self, batch: RetrievalBatch) -> Drawn:
-        """Nothing is random here: positives and negatives were drawn with the batch."""
-        return Drawn(batch, self.terms)
+    def sample(self, batch: RetrievalBatch) -> SampledBatch:
+        """Return the batch; its candidates were sampled when it was created."""
+        return SampledBatch(batch, self._terms)
 
     def encoder_parameters(self) -> list[nn.Parameter]:
         return list(self.encoder.backbone.encoder.parameters())
 
-    def weights_at(self, done: float) -> dict[str, float]:
-        self._done, factors = done, self.aiming.factors()
-        return {loss.term: loss.weight_at(done) * factor for loss, factor in zip(self.losses, factors, strict=True)}
+    def start_step(self, progress: float) -> None:
+        self._progress = progress
 
-    def forward(self, drawn: Drawn) -> Terms:
-        """The views of the queries and of the documents, to be compared with those of the whole step."""
-        batch = drawn.batch
+    def loss_weights_at(self, progress: float) -> dict[str, float]:
+        factors = self.sparsity_controller.factors()
+        return {loss.term: loss.weight_at(progress) * factor for loss, factor in zip(self.losses, factors, strict=True)}
+
+    def forward(self, sampled: SampledBatch) -> LossOutput:
+        """Encode queries and documents; the losses are computed by ``global_losses``."""
+        batch = sampled.batch
         queries, documents = self.encoder(batch.queries, "query"), self.encoder(batch.documents, "document")
-        asking = torch.cat([batch.examples[:, None], batch.candidates], dim=1)
-        return Terms(
+        query_ids = torch.cat([batch.examples[:, None], batch.candidates], dim=1)
+        return LossOutput(
             {},
             (
-                Rows((*_there(queries), batch.teacher), asking),
-                Rows(_there(documents), batch.contents[:, None]),
+                EmbeddingBatch((*_views_of(queries), batch.teacher_scores), query_ids),
+                EmbeddingBatch(_views_of(documents), batch.text_ids[:, None]),
             ),
         )
 
-    def compare(self, compared: tuple[Rows, ...]) -> dict[str, Tensor]:
-        scored = self.scored(compared)
-        sums = {loss.term: loss.sum(scored) for loss in self.losses}
+    def global_losses(self, embeddings: tuple[EmbeddingBatch, ...]) -> dict[str, Tensor]:
+        """Compute the losses of a step, and update the sparsity controller at the progress given to ``start_step``."""
+        scored = self.score(embeddings)
+        sums = {loss.term: loss.compute(scored) for loss in self.losses}
         with torch.no_grad():
-            self._aim(scored)
+            for index, loss in enumerate(self.losses):
+                if (target := loss.sparsity_target) is not None:
+                    self.sparsity_controller.update(index, loss.active_dims(scored), target, self._progress)
             return sums | self._logged(scored)
 
-    def scored(self, compared: tuple[Rows, ...]) -> Scored:
-        """Queries and documents of a whole step, each text once, scored by what counts of their views."""
-        asking, found = compared
-        contents, inverse = torch.unique(found.marks[:, 0], return_inverse=True)
-        places = torch.arange(len(inverse), device=inverse.device)
-        first = torch.full_like(contents, len(inverse)).scatter_reduce(0, inverse, places, "amin")
-        queries, documents = self._views(asking.vectors[:-1]), self._views([rows[first] for rows in found.vectors])
-        candidates = _columns(contents, asking.marks[:, 1:])
+    def score(self, embeddings: tuple[EmbeddingBatch, ...]) -> ScoredBatch:
+        """Score all queries of a step against its distinct documents.
+
+        Args:
+            embeddings: Queries with (example, candidates) as group ids and teacher scores as the last tensor, and
+                documents with their text ids.
+        """
+        query_batch, document_batch = embeddings
+        text_ids, inverse = torch.unique(document_batch.group_ids[:, 0], return_inverse=True)
+        rows = torch.arange(len(inverse), device=inverse.device)
+        first = torch.full_like(text_ids, len(inverse)).scatter_reduce(0, inverse, rows, "amin")
+        queries = self._representation(query_batch.vectors[:-1])
+        documents = self._representation([vectors[first] for vectors in document_batch.vectors])
+        candidates = _columns(text_ids, query_batch.group_ids[:, 1:])
         target = candidates[:, 0]
-        left_out = torch.zeros(len(target), len(contents), dtype=torch.bool, device=target.device)
+        pruned_queries = self.encoder.prune(queries, "query", training=True)
+        pruned_documents = self.encoder.prune(documents, "document", training=True)
+        similarity, dense = self.encoder.config.similarity, self.encoder.config.dense
+        return ScoredBatch(
+            queries=pruned_queries,
+            documents=pruned_documents,
+            unpruned={"queries": queries, "documents": documents},
+            similarity=similarity,
+            scores=similarity.score(pruned_queries, pruned_documents),
+            target=target,
+            false_negative_mask=self._false_negatives(query_batch.group_ids[:, 0], text_ids, target),
+            candidates=candidates,
+            teacher_scores=query_batch.vectors[-1].detach(),
+            is_normalized=bool(dense and dense.normalize),
+        )
+
+    def _false_negatives(self, examples: Tensor, text_ids: Tensor, target: Tensor) -> Tensor:
+        """Return which documents are relevant to a query, except its target: bool, queries x documents."""
+        mask = torch.zeros(len(target), len(text_ids), dtype=torch.bool, device=target.device)
         rows, relevant = (
-            torch.from_numpy(array).to(target.device)
-            for array in self.relevance.of_examples(asking.marks[:, 0].cpu().numpy())
+            torch.from_numpy(array).to(target.device) for array in self.relevance.lookup(examples.cpu().numpy())
         )
-        columns = _columns(contents, relevant)
-        left_out[rows[columns >= 0], columns[columns >= 0]] = True
-        left_out.scatter_(1, target[:, None], False)
-        kept = self.encoder.kept
-        counting = kept(queries, "query", training=True), kept(documents, "document", training=True)
-        similarity, dense = self.encoder.similarity, self.encoder.card.dense
-        return Scored(
-            *counting,
-            {"queries": queries, "documents": documents},
-            similarity,
-            similarity.score(*counting),
-            target,
-            left_out,
-            candidates,
-            asking.vectors[-1].detach(),
-            bool(dense and dense.normalise),
-        )
+        columns = _columns(text_ids, relevant)
+        mask[rows[columns >= 0], columns[columns >= 0]] = True
+        return mask.scatter_(1, target[:, None], False)
 
-    def _views(self, vectors: Sequence[Tensor]) -> Representation:
-        return Representation(**dict(zip(self._order(), vectors, strict=True)))
+    def _representation(self, vectors: Sequence[Tensor]) -> Representation:
+        views = [view for view in Representation._fields if view in self.encoder.views]
+        return Representation(**dict(zip(views, vectors, strict=True)))
 
-    def _order(self) -> list[str]:
-        return [view for view in Representation._fields if view in self.encoder.views]
-
-    def _aim(self, scored: Scored) -> None:
-        """Move the weights of losses that aim at something."""
-        for number, loss in enumerate(self.losses):
-            if (aim := loss.aim(scored)) is not None:
-                self.aiming.move(number, aim, self._done)
-
-    def _logged(self, scored: Scored) -> dict[str, Tensor]:
-        """Sums over the queries of what is only looked at."""
-        best = scored.scores.masked_fill(scored.left_out, float("-inf")).argmax(dim=1)
-        found = {"right": (best == scored.target).sum()}
-        targets = Representation(*(None if v is None else v[scored.target] for v in scored.documents))
-        for head in self.encoder.card.heads:
-            pairs = getattr(scored.queries, head.view) * getattr(targets, head.view)
-            found[_SCORE.format(head.view)] = head.weight * pairs.sum()
-        for side, views in scored.uncut.items():
-            weights = views.sparse
-            if weights is not None:
-                found[_ACTIVE.format(side)] = (weights > 0).sum(dim=1).float().mean() * len(scored.target)
-        return found
+    def _logged(self, scored: ScoredBatch) -> dict[str, Tensor]:
+        """Return sums over the queries of quantities that are logged only."""
+        best = scored.scores.masked_fill(scored.false_negative_mask, float("-inf")).argmax(dim=1)
+        sums = {ACCURACY: (best == scored.target).sum()}
+        targets = Representation(*(None if view is None else view[scored.target] for view in scored.documents))
+        for head in self.encoder.config.heads:
+            products = getattr(scored.queries, head.view) * getattr(targets, head.view)
+            sums[f"score_{head.view}"] = head.weight * products.sum()
+        for name, texts in (("query_active_dims", "queries"), ("document_active_dims", "documents")):
+            term_weights = scored.unpruned[texts].sparse  # type: ignore[index]
+            if term_weights is not None:
+                sums[name] = (term_weights > 0).sum(dim=1).float().mean() * len(scored.target)
+        return sums
 
 
-class RetrievalBatches:
-    """Makes batches from training examples; candidates are drawn from (seed, epoch, example)."""
-
-    def __init__(
-        self,
-        encoder: BiEncoder,
-        corpus: Corpus,
-        examples: Sequence[Example],
-        *,
-        negatives: int,
-        seed: int,
-        perturbing: Perturbing | None = None,
-    ) -> None:
-        self.encoder, self.draw = encoder, CandidateDraw(corpus, examples, negatives, seed)
-        self.perturbing = perturbing
-        card, tokenizer = encoder.card, encoder.tokenizer
-        key = hashlib.sha256(f"{corpus.fingerprint}\0{card.document_prompt}".encode()).hexdigest()[:32]
-        texts = (card.document_prompt + text for text in corpus.texts())
-        self.documents = Tokens.of(texts, len(corpus), tokenizer, key)
-        self.queries = tokenizer.encode([card.query_prompt + example.query for example in examples])
-        self.lengths = np.array([len(query.ids) for query in self.queries]) + np.minimum(
-            self.documents.lengths[[example.positives[0] for example in examples]], card.max_document_tokens
-        )
-
-    @property
-    def relevance(self) -> Relevance:
-        return self.draw.relevance
-
-    def __call__(self, numbers: np.ndarray, epoch: int, device: torch.device) -> RetrievalBatch:
-        """The batch of the examples with these numbers."""
-        drawn = self.draw(numbers, epoch)
-        contents = np.array(list(dict.fromkeys(drawn.contents[drawn.contents >= 0].tolist())), np.int64)
-        queries = self.encoder.texts([self._query(int(number), epoch) for number in numbers], "query", device)
-        documents = self.encoder.texts([self.documents[int(n)] for n in contents], "document", device)
-        arrays = (numbers.astype(np.int64), drawn.contents, drawn.teacher, contents)
-        tensors: list[Any] = [torch.from_numpy(array).to(device) for array in arrays]
-        return RetrievalBatch(queries, documents, *tensors)
-
-    def _query(self, number: int, epoch: int) -> Encoded:
-        """An example's query, which is tokenised anew where it is perturbed; a prompt before it never is."""
-        text = self.draw.examples[number].query
-        asked = self.perturbing(text, number, epoch) if self.perturbing else text
-        if asked == text:
-            return self.queries[number]
-        return self.encoder.tokenizer.encode([self.encoder.card.query_prompt + asked])[0]
+def _views_of(representation: Representation) -> tuple[Tensor, ...]:
+    return tuple(view for view in representation if view is not None)
 
 
-def _there(views: Representation) -> tuple[Tensor, ...]:
-    return tuple(view for view in views if view is not None)
-
-
-def _columns(contents: Tensor, wanted: Tensor) -> Tensor:
-    """Where numbers stand among ``contents``, which are in order and each once; -1 where they do not."""
-    at = torch.searchsorted(contents, wanted.contiguous()).clamp(max=len(contents) - 1)
-    return torch.where(contents[at] == wanted, at, -1)
+def _columns(text_ids: Tensor, wanted: Tensor) -> Tensor:
+    """Return the index of each ``wanted`` id in ``text_ids``, which are sorted and distinct; -1 if it is absent."""
+    index = torch.searchsorted(text_ids, wanted.contiguous()).clamp(max=len(text_ids) - 1)
+    return torch.where(text_ids[index] == wanted, index, -1)

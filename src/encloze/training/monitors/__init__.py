@@ -1,1 +1,1 @@
-"""Monitors: what is looked at while a pre-training runs, one a file."""
+"""Monitors: metrics computed at regular steps of a pre-training, one per file."""

@@ -1,11 +1,11 @@
-"""A monitor: what is looked at, now and then, while a pre-training runs."""
+"""Base class of monitors: metrics that are computed at regular steps of a pre-training."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -17,22 +17,32 @@ from encloze.family import Family
 from encloze.models.layers.masking import TokenBatch
 from encloze.models.layers.pooling import Pooling, pool
 from encloze.models.precision import Precision, autocast
-from encloze.objectives.base import PretrainingModule
+from encloze.models.pretraining_module import PretrainingModule
 from encloze.text.spans import Spans
 from encloze.text.tokenizer import Encoded, Tokenizer
-from encloze.text.tokens import pad
-from encloze.training.plan import BatchPlan
+from encloze.text.tokens import pad_texts
+from encloze.training.batch_plan import BatchPlan
 
-_ROWS = 64
+_BATCH_SIZE = 64
+
+Direction = Literal["higher", "lower"]
+"""Which values of a metric are better."""
+
+Metrics = Callable[[PretrainingModule], dict[str, float]]
+"""Function that computes a monitor's metrics, by name, of a module in its current state."""
 
 
-class Material(NamedTuple):
-    """What there is to look with."""
+class PretrainingData(NamedTuple):
+    """Texts of a pre-training, split into training and held-out examples, and what is needed to encode them."""
 
-    held_out: np.ndarray  # int64: numbers of the examples that nothing is learnt from
-    learnt: np.ndarray  # int64: numbers of the others
-    lengths: np.ndarray  # int64: tokens of each example as the plan counts them
+    held_out: np.ndarray
+    """int64 ``(held_out,)``: indices of the spans that are held out."""
+    training: np.ndarray
+    """int64 ``(training,)``: indices of the spans that are trained on."""
+    lengths: np.ndarray
+    """int64 ``(spans,)``: number of tokens of each span as the batch plan counts them."""
     make_batch: Callable[[np.ndarray, int, torch.device], TokenBatch]
+    """Function from (indices of spans, epoch, device) to a batch."""
     spans: Spans
     corpus: Corpus
     format: Format
@@ -42,51 +52,79 @@ class Material(NamedTuple):
     precision: Precision
     seed: int
 
-    def batches(self) -> list[np.ndarray]:
-        """The held-out examples in batches, always the same."""
+    def held_out_batches(self) -> list[np.ndarray]:
+        """Return batches of indices of held-out spans, always the same."""
         plan = BatchPlan(self.lengths[self.held_out], self.seed, self.batch_tokens)
         return [self.held_out[batch] for batch in plan.epoch(0)]
 
 
-Probe = Callable[[PretrainingModule], dict[str, float]]
-"""What a monitor does at each look: figures by name, of the module as it is."""
-
-
 @dataclass(frozen=True)
 class Monitor(Family):
-    """Something to look at while a model is pre-trained; at the beginning, now and then, and at the end."""
+    """Base class of monitors. A monitor runs before the first step, at regular steps, and after the last step.
 
-    better: ClassVar[dict[str, Literal["higher", "lower"]]] = {}
-    """Which way its figures get better, by their names; * stands for all others. Any other is only looked at."""
+    Example:
+        >>> class TokenCount(Monitor, name="token_count"):
+        ...     def build(self, data):
+        ...         return lambda module: {"vocabulary": float(module.backbone.config.vocab_size)}
+    """
 
-    def probe(self, material: Material) -> Probe:
-        """What is done at each look. Raises EnclozeError where the material is not enough."""
+    def directions(self, module: PretrainingModule) -> dict[str, Direction]:
+        """Return the metrics that can select the best model, with the direction that is better.
+
+        Args:
+            module: The trained module, which determines the loss terms.
+        """
+        return {}
+
+    def build(self, data: PretrainingData) -> Metrics:
+        """Prepare the monitor for a run.
+
+        Args:
+            data: Held-out and training texts.
+
+        Returns:
+            The function that computes the metrics of a module. It must leave the module unchanged.
+
+        Raises:
+            DataError: The texts are not sufficient.
+        """
         raise NotImplementedError(type(self).__name__)
 
 
 @contextlib.contextmanager
-def at_rest(module: PretrainingModule, precision: Precision) -> Iterator[torch.device]:
-    """Without dropout or gradients, and then as it was; gives the module's device."""
-    place, was = next(module.parameters()).device, module.training
+def eval_mode(module: PretrainingModule, precision: Precision) -> Iterator[torch.device]:
+    """Disable dropout and gradients inside the block; yields the module's device."""
+    device, was_training = next(module.parameters()).device, module.training
     module.eval()
-    with torch.no_grad(), autocast(precision, place):
-        yield place
-    module.train(was)
+    with torch.no_grad(), autocast(precision, device):
+        yield device
+    module.train(was_training)
 
 
-def embeddings(
-    module: PretrainingModule, texts: list[Encoded], material: Material, most: int, pooling: Pooling | None = None
+def embed(
+    module: PretrainingModule,
+    texts: list[Encoded],
+    data: PretrainingData,
+    max_tokens: int,
+    pooling: Pooling | None = None,
 ) -> Tensor:
-    """The embeddings of texts, cut to ``most`` tokens: texts x width, float32, with gradients where wanted.
+    """Return the embeddings of texts: float32 ``(texts, dim)``, with gradients if they are enabled.
 
-    They are pooled as the objective does, unless ``pooling`` says other.
+    Args:
+        module: The module whose encoder is used.
+        texts: Tokenized texts.
+        data: Provides the tokenizer.
+        max_tokens: Texts are truncated to this number of tokens.
+        pooling: Pooling of the token vectors; by default the module's.
     """
     order = np.argsort([len(text.ids) for text in texts], kind="stable")
-    place = next(module.parameters()).device
-    found = []
-    for start in range(0, len(order), _ROWS):
-        padded = pad([texts[number] for number in order[start : start + _ROWS]], material.tokenizer, most)
-        ids, attention = (torch.from_numpy(array).to(place) for array in (padded.ids, padded.attention))
-        found.append(pool(module.backbone.encode(ids, attention), attention, pooling or module.pooling).float())
-    back = torch.from_numpy(np.argsort(order)).to(place)
-    return torch.cat(found)[back]
+    device = next(module.parameters()).device
+    embeddings = []
+    for start in range(0, len(order), _BATCH_SIZE):
+        batch = [texts[index] for index in order[start : start + _BATCH_SIZE]]
+        padded = pad_texts(batch, data.tokenizer, max_tokens)
+        ids, attention = (torch.from_numpy(array).to(device) for array in (padded.ids, padded.attention_mask))
+        hidden = module.backbone.encode(ids, attention)
+        embeddings.append(pool(hidden, attention, pooling or module.pooling).float())
+    original_order = torch.from_numpy(np.argsort(order)).to(device)
+    return torch.cat(embeddings)[original_order]

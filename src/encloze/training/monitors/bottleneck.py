@@ -1,4 +1,4 @@
-"""Whether the embedding is used: the decoders' losses with a text's own embedding, and with another text's."""
+"""Monitor of the embedding bottleneck: decoder losses with a text's own embedding and with another text's."""
 
 from __future__ import annotations
 
@@ -8,79 +8,87 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from encloze.errors import RecipeError
 from encloze.evaluation.significance import bootstrap
-from encloze.objectives.base import PretrainingModule, Reading
-from encloze.training.monitors.base import Material, Monitor, Probe, at_rest
+from encloze.models.pretraining_module import EncoderOutput, PretrainingModule
+from encloze.training.monitors.base import Metrics, Monitor, PretrainingData, eval_mode
 
 _CONFIDENCE = 0.99
 
 
 @dataclass(frozen=True)
 class Bottleneck(Monitor, name="bottleneck"):
-    """How much worse the decoders do with the embedding of a text of another source: a ``gap`` of 0 says that they do
-    without.
+    """Increase of each decoder's loss if a text's embedding is replaced by that of a text of another source.
 
-    Means over texts of each decoder's loss; the gap's 99 % interval is a bootstrap over texts of the differences.
+    A ``gap`` of 0 means that the decoder does not use the embedding. Values are means over texts; the 99 % confidence
+    interval of the gap is a bootstrap over the texts.
     """
 
     texts: int = 256
-    """So many of the held-out texts at most; each is taken by itself."""
+    """Maximum number of held-out texts; each is encoded separately."""
 
     def __post_init__(self) -> None:
         if self.texts < 2:
             raise ValueError(f"texts must be 2 or more, not {self.texts}")
 
-    def probe(self, material: Material) -> Probe:
-        numbers = material.held_out[: self.texts]
-        if len(numbers) < 2:
-            message = f"{material.format.place()} has a single held-out text, and embeddings are exchanged between two"
-            raise RecipeError("the recipe", [("watching.held_out", message)])
+    def build(self, data: PretrainingData) -> Metrics:
+        indices = data.held_out[: self.texts]
 
-        def look(module: PretrainingModule) -> dict[str, float]:
-            figures: dict[str, float] = {}
-            for term, (own, other) in losses(module, material, numbers).items():
-                gap = bootstrap(other - own, confidence=_CONFIDENCE, seed=material.seed)
-                figures |= {f"{term}_own": float(own.mean()), f"{term}_shuffled": float(other.mean())}
-                figures |= {f"{term}_gap": gap.mean, f"{term}_gap_low": gap.low, f"{term}_gap_high": gap.high}
-            return figures
+        def compute(module: PretrainingModule) -> dict[str, float]:
+            metrics: dict[str, float] = {}
+            for term, (own, shuffled) in _decoder_losses(module, data, indices).items():
+                gap = bootstrap(shuffled - own, confidence=_CONFIDENCE, seed=data.seed)
+                metrics |= {f"{term}_own": float(own.mean()), f"{term}_shuffled": float(shuffled.mean())}
+                metrics |= {f"{term}_gap": gap.mean, f"{term}_gap_low": gap.low, f"{term}_gap_high": gap.high}
+            return metrics
 
-        return look
+        return compute
 
 
-def losses(
-    module: PretrainingModule, material: Material, numbers: np.ndarray
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Each decoder's mean loss for each text, with its own views and with those of a text of another source.
+def pair_across_sources(indices: np.ndarray, sources: np.ndarray) -> list[tuple[int, int]]:
+    """Pair each text with the nearest preceding text of another source, cyclically.
 
-    A neighbour's view says much about a text, so it would not do; it has to where all texts are of one source.
+    The embedding of a neighbor from the same source says much about a text, so it is used only if all texts are from
+    one source.
+
+    Args:
+        indices: int64 ``(held_out,)``, indices of texts.
+        sources: int64 ``(texts,)``, source of each text.
+
+    Returns:
+        Pairs of indices, in the order of ``indices``.
+
+    Example:
+        >>> pair_across_sources(np.array([0, 1, 2]), np.array([5, 5, 6]))
+        [(0, 2), (1, 2), (2, 1)]
     """
-    found: dict[str, tuple[list[float], list[float]]] = {}
-    with at_rest(module, material.precision) as place:
-
-        def read(number: int) -> tuple[Any, Reading]:
-            drawn = module.draw(material.make_batch(np.array([number]), 0, place))
-            return drawn, module.read(drawn)
-
-        views = dict[int, tuple[Tensor, ...]]()
-        for number, other in by_others(numbers, material.spans.group):
-            drawn, reading = read(number)
-            views[number] = reading.views
-            counts = drawn.counts()
-            own = module.rebuild(drawn, reading)
-            others = views[other] if other in views else read(other)[1].views
-            shuffled = module.rebuild(drawn, reading._replace(views=others))
-            for term in own.keys() & module.weights.keys():
-                for values, sums in zip(found.setdefault(term, ([], [])), (own, shuffled), strict=True):
-                    values.append(float(sums[term]) / max(1.0, float(counts[term])))
-    return {term: (np.array(own), np.array(shuffled)) for term, (own, shuffled) in sorted(found.items())}
-
-
-def by_others(numbers: np.ndarray, group: np.ndarray) -> list[tuple[int, int]]:
-    """Each number with the last one before it, going round, that is of another source; with any one where none is."""
     pairs = []
-    for at, number in enumerate(numbers.tolist()):
-        before = np.roll(numbers, -at)[:0:-1]  # the nearest first
-        apart = before[group[before] != group[number]]
-        pairs.append((number, int((apart if len(apart) else before)[0])))
+    for position, index in enumerate(indices.tolist()):
+        preceding = np.roll(indices, -position)[:0:-1]  # nearest first
+        other_source = preceding[sources[preceding] != sources[index]]
+        pairs.append((index, int((other_source if len(other_source) else preceding)[0])))
     return pairs
+
+
+def _decoder_losses(
+    module: PretrainingModule, data: PretrainingData, indices: np.ndarray
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return the mean loss of each text, float64 ``(texts,)``, with its own and with another embedding, by decoder."""
+    losses: dict[str, tuple[list[float], list[float]]] = {}
+    with eval_mode(module, data.precision) as device:
+
+        def encode(index: int) -> tuple[Any, EncoderOutput]:
+            sampled = module.sample(data.make_batch(np.array([index]), 0, device))
+            return sampled, module.encode(sampled)
+
+        bottlenecks = dict[int, tuple[Tensor, ...]]()
+        for index, other in pair_across_sources(indices, data.spans.source_numbers):
+            sampled, output = encode(index)
+            bottlenecks[index] = output.bottlenecks
+            counts = sampled.counts()
+            own = module.decode(sampled, output)
+            replacement = bottlenecks[other] if other in bottlenecks else encode(other)[1].bottlenecks
+            shuffled = module.decode(sampled, output._replace(bottlenecks=replacement))
+            for term in own.keys() & module.loss_weights.keys():
+                for values, sums in zip(losses.setdefault(term, ([], [])), (own, shuffled), strict=True):
+                    values.append(float(sums[term]) / max(1.0, float(counts[term])))
+    return {term: (np.array(own), np.array(shuffled)) for term, (own, shuffled) in sorted(losses.items())}

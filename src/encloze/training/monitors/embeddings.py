@@ -1,36 +1,39 @@
-"""Whether the embeddings keep texts apart: their effective rank and how alike two texts are."""
+"""Monitor of embedding collapse: effective rank and mean cosine similarity of held-out embeddings."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
 
 from encloze import progress
 from encloze.evaluation.geometry import effective_rank, mean_cosine
-from encloze.objectives.base import PretrainingModule
-from encloze.training.monitors.base import Material, Monitor, Probe, at_rest, embeddings
+from encloze.models.pretraining_module import PretrainingModule
+from encloze.training.monitors.base import Direction, Metrics, Monitor, PretrainingData, embed, eval_mode
 
-_COLLAPSED = 2.0  # an effective rank below it: all texts lie on a line
+_COLLAPSED_RANK = 2.0  # below it, all embeddings lie on a line
 
 
 @dataclass(frozen=True)
 class Embeddings(Monitor, name="embeddings"):
-    """The effective rank of held-out embeddings (Roy and Vetterli, 2007), and the mean cosine of two texts."""
+    """Effective rank of held-out embeddings (Roy and Vetterli, 2007), and mean cosine similarity of two texts.
 
-    better: ClassVar[dict[str, Literal["higher", "lower"]]] = {"rank": "higher", "cosine": "lower"}
+    Warns if the effective rank falls below 2.
+    """
 
-    def probe(self, material: Material) -> Probe:
-        texts = [material.spans[int(number)] for number in material.held_out]
+    def directions(self, module: PretrainingModule) -> dict[str, Direction]:
+        return {"effective_rank": "higher", "mean_cosine": "lower"}
 
-        def look(module: PretrainingModule) -> dict[str, float]:
-            with at_rest(module, material.precision):
-                found = embeddings(module, texts, material, material.max_tokens).cpu().numpy()
-            rank, cosine = effective_rank(found), mean_cosine(found)
-            if rank < _COLLAPSED:
+    def build(self, data: PretrainingData) -> Metrics:
+        texts = [data.spans[int(index)] for index in data.held_out]
+
+        def compute(module: PretrainingModule) -> dict[str, float]:
+            with eval_mode(module, data.precision):
+                embeddings = embed(module, texts, data, data.max_tokens).cpu().numpy()
+            rank, cosine = effective_rank(embeddings), mean_cosine(embeddings)
+            if rank < _COLLAPSED_RANK:
                 progress.warn(
-                    f"the embeddings have collapsed: their effective rank is {rank:.2f} of {found.shape[1]} "
-                    f"(mean cosine of two texts {cosine:.3f}). A lower learning rate or another pooling may help"
+                    f"the embeddings have collapsed: their effective rank is {rank:.2f} of {embeddings.shape[1]}, the "
+                    f"mean cosine similarity of two texts {cosine:.3f}. Lower the learning rate or change the pooling"
                 )
-            return {"rank": rank, "cosine": cosine}
+            return {"effective_rank": rank, "mean_cosine": cosine}
 
-        return look
+        return compute

@@ -1,61 +1,68 @@
-"""The losses on texts that nothing is learnt from, and whether they begin to rise."""
+"""Monitor of overfitting: loss terms on held-out texts."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal
 
 from encloze import progress
-from encloze.objectives.base import PretrainingModule
-from encloze.training.monitors.base import Material, Monitor, Probe, at_rest
+from encloze.models.pretraining_module import PretrainingModule
+from encloze.training.monitors.base import Direction, Metrics, Monitor, PretrainingData, eval_mode
 
-_NOISE = 1.002  # a loss that is level goes up and down by less
+_MIN_RATIO = 1.002  # smaller increases over the lowest loss are noise
+_MAX_EXPONENT = 100.0
 
 
 @dataclass(frozen=True)
 class HeldOut(Monitor, name="held_out"):
-    """Each term of the loss on held-out texts, with the same holes every time, and the encoder's perplexity."""
+    """Each loss term on held-out texts, with the same masks in each evaluation, and the encoder's perplexity.
 
-    better: ClassVar[dict[str, Literal["higher", "lower"]]] = {"*": "lower"}
+    Warns if a loss term is above its minimum in two consecutive evaluations.
+    """
 
-    def probe(self, material: Material) -> Probe:
-        return _Losses(material)
+    def directions(self, module: PretrainingModule) -> dict[str, Direction]:
+        perplexity = ["perplexity"] if "encoder" in module.loss_weights else []
+        return dict.fromkeys([*module.loss_weights, *perplexity], "lower")
+
+    def build(self, data: PretrainingData) -> Metrics:
+        return _HeldOutLosses(data)
 
 
-class _Losses:
-    def __init__(self, material: Material) -> None:
-        self.material, self.batches = material, material.batches()
-        self.lowest: dict[str, float] = {}
-        self.risen: dict[str, int] = {}
+class _HeldOutLosses:
+    """Computes the loss terms, and remembers the lowest value of each for the warning."""
+
+    def __init__(self, data: PretrainingData) -> None:
+        self._data, self._batches = data, data.held_out_batches()
+        self._lowest: dict[str, float] = {}
+        self._increases: dict[str, int] = {}
 
     def __call__(self, module: PretrainingModule) -> dict[str, float]:
         sums, counts = dict[str, float](), dict[str, float]()
-        with at_rest(module, self.material.precision) as place:
-            for numbers in self.batches:
-                drawn = module.draw(self.material.make_batch(numbers, 0, place))
-                found, compared = module(drawn)
-                if compared:
-                    found |= module.compare(compared)
-                for name, value in found.items():
+        with eval_mode(module, self._data.precision) as device:
+            for indices in self._batches:
+                sampled = module.sample(self._data.make_batch(indices, 0, device))
+                batch_sums, embeddings = module(sampled)
+                if embeddings:
+                    batch_sums |= module.global_losses(embeddings)
+                for name, value in batch_sums.items():
                     sums[name] = sums.get(name, 0.0) + float(value)
-                for name, count in drawn.counts().items():
+                for name, count in sampled.counts().items():
                     counts[name] = counts.get(name, 0.0) + float(count)
-        means = {name: sums[name] / max(1.0, counts[name]) for name in sums if not name.endswith("_right")}
-        for name in module.weights:
-            self._watch(name, means[name])
+        means = {name: sums[name] / max(1.0, counts[name]) for name in sums if not name.endswith("accuracy")}
+        for name in module.loss_weights:
+            self._check_overfitting(name, means[name])
         if "encoder" in means:
-            means["perplexity"] = math.exp(min(means["encoder"], 100.0))
+            means["perplexity"] = math.exp(min(means["encoder"], _MAX_EXPONENT))
         return means
 
-    def _watch(self, name: str, value: float) -> None:
-        """Warn where a term rose twice in a row: what is learnt then is these texts, not their language."""
-        rising = value > _NOISE * self.lowest.get(name, math.inf)
-        self.risen[name] = self.risen.get(name, 0) + 1 if rising else 0
-        self.lowest[name] = min(value, self.lowest.get(name, math.inf))
-        if self.risen[name] == 2 and math.isfinite(value):
+    def _check_overfitting(self, name: str, value: float) -> None:
+        """Warn if a loss term is above its minimum in two consecutive evaluations."""
+        is_higher = value > _MIN_RATIO * self._lowest.get(name, math.inf)
+        self._increases[name] = self._increases.get(name, 0) + 1 if is_higher else 0
+        self._lowest[name] = min(value, self._lowest.get(name, math.inf))
+        if self._increases[name] == 2 and math.isfinite(value):
             progress.warn(
-                f"the held-out loss {name!r} has risen twice in a row (lowest {self.lowest[name]:.4f}, now "
-                f"{value:.4f}): the model begins to learn these texts by heart. Fewer steps, a lower learning rate or "
-                f"more texts would serve better; --watching.best held_out.{name} keeps the best weights"
+                f"the held-out loss {name!r} was above its minimum {self._lowest[name]:.4f} in two consecutive "
+                f"evaluations (now {value:.4f}): the model overfits. Use fewer steps, a lower learning rate or more "
+                f"texts, or keep the best weights with --validation.metric_for_best_model held_out.{name}"
             )

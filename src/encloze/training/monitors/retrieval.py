@@ -1,4 +1,4 @@
-"""How well the encoder finds, as it is and after a short contrastive head start: the answer to "is it trained?"."""
+"""Monitor of retrieval quality: nDCG@10 of the encoder, zero-shot and after a short contrastive fine-tuning."""
 
 from __future__ import annotations
 
@@ -6,206 +6,211 @@ import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
 from encloze.data.records import Judgments, Run
+from encloze.data.training_examples import training_examples
 from encloze.errors import DataError
-from encloze.evaluation.measures import measure
-from encloze.models.layers.contrast import contrast
+from encloze.evaluation.measures import compute_measures
+from encloze.models.layers.contrastive_loss import in_batch_contrastive_loss
 from encloze.models.layers.pooling import Pooling
 from encloze.models.precision import autocast
-from encloze.objectives.base import PretrainingModule
+from encloze.models.pretraining_module import PretrainingModule
 from encloze.text.tokenizer import Encoded
-from encloze.training.monitors.base import Material, Monitor, Probe, at_rest, embeddings
+from encloze.training.monitors.base import Direction, Metrics, Monitor, PretrainingData, embed, eval_mode
 
-_TEMPERATURE, _DEPTH = 0.05, 10
+_TEMPERATURE, _CUTOFF = 0.05, 10
 
 
 @dataclass(frozen=True)
 class Retrieval(Monitor, name="retrieval"):
-    """nDCG@10 on a small held-out retrieval task, by cosine: ``raw``, and after a fixed contrastive ``head_start``."""
+    """nDCG@10 of cosine similarity on a small retrieval task: ``zero_shot``, and ``finetuned``.
 
-    better: ClassVar[dict[str, Literal["higher", "lower"]]] = {"*": "higher"}
+    The latter is computed on a copy of the encoder after a short contrastive fine-tuning, always with the same pairs.
+    """
 
-    task: Literal["neighbours", "titles", "queries"] | None = None
-    """What is sought: a span's neighbour, a title's text, or what the dev queries are judged by; by default queries
-    where a data set is given, neighbours where the texts have some, and else titles."""
+    task: Literal["neighbors", "titles", "queries"] | None = None
+    """Relevant documents: the neighboring span of a span, the text of a title, or the judged documents of dev queries.
+    By default queries if dataset is set, otherwise neighbors if the corpus has any, otherwise titles."""
     dataset: Path | None = None
-    """A data set with train and dev queries, for the task queries."""
+    """Dataset with train and dev queries, for the task queries."""
     queries: int = 300
-    """So many queries at most."""
+    """Maximum number of queries."""
     documents: int = 1000
-    """So many texts to find among, at most; the sought ones always."""
+    """Number of documents to search in; all relevant ones are included, even if they are more."""
     max_tokens: int = 64
-    """Texts are cut to so many tokens."""
+    """Maximum number of tokens of a text; longer texts are truncated."""
     pooling: Pooling | None = None
-    """How embeddings are pooled, cls, mean or max; by default as the objective does."""
-    head_start_steps: int = 30
-    """Steps of the head start, on a copy; 0 leaves it out."""
-    head_start_pairs: int = 32
-    """Pairs in each of its batches."""
-    head_start_learning_rate: float = 1e-4
-    """Its learning rate."""
+    """Pooling of the embeddings: cls, mean or max; by default that of the objective."""
+    finetuning_steps: int = 30
+    """Number of fine-tuning steps; 0 computes zero_shot only."""
+    finetuning_batch_size: int = 32
+    """Number of pairs in a batch of the fine-tuning."""
+    finetuning_learning_rate: float = 1e-4
+    """Learning rate of the fine-tuning."""
 
     def __post_init__(self) -> None:
-        for name in ("queries", "documents", "max_tokens", "head_start_pairs", "head_start_learning_rate"):
+        for name in ("queries", "documents", "max_tokens", "finetuning_batch_size", "finetuning_learning_rate"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
-        if self.head_start_steps < 0:
-            raise ValueError(f"head_start_steps must be 0 or more, not {self.head_start_steps}")
+        if self.finetuning_steps < 0:
+            raise ValueError(f"finetuning_steps must be 0 or more, not {self.finetuning_steps}")
         if self.task == "queries" and self.dataset is None:
-            raise ValueError("the task queries needs a dataset")
+            raise ValueError("the task queries needs dataset: set it to a dataset with train and dev queries")
 
-    def probe(self, material: Material) -> Probe:
-        made = self.search(material)
+    def directions(self, module: PretrainingModule) -> dict[str, Direction]:
+        return dict.fromkeys(["zero_shot", "finetuned"] if self.finetuning_steps else ["zero_shot"], "higher")
 
-        def look(module: PretrainingModule) -> dict[str, float]:
-            return {name: float(values.mean()) for name, values in self.by_query(module, made, material).items()}
+    def build(self, data: PretrainingData) -> Metrics:
+        task = self.build_task(data)
 
-        return look
+        def compute(module: PretrainingModule) -> dict[str, float]:
+            return {name: float(values.mean()) for name, values in self.evaluate(module, task, data).items()}
 
-    def search(self, material: Material) -> Search:
-        """The retrieval task, always the same for the same texts; DataError where they have none to offer."""
-        made = self._chosen(material)
-        if not made.sought or len(made.pairs) < 2:
+        return compute
+
+    def build_task(self, data: PretrainingData) -> RetrievalTask:
+        """Return the retrieval task, which depends on the texts and the seed alone.
+
+        Raises:
+            DataError: The texts have no queries, no relevant documents or no training pairs of this kind.
+        """
+        name = self.task
+        if name is None:
+            has_neighbors = (data.spans.next_span >= 0).any()
+            name = "queries" if self.dataset else "neighbors" if has_neighbors else "titles"
+        build = {"neighbors": self._neighbors, "titles": self._titles, "queries": self._queries}[name]
+        task = build(data, np.random.default_rng(data.seed))
+        if not task.relevant or len(task.pairs) < 2:
             raise DataError(
-                f"{material.format.place()} has no {made.name} to try retrieval with. Choose another --monitors "
-                "retrieval task (neighbours, titles, queries with a dataset), or leave the monitor out"
+                f"{data.format.location()} has no {name} to evaluate retrieval with. Choose another task of the "
+                "monitor retrieval (neighbors, titles, queries with a dataset), or leave the monitor out"
             )
+        return task
 
-        return made
+    def evaluate(self, module: PretrainingModule, task: RetrievalTask, data: PretrainingData) -> dict[str, np.ndarray]:
+        """Return nDCG@10 of each query: float64 ``(queries,)``, by name of the metric. ``module`` is unchanged."""
+        values = {"zero_shot": self._ndcg(module, task, data)}
+        if self.finetuning_steps:
+            values["finetuned"] = self._ndcg(self._finetuned(module, task, data), task, data)
+        return values
 
-    def by_query(self, module: PretrainingModule, made: Search, material: Material) -> dict[str, np.ndarray]:
-        """nDCG@10 of each query, raw and after the head start (a copy has that)."""
-        found = {"raw": self._ndcg(module, made, material)}
-        if self.head_start_steps:
-            found["head_start"] = self._ndcg(self._started(module, made, material), made, material)
-        return found
-
-    def _chosen(self, material: Material) -> Search:
-        spans = material.spans
-        task = self.task or ("queries" if self.dataset else "neighbours" if (spans.after >= 0).any() else "titles")
-        if task == "queries":
-            return self._queries(material)
-        return self._neighbours(material) if task == "neighbours" else self._titles(material)
-
-    def _neighbours(self, material: Material) -> Search:
-        spans, draw = material.spans, np.random.default_rng(material.seed)
-        other = np.where(spans.after >= 0, spans.after, spans.before)
-        asking = [int(n) for n in material.held_out if other[n] >= 0][: self.queries]
-        sought = {number: {int(other[number])} for number in asking}
-        found = self._pool({document for some in sought.values() for document in some}, len(spans), draw)
-        learnt = draw.permutation([int(n) for n in material.learnt if spans.after[n] >= 0])
-        return Search(
-            "neighbours",
-            [spans[number] for number in asking],
-            [spans[number] for number in found],
-            [({found.index(d) for d in sought[n]}, found.index(n) if n in found else None) for n in asking],
-            [(spans[int(n)], spans[int(spans.after[n])]) for n in learnt[: self._enough()]],
+    def _neighbors(self, data: PretrainingData, generator: np.random.Generator) -> RetrievalTask:
+        spans = data.spans
+        neighbor = np.where(spans.next_span >= 0, spans.next_span, spans.previous_span)
+        queries = [int(span) for span in data.held_out if neighbor[span] >= 0][: self.queries]
+        documents = self._sample_documents({int(neighbor[span]) for span in queries}, len(spans), generator)
+        column = {span: index for index, span in enumerate(documents)}
+        training = generator.permutation([int(span) for span in data.training if spans.next_span[span] >= 0])
+        return RetrievalTask(
+            [spans[span] for span in queries],
+            [spans[span] for span in documents],
+            [({column[int(neighbor[span])]}, column.get(span)) for span in queries],
+            [(spans[int(span)], spans[int(spans.next_span[span])]) for span in training[: self._num_pairs()]],
         )
 
-    def _titles(self, material: Material) -> Search:
-        corpus, spans, draw = material.corpus, material.spans, np.random.default_rng(material.seed)
-        held = [n for n in dict.fromkeys(int(spans.texts[n]) for n in material.held_out) if corpus[n].title]
-        titles = list(dict.fromkeys(corpus[n].title for n in held if corpus[n].text))[: self.queries]
-        found = self._pool({n for n in held if corpus[n].title in set(titles)}, len(corpus), draw)
-        named = [corpus[n].title for n in found]
-        learnt = draw.permutation(np.unique(spans.texts[material.learnt]))
-        some = [corpus[int(n)] for n in learnt[: 4 * self._enough()]]
-        pairs = [(document.title, document.text) for document in some if document.title and document.text]
-        pairs = pairs[: self._enough()]
-        encode = material.tokenizer.encode
-        return Search(
-            "titles",
+    def _titles(self, data: PretrainingData, generator: np.random.Generator) -> RetrievalTask:
+        corpus, spans, encode = data.corpus, data.spans, data.tokenizer.encode
+        held_out = [n for n in dict.fromkeys(int(spans.text_numbers[n]) for n in data.held_out) if corpus[n].title]
+        titles = list(dict.fromkeys(corpus[n].title for n in held_out if corpus[n].text))[: self.queries]
+        relevant = {n for n in held_out if corpus[n].title in set(titles)}
+        documents = self._sample_documents(relevant, len(corpus), generator)
+        document_titles = [corpus[n].title for n in documents]
+        training = generator.permutation(np.unique(spans.text_numbers[data.training]))
+        candidates = [corpus[int(n)] for n in training[: 4 * self._num_pairs()]]
+        pairs = [(document.title, document.text) for document in candidates if document.title and document.text]
+        pairs = pairs[: self._num_pairs()]
+        return RetrievalTask(
             encode(titles),
-            encode([corpus[n].text for n in found]),
-            [({place for place, name in enumerate(named) if name == title}, None) for title in titles],
+            encode([corpus[n].text for n in documents]),
+            [({column for column, other in enumerate(document_titles) if other == title}, None) for title in titles],
             list(zip(encode([title for title, _ in pairs]), encode([text for _, text in pairs]), strict=True)),
         )
 
-    def _queries(self, material: Material) -> Search:
-        assert self.dataset is not None
-        known, draw = Format.named(str(self.dataset)), np.random.default_rng(material.seed)
-        dev, train = DatasetSplit(known, "dev"), DatasetSplit(known, "train")
-        asking = dev.examples()[: self.queries]
-        found = self._pool({d for _, example in asking for d in example.positives}, len(dev.corpus), draw)
-        place = {document: number for number, document in enumerate(found)}
-        learnt = [example for _, example in train.examples()]
-        some = [learnt[int(n)] for n in draw.permutation(len(learnt))[: self._enough()]]
-        encode = material.tokenizer.encode
-        positives = list(dev.corpus.texts([example.positives[0] for example in some]))
-        return Search(
-            "queries",
-            encode([example.query for _, example in asking]),
-            encode(list(dev.corpus.texts(found))),
-            [({place[d] for d in example.positives}, None) for _, example in asking],
-            list(zip(encode([example.query for example in some]), encode(positives), strict=True)),
+    def _queries(self, data: PretrainingData, generator: np.random.Generator) -> RetrievalTask:
+        assert self.dataset is not None  # checked in __post_init__
+        encode, format_ = data.tokenizer.encode, Format.from_name(str(self.dataset))
+        dev, train = DatasetSplit(format_, "dev"), DatasetSplit(format_, "train")
+        queries = [example for _, example in training_examples(dev)][: self.queries]
+        relevant = {document for example in queries for document in example.positives}
+        documents = self._sample_documents(relevant, len(dev.corpus), generator)
+        column = {document: index for index, document in enumerate(documents)}
+        training = [example for _, example in training_examples(train)]
+        pairs = [training[int(n)] for n in generator.permutation(len(training))[: self._num_pairs()]]
+        positives = list(dev.corpus.texts([example.positives[0] for example in pairs]))
+        return RetrievalTask(
+            encode([example.query for example in queries]),
+            encode(list(dev.corpus.texts(documents))),
+            [({column[document] for document in example.positives}, None) for example in queries],
+            list(zip(encode([example.query for example in pairs]), encode(positives), strict=True)),
         )
 
-    def _pool(self, sought: set[int], there: int, draw: np.random.Generator) -> list[int]:
-        """What is searched: all that is sought, and others up to the number wanted."""
-        others = (int(n) for n in draw.permutation(there) if int(n) not in sought)
-        more = max(0, self.documents - len(sought))
-        return sorted([*sought, *(n for n, _ in zip(others, range(more), strict=False))])
+    def _sample_documents(self, relevant: set[int], count: int, generator: np.random.Generator) -> list[int]:
+        """Return the relevant documents, filled up to ``documents`` with others of the ``count`` ones, in order."""
+        others = (int(n) for n in generator.permutation(count) if int(n) not in relevant)
+        missing = max(0, self.documents - len(relevant))
+        return sorted([*relevant, *(n for n, _ in zip(others, range(missing), strict=False))])
 
-    def _enough(self) -> int:
-        return max(2, self.head_start_steps * self.head_start_pairs)
+    def _num_pairs(self) -> int:
+        return max(2, self.finetuning_steps * self.finetuning_batch_size)
 
-    def _ndcg(self, module: PretrainingModule, made: Search, material: Material) -> np.ndarray:
-        with at_rest(module, material.precision):
+    def _ndcg(self, module: PretrainingModule, task: RetrievalTask, data: PretrainingData) -> np.ndarray:
+        with eval_mode(module, data.precision):
             queries, documents = (
-                F.normalize(self._embeddings(module, texts, material), dim=1)
-                for texts in (made.queries, made.documents)
+                F.normalize(embed(module, texts, data, self.max_tokens, self.pooling), dim=1)
+                for texts in (task.queries, task.documents)
             )
-        scores = (queries @ documents.T).cpu()  # not in bfloat16, whose cosines near 1 are all the same
-        run, judged = Run(), Judgments()
-        for row, (wanted, itself) in enumerate(made.sought):
-            if itself is not None:
-                scores[row, itself] = float("-inf")
-            best = scores[row].topk(min(_DEPTH, scores.shape[1]))
-            run[str(row)] = {str(int(at)): float(score) for score, at in zip(*best, strict=True)}
-            judged[str(row)] = {str(at): 1 for at in wanted}
-        return measure(run, judged, ["nDCG@10"])["nDCG@10"]
+        scores = (queries @ documents.T).cpu()  # in float32: cosines near 1 are equal in bfloat16
+        run, judgments = Run(), Judgments()
+        for row, (relevant, excluded) in enumerate(task.relevant):
+            if excluded is not None:
+                scores[row, excluded] = float("-inf")
+            best = scores[row].topk(min(_CUTOFF, scores.shape[1]))
+            run[str(row)] = {str(int(column)): float(score) for score, column in zip(*best, strict=True)}
+            judgments[str(row)] = {str(column): 1 for column in relevant}
+        return compute_measures(run, judgments, ["nDCG@10"])["nDCG@10"]
 
-    def _embeddings(self, module: PretrainingModule, texts: list[Encoded], material: Material) -> Tensor:
-        return embeddings(module, texts, material, self.max_tokens, self.pooling)
-
-    def _started(self, module: PretrainingModule, made: Search, material: Material) -> PretrainingModule:
-        """A copy after a few contrastive steps, always the same ones."""
-        started = copy.deepcopy(module).eval()  # without dropout: nothing is drawn
-        parameters = started.encoder_parameters()
+    def _finetuned(self, module: PretrainingModule, task: RetrievalTask, data: PretrainingData) -> PretrainingModule:
+        """Return a copy of ``module`` after the contrastive fine-tuning, which has no dropout and no randomness."""
+        copied = copy.deepcopy(module).eval()
+        parameters = copied.encoder_parameters()
         for parameter in parameters:
             parameter.requires_grad_(True)
-        optimizer = torch.optim.AdamW(parameters, self.head_start_learning_rate)
-        place = next(started.parameters()).device
-        for pairs in _cycled(made.pairs, self.head_start_pairs, self.head_start_steps):
-            with torch.enable_grad(), autocast(material.precision, place):
-                sides = [self._embeddings(started, [pair[side] for pair in pairs], material) for side in (0, 1)]
-            apart = torch.arange(len(pairs), device=place)
-            loss, _ = contrast(torch.stack(sides, dim=1), apart, _TEMPERATURE, normalise=True)
+        optimizer = torch.optim.AdamW(parameters, self.finetuning_learning_rate)
+        device = next(copied.parameters()).device
+        for pairs in _cycle_batches(task.pairs, self.finetuning_batch_size, self.finetuning_steps):
+            with torch.enable_grad(), autocast(data.precision, device):
+                sides = [
+                    embed(copied, [pair[side] for pair in pairs], data, self.max_tokens, self.pooling)
+                    for side in (0, 1)
+                ]
+            sources = torch.arange(len(pairs), device=device)
+            loss, _ = in_batch_contrastive_loss(torch.stack(sides, dim=1), sources, _TEMPERATURE, normalize=True)
             (loss / (2 * len(pairs))).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             optimizer.zero_grad()
-        return started
+        return copied
 
 
-class Search(NamedTuple):
-    """A retrieval task: for each query the documents that should be found, and one that does not count (itself)."""
+class RetrievalTask(NamedTuple):
+    """Queries, documents, relevance and training pairs of the monitor."""
 
-    name: str
     queries: list[Encoded]
     documents: list[Encoded]
-    sought: list[tuple[set[int], int | None]]
+    relevant: list[tuple[set[int], int | None]]
+    """For each query: columns of its relevant documents, and the column of the query's own text, which is excluded."""
     pairs: list[tuple[Encoded, Encoded]]
+    """Training pairs of the fine-tuning."""
 
 
-def _cycled(pairs: list[tuple[Encoded, Encoded]], size: int, steps: int) -> Iterator[list[tuple[Encoded, Encoded]]]:
+def _cycle_batches(
+    pairs: list[tuple[Encoded, Encoded]], size: int, steps: int
+) -> Iterator[list[tuple[Encoded, Encoded]]]:
     for step in range(steps):
-        yield [pairs[(step * size + at) % len(pairs)] for at in range(min(size, len(pairs)))]
+        yield [pairs[(step * size + offset) % len(pairs)] for offset in range(min(size, len(pairs)))]

@@ -1,34 +1,37 @@
-"""How much of the vocabulary the sparse view uses: dead tokens, and active ones a text."""
+"""Monitor of a sparse view: vocabulary terms that are never activated, and active dimensions per text."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
 
-from encloze.evaluation.word_use import WordUse
-from encloze.models.layers.term_weights import activated, highest_logits
-from encloze.objectives.base import PretrainingModule
-from encloze.training.monitors.base import Material, Monitor, Probe, at_rest
+from encloze.evaluation.term_activations import TermActivations
+from encloze.models.layers.term_weights import apply_activation, max_logits
+from encloze.models.pretraining_module import PretrainingModule
+from encloze.training.monitors.base import Direction, Metrics, Monitor, PretrainingData, eval_mode
 
 
 @dataclass(frozen=True)
 class Vocabulary(Monitor, name="vocabulary"):
-    """Of all tokens, the share that no held-out text gives a weight to, and how many each text does (SPLADE's)."""
+    """Fraction of the vocabulary that no held-out text activates, and mean number of active dimensions per text.
 
-    better: ClassVar[dict[str, Literal["higher", "lower"]]] = {"dead": "lower"}
+    Term weights are those of SPLADE: log(1 + ReLU) of the maximum logit over the positions.
+    """
 
-    def probe(self, material: Material) -> Probe:
-        batches = material.batches()
+    def directions(self, module: PretrainingModule) -> dict[str, Direction]:
+        return {"never_activated": "lower"}
 
-        def look(module: PretrainingModule) -> dict[str, float]:
-            use = WordUse.of_nothing(module.backbone.config.vocab_size)
-            with at_rest(module, material.precision) as place:
-                for numbers in batches:
-                    batch = material.make_batch(numbers, 0, place)
-                    hidden = module.backbone.encode(batch.ids, batch.attention)
-                    logits = highest_logits(hidden, batch.own_places(), module.backbone.head())
-                    weights = activated(logits, "log1p_relu") > 0
-                    use = use.with_texts(*(weights.sum(dim=side).cpu().numpy() for side in (0, 1)))
-            return {"dead": use.dead, "active": float(use.active.mean())}
+    def build(self, data: PretrainingData) -> Metrics:
+        batches = data.held_out_batches()
 
-        return look
+        def compute(module: PretrainingModule) -> dict[str, float]:
+            activations = TermActivations.empty(module.backbone.config.vocab_size)
+            with eval_mode(module, data.precision) as device:
+                for indices in batches:
+                    batch = data.make_batch(indices, 0, device)
+                    hidden = module.backbone.encode(batch.ids, batch.attention_mask)
+                    logits = max_logits(hidden, batch.content_mask(), module.backbone.mlm_head())
+                    is_active = apply_activation(logits, "log1p_relu") > 0  # batch x vocabulary
+                    activations = activations.add(*(is_active.sum(dim=dim).cpu().numpy() for dim in (0, 1)))
+            return {"never_activated": activations.dead_ratio, "active_dims": float(activations.active_dims.mean())}
+
+        return compute

@@ -1,0 +1,73 @@
+"""Start and end of a resumable command: the check of its work folder, and the model folder that it writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+
+from encloze import recipe
+from encloze.models.checkpoint import model_card
+from encloze.reporting.training_logs import model_card_section
+from encloze.settings import plain
+from encloze.storage.atomic import atomic_folder
+from encloze.storage.names import README
+from encloze.storage.provenance import write_provenance
+from encloze.storage.run_state import RunState
+
+_TRAINING_FILES = {"`log.jsonl`, `monitors.jsonl`": "losses and validation metrics by step"}
+
+
+def begin_run(command: Any) -> RunState:
+    """Return the work folder of a command, checked for a new or resumed run.
+
+    Args:
+        command: A command with the settings output, resume and overwrite.
+
+    Raises:
+        StorageError: The output or an unfinished run exists, and ``overwrite`` is false.
+        CheckpointError: There is no run to resume, or its settings differ.
+    """
+    processes, state = PartialState(), RunState(command.output)
+    if processes.is_main_process:
+        ignored = ("resume", "overwrite", "type")
+        settings = {name: value for name, value in plain(command).items() if name not in ignored}
+        state.prepare(settings, resume=command.resume, overwrite=command.overwrite)
+    processes.wait_for_everyone()
+    return state
+
+
+def write_model_folder(
+    command: Any,
+    state: RunState,
+    write_model: Callable[[Path], None],
+    summary: str,
+    inputs: Mapping[str, Path | str | None],
+    pipeline_tag: str = "feature-extraction",
+) -> None:
+    """Write the output folder of a training command, and delete its work folder.
+
+    Args:
+        command: The command, with the settings output and overwrite.
+        state: Work folder of the run.
+        write_model: Writes the model into a folder.
+        summary: How the model was trained, for the model card, such as ``"fine-tuned on my_data"``.
+        inputs: Files, folders and names that the model was made from.
+        pipeline_tag: Task of the model on the Hugging Face hub.
+
+    Raises:
+        StorageError: The output cannot be written.
+    """
+    processes = PartialState()
+    if processes.is_main_process:
+        with atomic_folder(command.output, overwrite=command.overwrite) as folder:
+            write_model(folder)
+            state.copy_log(folder)
+            card = model_card(command.output.name, f"{summary} by encloze", _TRAINING_FILES, pipeline_tag)
+            (folder / README).write_text(card + model_card_section(folder), encoding="utf-8")
+            write_provenance(folder, recipe.dump(replace(command, resume=False), {"verb": command.name}), inputs)
+        state.delete()
+    processes.wait_for_everyone()

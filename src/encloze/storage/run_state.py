@@ -1,0 +1,140 @@
+"""Work folder of an unfinished run: its settings, the fingerprints of its inputs, and its log."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from encloze.errors import CheckpointError, StorageError
+from encloze.storage.atomic import refuse_existing
+from encloze.storage.disk import explain_write_errors
+from encloze.storage.json_files import read_json, write_json
+
+_SETTINGS = "recipe.json"
+_IDENTITY = "identity.json"
+
+
+class RunState:
+    """Folder ``OUTPUT.checkpoint`` that a run writes while it is unfinished, and from which it is resumed.
+
+    Args:
+        output: The folder that the finished run writes. The work folder lies beside it.
+
+    Example:
+        >>> state = RunState(Path("model"))
+        >>> state.prepare({"seed": 0}, resume=False, overwrite=False)
+        >>> state.open({"corpus": "1f3a"})
+        >>> state.append_log({"step": 1, "loss": 2.0})
+        >>> state.delete()
+    """
+
+    def __init__(self, output: Path) -> None:
+        if output.name in ("", ".."):
+            refuse_existing(output, overwrite=False)
+        self.output = output
+        self.folder = output.with_name(f"{output.name}.checkpoint")
+        self.log = self.folder / "log.jsonl"
+        self._settings: dict[str, Any] = {}
+        self._is_new = False
+
+    def prepare(self, settings: dict[str, Any], *, resume: bool, overwrite: bool) -> None:
+        """Check that the run may start or be resumed. Nothing is written before ``open``.
+
+        Args:
+            settings: Plain values of the run's settings. A resumed run must have the same ones.
+            resume: Whether to continue the unfinished run.
+            overwrite: Whether an existing output or unfinished run may be replaced.
+
+        Raises:
+            StorageError: The output or an unfinished run exists, and ``overwrite`` is false.
+            CheckpointError: There is no run to resume, or its settings differ.
+        """
+        refuse_existing(self.output, overwrite=overwrite)
+        exists = (self.folder / _SETTINGS).is_file()
+        if resume and exists:
+            self._check_same_settings(settings)
+        elif resume:
+            raise CheckpointError(f"there is no unfinished run of {self.output} to resume. Leave --resume out")
+        elif exists and not overwrite:
+            raise StorageError(
+                f"{self.folder} holds an unfinished run. Resume it with --resume, or start over with --overwrite"
+            )
+        self._settings, self._is_new = settings, not resume
+
+    def open(self, identity: dict[str, Any]) -> None:
+        """Create the folder of a new run, or check the inputs of a resumed one.
+
+        Args:
+            identity: Fingerprints of the inputs by name, such as corpus and tokenizer.
+
+        Raises:
+            CheckpointError: The inputs of the resumed run have changed since it was started.
+        """
+        if self._is_new:
+            self.delete()
+            staging = self.folder.with_name(f".{self.folder.name}.{os.getpid()}")
+            shutil.rmtree(staging, ignore_errors=True)
+            with explain_write_errors(self.folder):
+                staging.mkdir(parents=True)
+                write_json(staging / _SETTINGS, self._settings)
+                write_json(staging / _IDENTITY, identity)
+                staging.rename(self.folder)  # the folder appears whole or not at all
+        elif (self.folder / _IDENTITY).is_file() and (saved := read_json(self.folder / _IDENTITY)) != identity:
+            changed = ", ".join(name for name in identity if saved.get(name) != identity[name])
+            raise CheckpointError(
+                f"{self.folder} was started with a different {changed}: the input files have changed since. "
+                "Restore them, or start over with --overwrite"
+            )
+
+    def append_log(self, entry: dict[str, Any]) -> None:
+        """Append one entry as a line of JSON to ``log.jsonl``."""
+        with explain_write_errors(self.folder), self.log.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(entry) + "\n")
+
+    def truncate_log(self, step: int) -> None:
+        """Remove log entries after ``step``, and a line that a kill cut off: those steps are run again."""
+        if self.log.exists():
+            lines = self.log.read_text(encoding="utf-8").splitlines()
+            kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
+            self.log.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+
+    def copy_log(self, folder: Path) -> None:
+        """Copy the log, if there is one, into ``folder``."""
+        if self.log.exists():
+            shutil.copyfile(self.log, folder / self.log.name)
+
+    def delete(self) -> None:
+        """Delete the folder. It is renamed first, so that a kill never leaves part of it under its name."""
+        deleted = self.folder.with_name(f".{self.folder.name}.gone")
+        shutil.rmtree(deleted, ignore_errors=True)  # left by an earlier kill
+        if self.folder.exists():
+            self.folder.rename(deleted)
+            shutil.rmtree(deleted, ignore_errors=True)
+
+    def _check_same_settings(self, settings: dict[str, Any]) -> None:
+        """Raise CheckpointError if ``settings`` differ from the saved ones."""
+        changed = [
+            f"{name} was {old!r} and is now {new!r}"
+            for name, old, new in _pairs_of_values(read_json(self.folder / _SETTINGS), settings)
+            if old != new
+        ]
+        if changed:
+            raise CheckpointError(
+                f"{self.folder} was started with other settings: {'; '.join(changed)}. "
+                "Resume with the same settings, or start over with --overwrite"
+            )
+
+
+def _pairs_of_values(saved: Any, current: Any, path: str = "") -> list[tuple[str, Any, Any]]:
+    """Return (dotted name, saved value, current value) of every setting."""
+    if isinstance(saved, dict) and isinstance(current, dict):
+        names = dict.fromkeys([*saved, *current])
+        return [
+            pair
+            for name in names
+            for pair in _pairs_of_values(saved.get(name), current.get(name), f"{path}.{name}".strip("."))
+        ]
+    return [(path, saved, current)]

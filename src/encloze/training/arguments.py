@@ -1,0 +1,69 @@
+"""Settings of the training loop: learning rates, batch splitting, precision, logging and checkpoints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from encloze.models.precision import Precision
+from encloze.settings import Settings
+from encloze.training.lr_scheduler import LrScheduler
+
+
+@dataclass(frozen=True)
+class TrainingArguments(Settings):
+    """Optimizer, learning rate schedule, logging and checkpoints of a training run.
+
+    Raises:
+        ValueError: A value is outside its range.
+
+    Example:
+        >>> TrainingArguments(learning_rate=2e-5, epochs=3, micro_batches=4).max_grad_norm
+        1.0
+    """
+
+    learning_rate: float = 1e-4
+    """Peak learning rate of AdamW."""
+    encoder_learning_rate: float | None = None
+    """Peak learning rate of the encoder's parameters; by default learning_rate. Set it lower if a newly initialized
+    head or decoder needs a higher rate."""
+    lr_scheduler: LrScheduler = "linear"
+    """Learning rate schedule after the warmup: linear or cosine decay to 0, or constant."""
+    warmup_ratio: float = 0.1
+    """Fraction of the steps in which the learning rate rises linearly to its peak."""
+    weight_decay: float = 0.01
+    """Weight decay of AdamW; not applied to biases and normalization weights."""
+    max_grad_norm: float = 1.0
+    """Clip the gradient norm to this value."""
+    epochs: float = 1.0
+    """Number of training epochs; may be fractional."""
+    steps: int | None = None
+    """Number of optimizer steps; overrides epochs."""
+    micro_batches: int = 1
+    """Number of parts that each batch is split into to save memory. Loss and gradients are those of the whole batch,
+    except for dropout. In-batch negatives are compared across the parts by gradient caching, which takes a third more
+    time."""
+    freeze_encoder_steps: int | None = None
+    """Number of first steps in which only the new parameters (head, decoder) are trained. By default a tenth of the
+    steps, at most 100, if pre-training starts with a newly initialized language modeling head, and otherwise 0."""
+    precision: Precision = "auto"
+    """Number format of matrix products: float32 or bfloat16; auto selects bfloat16 if the hardware accelerates it."""
+    logging_steps: int = 10
+    """Number of steps between two lines of log.jsonl."""
+    save_steps: int | None = None
+    """Number of steps between two checkpoints, from which --resume continues; 0 saves none. By default a quarter of the
+    steps, at most 500."""
+    trackers: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio", "comet_ml", "swanlab", "aim"], ...] = ()
+    """Experiment trackers that also receive the log, through accelerate."""
+
+    def __post_init__(self) -> None:
+        positive = "learning_rate encoder_learning_rate epochs steps micro_batches max_grad_norm logging_steps".split()
+        for name in positive:
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be above 0, not {value}")
+        for name in ("weight_decay", "freeze_encoder_steps", "save_steps"):
+            if (getattr(self, name) or 0) < 0:
+                raise ValueError(f"{name} must be 0 or more, not {getattr(self, name)}")
+        if not 0 <= self.warmup_ratio < 1:
+            raise ValueError(f"warmup_ratio must be at least 0 and below 1, not {self.warmup_ratio}")

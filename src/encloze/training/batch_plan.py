@@ -1,0 +1,100 @@
+"""Batch plan: the examples of each training step, computed from the seed and the text lengths alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+_WINDOW_BATCHES = 50
+
+
+class Step(NamedTuple):
+    """Batch of one optimizer step."""
+
+    number: int
+    """Step number, from 0."""
+    epoch: int
+    """Epoch, from 0."""
+    examples: np.ndarray
+    """int64 ``(batch,)``: indices of examples."""
+
+
+@dataclass(frozen=True, eq=False)
+class BatchPlan:
+    """Batches of examples with similar lengths.
+
+    Each epoch shuffles all examples, sorts windows of about 50 batches by length, cuts these into batches, and shuffles
+    the batches. Every example occurs once in an epoch.
+
+    Args:
+        lengths: int64 ``(examples,)``, number of tokens of each example.
+        seed: Seed of the shuffling.
+        batch_tokens: Maximum number of tokens of a batch, with padding. A single example always fits.
+        batch_size: Maximum number of examples of a batch.
+
+    Example:
+        >>> plan = BatchPlan(np.array([3, 9, 4, 8]), seed=0, batch_size=2)
+        >>> [len(batch) for batch in plan.epoch(0)]
+        [2, 2]
+    """
+
+    lengths: np.ndarray
+    seed: int
+    batch_tokens: int | None = None
+    batch_size: int | None = None
+
+    def epoch(self, epoch: int) -> list[np.ndarray]:
+        """Return the batches of an epoch, each with indices of examples (int64)."""
+        return _epoch_batches(self, epoch)
+
+    def steps(self, epochs: float) -> int:
+        """Return the number of batches in ``epochs`` epochs, at least 1."""
+        whole = sum(len(self.epoch(epoch)) for epoch in range(int(epochs)))
+        return max(1, whole + round((epochs % 1) * len(self.epoch(int(epochs)))))
+
+    def from_step(self, number: int) -> Iterator[Step]:
+        """Yield the steps from ``number`` on, epoch after epoch, without end."""
+        epoch, start = 0, number
+        while start >= len(self.epoch(epoch)):
+            start -= len(self.epoch(epoch))
+            epoch += 1
+        while True:
+            for examples in self.epoch(epoch)[start:]:
+                yield Step(number, epoch, examples)
+                number += 1
+            epoch, start = epoch + 1, 0
+
+
+@lru_cache(maxsize=4)
+def _epoch_batches(plan: BatchPlan, epoch: int) -> list[np.ndarray]:
+    """Return the batches of an epoch, in order."""
+    generator = np.random.default_rng([plan.seed, epoch])
+    order = generator.permutation(len(plan.lengths))
+    typical_size = plan.batch_size or len(order)
+    if plan.batch_tokens:
+        typical_size = min(typical_size, int(plan.batch_tokens // max(1.0, float(plan.lengths.mean()))))
+    window = max(1, typical_size * _WINDOW_BATCHES)
+    batches: list[np.ndarray] = []
+    for start in range(0, len(order), window):
+        examples = order[start : start + window]
+        batches += _split(examples[np.argsort(plan.lengths[examples], kind="stable")], plan)
+    return [batches[index] for index in generator.permutation(len(batches))]
+
+
+def _split(examples: np.ndarray, plan: BatchPlan) -> list[np.ndarray]:
+    """Split examples, sorted by length, into batches."""
+    batches, start = [], 0
+    for end in range(1, len(examples) + 1):
+        is_full = end == len(examples)
+        if not is_full and plan.batch_size:
+            is_full = end - start >= plan.batch_size
+        if not is_full and plan.batch_tokens:
+            is_full = int(plan.lengths[examples[end]]) * (end + 1 - start) > plan.batch_tokens
+        if is_full:
+            batches.append(examples[start:end])
+            start = end
+    return batches

@@ -1,0 +1,103 @@
+"""Training checkpoints: weights, optimizer state and step, replaced as a whole."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, load_model, save_file, save_model
+from torch import Tensor, nn
+
+from encloze import progress
+from encloze.storage.atomic import replace_folder
+from encloze.storage.disk import explain_write_errors
+from encloze.storage.json_files import read_json, write_json
+from encloze.storage.manifest import check_manifest, write_manifest
+
+_NAME = "training_state"
+
+
+def save_checkpoint(folder: Path, step: int, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Replace the checkpoint in the work folder of a run, atomically.
+
+    Args:
+        folder: Work folder of the run (``RunState.folder``).
+        step: Number of completed optimizer steps.
+        module: The trained module; all of its parameters and buffers are saved.
+        optimizer: Its optimizer.
+
+    Raises:
+        StorageError: The folder cannot be written.
+    """
+    staging = folder / f".{_NAME}.{os.getpid()}"
+    try:
+        with explain_write_errors(folder):
+            shutil.rmtree(staging, ignore_errors=True)
+            staging.mkdir()
+            save_model(module, str(staging / "module.safetensors"))
+            save_file(_optimizer_tensors(optimizer), str(staging / "optimizer.safetensors"))
+            write_json(staging / "state.json", {"step": step, "threads": torch.get_num_threads()})
+            write_manifest(staging)
+            replace_folder(staging, folder / _NAME)
+        for old in folder.glob(f".{_NAME}.old-*"):  # left by a kill during replace_folder
+            shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def load_checkpoint(folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """Load the checkpoint of a run into ``module`` and ``optimizer``.
+
+    Args:
+        folder: Work folder of the run (``RunState.folder``).
+        module: Module with the same architecture as the saved one; changed in place.
+        optimizer: Optimizer with the same parameter groups; changed in place.
+
+    Returns:
+        The number of completed steps; 0 if there is no checkpoint yet.
+
+    Raises:
+        CheckpointError: A file is missing, or its size or hash differs from the manifest.
+    """
+    checkpoint = _find_checkpoint(folder)
+    if checkpoint is None:
+        return 0
+    check_manifest(checkpoint, contents=True)
+    load_model(module, str(checkpoint / "module.safetensors"))
+    _load_optimizer(optimizer, load_file(str(checkpoint / "optimizer.safetensors")))
+    state = read_json(checkpoint / "state.json")
+    if state["threads"] != torch.get_num_threads():
+        progress.warn(
+            f"the run was started with {state['threads']} threads and resumes with {torch.get_num_threads()}: the "
+            "weights will differ in their last bits. Set OMP_NUM_THREADS to the same number for identical results"
+        )
+    return int(state["step"])
+
+
+def _find_checkpoint(folder: Path) -> Path | None:
+    """Return the checkpoint's folder; a kill between two renames leaves it under its temporary name."""
+    current = folder / _NAME
+    if current.exists():
+        return current
+    return next(iter(sorted(folder.glob(f".{_NAME}.old-*"))), None)
+
+
+def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return the optimizer's state as flat tensors named ``PARAMETER_NUMBER.NAME``."""
+    return {
+        f"{number}.{name}": value.contiguous()
+        for number, state in optimizer.state_dict()["state"].items()
+        for name, value in state.items()
+    }
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Load tensors made by ``_optimizer_tensors``."""
+    state = optimizer.state_dict()
+    state["state"] = {}
+    for key, value in tensors.items():
+        number, _, name = key.partition(".")
+        state["state"].setdefault(int(number), {})[name] = value
+    optimizer.load_state_dict(state)

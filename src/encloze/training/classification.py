@@ -1,0 +1,72 @@
+"""Fine-tuning of a classifier: the trained module, and batches of texts or words with their labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from encloze.models.classifier import Classifier
+from encloze.models.classifier_inputs import ClassifierInput
+from encloze.models.trainable import LossOutput, Trainable
+from encloze.text.labeled import LabeledTokens, pad_labeled
+
+LOSS, ACCURACY = "cross_entropy", "accuracy"
+
+
+class LabeledBatch(NamedTuple):
+    """Texts and the labels of these, or of their words."""
+
+    texts: ClassifierInput
+    labels: Tensor
+    """int64, labels: label ids."""
+
+    def counts(self) -> dict[str, Tensor]:
+        """Return the number of labels, as the divisor of each term."""
+        return dict.fromkeys((LOSS, ACCURACY), torch.tensor(len(self.labels), device=self.labels.device))
+
+
+class ClassifierModule(Trainable):
+    """A classifier with the cross-entropy of its labels as loss."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        super().__init__()
+        self.classifier, self.loss_weights = classifier, {LOSS: 1.0}
+
+    def sample(self, batch: LabeledBatch) -> LabeledBatch:
+        """Return the batch unchanged: nothing is sampled."""
+        return batch
+
+    def encoder_parameters(self) -> list[nn.Parameter]:
+        return self.classifier.encoder_parameters()
+
+    def forward(self, batch: LabeledBatch) -> LossOutput:
+        """Return the summed cross-entropy, and the number of correct predictions."""
+        logits = self.classifier(batch.texts)
+        correct = (logits.detach().argmax(dim=1) == batch.labels).sum()
+        return LossOutput({LOSS: F.cross_entropy(logits, batch.labels, reduction="sum"), ACCURACY: correct})
+
+
+class LabeledBatches:
+    """Creates batches of labeled texts.
+
+    Args:
+        classifier: Provides the tokenizer and the limit.
+        texts: Tokenized texts.
+        label_ids: For each text, int64 ``(labels,)``.
+    """
+
+    def __init__(self, classifier: Classifier, texts: Sequence[LabeledTokens], label_ids: Sequence[np.ndarray]) -> None:
+        self._texts, self._label_ids = texts, label_ids
+        self._tokenizer, self._max_tokens = classifier.tokenizer, classifier.max_tokens
+        self.lengths = np.array([min(len(text.tokens.ids) + 2, self._max_tokens) for text in texts])
+
+    def __call__(self, indices: np.ndarray, epoch: int, device: torch.device) -> LabeledBatch:
+        """Return the batch of the texts with these indices: int64 ``(texts,)``."""
+        padded = pad_labeled([self._texts[int(index)] for index in indices], self._tokenizer, self._max_tokens)
+        labels = np.concatenate([self._label_ids[int(index)] for index in indices])[padded.label_mask]
+        return LabeledBatch(ClassifierInput.from_padded(padded, device), torch.from_numpy(labels).to(device))

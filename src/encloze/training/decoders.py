@@ -1,0 +1,46 @@
+"""Decoder weights of an earlier pre-training, which a further pre-training starts from."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from encloze import progress
+from encloze.models.pretraining_module import PretrainingModule
+
+
+def load_decoders(module: PretrainingModule, file: Path) -> None:
+    """Load the decoders whose parameters have the same names and shapes; the others keep their initialization.
+
+    Args:
+        module: Module of the objective, changed in place.
+        file: ``decoders.safetensors`` of an earlier pre-training.
+    """
+    decoders = _by_decoder(module.decoder_state())
+    if not decoders:
+        return
+    saved = _by_decoder(load_file(str(file)))
+    matching = [name for name in decoders if name in saved and _shapes(decoders[name]) == _shapes(saved[name])]
+    module.load_state_dict({key: value for name in matching for key, value in saved[name].items()}, strict=False)
+    if matching:
+        progress.note(f"Loaded the decoders of the earlier pre-training: {', '.join(matching)}")
+    if missing := [name for name in decoders if name not in matching]:
+        progress.note(f"No matching decoder weights in the checkpoint; initialized randomly: {', '.join(missing)}")
+
+
+def _by_decoder(state: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Group tensors by the first part of their dotted names."""
+    names = sorted(state, key=_decoder_of)
+    return {decoder: {name: state[name] for name in group} for decoder, group in groupby(names, key=_decoder_of)}
+
+
+def _decoder_of(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def _shapes(parameters: dict[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in parameters.items()}

@@ -1,0 +1,50 @@
+"""Averages of loss terms and logged quantities between two lines of the training log."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+
+class MetricAverages:
+    """Sums and counts of named quantities since the last line of the log, for one process.
+
+    Args:
+        accelerator: Used to add up the sums of all processes.
+    """
+
+    def __init__(self, accelerator: Accelerator) -> None:
+        self._accelerator = accelerator
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, Tensor] = {}
+
+    def add(self, sums: dict[str, Tensor]) -> None:
+        """Add this process's sums, each a scalar tensor."""
+        zero = torch.zeros((), dtype=torch.float64, device=self._accelerator.device)
+        for name, value in sums.items():
+            self._sums[name] = self._sums.get(name, zero) + value
+
+    def add_counts(self, counts: dict[str, Tensor]) -> None:
+        """Add the counts of all processes, each a scalar int64 tensor."""
+        zero = torch.zeros((), dtype=torch.int64, device=self._accelerator.device)
+        for name, count in counts.items():
+            self._counts[name] = self._counts.get(name, zero) + count
+
+    def compute(self) -> dict[str, float]:
+        """Return the mean of each quantity over all processes; all processes must call this."""
+        names = sorted(self._sums)
+        stacked = torch.stack([self._sums[name].double() for name in names])
+        sums = self._accelerator.reduce(stacked).tolist()
+        counts = [self._counts[name].item() for name in names]
+        return {name: total / max(1, count) for name, total, count in zip(names, sums, counts, strict=True)}
+
+    def reset(self) -> None:
+        """Forget all sums and counts."""
+        self._sums, self._counts = {}, {}
+
+    def non_finite(self, names: list[str]) -> list[str]:
+        """Return those of ``names`` whose sum on this process is infinite or NaN."""
+        return [name for name in names if name in self._sums and not math.isfinite(float(self._sums[name]))]

@@ -1,0 +1,89 @@
+"""Batches of pre-training: spans of texts, or pairs of a span and its context."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from encloze import progress
+from encloze.data.corpus import Corpus
+from encloze.data.formats.base import Format
+from encloze.errors import DataError
+from encloze.models.layers.masking import TokenBatch
+from encloze.text.contexts.base import Context, ContextInputs
+from encloze.text.spans import Spans
+from encloze.text.tokenizer import Encoded, Role, Tokenizer
+from encloze.text.tokens import TokenizedTexts, pad_texts
+
+MIN_TOKENS = 6
+"""Minimum number of tokens of a span, two special tokens included."""
+
+_REQUIRED_SPECIAL_TOKENS: tuple[Role, ...] = ("cls", "sep", "pad")
+
+
+class PretrainingBatches:
+    """Creates batches of spans.
+
+    With a context a batch has twice as many rows: the spans, then the context of each. Contexts are sampled as a
+    function of (seed, epoch, span). Their rows are numbered after all spans, so that they get other masks.
+
+    Args:
+        format_: Format of the corpus, for messages and contexts.
+        corpus: Texts to train on.
+        tokenizer: Tokenizer with first, last and padding tokens.
+        max_tokens: Maximum number of tokens of a span; longer texts are split.
+        context: Source of the second text of each pair; None for single texts.
+        seed: Seed of contexts and masks.
+
+    Raises:
+        CheckpointError: The tokenizer lacks a special token.
+        DataError: No text has at least 6 tokens, or too few spans have a context.
+    """
+
+    def __init__(
+        self, format_: Format, corpus: Corpus, tokenizer: Tokenizer, max_tokens: int, context: Context | None, seed: int
+    ) -> None:
+        self._tokenizer, self._max_tokens, self._seed = tokenizer, max_tokens, seed
+        for role in _REQUIRED_SPECIAL_TOKENS:
+            tokenizer.special_id(role)  # raises CheckpointError, before the corpus is tokenized
+        tokens = TokenizedTexts.from_texts(corpus.texts(), len(corpus), tokenizer, corpus.fingerprint)
+        self.spans = Spans.of(tokens, corpus, max_tokens, MIN_TOKENS - 2)
+        self._report_split_texts(len(corpus), str(format_.location()))
+        self.pairs = None
+        if context is None:
+            self.usable, self.lengths = np.arange(len(self.spans)), self.spans.lengths + 2
+        else:
+            self.pairs = context.pairs(ContextInputs(self.spans, corpus, format_, tokenizer, max_tokens))
+            self.usable, self.lengths = self.pairs.span_numbers, 2 * (self.pairs.lengths + 2)
+
+    def __call__(self, indices: np.ndarray, epoch: int, device: torch.device) -> TokenBatch:
+        """Return the batch of the spans with these indices: int64 ``(batch,)``."""
+        if self.pairs is None:
+            return self._batch([self.spans[int(index)] for index in indices], indices, epoch, device)
+        pairs = [self.pairs(int(n), np.random.default_rng([self._seed, epoch, int(n)])) for n in indices]
+        texts = [text for text, _ in pairs] + [context for _, context in pairs]
+        return self._batch(texts, np.concatenate([indices, indices + len(self.spans)]), epoch, device)
+
+    def _batch(self, texts: list[Encoded], indices: np.ndarray, epoch: int, device: torch.device) -> TokenBatch:
+        padded = pad_texts(texts, self._tokenizer, self._max_tokens)
+        source_numbers = self.spans.source_numbers[indices % len(self.spans)]
+        arrays = (padded.ids, padded.attention_mask, padded.word_ids, indices, source_numbers)
+        ids, attention_mask, word_ids, examples, sources = (torch.from_numpy(array).to(device) for array in arrays)
+        return TokenBatch(ids, attention_mask, word_ids, examples, sources, self._seed, epoch)
+
+    def _report_split_texts(self, texts: int, location: str) -> None:
+        """Report how many texts are split and how many are dropped; raise DataError if none is left."""
+        spans, min_tokens = self.spans, MIN_TOKENS - 2
+        if not len(spans):
+            raise DataError(
+                f"{location} has no text of {min_tokens} tokens or more (it has {texts:,} texts). Use longer texts, "
+                "for example by joining related ones"
+            )
+        parts = np.bincount(spans.text_numbers, minlength=texts)
+        if split := int((parts > 1).sum()):
+            progress.note(
+                f"{split:,} of {texts:,} texts are longer than {self._max_tokens} tokens and are split into "
+                f"{int(parts[parts > 1].sum()):,} spans"
+            )
+        if spans.num_dropped:
+            progress.note(f"{spans.num_dropped:,} spans of fewer than {min_tokens} tokens are dropped")

@@ -1,0 +1,95 @@
+"""Batches of bi-encoder fine-tuning: queries with their candidates, and the distinct documents of these."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from encloze.data.corpus import Corpus
+from encloze.data.records import TrainingExample
+from encloze.models.bi_encoder import BiEncoder
+from encloze.models.heads.base import TextBatch
+from encloze.text.tokenizer import Encoded
+from encloze.text.tokens import TokenizedTexts
+from encloze.training.candidates import CandidateSampler, Relevance
+from encloze.training.query_augmentation import QueryAugmentation
+
+
+class RetrievalBatch(NamedTuple):
+    """Queries, their candidates, and the distinct documents among the candidates."""
+
+    queries: TextBatch
+    documents: TextBatch
+    examples: Tensor
+    """int64, queries: index of each query's training example."""
+    candidates: Tensor
+    """int64, queries x candidates: ids of texts, a relevant one first; -1 is padding."""
+    teacher_scores: Tensor
+    """float32, queries x candidates: scores of a teacher model, NaN where there is none."""
+    text_ids: Tensor
+    """int64, documents: ids of the documents' texts."""
+
+
+class RetrievalBatches:
+    """Creates batches from training examples.
+
+    Args:
+        encoder: Provides the tokenizer, prompts and limits.
+        corpus: The documents.
+        examples: Training examples, with indices of documents.
+        negatives: Number of hard negatives per query.
+        seed: Seed of the sampling of candidates.
+        augmentation: Applied to queries; prompts are never augmented.
+
+    Raises:
+        DataError: All documents have the same text.
+    """
+
+    def __init__(
+        self,
+        encoder: BiEncoder,
+        corpus: Corpus,
+        examples: Sequence[TrainingExample],
+        *,
+        negatives: int,
+        seed: int,
+        augmentation: QueryAugmentation | None = None,
+    ) -> None:
+        self.encoder, self.sampler = encoder, CandidateSampler(corpus, examples, negatives, seed)
+        self.augmentation = augmentation
+        config, tokenizer = encoder.config, encoder.tokenizer
+        key = hashlib.sha256(f"{corpus.fingerprint}\0{config.document_prompt}".encode()).hexdigest()[:32]
+        texts = (config.document_prompt + text for text in corpus.texts())
+        self.documents = TokenizedTexts.from_texts(texts, len(corpus), tokenizer, key)
+        self.queries = tokenizer.encode([config.query_prompt + example.query for example in examples])
+        self.lengths = np.array([len(query.ids) for query in self.queries]) + np.minimum(
+            self.documents.lengths[[example.positives[0] for example in examples]], config.max_document_tokens
+        )
+
+    @property
+    def relevance(self) -> Relevance:
+        """Relevant texts of each example."""
+        return self.sampler.relevance
+
+    def __call__(self, examples: np.ndarray, epoch: int, device: torch.device) -> RetrievalBatch:
+        """Return the batch of the examples with these indices: int64 ``(queries,)``."""
+        sampled = self.sampler(examples, epoch)
+        text_ids = np.array(list(dict.fromkeys(sampled.text_ids[sampled.text_ids >= 0].tolist())), np.int64)
+        queries = self.encoder.collate([self._query(int(index), epoch) for index in examples], "query", device)
+        documents = self.encoder.collate([self.documents[int(index)] for index in text_ids], "document", device)
+        arrays = (examples.astype(np.int64), sampled.text_ids, sampled.teacher_scores, text_ids)
+        tensors: list[Any] = [torch.from_numpy(array).to(device) for array in arrays]
+        return RetrievalBatch(queries, documents, *tensors)
+
+    def _query(self, index: int, epoch: int) -> Encoded:
+        """Return the tokens of an example's query, augmented if that is its turn."""
+        text = self.sampler.examples[index].query
+        augmented = self.augmentation(text, index, epoch) if self.augmentation else text
+        if augmented == text:
+            return self.queries[index]
+        return self.encoder.tokenizer.encode([self.encoder.config.query_prompt + augmented])[0]
