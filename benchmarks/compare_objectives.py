@@ -23,7 +23,7 @@ import torch
 from encloze import recipe
 from encloze.commands.pretrain import Prepared, Pretrain
 from encloze.evaluation.significance import bootstrap
-from encloze.models.memory import keep_buffers
+from encloze.models.allocator import keep_freed_memory
 from encloze.models.precision import autocast
 from encloze.objectives.base import Objective
 from encloze.storage.hashes import hash_file
@@ -40,7 +40,7 @@ SHARED: dict[str, Any] = {
 }
 RATE = 3e-4
 START: dict[str, Any] = {
-    "model": {"type": "scratch", "tokenizer": {"vocabulary": 8192}},
+    "model": {"type": "scratch", "tokenizer": {"vocab_size": 8192}},
     "objective": {"type": "mlm", "encoder_mask_rate": 0.30},
     "training": {"learning_rate": 1e-3},
 }
@@ -61,7 +61,7 @@ RUNS: dict[str, dict[str, Any]] = {
         for name in ("retromae", "dupmae", "cotmae", "cotmae_v2", "lexmae", "condenser", "cocondenser")
     },
     **{
-        f"{name}-later": {"objective": {"type": name}, "training": {**FAST, "frozen_steps": 60}}
+        f"{name}-later": {"objective": {"type": name}, "training": {**FAST, "freeze_encoder_steps": 60}}
         for name in ("retromae", "cotmae")
     },
     **{name: {"objective": objective} for name, objective in NEEDY.items()},
@@ -78,7 +78,7 @@ POOLINGS = ("cls", "mean")
 def settings(output: Path, corpus: Path, run: dict[str, Any], **more: Any) -> Pretrain:
     """A pre-training run, from the settings that all share and its own."""
     tree = {**SHARED, "corpus": str(corpus), "output": str(output), **run, **more}
-    tree["training"] = {"learning_rate": RATE, "save_every": 100, **run.get("training", {}), **more.get("training", {})}
+    tree["training"] = {"learning_rate": RATE, "save_steps": 100, **run.get("training", {}), **more.get("training", {})}
     made: Pretrain = recipe.build(Pretrain, tree, source=output.name)
     return made
 
@@ -86,7 +86,7 @@ def settings(output: Path, corpus: Path, run: dict[str, Any], **more: Any) -> Pr
 def train(output: Path, corpus: Path, run: dict[str, Any], steps: int, **more: Any) -> None:
     """Run it, or go on with it, unless it is done."""
     if not output.exists():
-        resume = output.with_name(f"{output.name}.unfinished").exists()
+        resume = output.with_name(f"{output.name}.checkpoint").exists()
         settings(output, corpus, run, training={"steps": steps}, resume=resume, **more).run()
 
 
@@ -96,13 +96,13 @@ def seconds_a_step(made: Prepared) -> float:
     optimizer, place = torch.optim.AdamW(module.parameters(), 1e-6), torch.device("cpu")
     for batch in made.plan.epoch(0)[:PILOT_STEPS]:
         began = time.perf_counter()
-        drawn = module.draw(made.material.make_batch(made.material.learnt[batch], 0, place))
+        drawn = module.sample(made.material.make_batch(made.material.learnt[batch], 0, place))
         with autocast("auto", place):
-            sums, compared = module(drawn)
-        if compared:
-            sums = sums | module.compare(compared)
+            sums, embeddings = module(drawn)
+        if embeddings:
+            sums = sums | module.global_losses(embeddings)
         counts = drawn.counts()
-        loss = torch.stack([weight * sums[term] / counts[term] for term, weight in module.weights.items()]).sum()
+        loss = torch.stack([weight * sums[term] / counts[term] for term, weight in module.loss_weights.items()]).sum()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
         optimizer.step()
@@ -122,8 +122,8 @@ def judge(model: Any, output: Path, corpus: Path, run: dict[str, Any]) -> dict[s
             documents=3000,
             max_tokens=SHARED["max_tokens"],
             pooling=pooling,  # type: ignore[arg-type]
-            head_start_steps=60,
-            head_start_learning_rate=3e-4,
+            finetuning_steps=60,
+            finetuning_learning_rate=3e-4,
         )
         sought = task.search(made.material)
         for kind, values in task.by_query(made.module, sought, made.material).items():
@@ -183,7 +183,7 @@ def main() -> None:
     arguments.add_argument("--runs", nargs="*", default=every, choices=every)
     arguments.add_argument("--threads", type=int, help="by default as many as torch takes")
     given = arguments.parse_args()
-    keep_buffers()
+    keep_freed_memory()
     given.output.mkdir(parents=True, exist_ok=True)
     given.results.mkdir(parents=True, exist_ok=True)
     if given.threads:

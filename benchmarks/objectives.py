@@ -15,11 +15,12 @@ from pathlib import Path
 
 import torch
 
+from encloze.models.allocator import keep_freed_memory
 from encloze.models.layers.masking import TokenBatch
-from encloze.models.memory import keep_buffers
 from encloze.models.origins.base import Origin
 from encloze.models.precision import autocast
-from encloze.objectives.base import Objective, PretrainingModule
+from encloze.models.pretraining_module import PretrainingModule
+from encloze.objectives.base import Objective
 
 ROUNDS, TEXTS, LENGTH = 5, 32, 128
 
@@ -27,13 +28,13 @@ ROUNDS, TEXTS, LENGTH = 5, 32, 128
 def step(module: PretrainingModule, optimizer: torch.optim.Optimizer, batch: TokenBatch) -> float:
     """The seconds of one step."""
     began = time.perf_counter()
-    drawn = module.draw(batch)
+    drawn = module.sample(batch)
     with autocast("auto", torch.device("cpu")):
-        sums, compared = module(drawn)
-    if compared:
-        sums = sums | module.compare(compared)
+        sums, embeddings = module(drawn)
+    if embeddings:
+        sums = sums | module.global_losses(embeddings)
     counts = drawn.counts()
-    loss = torch.stack([weight * sums[term] / counts[term] for term, weight in module.weights.items()]).sum()
+    loss = torch.stack([weight * sums[term] / counts[term] for term, weight in module.loss_weights.items()]).sum()
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     optimizer.zero_grad()
@@ -41,15 +42,15 @@ def step(module: PretrainingModule, optimizer: torch.optim.Optimizer, batch: Tok
 
 
 def main() -> None:
-    keep_buffers()
+    keep_freed_memory()
     words = torch.arange(-1, LENGTH - 1).expand(TEXTS, -1).clone()
     words[:, -1] = -1
     ids = torch.randint(1000, 30000, (TEXTS, LENGTH))
     batch = TokenBatch(ids, torch.ones_like(ids, dtype=torch.bool), words, torch.arange(TEXTS), torch.arange(TEXTS))
     runs = {}
     for name in Objective.members():
-        start = Origin.named("minilm").start(lambda: iter(()), need_head=True, seed=0)
-        module = Objective.named(name).module(start.backbone, start.tokenizer, "cls").train()
+        start = Origin.from_name("minilm").load(lambda: iter(()), require_mlm_head=True, seed=0)
+        module = Objective.from_name(name).build_module(start.backbone, start.tokenizer, "cls").train()
         runs[name] = (module, torch.optim.AdamW(module.parameters(), 1e-4))
     taken: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(ROUNDS + 1):  # in turn, since the machine's speed drifts

@@ -23,16 +23,16 @@ def seconds(keep: bool) -> list[float]:
     """The seconds of each step after the first, in this process."""
     import torch
 
+    from encloze.models.allocator import keep_freed_memory
     from encloze.models.layers.masking import TokenBatch
-    from encloze.models.memory import keep_buffers
     from encloze.models.origins.base import Origin
     from encloze.models.precision import autocast
     from encloze.objectives.retromae import RetroMae
 
     if keep:
-        keep_buffers()
-    start = Origin.named("minilm").start(lambda: iter(()), need_head=True, seed=0)
-    module = RetroMae().module(start.backbone, start.tokenizer, "mean").train()
+        keep_freed_memory()
+    start = Origin.from_name("minilm").load(lambda: iter(()), require_mlm_head=True, seed=0)
+    module = RetroMae().build_module(start.backbone, start.tokenizer, "mean").train()
     words = torch.arange(-1, LENGTH - 1).expand(BATCH, -1).clone()
     words[:, -1] = -1
     ids = torch.randint(1000, 30000, (BATCH, LENGTH))
@@ -41,7 +41,7 @@ def seconds(keep: bool) -> list[float]:
     taken = []
     for _ in range(STEPS + 1):
         began = time.perf_counter()
-        drawn = module.draw(batch)
+        drawn = module.sample(batch)
         with autocast("auto", torch.device("cpu")):
             sums = module(drawn).sums
         ((sums["encoder"] + sums["decoder"]) / ids.numel()).backward()

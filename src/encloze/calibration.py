@@ -1,4 +1,4 @@
-"""From scores to probabilities: fitted on judged pairs, applied to new scores, and how far off they are."""
+"""Calibration: map relevance scores to probabilities, and measure how accurate probabilities are."""
 
 from __future__ import annotations
 
@@ -11,26 +11,52 @@ from encloze.errors import importable
 
 Method = Literal["isotonic", "platt"]
 _BINS = 15  # as in Guo et al., 2017
+_PLATT_POINTS = 201
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """A rising curve from scores to probabilities of being relevant, through some points; level outside of them."""
+    """A non-decreasing, piecewise linear function from scores to probabilities of relevance.
+
+    It is constant outside of the given points.
+
+    Args:
+        scores: Scores in increasing order.
+        probabilities: The probability at each score, from 0 to 1.
+
+    Example:
+        >>> calibration = Calibration((-1.0, 1.0), (0.0, 1.0))
+        >>> calibration(np.array([0.0, 5.0]))
+        array([0.5, 1. ])
+    """
 
     scores: tuple[float, ...]
     probabilities: tuple[float, ...]
 
     def __call__(self, scores: np.ndarray) -> np.ndarray:
-        """The probability of each score: float64, 0 to 1."""
+        """Return the probability of each score: float64, in the shape of ``scores``."""
         probabilities: np.ndarray = np.interp(np.asarray(scores, float), self.scores, self.probabilities)
         return probabilities
 
     @classmethod
     def fit(cls, scores: np.ndarray, relevant: np.ndarray, method: Method) -> Calibration:
-        """Fit on pairs (scores: float, pairs; relevant: bool, pairs). Needs scikit-learn.
+        """Fit a calibration on judged pairs of queries and documents. Needs scikit-learn.
 
-        ``isotonic`` (Zadrozny and Elkan, KDD 2002) is any rising curve; ``platt`` (Platt, 1999) a logistic one, with
-        his targets a little inside 0 and 1, for few judgments. Raises ValueError where all or no pairs are relevant.
+        Args:
+            scores: The score of each pair, float.
+            relevant: Whether each pair is relevant, bool.
+            method: ``isotonic`` fits any non-decreasing function (Zadrozny and Elkan, KDD 2002). ``platt`` fits a
+                logistic function with Platt's targets (1999), which lie slightly inside 0 and 1, for few judgments.
+
+        Returns:
+            The calibration.
+
+        Raises:
+            ValueError: If all pairs are relevant, or none.
+            MissingExtraError: If scikit-learn is not installed.
+
+        Example:
+            >>> Calibration.fit(np.array([0.1, 0.9]), np.array([False, True]), "isotonic")
         """
         if relevant.all() or not relevant.any():
             raise ValueError(f"{'all' if relevant.all() else 'none'} of the {len(relevant)} pairs are relevant")
@@ -47,27 +73,53 @@ class Calibration:
         positive, negative = int(relevant.sum()), int((~relevant).sum())
         target = np.where(relevant, (positive + 1) / (positive + 2), 1 / (negative + 2))
         logistic: Any = importable("sklearn.linear_model", "train").LogisticRegression(C=1e6, max_iter=1000)
-        # A target between 0 and 1 is the pair twice: as a relevant one with that weight, and as none with the rest.
-        both = np.concatenate([scores, scores])[:, None]
-        logistic.fit(both, np.repeat([1, 0], len(scores)), np.concatenate([target, 1 - target]))
-        slope, level = float(logistic.coef_[0, 0]), float(logistic.intercept_[0])
-        if slope <= 0:  # scores that say nothing, or the contrary: one probability for all
-            slope, level = 0.0, float(np.log(target.mean() / (1 - target.mean())))
-        at = np.unique(np.quantile(scores, np.linspace(0, 1, 201)))  # the curve through so many points
-        return cls(tuple(at.tolist()), tuple((1 / (1 + np.exp(-(slope * at + level)))).tolist()))
+        # A target t between 0 and 1 is expressed by two samples: a positive with weight t, a negative with 1 - t.
+        features = np.concatenate([scores, scores])[:, None]
+        logistic.fit(features, np.repeat([1, 0], len(scores)), np.concatenate([target, 1 - target]))
+        coefficient, intercept = float(logistic.coef_[0, 0]), float(logistic.intercept_[0])
+        if coefficient <= 0:  # scores without information, or inverted: the same probability for all
+            coefficient, intercept = 0.0, float(np.log(target.mean() / (1 - target.mean())))
+        points = np.unique(np.quantile(scores, np.linspace(0, 1, _PLATT_POINTS)))
+        probabilities = 1 / (1 + np.exp(-(coefficient * points + intercept)))
+        return cls(tuple(points.tolist()), tuple(probabilities.tolist()))
 
 
 def calibration_error(probabilities: np.ndarray, relevant: np.ndarray) -> float:
-    """The expected calibration error: the gap of mean probability and share of relevant pairs, in bins of equal width.
+    """Return the expected calibration error (Naeini et al., AAAI 2015), with 15 bins as in Guo et al., ICML 2017.
 
-    Bins are weighted by their pairs (Naeini et al., AAAI 2015; 15 bins as in Guo et al., ICML 2017).
+    It is the difference between mean probability and fraction of relevant pairs in bins of equal width, averaged with
+    the number of pairs in each bin as weight.
+
+    Args:
+        probabilities: The probability of each pair, from 0 to 1.
+        relevant: Whether each pair is relevant, bool.
+
+    Returns:
+        A number from 0 (perfect) to 1.
+
+    Example:
+        >>> calibration_error(np.array([0.0, 1.0]), np.array([False, True]))
+        0.0
     """
     bins = np.minimum((np.asarray(probabilities) * _BINS).astype(int), _BINS - 1)
-    sums = (np.bincount(bins, weights, minlength=_BINS) for weights in (probabilities, np.asarray(relevant, float)))
-    said, found = sums
-    return float(np.abs(said - found).sum() / len(bins))
+    predicted, observed = (
+        np.bincount(bins, weights, minlength=_BINS) for weights in (probabilities, np.asarray(relevant, float))
+    )
+    return float(np.abs(predicted - observed).sum() / len(bins))
 
 
-def brier(probabilities: np.ndarray, relevant: np.ndarray) -> float:
-    """The mean squared distance of probabilities from 1 and 0 (Brier, 1950)."""
+def brier_score(probabilities: np.ndarray, relevant: np.ndarray) -> float:
+    """Return the Brier score (1950): the mean squared difference of probabilities from 1 (relevant) or 0.
+
+    Args:
+        probabilities: The probability of each pair, from 0 to 1.
+        relevant: Whether each pair is relevant, bool.
+
+    Returns:
+        A number from 0 (perfect) to 1.
+
+    Example:
+        >>> brier_score(np.array([0.5, 1.0]), np.array([False, True]))
+        0.125
+    """
     return float(np.mean((np.asarray(probabilities) - np.asarray(relevant, float)) ** 2))

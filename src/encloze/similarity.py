@@ -1,4 +1,4 @@
-"""How two texts are scored: the same lines for numpy arrays in search and for torch tensors in training."""
+"""The score of a query and a document: one definition for numpy arrays in search and torch tensors in training."""
 
 from __future__ import annotations
 
@@ -7,41 +7,116 @@ from typing import Any
 
 import numpy as np
 
+from encloze.data.records import Representation
+
 
 @dataclass(frozen=True)
 class Similarity:
-    """The weighted sum of the inner products of two representations, view by view."""
+    """The weighted sum of the inner products of the dense and the sparse views of two texts.
+
+    Embeddings of models trained with cosine similarity are L2-normalized by their head, so their inner product is the
+    cosine.
+
+    Args:
+        dense: Factor of the dense inner product.
+        sparse: Factor of the sparse inner product.
+
+    Example:
+        >>> similarity = Similarity()
+        >>> similarity(np.eye(2, 3), np.ones((4, 3))).shape
+        (2, 4)
+    """
 
     dense: float = 1.0
     sparse: float = 1.0
 
-    def parts(self, queries: Any, documents: Any) -> dict[str, Any]:
-        """What each view that both have adds to the scores of every query with every document: queries x documents.
+    def __call__(self, queries: Any, documents: Any) -> np.ndarray:
+        """Score every query against every document.
 
-        Embeddings are normalised, if at all, by the head that makes them, so the cosine needs no second rule here.
+        Args:
+            queries: What an encoder returns for queries: a dense array (queries x dim; one vector counts as one row),
+                a scipy sparse matrix (queries x vocabulary), or a Representation with both.
+            documents: The same for documents, with the same views and dimensions.
+
+        Returns:
+            float array, queries x documents.
+
+        Raises:
+            ValueError: If the views or dimensions of queries and documents differ.
         """
-        views = (("dense", self.dense), ("sparse", self.sparse))
+        of_queries, of_documents = _to_representation(queries), _to_representation(documents)
+        for view in ("dense", "sparse"):
+            one, other = getattr(of_queries, view), getattr(of_documents, view)
+            if (one is None) != (other is None):
+                side, other_side = ("documents", "queries") if one is None else ("queries", "documents")
+                raise ValueError(
+                    f"{side} have a {view} view, but {other_side} have none. Encode both by the same model"
+                )
+            if one is not None and one.shape[1] != other.shape[1]:
+                raise ValueError(
+                    f"queries have {one.shape[1]} {view} dimensions, but documents have {other.shape[1]}. Encode both "
+                    "by the same model"
+                )
+        return np.asarray(self.score(of_queries, of_documents))
+
+    def score(self, queries: Representation, documents: Representation) -> Any:
+        """Score every query against every document, for arrays or torch tensors, without checks.
+
+        Args:
+            queries: Views of queries.
+            documents: Views of documents.
+
+        Returns:
+            Array or tensor, queries x documents.
+        """
+        return sum(self.per_view(queries, documents).values())
+
+    def per_view(self, queries: Representation, documents: Representation) -> dict[str, Any]:
+        """Return the contribution of each view to ``score``, each queries x documents."""
+        weights = (("dense", self.dense), ("sparse", self.sparse))
         return {
-            view: weight * _product(getattr(queries, view), getattr(documents, view))
-            for view, weight in views
+            view: weight * _inner_products(getattr(queries, view), getattr(documents, view))
+            for view, weight in weights
             if getattr(queries, view) is not None
         }
 
-    def score(self, queries: Any, documents: Any) -> Any:
-        """The scores of every query with every document: queries x documents."""
-        return sum(self.parts(queries, documents).values())
+    def pairwise(
+        self, queries: Representation, documents: Representation, rows: np.ndarray, columns: np.ndarray
+    ) -> np.ndarray:
+        """Score pairs of one query and one document.
 
-    def of_pairs(self, queries: Any, documents: Any, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """The scores of queries (by number in ``rows``) each with one document (``columns``): float32, pairs."""
-        found = np.zeros(len(rows), np.float32)
+        Args:
+            queries: Views of queries, as arrays.
+            documents: Views of documents, as arrays.
+            rows: The row of each pair's query, int64.
+            columns: The row of each pair's document, int64.
+
+        Returns:
+            float32, one score for each pair.
+        """
+        scores = np.zeros(len(rows), np.float32)
         if queries.dense is not None:
-            found += self.dense * np.einsum("ij,ij->i", queries.dense[rows], documents.dense[columns])
+            scores += self.dense * np.einsum("ij,ij->i", queries.dense[rows], documents.dense[columns])
         if queries.sparse is not None:
             products = queries.sparse[rows].multiply(documents.sparse[columns])
-            found += self.sparse * np.asarray(products.sum(axis=1)).ravel()
-        return found
+            scores += self.sparse * np.asarray(products.sum(axis=1)).ravel()
+        return scores
 
 
-def _product(queries: Any, documents: Any) -> Any:
-    product = queries @ documents.T
-    return product.toarray() if hasattr(product, "toarray") else product  # of scipy's matrices
+def _to_representation(views: Any) -> Representation:
+    if isinstance(views, Representation):
+        return views
+    if hasattr(views, "tocsr"):  # a sparse matrix of scipy, which is not imported here to save time
+        return Representation(None, views.tocsr())
+    array = np.asarray(views)
+    if array.ndim not in (1, 2) or array.dtype.kind not in "fiu":
+        raise ValueError(
+            f"expected an array of numbers (texts x dim), a sparse matrix or a Representation, found "
+            f"{type(views).__name__} of shape {array.shape} and type {array.dtype}"
+        )
+    return Representation(np.atleast_2d(array))
+
+
+def _inner_products(queries: Any, documents: Any) -> Any:
+    products = queries @ documents.T
+    return products.toarray() if hasattr(products, "toarray") else products  # of scipy's matrices

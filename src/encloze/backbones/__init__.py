@@ -1,1 +1,1 @@
-"""Encoders of every family behind four calls: embed, place, encode, predict; transformers' classes live only here."""
+"""Transformer encoder families behind one interface, one family a file."""

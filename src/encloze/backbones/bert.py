@@ -1,13 +1,13 @@
-"""BERT (Devlin et al., 2019), and what shares its code: MiniLM, HeBERT, DictaBERT, BGE v1 ..."""
+"""BERT (Devlin et al., 2019) and models of the same architecture: MiniLM, HeBERT, DictaBERT, BGE v1."""
 
 from __future__ import annotations
 
-from encloze.backbones.base import Backbone, VocabularyHead
+from encloze.backbones.base import Backbone, MlmHead
 
 
 class Bert(Backbone, name="bert"):
-    """Learned absolute positions, one head module ``cls``."""
+    """BERT: learned absolute positions, and a head named ``cls``."""
 
-    def head(self) -> VocabularyHead:
+    def mlm_head(self) -> MlmHead:
         predictions = self.model.cls.predictions
-        return VocabularyHead(predictions.transform, predictions.decoder)
+        return MlmHead(predictions.transform, predictions.decoder)

@@ -1,16 +1,16 @@
-"""DistilBERT (Sanh et al., 2019), and what shares its code: TAS-B, msmarco-distilbert, distilled SPLADE ..."""
+"""DistilBERT (Sanh et al., 2019) and models of the same architecture: TAS-B, msmarco-distilbert."""
 
 from __future__ import annotations
 
 from torch import nn
 
-from encloze.backbones.base import Backbone, VocabularyHead
+from encloze.backbones.base import Backbone, MlmHead
 
 
 class DistilBert(Backbone, name="distilbert"):
-    """BERT with half the layers and no token types; its head's parts lie bare in the model, in no order."""
+    """DistilBERT: half of BERT's layers, no token types, and the layers of the head directly in the model."""
 
-    def head(self) -> VocabularyHead:
+    def mlm_head(self) -> MlmHead:
         model = self.model
         transform = nn.Sequential(model.vocab_transform, model.activation, model.vocab_layer_norm)
-        return VocabularyHead(transform, model.vocab_projector)
+        return MlmHead(transform, model.vocab_projector)

@@ -1,12 +1,12 @@
-"""ELECTRA (Clark et al., 2020): generators have a head for masked tokens, discriminators get a new one."""
+"""ELECTRA (Clark et al., 2020): generators have an MLM head, discriminators get a new one."""
 
 from __future__ import annotations
 
-from encloze.backbones.base import Backbone, VocabularyHead
+from encloze.backbones.base import Backbone, MlmHead
 
 
 class Electra(Backbone, name="electra"):
-    """BERT whose embeddings may be narrower than its hidden states; the head goes back to their width."""
+    """ELECTRA: BERT with embeddings that may be narrower than hidden states; the head returns to their size."""
 
-    def head(self) -> VocabularyHead:
-        return VocabularyHead(self.model.generator_predictions, self.model.generator_lm_head)
+    def mlm_head(self) -> MlmHead:
+        return MlmHead(self.model.generator_predictions, self.model.generator_lm_head)

@@ -1,12 +1,12 @@
-"""ModernBERT (Warner et al., 2024), and what shares its code: rotary positions, local attention, texts to 8,192."""
+"""ModernBERT (Warner et al., 2024): rotary positions, local attention, and inputs of up to 8,192 tokens."""
 
 from __future__ import annotations
 
-from encloze.backbones.base import Backbone, VocabularyHead
+from encloze.backbones.base import Backbone, MlmHead
 
 
 class ModernBert(Backbone, name="modernbert"):
-    """Positions turn queries and keys inside the layers, so none are added to the tokens."""
+    """ModernBERT: rotary positions inside the attention, so no position embeddings are added to tokens."""
 
-    def head(self) -> VocabularyHead:
-        return VocabularyHead(self.model.head, self.model.decoder)
+    def mlm_head(self) -> MlmHead:
+        return MlmHead(self.model.head, self.model.decoder)

@@ -1,12 +1,12 @@
-"""MPNet (Song et al., 2020), and what shares its code: all-mpnet-base, multi-qa-mpnet ..."""
+"""MPNet (Song et al., 2020) and models of the same architecture: all-mpnet-base, multi-qa-mpnet."""
 
 from __future__ import annotations
 
-from encloze.backbones.base import Backbone, VocabularyHead, lm_head
+from encloze.backbones.base import Backbone, MlmHead, lm_head
 
 
 class MpNet(Backbone, name="mpnet"):
-    """RoBERTa's positions and head; the layers know relative positions as well, and there are no token types."""
+    """MPNet: RoBERTa's positions and head, with relative positions in the layers and no token types."""
 
-    def head(self) -> VocabularyHead:
+    def mlm_head(self) -> MlmHead:
         return lm_head(self.model.lm_head)

@@ -1,12 +1,12 @@
-"""RoBERTa (Liu et al., 2019), and what shares its code: DistilRoBERTa, CodeBERT, many of one language ..."""
+"""RoBERTa (Liu et al., 2019) and models of the same architecture: DistilRoBERTa, CodeBERT."""
 
 from __future__ import annotations
 
-from encloze.backbones.base import Backbone, VocabularyHead, lm_head
+from encloze.backbones.base import Backbone, MlmHead, lm_head
 
 
 class Roberta(Backbone, name="roberta"):
-    """BERT whose positions are counted from the padding's number on, and are none for padding."""
+    """RoBERTa: BERT with positions counted from the padding id on, and a head named ``lm_head``."""
 
-    def head(self) -> VocabularyHead:
+    def mlm_head(self) -> MlmHead:
         return lm_head(self.model.lm_head)

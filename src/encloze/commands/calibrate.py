@@ -1,4 +1,4 @@
-"""Calibrate a re-ranker: its scores become probabilities, learnt from judged queries."""
+"""Calibrate a re-ranker: fit a function from its scores to probabilities of relevance on judged queries."""
 
 from __future__ import annotations
 
@@ -9,101 +9,109 @@ from pathlib import Path
 import numpy as np
 
 from encloze import progress, recipe
-from encloze.calibration import Calibration, Method, brier, calibration_error
-from encloze.commands.base import Calibrated, Command, HowFarOff, Level
+from encloze.calibration import Calibration, Method, brier_score, calibration_error
+from encloze.commands.base import CalibrationError, CalibrationResult, Command, OperatingPoint
 from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
 from encloze.data.runs import read_run
 from encloze.errors import CheckpointError, DataError
-from encloze.models.cross_encoder import CARD, is_cross_encoder
+from encloze.models.cross_encoder import RERANKER_FILE, is_cross_encoder
 from encloze.storage.atomic import atomic_folder
 from encloze.storage.json_files import read_json, write_json
 from encloze.storage.model_folders import locate
 from encloze.storage.names import MANIFEST
 from encloze.storage.provenance import describe_input, write_provenance
 
-_LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
+_PROBABILITIES = (0.1, 0.25, 0.5, 0.75, 0.9)
 
 
 @dataclass(frozen=True)
 class Calibrate(Command, name="calibrate"):
-    """Write a re-ranker whose hits come with the probability that they are relevant."""
+    """Write a re-ranker whose hits come with their probability of being relevant.
+
+    Example:
+        >>> Calibrate(dataset="my_data", model="reranker", scores="scores", output="calibrated").run()
+    """
 
     dataset: Format
-    """Documents, queries and judgments; what is not judged counts as not relevant."""
+    """Documents, queries and judgments. Documents without judgment count as not relevant."""
     model: str
-    """The re-ranker: a model folder or a hub's id."""
+    """The re-ranker: a model folder or an id on the Hugging Face hub."""
     scores: Path
-    """Its scores of what will be re-ranked, as score writes them with --relevant false for the queries of the split."""
+    """Scores of the re-ranker: the output of score with --include_relevant false on the same split."""
     output: Path
-    """The model folder to write: the re-ranker with its curve."""
+    """The model folder to write: the re-ranker with its calibration."""
     split: str = "dev"
-    """The part of the queries to learn from; best one that nothing was trained on."""
+    """Split whose judgments are used. It should not have been used in training."""
     method: Method = "isotonic"
-    """isotonic, any rising curve, for many judged pairs; platt, a logistic one, for few."""
+    """isotonic: any non-decreasing function, for many judged pairs. platt: a logistic function, for few."""
     folds: int = 5
-    """Errors are measured on parts of the queries by curves of the other parts; so many parts."""
+    """Number of folds of cross-validation over queries, by which the calibration error is measured."""
     seed: int = 0
-    """Where the parts are drawn from."""
+    """Seed of the assignment of queries to folds."""
     overwrite: bool = False
-    """Whether an existing output may be replaced."""
+    """Whether an existing output is replaced."""
 
     def __post_init__(self) -> None:
         if self.folds < 2:
             raise ValueError(f"folds must be 2 or more, not {self.folds}")
 
-    def run(self) -> Calibrated:
+    def run(self) -> CalibrationResult:
         folder = locate(self.model)
         if not is_cross_encoder(self.model):
-            raise CheckpointError(f"{self.model} is no re-ranker. Train one with finetune_reranker")
+            raise CheckpointError(f"{self.model} is not a re-ranker. Train one with finetune_reranker")
         self._check_scores(folder)
         queries, scores, relevant = self._pairs(DatasetSplit(self.dataset, self.split))
         try:
-            held_out = self._held_out(queries, scores, relevant)
-            curve = Calibration.fit(scores, relevant, self.method)
+            held_out = self._cross_validated(queries, scores, relevant)
+            calibration = Calibration.fit(scores, relevant, self.method)
         except ValueError as error:
             raise DataError(
-                f"{self.scores}: {error} in the split {self.split!r}: there is nothing to learn. Take more queries, or "
-                "score deeper"
+                f"{self.scores} cannot be calibrated on the split {self.split!r}: {error}. Use more queries, or score "
+                "more candidates of each"
             ) from error
-        made = Calibrated(
+        result = CalibrationResult(
             self.output,
             pairs=len(scores),
             relevant=float(relevant.mean()),
-            before=HowFarOff(*(measure(_logistic(scores), relevant) for measure in (calibration_error, brier))),
-            after=HowFarOff(*(measure(held_out, relevant) for measure in (calibration_error, brier))),
-            levels=[_level(level, held_out, relevant) for level in _LEVELS],
+            uncalibrated=_errors(_logistic(scores), relevant),
+            calibrated=_errors(held_out, relevant),
+            operating_points=[_operating_point(value, held_out, relevant) for value in _PROBABILITIES],
         )
         with atomic_folder(self.output, overwrite=self.overwrite) as staging:
             shutil.copytree(folder, staging, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST, "log.jsonl"))
-            card = read_json(folder / CARD) if (folder / CARD).is_file() else {"encloze": 1}
-            write_json(staging / CARD, card | {"calibration": asdict(curve)})
+            file = folder / RERANKER_FILE
+            settings = read_json(file) if file.is_file() else {"encloze": 1}
+            write_json(staging / RERANKER_FILE, settings | {"calibration": asdict(calibration)})
             inputs = {**self.dataset.inputs("dataset"), "model": self.model, "scores": self.scores}
             write_provenance(staging, recipe.dump(self, {"verb": self.name}), inputs)
-        return made
+        return result
 
     def _check_scores(self, folder: Path) -> None:
-        """Scores of another model, or with relevant documents put in, make probabilities that are wrong unseen."""
+        """Raise DataError if the scores are of another model, or include relevant documents that were not retrieved.
+
+        Both would make the probabilities wrong without any visible sign.
+        """
         if not (self.scores / "inputs.json").is_file():
-            progress.warn(f"{self.scores} does not say which model it is of: {self.model} is taken for it")
+            progress.warn(f"{self.scores} does not record the model that computed the scores: {self.model} is assumed")
             return
-        was = read_json(self.scores / "inputs.json")["inputs"].get("model")
-        now = describe_input(folder if was is not None and "sha256" in was else self.model)
-        if was is not None and any(was.get(what) != now.get(what) for what in ("sha256", "name")):
-            raise DataError(f"{self.scores} holds the scores of another model than {self.model}. Run score with it")
-        made = recipe.read(str(self.scores / "recipe.yaml"))
-        if made.get("verb") != "score":
+        recorded = read_json(self.scores / "inputs.json")["inputs"].get("model")
+        current = describe_input(folder if recorded is not None and "sha256" in recorded else self.model)
+        if recorded is not None and any(recorded.get(key) != current.get(key) for key in ("sha256", "name")):
+            raise DataError(f"{self.scores} contains scores of another model than {self.model}. Run score with it")
+        settings = recipe.read(str(self.scores / "recipe.yaml"))
+        if settings.get("verb") != "score":
             raise DataError(
-                f"{self.scores} was written by {made.get('verb')}, not by score. Run score, and give its folder"
+                f"{self.scores} was written by {settings.get('verb')}, not by score. Run score, and give its output"
             )
-        if made.get("relevant", True):
+        if settings.get("include_relevant", True):
             raise DataError(
-                f"{self.scores} holds relevant documents that were not found, too: probabilities would come out too "
-                "high. Run score again with --relevant false"
+                f"{self.scores} includes relevant documents that were not retrieved, so probabilities would be too "
+                "high. Run score again with --include_relevant false"
             )
 
     def _pairs(self, dataset: DatasetSplit) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The number of each pair's query, its score, and whether it is relevant."""
+        """Return the number of each pair's query, its score, and whether it is relevant."""
         run, judgments = read_run(self.scores), dataset.judgments
         pairs = [
             (number, score, judgments[query].get(document, 0) > 0)
@@ -111,30 +119,36 @@ class Calibrate(Command, name="calibrate"):
             for document, score in run[query].items()
         ]
         if not pairs:
-            raise DataError(f"{self.scores} scores nothing for the queries of the split {self.split!r}")
+            raise DataError(
+                f"{self.scores} contains no scores for the queries of the split {self.split!r}. Run score on this split"
+            )
         queries, scores, relevant = zip(*pairs, strict=True)
         return np.array(queries), np.array(scores), np.array(relevant)
 
-    def _held_out(self, queries: np.ndarray, scores: np.ndarray, relevant: np.ndarray) -> np.ndarray:
-        """The probability of each pair by a curve that was learnt from other queries: what errors are measured on."""
+    def _cross_validated(self, queries: np.ndarray, scores: np.ndarray, relevant: np.ndarray) -> np.ndarray:
+        """Return the probability of each pair from a calibration fitted on the queries of all other folds."""
         count = int(queries.max()) + 1
         if count < self.folds:
-            raise ValueError(f"only {count} queries are scored, for {self.folds} folds")
-        part = np.random.default_rng(self.seed).permutation(count)[queries] % self.folds
-        found = np.empty(len(scores))
+            raise ValueError(f"only {count} queries have scores, for {self.folds} folds")
+        fold_of_pair = np.random.default_rng(self.seed).permutation(count)[queries] % self.folds
+        probabilities = np.empty(len(scores))
         for fold in range(self.folds):
-            other = part != fold
-            found[~other] = Calibration.fit(scores[other], relevant[other], self.method)(scores[~other])
-        return found
+            train = fold_of_pair != fold
+            probabilities[~train] = Calibration.fit(scores[train], relevant[train], self.method)(scores[~train])
+        return probabilities
+
+
+def _errors(probabilities: np.ndarray, relevant: np.ndarray) -> CalibrationError:
+    return CalibrationError(calibration_error(probabilities, relevant), brier_score(probabilities, relevant))
 
 
 def _logistic(scores: np.ndarray) -> np.ndarray:
-    """What is often taken for a probability."""
-    made: np.ndarray = 1 / (1 + np.exp(-np.clip(scores, -500, 500)))
-    return made
+    """Return the logistic function of scores, which is often used as a probability without calibration."""
+    probabilities: np.ndarray = 1 / (1 + np.exp(-np.clip(scores, -500, 500)))
+    return probabilities
 
 
-def _level(level: float, probabilities: np.ndarray, relevant: np.ndarray) -> Level:
-    above = probabilities >= level
-    precision = float(relevant[above].mean()) if above.any() else None
-    return Level(level, precision, float(relevant[above].sum() / relevant.sum()))
+def _operating_point(probability: float, probabilities: np.ndarray, relevant: np.ndarray) -> OperatingPoint:
+    selected = probabilities >= probability
+    precision = float(relevant[selected].mean()) if selected.any() else None
+    return OperatingPoint(probability, precision, float(relevant[selected].sum() / relevant.sum()))

@@ -1,1 +1,1 @@
-"""Other projects' folders and class names, on what encloze is made of, one project a file."""
+"""Folders, class names and protocols of other projects, one project a file."""

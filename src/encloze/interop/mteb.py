@@ -1,8 +1,8 @@
-"""MTEB 2: any system of encloze's, a hybrid of views too, as one of its search models."""
+"""Evaluate systems of encloze with MTEB 2, as search models of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -10,63 +10,77 @@ from typing import Any
 from encloze import recipe
 from encloze.data.corpus import Corpus
 from encloze.data.dataset import DatasetSplit
-from encloze.data.formats.mteb import Mteb, asked
+from encloze.data.formats.mteb import Mteb, query_text
 from encloze.data.records import Document, Query, Run
 from encloze.errors import RecipeError, importable
 from encloze.settings import plain
 from encloze.storage.cache import temporary_folder
 from encloze.storage.hashes import hash_of, hash_tree
-from encloze.systems.base import Ready, System
+from encloze.systems.base import PreparedSystem, System
+
+_UNKNOWN_METADATA = (
+    "release_date languages n_parameters memory_usage_mb max_tokens embed_dim license open_weights "
+    "public_training_code public_training_data similarity_fn_name use_instructions training_datasets"
+)
 
 
 class MtebSearch:
-    """What ``mteb.evaluate`` takes for a model that searches by itself (its ``SearchProtocol``).
+    """A retrieval system that ``mteb.evaluate`` accepts as a model (``SearchProtocol`` of mteb 2.26).
 
-    ``mteb.evaluate(MtebSearch("hybrid", model="FOLDER"), mteb.get_tasks(["NFCorpus"]))``
+    Source of the protocol: https://github.com/embeddings-benchmark/mteb, ``mteb/models/models_protocols.py``.
 
-    Source: https://github.com/embeddings-benchmark/mteb, ``mteb/models/models_protocols.py`` (2.26).
+    Args:
+        system: A system, or its name with its settings as in a recipe: ``"bm25"``, ``"hybrid"``, a model folder.
+        settings: Settings of the system, if it is given by name.
+
+    Raises:
+        RecipeError: If the system has documents of its own (an index folder, a run) or is tuned on a split. MTEB
+            provides the documents, and has no split for tuning.
+
+    Example:
+        >>> system = MtebSearch("hybrid", model="retriever")
+        >>> results = mteb.evaluate(system, mteb.get_tasks(["NFCorpus"]))
     """
 
     def __init__(self, system: System | str | Path, /, **settings: Any) -> None:
-        """``system`` is one of encloze's, or is named as in a recipe, with its settings: ``"bm25"``, a model folder.
-
-        Raises RecipeError for one that has its documents from elsewhere (an index folder, a run) or is tuned on a
-        split: MTEB brings the documents, and has no other split.
-        """
-        self.system = system if isinstance(system, System) else _built(str(system), settings)
-        if "documents" not in self.system.heeds or self.system.tuned_on or len(self.system.parts()) > 1:
-            raise RecipeError(
-                "MtebSearch", [("system", f"{self.system.label()} cannot rank whatever documents MTEB brings")]
+        self.system = system if isinstance(system, System) else _build(str(system), settings)
+        if "documents" not in self.system.depends_on or self.system.tuned_on or len(self.system.parts()) > 1:
+            message = (
+                f"{self.system.default_title()} cannot rank the documents that MTEB provides. Use a system without "
+                "documents of its own and without tuning"
             )
-        self._held = ExitStack()
-        self._ready: Ready | None = None
-        self._documents = 0
+            raise RecipeError("MtebSearch", [("system", message)])
+        self._resources = ExitStack()
+        self._prepared: PreparedSystem | None = None
+        self._num_documents = 0
 
     @property
     def mteb_model_meta(self) -> Any:
-        """MTEB keeps results by this name and revision: the hash of the system's settings and of its model's files."""
-        files = {name: _hashed(place) for name, place in self.system.inputs().items()}
-        unknown = dict.fromkeys(
-            "release_date languages n_parameters memory_usage_mb max_tokens embed_dim license open_weights "
-            "public_training_code public_training_data similarity_fn_name use_instructions training_datasets".split()
-        )
+        """The ModelMeta under which MTEB stores results; its revision is a hash of the settings and model files."""
+        files = {name: _hash_input(path) for name, path in self.system.inputs().items()}
         return importable("mteb.models.model_meta", "mteb").ModelMeta(
             loader=None,
-            name=f"encloze/{self.system.title or self.system.label()}".replace(" ", "-"),
+            name=f"encloze/{self.system.title or self.system.default_title()}".replace(" ", "-"),
             revision=hash_of((plain(self.system), files))[:16],
             framework=[],
-            **unknown,
+            **dict.fromkeys(_UNKNOWN_METADATA.split()),
         )
 
     def index(self, corpus: Iterable[Mapping[str, Any]], *, task_metadata: Any, hf_subset: str, **_: Any) -> None:
-        """Read, encode and index the documents; what the last call made is gone."""
+        """Encode and index documents; the documents of an earlier call are removed.
+
+        Args:
+            corpus: Rows with ``id``, ``text`` and optionally ``title``.
+            task_metadata: The metadata of the MTEB task.
+            hf_subset: The subset of the task.
+        """
         self.close()
-        folder = self._held.enter_context(temporary_folder())
+        folder = self._resources.enter_context(temporary_folder())
         dataset = DatasetSplit(Mteb(task_metadata.name, hf_subset), "")
         documents = [Document(str(row["id"]), row.get("title") or "", row["text"]) for row in corpus]
-        dataset.corpus, dataset.judgments = Corpus.of(documents, folder / "documents.arrow"), {}
-        self._documents = len(documents)
-        self._ready = self._held.enter_context(self.system.ready(dataset))
+        dataset.corpus, dataset.judgments = Corpus.from_documents(documents, folder / "documents.arrow"), {}
+        self._num_documents = len(documents)
+        self._prepared = self._resources.enter_context(self.system.prepare(dataset))
 
     def search(
         self,
@@ -76,31 +90,45 @@ class MtebSearch:
         top_ranked: Mapping[str, Sequence[str]] | None = None,
         **_: Any,
     ) -> Run:
-        """Scores by query and document: the best ``top_k``, of the documents ``top_ranked`` lists where it is given."""
-        if self._ready is None:
-            raise RuntimeError("search() comes after index()")
-        found, _ms = self._ready.run(
-            [Query(str(row["id"]), asked(dict(row))) for row in queries], self._documents if top_ranked else top_k
-        )
-        return found if top_ranked is None else dict(_listed(found, top_ranked, top_k))
+        """Rank the indexed documents.
+
+        Args:
+            queries: Rows with ``id``, ``text`` and optionally ``instruction``, which is appended to the text.
+            top_k: Number of documents for each query.
+            top_ranked: Ids of the documents to rank, by query id, for re-ranking tasks. By default all documents.
+
+        Returns:
+            Scores by query id and document id, best first.
+
+        Raises:
+            RuntimeError: If ``index`` was not called before.
+        """
+        if self._prepared is None:
+            raise RuntimeError("call index() before search()")
+        rows = [Query(str(row["id"]), query_text(dict(row))) for row in queries]
+        run, _milliseconds = self._prepared.run(rows, self._num_documents if top_ranked else top_k)
+        return run if top_ranked is None else _select_documents(run, top_ranked, top_k)
 
     def close(self) -> None:
-        """Give back what the index holds on the disk."""
-        self._ready = None
-        self._held.close()
+        """Delete the temporary files of the index."""
+        self._prepared = None
+        self._resources.close()
 
 
-def _built(name: str, settings: dict[str, Any]) -> System:
-    made: System = recipe.build(System, {"type": name, **settings}, source="MtebSearch")
-    return made
+def _build(name: str, settings: dict[str, Any]) -> System:
+    system: System = recipe.build(System, {"type": name, **settings}, source="MtebSearch")
+    return system
 
 
-def _hashed(place: Path | str) -> str:
-    return hash_tree(Path(place)) if Path(place).exists() else str(place)
+def _hash_input(path: Path | str) -> str:
+    return hash_tree(Path(path)) if Path(path).exists() else str(path)
 
 
-def _listed(run: Run, listed: Mapping[str, Sequence[str]], depth: int) -> Iterator[tuple[str, dict[str, float]]]:
+def _select_documents(run: Run, candidates: Mapping[str, Sequence[str]], depth: int) -> Run:
+    """Return the ``depth`` best of each query's candidates, in the order of the run."""
+    selected = {}
     for query, scores in run.items():
-        wanted = set(listed.get(query, scores))
-        kept = [(document, score) for document, score in scores.items() if document in wanted]
-        yield query, dict(kept[:depth])
+        allowed = set(candidates.get(query, scores))
+        ranked = [(document, score) for document, score in scores.items() if document in allowed]
+        selected[query] = dict(ranked[:depth])
+    return selected

@@ -1,1 +1,1 @@
-"""What is trained: encoders with heads, and the layers they are made of."""
+"""Models that are trained: bi-encoders, cross-encoders and classifiers, with their heads and layers."""

@@ -1,4 +1,4 @@
-"""A bi-encoder: queries and documents become representations apart from each other."""
+"""A bi-encoder: an encoder that represents queries and documents independently of each other."""
 
 from __future__ import annotations
 
@@ -17,213 +17,295 @@ from encloze import progress
 from encloze.backbones.base import Backbone
 from encloze.data.records import Representation
 from encloze.errors import CheckpointError
-from encloze.models.checkpoint import CARD, HEADS, Card, load_tokenizer, model_fingerprint
-from encloze.models.heads.base import Read, Side, Texts
-from encloze.models.memory import keep_buffers
-from encloze.models.precision import Precision, autocast, resolved
+from encloze.models.checkpoint import HEADS, load_tokenizer, model_fingerprint
+from encloze.models.device import resolve_device
+from encloze.models.encoder_config import CONFIG_FILE, EncoderConfig
+from encloze.models.heads.base import HeadInput, Side, TextBatch
+from encloze.models.precision import Precision, autocast, resolve_precision
+from encloze.models.sentence_transformers import write_sentence_transformers_files
 from encloze.similarity import Similarity
 from encloze.storage.model_folders import locate
 from encloze.text.tokenizer import Encoded, Tokenizer
-from encloze.text.tokens import by_length, pad
+from encloze.text.tokens import batch_by_length, pad_texts
 
 _SIDES: tuple[Side, ...] = get_args(Side)
-_WINDOW = 4096  # texts sorted by length at a time
+_UNITS = {"query": "queries", "document": "documents"}
+_WINDOW = 4096  # texts that are sorted by length together
 _BATCH_TOKENS = 16384
-_CUT_UNSAID = 0.01  # so small a share of cut texts is not worth a warning
+_TRUNCATED_SHARE = 0.01  # a smaller share of truncated texts gives no warning
 
 
 class BiEncoder(nn.Module):
-    """A backbone with its heads and tokenizer; ``card`` says how texts become representations."""
+    """A backbone with a tokenizer and one or two heads.
 
-    def __init__(self, backbone: Backbone, tokenizer: Tokenizer, card: Card, heads: Path | None = None) -> None:
-        """``heads`` is a file of what the heads learnt of their own, taken where it is of the same make."""
+    A dense head makes an embedding of a text, a sparse head a weight for each token of the vocabulary. Both come from
+    the same forward pass.
+
+    Args:
+        backbone: The encoder.
+        tokenizer: Its tokenizer.
+        config: Heads, prompts and length limits.
+        heads_file: A safetensors file with weights of the heads. Weights of other names or shapes are skipped, and a
+            progress note names the head weights that stay randomly initialized. None: all of them stay so.
+
+    Raises:
+        CheckpointError: If a length limit exceeds that of the encoder, or a sparse head needs an MLM head that the
+            encoder lacks.
+
+    Example:
+        >>> encoder = BiEncoder.load("minilm", device="cpu")
+        >>> queries = encoder.encode_queries(["where do rivers end"])
+        >>> documents = encoder.encode_documents(["Rivers flow into the sea.", "A violin has four strings."])
+        >>> encoder.similarity(queries, documents).shape
+        (1, 2)
+    """
+
+    def __init__(
+        self, backbone: Backbone, tokenizer: Tokenizer, config: EncoderConfig, heads_file: Path | None = None
+    ) -> None:
         super().__init__()
-        longest = max(card.max_query_tokens, card.max_document_tokens)
+        longest = max(config.max_query_tokens, config.max_document_tokens)
         if longest > backbone.max_tokens:
             raise CheckpointError(
-                f"texts of {longest} tokens do not fit: the encoder takes {backbone.max_tokens} at most. "
-                "Lower max_query_tokens and max_document_tokens"
+                f"a length limit of {longest} tokens exceeds the encoder's maximum of {backbone.max_tokens}. Lower "
+                "max_query_tokens and max_document_tokens"
             )
-        if card.needs_vocabulary and (lacking := backbone.lacks()):
+        if config.needs_mlm_head and (reason := backbone.missing_mlm_head_reason()):
             raise CheckpointError(
-                f"a sparse view is made by the encoder's head for masked language modelling, and {lacking}"
+                f"a sparse head needs the encoder's head for masked language modeling, but {reason}. Use a dense head, "
+                "or an encoder with such a head"
             )
-        self.backbone, self.tokenizer, self.card = backbone, tokenizer, card
-        made = {head.name: head.part(backbone) for head in card.heads}
-        self.parts = nn.ModuleDict({name: part for name, part in made.items() if part is not None})
-        anew = _take(self.parts, heads)
-        if heads is not None and anew:
-            progress.note(f"What heads learnt before is of another make: they begin anew ({', '.join(anew)})")
+        self.backbone, self.tokenizer, self.config = backbone, tokenizer, config
+        modules = {head.name: head.build_module(backbone) for head in config.heads}
+        self.head_modules = nn.ModuleDict({name: module for name, module in modules.items() if module is not None})
+        missing = _load_matching(self.head_modules, heads_file)
+        if heads_file is not None and missing:
+            progress.note(f"No matching head weights in the checkpoint; initialized randomly: {', '.join(missing)}")
         self.name, self.fingerprint = "", ""
-        self._said_of_pairs = set[Side]()
-        self._prompts = {side: tokenizer.encode([card.prompt(side)])[0].ids for side in _SIDES}
         self.precision: Precision = "auto"
+        self._prompt_ids = {side: tokenizer.encode([config.prompt(side)])[0].ids for side in _SIDES}
+        self._sides_warned_of = set[Side]()  # score() is called for many small batches and warns once
 
     @classmethod
-    def load(cls, name: str, *, precision: str = "auto") -> BiEncoder:
-        """The bi-encoder of a folder of encloze, sentence-transformers or transformers, a hub's id, or ``minilm``."""
-        keep_buffers()
-        folder = locate(name)
-        backbone = Backbone.load(folder, need_head=False)  # one that is there is kept
-        tokenizer, card = load_tokenizer(folder), Card.read(folder, backbone.max_tokens)
-        encoder = cls(backbone, tokenizer, card).to(_device())
-        if lacking := _take(encoder.parts, folder / HEADS):
-            raise CheckpointError(f"{folder} lacks what its heads learnt ({', '.join(lacking)}, in {HEADS})")
-        encoder.name, encoder.fingerprint = str(name), model_fingerprint(folder, card, tokenizer)
+    def load(cls, name: str, *, precision: str = "auto", device: str | torch.device | None = None) -> BiEncoder:
+        """Load a bi-encoder.
+
+        Args:
+            name: A model folder (of encloze, sentence-transformers or transformers), an id on the Hugging Face hub, or
+                ``minilm``.
+            precision: Number format of matrix products: ``auto``, ``float32`` or ``bfloat16``.
+            device: A device of torch. None: the first GPU, else the CPU.
+
+        Returns:
+            The encoder in evaluation mode.
+
+        Raises:
+            CheckpointError: If there is no such model, or it is damaged or incomplete.
+            RecipeError: If the device is unknown or not available.
+        """
+        target, folder = resolve_device(device), locate(name)
+        backbone = Backbone.load(folder, require_mlm_head=False)  # an existing MLM head is loaded
+        tokenizer, config = load_tokenizer(folder), EncoderConfig.read(folder, backbone.max_tokens)
+        encoder = cls(backbone, tokenizer, config).to(target)
+        if missing := _load_matching(encoder.head_modules, folder / HEADS):
+            raise CheckpointError(
+                f"{folder}: {HEADS} is missing or lacks weights of the heads ({', '.join(missing)}). Restore the file"
+            )
+        encoder.name, encoder.fingerprint = str(name), model_fingerprint(folder, config, tokenizer)
         encoder.precision = precision  # type: ignore[assignment]
         return encoder.eval()
 
     @property
+    def device(self) -> torch.device:
+        """The device of the weights."""
+        return next(self.parameters()).device
+
+    @property
     def arithmetic(self) -> str:
-        """The number format of its products on the device where it is."""
-        device = next(self.parameters()).device
-        return f"{resolved(self.precision, device)} on {device.type}"
+        """Number format and device of matrix products, such as ``float32 on cpu``."""
+        return f"{resolve_precision(self.precision, self.device)} on {self.device.type}"
 
     @property
     def views(self) -> dict[str, int]:
-        """The views it makes, and how wide each is."""
-        dense = self.card.dense
-        vocabulary = int(self.backbone.config.vocab_size)
-        widths = {"dense": (dense.width if dense else None) or self.backbone.width, "sparse": vocabulary}
-        return {head.view: widths[head.view] for head in self.card.heads}
+        """The views of a text (``dense``, ``sparse``) with their numbers of dimensions."""
+        dense, vocabulary = self.config.dense, int(self.backbone.config.vocab_size)
+        dims = {"dense": (dense.dim if dense else None) or self.backbone.hidden_size, "sparse": vocabulary}
+        return {head.view: dims[head.view] for head in self.config.heads}
 
     @property
     def similarity(self) -> Similarity:
-        return self.card.similarity
+        """The score of a query and a document: the weighted sum of the inner products of their views."""
+        return self.config.similarity
 
-    def texts(self, encoded: list[Encoded], side: Side, device: torch.device) -> Texts:
-        """Queries or documents, with the prompt before them, as tensors, cut to their limit."""
-        return Texts.of(pad(encoded, self.tokenizer, self.card.limit(side)), device, self._prompts[side])
+    def collate(self, encoded: list[Encoded], side: Side, device: torch.device) -> TextBatch:
+        """Pad tokenized texts to a batch.
 
-    def forward(self, texts: Texts, side: Side) -> Representation:
-        """Both views of queries or documents, as tensors: texts x size each, None where there is no such view."""
-        reads = any(head.reads_hidden(side) for head in self.card.heads)
-        hidden = self.backbone.encode(texts.ids, texts.attention) if reads else None
-        read, parts = Read(texts, hidden), dict(self.parts.items())
+        Args:
+            encoded: Tokenized texts that begin with the prompt, without special tokens.
+            side: Whether they are queries or documents.
+            device: The device of the batch.
+
+        Returns:
+            The texts with special tokens and padding, truncated to the limit of the side.
+        """
+        padded = pad_texts(encoded, self.tokenizer, self.config.max_tokens(side))
+        return TextBatch.from_padded(padded, device, self._prompt_ids[side])
+
+    def forward(self, texts: TextBatch, side: Side) -> Representation:
+        """Compute the views of a batch as tensors: dense batch x dim, sparse batch x vocabulary, None if absent."""
+        is_encoded = any(head.needs_hidden_states(side) for head in self.config.heads)
+        hidden = self.backbone.encode(texts.ids, texts.attention_mask) if is_encoded else None
+        inputs, modules = HeadInput(texts, hidden), dict(self.head_modules.items())
         return Representation(
-            **{h.view: h.represent(read, side, self.backbone, parts.get(h.name)) for h in self.card.heads}
+            **{
+                head.view: head.represent(inputs, side, self.backbone, modules.get(head.name))
+                for head in self.config.heads
+            }
         )
 
-    def kept(self, found: Representation, side: Side, *, training: bool) -> Representation:
-        """What of the views counts in a score."""
-        made = {h.view: h.kept(getattr(found, h.view), side, training=training) for h in self.card.heads}
-        return found._replace(**made)
+    def prune(self, representation: Representation, side: Side, *, training: bool) -> Representation:
+        """Set the entries to 0 that do not count in scores, such as those below a head's top k."""
+        views = {h.view: h.prune(getattr(representation, h.view), side, training=training) for h in self.config.heads}
+        return representation._replace(**views)
 
     def encode_queries(self, texts: Sequence[str]) -> Representation:
-        """The representations of queries, in order; says how many were cut."""
-        return self._joined(self._parts(texts, len(texts), "query"))
+        """Encode queries, in order.
 
-    def encode_documents(self, texts: Iterable[str], count: int) -> Representation:
-        """The representations of documents, in order; says how many were cut."""
-        return self._joined(self.documents_in_parts(texts, count))
+        Args:
+            texts: The queries, without prompt.
+
+        Returns:
+            Dense view: float32 array, queries x dim. Sparse view: float32 CSR matrix, queries x vocabulary.
+
+        Raises:
+            CheckpointError: If the model's outputs contain NaN or infinite values.
+        """
+        return self._concatenate(self._encode(texts, len(texts), "query"))
+
+    def encode_documents(self, texts: Iterable[str], count: int | None = None) -> Representation:
+        """Encode documents, in order.
+
+        Args:
+            texts: The documents, without prompt.
+            count: Their number, for progress; by default counted, which reads an iterator into memory.
+
+        Returns:
+            As ``encode_queries``.
+        """
+        if count is None:
+            texts = list(texts)
+            count = len(texts)
+        return self._concatenate(self.documents_in_parts(texts, count))
 
     def documents_in_parts(self, texts: Iterable[str], count: int) -> Iterator[Representation]:
-        """The same, a few thousand documents at a time: no more are held."""
-        return self._parts(texts, count, "document")
+        """Encode documents lazily, a few thousand at a time, so that memory stays bounded. Arguments as above."""
+        return self._encode(texts, count, "document")
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
-        """The score of each query and document: float32, pairs. Each distinct text is encoded once.
+        """Return the similarity of each query and its document; each distinct text is encoded once.
 
-        That texts were cut is said of the first pairs that it happens to, and not again.
+        Args:
+            pairs: Pairs of a query and a document.
+
+        Returns:
+            float32, one score for each pair.
         """
-        sides = [list(dict.fromkeys(pair[side] for pair in pairs)) for side in (0, 1)]
+        texts = [list(dict.fromkeys(pair[side] for pair in pairs)) for side in (0, 1)]
         queries, documents = (
-            self._joined(self._parts(texts, len(texts), side, self._said_of_pairs))
-            for texts, side in zip(sides, _SIDES, strict=True)
+            self._concatenate(self._encode(of_side, len(of_side), side, self._sides_warned_of))
+            for of_side, side in zip(texts, _SIDES, strict=True)
         )
-        places = [{text: number for number, text in enumerate(side)} for side in sides]
-        rows, columns = (np.array([places[side][pair[side]] for pair in pairs], np.int64) for side in (0, 1))
-        return self.similarity.of_pairs(queries, documents, rows, columns)
+        numbers = [{text: number for number, text in enumerate(of_side)} for of_side in texts]
+        rows, columns = (np.array([numbers[side][pair[side]] for pair in pairs], np.int64) for side in (0, 1))
+        return self.similarity.pairwise(queries, documents, rows, columns)
 
     def save(self, folder: Path) -> None:
-        """Write a model folder that transformers and ``load`` read."""
+        """Write a model folder that transformers and ``load`` read; the folder must exist.
+
+        sentence-transformers reads it, too, if it can express the model: one dense view without a projection.
+        """
         self.backbone.save(folder)
         self.tokenizer.save(folder, self.backbone.max_tokens)
-        self.card.write(folder)
-        if learnt := {name: value.contiguous() for name, value in self.parts.state_dict().items()}:
-            save_file(learnt, str(folder / HEADS))
+        self.config.write(folder)
+        write_sentence_transformers_files(folder, self.config, self.backbone.hidden_size)
+        if weights := {name: value.contiguous() for name, value in self.head_modules.state_dict().items()}:
+            save_file(weights, str(folder / HEADS))
 
-    def _joined(self, parts: Iterable[Representation]) -> Representation:
-        whole = list(parts) or [_Gathered(0, self.views).whole()]
-        dense, sparse = [part.dense for part in whole], [part.sparse for part in whole]
+    def _concatenate(self, parts: Iterable[Representation]) -> Representation:
+        listed = list(parts) or [_RepresentationBuffer(0, self.views).to_representation()]
+        dense, sparse = [part.dense for part in listed], [part.sparse for part in listed]
         return Representation(
             None if dense[0] is None else np.concatenate(dense), None if sparse[0] is None else vstack(sparse, "csr")
         )
 
-    def _parts(
-        self, texts: Iterable[str], count: int, side: Side, said: set[Side] | None = None
+    def _encode(
+        self, texts: Iterable[str], count: int, side: Side, sides_warned_of: set[Side] | None = None
     ) -> Iterator[Representation]:
-        """The texts some thousands at a time; says how many were cut, unless that was ``said`` of this side before."""
+        """Encode texts in windows of thousands; warn of truncated texts unless the side is in ``sides_warned_of``."""
         self.eval()
-        unit, said = {"query": "queries", "document": "documents"}[side], set() if said is None else said
-        prompt, limit = self.card.prompt(side), self.card.limit(side)
-        source, cut = iter(texts), 0
+        warned = set() if sides_warned_of is None else sides_warned_of
+        prompt, limit, unit = self.config.prompt(side), self.config.max_tokens(side), _UNITS[side]
+        source, truncated = iter(texts), 0
         with progress.task(f"Encoding {unit}", count, unit) as bar:
             while window := [prompt + text for text in islice(source, _WINDOW)]:
-                encoded, made = self.tokenizer.encode(window), _Gathered(len(window), self.views)
-                cut += sum(len(text.ids) > limit - 2 for text in encoded)
+                encoded, buffer = self.tokenizer.encode(window), _RepresentationBuffer(len(window), self.views)
+                truncated += sum(len(text.ids) > limit - 2 for text in encoded)
                 lengths = np.array([min(len(text.ids) + 2, limit) for text in encoded])
-                for rows in by_length(lengths, _BATCH_TOKENS):
-                    made.put(rows, self._represented([encoded[row] for row in rows], side))
+                for rows in batch_by_length(lengths, _BATCH_TOKENS):
+                    buffer.put(rows, self._encode_batch([encoded[row] for row in rows], side))
                     bar.advance(len(rows))
-                yield made.whole()
-        if cut > _CUT_UNSAID * count and side not in said:
-            said.add(side)
+                yield buffer.to_representation()
+        if truncated > _TRUNCATED_SHARE * count and side not in warned:
+            warned.add(side)
             progress.warn(
-                f"{cut / count:.1%} of the {unit} ({cut:,} of {count:,}) were cut at {limit} tokens, the limit of "
-                f"{self.name or 'the model'} (max_{side}_tokens in its {CARD})"
+                f"{truncated / count:.1%} of the {unit} ({truncated:,} of {count:,}) were truncated to {limit} tokens "
+                f"(max_{side}_tokens in {CONFIG_FILE} of {self.name or 'the model'})"
             )
 
     @torch.inference_mode()
-    def _represented(self, texts: list[Encoded], side: Side) -> Representation:
-        place = next(self.parameters()).device
-        with autocast(self.precision, place):
-            found = self(self.texts(texts, side, place), side)
-        if not all(view.isfinite().all() for view in found if view is not None):
+    def _encode_batch(self, texts: list[Encoded], side: Side) -> Representation:
+        with autocast(self.precision, self.device):
+            representation = self(self.collate(texts, side, self.device), side)
+        if not all(view.isfinite().all() for view in representation if view is not None):
             raise CheckpointError(
-                f"{self.name or 'the model'} makes embeddings or term weights that are no numbers: its weights are "
-                "broken. Train it again"
+                f"{self.name or 'the model'} produces NaN or infinite values: its weights are damaged. Train it again, "
+                "or restore an earlier version"
             )
-        return self.kept(found, side, training=False)
+        return self.prune(representation, side, training=False)
 
 
-class _Gathered:
-    """The views of a few texts that come in any order."""
+class _RepresentationBuffer:
+    """Collects the views of a fixed number of texts, which arrive in any order."""
 
     def __init__(self, count: int, views: dict[str, int]) -> None:
         self._count, self._views = count, views
         self._dense = np.empty((count, views["dense"]), np.float32) if "dense" in views else None
         self._rows, self._columns, self._weights = list[np.ndarray](), list[np.ndarray](), list[np.ndarray]()
 
-    def put(self, rows: np.ndarray, found: Representation) -> None:
+    def put(self, rows: np.ndarray, views: Representation) -> None:
         if self._dense is not None:
-            self._dense[rows] = found.dense.float().cpu().numpy()
-        if found.sparse is not None:
-            at, columns = found.sparse.nonzero(as_tuple=True)
-            self._weights.append(found.sparse[at, columns].float().cpu().numpy())
+            self._dense[rows] = views.dense.float().cpu().numpy()
+        if views.sparse is not None:
+            texts, columns = views.sparse.nonzero(as_tuple=True)
+            self._weights.append(views.sparse[texts, columns].float().cpu().numpy())
             self._columns.append(columns.int().cpu().numpy())
-            self._rows.append(rows[at.cpu().numpy()])
+            self._rows.append(rows[texts.cpu().numpy()])
 
-    def whole(self) -> Representation:
+    def to_representation(self) -> Representation:
         if "sparse" not in self._views:
             return Representation(self._dense)
         rows, columns, weights = (
-            np.concatenate([np.empty(0, kind), *parts])
-            for kind, parts in ((np.int64, self._rows), (np.int32, self._columns), (np.float32, self._weights))
+            np.concatenate([np.empty(0, dtype), *parts])
+            for dtype, parts in ((np.int64, self._rows), (np.int32, self._columns), (np.float32, self._weights))
         )
         shape = (self._count, self._views["sparse"])
         return Representation(self._dense, csr_matrix((weights, (rows, columns)), shape))
 
 
-def _take(parts: nn.ModuleDict, heads: Path | None) -> list[str]:
-    """Put what heads learnt in place, where the make is the same; returns the names of what is left as it was."""
-    own = parts.state_dict()
-    found = load_file(str(heads)) if heads is not None and heads.is_file() else {}
-    same = {name: value for name, value in found.items() if name in own and own[name].shape == value.shape}
-    parts.load_state_dict(same, strict=False)
-    return [name for name in own if name not in same]
-
-
-def _device() -> torch.device:
-    """The processor that encoding runs on: the first GPU, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def _load_matching(modules: nn.ModuleDict, file: Path | None) -> list[str]:
+    """Load the weights of a file that match in name and shape; return the names of the weights without a match."""
+    own = modules.state_dict()
+    weights = load_file(str(file)) if file is not None and file.is_file() else {}
+    matching = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
+    modules.load_state_dict(matching, strict=False)
+    return [name for name in own if name not in matching]

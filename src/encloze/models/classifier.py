@@ -1,4 +1,4 @@
-"""A classifier: an encoder with a head that tells the labels of texts, or of words, apart."""
+"""A classifier: an encoder with a head that predicts one label for each text, or for each word."""
 
 from __future__ import annotations
 
@@ -9,22 +9,30 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from encloze.backbones._classifying import load_labeller
-from encloze.backbones._loading import quiet
-from encloze.backbones.base import longest_input
+from encloze.backbones.hf.classification import load_classifier
+from encloze.backbones.hf.limits import max_input_tokens
+from encloze.backbones.hf.loading import quiet_transformers
 from encloze.models.checkpoint import load_tokenizer
-from encloze.models.memory import keep_buffers
+from encloze.models.classifier_inputs import ClassifierInput, run_in_batches
 from encloze.models.precision import Precision
-from encloze.models.reading import Reading, read
 from encloze.storage.model_folders import locate
+from encloze.text.labeled import LabeledTokens
 from encloze.text.tokenizer import Tokenizer
-from encloze.text.words import Marked
 
-_USUAL_TOKENS = 512
+_DEFAULT_TOKENS = 512
 
 
 class Classifier(nn.Module):
-    """One of transformers' models for sequence or token classification, and its tokenizer."""
+    """A transformers model for sequence or token classification, and its tokenizer.
+
+    Args:
+        model: A ForSequenceClassification or ForTokenClassification model.
+        tokenizer: Its tokenizer.
+        max_tokens: The length to which texts are truncated.
+
+    Example:
+        >>> classifier = Classifier.load("minilm", ["sports", "politics"], of_words=False)
+    """
 
     def __init__(self, model: Any, tokenizer: Tokenizer, max_tokens: int) -> None:
         super().__init__()
@@ -32,43 +40,59 @@ class Classifier(nn.Module):
 
     @classmethod
     def load(cls, name: str, labels: Sequence[str], *, of_words: bool, max_tokens: int | None = None) -> Classifier:
-        """The classifier of a folder, or a hub's id, for these labels; an encoder that is none yet gets a new head.
+        """Load a classifier; an encoder without a classification head gets a new one, and a note reports it.
 
-        Raises CheckpointError, and ValueError where the encoder takes no texts of ``max_tokens``.
+        Args:
+            name: A model folder or an id on the Hugging Face hub.
+            labels: The labels, in the order of the logits.
+            of_words: Whether words have labels, not whole texts.
+            max_tokens: The length to which texts are truncated; by default 512, or the encoder's limit if it is lower.
+
+        Returns:
+            The classifier in evaluation mode, on the CPU.
+
+        Raises:
+            CheckpointError: If there is no such model, or it is a classifier with other labels.
+            ValueError: If ``max_tokens`` exceeds the limit of the encoder.
         """
-        keep_buffers()
         folder = locate(name)
         tokenizer = load_tokenizer(folder)
-        model = load_labeller(folder, "TokenClassification" if of_words else "SequenceClassification", labels)
-        limit = longest_input(model.config, model.base_model)
+        model = load_classifier(folder, "TokenClassification" if of_words else "SequenceClassification", labels)
+        limit = max_input_tokens(model.config, model.base_model)
         if max_tokens is not None and max_tokens > limit:
-            raise ValueError(f"max_tokens is {max_tokens}, and {name} takes {limit} at most")
-        return cls(model, tokenizer, max_tokens or min(_USUAL_TOKENS, limit)).eval()
+            raise ValueError(f"max_tokens is {max_tokens}, but {name} is limited to {limit} tokens")
+        return cls(model, tokenizer, max_tokens or min(_DEFAULT_TOKENS, limit)).eval()
 
-    def forward(self, reading: Reading) -> Tensor:
-        """Logits: float32, texts (or words that are read) x labels."""
-        found = self.model(input_ids=reading.ids, attention_mask=reading.attention.long()).logits
-        logits: Tensor = found if reading.places is None else reading.at_words(found)
+    def forward(self, inputs: ClassifierInput) -> Tensor:
+        """Return logits: float32, texts (or words) x labels."""
+        output = self.model(input_ids=inputs.ids, attention_mask=inputs.attention_mask.long()).logits
+        logits: Tensor = output if inputs.word_positions is None else inputs.select_words(output)
         return logits.float()
 
-    def guess(self, texts: Sequence[Marked], name: str, precision: Precision = "auto") -> np.ndarray:
-        """The number of the likeliest label of each text, or of each word, -1 where nothing is seen of it: int64.
+    def predict(self, texts: Sequence[LabeledTokens], name: str, precision: Precision = "auto") -> np.ndarray:
+        """Predict the label of each text, or of each word.
 
-        ``name`` is what progress calls the texts.
+        Args:
+            texts: Tokenized texts.
+            name: The name of the texts in progress.
+            precision: Number format of matrix products.
+
+        Returns:
+            int64, one label number for each text or word; -1 for words beyond the limit or without a token.
         """
         self.eval()
-        title = f"Judging on {name}"
-        logits = read(texts, self, self.tokenizer, self.max_tokens, self.model.device, precision, title)
-        seen = ~np.isnan(logits[:, 0])
-        return np.where(seen, np.where(seen[:, None], logits, 0).argmax(axis=1), -1)
+        title, device = f"Evaluating on {name}", self.model.device
+        logits = run_in_batches(texts, self, self.tokenizer, self.max_tokens, device, precision, title)
+        is_seen = ~np.isnan(logits[:, 0])
+        return np.where(is_seen, np.where(is_seen[:, None], logits, 0).argmax(axis=1), -1)
 
     def encoder_parameters(self) -> list[nn.Parameter]:
-        """The encoder's, without a pooler: that is new in most, and learns with the head."""
-        named = self.model.base_model.named_parameters()
-        return [parameter for name, parameter in named if not name.startswith("pooler.")]
+        """Return the parameters of the encoder, without those of a pooler, which is new in most models."""
+        parameters = self.model.base_model.named_parameters()
+        return [parameter for name, parameter in parameters if not name.startswith("pooler.")]
 
     def save(self, folder: Path) -> None:
-        """Write a folder that transformers reads as it is."""
-        with quiet():
+        """Write a folder that transformers reads; the folder must exist."""
+        with quiet_transformers():
             self.model.save_pretrained(folder)
         self.tokenizer.save(folder, self.max_tokens)

@@ -1,4 +1,4 @@
-"""A cross-encoder: it reads a query and a document together, and gives one score."""
+"""A cross-encoder: a model that reads a query and a document together and returns one score."""
 
 from __future__ import annotations
 
@@ -11,39 +11,59 @@ import torch
 from torch import Tensor, nn
 
 from encloze import progress
-from encloze.backbones._loading import quiet
-from encloze.backbones._scoring import is_scorer, load_scorer
-from encloze.backbones.base import longest_input
+from encloze.backbones.hf.classification import is_sequence_classifier, load_cross_encoder
+from encloze.backbones.hf.forward import disable_autocast
+from encloze.backbones.hf.limits import max_input_tokens
+from encloze.backbones.hf.loading import quiet_transformers
 from encloze.calibration import Calibration
 from encloze.errors import CheckpointError
 from encloze.models.checkpoint import load_tokenizer
-from encloze.models.memory import keep_buffers
+from encloze.models.device import resolve_device
 from encloze.models.precision import Precision, autocast
 from encloze.storage.json_files import read_json, write_json
 from encloze.storage.model_folders import locate
-from encloze.text.pairs import PaddedPairs, pad_pairs
+from encloze.text.text_pairs import PaddedPairs, pad_pairs
 from encloze.text.tokenizer import Tokenizer
-from encloze.text.tokens import by_length
+from encloze.text.tokens import batch_by_length
 
-CARD = "reranker.json"
+RERANKER_FILE = "reranker.json"
 _WINDOW, _BATCH_TOKENS = 4096, 16384
-_AROUND = 4  # special tokens of a pair, at most
+_DEFAULT_TOKENS = 512
+_MAX_SPECIAL_TOKENS = 4  # around and between the texts of a pair
 
 
-class PairTexts(NamedTuple):
-    """Queries with documents as tensors. Shapes: pairs, length."""
+class PairBatch(NamedTuple):
+    """A padded batch of queries joined with documents, as tensors of shape pairs x length."""
 
-    ids: Tensor  # int64, pairs x length
-    attention: Tensor  # bool, pairs x length: no padding
-    types: Tensor  # int64, pairs x length: 0 in the query's part, 1 in the document's, where the tokenizer tells
+    ids: Tensor
+    """int64: token ids."""
+    attention_mask: Tensor
+    """bool: true for all tokens except padding."""
+    token_type_ids: Tensor
+    """int64: 0 for the query and 1 for the document, if the tokenizer distinguishes them."""
 
     @classmethod
-    def of(cls, padded: PaddedPairs, device: torch.device) -> PairTexts:
-        return cls(*(torch.from_numpy(array).to(device) for array in (padded.ids, padded.attention, padded.types)))
+    def from_padded(cls, padded: PaddedPairs, device: torch.device) -> PairBatch:
+        """Move padded pairs to a device."""
+        arrays = (padded.ids, padded.attention_mask, padded.token_type_ids)
+        return cls(*(torch.from_numpy(array).to(device) for array in arrays))
 
 
 class CrossEncoder(nn.Module):
-    """One of transformers' models for sequence classification, with one label, and its tokenizer."""
+    """A transformers model for sequence classification with one label, and its tokenizer.
+
+    The layers above the encoder always compute in float32: scores of bfloat16 have three digits and are often equal.
+
+    Args:
+        model: A ForSequenceClassification model with one label.
+        tokenizer: Its tokenizer.
+        max_tokens: The length to which a query and a document together are truncated.
+
+    Example:
+        >>> reranker = CrossEncoder.load("my_reranker", device="cpu")
+        >>> reranker.score([("where do rivers end", "Rivers flow into the sea.")]).shape
+        (1,)
+    """
 
     def __init__(self, model: Any, tokenizer: Tokenizer, max_tokens: int) -> None:
         super().__init__()
@@ -53,90 +73,129 @@ class CrossEncoder(nn.Module):
         self.precision: Precision = "auto"
         for part in model.children():
             if part is not model.base_model:
-                _in_full(part)
-        self._tells_types = int(getattr(model.config, "type_vocab_size", 0) or 0) > 1
+                disable_autocast(part)
+        self._has_token_types = int(getattr(model.config, "type_vocab_size", 0) or 0) > 1
 
     @classmethod
-    def load(cls, name: str, *, max_tokens: int | None = None, precision: str = "auto") -> CrossEncoder:
-        """The re-ranker of a folder of encloze, sentence-transformers or transformers, or of a hub's id.
+    def load(
+        cls,
+        name: str,
+        *,
+        max_tokens: int | None = None,
+        precision: str = "auto",
+        device: str | torch.device | None = None,
+    ) -> CrossEncoder:
+        """Load a cross-encoder; an encoder without a classification head gets a new one, and a note reports it.
 
-        An encoder that is none yet gets a new head, which is said. ``max_tokens`` is what a query and a document
-        together are cut to; by default as it was trained, 512 at most.
+        Args:
+            name: A model folder (of encloze, sentence-transformers or transformers) or an id on the Hugging Face hub.
+            max_tokens: The length to which a query and a document together are truncated. By default the limit from
+                training, or the model's own but at most 512.
+            precision: Number format of matrix products: ``auto``, ``float32`` or ``bfloat16``.
+            device: A device of torch. None: the first GPU, else the CPU.
+
+        Returns:
+            The model in evaluation mode.
+
+        Raises:
+            CheckpointError: If there is no such model, or it is damaged, or has two or more labels.
+            RecipeError: If the device is unknown or not available.
+            ValueError: If ``max_tokens`` exceeds the limit of the encoder.
         """
-        keep_buffers()
-        folder = locate(name)
-        model, tokenizer = load_scorer(folder), load_tokenizer(folder)
-        limit = longest_input(model.config, model.base_model)
-        known = read_json(folder / CARD) if (folder / CARD).is_file() else {}
-        made = cls(model, tokenizer, max_tokens or min(int(known.get("max_tokens", 512)), limit))
-        if made.max_tokens > limit:
-            raise ValueError(f"max_tokens is {made.max_tokens}, and {name} takes {limit} at most")
-        made.name, made.precision = str(name), precision  # type: ignore[assignment]
-        if "calibration" in known:
-            made.calibration = Calibration(**{part: tuple(points) for part, points in known["calibration"].items()})
-        return made.to(torch.device("cuda" if torch.cuda.is_available() else "cpu")).eval()
+        target, folder = resolve_device(device), locate(name)
+        model, tokenizer = load_cross_encoder(folder), load_tokenizer(folder)
+        limit = max_input_tokens(model.config, model.base_model)
+        settings = read_json(folder / RERANKER_FILE) if (folder / RERANKER_FILE).is_file() else {}
+        default = min(int(settings.get("max_tokens", _DEFAULT_TOKENS)), limit)
+        cross_encoder = cls(model, tokenizer, max_tokens or default)
+        if cross_encoder.max_tokens > limit:
+            raise ValueError(f"max_tokens is {max_tokens}, but {name} is limited to {limit} tokens")
+        cross_encoder.name, cross_encoder.precision = str(name), precision  # type: ignore[assignment]
+        if "calibration" in settings:
+            points = {key: tuple(values) for key, values in settings["calibration"].items()}
+            cross_encoder.calibration = Calibration(**points)
+        return cross_encoder.to(target).eval()
 
     @classmethod
-    def trained(cls, name: str, *, precision: str = "auto") -> CrossEncoder:
-        """A re-ranker that was trained to be one; CheckpointError for any other encoder, whose scores mean nothing."""
-        if not is_cross_encoder(name):
-            kinds = read_json(locate(name) / "config.json").get("architectures") or ["nothing"]
-            raise CheckpointError(
-                f"{name} is no re-ranker (its config.json names {', '.join(kinds)}). Train one with finetune_reranker"
-            )
-        return cls.load(name, precision=precision)
+    def load_trained(
+        cls, name: str, *, precision: str = "auto", device: str | torch.device | None = None
+    ) -> CrossEncoder:
+        """Load a cross-encoder, and refuse encoders without a trained classification head.
 
-    def forward(self, pairs: PairTexts) -> Tensor:
-        """Scores: float32, pairs."""
-        more = {"token_type_ids": pairs.types} if self._tells_types else {}
-        logits: Tensor = self.model(input_ids=pairs.ids, attention_mask=pairs.attention.long(), **more).logits
+        Args:
+            name: As in ``load``.
+            precision: As in ``load``.
+            device: As in ``load``.
+
+        Returns:
+            The model in evaluation mode.
+
+        Raises:
+            CheckpointError: As ``load``, and if the model has no classification head.
+            RecipeError: If the device is unknown or not available.
+        """
+        if not is_cross_encoder(name):
+            architectures = read_json(locate(name) / "config.json").get("architectures") or ["none"]
+            raise CheckpointError(
+                f"{name} is not a re-ranker (architectures in its config.json: {', '.join(architectures)}). Train one "
+                "with finetune_reranker"
+            )
+        return cls.load(name, precision=precision, device=device)
+
+    def forward(self, pairs: PairBatch) -> Tensor:
+        """Return one score for each pair: float32."""
+        types = {"token_type_ids": pairs.token_type_ids} if self._has_token_types else {}
+        logits: Tensor = self.model(input_ids=pairs.ids, attention_mask=pairs.attention_mask.long(), **types).logits
         return logits[:, 0].float()
 
     def save(self, folder: Path) -> None:
-        """Write a folder that transformers, sentence-transformers and ``load`` read; without a curve to probabilities.
+        """Write a folder that transformers, sentence-transformers and ``load`` read; the folder must exist.
 
-        A curve is of the scores that it was learnt from, and a model that is saved was trained on.
+        The calibration is not saved: it belongs to the scores of the model before training.
         """
-        with quiet():
+        with quiet_transformers():
             self.model.save_pretrained(folder)
         self.tokenizer.save(folder, self.max_tokens)
-        write_json(folder / CARD, {"encloze": 1, "max_tokens": self.max_tokens})
+        write_json(folder / RERANKER_FILE, {"encloze": 1, "max_tokens": self.max_tokens})
 
     @torch.inference_mode()
     def score(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
-        """The score of each query and document: float32, pairs."""
+        """Score pairs of texts.
+
+        Args:
+            pairs: Pairs of a query and a document.
+
+        Returns:
+            float32, one score for each pair.
+        """
         self.eval()
         scores = np.empty(len(pairs), np.float32)
-        place = next(self.parameters()).device
+        device = next(self.parameters()).device
         with progress.task("Scoring", len(pairs), "pairs") as bar:
             for start in range(0, len(pairs), _WINDOW):
                 window = pairs[start : start + _WINDOW]
                 queries, documents = (self.tokenizer.encode([pair[side] for pair in window]) for side in (0, 1))
                 lengths = np.array([len(q.ids) + len(d.ids) for q, d in zip(queries, documents, strict=True)])
-                for rows in by_length(np.minimum(lengths + _AROUND, self.max_tokens), _BATCH_TOKENS):
+                for rows in batch_by_length(np.minimum(lengths + _MAX_SPECIAL_TOKENS, self.max_tokens), _BATCH_TOKENS):
                     padded = pad_pairs(
                         [queries[row] for row in rows],
                         [documents[row] for row in rows],
                         self.tokenizer,
                         self.max_tokens,
                     )
-                    with autocast(self.precision, place):
-                        scores[start + rows] = self(PairTexts.of(padded, place)).cpu().numpy()
+                    with autocast(self.precision, device):
+                        scores[start + rows] = self(PairBatch.from_padded(padded, device)).cpu().numpy()
                     bar.advance(len(rows))
         return scores
 
 
 def is_cross_encoder(name: str) -> bool:
-    """Whether a model is one for sequence classification, by its config.json."""
-    return is_scorer(read_json(locate(name) / "config.json").get("architectures"))
+    """Return whether the config.json of a model names a sequence classification model.
 
+    Args:
+        name: A model folder or an id on the Hugging Face hub.
 
-def _in_full(part: nn.Module) -> None:
-    """Let a part of a model calculate in float32 under autocast, too: scores of three digits are often the same."""
-    whole = part.forward
-
-    def forward(hidden: Tensor, *more: Any, **named: Any) -> Any:
-        with torch.autocast(hidden.device.type, enabled=False):
-            return whole(hidden.to(torch.promote_types(hidden.dtype, torch.float32)), *more, **named)
-
-    part.forward = forward
+    Raises:
+        CheckpointError: If there is no such model.
+    """
+    return is_sequence_classifier(read_json(locate(name) / "config.json").get("architectures"))

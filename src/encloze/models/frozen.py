@@ -1,33 +1,47 @@
-"""An encoder as it is: what its hidden states say of texts, or of their words, worked out once and kept."""
+"""Features from an encoder that is not trained: embeddings of texts, or hidden states of words, cached on disk."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from encloze.backbones.base import Backbone
-from encloze.data.records import Labelled
-from encloze.models.checkpoint import Card, load_tokenizer, model_fingerprint
+from encloze.data.records import LabeledText
+from encloze.models.checkpoint import load_tokenizer, model_fingerprint
+from encloze.models.classifier_inputs import ClassifierInput, run_in_batches
+from encloze.models.device import resolve_device
+from encloze.models.encoder_config import EncoderConfig
 from encloze.models.layers.pooling import Pooling, pool
-from encloze.models.memory import keep_buffers
-from encloze.models.precision import Precision, resolved
-from encloze.models.reading import Reading, read
+from encloze.models.precision import Precision, resolve_precision
 from encloze.storage.cache import cache_folder
 from encloze.storage.disk import explain_write_errors
 from encloze.storage.hashes import hash_of
 from encloze.storage.model_folders import locate
+from encloze.text.labeled import LabeledTokens
 from encloze.text.tokenizer import Tokenizer
-from encloze.text.words import Marked
 
 
 @dataclass(frozen=True)
 class FrozenEncoder:
-    """A backbone with its tokenizer, and how its hidden states become features."""
+    """An encoder whose hidden states are features for probes.
+
+    Args:
+        name: The name that the encoder was loaded by.
+        backbone: The encoder, in evaluation mode.
+        tokenizer: Its tokenizer.
+        pooling: How the features of a text are pooled: cls, mean or max.
+        max_tokens: The length to which texts are truncated.
+        fingerprint: A hash of weights, tokenizer and configuration.
+        precision: Number format of matrix products.
+
+    Example:
+        >>> encoder = FrozenEncoder.load("minilm", pooling="mean")
+    """
 
     name: str
     backbone: Backbone
@@ -41,45 +55,70 @@ class FrozenEncoder:
     def load(
         cls, name: str, pooling: Pooling | None = None, max_tokens: int | None = None, precision: Precision = "auto"
     ) -> FrozenEncoder:
-        """The encoder of a folder, a hub's id, or ``minilm``; pooling and limit are the checkpoint's where not given.
+        """Load an encoder on the first GPU, or on the CPU without one.
 
-        Raises CheckpointError, and ValueError where the encoder takes no texts of ``max_tokens``.
+        Args:
+            name: A model folder, an id on the Hugging Face hub, or ``minilm``.
+            pooling: cls, mean or max; by default the checkpoint's own.
+            max_tokens: The length to which texts are truncated; by default the checkpoint's limit for documents.
+            precision: Number format of matrix products.
+
+        Returns:
+            The encoder.
+
+        Raises:
+            CheckpointError: If there is no such model.
+            ValueError: If ``max_tokens`` exceeds the limit of the encoder.
         """
-        keep_buffers()
         folder = locate(name)
-        backbone, tokenizer = Backbone.load(folder, need_head=False), load_tokenizer(folder)
-        card = Card.read(folder, backbone.max_tokens)
+        backbone, tokenizer = Backbone.load(folder, require_mlm_head=False), load_tokenizer(folder)
+        config = EncoderConfig.read(folder, backbone.max_tokens)
         if max_tokens is not None and max_tokens > backbone.max_tokens:
-            raise ValueError(f"max_tokens is {max_tokens}, and {name} takes {backbone.max_tokens} at most")
-        pooling = pooling or (card.dense.pooling if card.dense else None) or "cls"
-        limit = max_tokens or card.max_document_tokens
-        place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        fingerprint = model_fingerprint(folder, card, tokenizer)
-        return cls(name, backbone.to(place).eval(), tokenizer, pooling, limit, fingerprint, precision)
+            raise ValueError(f"max_tokens is {max_tokens}, but {name} is limited to {backbone.max_tokens} tokens")
+        pooling = pooling or (config.dense.pooling if config.dense else None) or "cls"
+        limit = max_tokens or config.max_document_tokens
+        fingerprint = model_fingerprint(folder, config, tokenizer)
+        return cls(name, backbone.to(resolve_device()).eval(), tokenizer, pooling, limit, fingerprint, precision)
 
-    def features(self, examples: Sequence[Labelled], texts: Sequence[Marked], name: str) -> np.ndarray:
-        """Pooled vectors of texts, or hidden states of words' first tokens: float32, labels x width.
+    def cached_features(self, examples: Sequence[LabeledText], texts: Sequence[LabeledTokens], name: str) -> np.ndarray:
+        """Load features from the cache folder, or compute them and write them there.
 
-        NaN where a word was not seen. ``texts`` are the tokenised examples, ``name`` is what progress calls them. Found
-        in the cache where they were asked for before.
+        Args:
+            examples: The labeled texts, which identify the features in the cache.
+            texts: The same texts, tokenized.
+            name: The name of the texts in progress.
+
+        Returns:
+            float32, labels x hidden size: pooled vectors of texts, or hidden states of words' first tokens. NaN for
+            words beyond the limit or without a token.
         """
-        place = self.backbone.model.device
-        how = (self.pooling, self.max_tokens, resolved(self.precision, place), self.fingerprint)
-        key = hash_of((how, [(example.text, example.words) for example in examples]))[:32]
+        precision = resolve_precision(self.precision, self.backbone.model.device)
+        settings = (self.pooling, self.max_tokens, precision, self.fingerprint)
+        key = hash_of((settings, [(example.text, example.words) for example in examples]))[:32]
         file = cache_folder() / "features" / f"{key}.npy"
         if not file.exists():
-            title = f"Reading {name}"
-            found = read(texts, self._features, self.tokenizer, self.max_tokens, place, self.precision, title)
-            partial = file.with_name(f".{key}.{os.getpid()}.npy")
-            try:
-                with explain_write_errors(file):
-                    file.parent.mkdir(exist_ok=True)
-                    np.save(partial, found)
-                    partial.replace(file)
-            finally:
-                partial.unlink(missing_ok=True)
+            _save_array(file, self.compute_features(texts, name))
         return np.asarray(np.load(file))
 
-    def _features(self, reading: Reading) -> Tensor:
-        hidden = self.backbone.encode(reading.ids, reading.attention)
-        return pool(hidden, reading.attention, self.pooling) if reading.places is None else reading.at_words(hidden)
+    def compute_features(self, texts: Sequence[LabeledTokens], name: str) -> np.ndarray:
+        """Compute features. Arguments and result as in ``cached_features``."""
+        device = self.backbone.model.device
+        title = f"Encoding {name}"
+        return run_in_batches(texts, self._features, self.tokenizer, self.max_tokens, device, self.precision, title)
+
+    def _features(self, inputs: ClassifierInput) -> Tensor:
+        hidden = self.backbone.encode(inputs.ids, inputs.attention_mask)
+        is_pooled = inputs.word_positions is None
+        return pool(hidden, inputs.attention_mask, self.pooling) if is_pooled else inputs.select_words(hidden)
+
+
+def _save_array(file: Path, array: np.ndarray) -> None:
+    """Write an array so that the file appears complete or not at all."""
+    partial = file.with_name(f".{file.stem}.{os.getpid()}.npy")
+    try:
+        with explain_write_errors(file):
+            file.parent.mkdir(exist_ok=True)
+            np.save(partial, array)
+            partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Number formats: float32, or bfloat16 products where the processor is made for them."""
+"""Number format of matrix products: float32, or bfloat16 if the hardware supports it."""
 
 from __future__ import annotations
 
@@ -8,27 +8,37 @@ from typing import Literal
 import torch
 
 Precision = Literal["auto", "float32", "bfloat16"]
+"""``auto``: bfloat16 on GPUs that support it and on CPUs with AMX or AVX-512-BF16, else float32."""
 
 
 def autocast(precision: Precision, device: torch.device) -> torch.autocast:
-    """A context in which matrix products run in the chosen format; the weights stay float32.
+    """Return a context in which matrix products are computed in the given format. Weights stay in float32.
 
-    ``auto`` is bfloat16 on a GPU that has it and on processors with AMX or AVX-512-BF16, and float32 elsewhere.
+    Args:
+        precision: The format, see ``Precision``.
+        device: The device of the model.
+
+    Returns:
+        A context manager.
+
+    Example:
+        >>> with autocast("bfloat16", torch.device("cpu")):
+        ...     hidden = backbone.encode(ids, attention_mask)
     """
-    return torch.autocast(device.type, torch.bfloat16, enabled=resolved(precision, device) == "bfloat16")
+    return torch.autocast(device.type, torch.bfloat16, enabled=resolve_precision(precision, device) == "bfloat16")
 
 
-def resolved(precision: Precision, device: torch.device) -> Literal["float32", "bfloat16"]:
-    """What ``auto`` means on this device."""
+def resolve_precision(precision: Precision, device: torch.device) -> Literal["float32", "bfloat16"]:
+    """Return the format that ``auto`` selects on a device; other formats are returned unchanged."""
     if precision != "auto":
         return precision
-    has = torch.cuda.is_bf16_supported() if device.type == "cuda" else _processor_has_bfloat16()
-    return "bfloat16" if has else "float32"
+    supported = torch.cuda.is_bf16_supported() if device.type == "cuda" else _cpu_supports_bfloat16()
+    return "bfloat16" if supported else "float32"
 
 
-def _processor_has_bfloat16() -> bool:
+def _cpu_supports_bfloat16() -> bool:
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore")
     except OSError:
-        return False  # no Linux: float32 is right everywhere
+        return False  # not Linux: float32 works everywhere
     return "amx_bf16" in flags or "avx512_bf16" in flags

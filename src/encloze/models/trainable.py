@@ -1,4 +1,4 @@
-"""What the training loop trains: a module that draws a batch's random choices and sums its losses by term."""
+"""The interface of modules that the training loop trains."""
 
 from __future__ import annotations
 
@@ -7,49 +7,65 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 
-class Rows(NamedTuple):
-    """Vectors of several things of one kind, and what is known of each."""
+class EmbeddingBatch(NamedTuple):
+    """Embeddings of one kind of items (such as queries), with their identities."""
 
     vectors: tuple[Tensor, ...]
-    """float, things x ...: each of them a row for each thing."""
-    marks: Tensor
-    """int64, things x marks."""
+    """float, items x ...: one or more tensors with one row for each item."""
+    group_ids: Tensor
+    """int64, items x ids: numbers by which a global loss recognizes items, such as false negatives."""
 
 
-class Terms(NamedTuple):
-    """What a module's call returns."""
+class LossOutput(NamedTuple):
+    """The result of a forward pass."""
 
     sums: dict[str, Tensor]
-    """The summed losses by term, and how many guesses were right."""
-    compared: tuple[Rows, ...] = ()
-    """What cannot be summed part by part: kinds of things that are compared with those of all processes and parts."""
+    """Loss terms, summed over the items of the micro-batch, and counts of correct predictions."""
+    embeddings: tuple[EmbeddingBatch, ...] = ()
+    """Inputs of global losses, which compare the items of all processes and micro-batches of a step."""
 
 
 class Trainable(nn.Module):
-    """A module under training.
+    """Base of modules under training.
 
-    The loop first calls ``draw``, which makes every random choice of a batch and gives a record with ``counts()``: how
-    many items each term of the loss will be summed over. Then it calls the module with what was drawn, which returns
-    ``Terms``. The loop divides by the counts of all processes and accumulated batches, so these never change the loss.
+    For each micro-batch the loop first calls ``sample``, which makes all random choices. The result has a method
+    ``counts()``, the number of items that each loss term is summed over. The loop then calls the module with it, and
+    divides the sums by the counts of all processes and micro-batches. So the loss does not depend on how a batch is
+    split.
     """
 
-    weights: dict[str, float]
-    """The weight of each term in the loss; terms without one are only logged."""
-    compares: bool = False
-    """Whether its calls give something to ``compare``."""
+    loss_weights: dict[str, float]
+    """Weights of the loss terms; terms without a weight are only logged."""
+    has_global_losses: bool = False
+    """Whether the forward pass returns embeddings for ``global_losses``."""
 
-    def draw(self, batch: Any) -> Any:
-        """The batch with its random choices made."""
+    def sample(self, batch: Any) -> Any:
+        """Return the batch with all random choices made, such as masks."""
         raise NotImplementedError(type(self).__name__)
 
-    def compare(self, compared: tuple[Rows, ...]) -> dict[str, Tensor]:
-        """The sums of more terms, over the things of a whole step."""
+    def global_losses(self, embeddings: tuple[EmbeddingBatch, ...]) -> dict[str, Tensor]:
+        """Return the summed loss terms that compare all items of a step.
+
+        Args:
+            embeddings: The embeddings of all processes and micro-batches, one record for each kind of items.
+        """
         raise NotImplementedError(type(self).__name__)
 
-    def weights_at(self, done: float) -> dict[str, float]:
-        """The weights after a share of the steps; most stay as they are."""
-        return self.weights
+    def loss_weights_at(self, progress: float) -> dict[str, float]:
+        """Return the loss weights for a step; constant by default.
+
+        Args:
+            progress: Fraction of the training steps completed, from 0 to 1.
+        """
+        return self.loss_weights
+
+    def start_step(self, progress: float) -> None:
+        """Prepare for an optimizer step; called once before the batch of each step is processed.
+
+        Args:
+            progress: Fraction of the training steps completed, from 0 to 1.
+        """
 
     def encoder_parameters(self) -> list[nn.Parameter]:
-        """What a warm-up of the new parts leaves as it is."""
+        """Return the parameters of the pre-trained encoder, which the loop can freeze while new parts warm up."""
         raise NotImplementedError(type(self).__name__)

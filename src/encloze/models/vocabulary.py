@@ -1,4 +1,4 @@
-"""A model with a larger vocabulary: each new token starts as the mean of the pieces that it stands for."""
+"""Add tokens to a model's vocabulary; each new embedding is the mean of the embeddings of its subword tokens."""
 
 from __future__ import annotations
 
@@ -11,65 +11,86 @@ from torch import nn
 
 from encloze import progress
 from encloze.backbones.base import Backbone
-from encloze.text.new_words import extended, frequent_words
+from encloze.text.new_words import extend_tokenizer, frequent_words
 from encloze.text.tokenizer import Tokenizer
-from encloze.text.training import Texts
+from encloze.text.tokenizer_training import Texts
 
-_SAMPLE = 1000  # texts
-_SHOWN = 8  # words
+_SAMPLE_SIZE = 1000  # texts
+_SHOWN_WORDS = 8
 
 
-def with_new_words(backbone: Backbone, tokenizer: Tokenizer, texts: Texts, count: int) -> Tokenizer:
-    """Give the model ``count`` words of the texts that its tokenizer cuts most; returns the tokenizer that has them.
+def add_frequent_words(backbone: Backbone, tokenizer: Tokenizer, texts: Texts, count: int) -> Tokenizer:
+    """Add to the vocabulary the words whose addition shortens the tokenized texts most.
 
-    The backbone's model is changed in place. The texts are gone through once, and their beginning once more.
+    Args:
+        backbone: The encoder; its model is changed in place.
+        tokenizer: Its tokenizer, which does not change.
+        texts: Function that returns an iterator over the training texts. They are read once, and the first 1,000 once
+            more.
+        count: Maximum number of new words.
+
+    Returns:
+        A tokenizer with the new words, or the same one if there are none.
+
+    Raises:
+        CheckpointError: If the kind of tokenizer is not supported.
+
+    Example:
+        >>> tokenizer = add_frequent_words(backbone, tokenizer, corpus.texts, 500)
     """
-    words = frequent_words(progress.track(texts(), "Looking for new words", unit="texts"), tokenizer, count)
+    words = frequent_words(progress.track(texts(), "Searching for new words", unit="texts"), tokenizer, count)
     if not words:
-        progress.note("No frequent word is cut into many pieces: the vocabulary stays as it is")
+        progress.note("No frequent word is split into several tokens: the vocabulary does not change")
         return tokenizer
-    after = extended(tokenizer, words)
-    extend_vocabulary(backbone.model, tokenizer, after)
-    sample = list(islice(texts(), _SAMPLE))
-    was, now = (sum(len(encoded.ids) for encoded in made.encode(sample)) for made in (tokenizer, after))
-    shown = ", ".join(words[:_SHOWN]) + " ..." * (len(words) > _SHOWN)
+    extended = extend_tokenizer(tokenizer, words)
+    extend_vocabulary(backbone.model, tokenizer, extended)
+    sample = list(islice(texts(), _SAMPLE_SIZE))
+    before, after = (sum(len(encoded.ids) for encoded in each.encode(sample)) for each in (tokenizer, extended))
+    shown = ", ".join(words[:_SHOWN_WORDS]) + " ..." * (len(words) > _SHOWN_WORDS)
     progress.note(
-        f"{len(words):,} words are one token each now: {shown}. "
-        f"The first {len(sample):,} texts became {1 - now / max(was, 1):.1%} shorter"
+        f"{len(words):,} words added to the vocabulary: {shown}. The first {len(sample):,} texts have "
+        f"{1 - after / max(before, 1):.1%} fewer tokens"
     )
-    return after
+    return extended
 
 
 @torch.no_grad()
 def extend_vocabulary(model: Any, before: Tokenizer, after: Tokenizer) -> None:
-    """Give one of transformers' models, in place, rows for the tokens that ``after`` has and ``before`` had not.
+    """Add rows to the embeddings and the output layer of a transformers model, in place, for new tokens.
 
-    A new row of the embeddings, and of the head's matrix and bias where there is one, is the mean of the rows of the
-    token's pieces. Rows of old tokens stay as they are, to the last bit, and what is tied stays tied. (transformers'
-    own ``resize_token_embeddings`` mixes up the two biases of a head that is not tied: what it saves does not load.)
+    A new row of the embeddings, of the output matrix and of its bias is the mean of the rows of the token's subword
+    tokens. Existing rows do not change in any bit, and tied parameters stay tied. (``resize_token_embeddings`` of
+    transformers confuses the two biases of an untied head, so that the saved model cannot be loaded.)
+
+    Args:
+        model: A transformers model.
+        before: The tokenizer without the new tokens.
+        after: The tokenizer with them.
     """
-    first = max(before.core.get_vocab(with_added_tokens=True).values()) + 1
-    fresh = {number: token for token, number in after.core.get_vocab(with_added_tokens=True).items() if number >= first}
-    pieces = {number: [piece.id for piece in before.core.model.tokenize(token)] for number, token in fresh.items()}
-    table, head = model.get_input_embeddings(), model.get_output_embeddings()
-    rows = max([table.weight.shape[0], *(number + 1 for number in pieces)])  # some models have rows to spare
-    for parameter in {id(found): found for found in _rows_of_tokens(model)}.values():  # what is tied is one parameter
-        longer = parameter.new_zeros(rows, *parameter.shape[1:])
-        longer[: len(parameter)] = parameter
-        for number, of_token in pieces.items():
-            longer[number] = parameter[of_token].mean(0)
-        parameter.data = longer
-    table.num_embeddings = model.config.vocab_size = rows
+    first_new = max(before.backend.get_vocab(with_added_tokens=True).values()) + 1
+    vocabulary = after.backend.get_vocab(with_added_tokens=True)
+    new_tokens = {number: token for token, number in vocabulary.items() if number >= first_new}
+    pieces = {number: [p.id for p in before.backend.model.tokenize(token)] for number, token in new_tokens.items()}
+    embeddings, head = model.get_input_embeddings(), model.get_output_embeddings()
+    rows = max([embeddings.weight.shape[0], *(number + 1 for number in pieces)])  # some models have unused rows
+    unique = {id(parameter): parameter for parameter in _token_parameters(model)}  # tied parameters are one object
+    for parameter in unique.values():
+        extended = parameter.new_zeros(rows, *parameter.shape[1:])
+        extended[: len(parameter)] = parameter
+        for number, subwords in pieces.items():
+            extended[number] = parameter[subwords].mean(0)
+        parameter.data = extended
+    embeddings.num_embeddings = model.config.vocab_size = rows
     if head is not None:
         head.out_features = rows
 
 
-def _rows_of_tokens(model: Any) -> Iterator[nn.Parameter]:
-    """The parameters that have a row for each token."""
+def _token_parameters(model: Any) -> Iterator[nn.Parameter]:
+    """Yield the parameters that have one row for each token."""
     yield model.get_input_embeddings().weight
     if (head := model.get_output_embeddings()) is not None:
         yield head.weight
-        # The bias is often held twice: by the matrix, and by the module around it.
+        # The bias may be registered twice: in the linear layer, and in the module around it.
         for module in (head, *(module for module in model.modules() if head in module.children())):
             if getattr(module, "bias", None) is not None:
                 yield module.bias

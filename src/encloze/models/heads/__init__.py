@@ -1,1 +1,1 @@
-"""Heads: what becomes of the hidden states of a text, one kind a file."""
+"""Heads: from hidden states to the dense or sparse representation of a text, one kind a file."""

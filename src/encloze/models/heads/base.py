@@ -1,4 +1,4 @@
-"""A head: hidden states in, one view of the text out."""
+"""A head of a bi-encoder: from hidden states to one view (dense or sparse) of a text."""
 
 from __future__ import annotations
 
@@ -11,72 +11,102 @@ from torch import Tensor, nn
 
 from encloze.backbones.base import Backbone
 from encloze.family import Family
-from encloze.text.tokens import Padded
+from encloze.text.tokens import PaddedTexts
 
 Side = Literal["query", "document"]
 
 
-class Texts(NamedTuple):
-    """Texts as tensors. Shapes: batch, length."""
+class TextBatch(NamedTuple):
+    """A padded batch of texts as tensors, all batch x length."""
 
-    ids: Tensor  # int64, batch x length
-    attention: Tensor  # bool, batch x length: no padding
-    own: Tensor  # bool, batch x length: no special token either, and none of a prompt
+    ids: Tensor
+    """int64: token ids."""
+    attention_mask: Tensor
+    """bool: true for all tokens except padding."""
+    own_tokens: Tensor
+    """bool: true for the tokens of the text itself, false for special tokens, padding and the prompt."""
 
     @classmethod
-    def of(cls, padded: Padded, device: torch.device, prompt: np.ndarray | None = None) -> Texts:
-        """``prompt`` are the token ids that texts begin with and that are not their own; those that differ are."""
-        own = padded.words >= 0
+    def from_padded(cls, padded: PaddedTexts, device: torch.device, prompt: np.ndarray | None = None) -> TextBatch:
+        """Move padded texts to a device.
+
+        Args:
+            padded: The texts with special tokens and padding.
+            device: The target device.
+            prompt: Token ids of the prompt, int64. From the first token on that differs from it, tokens count as the
+                text's own.
+
+        Returns:
+            The batch.
+        """
+        own_tokens = padded.word_ids >= 0
         if prompt is not None and len(prompt):
-            begun = padded.ids[:, 1 : len(prompt) + 1]
-            own[:, 1 : len(prompt) + 1] &= ~np.logical_and.accumulate(begun == prompt[: begun.shape[1]], axis=1)
-        return cls(*(torch.from_numpy(array).to(device) for array in (padded.ids, padded.attention, own)))
+            beginning = padded.ids[:, 1 : len(prompt) + 1]
+            is_prompt = np.logical_and.accumulate(beginning == prompt[: beginning.shape[1]], axis=1)
+            own_tokens[:, 1 : len(prompt) + 1] &= ~is_prompt
+        arrays = (padded.ids, padded.attention_mask, own_tokens)
+        return cls(*(torch.from_numpy(array).to(device) for array in arrays))
 
     @property
-    def speaking(self) -> Tensor:
-        """The text's own tokens; all real ones where it has none: bool, batch x length."""
-        return self.own | (self.attention & ~self.own.any(dim=1, keepdim=True))
+    def content_mask(self) -> Tensor:
+        """``own_tokens``; for texts without any, all tokens except padding. bool, batch x length."""
+        return self.own_tokens | (self.attention_mask & ~self.own_tokens.any(dim=1, keepdim=True))
 
 
-class Read(NamedTuple):
-    """Texts and what the encoder made of them. Shapes: batch, length, width."""
+class HeadInput(NamedTuple):
+    """A batch of texts with the encoder's last hidden states."""
 
-    texts: Texts
-    hidden: Tensor | None  # float, batch x length x width; None where no head asks for it
+    texts: TextBatch
+    hidden: Tensor | None
+    """float, batch x length x hidden size; None if no head of the model needs them."""
 
 
 @dataclass(frozen=True)
 class Head(Family):
-    """What a bi-encoder makes of the last hidden states: a dense or a sparse view, and what it counts in a score."""
+    """Base of heads, which turn the last hidden states of an encoder into one view of a text.
+
+    A head is a frozen record of settings. Its trainable parameters, if any, are in the module that ``build_module``
+    returns.
+    """
 
     view: ClassVar[Literal["dense", "sparse"]]
-    """Vectors of the width, compared with FAISS; or of the vocabulary, mostly 0, compared with an inverted index."""
-    needs_vocabulary: ClassVar[bool] = False
-    """Whether the encoder must have its head for masked language modelling."""
+    """``dense``: one vector of fixed size. ``sparse``: one weight for each token of the vocabulary, most of them 0."""
+    needs_mlm_head: ClassVar[bool] = False
+    """Whether the encoder's head for masked language modeling is used."""
 
     weight: float = field(default=1.0, kw_only=True)
-    """What this view's inner product counts in the sum that is a score."""
+    """Factor of this view's inner product in the score; above 0."""
 
     def __post_init__(self) -> None:
         if not self.weight > 0:
             raise ValueError(f"weight must be above 0, not {self.weight}")
 
-    def like(self, other: Any) -> Self:
-        """This head with what it leaves open taken from another one of the same kind, the checkpoint's."""
+    def with_defaults(self, other: Any) -> Self:
+        """Return this head with its unset settings taken from ``other``, the checkpoint's head (None: no such head)."""
         return self
 
-    def part(self, backbone: Backbone) -> nn.Module | None:
-        """What it learns of its own, with random weights from torch's generator; None where it has nothing."""
+    def build_module(self, backbone: Backbone) -> nn.Module | None:
+        """Return a new module with the head's own parameters, drawn from torch's global generator; None without any."""
         return None
 
-    def reads_hidden(self, side: Side) -> bool:
-        """Whether texts must be encoded for it."""
+    def needs_hidden_states(self, side: Side) -> bool:
+        """Return whether queries (or documents) must pass through the encoder for this head."""
         return True
 
-    def represent(self, read: Read, side: Side, backbone: Backbone, part: nn.Module | None) -> Tensor:
-        """The view of each text: float32, batch x size."""
+    def represent(self, inputs: HeadInput, side: Side, backbone: Backbone, module: nn.Module | None) -> Tensor:
+        """Compute the view of each text.
+
+        Args:
+            inputs: The texts and their hidden states.
+            side: Whether the texts are queries or documents.
+            backbone: The encoder.
+            module: What ``build_module`` returned.
+
+        Returns:
+            float32, batch x dim (dense) or batch x vocabulary (sparse).
+        """
         raise NotImplementedError(type(self).__name__)
 
-    def kept(self, view: Tensor, side: Side, *, training: bool) -> Tensor:
-        """What of a view counts in a score: batch x size."""
+    def prune(self, view: Tensor, side: Side, *, training: bool) -> Tensor:
+        """Return the view with the entries that do not count in scores set to 0, in the same shape."""
         return view

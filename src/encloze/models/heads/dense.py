@@ -1,4 +1,4 @@
-"""One embedding for a text: its hidden states pooled, perhaps projected, and normalised if the model is so trained."""
+"""Dense head: one embedding for each text, by pooling, an optional projection and optional L2 normalization."""
 
 from __future__ import annotations
 
@@ -10,46 +10,48 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from encloze.backbones.base import Backbone
-from encloze.models.heads.base import Head, Read, Side
+from encloze.models.heads.base import Head, HeadInput, Side
 from encloze.models.layers.pooling import Pooling, pool
 
 
 @dataclass(frozen=True)
 class Dense(Head, name="dense"):
-    """A vector as wide as the backbone's hidden states, or narrower."""
+    """One vector for each text, of the encoder's hidden size or smaller."""
 
     view: ClassVar[Literal["dense", "sparse"]] = "dense"
 
     pooling: Pooling | None = None
-    """cls (the first token), mean or max; must be the one the model was trained with, which is the default."""
-    normalise: bool | None = None
-    """Whether embeddings get length 1, so that inner products are cosines; by default as the model was trained."""
-    width: int | None = None
-    """Embeddings are projected to so many numbers, by a matrix that is learnt; by default they are not."""
+    """Pooling method: cls (first token), mean or max over all tokens. By default the checkpoint's own; another one only
+    works after training."""
+    normalize: bool | None = None
+    """Whether embeddings are L2-normalized, so that inner products are cosine similarities. By default the checkpoint's
+    own."""
+    dim: int | None = None
+    """Number of dimensions after a learned linear projection. By default there is no projection."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.width is not None and self.width < 1:
-            raise ValueError(f"width must be 1 or more, not {self.width}")
+        if self.dim is not None and self.dim < 1:
+            raise ValueError(f"dim must be 1 or more, not {self.dim}")
 
-    def like(self, other: Any) -> Dense:
+    def with_defaults(self, other: Any) -> Dense:
         known = other if isinstance(other, Dense) else Dense("cls", False)
         return replace(
             self,
             pooling=self.pooling or known.pooling or "cls",
-            normalise=bool(known.normalise) if self.normalise is None else self.normalise,
-            width=self.width or known.width,
+            normalize=bool(known.normalize) if self.normalize is None else self.normalize,
+            dim=self.dim or known.dim,
         )
 
-    def part(self, backbone: Backbone) -> nn.Module | None:
-        if self.width is None:
+    def build_module(self, backbone: Backbone) -> nn.Module | None:
+        if self.dim is None:
             return None
-        projection = nn.Linear(backbone.width, self.width, bias=False)
-        nn.init.normal_(projection.weight, std=backbone.width**-0.5)  # lengths stay about what they were
+        projection = nn.Linear(backbone.hidden_size, self.dim, bias=False)
+        nn.init.normal_(projection.weight, std=backbone.hidden_size**-0.5)  # keeps the norm of vectors on average
         return projection
 
-    def represent(self, read: Read, side: Side, backbone: Backbone, part: nn.Module | None) -> Tensor:
-        assert read.hidden is not None
-        pooled = pool(read.hidden, read.texts.attention, self.pooling or "cls")
-        made = (pooled if part is None else part(pooled)).to(torch.promote_types(pooled.dtype, torch.float32))
-        return F.normalize(made, dim=-1) if self.normalise else made
+    def represent(self, inputs: HeadInput, side: Side, backbone: Backbone, module: nn.Module | None) -> Tensor:
+        assert inputs.hidden is not None
+        pooled = pool(inputs.hidden, inputs.texts.attention_mask, self.pooling or "cls")
+        vectors = (pooled if module is None else module(pooled)).to(torch.promote_types(pooled.dtype, torch.float32))
+        return F.normalize(vectors, dim=-1) if self.normalize else vectors

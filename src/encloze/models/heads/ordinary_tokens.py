@@ -1,8 +1,7 @@
-"""DupMAE's representation of a text by its ordinary tokens (Xiao et al., ACL 2023, section 3.4).
+"""Ordinary-token representation of DupMAE (Xiao et al., ACL 2023, section 3.4): the highest logit of each token.
 
-For each token of the vocabulary the highest logit over the text's own places, as it is; of a document the 384 highest
-are kept, of a query all. Together with a dense head of width 384 this is the paper's representation (no code of it was
-ever released).
+The maximum goes over the text's own positions. A document keeps its 384 highest logits, a query all of them. Together
+with a dense head of 384 dimensions this is the paper's representation. The authors have not released code for it.
 """
 
 from __future__ import annotations
@@ -12,19 +11,19 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from encloze.backbones.base import Backbone
-from encloze.models.heads._over_vocabulary import OverVocabulary
-from encloze.models.heads.base import Read, Side
-from encloze.models.layers.term_weights import highest_logits
+from encloze.models.heads._term_head import TermHead
+from encloze.models.heads.base import HeadInput, Side
+from encloze.models.layers.term_weights import max_logits
 
 
 @dataclass(frozen=True)
-class OrdinaryTokens(OverVocabulary, name="ordinary_tokens"):
-    """The highest logits of a document's places."""
+class OrdinaryTokens(TermHead, name="ordinary_tokens"):
+    """For each token of the vocabulary, its highest MLM logit over the positions of the text."""
 
-    special_places: bool = False
+    pool_special_tokens: bool = False
     document_top_k: int | None = 384
     top_k_in_training: bool = True
 
-    def represent(self, read: Read, side: Side, backbone: Backbone, part: nn.Module | None) -> Tensor:
-        assert read.hidden is not None
-        return highest_logits(read.hidden, self.places(read), backbone.head())
+    def represent(self, inputs: HeadInput, side: Side, backbone: Backbone, module: nn.Module | None) -> Tensor:
+        assert inputs.hidden is not None
+        return max_logits(inputs.hidden, self.position_mask(inputs), backbone.mlm_head())

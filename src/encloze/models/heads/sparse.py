@@ -1,8 +1,8 @@
-"""Term weights: for each token of the vocabulary what the text says about it, as SPLADE has it.
+"""Sparse head of SPLADE: a weight for each token of the vocabulary, from the logits of the MLM head.
 
-Formal et al., SIGIR 2021 (https://arxiv.org/abs/2107.05720) and, for the maximum over places, its second version
-(https://arxiv.org/abs/2109.10086): w_j = max over places i of log(1 + max(0, logit_ij)). A query that is a bag of
-words needs no encoder (SPLADE-doc there); weights of the text's own tokens only are no expansion (SPLADE-v3-Lexical).
+Weights follow Formal et al., SIGIR 2021 (https://arxiv.org/abs/2107.05720) and, for the maximum, its second version
+(https://arxiv.org/abs/2109.10086): w_j = max over positions i of log(1 + max(0, logit_ij)). Bag-of-words queries are
+SPLADE-doc's and need no encoder (inference-free). Term weighting without expansion is SPLADE-v3-Lexical's.
 """
 
 from __future__ import annotations
@@ -13,40 +13,43 @@ from typing import Literal
 from torch import Tensor, nn
 
 from encloze.backbones.base import Backbone
-from encloze.models.heads._over_vocabulary import OverVocabulary, held
-from encloze.models.heads.base import Read, Side
-from encloze.models.layers.term_weights import activated, highest_logits, own_weights, summed_weights
+from encloze.models.heads._term_head import TermHead, multi_hot
+from encloze.models.heads.base import HeadInput, Side
+from encloze.models.layers.term_weights import apply_activation, lexical_term_weights, max_logits, summed_term_weights
 
 
 @dataclass(frozen=True)
-class Sparse(OverVocabulary, name="sparse"):
-    """Weights of words, those that the text does not hold among them."""
+class Sparse(TermHead, name="sparse"):
+    """Term weights, with or without expansion by tokens that do not occur in the text."""
 
     pooling: Literal["max", "sum"] = "max"
-    """Whether a token's weight is the highest over the places, or their sum."""
-    queries: Literal["expansion", "lexical", "bag"] = "expansion"
-    """expansion: any token may have a weight; lexical: only those that the query holds; bag: these, and each has the
-    weight 1, so that queries are not encoded at all."""
-    documents: Literal["expansion", "lexical"] = "expansion"
-    """expansion: any token may have a weight; lexical: only those that the document holds."""
+    """Whether a token's weight is the maximum or the sum over the positions of the text."""
+    query_encoding: Literal["expansion", "term_weighting", "bag_of_words"] = "expansion"
+    """expansion: any token may get a weight. term_weighting: only tokens of the query. bag_of_words: tokens of the
+    query, each with weight 1, so queries need no encoder (inference-free)."""
+    document_encoding: Literal["expansion", "term_weighting"] = "expansion"
+    """expansion: any token may get a weight. term_weighting: only tokens of the document."""
 
-    query_shift: float = 0.0
-    """Taken off a query's logits: above 0 it leaves fewer words. Fine-tuning with active_terms sets it at its end."""
-    document_shift: float = 0.0
-    """The same for documents."""
+    query_logit_bias: float = 0.0
+    """Added to all logits of queries; negative values leave fewer active dimensions. Fine-tuning with active_terms sets
+    it at its end."""
+    document_logit_bias: float = 0.0
+    """Added to all logits of documents, as query_logit_bias."""
 
-    def reads_hidden(self, side: Side) -> bool:
-        return side == "document" or self.queries != "bag"
+    def needs_hidden_states(self, side: Side) -> bool:
+        return side == "document" or self.query_encoding != "bag_of_words"
 
-    def represent(self, read: Read, side: Side, backbone: Backbone, part: nn.Module | None) -> Tensor:
-        mode, shift = (self.queries, self.query_shift) if side == "query" else (self.documents, self.document_shift)
-        if mode == "bag":
-            return held(read.texts, int(backbone.config.vocab_size)).to(backbone.model.dtype)
-        assert read.hidden is not None
-        head, places = backbone.head(), self.places(read)
-        if mode == "lexical":
+    def represent(self, inputs: HeadInput, side: Side, backbone: Backbone, module: nn.Module | None) -> Tensor:
+        is_query = side == "query"
+        encoding = self.query_encoding if is_query else self.document_encoding
+        if encoding == "bag_of_words":
+            return multi_hot(inputs.texts, int(backbone.config.vocab_size)).to(backbone.model.dtype)
+        assert inputs.hidden is not None
+        texts, hidden, head, positions = inputs.texts, inputs.hidden, backbone.mlm_head(), self.position_mask(inputs)
+        logit_bias = self.query_logit_bias if is_query else self.document_logit_bias
+        if encoding == "term_weighting":
             summed = self.pooling == "sum"
-            return own_weights(read.hidden, places, read.texts.ids, read.texts.own, head, shift, summed=summed)
+            return lexical_term_weights(hidden, positions, texts.ids, texts.own_tokens, head, logit_bias, summed=summed)
         if self.pooling == "max":
-            return activated(highest_logits(read.hidden, places, head, shift), "log1p_relu")
-        return summed_weights(read.hidden, places, head, shift)
+            return apply_activation(max_logits(hidden, positions, head, logit_bias), "log1p_relu")
+        return summed_term_weights(hidden, positions, head, logit_bias)

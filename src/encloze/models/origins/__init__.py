@@ -1,1 +1,1 @@
-"""Origins: where a model that is to be trained comes from, one a file."""
+"""Origins: the sources of models that are trained, one kind a file."""

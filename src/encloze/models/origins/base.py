@@ -1,4 +1,4 @@
-"""An origin: where a model that is to be trained comes from."""
+"""An origin: the source of the model that is trained."""
 
 from __future__ import annotations
 
@@ -9,34 +9,46 @@ from typing import ClassVar, NamedTuple
 
 from encloze.backbones.base import Backbone
 from encloze.family import Family
-from encloze.models.checkpoint import Card
+from encloze.models.encoder_config import EncoderConfig
 from encloze.text.tokenizer import Tokenizer
 
 
-class Start(NamedTuple):
-    """A model as training finds it."""
+class InitialModel(NamedTuple):
+    """A model before training."""
 
     backbone: Backbone
     tokenizer: Tokenizer
-    card: Card
+    config: EncoderConfig
     decoders: Path | None = None
-    """The decoders that an earlier pre-training left, to go on with."""
+    """File with the decoders of an earlier pre-training, which a new one can continue."""
     fingerprint: str = ""
-    """Changes with the weights; empty where they are drawn from the seed."""
+    """Hash of weights, tokenizer and configuration; empty if the weights are drawn from the seed."""
     heads: Path | None = None
-    """What the heads of an earlier fine-tuning learnt of their own."""
+    """File with the weights of the heads of an earlier fine-tuning."""
 
 
 @dataclass(frozen=True)
 class Origin(Family):
-    """Weights and a tokenizer; a bare word that is no member's name is a folder, a hub's id, or minilm."""
+    """Base of origins. A word that names no member is a model folder, an id on the Hugging Face hub, or minilm."""
 
-    otherwise: ClassVar[str | None] = "pretrained"
+    default_member: ClassVar[str | None] = "pretrained"
 
     def label(self) -> str:
-        """A name for messages and for what a folder was made from."""
+        """Return a name for messages and for the provenance of results."""
         return self.name
 
-    def start(self, texts: Callable[[], Iterator[str]], *, need_head: bool, seed: int) -> Start:
-        """The model. ``texts`` gives the training texts, for what is made from them."""
+    def load(self, texts: Callable[[], Iterator[str]], *, require_mlm_head: bool, seed: int) -> InitialModel:
+        """Load or create the model.
+
+        Args:
+            texts: Function that returns an iterator over the training texts, for origins that depend on them.
+            require_mlm_head: Whether a missing head for masked language modeling is added.
+            seed: Seed of random weights.
+
+        Returns:
+            The model on the CPU.
+
+        Raises:
+            CheckpointError: If the model cannot be loaded.
+        """
         raise NotImplementedError(type(self).__name__)

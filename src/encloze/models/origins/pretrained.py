@@ -1,4 +1,4 @@
-"""A model that is there already: a folder, a hub's id, or minilm."""
+"""An existing model: a folder, an id on the Hugging Face hub, or minilm."""
 
 from __future__ import annotations
 
@@ -8,26 +8,28 @@ from dataclasses import dataclass
 import torch
 
 from encloze.backbones.base import Backbone
-from encloze.models.checkpoint import DECODERS, HEADS, Card, load_tokenizer, model_fingerprint
-from encloze.models.origins.base import Origin, Start
+from encloze.models.checkpoint import DECODERS, HEADS, load_tokenizer, model_fingerprint
+from encloze.models.encoder_config import EncoderConfig
+from encloze.models.origins.base import InitialModel, Origin
 from encloze.storage.model_folders import locate
 
 
 @dataclass(frozen=True)
 class Pretrained(Origin, name="pretrained"):
-    """Weights, tokenizer and pooling of a checkpoint."""
+    """Weights, tokenizer and encoding configuration of a checkpoint."""
 
     model: str
-    """A model folder (of encloze, transformers or sentence-transformers), a hub's id, or minilm."""
+    """A model folder (of encloze, transformers or sentence-transformers), an id on the Hugging Face hub, or minilm."""
 
     def label(self) -> str:
         return self.model
 
-    def start(self, texts: Callable[[], Iterator[str]], *, need_head: bool, seed: int) -> Start:
+    def load(self, texts: Callable[[], Iterator[str]], *, require_mlm_head: bool, seed: int) -> InitialModel:
         folder = locate(self.model)
-        torch.manual_seed(seed)  # a head that is missing is drawn from it
-        backbone = Backbone.load(folder, need_head=need_head)
-        card = Card.read(folder, backbone.max_tokens)
+        torch.manual_seed(seed)  # of a new MLM head
+        backbone = Backbone.load(folder, require_mlm_head=require_mlm_head)
+        config = EncoderConfig.read(folder, backbone.max_tokens)
         decoders, heads = (file if (file := folder / name).is_file() else None for name in (DECODERS, HEADS))
         tokenizer = load_tokenizer(folder)
-        return Start(backbone, tokenizer, card, decoders, model_fingerprint(folder, card, tokenizer), heads)
+        fingerprint = model_fingerprint(folder, config, tokenizer)
+        return InitialModel(backbone, tokenizer, config, decoders, fingerprint, heads)

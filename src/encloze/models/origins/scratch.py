@@ -1,4 +1,4 @@
-"""A new encoder with random weights and a tokenizer made from the corpus, where no encoder fits."""
+"""A new encoder with random weights and a tokenizer trained on the corpus."""
 
 from __future__ import annotations
 
@@ -9,51 +9,53 @@ from typing import Literal
 
 from encloze import progress
 from encloze.backbones.base import Backbone
-from encloze.models.checkpoint import Card
-from encloze.models.origins.base import Origin, Start
-from encloze.text.training import TokenizerFromCorpus, train_tokenizer, unknown_share
+from encloze.models.encoder_config import EncoderConfig
+from encloze.models.origins.base import InitialModel, Origin
+from encloze.text.tokenizer_training import TokenizerSettings, train_tokenizer, unknown_token_rate
 
-# Layers x width; heads are 64 wide.
-_SIZES = {"tiny": (2, 128), "mini": (4, 256), "small": (6, 384), "base": (12, 768)}
+_SIZES = {"tiny": (2, 128), "mini": (4, 256), "small": (6, 384), "base": (12, 768)}  # layers, hidden size
+_HEAD_SIZE = 64  # dimensions of one attention head
 _CHECKED_TEXTS = 1000
+_MAX_UNKNOWN = 0.01
 
 
 @dataclass(frozen=True)
 class Scratch(Origin, name="scratch"):
-    """BERT's architecture, for languages and domains that have no encoder."""
+    """A new encoder of BERT's architecture, for languages and domains without a suitable pre-trained one."""
 
     size: Literal["tiny", "mini", "small", "base"] = "mini"
-    """Layers x width: tiny 2x128, mini 4x256, small 6x384, base 12x768."""
-    tokenizer: TokenizerFromCorpus = field(default_factory=TokenizerFromCorpus)
-    """How the tokenizer is made."""
+    """Layers x hidden size: tiny 2x128, mini 4x256, small 6x384, base 12x768."""
+    tokenizer: TokenizerSettings = field(default_factory=TokenizerSettings)
+    """Settings of the tokenizer, which is trained on the corpus."""
     max_tokens: int = 512
-    """The longest text the encoder will take."""
+    """Maximum input length of the encoder in tokens, including special tokens."""
 
     def label(self) -> str:
         return f"scratch ({self.size})"
 
-    def start(self, texts: Callable[[], Iterator[str]], *, need_head: bool, seed: int) -> Start:
+    def load(self, texts: Callable[[], Iterator[str]], *, require_mlm_head: bool, seed: int) -> InitialModel:
         import torch
         from transformers import BertConfig
 
-        with progress.task(f"Training a {self.tokenizer.kind} tokenizer"):
+        algorithm = self.tokenizer.algorithm
+        with progress.task(f"Training a {algorithm} tokenizer"):
             tokenizer = train_tokenizer(texts, self.tokenizer)
-        unknown = unknown_share(tokenizer, list(islice(texts(), _CHECKED_TEXTS)))
-        if unknown > 0.01:
+        unknown = unknown_token_rate(tokenizer, list(islice(texts(), _CHECKED_TEXTS)))
+        if unknown > _MAX_UNKNOWN:
             progress.warn(
-                f"{unknown:.1%} of the tokens are unknown to the new {self.tokenizer.kind} tokenizer; "
-                "--model.tokenizer.kind unigram knows every letter of the corpus"
+                f"{unknown:.1%} of the tokens are unknown to the new {algorithm} tokenizer. Set "
+                "--model.tokenizer.algorithm unigram, whose vocabulary includes every character of the corpus"
             )
-        layers, width = _SIZES[self.size]
+        layers, hidden_size = _SIZES[self.size]
         torch.manual_seed(seed)
         config = BertConfig(
-            vocab_size=tokenizer.size,
+            vocab_size=tokenizer.vocab_size,
             num_hidden_layers=layers,
-            hidden_size=width,
-            num_attention_heads=width // 64,
-            intermediate_size=4 * width,
+            hidden_size=hidden_size,
+            num_attention_heads=hidden_size // _HEAD_SIZE,
+            intermediate_size=4 * hidden_size,
             max_position_embeddings=self.max_tokens,
-            pad_token_id=tokenizer.id_of("pad"),
+            pad_token_id=tokenizer.special_id("pad"),
         )
-        card = Card(max_query_tokens=min(64, self.max_tokens), max_document_tokens=self.max_tokens)
-        return Start(Backbone.new(config), tokenizer, card)
+        encoding = EncoderConfig(max_query_tokens=min(64, self.max_tokens), max_document_tokens=self.max_tokens)
+        return InitialModel(Backbone.from_config(config), tokenizer, encoding)

@@ -1,0 +1,58 @@
+"""Change the forward pass of one module by deriving a subclass of its class, without patching methods."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+
+class _CheckpointedForward(nn.Module):
+    """Mixin that stores only the inputs of the forward pass and recomputes it in the backward pass."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return checkpoint(super().forward, *args, use_reentrant=False, **kwargs)
+
+
+class _Float32Forward(nn.Module):
+    """Mixin that runs the forward pass in float32 (or the wider type of its input), also under autocast."""
+
+    def forward(self, hidden: Tensor, *args: Any, **kwargs: Any) -> Any:
+        with torch.autocast(hidden.device.type, enabled=False):
+            return super().forward(hidden.to(torch.promote_types(hidden.dtype, torch.float32)), *args, **kwargs)
+
+
+def enable_activation_checkpointing(module: nn.Module) -> None:
+    """Make a module recompute its activations in the backward pass (Chen et al., 2016).
+
+    The module stores only its inputs. Results and gradients do not change, dropout included. A second call has no
+    effect.
+
+    Args:
+        module: Any module, usually a transformer layer. Its class is replaced by a subclass of it.
+
+    Example:
+        >>> for layer in backbone.layers():
+        ...     enable_activation_checkpointing(layer)
+    """
+    _add_mixin(module, _CheckpointedForward)
+
+
+def disable_autocast(module: nn.Module) -> None:
+    """Make a module compute in float32 when its caller runs under autocast. A second call has no effect.
+
+    Args:
+        module: A module whose first argument is a tensor. Its class is replaced by a subclass of it.
+
+    Example:
+        >>> disable_autocast(model.classifier)
+    """
+    _add_mixin(module, _Float32Forward)
+
+
+def _add_mixin(module: nn.Module, mixin: type[nn.Module]) -> None:
+    if not isinstance(module, mixin):
+        base = type(module)
+        module.__class__ = type(f"{mixin.__name__.strip('_')}{base.__name__}", (mixin, base), {})

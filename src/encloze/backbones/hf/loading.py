@@ -1,0 +1,56 @@
+"""Context managers around calls into transformers: silence its output, and turn its errors into CheckpointError."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from pickle import UnpicklingError
+
+from encloze.errors import CheckpointError, EnclozeError
+
+
+@contextlib.contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Disable the log messages below errors and the progress bars of transformers inside the ``with`` block.
+
+    Example:
+        >>> with quiet_transformers():
+        ...     model.save_pretrained("folder")
+    """
+    from transformers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        logging.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def loading(folder: Path, kind: str = "an encoder") -> Iterator[None]:
+    """Run the calls of transformers that load a model folder, without their output.
+
+    Args:
+        folder: The model folder, named in error messages.
+        kind: The kind of model that is expected, with its article, for error messages.
+
+    Raises:
+        CheckpointError: If the code inside the block fails in any way. Errors of encloze pass unchanged.
+    """
+    try:
+        with quiet_transformers():
+            yield
+    except UnpicklingError as error:  # transformers unpickles weights only
+        raise CheckpointError(
+            f"{folder}: pytorch_model.bin is damaged or contains more than weights. It was not loaded, because such a "
+            "file can run code. Save the weights as model.safetensors"
+        ) from error
+    except EnclozeError:
+        raise
+    except Exception as error:  # a damaged file can raise any exception
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise CheckpointError(f"{folder} cannot be loaded as {kind}: {reason}") from error

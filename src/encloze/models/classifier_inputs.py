@@ -1,0 +1,107 @@
+"""Run a model over labeled texts in batches: one row of numbers for each text, or for each word."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from encloze import progress
+from encloze.models.precision import Precision, autocast
+from encloze.text.labeled import LabeledTokens, PaddedLabeledTexts, pad_labeled
+from encloze.text.tokenizer import Tokenizer
+from encloze.text.tokens import batch_by_length
+
+_BATCH_TOKENS = 16384
+
+
+class ClassifierInput(NamedTuple):
+    """A padded batch of texts, and the positions of their words if words have labels."""
+
+    ids: Tensor
+    """int64, batch x length: token ids."""
+    attention_mask: Tensor
+    """bool, batch x length: true for all tokens except padding."""
+    word_positions: Tensor | None
+    """int64, words x 2: row and column of each word's first token. None if whole texts have labels."""
+
+    @classmethod
+    def from_padded(cls, texts: PaddedLabeledTexts, device: torch.device) -> ClassifierInput:
+        """Move padded texts to a device."""
+        ids, mask = (torch.from_numpy(a).to(device) for a in (texts.padded.ids, texts.padded.attention_mask))
+        positions = texts.positions
+        return cls(ids, mask, None if positions is None else torch.from_numpy(positions).to(device))
+
+    def select_words(self, hidden: Tensor) -> Tensor:
+        """Return the rows at the words' first tokens: words x ..., from batch x length x ..."""
+        assert self.word_positions is not None, "whole texts have labels"
+        return hidden[self.word_positions[:, 0], self.word_positions[:, 1]]
+
+
+@torch.inference_mode()
+def run_in_batches(
+    texts: Sequence[LabeledTokens],
+    model: Callable[[ClassifierInput], Tensor],
+    tokenizer: Tokenizer,
+    max_tokens: int,
+    device: torch.device,
+    precision: Precision,
+    title: str,
+) -> np.ndarray:
+    """Run a model over texts, batched by length.
+
+    Args:
+        texts: Tokenized texts with the positions of their words.
+        model: Function from a batch to one row for each of its texts (or words).
+        tokenizer: The model's tokenizer.
+        max_tokens: The length to which texts are truncated.
+        device: The device of the model.
+        precision: Number format of matrix products.
+        title: The title of the progress bar.
+
+    Returns:
+        float32, labels x size, in the order of the texts. NaN for words beyond the limit or without a token.
+    """
+    lengths = np.array([len(text.tokens.ids) + 2 for text in texts])
+    counts = np.array([text.num_labels for text in texts])
+    first_labels, outputs = np.cumsum(counts) - counts, np.empty((0, 0), np.float32)
+    with progress.task(title, len(texts), "texts") as bar:
+        for numbers in batch_by_length(np.minimum(lengths, max_tokens), _BATCH_TOKENS):
+            padded = pad_labeled([texts[number] for number in numbers], tokenizer, max_tokens)
+            with autocast(precision, device):
+                rows = model(ClassifierInput.from_padded(padded, device)).float().cpu().numpy()
+            if not len(outputs):
+                outputs = np.full((int(counts.sum()), rows.shape[1]), np.nan, np.float32)
+            labels = np.concatenate([np.arange(first_labels[n], first_labels[n] + counts[n]) for n in numbers])
+            outputs[labels[padded.label_mask]] = rows
+            bar.advance(len(numbers))
+    return outputs
+
+
+def warn_truncated(texts: Sequence[LabeledTokens], max_tokens: int, name: str, default_label: str | None) -> None:
+    """Warn of texts longer than the limit, and of words that the model cannot see.
+
+    Args:
+        texts: Tokenized texts.
+        max_tokens: The length limit.
+        name: The name of the texts in the warning.
+        default_label: The label predicted for words that are not seen; None: they count as errors.
+    """
+    if truncated := sum(len(text.tokens.ids) > max_tokens - 2 for text in texts):
+        progress.warn(
+            f"{truncated / len(texts):.1%} of the texts of {name} ({truncated:,} of {len(texts):,}) are truncated to "
+            f"{max_tokens} tokens (max_tokens)"
+        )
+    firsts = [text.first_tokens for text in texts if text.first_tokens is not None]
+    words = np.concatenate([np.empty(0, np.int64), *firsts])
+    if unseen := int(((words < 0) | (words >= max_tokens - 2)).sum()):
+        prediction = (
+            "their predictions count as wrong" if default_label is None else f"they are labeled {default_label}"
+        )
+        progress.warn(
+            f"{unseen:,} of the {len(words):,} words of {name} are truncated or have no token: they are not used in "
+            f"training, and in evaluation {prediction}"
+        )
