@@ -1,4 +1,4 @@
-"""Look at encoders: each encodes the same documents, and what its representations are like is worked out."""
+"""Computation of a panel: every encoder encodes the same documents, and its representations are measured."""
 
 from __future__ import annotations
 
@@ -11,21 +11,20 @@ import torch
 
 from encloze import progress
 from encloze.data.corpus import Corpus
-from encloze.data.labelled import LabelledSet
-from encloze.data.labels.base import Labels
-from encloze.data.positives import Positives
+from encloze.data.labeled import LabeledDataset
+from encloze.data.labels.base import LabelFormat
+from encloze.data.positive_pairs import PositivePairs
 from encloze.data.records import Representation
 from encloze.evaluation.geometry import l2_normalize
 from encloze.evaluation.labels import LabelReport, evaluate_predictions
-from encloze.evaluation.panel import (
-    HEAD,
-    EncoderFigures,
-    NearestDocument,
+from encloze.evaluation.panel import EncoderMetrics, NearestDocument
+from encloze.evaluation.panel_metrics import (
+    MLM_HEAD,
     PairEmbeddings,
     PanelMetric,
-    dense_figures,
-    token_figures,
-    word_figures,
+    dense_metrics,
+    sparse_metrics,
+    tokenizer_metrics,
 )
 from encloze.evaluation.term_activations import TermActivations
 from encloze.models.bi_encoder import BiEncoder
@@ -33,208 +32,257 @@ from encloze.models.checkpoint import HEADS
 from encloze.models.frozen import FrozenEncoder
 from encloze.models.heads.dense import Dense
 from encloze.models.layers.pooling import Pooling
-from encloze.models.layers.term_weights import activated, highest_logits
+from encloze.models.layers.term_weights import apply_activation, max_logits
 from encloze.models.precision import Precision, autocast
 from encloze.storage.model_folders import locate
 from encloze.text.tokenizer import Encoded
-from encloze.text.tokens import by_length
-from encloze.training.linear_probe import labeled_rows, linear, nearest
+from encloze.text.tokens import batch_by_length
+from encloze.training.linear_probe import extract_features, linear_probe, nearest_neighbors
 
-_OF_HEAD = 256  # texts: logits of the whole vocabulary take far longer than hidden states
+_MLM_HEAD_DOCUMENTS = 256  # the head computes logits over the whole vocabulary, which takes long
 _BATCH_TOKENS = 16384
-_FREQUENT = 12
-_SHOWN, _MATCHES, _BEGINS = 5, 6, 60
+_NUM_FREQUENT_TERMS = 12
+_NUM_NEAREST = 5
+_NUM_MATCHING_TERMS = 6
+_EXCERPT_CHARACTERS = 60
 _PENALTIES = (1.0, 10.0, 100.0, 1000.0)
 
 
 @dataclass(frozen=True)
-class Look:
-    """What encoders are shown, and how."""
+class PanelInputs:
+    """Texts and settings that all encoders of a panel share.
+
+    Args:
+        corpus: The documents.
+        document_numbers: Numbers of the encoded documents in the corpus, int64 of shape (documents,).
+        positives: Positive pairs, if the corpus has any.
+        queries: Queries whose nearest documents are listed.
+        neighbors: Number of nearest neighbors for hubness and for the nearest-neighbor classifier.
+        pooling: Pooling method to use in place of that of the checkpoint.
+        precision: Number format of the encoders.
+    """
 
     corpus: Corpus
-    numbers: np.ndarray
-    """int64: the documents that are encoded."""
-    positives: Positives | None
-    texts: Sequence[str]
-    """Those whose nearest documents are sought."""
-    neighbours: int
+    document_numbers: np.ndarray
+    positives: PositivePairs | None
+    queries: Sequence[str]
+    neighbors: int
     pooling: Pooling | None
     precision: Precision
 
-    def at(self, model: str, name: str) -> EncoderFigures:
-        """The figures of one model, by the name that it is shown with."""
-        progress.note(f"Looking at {name}")
-        encoder = _load(model, self.pooling, self.precision)
-        texts = list(self.corpus.texts(self.numbers))
-        sample, asked, pairs = self._read(encoder, texts)
-        encoded = encoder.tokenizer.encode(texts)
-        figures, frequent = list[PanelMetric](), tuple[tuple[str, float], ...]()
-        if dense := encoder.card.dense:
-            together = self._together(*(side.dense for side in pairs)) if pairs else None
-            normalised = bool(dense.normalize)
-            figures += dense_figures(sample.dense, together, normalised=normalised, neighbours=self.neighbours)
-        if sample.sparse is not None:
-            use, asks = _use(sample.sparse), self.positives is not None and self.positives.asks
-            queries = _use(pairs[0].sparse).active if pairs and asks else None
-            figures += word_figures("sparse", use, _held(encoded, encoder), queries)
-            frequent = _frequent(use, encoder)
-        elif encoder.backbone.lacks() is None and not encoder.backbone.head_is_new:
-            some = encoded[:: max(1, len(encoded) // _OF_HEAD)][:_OF_HEAD]
-            figures += word_figures(HEAD, _use_of_head(encoder, some), _held(some, encoder), None)
-        figures += _of_tokens(texts, encoded, encoder)
-        return EncoderFigures(name, _how(encoder), tuple(figures), frequent, self._near(encoder, asked, sample))
+    def encoder_metrics(self, model: str, name: str) -> EncoderMetrics:
+        """Encode the texts with a model and compute its metrics.
 
-    def _read(
+        Args:
+            model: Folder, id on the Hugging Face hub, or minilm.
+            name: Name of the encoder in tables.
+        """
+        progress.note(f"Encoding with {name}")
+        encoder = _load_encoder(model, self.pooling, self.precision)
+        texts = list(self.corpus.texts(self.document_numbers))
+        documents, queries, pairs = self._encode(encoder, texts)
+        tokens = encoder.tokenizer.encode(texts)
+        metrics, frequent_terms = list[PanelMetric](), tuple[tuple[str, float], ...]()
+        if dense := encoder.config.dense:
+            pair_embeddings = self._pair_embeddings(pairs[0].dense, pairs[1].dense) if pairs else None
+            is_normalized = bool(dense.normalize)
+            metrics += dense_metrics(
+                documents.dense, pair_embeddings, is_normalized=is_normalized, neighbors=self.neighbors
+            )
+        if documents.sparse is not None:
+            activations = _activations(documents.sparse)
+            has_queries = self.positives is not None and self.positives.first_is_query
+            query_active_dims = _activations(pairs[0].sparse).active_dims if pairs and has_queries else None
+            metrics += sparse_metrics("sparse", activations, _is_in_corpus(tokens, encoder), query_active_dims)
+            frequent_terms = _frequent_terms(activations, encoder)
+        elif encoder.backbone.missing_mlm_head_reason() is None and not encoder.backbone.mlm_head_is_new:
+            sample = tokens[:: max(1, len(tokens) // _MLM_HEAD_DOCUMENTS)][:_MLM_HEAD_DOCUMENTS]
+            activations = _mlm_head_activations(encoder, sample)
+            metrics += sparse_metrics(MLM_HEAD, activations, _is_in_corpus(sample, encoder), None)
+        metrics += _tokenizer_metrics(texts, tokens, encoder)
+        nearest = self._nearest_documents(encoder, queries, documents)
+        return EncoderMetrics(name, _describe(encoder), tuple(metrics), frequent_terms, nearest)
+
+    def _encode(
         self, encoder: BiEncoder, texts: list[str]
     ) -> tuple[Representation, Representation, tuple[Representation, Representation] | None]:
-        """The representations of the documents, of the texts that ask, and of the pairs; each text is read once."""
-        found = self.positives or Positives("", [], [])
-        asking = [*self.texts, *(found.firsts if found.asks else [])]
-        told = [*texts, *found.seconds, *([] if found.asks else found.firsts)]
-        queries, documents = _Texts(asking), _Texts(told)
-        asked = encoder.encode_queries(list(queries.number_of))
-        read = encoder.encode_documents(documents.number_of, len(documents.number_of))
-        firsts = queries.of(found.firsts, asked) if found.asks else documents.of(found.firsts, read)
-        pairs = (firsts, documents.of(found.seconds, read)) if self.positives else None
-        return documents.of(texts, read), queries.of(self.texts, asked), pairs
+        """Return the representations of the documents, of the queries, and of both sides of the positive pairs.
 
-    def _together(self, firsts: np.ndarray, seconds: np.ndarray) -> PairEmbeddings:
+        Each distinct text is encoded once.
+        """
+        pairs = self.positives or PositivePairs("", [], [])
+        queries = _DistinctTexts([*self.queries, *(pairs.first_texts if pairs.first_is_query else [])])
+        documents = _DistinctTexts([*texts, *pairs.second_texts, *([] if pairs.first_is_query else pairs.first_texts)])
+        encoded_queries = encoder.encode_queries(list(queries.number_of))
+        encoded_documents = encoder.encode_documents(documents.number_of, len(documents.number_of))
+        firsts = (
+            queries.select(pairs.first_texts, encoded_queries)
+            if pairs.first_is_query
+            else documents.select(pairs.first_texts, encoded_documents)
+        )
+        sides = (firsts, documents.select(pairs.second_texts, encoded_documents)) if self.positives else None
+        return documents.select(texts, encoded_documents), queries.select(self.queries, encoded_queries), sides
+
+    def _pair_embeddings(self, firsts: np.ndarray, seconds: np.ndarray) -> PairEmbeddings:
+        """Return the embeddings (pairs, dim) with the negatives: pairs without a text in common with the first text."""
         assert self.positives is not None
-        numbers = [_Texts(side).numbers(side) for side in (self.positives.firsts, self.positives.seconds)]
-        same = [side[:, None] == side for side in numbers]
-        return PairEmbeddings(self.positives.kind, firsts, seconds, ~(same[0] | same[1]))
+        sides = (self.positives.first_texts, self.positives.second_texts)
+        same_first, same_second = (
+            (numbers := _DistinctTexts(side).numbers(side))[:, None] == numbers for side in sides
+        )
+        return PairEmbeddings(self.positives.kind, firsts, seconds, ~(same_first | same_second))
 
-    def _near(
-        self, encoder: BiEncoder, asked: Representation, documents: Representation
+    def _nearest_documents(
+        self, encoder: BiEncoder, queries: Representation, documents: Representation
     ) -> tuple[tuple[NearestDocument, ...], ...]:
-        if not self.texts:
+        if not self.queries:
             return ()
-        scores = np.asarray(encoder.similarity.score(asked, documents))
-        cosines = None if asked.dense is None else l2_normalize(asked.dense) @ l2_normalize(documents.dense).T
-        found = []
-        for row in range(len(self.texts)):
-            best = np.argsort(-scores[row], kind="stable")[:_SHOWN].tolist()
-            cosine = {at: None if cosines is None else float(cosines[row, at]) for at in best}
-            found.append(
-                tuple(
-                    NearestDocument(
-                        *self._named(at),
-                        float(scores[row, at]),
-                        cosine[at],
-                        _matches(encoder, asked, row, documents, at),
-                    )
-                    for at in best
-                )
-            )
-        return tuple(found)
+        scores = np.asarray(encoder.similarity.score(queries, documents))
+        cosines = None if queries.dense is None else l2_normalize(queries.dense) @ l2_normalize(documents.dense).T
+        result = []
+        for row in range(len(self.queries)):
+            nearest = list[NearestDocument]()
+            for column in np.argsort(-scores[row], kind="stable")[:_NUM_NEAREST].tolist():
+                id_, excerpt = self._id_and_excerpt(column)
+                cosine = None if cosines is None else float(cosines[row, column])
+                terms = _matching_terms(encoder, queries, row, documents, column)
+                nearest.append(NearestDocument(id_, excerpt, float(scores[row, column]), cosine, terms))
+            result.append(tuple(nearest))
+        return tuple(result)
 
-    def _named(self, at: int) -> tuple[str, str]:
-        document = self.corpus[int(self.numbers[at])]
-        words = " ".join((document.title or document.text).split())
-        return document.id, words if len(words) <= _BEGINS else f"{words[:_BEGINS].rsplit(' ', 1)[0]} ..."
+    def _id_and_excerpt(self, number: int) -> tuple[str, str]:
+        document = self.corpus[int(self.document_numbers[number])]
+        text = " ".join((document.title or document.text).split())
+        if len(text) > _EXCERPT_CHARACTERS:
+            text = f"{text[:_EXCERPT_CHARACTERS].rsplit(' ', 1)[0]} ..."
+        return document.id, text
 
 
-class _Texts:
-    """Different texts by number, and what was made of them."""
+class _DistinctTexts:
+    """Distinct texts with their numbers."""
 
     def __init__(self, texts: Sequence[str]) -> None:
         self.number_of = {text: number for number, text in enumerate(dict.fromkeys(texts))}
 
-    def of(self, texts: Sequence[str], made: Representation) -> Representation:
-        """The representations of some of them, in order."""
-        at = self.numbers(texts)
-        return Representation(*(None if view is None else view[at] for view in made))
+    def select(self, texts: Sequence[str], representation: Representation) -> Representation:
+        """Return the rows of some texts from the representation of all distinct texts."""
+        numbers = self.numbers(texts)
+        return Representation(*(None if view is None else view[numbers] for view in representation))
 
     def numbers(self, texts: Sequence[str]) -> np.ndarray:
         return np.array([self.number_of[text] for text in texts], np.int64)
 
 
-def label_report(labels: Labels, split: str, models: dict[str, str], look: Look, seed: int) -> LabelReport:
-    """What each model, by its name in tables, says of labels: by the nearest texts, and by a linear probe."""
-    data, reports = LabelledSet.open(labels, split), list[LabelReport]()
+def label_report(
+    labels: LabelFormat, split: str, models: dict[str, str], inputs: PanelInputs, seed: int
+) -> LabelReport:
+    """Evaluate a nearest-neighbor classifier and a linear probe on the frozen features of each model.
+
+    Args:
+        labels: The labeled data set.
+        split: Name of the evaluated split.
+        models: Model by its name in tables.
+        inputs: Settings of the panel.
+        seed: Seed of the folds and of the bootstrap samples.
+
+    Returns:
+        One report on all classifiers and the baselines.
+    """
+    data, reports = LabeledDataset.load(labels, split), list[LabelReport]()
     for name, model in models.items():
-        rows = labeled_rows(data, FrozenEncoder.load(model, look.pooling, precision=look.precision))
-        ways = {"nearest": nearest(rows, look.neighbours), "linear probe": linear(rows, split, _PENALTIES, seed)}
+        features = extract_features(data, FrozenEncoder.load(model, inputs.pooling, precision=inputs.precision))
+        classifiers = {
+            "nearest": nearest_neighbors(features, inputs.neighbors),
+            "linear probe": linear_probe(features, split, _PENALTIES, seed),
+        }
         reports += [
-            evaluate_predictions(data, split, f"{name}, {way}", found.guess(rows[split]), found.note, seed)
-            for way, found in ways.items()
+            evaluate_predictions(data, split, f"{name}, {kind}", one.predict(features[split]), one.note, seed)
+            for kind, one in classifiers.items()
         ]
-    guesses = [report.systems[-1] for report in reports]
-    return replace(reports[0], systems=(*reports[0].systems[:-1], *guesses))
+    baselines = reports[0].systems[:-1]
+    return replace(reports[0], systems=(*baselines, *(report.systems[-1] for report in reports)))
 
 
-def _load(model: str, pooling: Pooling | None, precision: Precision) -> BiEncoder:
-    """The bi-encoder of that name, its embeddings pooled in another way where that is asked for."""
-    found = BiEncoder.load(model, precision=precision)
-    if pooling is None or found.card.dense is None:
-        return found
-    heads = tuple(replace(head, pooling=pooling) if isinstance(head, Dense) else head for head in found.card.heads)
-    made = BiEncoder(found.backbone, found.tokenizer, replace(found.card, heads=heads), locate(model) / HEADS)
-    made.name, made.precision = found.name, precision
-    return made.to(found.backbone.model.device).eval()
+def _load_encoder(model: str, pooling: Pooling | None, precision: Precision) -> BiEncoder:
+    """Load a bi-encoder; ``pooling`` replaces that of its dense heads."""
+    encoder = BiEncoder.load(model, precision=precision)
+    if pooling is None or encoder.config.dense is None:
+        return encoder
+    heads = tuple(replace(head, pooling=pooling) if isinstance(head, Dense) else head for head in encoder.config.heads)
+    config = replace(encoder.config, heads=heads)
+    changed = BiEncoder(encoder.backbone, encoder.tokenizer, config, locate(model) / HEADS)
+    changed.name, changed.precision = encoder.name, precision
+    return changed.to(encoder.backbone.model.device).eval()
 
 
-def _use_of_head(encoder: BiEncoder, texts: list[Encoded]) -> TermActivations:
-    """Which words the head for masked language modelling would give texts, weighted as SPLADE does, as it is."""
-    backbone, limit = encoder.backbone, encoder.card.max_document_tokens
-    place, use = backbone.model.device, TermActivations.of_nothing(int(backbone.config.vocab_size))
-    lengths = np.array([min(len(text.ids) + 2, limit) for text in texts])
-    with progress.task("Asking the head", len(texts), "documents") as bar:
-        for rows in by_length(lengths, _BATCH_TOKENS):
-            batch = encoder.texts([texts[row] for row in rows], "document", place)
-            with torch.inference_mode(), autocast(encoder.precision, place):
-                hidden = backbone.encode(batch.ids, batch.attention)
-                active = activated(highest_logits(hidden, batch.content_mask, backbone.head()), "log1p_relu") > 0
-            use = use.with_texts(*(active.sum(dim=side).cpu().numpy() for side in (0, 1)))
+def _mlm_head_activations(encoder: BiEncoder, texts: list[Encoded]) -> TermActivations:
+    """Count the terms that the MLM head activates, pooled as in SPLADE (maximum of log(1 + relu(logits)))."""
+    backbone, max_tokens = encoder.backbone, encoder.config.max_document_tokens
+    device, activations = backbone.model.device, TermActivations.empty(int(backbone.config.vocab_size))
+    lengths = np.array([min(len(text.ids) + 2, max_tokens) for text in texts])
+    with progress.task("Computing term weights of the MLM head", len(texts), "documents") as bar:
+        for rows in batch_by_length(lengths, _BATCH_TOKENS):
+            batch = encoder.collate([texts[row] for row in rows], "document", device)
+            with torch.inference_mode(), autocast(encoder.precision, device):
+                hidden = backbone.encode(batch.ids, batch.attention_mask)
+                logits = max_logits(hidden, batch.own_tokens, backbone.mlm_head())  # (batch, vocabulary)
+                is_active = apply_activation(logits, "log1p_relu") > 0
+            activations = activations.add(*(is_active.sum(dim=dim).cpu().numpy() for dim in (0, 1)))
             bar.advance(len(rows))
-    return use
+    return activations
 
 
-def _how(encoder: BiEncoder) -> str:
-    said = [f"{encoder.backbone.config.model_type}, {encoder.backbone.width} wide"]
-    if dense := encoder.card.dense:
-        lengths = "length 1" if dense.normalize else "lengths as they come"
-        said.append(f"embeddings: {dense.pooling}, {encoder.views['dense']} wide, {lengths}")
-    said += [f"sparse view: {head.name}" for head in encoder.card.heads if head.view == "sparse"]
-    return "; ".join([*said, f"documents cut at {encoder.card.max_document_tokens} tokens"])
+def _describe(encoder: BiEncoder) -> str:
+    """Return the model type, views and document limit of an encoder as text."""
+    parts = [f"{encoder.backbone.config.model_type}, hidden size {encoder.backbone.hidden_size}"]
+    if dense := encoder.config.dense:
+        norm = "L2-normalized" if dense.normalize else "not normalized"
+        parts.append(f"embeddings: {dense.pooling} pooling, {encoder.views['dense']} dimensions, {norm}")
+    parts += [f"sparse view: {head.name}" for head in encoder.config.heads if head.view == "sparse"]
+    return "; ".join([*parts, f"documents truncated at {encoder.config.max_document_tokens} tokens"])
 
 
-def _use(weights: Any) -> TermActivations:
-    """The counts of term weights: a csr_matrix, texts x vocabulary."""
-    above = weights > 0
-    return TermActivations(np.asarray(above.getnnz(axis=0), np.int64), np.asarray(above.getnnz(axis=1), np.int64))
+def _activations(weights: Any) -> TermActivations:
+    """Count the active terms of a ``csr_matrix`` of term weights of shape (texts, vocabulary)."""
+    is_active = weights > 0
+    per_term, per_text = (np.asarray(is_active.getnnz(axis=axis), np.int64) for axis in (0, 1))
+    return TermActivations(per_term, per_text)
 
 
-def _frequent(use: TermActivations, encoder: BiEncoder) -> tuple[tuple[str, float], ...]:
-    most = np.argsort(-use.texts, kind="stable")[:_FREQUENT]
-    return tuple((_word(encoder, int(at)), float(use.texts[at] / len(use.active))) for at in most if use.texts[at])
+def _frequent_terms(activations: TermActivations, encoder: BiEncoder) -> tuple[tuple[str, float], ...]:
+    frequencies, documents = activations.document_frequencies, len(activations.active_dims)
+    most_frequent = np.argsort(-frequencies, kind="stable")[:_NUM_FREQUENT_TERMS].tolist()
+    return tuple(
+        (_term(encoder, id_), float(frequencies[id_] / documents)) for id_ in most_frequent if frequencies[id_]
+    )
 
 
-def _held(encoded: Sequence[Encoded], encoder: BiEncoder) -> np.ndarray:
-    """Which tokens the encoder reads in texts, special ones not counted: bool, vocabulary."""
-    held = np.zeros(int(encoder.backbone.config.vocab_size), bool)
-    limit = encoder.card.max_document_tokens - 2
-    held[np.concatenate([text.ids[:limit] for text in encoded])] = True
-    held[encoder.tokenizer.special_ids] = False
-    return held
+def _is_in_corpus(texts: Sequence[Encoded], encoder: BiEncoder) -> np.ndarray:
+    """Return which tokens the encoder reads in texts, without special tokens: bool of shape (vocabulary,)."""
+    is_in_corpus = np.zeros(int(encoder.backbone.config.vocab_size), bool)
+    limit = encoder.config.max_document_tokens - 2
+    is_in_corpus[np.concatenate([text.ids[:limit] for text in texts])] = True
+    is_in_corpus[encoder.tokenizer.special_ids] = False
+    return is_in_corpus
 
 
-def _of_tokens(texts: Sequence[str], encoded: Sequence[Encoded], encoder: BiEncoder) -> list[PanelMetric]:
-    ids, unknown = np.concatenate([text.ids for text in encoded]), encoder.tokenizer.special.get("unknown")
-    strange = float(np.mean(ids == encoder.tokenizer.core.token_to_id(unknown))) if unknown else 0.0
-    return token_figures(_held(encoded, encoder), strange, len(ids) / sum(len(text.split()) for text in texts))
+def _tokenizer_metrics(texts: Sequence[str], tokens: Sequence[Encoded], encoder: BiEncoder) -> list[PanelMetric]:
+    ids, unknown = np.concatenate([text.ids for text in tokens]), encoder.tokenizer.special_tokens.get("unk")
+    unknown_ratio = float(np.mean(ids == encoder.tokenizer.backend.token_to_id(unknown))) if unknown else 0.0
+    tokens_per_word = len(ids) / sum(len(text.split()) for text in texts)
+    return tokenizer_metrics(_is_in_corpus(tokens, encoder), unknown_ratio, tokens_per_word)
 
 
-def _matches(
-    encoder: BiEncoder, asked: Representation, row: int, documents: Representation, at: int
+def _matching_terms(
+    encoder: BiEncoder, queries: Representation, row: int, documents: Representation, column: int
 ) -> tuple[tuple[str, float], ...]:
-    """The words that match, with what each adds to the score."""
-    if asked.sparse is None:
+    """Return the matching terms of a query and a document with the largest contributions to the score."""
+    if queries.sparse is None:
         return ()
-    products = (asked.sparse[row].multiply(documents.sparse[at]) * encoder.similarity.sparse).tocoo()
-    best = np.argsort(-products.data, kind="stable")[:_MATCHES]
-    return tuple((_word(encoder, int(products.col[n])), float(products.data[n])) for n in best)
+    products = (queries.sparse[row].multiply(documents.sparse[column]) * encoder.similarity.sparse).tocoo()
+    largest = np.argsort(-products.data, kind="stable")[:_NUM_MATCHING_TERMS]
+    return tuple((_term(encoder, int(products.col[n])), float(products.data[n])) for n in largest)
 
 
-def _word(encoder: BiEncoder, token: int) -> str:
-    return encoder.tokenizer.core.id_to_token(token) or f"[{token}]"  # a row of the matrix that no token has
+def _term(encoder: BiEncoder, token_id: int) -> str:
+    return encoder.tokenizer.backend.id_to_token(token_id) or f"[{token_id}]"  # some rows of the matrix have no token

@@ -1,24 +1,24 @@
-"""Judge systems (BM25, models, indexes, runs) on the queries of a data set."""
+"""Evaluate systems (BM25, models, indexes, run files) on the queries of a data set."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 from encloze import progress, recipe
 from encloze.commands.base import Command
+from encloze.data.counts import DatasetCounts
 from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
-from encloze.evaluation.benchmarks.base import Benchmark, check_what_is_judged
-from encloze.evaluation.measures import DEFAULT, canonical, cutoff
-from encloze.evaluation.report import Judged, Report, judge
-from encloze.evaluation.rules import RankingRules
+from encloze.evaluation.benchmarks.base import Benchmark, check_dataset_or_benchmark
+from encloze.evaluation.measures import DEFAULT_MEASURES, canonical_name, cutoff_of
+from encloze.evaluation.report import Report, evaluate_runs
+from encloze.evaluation.results import SystemResult
+from encloze.evaluation.rules import PassageAggregation, RankingRules
 from encloze.storage.atomic import atomic_folder, refuse_existing
 from encloze.storage.provenance import write_provenance
-from encloze.systems._memory import memory_of
-from encloze.systems.base import System, inputs_of, titles
+from encloze.systems.base import System, inputs_of, unique_titles
 from encloze.systems.index import Index
 from encloze.systems.model import Model
 from encloze.systems.reranked import Reranked
@@ -26,99 +26,135 @@ from encloze.systems.reranked import Reranked
 
 @dataclass(frozen=True)
 class Evaluate(Command, name="evaluate"):
-    """One table: every system's measures with intervals, and its difference from the first with a test."""
+    """Evaluate systems on one data set.
+
+    The result is a table with the measures of each system, their confidence intervals, and the difference from the
+    first system with a significance test.
+
+    Example:
+        >>> Evaluate(dataset="my_data", systems=["bm25", "minilm"]).run().to_pandas()  # doctest: +SKIP
+    """
 
     dataset: Format | None = None
-    """Documents, queries and judgments: a folder in BEIR's or MS MARCO's layout, or python_docs."""
+    """Documents, queries and judgments: a folder in the layout of BEIR or MS MARCO, or python_docs."""
     split: str = "test"
-    """The part of the queries to judge."""
+    """Split of the queries to evaluate on."""
     systems: tuple[System, ...] = ()
-    """What to judge, the baseline first: bm25, a model's name or folder, an index folder, a TREC run file."""
+    """Systems to evaluate, the baseline first: bm25, a model's name or folder, an index folder, a TREC run file."""
     model: str | None = None
-    """One model more to judge."""
+    """Model to evaluate after the systems."""
     index: Path | None = None
-    """One index more to judge."""
+    """Index folder to evaluate after the systems."""
     reranker: str | None = None
-    """A re-ranker: every system is judged with it, too, over its first documents."""
+    """Cross-encoder. Every system is also evaluated with its first documents re-ranked by it."""
     rerank_depth: int = 50
-    """How many documents of each system it scores."""
+    """Number of documents per query that the cross-encoder re-ranks."""
     measures: tuple[str, ...] = ()
-    """Measures in ir-measures' spelling or the usual ones (mrr@10, recall@100); the first is compared. By default
-    nDCG@10, RR@10, R@100 and AP, or those of a benchmark."""
+    """Measures in the spelling of ir-measures or a common one (mrr@10, recall@100). Systems are compared by the first
+    one. Default: nDCG@10, RR@10, R@100 and AP, or the measures of the benchmark."""
     depth: int = 100
-    """How many documents each system ranks for a query; more where a measure looks deeper."""
-    passage_aggregation: Literal["none", "max"] = "none"
-    """What judgments name: documents, or the longer texts (doc_id) that they were cut from, each as good as its best
-    passage."""
+    """Number of documents that each system ranks per query; at least the largest cutoff of the measures."""
+    passage_aggregation: PassageAggregation = "none"
+    """With max, judgments name sources, and a source has the score of its best passage. With none, judgments name
+    documents of the corpus."""
     ignore_identical_ids: bool = False
-    """Whether a document that bears the query's own id counts or is skipped, as BEIR does."""
+    """Whether documents with the id of their query are removed from the rankings, as in BEIR."""
     measure_memory: bool = False
-    """Whether each system makes ready and searches once more, in a process of its own, to tell how much memory that
-    holds."""
+    """Whether each system also runs in a process of its own that measures its memory."""
     output: Path | None = None
-    """A folder for the report, the values of each query and the runs; nothing is written without one."""
+    """Folder for the report, the values of each query and the rankings. By default nothing is saved."""
     overwrite: bool = False
-    """Whether an existing output may be replaced."""
+    """Whether an existing output folder may be replaced."""
     seed: int = 0
-    """Where the intervals and tests are drawn from."""
+    """Seed of the bootstrap intervals and randomization tests."""
     benchmark: Benchmark | None = None
-    """A published collection in place of dataset and split, judged by its own rules: msmarco-dev, trec-dl-2019,
-    trec-dl-2020, beir/NAME. It is fetched, or read from benchmark.path."""
+    """Published benchmark in place of dataset and split, evaluated by its own rules: msmarco-dev, trec-dl-2019,
+    trec-dl-2020, beir/NAME, mteb/TASK. It is downloaded, or read from benchmark.path."""
 
     def __post_init__(self) -> None:
-        check_what_is_judged(self.dataset, self.split, self.benchmark)
+        check_dataset_or_benchmark(self.dataset, self.split, self.benchmark)
         for name in self.measures:
-            canonical(name)
+            canonical_name(name)
         if not (self.systems or self.model or self.index):
-            raise ValueError("systems is empty: name at least one, as in --systems bm25,minilm")
-        if any(system.tuned_on == self.split for system in self.systems):
-            raise ValueError(f"a system is tuned on {self.split!r}, the split that is judged: choose another tune_on")
-        self._rules.check(tuned=any(system.tuned_on for system in self.systems))
+            raise ValueError("systems is empty. Name at least one system, as in --systems bm25,minilm")
+        check_tuning_split(self.systems, self.split)
+        self._rules.check(is_tuned=any(system.tuned_on for system in self.systems))
 
     @property
     def _rules(self) -> RankingRules:
-        deepest = max(map(cutoff, self.measures or DEFAULT))
-        return RankingRules(self.depth, self.passage_aggregation == "max", self.ignore_identical_ids, deepest)
+        max_cutoff = max(map(cutoff_of, self.measures or DEFAULT_MEASURES))
+        return RankingRules(self.depth, self.passage_aggregation, self.ignore_identical_ids, max_cutoff)
 
     def run(self) -> Report:
+        """Evaluate the systems.
+
+        Returns:
+            The report.
+
+        Raises:
+            DataError: The data set or a system is missing, damaged, or cannot be combined.
+            StorageError: The output folder exists.
+        """
         if self.output:
             refuse_existing(self.output, overwrite=self.overwrite)
         if self.benchmark:
-            return self.written_out().run()
-        assert self.dataset is not None  # or there is a benchmark
-        dataset = DatasetSplit(self.dataset, self.split, by_source=self.passage_aggregation == "max")
-        for system in self._all():
-            system.check()
-            system.check_for(dataset)
-        runs, rules = list[Judged](), self._rules
-        for title, system in zip(titles(self._all()), self._all(), strict=True):
-            progress.note(f"Judging {title}")
-            outcome = system.rank(dataset, rules.search_depth)
-            if self.measure_memory:
-                outcome = outcome._replace(memory_bytes=memory_of(system, dataset, rules.search_depth))
-            run = rules.apply(outcome.run, partial(outcome.searched, dataset))
-            runs.append(outcome._replace(run=run).named(title))
-        judgments = dataset.judged(texts=any("queries" in system.heeds for system in self._all()))
-        measures = self.measures or DEFAULT
-        report = judge(str(self.dataset.place()), self.split, judgments, runs, measures, self.seed, dataset.counts())
+            return self.resolve_benchmark().run()
+        assert self.dataset is not None  # __post_init__ checks that there is a data set or a benchmark
+        dataset = DatasetSplit(self.dataset, self.split, judgments_by_source=self.passage_aggregation == "max")
+        systems = self._all_systems()
+        for system in systems:
+            system.check_files()
+            system.check_dataset(dataset)
+        titles = unique_titles(systems)
+        results = [self._rank(title, system, dataset) for title, system in zip(titles, systems, strict=True)]
+        judgments = dataset.evaluated_judgments(texts=any("queries" in system.depends_on for system in systems))
+        measures, counts = self.measures or DEFAULT_MEASURES, self._counts(dataset, results)
+        location = str(self.dataset.location())
+        report = evaluate_runs(location, self.split, judgments, results, measures, self.seed, counts)
         if self.output:
             with atomic_folder(self.output, overwrite=self.overwrite) as folder:
                 report.save(folder)
-                inputs = self.dataset.inputs("dataset") | inputs_of(self._all(), "systems")
+                inputs = self.dataset.inputs("dataset") | inputs_of(systems, "systems")
                 write_provenance(folder, recipe.dump(self, {"verb": self.name}), inputs)
         return report
 
-    def written_out(self) -> Evaluate:
-        """The same with a benchmark's texts and rules in its place; measures that were asked for stay."""
+    def resolve_benchmark(self) -> Evaluate:
+        """Return the same settings with the data set, split and rules of the benchmark, if there is one.
+
+        Measures that are set are kept.
+        """
         if self.benchmark is None:
             return self
-        made: Evaluate = self.benchmark.in_place(self, measures=self.measures or self.benchmark.rules().measures)
-        return made
+        measures = self.measures or self.benchmark.rules().measures
+        resolved: Evaluate = self.benchmark.apply_to(self, measures=measures)
+        return resolved
 
-    def _all(self) -> list[System]:
-        more: list[System] = [Model(self.model)] if self.model else []
-        given = [*self.systems, *more, *([Index(self.index)] if self.index else [])]
-        plain = [part for system in given for part in system.parts()]
+    def _rank(self, title: str, system: System, dataset: DatasetSplit) -> SystemResult:
+        progress.note(f"Evaluating {title}")
+        result = system.rank(dataset, self._rules.search_depth)
+        memory = system.measure_memory(dataset, self._rules.search_depth) if self.measure_memory else None
+        run = self._rules.apply(result.run, partial(result.ranked_corpus, dataset))
+        return replace(result, name=title, run=run, memory_bytes=memory)
+
+    def _counts(self, dataset: DatasetSplit, results: list[SystemResult]) -> DatasetCounts:
+        """Count the parts of the data set that the systems read; run files alone need neither queries nor documents."""
+        parts = {part for system in self._all_systems() for part in system.depends_on}
+        reads_corpus = bool(self.reranker) or self.passage_aggregation == "max"
+        return dataset.counts(
+            queries="queries" in parts or bool(self.reranker),
+            documents="documents" in parts or (reads_corpus and any(result.corpus is None for result in results)),
+        )
+
+    def _all_systems(self) -> list[System]:
+        model = [Model(self.model)] if self.model else []
+        index = [Index(self.index)] if self.index else []
+        systems = [part for system in (*self.systems, *model, *index) for part in system.parts()]
         if not self.reranker:
-            return plain
-        return [*plain, *(Reranked(system, self.reranker, self.rerank_depth) for system in plain)]
+            return systems
+        return [*systems, *(Reranked(system, self.reranker, self.rerank_depth) for system in systems)]
+
+
+def check_tuning_split(systems: tuple[System, ...], split: str) -> None:
+    """Raise ValueError if a system is tuned on the evaluated split."""
+    if any(system.tuned_on == split for system in systems):
+        raise ValueError(f"a system is tuned on the evaluated split {split!r}. Set its tune_on to another split")

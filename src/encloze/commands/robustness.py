@@ -1,4 +1,4 @@
-"""Judge systems on queries that went wrong: what typing errors and other hardships cost each of them."""
+"""Measure how much retrieval quality drops under query and document perturbations."""
 
 from __future__ import annotations
 
@@ -7,97 +7,108 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from encloze import progress, recipe
 from encloze.commands.base import Command
-from encloze.data.corpus import Corpus, write
+from encloze.commands.evaluate import check_tuning_split
+from encloze.data.corpus import Corpus, write_documents
 from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
 from encloze.data.records import Query, Run
 from encloze.errors import DataError
-from encloze.evaluation.benchmarks.base import Benchmark, check_what_is_judged
+from encloze.evaluation.benchmarks.base import Benchmark, check_dataset_or_benchmark
 from encloze.evaluation.comparison import short_names
 from encloze.evaluation.document_perturbations.base import DocumentPerturbation
-from encloze.evaluation.measures import canonical, cutoff, measure
+from encloze.evaluation.measures import canonical_name, compute_measures, cutoff_of
 from encloze.evaluation.query_perturbations.base import QueryPerturbation
-from encloze.evaluation.report import file_name
+from encloze.evaluation.results import SystemResult
 from encloze.evaluation.robustness import AppliedPerturbation, RobustnessReport, SystemRobustness
-from encloze.evaluation.rules import RankingRules
-from encloze.evaluation.slices import Slice, slices
+from encloze.evaluation.rules import PassageAggregation, RankingRules
+from encloze.evaluation.slices import Slice, query_slices
 from encloze.search.analyzers.unicode import Unicode
 from encloze.storage.atomic import atomic_folder, refuse_existing
 from encloze.storage.cache import temporary_folder
+from encloze.storage.file_names import file_name
 from encloze.storage.provenance import write_provenance
-from encloze.systems.base import Outcome, System, inputs_of, titles
+from encloze.systems.base import PreparedSystem, System, inputs_of, unique_titles
 from encloze.systems.seeds import Seeds
 
 
 @dataclass(frozen=True)
 class Robustness(Command, name="robustness"):
-    """The robustness card: every system's loss under each perturbation of the queries, with its interval.
+    """Measure how much retrieval quality drops under perturbations, with confidence intervals.
 
-    Documents are read, encoded and indexed once for all perturbations of queries.
+    Documents are read, encoded and indexed once for all query perturbations, and once for each document perturbation.
+
+    Example:
+        >>> Robustness(dataset="my_data", systems=["bm25"]).run().to_pandas()  # doctest: +SKIP
     """
 
     dataset: Format | None = None
-    """Documents, queries and judgments: a folder in BEIR's or MS MARCO's layout, or python_docs."""
+    """Documents, queries and judgments: a folder in the layout of BEIR or MS MARCO, or python_docs."""
     systems: tuple[System, ...] = ()
-    """What to judge: bm25, a model's name or folder, an index folder, one of them re-ranked."""
+    """Systems to evaluate: bm25, a model's name or folder, an index folder, or one of these with a re-ranker."""
     per_view: bool = False
-    """Whether a system of several views is stressed by each of them alone, too, before their sum."""
+    """Whether each view of a system with several views is also evaluated by itself."""
     split: str = "test"
-    """The part of the queries to judge."""
+    """Split of the queries to evaluate on."""
     query_perturbations: tuple[QueryPerturbation, ...] = ()
-    """What befalls the queries; by default each kind once, as it comes."""
+    """Perturbations of the queries. By default, every perturbation with its default settings."""
     document_perturbations: tuple[DocumentPerturbation, ...] = ()
-    """What befalls the documents, each of which makes every system read them anew: length, position, duplicates,
-    distractors; none by default."""
+    """Perturbations of the documents: length, position, duplicates, distractors. For each one, every system encodes
+    and indexes all documents again."""
     other_datasets: tuple[Format, ...] = ()
-    """Data sets of other domains: every system is judged on their queries of the same split, too, as they are asked,
-    and how that differs stands among the slices."""
+    """Data sets of other domains. The systems are also evaluated on the same split of these, and the differences from
+    dataset are listed among the slices."""
     measure: str | None = None
-    """The measure whose loss is told, in ir-measures' spelling or a usual one (mrr@10, recall@100); by default nDCG@10,
-    or a benchmark's first."""
+    """Measure whose drop is reported, in the spelling of ir-measures or a common one (mrr@10, recall@100). Default:
+    nDCG@10, or the first measure of the benchmark."""
     depth: int = 100
-    """How many documents each system ranks for a query; more where the measure looks deeper."""
-    passage_aggregation: Literal["none", "max"] = "none"
-    """What judgments name: documents, or the longer texts (doc_id) that they were cut from, each as good as its best
-    passage."""
+    """Number of documents that each system ranks per query; at least the cutoff of the measure."""
+    passage_aggregation: PassageAggregation = "none"
+    """With max, judgments name sources, and a source has the score of its best passage. With none, judgments name
+    documents of the corpus."""
     ignore_identical_ids: bool = False
-    """Whether a document that bears the query's own id counts or is skipped, as BEIR does."""
+    """Whether documents with the id of their query are removed from the rankings, as in BEIR."""
     output: Path | None = None
-    """A folder for the card and the values of each query; nothing is written without one."""
+    """Folder for the report and the values of each query. By default nothing is saved."""
     overwrite: bool = False
-    """Whether an existing output may be replaced."""
+    """Whether an existing output folder may be replaced."""
     seed: int = 0
-    """Where perturbations and intervals are drawn from."""
+    """Seed of the perturbations and the bootstrap intervals."""
     benchmark: Benchmark | None = None
-    """A published collection in place of dataset and split, judged by its own rules: msmarco-dev, beir/NAME ..."""
+    """Published benchmark in place of dataset and split, evaluated by its own rules: msmarco-dev, beir/NAME, ..."""
 
     def __post_init__(self) -> None:
-        check_what_is_judged(self.dataset, self.split, self.benchmark)
-        canonical(self._measure)
+        check_dataset_or_benchmark(self.dataset, self.split, self.benchmark)
+        canonical_name(self._measure)
         if not self.systems:
-            raise ValueError("systems is empty: name at least one, as in --systems bm25,minilm")
-        if any(system.tuned_on == self.split for system in self.systems):
-            raise ValueError(f"a system is tuned on {self.split!r}, the split that is judged: choose another tune_on")
-        self._rules.check(tuned=any(system.tuned_on for system in self.systems))
+            raise ValueError("systems is empty. Name at least one system, as in --systems bm25,minilm")
+        check_tuning_split(self.systems, self.split)
+        self._rules.check(is_tuned=any(system.tuned_on for system in self.systems))
         if self.document_perturbations and self.passage_aggregation == "max":
-            raise ValueError("burdens lie on the documents that judgments name, and judged says they name sources")
+            raise ValueError(
+                "document_perturbations cannot be combined with passage_aggregation: they change the documents that "
+                "judgments name, and these judgments name sources. Remove one of the two settings"
+            )
+        self._check_systems()
+        names = Counter(each.summary() for each in (*self.query_perturbations, *self.document_perturbations))
+        if repeated := [name for name, count in names.items() if count > 1]:
+            raise ValueError(f"the perturbation {repeated[0]} is listed twice. Remove one, or change its settings")
+
+    def _check_systems(self) -> None:
         if any(isinstance(system, Seeds) for system in self.systems):
-            raise ValueError("seeds stand for several systems, and a card is of each by itself: name them one by one")
-        for side in ("queries", "documents") if self.document_perturbations or self.other_datasets else ("queries",):
-            if strange := [system.label() for system in self.systems if side not in system.heeds]:
+            raise ValueError("robustness does not average over seeds. List the folders of the seeds in systems")
+        reads_other_documents = bool(self.document_perturbations or self.other_datasets)
+        for part in ("queries", "documents") if reads_other_documents else ("queries",):
+            fixed = [system.default_title() for system in self.systems if part not in system.depends_on]
+            if fixed:
                 raise ValueError(
-                    f"the system {strange[0]} does not heed other {side} than it was made with: name what made it "
-                    "instead, such as bm25 or a model"
+                    f"the system {fixed[0]} cannot rank for other {part} than those that it was made from. Name bm25 "
+                    "or a model in its place"
                 )
-        names = Counter(each.as_chosen() for each in (*self.query_perturbations, *self.document_perturbations))
-        if twice := [name for name, count in names.items() if count > 1]:
-            raise ValueError(f"{twice[0]} is asked for twice with the same settings")
 
     @property
     def _measure(self) -> str:
@@ -105,118 +116,139 @@ class Robustness(Command, name="robustness"):
 
     @property
     def _rules(self) -> RankingRules:
-        return RankingRules(
-            self.depth, self.passage_aggregation == "max", self.ignore_identical_ids, cutoff(self._measure)
-        )
+        return RankingRules(self.depth, self.passage_aggregation, self.ignore_identical_ids, cutoff_of(self._measure))
 
     def run(self) -> RobustnessReport:
+        """Evaluate the systems without and with perturbations.
+
+        Returns:
+            The robustness report.
+
+        Raises:
+            DataError: A data set or a system is missing, damaged, or cannot be combined.
+            StorageError: The output folder exists.
+        """
         if self.output:
             refuse_existing(self.output, overwrite=self.overwrite)
         if self.benchmark:
             measure = self.measure or self.benchmark.rules().measures[0]
-            made: Robustness = self.benchmark.in_place(self, measure=measure)
-            return made.run()
-        assert self.dataset is not None  # or there is a benchmark
+            resolved: Robustness = self.benchmark.apply_to(self, measure=measure)
+            return resolved.run()
+        assert self.dataset is not None  # __post_init__ checks that there is a data set or a benchmark
         for system in self.systems:
-            system.check()
-        systems = [part for system in self.systems for part in (system.apart() if self.per_view else (system,))]
-        dataset = DatasetSplit(self.dataset, self.split, by_source=self._rules.max_passage)
-        elsewhere = self._elsewhere()
-        sliced = self._slices(dataset)
-        asked = [self._asked(each, dataset.queries) for each in self.query_perturbations or _each_kind()]
-        stressed = list[SystemRobustness]()
+            system.check_files()
+        systems = [part for system in self.systems for part in (system.per_view() if self.per_view else (system,))]
+        dataset = self._split_of(self.dataset)
+        other_datasets, slices = self._other_datasets(), self._slices(dataset)
+        perturbations = [
+            self._perturb(one, dataset.queries) for one in self.query_perturbations or _all_perturbations()
+        ]
+        evaluated = list[SystemRobustness]()
         with temporary_folder() as folder:
-            others = {each.as_chosen(): self._other(each, dataset, folder) for each in self.document_perturbations}
-            for name, system in zip(titles(systems), systems, strict=True):
-                progress.note(f"Judging {name}")
-                stressed.append(self._stressed(name, system, dataset, asked, others, elsewhere))
-        texts, all_of_them = tuple(query.text for query in dataset.queries), (True,) * len(dataset.queries)
-        card = RobustnessReport(
-            str(self.dataset.place()),
+            perturbed = {
+                one.summary(): self._perturb_documents(one, dataset, folder) for one in self.document_perturbations
+            }
+            for name, system in zip(unique_titles(systems), systems, strict=True):
+                progress.note(f"Evaluating {name}")
+                evaluated.append(self._evaluate(name, system, dataset, perturbations, perturbed, other_datasets))
+        texts, changed = tuple(query.text for query in dataset.queries), (True,) * len(dataset.queries)
+        report = RobustnessReport(
+            str(self.dataset.location()),
             self.split,
-            canonical(self._measure),
+            canonical_name(self._measure),
             tuple(dataset.queries),
-            (*asked, *(AppliedPerturbation(name, texts, all_of_them) for name in others)),
-            tuple(stressed),
-            sliced,
+            (*perturbations, *(AppliedPerturbation(name, texts, changed) for name in perturbed)),
+            tuple(evaluated),
+            slices,
             self.seed,
-            dataset.counts(),
+            dataset.counts(queries=True, documents=any("documents" in system.depends_on for system in self.systems)),
         )
         if self.output:
             with atomic_folder(self.output, overwrite=self.overwrite) as staging:
-                card.save(staging)
-                inputs = self.dataset.inputs("dataset") | inputs_of(self.systems, "systems")
-                for number, other in enumerate(self.other_datasets):
-                    inputs |= other.inputs(f"other_datasets[{number}]")
-                told = replace(self, systems=tuple(systems), per_view=False)  # a name in the card for each
-                write_provenance(staging, recipe.dump(told, {"verb": self.name}), inputs)
-        return card
+                report.save(staging)
+                saved = replace(self, systems=tuple(systems), per_view=False)  # one system for each name in the report
+                write_provenance(staging, recipe.dump(saved, {"verb": self.name}), self._inputs())
+        return report
+
+    def _inputs(self) -> dict[str, Path | str | None]:
+        assert self.dataset is not None
+        inputs: dict[str, Path | str | None] = {**self.dataset.inputs("dataset"), **inputs_of(self.systems, "systems")}
+        for number, other in enumerate(self.other_datasets):
+            inputs |= other.inputs(f"other_datasets[{number}]")
+        return inputs
+
+    def _split_of(self, dataset: Format) -> DatasetSplit:
+        return DatasetSplit(dataset, self.split, judgments_by_source=self.passage_aggregation == "max")
 
     def _slices(self, dataset: DatasetSplit) -> tuple[Slice, ...]:
-        """By the words of queries and documents; none, which is said, where only indexes have documents."""
+        """Return the slices; none, with a warning, if the data set has no documents and only indexes are evaluated."""
         try:
-            return tuple(slices(dataset, Unicode().words))
+            return tuple(query_slices(dataset, Unicode().words))
         except DataError as error:
-            if any("documents" in system.heeds for system in self.systems):
+            if any("documents" in system.depends_on for system in self.systems):
                 raise
-            progress.warn(f"no slices are told: {error}")
+            progress.warn(f"The report has no slices: {error}")
             return ()
 
-    def _asked(self, perturbation: QueryPerturbation, queries: Sequence[Query]) -> AppliedPerturbation:
-        texts = tuple(perturbation.perturbed(query, self.seed) for query in queries)
+    def _perturb(self, perturbation: QueryPerturbation, queries: Sequence[Query]) -> AppliedPerturbation:
+        texts = tuple(perturbation.perturb_query(query, self.seed) for query in queries)
         changed = tuple(text != query.text for query, text in zip(queries, texts, strict=True))
-        return AppliedPerturbation(perturbation.as_chosen(), texts, changed)
+        return AppliedPerturbation(perturbation.summary(), texts, changed)
 
-    def _other(self, burden: DocumentPerturbation, dataset: DatasetSplit, folder: Path) -> DatasetSplit:
-        """The data set with burdened documents."""
-        file = folder / f"{file_name(burden.as_chosen())}.arrow"
-        write(burden.documents(dataset, self.seed), file)
-        return dataset.over(Corpus(file))
+    def _perturb_documents(
+        self, perturbation: DocumentPerturbation, dataset: DatasetSplit, folder: Path
+    ) -> DatasetSplit:
+        """Return the data set with perturbed documents, which are written into a folder."""
+        file = folder / f"{file_name(perturbation.summary())}.arrow"
+        write_documents(perturbation.documents(dataset, self.seed), file)
+        return dataset.with_corpus(Corpus(file))
 
-    def _elsewhere(self) -> dict[str, DatasetSplit]:
-        """The other data sets by their names; what is amiss with one is said before the first is read."""
-        names = short_names([str(other.place()) for other in self.other_datasets]) if self.other_datasets else ()
-        by_source = self._rules.max_passage
-        found = {
-            name: DatasetSplit(other, self.split, by_source)
-            for name, other in zip(names, self.other_datasets, strict=True)
-        }
-        for other in found.values():
-            _ = other.judgments
-        return found
+    def _other_datasets(self) -> dict[str, DatasetSplit]:
+        """Return the other data sets by name. Their judgments are read at once, so that errors are raised early."""
+        names = short_names([str(other.location()) for other in self.other_datasets]) if self.other_datasets else ()
+        datasets = {name: self._split_of(other) for name, other in zip(names, self.other_datasets, strict=True)}
+        for dataset in datasets.values():
+            _ = dataset.judgments
+        return datasets
 
-    def _stressed(
+    def _evaluate(
         self,
         name: str,
         system: System,
         dataset: DatasetSplit,
-        asked: Sequence[AppliedPerturbation],
-        others: Mapping[str, DatasetSplit],
-        elsewhere: Mapping[str, DatasetSplit],
+        perturbations: Sequence[AppliedPerturbation],
+        perturbed_datasets: Mapping[str, DatasetSplit],
+        other_datasets: Mapping[str, DatasetSplit],
     ) -> SystemRobustness:
-        queries, found = dataset.queries, dict[str, np.ndarray]()
-        deep = self._rules.search_depth
-        with system.ready(dataset) as ready:
-            usual = ready.rank(queries, deep)
-            for one in progress.track(asked, f"Stressing {name}", len(asked), "perturbations"):
-                again = [q._replace(text=t) for q, t, c in zip(queries, one.texts, one.changed, strict=True) if c]
-                nothing: Run = {query.id: {} for query in again}  # where it finds none any more
-                run = usual.run | nothing | ready.run(again, deep)[0]
-                found[one.name] = self._values(usual._replace(run=run), dataset)
-        for hardship, other in others.items():
-            progress.note(f"Judging {name} under {hardship}")
-            found[hardship] = self._values(system.rank(other, deep), other)
-        there = dict[str, np.ndarray]()
-        for place, other in elsewhere.items():
-            progress.note(f"Judging {name} on {place}")
-            there[place] = self._values(system.rank(other, deep), other)
-        return SystemRobustness(name, self._values(usual, dataset), found, usual.note, there)
+        values, depth = dict[str, np.ndarray](), self._rules.search_depth
+        with system.prepare(dataset) as prepared:
+            clean = prepared.rank(dataset.queries, depth)
+            for one in progress.track(perturbations, f"Perturbing the queries of {name}", len(perturbations)):
+                run = self._perturbed_run(prepared, dataset.queries, one, clean.run)
+                values[one.name] = self._values(replace(clean, run=run), dataset)
+        for perturbation, other in perturbed_datasets.items():
+            progress.note(f"Evaluating {name} with {perturbation}")
+            values[perturbation] = self._values(system.rank(other, depth), other)
+        other_values = dict[str, np.ndarray]()
+        for location, other in other_datasets.items():
+            progress.note(f"Evaluating {name} on {location}")
+            other_values[location] = self._values(system.rank(other, depth), other)
+        return SystemRobustness(name, self._values(clean, dataset), values, clean.note, other_values)
 
-    def _values(self, outcome: Outcome, dataset: DatasetSplit) -> np.ndarray:
+    def _perturbed_run(
+        self, prepared: PreparedSystem, queries: Sequence[Query], perturbation: AppliedPerturbation, clean: Run
+    ) -> Run:
+        """Return the run of the perturbed queries. Unchanged queries keep their rankings."""
+        triples = zip(queries, perturbation.texts, perturbation.changed, strict=True)
+        changed = [query._replace(text=text) for query, text, is_changed in triples if is_changed]
+        empty: Run = {query.id: {} for query in changed}  # for queries that find no document any more
+        return clean | empty | prepared.run(changed, self._rules.search_depth)[0]
+
+    def _values(self, result: SystemResult, dataset: DatasetSplit) -> np.ndarray:
         judgments = {query.id: dataset.judgments[query.id] for query in dataset.queries}
-        run = self._rules.apply(outcome.run, partial(outcome.searched, dataset))
-        return measure(run, judgments, [self._measure])[canonical(self._measure)]
+        run = self._rules.apply(result.run, partial(result.ranked_corpus, dataset))
+        return compute_measures(run, judgments, [self._measure])[canonical_name(self._measure)]
 
 
-def _each_kind() -> list[QueryPerturbation]:
+def _all_perturbations() -> list[QueryPerturbation]:
     return [QueryPerturbation.member(name)() for name in QueryPerturbation.members()]

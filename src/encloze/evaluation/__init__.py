@@ -1,1 +1,1 @@
-"""Judging: measures, their intervals and tests, and reports; no torch."""
+"""Retrieval measures, confidence intervals, significance tests, reports and robustness; does not need torch."""

@@ -1,4 +1,4 @@
-"""What queries, and seeds of training, say of a mean or a difference: its error, and what follows from that."""
+"""Means and mean differences over queries, data sets and training seeds, with errors, tests and power."""
 
 from __future__ import annotations
 
@@ -12,79 +12,124 @@ from encloze.intervals import Interval
 
 
 class Estimate(NamedTuple):
-    """A mean whose error follows Student's t."""
+    """Estimated mean whose error follows Student's t distribution.
+
+    Example:
+        >>> Estimate(0.02, standard_error=0.01, degrees_of_freedom=50).p_value() < 0.06
+        True
+    """
 
     mean: float
-    error: float
-    """The standard error; infinite where a single query says nothing of it."""
-    freedom: float
-    """Degrees of freedom."""
+    """The estimate."""
+    standard_error: float
+    """Standard error of the mean; infinite if there is only one query."""
+    degrees_of_freedom: float
+    """Degrees of freedom of the t distribution, 1 or more."""
 
     def interval(self, confidence: float = 0.95) -> Interval:
-        half = float(stdtrit(self.freedom, (1 + confidence) / 2)) * self.error
-        return Interval(self.mean, self.mean - half, self.mean + half)
+        """Return the mean with its confidence interval.
 
-    def p_above(self, least: float) -> float:
-        """The one-sided p-value against the true mean being ``least`` or lower."""
-        if not self.error:
-            return float(self.mean <= least)
-        return float(stdtr(self.freedom, (least - self.mean) / self.error))
+        Args:
+            confidence: Confidence level between 0 and 1.
+        """
+        half_width = float(stdtrit(self.degrees_of_freedom, (1 + confidence) / 2)) * self.standard_error
+        return Interval(self.mean, self.mean - half_width, self.mean + half_width)
 
-    def p_equivalent_within(self, margin: float) -> float:
-        """The p-value against the true mean being ``margin`` or more from 0: two one-sided tests (Schuirmann, 1987)."""
-        return max(self.p_above(-margin), Estimate(-self.mean, self.error, self.freedom).p_above(-margin))
+    def p_greater(self, threshold: float) -> float:
+        """Return the one-sided p-value of the null hypothesis that the true mean is ``threshold`` or lower."""
+        if not self.standard_error:
+            return float(self.mean <= threshold)
+        return float(stdtr(self.degrees_of_freedom, (threshold - self.mean) / self.standard_error))
+
+    def p_equivalent(self, margin: float) -> float:
+        """Return the p-value of the null hypothesis that the true mean is ``margin`` or more away from 0.
+
+        It is the larger one of two one-sided tests (Schuirmann, 1987).
+        """
+        opposite = Estimate(-self.mean, self.standard_error, self.degrees_of_freedom)
+        return max(self.p_greater(-margin), opposite.p_greater(-margin))
 
     def p_value(self) -> float:
-        """The two-sided p-value against a true mean of 0."""
-        return min(1.0, 2 * min(self.p_above(0), Estimate(-self.mean, self.error, self.freedom).p_above(0)))
+        """Return the two-sided p-value of the null hypothesis that the true mean is 0."""
+        opposite = Estimate(-self.mean, self.standard_error, self.degrees_of_freedom)
+        return min(1.0, 2 * min(self.p_greater(0), opposite.p_greater(0)))
 
     def minimum_detectable_difference(self, power: float = 0.8, level: float = 0.05) -> float:
-        """The true difference that a two-sided test at ``level`` would find with this power, given this error."""
-        return float(stdtrit(self.freedom, 1 - level / 2) + stdtrit(self.freedom, power)) * self.error
+        """Return the true difference that a two-sided test detects with a given power, at this standard error.
+
+        Args:
+            power: Probability that the test finds the difference.
+            level: Significance level of the test.
+        """
+        critical = stdtrit(self.degrees_of_freedom, 1 - level / 2) + stdtrit(self.degrees_of_freedom, power)
+        return float(critical) * self.standard_error
 
 
-def estimate(values: Sequence[np.ndarray], against: Sequence[np.ndarray] | None = None) -> Estimate:
-    """The mean over data sets, or the mean difference from other values of the same queries.
+def estimate(values: Sequence[np.ndarray], baseline: Sequence[np.ndarray] | None = None) -> Estimate:
+    """Estimate a mean over data sets, or the mean difference from a baseline on the same queries.
 
-    Of each data set there is an array of a value a query, or of one a seed and query (seeds x queries). Queries are
-    random, and so are seeds where there are several; data sets are taken as they are. Without seeds it is Student's t
-    of one data set and Welch's (1947) of two. What seeds add is their part of the variance in a crossed design (Searle,
-    Casella and McCulloch, Variance Components, 1992), which is never below 0; degrees of freedom are Satterthwaite's.
+    Queries are treated as random samples, and so are training seeds if there are several; data sets are fixed and have
+    equal weight. Without seeds, the estimate is Student's t for one data set and Welch's t (1947) for two. With seeds,
+    the variance component of the seeds in a crossed design is added if it is positive (Searle, Casella and McCulloch,
+    Variance Components, 1992), and the degrees of freedom are Satterthwaite's.
+
+    Args:
+        values: For each data set an array of shape (queries,) or (seeds, queries).
+        baseline: The same for the system to subtract, with its own number of seeds.
+
+    Returns:
+        The estimate of the mean or the mean difference.
+
+    Example:
+        >>> estimate([np.array([0.25, 0.5, 0.75])]).mean
+        0.5
     """
-    sides = [[np.atleast_2d(np.asarray(one, float)) for one in side] for side in (values, against) if side is not None]
-    by_query = [of_side.mean(axis=0) for of_side in sides[0]]
-    for at, of_side in enumerate(sides[1] if against is not None else ()):
-        by_query[at] = by_query[at] - of_side.mean(axis=0)
-    mean = float(np.mean([of_dataset.mean() for of_dataset in by_query]))
-    if min(map(len, by_query)) < 2:
+    sides = [[np.atleast_2d(np.asarray(one, float)) for one in side] for side in (values, baseline) if side is not None]
+    query_means = [array.mean(axis=0) for array in sides[0]]
+    for number, array in enumerate(sides[1] if baseline is not None else ()):
+        query_means[number] = query_means[number] - array.mean(axis=0)
+    mean = float(np.mean([array.mean() for array in query_means]))
+    if min(map(len, query_means)) < 2:
         return Estimate(mean, float("inf"), 1)
-    parts = [(of.var(ddof=1) / len(of) / len(by_query) ** 2, len(of) - 1) for of in by_query]
-    variance = sum(part for part, _ in parts)
+    # Variance components with their degrees of freedom, one for the queries of each data set.
+    components = [(array.var(ddof=1) / len(array) / len(query_means) ** 2, len(array) - 1) for array in query_means]
+    variance = sum(component for component, _ in components)
     for side in sides:
-        of_seeds, of_rest, freedom = _seeds(side)
-        if of_seeds > of_rest:  # else seeds differ by no more than chance
-            variance += of_seeds - of_rest
-            parts.append((of_seeds, freedom))
-    doubt = sum(part**2 / freedom for part, freedom in parts)
-    freedom = variance**2 / doubt if doubt else sum(freedom for _, freedom in parts)
-    return Estimate(mean, float(np.sqrt(variance)), max(1.0, float(freedom)))
+        seed_variance, expected_variance, degrees = _seed_variance(side)
+        if seed_variance > expected_variance:
+            variance += seed_variance - expected_variance
+            components.append((seed_variance, degrees))
+    denominator = sum(component**2 / degrees for component, degrees in components)
+    degrees_of_freedom = variance**2 / denominator if denominator else sum(degrees for _, degrees in components)
+    return Estimate(mean, float(np.sqrt(variance)), max(1.0, float(degrees_of_freedom)))
 
 
-def difference(some: np.ndarray, others: np.ndarray) -> Estimate:
-    """How much higher the mean of some queries is than that of others, of which none is among them: Welch's."""
-    half = estimate([some, -others])  # the mean of two data sets
-    return Estimate(2 * half.mean, 2 * half.error, half.freedom)
+def welch_difference(first: np.ndarray, second: np.ndarray) -> Estimate:
+    """Estimate the difference between the means of two disjoint sets of queries by Welch's t (1947).
+
+    Args:
+        first: Values of one set, one per query.
+        second: Values of the other set.
+
+    Returns:
+        The estimate of the first mean minus the second one.
+    """
+    half = estimate([first, -second])  # the mean of two data sets is half of the difference
+    return Estimate(2 * half.mean, 2 * half.standard_error, half.degrees_of_freedom)
 
 
-def _seeds(values: Sequence[np.ndarray]) -> tuple[float, float, int]:
-    """What is seen of seeds in the variance of a mean, what of that is chance, and the degrees of freedom."""
-    seeds = len(values[0])
+def _seed_variance(arrays: Sequence[np.ndarray]) -> tuple[float, float, int]:
+    """Return the variance of a mean over seeds, the part expected without a seed effect, and degrees of freedom.
+
+    Each array has the shape (seeds, queries) and belongs to one data set.
+    """
+    seeds = len(arrays[0])
     if seeds < 2:
         return 0.0, 0.0, 0
-    by_seed = np.mean([of_dataset.mean(axis=1) for of_dataset in values], axis=0)
-    chance = 0.0
-    for of_dataset in values:
-        rest = of_dataset - of_dataset.mean(axis=1, keepdims=True) - of_dataset.mean(axis=0) + of_dataset.mean()
-        queries = of_dataset.shape[1]
-        chance += (rest**2).sum() / ((seeds - 1) * (queries - 1)) / queries / len(values) ** 2
-    return float(by_seed.var(ddof=1)) / seeds, float(chance) / seeds, seeds - 1
+    seed_means = np.mean([array.mean(axis=1) for array in arrays], axis=0)
+    expected = 0.0
+    for array in arrays:
+        residuals = array - array.mean(axis=1, keepdims=True) - array.mean(axis=0) + array.mean()
+        queries = array.shape[1]
+        expected += (residuals**2).sum() / ((seeds - 1) * (queries - 1)) / queries / len(arrays) ** 2
+    return float(seed_means.var(ddof=1)) / seeds, float(expected) / seeds, seeds - 1

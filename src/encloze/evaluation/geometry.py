@@ -1,7 +1,7 @@
-"""How embeddings lie in their space: rows are texts, and everything is worked out in float64.
+"""Statistics of the geometry of embeddings: anisotropy, rank, uniformity, alignment and hubness.
 
-Nothing here changes when all rows are rotated. The lengths of rows count in ``effective_rank``, ``first_direction``,
-``centred_cosine`` and ``length_spread`` alone.
+All functions take embeddings of shape (texts, dim), compute in float64 and are invariant under rotation. Only
+``effective_rank``, ``pc1_variance_share``, ``centered_cosine`` and ``norm_variation`` depend on the norms.
 """
 
 from __future__ import annotations
@@ -11,137 +11,197 @@ from typing import NamedTuple
 
 import numpy as np
 
-_ROWS = 1024  # compared with all others at a time
-_ONE_POINT = 1e-6  # differences so small beside the rows are rounding: all rows are the same
+_ROWS = 1024  # rows whose cosines with all rows are computed at a time
+_COLLAPSED = 1e-6  # deviations from the mean below this fraction of the norm are rounding errors
 
 
-def mean_cosine(rows: np.ndarray) -> float:
-    """The mean cosine of two different rows: anisotropy as Ethayarajh (EMNLP 2019) measures it.
+def mean_cosine(embeddings: np.ndarray) -> float:
+    """Compute the mean cosine of two different embeddings: anisotropy (Ethayarajh, EMNLP 2019).
 
-    0 where rows point everywhere, 1 where all point one way; -1 / (rows - 1) at least.
+    Args:
+        embeddings: Array of shape (texts, dim).
+
+    Returns:
+        About 0 if the directions are spread evenly, 1 if all are the same; at least -1 / (texts - 1).
+
+    Example:
+        >>> mean_cosine(np.eye(3))
+        0.0
     """
-    unit = l2_normalize(rows)
-    return float((np.square(unit.sum(axis=0)).sum() - np.square(unit).sum()) / _pairs(unit))
+    unit = l2_normalize(embeddings)
+    return float((np.square(unit.sum(axis=0)).sum() - np.square(unit).sum()) / _num_pairs(unit))
 
 
-def centered_cosine(rows: np.ndarray) -> float:
-    """The root mean square cosine of two different rows, their mean taken off.
+def centered_cosine(embeddings: np.ndarray) -> float:
+    """Compute the root mean square cosine of two different embeddings after their mean is subtracted.
 
-    What is left of anisotropy without the direction that all share (Mu and Viswanath, ICLR 2018; Cai et al., ICLR
-    2021). Not the mean, which is about 0 for any rows. About 1 / sqrt(width) where all directions are used alike, 1
-    where all rows lie on a line or are one point.
+    It measures the anisotropy that remains without the direction common to all texts (Mu and Viswanath, ICLR 2018;
+    Cai et al., ICLR 2021). The mean cosine of centered embeddings would be about 0 for any embeddings.
+
+    Args:
+        embeddings: Array of shape (texts, dim).
+
+    Returns:
+        About 1 / sqrt(dim) if all directions have the same variance; 1 if all embeddings are on a line or equal.
     """
-    unit = l2_normalize(_centred(rows))
+    unit = l2_normalize(_center(embeddings))
     if not unit.any():
         return 1.0
     squares = np.square(unit.T @ unit).sum() - np.square(np.square(unit).sum(axis=1)).sum()
-    return float(np.sqrt(max(0.0, squares) / _pairs(unit)))
+    return float(np.sqrt(max(0.0, squares) / _num_pairs(unit)))
 
 
-def effective_rank(rows: np.ndarray) -> float:
-    """The exponential of the entropy of the singular values, the rows' mean taken off (Roy and Vetterli, EUSIPCO 2007).
+def effective_rank(embeddings: np.ndarray) -> float:
+    """Compute the exponential of the entropy of the singular values (Roy and Vetterli, EUSIPCO 2007).
 
-    RankMe (Garrido et al., ICML 2023) is the same with the mean left on. How many directions are really used: from 1 to
-    the width, or to the rows less one where that is less.
+    The mean embedding is subtracted first. RankMe (Garrido et al., ICML 2023) is the same without this step.
+
+    Args:
+        embeddings: Array of shape (texts, dim).
+
+    Returns:
+        Number of dimensions effectively used, from 1 to min(texts - 1, dim).
     """
-    values = _singular_values(rows)
+    values = _singular_values(embeddings)
     shares = values / values.sum()
     return float(np.exp(-(shares * np.log(shares)).sum()))
 
 
-def pc1_variance_share(rows: np.ndarray) -> float:
-    """The share of the variance in its first principal direction: 1 / width at least, 1 where there is no other."""
-    values = np.square(_singular_values(rows))
+def pc1_variance_share(embeddings: np.ndarray) -> float:
+    """Compute the share of the variance that is explained by the first principal component.
+
+    Args:
+        embeddings: Array of shape (texts, dim).
+
+    Returns:
+        From 1 / dim to 1; 1 if all embeddings are equal.
+    """
+    values = np.square(_singular_values(embeddings))
     return float(values[0] / values.sum()) if len(values) else 1.0
 
 
-def norm_variation(rows: np.ndarray) -> float:
-    """The standard deviation of the rows' lengths beside their mean: 0 where all are as long."""
-    lengths = np.linalg.norm(np.asarray(rows, float), axis=1)
-    return float(lengths.std() / lengths.mean()) if lengths.any() else 0.0
+def norm_variation(embeddings: np.ndarray) -> float:
+    """Compute the coefficient of variation of the norms: their standard deviation divided by their mean.
 
+    Args:
+        embeddings: Array of shape (texts, dim).
 
-def uniformity(rows: np.ndarray) -> float:
-    """Log of the mean of exp(-2 squared distance) of two different rows of length 1 (Wang and Isola, ICML 2020; t = 2).
-
-    0 where all are one point; near -4 where they lie evenly on a sphere of many dimensions.
+    Returns:
+        0 if all norms are equal.
     """
-    unit = l2_normalize(rows)
-    alike = sum(float(np.exp(4 * (cosines - 1)).sum()) for cosines in _cosines(unit))
-    return float(np.log(alike / _pairs(unit)))
+    norms = np.linalg.norm(np.asarray(embeddings, float), axis=1)
+    return float(norms.std() / norms.mean()) if norms.any() else 0.0
+
+
+def uniformity(embeddings: np.ndarray) -> float:
+    """Compute log E[exp(-2 d²)] over pairs of different, L2-normalized embeddings (Wang and Isola, ICML 2020; t = 2).
+
+    Args:
+        embeddings: Array of shape (texts, dim).
+
+    Returns:
+        0 if all directions are the same; about -4 if they are uniform on a sphere of many dimensions. Lower is better.
+    """
+    unit = l2_normalize(embeddings)
+    total = sum(float(np.exp(4 * (cosines - 1)).sum()) for cosines in _cosines(unit))
+    return float(np.log(total / _num_pairs(unit)))
 
 
 def alignment(firsts: np.ndarray, seconds: np.ndarray) -> float:
-    """The mean squared distance of rows that belong together, at length 1 (Wang and Isola, ICML 2020; alpha = 2).
+    """Compute the mean squared distance of positive pairs, L2-normalized (Wang and Isola, ICML 2020; alpha = 2).
 
-    0 where each pair is one point, 2 where they are as far apart as strangers that point everywhere, 4 at most.
+    Args:
+        firsts: First texts of the pairs, of shape (pairs, dim).
+        seconds: Second texts of the pairs, of shape (pairs, dim).
+
+    Returns:
+        0 if the texts of each pair have the same direction, 2 if they are orthogonal, at most 4. Lower is better.
     """
     return float(np.square(l2_normalize(firsts) - l2_normalize(seconds)).sum(axis=1).mean())
 
 
-def pair_auc(firsts: np.ndarray, seconds: np.ndarray, strangers: np.ndarray) -> float:
-    """How often a first row is nearer to its own second than to one of another pair, by cosine; equal counts half.
+def pair_auc(firsts: np.ndarray, seconds: np.ndarray, negatives: np.ndarray) -> float:
+    """Compute how often the cosine of a positive pair exceeds that of a negative pair, averaged over first texts.
 
-    ``strangers`` (bool, pairs x pairs) says which seconds do not belong to a first. 0.5 is chance, 1 always: unlike
-    alignment it is no better where all rows are one point. (The mean over firsts of the area under the ROC curve.)
+    This is the mean area under the ROC curve of the first texts. Ties count one half. Unlike alignment, it does not
+    improve if all embeddings collapse to one direction.
+
+    Args:
+        firsts: First texts of the positive pairs, of shape (pairs, dim).
+        seconds: Second texts of the positive pairs, of shape (pairs, dim).
+        negatives: Boolean array of shape (pairs, pairs): whether second text j is a negative for first text i.
+
+    Returns:
+        0.5 for random embeddings, 1 if every positive pair has the highest cosine.
     """
     cosines = l2_normalize(firsts) @ l2_normalize(seconds).T
-    own = np.diagonal(cosines)[:, None]
-    wins = np.where(np.isclose(cosines, own, rtol=0, atol=1e-9), 0.5, cosines < own)
-    compared = strangers.any(axis=1)
-    return float(np.mean([wins[row][strangers[row]].mean() for row in np.flatnonzero(compared)]))
+    positive = np.diagonal(cosines)[:, None]
+    wins = np.where(np.isclose(cosines, positive, rtol=0, atol=1e-9), 0.5, cosines < positive)
+    rows = np.flatnonzero(negatives.any(axis=1))
+    return float(np.mean([wins[row][negatives[row]].mean() for row in rows]))
 
 
 class Hubness(NamedTuple):
-    """How often rows are among the nearest ones of others."""
+    """Distribution of the number of nearest-neighbor lists in which a text occurs (its k-occurrence)."""
 
-    skew: float
-    """Of the number of times: 0 where it is spread evenly, above about 1.5 where a few rows are near to very many."""
-    never: float
-    """The share of rows that are near to none."""
+    skewness: float
+    """Skewness of the k-occurrence: 0 if it is even, above about 1.5 if a few texts (hubs) are in very many lists."""
+    anti_hub_rate: float
+    """Share of texts that are in no list (anti-hubs)."""
 
 
-def hubs(rows: np.ndarray, neighbours: int) -> Hubness:
-    """The skew of how often a row is among the ``neighbours`` nearest others by cosine (Radovanovic et al., JMLR 2010).
+def hubness(embeddings: np.ndarray, neighbors: int) -> Hubness:
+    """Compute the hubness of embeddings (Radovanovic et al., JMLR 2010) for cosine similarity.
 
-    There must be more rows than neighbours.
+    Args:
+        embeddings: Array of shape (texts, dim).
+        neighbors: Length of each list of nearest neighbors, below the number of texts.
+
+    Returns:
+        Skewness and anti-hub rate.
     """
-    unit, times = l2_normalize(rows), np.zeros(len(rows), np.int64)
+    unit, occurrences = l2_normalize(embeddings), np.zeros(len(embeddings), np.int64)
     for cosines in _cosines(unit):
-        nearest = np.argpartition(-cosines, neighbours - 1, axis=1)[:, :neighbours]
-        times += np.bincount(nearest.ravel(), minlength=len(rows))
-    off = times - times.mean()
-    spread = float(np.sqrt(np.square(off).mean()))
-    return Hubness(float((off**3).mean()) / spread**3 if spread else 0.0, float((times == 0).mean()))
+        nearest = np.argpartition(-cosines, neighbors - 1, axis=1)[:, :neighbors]
+        occurrences += np.bincount(nearest.ravel(), minlength=len(embeddings))
+    deviations = occurrences - occurrences.mean()
+    deviation = float(np.sqrt(np.square(deviations).mean()))
+    skewness = float((deviations**3).mean()) / deviation**3 if deviation else 0.0
+    return Hubness(skewness, float((occurrences == 0).mean()))
 
 
-def l2_normalize(rows: np.ndarray) -> np.ndarray:
-    """Rows at length 1, in float64; those of zeros stay."""
-    rows = np.asarray(rows, float)
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.asarray(rows / np.where(lengths > 0, lengths, 1.0))
+def l2_normalize(embeddings: np.ndarray) -> np.ndarray:
+    """Return embeddings with unit norm in float64; embeddings of zeros stay zeros.
+
+    Args:
+        embeddings: Array of shape (texts, dim).
+    """
+    embeddings = np.asarray(embeddings, float)
+    norms = np.linalg.norm(embeddings, axis=1, keepdims=True)
+    return np.asarray(embeddings / np.where(norms > 0, norms, 1.0))
 
 
-def _centred(rows: np.ndarray) -> np.ndarray:
-    rows = np.asarray(rows, float)
-    off = rows - rows.mean(axis=0)
-    return off if np.linalg.norm(off) > _ONE_POINT * np.linalg.norm(rows) else np.zeros_like(rows)
+def _center(embeddings: np.ndarray) -> np.ndarray:
+    embeddings = np.asarray(embeddings, float)
+    centered = embeddings - embeddings.mean(axis=0)
+    is_collapsed = np.linalg.norm(centered) <= _COLLAPSED * np.linalg.norm(embeddings)
+    return np.zeros_like(embeddings) if is_collapsed else centered
 
 
-def _singular_values(rows: np.ndarray) -> np.ndarray:
-    """Those above 0 of the rows, their mean taken off."""
-    values = np.linalg.svd(_centred(rows), compute_uv=False)
+def _singular_values(embeddings: np.ndarray) -> np.ndarray:
+    """Return the positive singular values of the centered embeddings."""
+    values = np.linalg.svd(_center(embeddings), compute_uv=False)
     return np.asarray(values[values > 0])
 
 
 def _cosines(unit: np.ndarray) -> Iterator[np.ndarray]:
-    """The cosines of some rows at a time with all rows; minus infinity of a row with itself."""
+    """Return the cosines of blocks of rows with all rows; -inf for a row with itself."""
     for start in range(0, len(unit), _ROWS):
         cosines = unit[start : start + _ROWS] @ unit.T
-        at = np.arange(len(cosines))
-        cosines[at, start + at] = -np.inf
+        rows = np.arange(len(cosines))
+        cosines[rows, start + rows] = -np.inf
         yield cosines
 
 
-def _pairs(rows: np.ndarray) -> int:
-    return max(1, len(rows) * (len(rows) - 1))
+def _num_pairs(embeddings: np.ndarray) -> int:
+    return max(1, len(embeddings) * (len(embeddings) - 1))

@@ -1,4 +1,4 @@
-"""What is to be known of a corpus, and of encoders on it, as values."""
+"""Results of inspecting a corpus: counts, lengths, duplicates, contamination, and a panel of encoders."""
 
 from __future__ import annotations
 
@@ -8,105 +8,163 @@ from pathlib import Path
 from encloze.data.contamination import Contamination
 from encloze.evaluation.panel import Panel
 from encloze.storage.json_files import read_json, write_json
+from encloze.tables import Column, Kind, Table, Value, notebook_html
 
-INSPECTION = "inspection.json"
+INSPECTION_FILE = "inspection.json"
+_NUM_EXAMPLES = 5
 
 
 @dataclass(frozen=True)
-class Lengths:
-    """How long texts are, in one unit."""
+class LengthStatistics:
+    """Distribution of the lengths of texts in one unit."""
 
     unit: str
+    """``words`` or ``tokens``."""
     mean: float
     quantiles: dict[str, int]
-    cut: dict[int, float]
-    """The share of texts above each limit."""
-    recommended: int | None = None
-    """The smallest limit that cuts at most 5 % of the texts."""
+    """Length by quantile, such as ``95%``."""
+    truncated: dict[int, float]
+    """Share of texts that are longer than each limit."""
+    recommended_limit: int | None = None
+    """Smallest limit that truncates at most 5 % of the texts; None if even the largest one truncates more."""
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """What is to be known of a corpus."""
+    """Statistics of a corpus and, if encoders were named, of its representations.
 
-    place: str
+    Args:
+        corpus: Path or name of the corpus.
+        documents: Number of documents.
+        without_text: Ids of documents without text.
+        with_title: Number of documents with a title.
+        lengths: Lengths of the texts in words and, if there is a tokenizer, in tokens.
+        duplicates: Groups of ids of documents with the same text, the largest first.
+        near_duplicates: Groups of ids of documents with nearly the same text, the largest first.
+        sources: Number of longer texts that the documents are passages of.
+        with_neighbors: Number of documents with another passage of the same source.
+        splits: Number of judged queries by split.
+        contamination: Overlap of every two splits.
+        panel: Metrics of the encoders.
+    """
+
+    corpus: str
     documents: int
     without_text: list[str]
     with_title: int
-    lengths: list[Lengths]
-    identical: list[list[str]]
-    """Groups of documents with the same text, the largest first."""
-    near_identical: list[list[str]]
-    """Groups of documents with nearly the same text."""
+    lengths: list[LengthStatistics]
+    duplicates: list[list[str]]
+    near_duplicates: list[list[str]]
     sources: int
-    """Longer texts that documents were cut from."""
-    with_neighbours: int
-    """Documents that share their source with another one."""
+    with_neighbors: int
     splits: dict[str, int]
-    """Judged queries of each split."""
     contamination: list[Contamination]
-    """What every two splits have in common."""
     panel: Panel | None = None
-    """The encoders, where any were named."""
 
-    def paragraphs(self) -> list[list[str]]:
-        """The corpus in words."""
-        counts = [f"{self.place}: {self.documents:,} documents, {self.with_title:,} with a title"]
-        if self.without_text:
-            counts.append(f"{len(self.without_text):,} have no text: {', '.join(self.without_text[:5])}")
-        alike = [
-            _alike(kind, groups)
-            for kind, groups in (("the same", self.identical), ("nearly the same", self.near_identical))
+    def count_table(self) -> Table:
+        """Return one row for each count of the corpus."""
+        rows: list[tuple[str, int]] = [
+            ("documents", self.documents),
+            ("documents with a title", self.with_title),
+            ("documents without text", len(self.without_text)),
+            ("documents with duplicates", sum(map(len, self.duplicates))),
+            ("groups of duplicates", len(self.duplicates)),
+            ("documents with near-duplicates", sum(map(len, self.near_duplicates))),
+            ("groups of near-duplicates", len(self.near_duplicates)),
+            ("sources", self.sources),
+            ("documents with neighbors in their source", self.with_neighbors),
+            *((f"judged queries of {split}", count) for split, count in self.splits.items()),
         ]
-        rest = [f"{self.with_neighbours:,} documents have neighbours, in {self.sources:,} longer texts"]
-        if self.splits:
-            rest.append("Judged queries: " + ", ".join(f"{split} {count:,}" for split, count in self.splits.items()))
-        return [counts, *map(_measured, self.lengths), *alike, [*rest, *(found.told() for found in self.contamination)]]
+        return Table(self.corpus, (Column("count of"), Column("value", Kind.COUNT)), tuple(rows))
 
-    def markdown(self) -> str:
-        lines = [f"# {self.place}", ""]
-        for paragraph in self.paragraphs():
-            lines += [*(f"- {line}" for line in paragraph), ""]
-        return "\n".join([*lines, *(self.panel.markdown() if self.panel else [])]).rstrip() + "\n"
+    def length_table(self) -> Table:
+        """Return one row for each unit with the mean and quantiles of the lengths."""
+        names = list(self.lengths[0].quantiles)
+        columns = (Column("unit"), Column("mean", Kind.STATISTIC), *(Column(name, Kind.COUNT) for name in names))
+        rows: list[tuple[Value, ...]] = [
+            (one.unit, one.mean, *(one.quantiles[name] for name in names)) for one in self.lengths
+        ]
+        return Table("Lengths of the texts: mean and quantiles", columns, tuple(rows))
+
+    def truncation_table(self) -> Table | None:
+        """Return the share of truncated texts for each token limit; None without a tokenizer."""
+        for one in self.lengths:
+            if one.unit == "tokens":
+                columns = (Column("maximum tokens", Kind.COUNT), Column("texts truncated", Kind.SHARE))
+                return Table("Truncation", columns, tuple(one.truncated.items()))
+        return None
+
+    def tables(self) -> list[Table]:
+        """Return the tables of the corpus, without those of the panel."""
+        tables = (self.count_table(), self.length_table(), self.truncation_table())
+        return [table for table in tables if table is not None]
+
+    @property
+    def notes(self) -> list[str]:
+        """Examples of problematic documents, the recommended token limit, and the overlaps of the splits."""
+        notes = []
+        if self.without_text:
+            notes.append(f"documents without text: {_examples(self.without_text)}")
+        for kind, groups in (("duplicates", self.duplicates), ("near-duplicates", self.near_duplicates)):
+            if groups:
+                notes.append(f"largest group of {kind}: {_examples(groups[0])}")
+        for one in self.lengths:
+            if one.unit == "tokens":
+                limit = one.recommended_limit
+                notes.append(
+                    f"recommended limit: {limit} tokens, which truncates at most 5 % of the texts"
+                    if limit
+                    else f"more than 5 % of the texts exceed {max(one.truncated):,} tokens: split them into passages"
+                )
+        return notes + [overlap.summary() for overlap in self.contamination]
+
+    def to_markdown(self) -> str:
+        """Return the tables, the notes and the panel in Markdown."""
+        lines = [f"# {self.corpus}", ""]
+        for table in self.tables():
+            lines += [f"{table.title}:", "", table.to_markdown(), ""]
+        lines += [*(f"- {note}" for note in self.notes), ""]
+        return "\n".join([*lines, *([self.panel.to_markdown()] if self.panel else [])]).rstrip() + "\n"
+
+    def _repr_html_(self) -> str:
+        """Return the representation that notebooks display."""
+        panel = notebook_html(self.panel.tables(), self.panel.notes()) if self.panel else ""
+        return notebook_html(self.tables(), self.notes) + panel
 
     def save(self, folder: Path) -> None:
-        """Write inspection.json and inspection.md, and beside them the report on labels where there is one."""
-        (folder / "inspection.md").write_text(self.markdown(), encoding="utf-8")
-        corpus = {
-            name: value for name, value in vars(self).items() if name not in ("panel", "lengths", "contamination")
-        }
+        """Write the inspection into an existing folder.
+
+        Args:
+            folder: Receives ``inspection.json``, ``inspection.md``, and the report on labels if there is one.
+        """
+        (folder / "inspection.md").write_text(self.to_markdown(), encoding="utf-8")
+        excluded = ("panel", "lengths", "contamination")
+        corpus = {name: value for name, value in vars(self).items() if name not in excluded}
         corpus["lengths"] = [asdict(lengths) for lengths in self.lengths]
-        corpus["contamination"] = [found._asdict() for found in self.contamination]
-        panel = self.panel.values() if self.panel else None
-        write_json(folder / INSPECTION, {"corpus": corpus, "panel": panel})
+        corpus["contamination"] = [overlap._asdict() for overlap in self.contamination]
+        panel = self.panel.to_dict() if self.panel else None
+        write_json(folder / INSPECTION_FILE, {"corpus": corpus, "panel": panel})
         if self.panel and self.panel.labels:
             self.panel.labels.save(folder)
 
     @classmethod
     def load(cls, folder: Path) -> Inspection:
-        """What was saved there, without what it says of labels. Raises CheckpointError."""
-        held = read_json(folder / INSPECTION)
-        corpus, panel = held["corpus"], held["panel"]
+        """Return the inspection that ``save`` wrote, without the report on labels.
+
+        Args:
+            folder: Folder with ``inspection.json``.
+
+        Raises:
+            CheckpointError: The file is missing or damaged.
+        """
+        content = read_json(folder / INSPECTION_FILE)
+        corpus, panel = content["corpus"], content["panel"]
         for lengths in corpus["lengths"]:
-            lengths["cut"] = {int(limit): share for limit, share in lengths["cut"].items()}
-        corpus["lengths"] = [Lengths(**lengths) for lengths in corpus["lengths"]]
-        corpus["contamination"] = [Contamination(**found) for found in corpus["contamination"]]
-        return cls(**corpus, panel=Panel.read(panel) if panel else None)
+            lengths["truncated"] = {int(limit): share for limit, share in lengths["truncated"].items()}
+        corpus["lengths"] = [LengthStatistics(**lengths) for lengths in corpus["lengths"]]
+        corpus["contamination"] = [Contamination(**overlap) for overlap in corpus["contamination"]]
+        return cls(**corpus, panel=Panel.from_dict(panel) if panel else None)
 
 
-def _measured(lengths: Lengths) -> list[str]:
-    quantiles = ", ".join(f"{share} {length:,}" for share, length in lengths.quantiles.items())
-    said = [f"{lengths.unit.capitalize()}: {lengths.mean:.1f} on average; {quantiles}"]
-    if lengths.unit == "tokens":
-        said.append("Cut: " + ", ".join(f"{share:.1%} at {limit}" for limit, share in lengths.cut.items()))
-        best = lengths.recommended
-        said.append(
-            f"Recommended limit: {best} tokens" if best else "Split the texts: more than 5 % are longer than 8192"
-        )
-    return said
-
-
-def _alike(kind: str, groups: list[list[str]]) -> list[str]:
-    largest = f"; the largest group: {', '.join(groups[0][:4])}" if groups else ""
-    texts = sum(map(len, groups))
-    return [f"{texts:,} documents have {kind} text as others, in {len(groups):,} groups{largest}"]
+def _examples(ids: list[str]) -> str:
+    return ", ".join(ids[:_NUM_EXAMPLES]) + ", ..." * (len(ids) > _NUM_EXAMPLES)

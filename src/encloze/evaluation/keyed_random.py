@@ -1,4 +1,4 @@
-"""Random choices that depend on a key alone."""
+"""Random numbers that depend only on a key, so that they are the same on every machine."""
 
 from __future__ import annotations
 
@@ -11,30 +11,45 @@ T = TypeVar("T")
 
 
 class KeyedRandom:
-    """Choices drawn from a key, the same on any machine.
+    """Random number generator seeded with a hash of its key.
 
-    Python keeps ``random()`` of a seed given as a number the same from version to version, and nothing else of random.
+    All methods are built on ``random.Random.random()``, the only method of the module ``random`` whose results Python
+    keeps the same across versions for an integer seed.
+
+    Args:
+        *key: Values that identify the random sequence. Their string forms are hashed with SHA-256.
+
+    Example:
+        >>> KeyedRandom(0, "typos", "q1").randbelow(10) == KeyedRandom(0, "typos", "q1").randbelow(10)
+        True
     """
 
     def __init__(self, *key: object) -> None:
         digest = hashlib.sha256("\0".join(map(str, key)).encode("utf-8", "surrogatepass")).digest()
         self._random = random.Random(int.from_bytes(digest))
 
-    def share(self) -> float:
-        """A number from 0 to below 1."""
+    def random(self) -> float:
+        """Return a float in [0, 1)."""
         return self._random.random()
 
-    def below(self, count: int) -> int:
+    def randbelow(self, count: int) -> int:
+        """Return an integer in [0, ``count``)."""
         return int(self._random.random() * count)
 
-    def one(self, things: Sequence[T]) -> T:
-        return things[self.below(len(things))]
+    def choice(self, items: Sequence[T]) -> T:
+        """Return one of the items."""
+        return items[self.randbelow(len(items))]
 
-    def some(self, things: Sequence[T], count: int) -> list[T]:
-        """``count`` of them, all if there are fewer, in an order that is drawn, too (Fisher and Yates)."""
-        moved, found = dict[int, int](), list[T]()
-        for last in range(len(things) - 1, max(-1, len(things) - 1 - count), -1):
-            at = self.below(last + 1)
-            found.append(things[moved.get(at, at)])
-            moved[at] = moved.get(last, last)
-        return found
+    def sample(self, items: Sequence[T], count: int) -> list[T]:
+        """Return distinct items in random order, by the algorithm of Fisher and Yates.
+
+        Args:
+            items: The population.
+            count: Number of items to return. If it is larger than the population, all items are returned.
+        """
+        moved, sampled = dict[int, int](), list[T]()
+        for last in range(len(items) - 1, max(-1, len(items) - 1 - count), -1):
+            position = self.randbelow(last + 1)
+            sampled.append(items[moved.get(position, position)])
+            moved[position] = moved.get(last, last)
+        return sampled

@@ -1,4 +1,4 @@
-"""What guesses of labels are worth, as values: systems by measures, with intervals over texts."""
+"""Results of label prediction: accuracy, macro F1 and span F1 of systems, with confidence intervals over texts."""
 
 from __future__ import annotations
 
@@ -7,158 +7,207 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from encloze.data.labelled import LabelledSet
-from encloze.data.records import Labelled
-from encloze.evaluation.report import markdown_table
+from encloze.data.labeled import LabeledDataset
+from encloze.data.records import LabeledText
 from encloze.evaluation.significance import bootstrap_of_sums
 from encloze.evaluation.spans import has_spans, spans
 from encloze.intervals import Interval
 from encloze.storage.json_files import write_json
+from encloze.tables import Column, Kind, Table, Value, notebook_html
 
 REPORT_FILE, PREDICTIONS_FILE = "report-{}.json", "predictions-{}.jsonl"
-"""The files of a split."""
+"""Names of the files of a split."""
 
 
 class LabelPredictions(NamedTuple):
-    """What a system takes the labels of texts for."""
+    """Labels that one system predicts for the texts of a split."""
 
     name: str
+    """Name of the system."""
     labels: list[tuple[str | None, ...]]
-    """As many for each text as it has labels; None where the system did not see the word."""
+    """Predicted labels of each text, as many as its true labels; None for a word that the system did not read."""
     note: str = ""
+    """Remark on how the labels were predicted."""
 
 
 class LabelScores(NamedTuple):
-    """How a system does on one label."""
+    """Precision, recall and F1 of a system on one label."""
 
     label: str
     texts: int
-    """How many have it (words, where these are labelled)."""
+    """Number of texts with the label, or of words if words are labeled."""
     precision: float
     recall: float
     f1: float
 
 
+Measure = Callable[[np.ndarray], np.ndarray]
+"""Function from sums over texts, of shape (..., columns), to values of shape (...)."""
+
+
 @dataclass(frozen=True)
 class LabelReport:
-    """Guesses of several systems on the labelled texts of one split."""
+    """Measures of the predictions of several systems on the labeled texts of one split.
+
+    Args:
+        dataset: Path of the labeled data set.
+        split: Name of the split.
+        examples: The texts with their true labels.
+        systems: Predictions of each system.
+        seed: Seed of the bootstrap samples.
+    """
 
     dataset: str
     split: str
-    examples: list[Labelled]
+    examples: list[LabeledText]
     systems: tuple[LabelPredictions, ...]
     seed: int = 0
-    """What the intervals are drawn from."""
 
     @cached_property
     def means(self) -> dict[str, dict[str, Interval]]:
-        """Each system's measures, with 95 % intervals over texts (sentences, where words are labelled)."""
+        """Value of each measure by system and measure, with 95 % bootstrap intervals over texts."""
         return {
             system.name: {
                 name: bootstrap_of_sums(counts, measure, seed=self.seed)
-                for name, (counts, measure) in self._counted(system).items()
+                for name, (counts, measure) in self._measure_counts(system).items()
             }
             for system in self.systems
         }
 
     @cached_property
     def labels(self) -> list[str]:
-        """All labels that occur, in truth or as a guess."""
-        guessed = {label for system in self.systems for text in system.labels for label in text if label is not None}
-        return sorted(guessed | {label for example in self.examples for label in example.labels})
+        """All true and predicted labels, sorted."""
+        predicted = {label for system in self.systems for text in system.labels for label in text if label is not None}
+        return sorted(predicted | {label for example in self.examples for label in example.labels})
 
-    def by_label(self, system: LabelPredictions) -> list[LabelScores]:
-        """How a system does on each label that occurs in the split."""
-        right, guessed, true = self._sums(system).sum(axis=0)
+    def label_scores(self, system: LabelPredictions) -> list[LabelScores]:
+        """Return the scores of a system for each label that occurs in the split.
+
+        Args:
+            system: One of ``systems``.
+        """
+        correct, predicted, true = self._label_counts(system).sum(axis=0)
         return [
-            LabelScores(label, int(t), float(r / g) if g else 0.0, float(r / t), float(2 * r / (g + t)))
-            for label, r, g, t in zip(self.labels, right, guessed, true, strict=True)
+            LabelScores(label, int(t), float(c / p) if p else 0.0, float(c / t), float(2 * c / (p + t)))
+            for label, c, p, t in zip(self.labels, correct, predicted, true, strict=True)
             if t
         ]
 
-    def rows(self) -> list[list[str]]:
-        """The table as text: a header, then a row for each system."""
-        head = ["system", *next(iter(self.means.values()))]
-        cells = {
-            name: [f"{mean:.4f} [{low:.4f}, {high:.4f}]" for mean, low, high in measures.values()]
-            for name, measures in self.means.items()
-        }
-        return [head, *([name, *of_system] for name, of_system in cells.items())]
-
+    @property
     def title(self) -> str:
+        """Data set, split and number of texts."""
         words = sum(len(example.labels) for example in self.examples)
-        counted = f"{len(self.examples):,} texts" + f" of {words:,} words" * (self.examples[0].words is not None)
-        return f"{self.dataset}, {self.split}: {counted}, with 95 % bootstrap intervals"
+        size = f"{len(self.examples):,} texts" + f" of {words:,} words" * (self.examples[0].words is not None)
+        return f"{self.dataset}, {self.split}: {size}, with 95 % bootstrap intervals"
 
     @property
     def notes(self) -> list[str]:
-        """What systems say of themselves."""
+        """Notes of the systems."""
         return [f"{system.name}: {system.note}" for system in self.systems if system.note]
 
-    def markdown(self) -> str:
-        """The table, and what the last system makes of each label."""
-        last = self.systems[-1]
-        notes = [f"- {note}" for note in self.notes]
-        rows = [[f.label, f"{f.texts:,}", *(f"{x:.4f}" for x in f[2:])] for f in self.by_label(last)]
-        each = markdown_table([["label", "count", "precision", "recall", "F1"], *rows])
-        lines = [f"{self.title()}.", "", *markdown_table(self.rows()), "", *notes, "", f"{last.name}, by label:", ""]
-        return "\n".join([*lines, *each]) + "\n"
+    def table(self) -> Table:
+        """Return one row for each system with its measures."""
+        measures = next(iter(self.means.values()))
+        columns = (Column("system"), *(Column(name, Kind.MEASURE) for name in measures))
+        rows: list[tuple[Value, ...]] = [(name, *values.values()) for name, values in self.means.items()]
+        return Table(self.title, columns, tuple(rows))
 
-    def save(self, folder: Path) -> None:
-        """Write report-SPLIT.json, report-SPLIT.md, and guesses-SPLIT.jsonl of the last system."""
-        (folder / f"report-{self.split}.md").write_text(self.markdown(), encoding="utf-8")
+    def label_table(self, system: LabelPredictions) -> Table:
+        """Return one row for each label with the scores of a system.
+
+        Args:
+            system: One of ``systems``.
+        """
+        names = ("precision", "recall", "F1")
+        columns = (Column("label"), Column("count", Kind.COUNT), *(Column(name, Kind.MEASURE) for name in names))
+        return Table(f"{system.name}, by label", columns, tuple(tuple(scores) for scores in self.label_scores(system)))
+
+    def tables(self) -> list[Table]:
+        """Return the table of the systems and the table of the labels for the last system."""
+        return [self.table(), self.label_table(self.systems[-1])]
+
+    def to_markdown(self) -> str:
+        """Return the tables and the notes in Markdown."""
+        systems, labels = self.tables()
+        notes = [f"- {note}" for note in self.notes]
+        lines = [f"{systems.title}.", "", systems.to_markdown(), "", *notes, "", f"{labels.title}:", ""]
+        return "\n".join([*lines, labels.to_markdown()]) + "\n"
+
+    def to_pandas(self) -> Any:
+        """Return the table of the systems as a ``pandas.DataFrame``.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        return self.table().to_pandas()
+
+    def _repr_html_(self) -> str:
+        """Return the representation that notebooks display."""
+        return notebook_html(self.tables(), self.notes)
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the content of ``report-SPLIT.json``."""
         systems = [
             {
                 "name": system.name,
                 "measures": {name: mean._asdict() for name, mean in self.means[system.name].items()},
-                "labels": [figures._asdict() for figures in self.by_label(system)],
+                "labels": [scores._asdict() for scores in self.label_scores(system)],
                 "note": system.note,
             }
             for system in self.systems
         ]
-        said = {"dataset": self.dataset, "split": self.split, "texts": len(self.examples), "systems": systems}
-        write_json(folder / REPORT_FILE.format(self.split), said)
+        return {"dataset": self.dataset, "split": self.split, "texts": len(self.examples), "systems": systems}
+
+    def save(self, folder: Path) -> None:
+        """Write the report into an existing folder.
+
+        Args:
+            folder: Receives ``report-SPLIT.json``, ``report-SPLIT.md``, and ``predictions-SPLIT.jsonl`` with the
+                predictions of the last system.
+        """
+        (folder / f"report-{self.split}.md").write_text(self.to_markdown(), encoding="utf-8")
+        write_json(folder / REPORT_FILE.format(self.split), self.to_dict())
         with (folder / PREDICTIONS_FILE.format(self.split)).open("w", encoding="utf-8") as stream:
-            for example, guessed in zip(self.examples, self.systems[-1].labels, strict=True):
-                line: dict[str, object] = {"text": example.text, "label": example.labels[0], "prediction": guessed[0]}
+            for example, predicted in zip(self.examples, self.systems[-1].labels, strict=True):
+                line: dict[str, object] = {
+                    "text": example.text,
+                    "label": example.labels[0],
+                    "prediction": predicted[0],
+                }
                 if example.words is not None:
-                    line = {"words": example.words, "tags": example.labels, "predictions": guessed}
+                    line = {"words": example.words, "tags": example.labels, "predictions": predicted}
                 stream.write(json.dumps(line, ensure_ascii=False) + "\n")
 
-    def _counted(self, system: LabelPredictions) -> dict[str, tuple[np.ndarray, Measure]]:
-        """For each measure what it is worked out from, text by text."""
-        sums = self._sums(system)
-        right, _, true = sums.sum(axis=2).T
-        found: dict[str, tuple[np.ndarray, Measure]] = {
-            "accuracy": (np.stack([right, true], axis=1), _ratio),
-            "macro F1": (sums.reshape(len(sums), -1), _macro_f1),
+    def _measure_counts(self, system: LabelPredictions) -> dict[str, tuple[np.ndarray, Measure]]:
+        """Return for each measure the counts by text, of shape (texts, columns), and the function of their sums."""
+        label_counts = self._label_counts(system)
+        correct, _, true = label_counts.sum(axis=2).T
+        measures: dict[str, tuple[np.ndarray, Measure]] = {
+            "accuracy": (np.stack([correct, true], axis=1), _ratio),
+            "macro F1": (label_counts.reshape(len(label_counts), -1), _macro_f1),
         }
         if has_spans(label for example in self.examples for label in example.labels):
             pairs = zip(system.labels, self.examples, strict=True)
-            both = [(spans(guessed), spans(example.labels)) for guessed, example in pairs]
-            counts = np.array([[len(guessed & true), len(guessed), len(true)] for guessed, true in both])
-            found["span F1"] = (counts, _macro_f1)  # over one kind of thing
-        return found
+            span_pairs = [(spans(predicted), spans(example.labels)) for predicted, example in pairs]
+            counts = [[len(predicted & true), len(predicted), len(true)] for predicted, true in span_pairs]
+            measures["span F1"] = (np.array(counts), _macro_f1)  # all spans count as one label
+        return measures
 
-    def _sums(self, system: LabelPredictions) -> np.ndarray:
-        """How many labels of each text are guessed rightly, guessed and true: int64, texts x 3 x labels."""
+    def _label_counts(self, system: LabelPredictions) -> np.ndarray:
+        """Count the correct, predicted and true labels of each text: int64 array of shape (texts, 3, labels)."""
         number_of = {label: number for number, label in enumerate(self.labels)}
         counts = np.zeros((len(self.examples), 3, len(number_of)), np.int64)
-        for row, (example, guessed) in enumerate(zip(self.examples, system.labels, strict=True)):
-            for label, guess in zip(example.labels, guessed, strict=True):
+        for row, (example, predictions) in enumerate(zip(self.examples, system.labels, strict=True)):
+            for label, prediction in zip(example.labels, predictions, strict=True):
                 counts[row, 2, number_of[label]] += 1
-                if guess is not None:
-                    counts[row, 1, number_of[guess]] += 1
-                    counts[row, 0, number_of[guess]] += guess == label
+                if prediction is not None:
+                    counts[row, 1, number_of[prediction]] += 1
+                    counts[row, 0, number_of[prediction]] += prediction == label
         return counts
-
-
-Measure = Callable[[np.ndarray], np.ndarray]
-"""Sums over texts, ... x columns, to one number for each row."""
 
 
 def _ratio(sums: np.ndarray) -> np.ndarray:
@@ -166,25 +215,35 @@ def _ratio(sums: np.ndarray) -> np.ndarray:
 
 
 def _macro_f1(sums: np.ndarray) -> np.ndarray:
-    """The mean F1 of the labels that occur, in truth or as a guess (as scikit-learn has it): ... x 3 labels."""
-    right, guessed, true = np.moveaxis(sums.reshape(*sums.shape[:-1], 3, -1), -2, 0)
-    both = guessed + true
-    f1 = np.divide(2 * right, both, out=np.zeros_like(both, float), where=both > 0)
-    return np.asarray(f1.sum(axis=-1) / np.maximum(1, (both > 0).sum(axis=-1)))
+    """Compute the mean F1 of the labels that occur or are predicted, as scikit-learn, from shape (..., 3 * labels)."""
+    correct, predicted, true = np.moveaxis(sums.reshape(*sums.shape[:-1], 3, -1), -2, 0)
+    total = predicted + true
+    f1 = np.divide(2 * correct, total, out=np.zeros_like(total, float), where=total > 0)
+    return np.asarray(f1.sum(axis=-1) / np.maximum(1, (total > 0).sum(axis=-1)))
 
 
 def evaluate_predictions(
-    data: LabelledSet, split: str, name: str, codes: np.ndarray, note: str = "", seed: int = 0
+    data: LabeledDataset, split: str, name: str, label_ids: np.ndarray, note: str = "", seed: int = 0
 ) -> LabelReport:
-    """Guesses on a split, as numbers of labels (-1 where nothing was seen), beside what needs no encoder.
+    """Evaluate the predictions of a system on a split, next to baselines that need no encoder.
 
-    That is always the commonest label; of words, the tag that each has most often in train, too.
+    The baselines are the majority label of ``train`` and, for labeled words, the most frequent tag of each word there.
+
+    Args:
+        data: The labeled data set.
+        split: Name of the evaluated split.
+        name: Name of the system.
+        label_ids: Predicted label ids of all texts of the split, concatenated; -1 where there is no prediction.
+        note: Remark on how the labels were predicted.
+        seed: Seed of the bootstrap samples.
+
+    Returns:
+        The report on the baselines and the system, which is the last one.
     """
-    examples, common = data.parts[split], data.commonest
-    without = [
-        LabelPredictions("commonest label", [(common,) * len(e.labels) for e in examples], f"{common!r}, by train")
-    ]
-    if data.unit == "words":
-        without.append(LabelPredictions("usual tag of each word", list(data.usual(split)), "by train"))
-    guesses = LabelPredictions(name, data.labels_of(split, codes), note)
-    return LabelReport(str(data.place), split, examples, (*without, guesses), seed)
+    examples, majority = data.splits[split], data.majority_label
+    predictions: list[tuple[str | None, ...]] = [(majority,) * len(example.labels) for example in examples]
+    systems = [LabelPredictions("majority label", predictions, f"{majority!r} in train")]
+    if data.labeled_unit == "words":
+        systems.append(LabelPredictions("most frequent tag", list(data.most_frequent_tags(split)), "counted in train"))
+    systems.append(LabelPredictions(name, data.labels_from_ids(split, label_ids), note))
+    return LabelReport(str(data.path), split, examples, tuple(systems), seed)

@@ -1,4 +1,4 @@
-"""Measures of rankings by ir-measures (trec_eval's numbers), under names that read back."""
+"""Retrieval measures, computed by ir-measures with the rules of trec_eval."""
 
 from __future__ import annotations
 
@@ -8,70 +8,106 @@ from collections.abc import Sequence
 import numpy as np
 
 from encloze.data.records import Judgments, Run
-from encloze.data.runs import best
+from encloze.data.runs import top_documents
 from encloze.errors import DataError
 
-DEFAULT = ("nDCG@10", "RR@10", "R@100", "AP")
+DEFAULT_MEASURES = ("nDCG@10", "RR@10", "R@100", "AP")
 _ALIASES = {"ndcg": "nDCG", "ndcg_cut": "nDCG", "mrr": "RR", "recip_rank": "RR", "rr": "RR", "recall": "R", "r": "R",
             "map": "AP", "ap": "AP", "p": "P", "precision": "P", "judged": "Judged", "success": "Success"}  # fmt: skip
 
 
-def canonical(name: str) -> str:
-    """The one name of a measure: ``mrr@10``, ``recip_rank@10`` and ``RR@10`` are ``RR@10``; ValueError if unknown."""
+def canonical_name(name: str) -> str:
+    """Return the name of a measure in the spelling of ir-measures.
+
+    Args:
+        name: Name in the spelling of ir-measures or another common one, such as ``mrr@10`` or ``recip_rank@10``.
+
+    Returns:
+        The canonical name, such as ``RR@10``.
+
+    Raises:
+        ValueError: The measure is unknown, has a cutoff of 0, or no installed provider of ir-measures computes it.
+
+    Example:
+        >>> canonical_name("mrr@10")
+        'RR@10'
+    """
     import ir_measures
 
     match = re.fullmatch(r"([A-Za-z]+(?:_[A-Za-z]+)*)(?:_(?=\d))?(.*)", name.strip())
     head, tail = match.groups() if match else (name, "")
-    spelled = _ALIASES.get(head.lower(), head) + (f"@{tail}" if tail.isdigit() else tail)
+    spelling = _ALIASES.get(head.lower(), head) + (f"@{tail}" if tail.isdigit() else tail)
     try:
-        parsed = ir_measures.parse_measure(spelled)
-        # trec_eval ends the process at a cutoff of 0, and what no installed provider has would fail after the search.
+        measure = ir_measures.parse_measure(spelling)
+        # trec_eval ends the process at a cutoff of 0; a measure without a provider would fail after the search.
         if (
-            parsed.params.get("cutoff") == 0
-            or parsed.params.get("rel", 1) < 1
-            or not ir_measures.DefaultPipeline.supports(parsed)
+            measure.params.get("cutoff") == 0
+            or measure.params.get("rel", 1) < 1
+            or not ir_measures.DefaultPipeline.supports(measure)
         ):
-            raise ValueError(spelled)
-        return str(parsed)
+            raise ValueError(spelling)
+        return str(measure)
     except (NameError, ValueError, SyntaxError, AssertionError) as error:
         known = "nDCG@10, RR@10, R@100, AP, P@5, Success@1, Judged@10, AP(rel=2), ..."
-        raise ValueError(f"no measure is called {name!r}; known: {known}") from error
+        raise ValueError(f"unknown measure {name!r}. Use a name of ir-measures, such as {known}") from error
 
 
-def measure(run: Run, judgments: Judgments, names: Sequence[str] = DEFAULT) -> dict[str, np.ndarray]:
-    """Each measure's value for every judged query, in the order of ``judgments``: float64, queries.
+def compute_measures(run: Run, judgments: Judgments, names: Sequence[str] = DEFAULT_MEASURES) -> dict[str, np.ndarray]:
+    """Compute measures of a run for each judged query.
 
-    A query that the run lacks scores 0 (trec_eval -c); equal scores are ordered by document id, descending; nDCG has
-    linear gains. Raises DataError where the run shares no query with the judgments.
+    A judged query that the run lacks scores 0 (as with ``trec_eval -c``). Documents with equal scores (in float32) are
+    ordered by descending id. nDCG uses linear gains.
+
+    Args:
+        run: Scores by query and document.
+        judgments: Grades by query and document.
+        names: Names of measures, as ``canonical_name`` accepts them.
+
+    Returns:
+        For each canonical name a float64 array with one value per query, in the order of ``judgments``.
+
+    Raises:
+        DataError: The run and the judgments have no query in common.
+        ValueError: A measure is unknown.
+
+    Example:
+        >>> compute_measures({"q": {"a": 2.0, "b": 1.0}}, {"q": {"b": 1}}, ["mrr@10"])
+        {'RR@10': array([0.5])}
     """
     import ir_measures
 
     if not run.keys() & judgments.keys():
         raise DataError(
-            f"the run and the judgments share no query (run: {next(iter(run), None)!r}, "
-            f"judged: {next(iter(judgments), None)!r}). Are they of one data set?"
+            f"the run and the judgments have no query in common (first in the run: {next(iter(run), None)!r}, first "
+            f"judged: {next(iter(judgments), None)!r}). Check that both belong to the same data set"
         )
-    place = {query: number for number, query in enumerate(judgments)}
-    parsed = {canonical(name): ir_measures.parse_measure(canonical(name)) for name in names}
-    values = {name: np.zeros(len(judgments)) for name in parsed}
-    # What found nothing scores 0; ir-measures would divide by its length for Judged.
-    rankings = {str(place[query]): _ranking(scores) for query, scores in run.items() if query in place and scores}
-    judged = {str(place[query]): grades for query, grades in judgments.items()}  # gdeval takes numbers alone
-    for metric in ir_measures.iter_calc(list(parsed.values()), judged, rankings):
+    number_of = {query: number for number, query in enumerate(judgments)}
+    measures = {canonical_name(name): ir_measures.parse_measure(canonical_name(name)) for name in names}
+    values = {name: np.zeros(len(judgments)) for name in measures}
+    # Empty rankings score 0; ir-measures would divide by their length for Judged. Queries are numbered because gdeval
+    # accepts only numbers as query ids.
+    rankings = {str(number_of[query]): _rank(scores) for query, scores in run.items() if query in number_of and scores}
+    numbered = {str(number_of[query]): grades for query, grades in judgments.items()}
+    for metric in ir_measures.iter_calc(list(measures.values()), numbered, rankings):
         values[str(metric.measure)][int(metric.query_id)] = metric.value
     return values
 
 
-def cutoff(name: str) -> int:
-    """How deep a measure looks, 0 where it is as deep as the ranking."""
+def cutoff_of(name: str) -> int:
+    """Return the cutoff of a measure, or 0 if it has none.
+
+    Example:
+        >>> cutoff_of("nDCG@10"), cutoff_of("AP")
+        (10, 0)
+    """
     import ir_measures
 
-    return int(ir_measures.parse_measure(canonical(name)).params.get("cutoff") or 0)
+    return int(ir_measures.parse_measure(canonical_name(name)).params.get("cutoff") or 0)
 
 
-def _ranking(scores: dict[str, float]) -> dict[str, float]:
-    """The same ranking with falling scores: by score in float32, equal ones by id, descending, as trec_eval has it.
+def _rank(scores: dict[str, float]) -> dict[str, float]:
+    """Return the ranking with distinct scores, ordered by score in float32 and then by descending id, as trec_eval.
 
-    What ir-measures does not take from trec_eval (RR@10) would order equal scores otherwise.
+    Providers other than trec_eval (that of RR@10) would order equal scores differently.
     """
-    return {document: -float(rank) for rank, document in enumerate(best(scores, len(scores)))}
+    return {document: -float(rank) for rank, document in enumerate(top_documents(scores, len(scores)))}

@@ -1,4 +1,4 @@
-"""A panel of encoders: how their representations of the same texts lie, figure by figure and side by side."""
+"""Panel of encoders: statistics of their representations of the same documents, side by side."""
 
 from __future__ import annotations
 
@@ -6,270 +6,164 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from encloze.evaluation import geometry
 from encloze.evaluation.labels import LabelReport
-from encloze.evaluation.report import markdown_table, quoted
-from encloze.evaluation.term_activations import TermActivations
+from encloze.evaluation.panel_metrics import MLM_HEAD, PanelMetric
+from encloze.tables import Column, Kind, Table, quote
 
-HEAD = "head for masked words"
-_GROUPS = ("dense", "sparse", HEAD, "tokens")
-_READINGS = {
-    "cosine": "of two texts: near 0 they point everywhere, near 1 all one way",
-    "empty": "share of texts whose embedding is all zeros: no search tells them apart; the rest is of the others",
-    "left": "root mean square, without what all texts share: the lower, the better they are told apart",
-    "rank": "directions really used: higher is better; below 2 all texts lie on a line",
-    "first": "its share of the variance: near 1 it says nearly all there is",
-    "uniformity": "0: all texts are one point, -4: evenly spread; lower is better",
-    "alignment": "how far {} lie apart: 0 on one point, 2 like strangers; read it beside uniformity",
-    "own": "how often the first of a pair is nearer to its own second than to another's: 0.5 is chance",
-    "lengths": "beside their mean: high, and long vectors win inner products",
-    "hubs": "skew of how often a text is among the {} nearest of others: above 1.5 a few are near to very many",
-    "never": "share of texts that are not among the {} nearest of any other",
-}
-
-
-class PairEmbeddings(NamedTuple):
-    """Embeddings of texts that belong together: pairs x width each."""
-
-    kind: str
-    firsts: np.ndarray
-    seconds: np.ndarray
-    strangers: np.ndarray
-    """bool, pairs x pairs: which seconds do not belong to a first."""
-
-
-class PanelMetric(NamedTuple):
-    """A number of an encoder, and how to read it."""
-
-    group: str
-    name: str
-    value: float
-    shown: str
-    """The value as it is printed."""
-    range: str
-    reading: str
+_GROUPS = ("dense", "sparse", MLM_HEAD, "tokenizer")
 
 
 class NearestDocument(NamedTuple):
-    """A document that an encoder takes to be near to a text."""
+    """Document that an encoder ranks near the top for a query."""
 
     id: str
-    begins: str
-    """Its title, or the beginning of its text."""
+    excerpt: str
+    """Title of the document, or the beginning of its text."""
     score: float
-    """As the model scores."""
+    """Similarity score of the model."""
     cosine: float | None
-    """Of the embeddings; None where it makes none."""
-    words: tuple[tuple[str, float], ...]
-    """The words that match in the sparse view, with what each adds to the score; the most important ones."""
+    """Cosine of the embeddings; None for an encoder without a dense view."""
+    terms: tuple[tuple[str, float], ...]
+    """Matching terms of the sparse view with their contributions to the score, the largest first."""
+
+    def summary(self) -> str:
+        """Return the document on one line. The cosine is left out if it equals the score."""
+        has_cosine = self.cosine is not None and abs(self.cosine - self.score) > 5e-4
+        cosine = f", cosine {self.cosine:.3f}" if has_cosine else ""
+        terms = "; " + ", ".join(f"{term} {score:.2f}" for term, score in self.terms) if self.terms else ""
+        return f"{self.excerpt}  {self.score:.3f}{cosine}  {self.id}{terms}"
 
 
 @dataclass(frozen=True)
-class EncoderFigures:
-    """One encoder."""
+class EncoderMetrics:
+    """Metrics of one encoder.
+
+    Args:
+        name: Name of the encoder in tables.
+        description: Model type, pooling, dimensions and limits of the encoder.
+        metrics: The metrics.
+        frequent_terms: Terms that are active in most documents, with the share of these documents.
+        nearest: For each query of the panel, the nearest documents.
+    """
 
     name: str
-    how: str
-    """How it makes its representations."""
-    figures: tuple[PanelMetric, ...]
-    frequent: tuple[tuple[str, float], ...] = ()
-    """The words that most documents give a weight to, with the share of documents."""
-    near: tuple[tuple[NearestDocument, ...], ...] = ()
-    """For each text that was asked for, the documents nearest to it."""
+    description: str
+    metrics: tuple[PanelMetric, ...]
+    frequent_terms: tuple[tuple[str, float], ...] = ()
+    nearest: tuple[tuple[NearestDocument, ...], ...] = ()
 
 
 @dataclass(frozen=True)
 class Panel:
-    """Encoders on the same documents."""
+    """Metrics of several encoders on the same documents.
 
-    documents: int
-    of: int
-    """How many documents there are to draw from."""
+    Args:
+        num_documents: Number of encoded documents.
+        num_available: Number of documents from which these were sampled.
+        pairs: Number and description of the positive pairs; None if the corpus has none.
+        encoders: Metrics of each encoder.
+        queries: Queries whose nearest documents are listed.
+        labels: Results of predicting labels from the embeddings, if labels were given.
+    """
+
+    num_documents: int
+    num_available: int
     pairs: str | None
-    """Which pairs of texts belong together, for alignment; None where there are none."""
-    encoders: tuple[EncoderFigures, ...]
-    texts: tuple[str, ...] = ()
+    encoders: tuple[EncoderMetrics, ...]
+    queries: tuple[str, ...] = ()
     labels: LabelReport | None = None
 
+    @property
     def title(self) -> str:
-        drawn = "" if self.documents == self.of else f", drawn from {self.of:,}"
-        return f"Encoders on {self.documents:,} documents{drawn}; {self.pairs or 'no pairs of texts'}"
+        """Number of documents and pairs."""
+        is_sample = self.num_documents != self.num_available
+        sampled = f", sampled from {self.num_available:,}" * is_sample
+        return f"Encoders on {self.num_documents:,} documents{sampled}; {self.pairs or 'no positive pairs'}"
 
-    def rows(self) -> list[list[str]]:
-        """The table as text: a header, the name of each group, and a row for each figure."""
-        by_encoder = [{(each.group, each.name): each for each in encoder.figures} for encoder in self.encoders]
-        known = {key: figure for figures in reversed(by_encoder) for key, figure in figures.items()}
-        order = sorted(known, key=lambda key: _GROUPS.index(key[0]))
-        table, group = [["figure", *(encoder.name for encoder in self.encoders), "range", "how to read it"]], ""
-        for key in order:
-            if key[0] != group:
-                group = key[0]
-                table.append([group, *([""] * (len(self.encoders) + 2))])
-            cells = [figures[key].shown if key in figures else "-" for figures in by_encoder]
-            table.append([f"  {key[1]}", *cells, known[key].range, known[key].reading])
-        return table
+    def table(self) -> Table:
+        """Return one row for each metric with the value of each encoder. Quantiles appear as bounds."""
+        metrics = [{(metric.group, metric.name): metric for metric in encoder.metrics} for encoder in self.encoders]
+        known = {key: metric for of_encoder in reversed(metrics) for key, metric in of_encoder.items()}
+        names = (Column(encoder.name, Kind.STATISTIC) for encoder in self.encoders)
+        columns = (Column("group", is_grouping=True), Column("metric"), *names, Column("range"), Column("meaning"))
+        rows = []
+        for key in sorted(known, key=lambda key: _GROUPS.index(key[0])):
+            cells = [of_encoder[key].cell() if key in of_encoder else None for of_encoder in metrics]
+            rows.append((*key, *cells, known[key].range, known[key].interpretation))
+        return Table(self.title, columns, tuple(rows))
 
-    def notes(self, *, with_words: bool = True) -> list[str]:
-        """What each encoder does, and which words it gives most documents."""
-        said = [f"{encoder.name}: {encoder.how}" for encoder in self.encoders]
+    def tables(self) -> list[Table]:
+        """Return all tables of the panel without labels, which is one."""
+        return [self.table()]
+
+    def notes(self, *, with_terms: bool = True) -> list[str]:
+        """Return the description of each encoder, then its frequent terms.
+
+        Args:
+            with_terms: Whether to include the frequent terms, which are words of the documents.
+        """
+        notes = [f"{encoder.name}: {encoder.description}" for encoder in self.encoders]
         for encoder in self.encoders:
-            if encoder.frequent and with_words:
-                words = ", ".join(f"{word} {share:.0%}" for word, share in encoder.frequent)
-                said.append(f"{encoder.name}, words that most documents have a weight for: {words}")
-        return said
+            if encoder.frequent_terms and with_terms:
+                terms = ", ".join(f"{term} {share:.0%}" for term, share in encoder.frequent_terms)
+                notes.append(f"{encoder.name}, terms active in most documents: {terms}")
+        return notes
 
-    def markdown(self) -> list[str]:
-        lines = ["## Encoders", "", f"{self.title()}.", "", *markdown_table(self.rows()), ""]
+    def to_markdown(self) -> str:
+        """Return the panel with labels and nearest documents in Markdown."""
+        lines = ["## Encoders", "", f"{self.title}.", "", self.table().to_markdown(), ""]
         lines += [f"- {note}" for note in self.notes()]
         if self.labels:
-            rows = markdown_table(self.labels.rows())
-            lines += ["", "## Labels", "", f"{self.labels.title()}.", "", *rows, ""]
+            lines += ["", "## Labels", "", f"{self.labels.title}.", "", self.labels.table().to_markdown(), ""]
             lines += [f"- {note}" for note in self.labels.notes]
-        for number, text in enumerate(self.texts):
-            lines += ["", f"## Near to {quoted(text)}"]
+        for number, query in enumerate(self.queries):
+            lines += ["", f"## Nearest documents to {quote(query)}"]
             for encoder in self.encoders:
                 lines += ["", f"{encoder.name}:", ""]
-                lines += [f"{rank}. {line_of(near)}" for rank, near in enumerate(encoder.near[number], 1)]
-        return lines
+                lines += [f"{rank}. {one.summary()}" for rank, one in enumerate(encoder.nearest[number], 1)]
+        return "\n".join(lines)
 
     @classmethod
-    def read(cls, values: Mapping[str, Any]) -> Panel:
-        """The panel that ``values`` made plain, without what it says of labels."""
+    def from_dict(cls, content: Mapping[str, Any]) -> Panel:
+        """Return the panel that ``to_dict`` stored, without its labels.
+
+        Args:
+            content: Value of ``to_dict``.
+        """
         encoders = tuple(
-            EncoderFigures(
-                one["name"],
-                one["how"],
-                tuple(PanelMetric(**figure) for figure in one["figures"]),
-                tuple(one["frequent"].items()),
+            EncoderMetrics(
+                entry["name"],
+                entry["description"],
+                tuple(PanelMetric(**metric) for metric in entry["metrics"]),
+                tuple(entry["frequent_terms"].items()),
                 tuple(
-                    tuple(NearestDocument(**{**near, "words": tuple(near["words"].items())}) for near in found)
-                    for found in one["near"].values()
+                    tuple(NearestDocument(**{**one, "terms": tuple(one["terms"].items())}) for one in documents)
+                    for documents in entry["nearest"].values()
                 ),
             )
-            for one in values["encoders"]
+            for entry in content["encoders"]
         )
-        texts = tuple(values["encoders"][0]["near"]) if values["encoders"] else ()
-        return cls(values["documents"], values["of"], values["pairs"], encoders, texts)
+        queries = tuple(content["encoders"][0]["nearest"]) if content["encoders"] else ()
+        return cls(content["num_documents"], content["num_available"], content["pairs"], encoders, queries)
 
-    def values(self) -> dict[str, object]:
-        """The panel as plain values."""
+    def to_dict(self) -> dict[str, object]:
+        """Return the panel as plain values, without its labels."""
         encoders = [
             {
                 "name": encoder.name,
-                "how": encoder.how,
-                "figures": [figure._asdict() for figure in encoder.figures],
-                "frequent": dict(encoder.frequent),
-                "near": {
-                    text: [{**near._asdict(), "words": dict(near.words)} for near in found]
-                    for text, found in zip(self.texts, encoder.near, strict=True)
+                "description": encoder.description,
+                "metrics": [metric._asdict() for metric in encoder.metrics],
+                "frequent_terms": dict(encoder.frequent_terms),
+                "nearest": {
+                    query: [{**one._asdict(), "terms": dict(one.terms)} for one in documents]
+                    for query, documents in zip(self.queries, encoder.nearest, strict=True)
                 },
             }
             for encoder in self.encoders
         ]
-        return {"documents": self.documents, "of": self.of, "pairs": self.pairs, "encoders": encoders}
-
-
-def line_of(near: NearestDocument) -> str:
-    """A near document on one line."""
-    # With one view at length 1 the score is the cosine.
-    has_own = near.cosine is not None and abs(near.cosine - near.score) > 5e-4
-    cosine = f", cosine {near.cosine:.3f}" if has_own else ""
-    words = "; " + ", ".join(f"{word} {adds:.2f}" for word, adds in near.words) if near.words else ""
-    return f"{near.begins}  {near.score:.3f}{cosine}  {near.id}{words}"
-
-
-def dense_figures(
-    rows: np.ndarray, pairs: PairEmbeddings | None, *, normalised: bool, neighbours: int
-) -> list[PanelMetric]:
-    """What is to be known of documents' embeddings (texts x width), two at least."""
-    figures, directed = list[PanelMetric](), rows[rows.any(axis=1)]
-    if len(directed) < len(rows):
-        share = 1 - len(directed) / len(rows)
-        figures.append(_dense("without direction", share, "0 to 1", _READINGS["empty"]))
-    if len(directed) < 2:
-        return figures
-    rows = directed
-    texts, width = rows.shape
-    figures += [
-        _dense("mean cosine", geometry.mean_cosine(rows), "-1 to 1", _READINGS["cosine"]),
-        _dense("the same, mean taken off", geometry.centered_cosine(rows), "0 to 1", _READINGS["left"]),
-        _dense("effective rank", geometry.effective_rank(rows), f"1 to {min(texts - 1, width)}", _READINGS["rank"]),
-        _dense("first direction", geometry.pc1_variance_share(rows), "0 to 1", _READINGS["first"]),
-        _dense("uniformity", geometry.uniformity(rows), "-4 to 0", _READINGS["uniformity"]),
-    ]
-    if pairs is not None:
-        near = geometry.alignment(pairs.firsts, pairs.seconds)
-        figures.append(_dense("alignment", near, "0 to 4", _READINGS["alignment"].format(pairs.kind)))
-        if pairs.strangers.any():
-            figures.append(_dense("own nearer", geometry.pair_auc(*pairs[1:]), "0 to 1", _READINGS["own"]))
-    if not normalised:
-        figures.append(_dense("spread of lengths", geometry.norm_variation(rows), "from 0", _READINGS["lengths"]))
-    if texts > neighbours:
-        hubs = geometry.hubs(rows, neighbours)
-        figures.append(_dense("hubness", hubs.skew, "from about 0", _READINGS["hubs"].format(neighbours)))
-        figures.append(_dense("never near", hubs.never, "0 to 1", _READINGS["never"].format(neighbours)))
-    return figures
-
-
-def word_figures(
-    group: str, use: TermActivations, held: np.ndarray, of_queries: np.ndarray | None
-) -> list[PanelMetric]:
-    """What is to be known of documents' term weights.
-
-    ``held`` (bool, vocabulary) are the words that the documents hold; ``of_queries`` how many words each query has a
-    weight for.
-    """
-    vocabulary, texts = len(use.texts), f"{len(use.active):,} texts"
-    figures = []
-    for name, active in (("words a document", use.active), ("words a query", of_queries)):
-        if active is not None and len(active):
-            low, middle, high = np.quantile(active, [0.05, 0.5, 0.95])
-            shown, range_ = f"{middle:,.0f} ({low:,.0f} to {high:,.0f})", f"0 to {vocabulary}"
-            reading = "with a weight: the median, 5 % and 95 %; each costs room and time"
-            figures.append(PanelMetric(group, name, float(middle), shown, range_, reading))
-    return [
-        *figures,
-        _share(
-            group, "dead vocabulary", use.dead, f"words without a weight in any of {texts}: no fault in a small corpus"
-        ),
-        _share(
-            group,
-            "held, yet dead",
-            use.unheard(held),
-            "of the words that the texts hold: a search by words would lose them",
-        ),
-        PanelMetric(
-            group,
-            "always on",
-            use.always,
-            f"{use.always:,}",
-            f"0 to {vocabulary}",
-            "words with a weight in 95 % of the texts: they cost time and tell nothing apart",
-        ),
-    ]
-
-
-def token_figures(held: np.ndarray, unknown: float, tokens_a_word: float) -> list[PanelMetric]:
-    """How a tokenizer fits the documents; ``held`` as above, ``unknown`` a share of their tokens."""
-    return [
-        _share("tokens", "vocabulary held", float(held.mean()), "how much of the vocabulary these texts need"),
-        _share("tokens", "unknown", unknown, "of the tokens: more than a few in a thousand, and words are lost"),
-        PanelMetric(
-            "tokens",
-            "tokens a word",
-            tokens_a_word,
-            f"{tokens_a_word:.2f}",
-            "about 1 up",
-            "above 2 words fall to pieces: new_words of pretrain may help",
-        ),
-    ]
-
-
-def _dense(name: str, value: float, range_: str, reading: str) -> PanelMetric:
-    return PanelMetric("dense", name, value, f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}", range_, reading)
-
-
-def _share(group: str, name: str, value: float, reading: str) -> PanelMetric:
-    return PanelMetric(group, name, value, f"{value:.3f}", "0 to 1", reading)
+        return {
+            "num_documents": self.num_documents,
+            "num_available": self.num_available,
+            "pairs": self.pairs,
+            "encoders": encoders,
+        }

@@ -1,4 +1,4 @@
-"""What systems lose under perturbations, as values: the robustness card."""
+"""Robustness report: how much retrieval quality drops under perturbations of queries and documents."""
 
 from __future__ import annotations
 
@@ -8,85 +8,116 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from encloze.data.counts import Counts
+from encloze.data.counts import DatasetCounts
 from encloze.data.records import Query
-from encloze.evaluation.estimates import difference, estimate
-from encloze.evaluation.report import file_names, markdown_table, quoted
+from encloze.evaluation.estimates import estimate, welch_difference
 from encloze.evaluation.significance import bootstrap
 from encloze.evaluation.slices import Slice
 from encloze.intervals import Interval
+from encloze.storage.file_names import file_names
 from encloze.storage.json_files import write_json
+from encloze.tables import Column, Kind, Table, notebook_html, quote
 
-_WORST = 5  # queries listed for a system under a perturbation
+ROBUSTNESS_FILE = "robustness.json"
+_NUM_QUERIES = 5  # queries listed for each system and perturbation
 
 
 class AppliedPerturbation(NamedTuple):
-    """What is done to a data set, and how each of its queries is asked then."""
+    """Perturbation with the texts of the queries that it produced."""
 
     name: str
+    """Name with the settings that differ from their defaults."""
     texts: tuple[str, ...]
-    """As they are where it is the documents that change."""
+    """Text of each query; the original texts for a perturbation of documents."""
     changed: tuple[bool, ...]
-    """Whether each query, or a document that it asks for, differs."""
+    """Whether each query, or a document that is relevant to it, was changed."""
 
 
 @dataclass(frozen=True)
 class SystemRobustness:
-    """A system with the values of each query: as it is asked, and under each perturbation."""
+    """Values of one system for each query, without and with perturbations.
+
+    Args:
+        name: Name of the system.
+        clean: Values of the original queries, float64 of shape (queries,).
+        values: Values under each perturbation, float64 of shape (queries,), by name of the perturbation.
+        note: Remark of the system.
+        other_datasets: Values on other data sets, float64 of shape (queries of the data set,), by name.
+    """
 
     name: str
     clean: np.ndarray
-    """float64, queries."""
     values: dict[str, np.ndarray]
-    """float64, queries, by perturbation."""
     note: str = ""
-    elsewhere: dict[str, np.ndarray] = field(default_factory=dict)
-    """float64, queries of another data set, by its name."""
+    other_datasets: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 class SliceResult(NamedTuple):
-    """How a system does on some queries as they are asked, and on the others."""
+    """Means of a system on the queries of a slice and on the rest, without perturbations."""
 
     slice: str
     queries: int
+    """Number of queries in the slice."""
     system: str
     inside: Interval
     rest: Interval
     difference: Interval
-    """Inside less the rest: below 0 they are harder for it."""
+    """Mean inside the slice minus mean of the rest."""
 
 
 class Drop(NamedTuple):
-    """What a perturbation costs a system."""
+    """Drop of the mean of a system under a perturbation."""
 
     system: str
     perturbation: str
     clean: float
+    """Mean without perturbation."""
     perturbed: float
-    loss: Interval
-    """Clean less perturbed, query by query; above 0 is harm."""
-    worse: float
-    """The share of the queries whose value fell."""
+    """Mean with perturbation."""
+    drop: Interval
+    """Mean paired difference: clean minus perturbed."""
+    degraded: float
+    """Share of the queries whose value is lower with the perturbation."""
 
 
 class DegradedQuery(NamedTuple):
-    """A query that a system answers less well under a perturbation."""
+    """Query with a lower value under a perturbation."""
 
     query: str
-    before: str
-    after: str
+    """Id of the query."""
+    original_text: str
+    perturbed_text: str
     clean: float
+    """Value without perturbation."""
     perturbed: float
+    """Value with perturbation."""
     perturbation: str
+
+    @property
+    def change(self) -> float:
+        """Difference of the values, below 0."""
+        return self.perturbed - self.clean
 
 
 @dataclass(frozen=True)
 class RobustnessReport:
-    """Several systems on the queries of one split under several perturbations, by one measure."""
+    """One measure of several systems on the queries of a split, without and with perturbations.
+
+    Args:
+        dataset: Path or name of the data set.
+        split: Name of the split.
+        measure: Name of the measure.
+        queries: The original queries.
+        perturbations: The perturbations in the order of the report.
+        systems: Values of each system.
+        slices: Slices of the queries.
+        seed: Seed of the bootstrap samples.
+        counts: Numbers of queries, judgments and documents of the data set, if known.
+    """
 
     dataset: str
     split: str
@@ -96,20 +127,21 @@ class RobustnessReport:
     systems: tuple[SystemRobustness, ...]
     slices: tuple[Slice, ...] = ()
     seed: int = 0
-    """What the intervals are drawn from."""
-    counts: Counts | None = None
-    """What the data set holds."""
+    counts: DatasetCounts | None = None
 
     @cached_property
-    def losses(self) -> list[Drop]:
-        """What each perturbation costs each system."""
+    def drops(self) -> list[Drop]:
+        """Drop of each system under each perturbation.
+
+        Intervals are Student's, because most differences are 0 and bootstrap intervals would be too narrow.
+        """
         return [
             Drop(
                 system.name,
                 name,
                 float(system.clean.mean()),
                 float(values.mean()),
-                estimate([system.clean - values]).interval(),  # most losses are 0: a bootstrap is too sure of them
+                estimate([system.clean - values]).interval(),
                 float((values < system.clean).mean()),
             )
             for system in self.systems
@@ -117,104 +149,124 @@ class RobustnessReport:
         ]
 
     @cached_property
-    def sliced(self) -> list[SliceResult]:
-        """Each system on each slice, and on the queries of each other data set against all of this one."""
-        found = [
-            (some.name, system, system.clean[some.inside], system.clean[some.rest])
-            for some in self.slices
+    def slice_results(self) -> list[SliceResult]:
+        """Each system on each slice, and on each other data set in contrast to this one."""
+        contrasts = [
+            (one.name, system.name, system.clean[one.inside], system.clean[one.rest])
+            for one in self.slices
             for system in self.systems
         ]
-        found += [
-            (f"another data set: {name}", system, system.elsewhere[name], system.clean)
-            for name in self.systems[0].elsewhere
+        contrasts += [
+            (f"other data set: {name}", system.name, system.other_datasets[name], system.clean)
+            for name in self.systems[0].other_datasets
             for system in self.systems
         ]
         return [
             SliceResult(
                 name,
                 len(inside),
-                system.name,
+                system,
                 bootstrap(inside, seed=self.seed),
                 bootstrap(rest, seed=self.seed),
-                difference(inside, rest).interval(),
+                welch_difference(inside, rest).interval(),
             )
-            for name, system, inside, rest in found
+            for name, system, inside, rest in contrasts
         ]
 
-    def worst(
-        self, system: SystemRobustness, perturbation: str | None = None, count: int = _WORST
+    def most_degraded(
+        self, system: SystemRobustness, perturbation: str | None = None, count: int = _NUM_QUERIES
     ) -> list[DegradedQuery]:
-        """The queries that lose most under a perturbation, or each under its worst one; fewer where fewer lose any."""
-        named = [one for one in self.perturbations if perturbation in (None, one.name)]
-        fallen = [
-            DegradedQuery(
-                query.id, query.text, one.texts[at], float(clean), float(system.values[one.name][at]), one.name
-            )
-            for one in named
-            for at, (query, clean) in enumerate(zip(self.queries, system.clean, strict=True))
-            if system.values[one.name][at] < clean
+        """Return the queries with the largest drops.
+
+        Args:
+            system: One of ``systems``.
+            perturbation: Name of a perturbation; by default each query is listed under its worst one.
+            count: Maximum number of queries.
+        """
+        degraded = [
+            DegradedQuery(query.id, query.text, one.texts[number], float(clean), float(values[number]), one.name)
+            for one in self.perturbations
+            if perturbation in (None, one.name)
+            for values in [system.values[one.name]]
+            for number, (query, clean) in enumerate(zip(self.queries, system.clean, strict=True))
+            if values[number] < clean
         ]
-        return worst_of(fallen, count)
+        return select_most_degraded(degraded, count)
 
-    def rows(self) -> list[list[str]]:
-        """The table as text: a header, then a row for each system under each perturbation."""
-        table = [["system", "perturbation", "changed", "clean", "perturbed", "loss", "queries worse"]]
-        changed = {one.name: f"{np.mean(one.changed):.0%}" for one in self.perturbations}
-        for one in self.losses:
-            loss = "{:+.4f} [{:+.4f}, {:+.4f}]".format(*one.loss)
-            figures = [f"{one.clean:.4f}", f"{one.perturbed:.4f}", loss, f"{one.worse:.0%}"]
-            table.append([one.system, one.perturbation, changed[one.perturbation], *figures])
-        return table
-
-    def slice_rows(self) -> list[list[str]]:
-        """The slices as text: a header, then a row for each slice and system: its means in it and outside."""
-        table = [["slice", "queries", "system", "in it", "rest", "difference"]]
-        for one in self.sliced:
-            means = ("{:.4f} [{:.4f}, {:.4f}]".format(*mean) for mean in (one.inside, one.rest))
-            gap = "{:+.4f} [{:+.4f}, {:+.4f}]".format(*one.difference)
-            table.append([one.slice, f"{one.queries:,}", one.system, *means, gap])
-        return table
-
+    @property
     def title(self) -> str:
-        size = self.counts.size() if self.counts else ""
-        asked = f"{self.dataset}, {self.split}: {len(self.queries):,} queries{size}, {self.measure}"
-        return f"{asked}, losses and means with 95 % intervals"
+        """Data set, split, number of queries and measure."""
+        size = self.counts.size_suffix() if self.counts else ""
+        queries = f"{len(self.queries):,} queries{size}"
+        return f"{self.dataset}, {self.split}: {queries}, {self.measure}, drops with 95 % intervals"
 
     @property
     def notes(self) -> list[str]:
-        """What does not fit together in the data set, and what systems say of themselves."""
-        told = self.counts.told() if self.counts else []
-        return told + [f"{system.name}: {system.note}" for system in self.systems if system.note]
+        """Inconsistencies of the data set, then the notes of the systems."""
+        warnings = self.counts.warnings() if self.counts else []
+        return warnings + [f"{system.name}: {system.note}" for system in self.systems if system.note]
 
-    def markdown(self) -> str:
-        """The tables, and for each system under each perturbation the queries that lost most."""
-        lines = [f"{self.title()}.", "", *markdown_table(self.rows()), ""]
+    def table(self) -> Table:
+        """Return one row for each system and perturbation."""
+        changed = {one.name: float(np.mean(one.changed)) for one in self.perturbations}
+        columns = (
+            Column("system", is_grouping=True),
+            Column("perturbation"),
+            Column("changed", Kind.SHARE),
+            Column("clean", Kind.MEASURE),
+            Column("perturbed", Kind.MEASURE),
+            Column("drop", Kind.DIFFERENCE),
+            Column("queries degraded", Kind.SHARE),
+        )
+        rows = ((one.system, one.perturbation, changed[one.perturbation], *one[2:]) for one in self.drops)
+        return Table(self.title, columns, tuple(rows))
+
+    def slice_table(self) -> Table:
+        """Return one row for each slice and system."""
+        columns = (
+            Column("slice", is_grouping=True),
+            Column("queries", Kind.COUNT, is_grouping=True),
+            Column("system"),
+            Column("in slice", Kind.MEASURE),
+            Column("rest", Kind.MEASURE),
+            Column("difference", Kind.DIFFERENCE),
+        )
+        title = f"Slices: {self.measure} without perturbation, with 95 % intervals"
+        return Table(title, columns, tuple(tuple(result) for result in self.slice_results))
+
+    def tables(self) -> list[Table]:
+        """Return the table of the drops and, if there are slices, that of the slices."""
+        return [self.table(), *([self.slice_table()] if self.slice_results else [])]
+
+    def to_markdown(self) -> str:
+        """Return the tables, the notes, and the most degraded queries of each system and perturbation in Markdown."""
+        lines = [f"{self.title}.", "", self.table().to_markdown(), ""]
         lines += [f"- {note}" for note in self.notes]
-        if self.sliced:
-            lines += ["", f"Slices, {self.measure} as asked:", "", *markdown_table(self.slice_rows()), ""]
-        for system in filter(self.worst, self.systems):
-            lines += ["", f"{system.name}, the queries that lost most:", ""]
+        if self.slice_results:
+            table = self.slice_table()
+            lines += ["", f"{table.title}:", "", table.to_markdown(), ""]
+        for system in filter(self.most_degraded, self.systems):
+            lines += ["", f"{system.name}, most degraded queries:", ""]
             for one in self.perturbations:
-                if fallen := self.worst(system, one.name):
-                    lines += [f"- {one.name}", *(f"  - {line}" for line in map(_line, fallen))]
+                if queries := self.most_degraded(system, one.name):
+                    lines += [f"- {one.name}", *(f"  - {_summary(query)}" for query in queries)]
         return "\n".join(lines) + "\n"
 
-    def save(self, folder: Path) -> None:
-        """Write card.json, card.md, and for each perturbation per_query-HARDSHIP.tsv with the texts."""
-        (folder / "robustness.md").write_text(self.markdown(), encoding="utf-8")
-        write_json(folder / "robustness.json", self.figures())
-        for one, name in zip(
-            self.perturbations, per_query_files([one.name for one in self.perturbations]), strict=True
-        ):
-            with (folder / name).open("w", encoding="utf-8") as stream:
-                for row in self._per_query(one):
-                    stream.write("\t".join(" ".join(cell.split()) for cell in row) + "\n")
+    def to_pandas(self) -> Any:
+        """Return the table of the drops as a ``pandas.DataFrame``.
 
-    def figures(self) -> dict[str, object]:
-        """The card as plain values."""
-        losses = [one._asdict() | {"loss": one.loss._asdict()} for one in self.losses]
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        return self.table().to_pandas()
+
+    def _repr_html_(self) -> str:
+        """Return the representation that notebooks display."""
+        return notebook_html(self.tables(), self.notes)
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the content of ``robustness.json``."""
         intervals = ("inside", "rest", "difference")
-        of_slices = [one._asdict() | {name: getattr(one, name)._asdict() for name in intervals} for one in self.sliced]
         return {
             "dataset": self.dataset,
             "split": self.split,
@@ -222,38 +274,62 @@ class RobustnessReport:
             "queries": len(self.queries),
             "data": self.counts and self.counts._asdict(),
             "changed": {one.name: float(np.mean(one.changed)) for one in self.perturbations},
-            "losses": losses,
-            "slices": of_slices,
+            "drops": [one._asdict() | {"drop": one.drop._asdict()} for one in self.drops],
+            "slices": [
+                one._asdict() | {name: getattr(one, name)._asdict() for name in intervals} for one in self.slice_results
+            ],
             "notes": self.notes,
         }
 
-    def _per_query(self, one: AppliedPerturbation) -> Iterator[Sequence[str]]:
+    def save(self, folder: Path) -> None:
+        """Write the report into an existing folder.
+
+        Args:
+            folder: Receives ``robustness.json``, ``robustness.md``, and for each perturbation
+                ``per_query-PERTURBATION.tsv`` with the texts and values of all queries.
+        """
+        (folder / "robustness.md").write_text(self.to_markdown(), encoding="utf-8")
+        write_json(folder / ROBUSTNESS_FILE, self.to_dict())
+        names = per_query_files([one.name for one in self.perturbations])
+        for one, name in zip(self.perturbations, names, strict=True):
+            with (folder / name).open("w", encoding="utf-8") as stream:
+                for row in self._per_query_rows(one):
+                    stream.write("\t".join(" ".join(cell.split()) for cell in row) + "\n")
+
+    def _per_query_rows(self, one: AppliedPerturbation) -> Iterator[Sequence[str]]:
         names = (f"{system.name} {side}" for system in self.systems for side in ("clean", "perturbed"))
-        yield ["query", "before", "after", *names]
-        for at, query in enumerate(self.queries):
-            pairs = ((system.clean[at], system.values[one.name][at]) for system in self.systems)
-            yield [query.id, query.text, one.texts[at], *(f"{value:.6f}" for pair in pairs for value in pair)]
+        yield ["query", "original text", "perturbed text", *names]
+        for number, query in enumerate(self.queries):
+            pairs = ((system.clean[number], system.values[one.name][number]) for system in self.systems)
+            yield [query.id, query.text, one.texts[number], *(f"{value:.6f}" for pair in pairs for value in pair)]
 
 
-def worst_of(fallen: Iterable[DegradedQuery], count: int = _WORST) -> list[DegradedQuery]:
-    """The queries that lose most, each once, under perturbations as various as equal losses allow."""
+def select_most_degraded(queries: Iterable[DegradedQuery], count: int = _NUM_QUERIES) -> list[DegradedQuery]:
+    """Return the queries with the largest drops, each query once.
+
+    Among perturbations with the same drop, the one is listed that was listed least often before.
+
+    Args:
+        queries: Degraded queries, where a query may occur under several perturbations.
+        count: Maximum number of queries.
+    """
     by_query = dict[str, list[DegradedQuery]]()
-    for one in sorted(fallen, key=lambda one: one.perturbed - one.clean):
+    for one in sorted(queries, key=lambda one: one.change):
         by_query.setdefault(one.query, []).append(one)
-    found, shown = list[DegradedQuery](), Counter[str]()
+    selected, listed = list[DegradedQuery](), Counter[str]()
     for first, *others in itertools.islice(by_query.values(), count):
-        equal = [first, *(one for one in others if one.perturbed - one.clean == first.perturbed - first.clean)]
-        found.append(min(equal, key=lambda one: shown[one.perturbation]))
-        shown[found[-1].perturbation] += 1
-    return found
+        ties = [first, *(one for one in others if one.change == first.change)]
+        selected.append(min(ties, key=lambda one: listed[one.perturbation]))
+        listed[selected[-1].perturbation] += 1
+    return selected
 
 
 def per_query_files(perturbations: Sequence[str]) -> list[str]:
-    """The file of each perturbation."""
+    """Return the name of the file with per-query values of each perturbation."""
     return [f"per_query-{name}.tsv" for name in file_names(perturbations)]
 
 
-def _line(fallen: DegradedQuery) -> str:
-    before, after = (" ".join(text.split()) for text in (fallen.before, fallen.after))
-    words = quoted(before) if before == after else f"{quoted(before)} as {quoted(after)}"
-    return f"{fallen.clean:.4f} to {fallen.perturbed:.4f}: {words} ({fallen.query})"
+def _summary(one: DegradedQuery) -> str:
+    original, perturbed = (" ".join(text.split()) for text in (one.original_text, one.perturbed_text))
+    texts = quote(original) if original == perturbed else f"{quote(original)} as {quote(perturbed)}"
+    return f"{one.clean:.4f} to {one.perturbed:.4f}: {texts} ({one.query})"

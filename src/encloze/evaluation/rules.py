@@ -1,62 +1,98 @@
-"""What of a run counts, where a benchmark has a rule of its own."""
+"""Rules that are applied to a run before it is measured: depth, passage aggregation, identical ids."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from encloze.data.corpus import Corpus
 from encloze.data.records import Run
-from encloze.data.runs import best
+from encloze.data.runs import top_documents
 
-_PASSAGES = 10  # searched for each source that is listed
+PassageAggregation = Literal["none", "max"]
+"""``none``: judgments name documents of the corpus; ``max``: they name sources, scored by their best passage."""
+
+_PASSAGES_PER_SOURCE = 10  # passages retrieved for each source to be ranked
 
 
 class RankingRules(NamedTuple):
-    """What of a ranking counts."""
+    """Rules that turn the run of a system into the run that is measured.
+
+    Example:
+        >>> rules = RankingRules(depth=2, ignore_identical_ids=True)
+        >>> rules.search_depth
+        3
+        >>> rules.apply({"a": {"a": 3.0, "b": 2.0, "c": 1.0}}, corpus=None)
+        {'a': {'b': 2.0, 'c': 1.0}}
+    """
 
     depth: int
-    """How many documents, or sources, for a query."""
-    max_passage: bool = False
-    """Whether judgments name the longer texts that documents were cut from."""
+    """Number of documents (or sources) per query, 1 or more."""
+    passage_aggregation: PassageAggregation = "none"
+    """How scores of passages become scores of what judgments name."""
     ignore_identical_ids: bool = False
-    """Whether a document that bears the query's own id counts."""
+    """Whether a document with the id of its query is removed."""
     max_cutoff: int = 0
-    """How deep the measures look, where that is more."""
+    """Largest cutoff of the measures; the run is at least this deep."""
 
     @property
     def search_depth(self) -> int:
-        """How many documents are searched for, so that the rules leave enough."""
-        return self._listed * (_PASSAGES if self.max_passage else 1) + (self.ignore_identical_ids)
+        """Number of documents to retrieve per query so that enough of them remain after the rules are applied."""
+        passages = _PASSAGES_PER_SOURCE if self.passage_aggregation == "max" else 1
+        return self._run_depth * passages + self.ignore_identical_ids
 
     @property
-    def _listed(self) -> int:
+    def _run_depth(self) -> int:
         return max(self.depth, self.max_cutoff)
 
-    def check(self, *, tuned: bool) -> None:
-        """Raise ValueError where systems are ``tuned``, which is by other rules."""
+    def check(self, *, is_tuned: bool) -> None:
+        """Check the rules.
+
+        Args:
+            is_tuned: Whether a system is tuned. Tuning does not apply the rules, so they must be the default ones.
+
+        Raises:
+            ValueError: ``depth`` is below 1, or a system is tuned under rules that tuning does not apply.
+        """
         if self.depth < 1:
             raise ValueError(f"depth must be 1 or more, not {self.depth}")
-        if self.max_passage and tuned:
-            raise ValueError("tune_on: a system is tuned by judgments of documents, and judged says they name sources")
-        if self.ignore_identical_ids and tuned:
+        if self.passage_aggregation == "max" and is_tuned:
             raise ValueError(
-                "tune_on: a system is tuned with documents of the queries' own ids, and own_ids skips them"
+                "tune_on cannot be combined with passage_aggregation: tuning needs judgments of documents, and these "
+                "judgments name sources. Remove one of the two settings"
+            )
+        if self.ignore_identical_ids and is_tuned:
+            raise ValueError(
+                "tune_on cannot be combined with ignore_identical_ids: tuning does not remove documents with the id of "
+                "their query. Remove one of the two settings"
             )
 
     def apply(self, run: Run, corpus: Callable[[], Corpus]) -> Run:
-        """A run as it is judged; ``corpus`` opens the documents that it ranks, where they must be read."""
-        if self.max_passage:
+        """Return the run to be measured.
+
+        Args:
+            run: Scores by query and document.
+            corpus: Function that opens the ranked documents. It is called only if passages are aggregated.
+
+        Returns:
+            Scores by query and document (or source), best first, with at most ``max(depth, max_cutoff)`` per query.
+        """
+        if self.passage_aggregation == "max":
             run = max_passage_run(run, corpus())
         if self.ignore_identical_ids:
             run = without_identical_ids(run)
-        return {query: best(scores, self._listed) for query, scores in run.items()}
+        return {query: top_documents(scores, self._run_depth) for query, scores in run.items()}
 
 
 def without_identical_ids(run: Run) -> Run:
-    """A run without documents that bear their query's id, as BEIR's evaluation has it by default.
+    """Return a run without the documents that have the id of their query.
 
-    It is meant for queries that are documents of the collection themselves (ArguAna, Quora).
+    BEIR's evaluation does this by default (``ignore_identical_ids``). It is meant for data sets whose queries are
+    documents of the collection, such as ArguAna and Quora.
+
+    Example:
+        >>> without_identical_ids({"a": {"a": 3.0, "b": 2.0}})
+        {'a': {'b': 2.0}}
     """
     return {
         query: {document: score for document, score in scores.items() if document != query}
@@ -65,16 +101,21 @@ def without_identical_ids(run: Run) -> Run:
 
 
 def max_passage_run(run: Run, corpus: Corpus) -> Run:
-    """A run of the longer texts that documents were cut from: each has the score of its best passage (MaxP).
+    """Return a run of sources, each with the score of its best passage (MaxP: Dai and Callan, SIGIR 2019).
 
-    A document without a source, or that the corpus lacks, stands for itself.
+    Args:
+        run: Scores by query and passage.
+        corpus: Corpus with the source of each passage.
+
+    Returns:
+        Scores by query and source. A passage without a source, or that the corpus lacks, keeps its own id.
     """
     sources, number_of = corpus.column("source"), corpus.number_of
-    found: Run = {}
+    aggregated: Run = {}
     for query, scores in run.items():
-        of_query = found.setdefault(query, {})
+        source_scores = aggregated.setdefault(query, {})
         for document, score in scores.items():
             number = number_of.get(document)
             source = document if number is None else sources[number].as_py() or document
-            of_query[source] = max(score, of_query.get(source, score))
-    return found
+            source_scores[source] = max(score, source_scores.get(source, score))
+    return aggregated

@@ -1,4 +1,4 @@
-"""Slices of a data set's queries, by their words and by the documents they ask for."""
+"""Slices of the queries of a data set, by query words and relevant documents."""
 
 from __future__ import annotations
 
@@ -12,71 +12,83 @@ from encloze import progress
 from encloze.data.dataset import DatasetSplit
 from encloze.data.records import Query
 
-_SHARE = 1 / 3
+_FRACTION = 1 / 3
 
 
 class Slice(NamedTuple):
-    """Some of the queries, and what they have in common."""
+    """Subset of the queries with a common property."""
 
     name: str
     inside: np.ndarray
-    """bool, queries."""
+    """Boolean array of shape (queries,): whether a query is in the slice."""
     rest: np.ndarray
-    """bool, queries: the others, without those that it cannot be told of."""
+    """Boolean array of shape (queries,): whether a query is outside; False if the property is unknown for it."""
 
 
-def slices(dataset: DatasetSplit, words: Callable[[str], list[str]]) -> list[Slice]:
-    """The slices of a data set that hold some of its queries and not all.
+def query_slices(dataset: DatasetSplit, tokenize: Callable[[str], list[str]]) -> list[Slice]:
+    """Return the slices of a data set that hold some queries but not all.
 
-    Rare, short and long is the third of the queries that is most so, with those on its edge; ``words`` cuts a text.
+    The slices are the third of the queries with the rarest terms, the fewest and the most words, and the shortest and
+    the longest relevant documents, each including ties at the threshold, and the queries with unseen terms.
+
+    Args:
+        dataset: Split with documents, queries and judgments.
+        tokenize: Function that returns the words of a text.
+
+    Returns:
+        The slices, with their thresholds in their names.
     """
-    asked = [words(query.text) for query in dataset.queries]
-    often = _frequencies(dataset, {word for some in asked for word in some}, words)
-    rarest = np.array([min((often[word] for word in some if often[word]), default=np.nan) for some in asked])
-    lengths = np.array([len(some) for some in asked], float)
-    sought = _sought(dataset, dataset.queries, words)
-    unseen = np.array([any(not often[word] for word in some) for some in asked])
-    found = [
+    query_words = [tokenize(query.text) for query in dataset.queries]
+    frequencies = _document_frequencies(dataset, {word for words in query_words for word in words}, tokenize)
+    rarest = np.array(
+        [min((frequencies[word] for word in words if frequencies[word]), default=np.nan) for words in query_words]
+    )
+    query_lengths = np.array([len(words) for words in query_words], float)
+    document_lengths = _relevant_lengths(dataset, dataset.queries, tokenize)
+    has_unseen = np.array([any(not frequencies[word] for word in words) for words in query_words])
+    candidates = [
         _lowest("rare terms", rarest, "document frequency at most {:,.0f}"),
-        Slice("unseen terms (in no document)", unseen, ~unseen),
-        _lowest("short queries", lengths, "words: at most {:,.0f}"),
-        _highest("long queries", lengths, "words: at least {:,.0f}"),
-        _lowest("short relevant documents", sought, "words: at most {:,.0f}"),
-        _highest("long relevant documents", sought, "words: at least {:,.0f}"),
+        Slice("unseen terms (in no document)", has_unseen, ~has_unseen),
+        _lowest("short queries", query_lengths, "words: at most {:,.0f}"),
+        _highest("long queries", query_lengths, "words: at least {:,.0f}"),
+        _lowest("short relevant documents", document_lengths, "words: at most {:,.0f}"),
+        _highest("long relevant documents", document_lengths, "words: at least {:,.0f}"),
     ]
-    return [some for some in found if some.inside.any() and some.rest.any()]
+    return [candidate for candidate in candidates if candidate.inside.any() and candidate.rest.any()]
 
 
-def _frequencies(dataset: DatasetSplit, wanted: set[str], words: Callable[[str], list[str]]) -> Counter[str]:
-    """In how many documents each wanted word stands."""
-    often, corpus = Counter[str](), dataset.corpus
-    for text in progress.track(corpus.texts(), "Looking for rare words", len(corpus), "documents"):
-        often.update(wanted & set(words(text)))
-    return often
+def _document_frequencies(dataset: DatasetSplit, words: set[str], tokenize: Callable[[str], list[str]]) -> Counter[str]:
+    """Return the number of documents that contain each of the words."""
+    frequencies, corpus = Counter[str](), dataset.corpus
+    for text in progress.track(corpus.texts(), "Counting document frequencies", len(corpus), "documents"):
+        frequencies.update(words & set(tokenize(text)))
+    return frequencies
 
 
-def _sought(dataset: DatasetSplit, queries: Sequence[Query], words: Callable[[str], list[str]]) -> np.ndarray:
-    """How many words the relevant documents of each query have on average, NaN where none is there."""
+def _relevant_lengths(
+    dataset: DatasetSplit, queries: Sequence[Query], tokenize: Callable[[str], list[str]]
+) -> np.ndarray:
+    """Return the mean number of words of the relevant documents of each query; NaN if the corpus has none of them."""
     corpus, lengths = dataset.corpus, list[float]()
     for query in queries:
         grades = dataset.judgments[query.id]
         numbers = [corpus.number_of[d] for d, grade in grades.items() if grade > 0 and d in corpus.number_of]
-        counts = [len(words(text)) for text in corpus.texts(numbers)]
+        counts = [len(tokenize(text)) for text in corpus.texts(numbers)]
         lengths.append(float(np.mean(counts)) if counts else np.nan)
     return np.array(lengths)
 
 
-def _lowest(name: str, values: np.ndarray, says: str) -> Slice:
-    edge = _quantile(values, _SHARE)
-    return Slice(f"{name} ({says.format(edge)})", values <= edge, values > edge)
+def _lowest(name: str, values: np.ndarray, description: str) -> Slice:
+    threshold = _quantile(values, _FRACTION)
+    return Slice(f"{name} ({description.format(threshold)})", values <= threshold, values > threshold)
 
 
-def _highest(name: str, values: np.ndarray, says: str) -> Slice:
-    edge = _quantile(values, 1 - _SHARE)
-    return Slice(f"{name} ({says.format(edge)})", values >= edge, values < edge)
+def _highest(name: str, values: np.ndarray, description: str) -> Slice:
+    threshold = _quantile(values, 1 - _FRACTION)
+    return Slice(f"{name} ({description.format(threshold)})", values >= threshold, values < threshold)
 
 
-def _quantile(values: np.ndarray, share: float) -> float:
-    """The value that a share of them does not exceed; those that are NaN, of no query, do not count."""
+def _quantile(values: np.ndarray, fraction: float) -> float:
+    """Return the nearest quantile of the values that are not NaN; NaN if there are none."""
     known = values[~np.isnan(values)]
-    return float(np.quantile(known, share, method="nearest")) if len(known) else np.nan
+    return float(np.quantile(known, fraction, method="nearest")) if len(known) else np.nan

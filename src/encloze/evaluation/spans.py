@@ -1,32 +1,50 @@
-"""Entities in a row of tags: which words belong together, and to what kind."""
+"""Entity spans in sequences of tags in the schemes BIO, BIOES and BILOU."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
 
-_TAG = re.compile(r"([BIESLU])-(.+)", re.DOTALL)  # begin, inside, end, single; last and unit in the words of BILOU
+# B begin, I inside, E end, S single; in BILOU, L last and U unit.
+_TAG = re.compile(r"([BIESLU])-(.+)", re.DOTALL)
 
 
 def has_spans(tags: Iterable[str]) -> bool:
-    """Whether tags tell where entities begin and end: all are O or like B-PER, and some are like that."""
+    """Return whether tags mark spans: all are O or like B-PER, and at least one is like B-PER.
+
+    Args:
+        tags: All tags of a data set.
+
+    Example:
+        >>> has_spans(["O", "B-PER"]), has_spans(["NOUN", "O"])
+        (True, False)
+    """
     kinds = set(tags) - {"O"}
     return bool(kinds) and all(_TAG.fullmatch(tag) for tag in kinds)
 
 
 def spans(tags: Sequence[str | None]) -> set[tuple[str, int, int]]:
-    """The entities in tags in BIO, BIOES or BILOU: (kind, first word, word after the last).
+    """Return the entity spans of a sequence of tags, by the rules of CoNLL's evaluation script (conlleval).
 
-    As CoNLL's own script (conlleval) reads them: an I- that goes on with nothing of its kind begins an entity, and what
-    is not a tag ends one.
+    An I- tag without a preceding tag of the same kind begins a span, and a value that is not a tag ends one.
+
+    Args:
+        tags: Tags of consecutive words in BIO, BIOES or BILOU; None where there is no prediction.
+
+    Returns:
+        Tuples of the kind, the position of the first word, and the position after the last word.
+
+    Example:
+        >>> spans(["B-PER", "I-PER", "O"])
+        {('PER', 0, 2)}
     """
-    found, kind, begin, before = set[tuple[str, int, int]](), "", 0, "O"
-    for place, tag in enumerate([*tags, "O"]):
+    result, kind, start, previous_prefix = set[tuple[str, int, int]](), "", 0, "O"
+    for position, tag in enumerate([*tags, "O"]):
         match = _TAG.fullmatch(tag or "O")
-        prefix, now = match.groups() if match else ("O", "")
-        if now != kind or prefix in "BSU" or before in "ESLU":
+        prefix, current_kind = match.groups() if match else ("O", "")
+        if current_kind != kind or prefix in "BSU" or previous_prefix in "ESLU":
             if kind:
-                found.add((kind, begin, place))
-            kind, begin = now, place
-        before = prefix
-    return found
+                result.add((kind, start, position))
+            kind, start = current_kind, position
+        previous_prefix = prefix
+    return result

@@ -1,4 +1,4 @@
-"""Which words of a vocabulary texts give a weight to: dead ones, those that are always on, and how many a text has."""
+"""Statistics of sparse representations: which terms of the vocabulary are active, and how many per text."""
 
 from __future__ import annotations
 
@@ -7,36 +7,59 @@ from typing import Self
 
 import numpy as np
 
-ALWAYS = 0.95
+FREQUENT_TERM_RATIO = 0.95
+"""Document frequency, as a share of the texts, from which a term counts as frequent."""
 
 
 @dataclass(frozen=True)
 class TermActivations:
-    """Counts over texts whose term weights are above 0 for some words (SPLADE: Formal et al., SIGIR 2021)."""
+    """Counts of active terms, whose weight is above 0, over texts (SPLADE: Formal et al., SIGIR 2021).
 
-    texts: np.ndarray
-    """int64, vocabulary: how many texts give each word a weight."""
-    active: np.ndarray
-    """int64, texts: how many words each text gives a weight to."""
+    Example:
+        >>> activations = TermActivations.empty(3).add(np.array([2, 0, 1]), np.array([1, 2]))
+        >>> round(activations.dead_ratio, 2), activations.num_frequent_terms
+        (0.33, 1)
+    """
+
+    document_frequencies: np.ndarray
+    """int64 array of shape (vocabulary,): number of texts in which each term is active."""
+    active_dims: np.ndarray
+    """int64 array of shape (texts,): number of active terms of each text."""
 
     @classmethod
-    def of_nothing(cls, vocabulary: int) -> Self:
+    def empty(cls, vocabulary: int) -> Self:
+        """Return the counts of no texts.
+
+        Args:
+            vocabulary: Size of the vocabulary.
+        """
         return cls(np.zeros(vocabulary, np.int64), np.zeros(0, np.int64))
 
-    def with_texts(self, of_words: np.ndarray, of_texts: np.ndarray) -> TermActivations:
-        """These counts, and those of further texts."""
-        return TermActivations(self.texts + of_words, np.concatenate([self.active, of_texts]))
+    def add(self, document_frequencies: np.ndarray, active_dims: np.ndarray) -> TermActivations:
+        """Return the counts of these texts and of further ones.
+
+        Args:
+            document_frequencies: Array of shape (vocabulary,) for the further texts.
+            active_dims: Array of shape (further texts,).
+        """
+        return TermActivations(
+            self.document_frequencies + document_frequencies, np.concatenate([self.active_dims, active_dims])
+        )
 
     @property
-    def dead(self) -> float:
-        """The share of the vocabulary that no text gives a weight to."""
-        return float(np.mean(self.texts == 0))
+    def dead_ratio(self) -> float:
+        """Share of the vocabulary that is not active in any text."""
+        return float(np.mean(self.document_frequencies == 0))
 
     @property
-    def always(self) -> int:
-        """How many words have a weight in 95 % of the texts or more: they tell no text from another."""
-        return int((self.texts >= max(1, ALWAYS * len(self.active))).sum())
+    def num_frequent_terms(self) -> int:
+        """Number of terms that are active in at least 95 % of the texts; these do not discriminate between texts."""
+        return int((self.document_frequencies >= max(1, FREQUENT_TERM_RATIO * len(self.active_dims))).sum())
 
-    def unheard(self, held: np.ndarray) -> float:
-        """Of the words that texts hold (bool, vocabulary) the share that no text gives a weight to."""
-        return float(np.mean(self.texts[held] == 0)) if held.any() else 0.0
+    def dead_ratio_in_corpus(self, is_in_corpus: np.ndarray) -> float:
+        """Return the share of the terms occurring in the texts that are not active in any text.
+
+        Args:
+            is_in_corpus: Boolean array of shape (vocabulary,): whether a term occurs in the texts.
+        """
+        return float(np.mean(self.document_frequencies[is_in_corpus] == 0)) if is_in_corpus.any() else 0.0

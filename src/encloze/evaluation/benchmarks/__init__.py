@@ -1,1 +1,1 @@
-"""Published benchmarks by name, each with the rules by which its figures are told."""
+"""Published benchmarks by name, each with the split, measures and rules of its publication."""

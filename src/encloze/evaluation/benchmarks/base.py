@@ -1,4 +1,4 @@
-"""A benchmark: a published collection, one split of it, and the rules by which its figures are told."""
+"""Interface of benchmarks: a published collection, one split of it, and the rules of its evaluation."""
 
 from __future__ import annotations
 
@@ -13,74 +13,100 @@ from encloze.family import Family
 
 
 class BenchmarkRules(NamedTuple):
-    """How a benchmark's figures are told."""
+    """Measures and rules by which the results of a benchmark are published."""
 
     measures: tuple[str, ...]
-    """The first one first."""
+    """Measures in the spelling of ir-measures, the main one first."""
     depth: int = 100
-    """How many documents are ranked for a query, at least."""
+    """Minimum number of documents ranked per query."""
     ignore_identical_ids: bool = False
-    """Whether a document that bears the query's own id counts."""
+    """Whether a document with the id of its query is removed from the run."""
 
 
-def check_what_is_judged(dataset: Format | None, split: str, benchmark: Benchmark | None) -> None:
-    """Raise ValueError where neither a data set nor a benchmark is named, or both, or a benchmark's split."""
+def check_dataset_or_benchmark(dataset: Format | None, split: str, benchmark: Benchmark | None) -> None:
+    """Raise ValueError unless exactly one of dataset and benchmark is set, and no split with a benchmark."""
     if (dataset is None) == (benchmark is None):
-        raise ValueError("dataset: name one, as in --dataset FOLDER, or a benchmark, as in --benchmark beir/scifact")
+        raise ValueError(
+            "set either dataset or benchmark, as in --dataset FOLDER or --benchmark beir/scifact, and not both"
+        )
     if benchmark and split != "test":
-        raise ValueError("split: a benchmark has its own; leave split out, or name its files as a dataset")
+        raise ValueError("split cannot be combined with benchmark, which has its own split. Remove split")
 
 
 @dataclass(frozen=True)
 class Benchmark(Family):
-    """Called as people call it: ``msmarco-dev``, ``trec-dl-2019``, ``beir/scifact``, ``mteb/NFCorpus``."""
+    """Base class of benchmarks, chosen by names such as ``msmarco-dev``, ``beir/scifact`` or ``mteb/NFCorpus``.
+
+    A subclass implements ``rules``, ``ir_datasets_id`` (or ``remote_format``), ``local_format`` and, if it is not
+    ``test``, ``split``.
+
+    Example:
+        >>> Benchmark.from_name("beir/scifact").rules().measures
+        ('nDCG@10', 'R@100')
+    """
 
     path: Path | None = None
-    """A folder with the collection's published files; without one ir_datasets fetches them."""
+    """Folder with the published files of the collection. By default, ir_datasets downloads them."""
 
     @classmethod
-    def chosen(cls, type_: object, values: dict[str, Any]) -> tuple[type[Self], dict[str, Any]]:
-        """A member by its name, with - or _, or one of a group (``beir/scifact``)."""
+    def resolve_member(cls, type_: object, values: dict[str, Any]) -> tuple[type[Self], dict[str, Any]]:
+        """Return the member and settings for a name with - or _, or for a collection of a group (``beir/scifact``)."""
         word, _, collection = str(type_).partition("/")
         more = {"collection": collection} if collection else {}
-        return super().chosen(type_ if type_ is None else word.replace("-", "_"), {**more, **values})
+        return super().resolve_member(type_ if type_ is None else word.replace("-", "_"), {**more, **values})
 
-    def in_place(self, settings: Any, **more: Any) -> Any:
-        """A verb's settings with its texts and rules, of which those that ask for more stay."""
+    def apply_to(self, settings: Any, **changes: Any) -> Any:
+        """Return the settings of a command with the data set and the rules of this benchmark.
+
+        Args:
+            settings: Dataclass with the fields ``benchmark``, ``dataset``, ``split``, ``depth`` and
+                ``ignore_identical_ids``. A greater depth than that of the benchmark is kept.
+            **changes: Further fields to replace.
+
+        Returns:
+            The changed settings, without a benchmark.
+
+        Raises:
+            RecipeError: A setting cannot be combined with the rules of this benchmark.
+            DataError: Files of the benchmark are missing.
+        """
         rules = self.rules()
-        ignore = rules.ignore_identical_ids or settings.ignore_identical_ids
-        place = {"benchmark": None, "dataset": self.format(), "split": self.split()}
+        changes |= {"benchmark": None, "dataset": self.format(), "split": self.split()}
+        changes["depth"] = max(settings.depth, rules.depth)
+        changes["ignore_identical_ids"] = settings.ignore_identical_ids or rules.ignore_identical_ids
         try:
-            return replace(
-                settings, **place, depth=max(settings.depth, rules.depth), ignore_identical_ids=ignore, **more
-            )
-        except ValueError as error:  # what does not go with its rules
+            return replace(settings, **changes)
+        except ValueError as error:
             raise RecipeError("the recipe", [("benchmark", str(error))]) from error
 
     def format(self) -> Format:
-        """Where its texts, queries and judgments are. Raises DataError where the folder lacks some."""
+        """Return the format that reads the documents, queries and judgments.
+
+        Raises:
+            DataError: ``path`` is not a folder, or files are missing in it.
+        """
         if self.path is None:
-            return self.fetched()
+            return self.remote_format()
         if not self.path.is_dir():
-            raise DataError(f"benchmark.path {self.path} is no folder")
-        return self.local(self.path)
+            raise DataError(f"benchmark.path {self.path} is not a folder. Name the folder of the published files")
+        return self.local_format(self.path)
 
     def rules(self) -> BenchmarkRules:
-        """By which it is judged."""
+        """Return the measures and rules of this benchmark."""
         raise NotImplementedError
 
-    def fetched(self) -> Format:
-        """Where its texts are when a package fetches them."""
-        return IrDatasets(self.published())
+    def remote_format(self) -> Format:
+        """Return the format that downloads the collection."""
+        return IrDatasets(self.ir_datasets_id())
 
-    def published(self) -> str:
-        """Its id in ir_datasets."""
+    def ir_datasets_id(self) -> str:
+        """Return the id of the collection in ir_datasets."""
         raise NotImplementedError
 
-    def local(self, path: Path) -> Format:
-        """The same from a folder in the published layout."""
+    def local_format(self, path: Path) -> Format:
+        """Return the format that reads the published files in the folder ``path``."""
         raise NotImplementedError
 
     def split(self) -> str:
-        """The part of its judgments."""
+        """Return the name of the evaluated split."""
         return "test"

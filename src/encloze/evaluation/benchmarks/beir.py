@@ -1,41 +1,44 @@
-"""BEIR: retrieval in other domains than a model was trained on, told in nDCG@10."""
+"""BEIR: retrieval in domains other than that of the training data, measured by nDCG@10."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from encloze.data.formats.beir import Beir as BeirLayout
+from encloze.data.formats.beir import Beir as BeirFormat
 from encloze.errors import DataError
 from encloze.evaluation.benchmarks.base import Benchmark, BenchmarkRules
 
 
 @dataclass(frozen=True)
 class Beir(Benchmark, name="beir"):
-    """One of BEIR's collections, as ``beir/scifact``; a document with the query's own id does not count.
+    """Collection of BEIR, as in ``beir/scifact``. Documents with the id of their query are removed from the run.
 
-    A folder holds corpus.jsonl, queries.jsonl and qrels/test.tsv, itself or in a folder named like the collection.
-    Source: https://github.com/beir-cellar/beir (``ignore_identical_ids``).
+    A folder given as ``path`` holds corpus.jsonl, queries.jsonl and qrels/test.tsv, either directly or in a subfolder
+    with the name of the collection. Source: https://github.com/beir-cellar/beir (``ignore_identical_ids``).
     """
 
     collection: str = ""
-    """Its name in BEIR, as scifact or cqadupstack/android."""
+    """Name of the collection in BEIR, such as scifact or cqadupstack/android."""
 
     def __post_init__(self) -> None:
         if not self.collection:
-            raise ValueError("collection is not named: write it behind a slash, as in beir/scifact")
+            raise ValueError("the collection is missing. Write it after a slash, as in beir/scifact")
 
     def rules(self) -> BenchmarkRules:
         return BenchmarkRules(("nDCG@10", "R@100"), ignore_identical_ids=True)
 
-    def published(self) -> str:
+    def ir_datasets_id(self) -> str:
         return f"beir/{self.collection}"
 
-    def local(self, path: Path) -> BeirLayout:
+    def local_format(self, path: Path) -> BeirFormat:
         for folder in (path / self.collection, path):
-            if BeirLayout.recognises(folder):
-                return BeirLayout(folder)
-        raise DataError(f"{path} holds no corpus.jsonl and queries.jsonl, nor does {path / self.collection}")
+            if BeirFormat.recognizes(folder):
+                return BeirFormat(folder)
+        raise DataError(
+            f"neither {path} nor {path / self.collection} holds corpus.jsonl and queries.jsonl. Set benchmark.path to "
+            "the folder of the collection"
+        )
 
     def split(self) -> str:
-        return "dev" if self.collection == "msmarco" else "test"  # its test split is TREC's, whose rules are others
+        return "dev" if self.collection == "msmarco" else "test"  # its test split is TREC's, which has other rules

@@ -1,4 +1,4 @@
-"""MS MARCO passage ranking: the 6,980 queries of dev.small, one known passage each, told in MRR@10."""
+"""MS MARCO passage ranking: the 6,980 queries of dev.small with about one relevant passage each, by MRR@10."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from encloze.evaluation.benchmarks.base import Benchmark, BenchmarkRules
 
 @dataclass(frozen=True)
 class MsmarcoDev(Benchmark, name="msmarco_dev"):
-    """The files of collectionandqueries.tar.gz: collection.tsv, queries.dev.small.tsv, qrels.dev.small.tsv.
+    """Development queries of MS MARCO passage ranking, measured by MRR@10.
 
-    Source: https://microsoft.github.io/msmarco/ and its evaluation script (MRR@10).
+    A folder given as ``path`` holds the files of collectionandqueries.tar.gz: collection.tsv, queries.dev.small.tsv
+    and qrels.dev.small.tsv. Source: https://microsoft.github.io/msmarco/ and its evaluation script.
     """
 
     def rules(self) -> BenchmarkRules:
         return BenchmarkRules(("RR@10", "R@1000", "nDCG@10"), depth=1000)
 
-    def published(self) -> str:
+    def ir_datasets_id(self) -> str:
         return "msmarco-passage/dev/small"
 
-    def local(self, path: Path) -> Tsv:
+    def local_format(self, path: Path) -> Tsv:
         return Tsv(path)
 
     def split(self) -> str:

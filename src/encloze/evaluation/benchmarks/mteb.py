@@ -1,4 +1,4 @@
-"""MTEB's retrieval tasks, told in each task's own main measure."""
+"""MTEB: retrieval tasks, each measured by its own main score."""
 
 from __future__ import annotations
 
@@ -11,42 +11,43 @@ from encloze.data.formats.mteb import Mteb as MtebTask
 from encloze.errors import DataError
 from encloze.evaluation.benchmarks.base import Benchmark, BenchmarkRules
 
-_NAMES = {"ndcg": "nDCG", "mrr": "RR", "map": "AP", "recall": "R", "precision": "P", "hit_rate": "Success"}
+_MEASURES = {"ndcg": "nDCG", "mrr": "RR", "map": "AP", "recall": "R", "precision": "P", "hit_rate": "Success"}
 
 
 @dataclass(frozen=True)
 class Mteb(Benchmark, name="mteb"):
-    """A task by its name, with one of its parts where it has several: ``mteb/NFCorpus``, ``mteb/MIRACLRetrieval/sw``.
+    """Retrieval task of MTEB, with a subset if it has several: ``mteb/NFCorpus``, ``mteb/MIRACLRetrieval/sw``.
 
-    A folder is a copy of the task's on the Hugging Face hub, or one in BEIR's layout.
-    Source: https://github.com/embeddings-benchmark/mteb (``main_score``, ``ignore_identical_ids``).
+    A folder given as ``path`` is a copy of the task's repository on the Hugging Face hub, or a data set in BEIR's
+    layout. Source: https://github.com/embeddings-benchmark/mteb (``main_score``, ``ignore_identical_ids``).
     """
 
     collection: str = ""
-    """The task's name in MTEB, and its part behind a slash where it has several."""
+    """Name of the task in MTEB, followed by a slash and the subset if the task has several."""
 
     def __post_init__(self) -> None:
         if not self.collection:
-            raise ValueError("collection is not named: write it behind a slash, as in mteb/NFCorpus")
+            raise ValueError("the task is missing. Write it after a slash, as in mteb/NFCorpus")
 
     def rules(self) -> BenchmarkRules:
-        task = self.fetched().known()
-        kind, _, depth = task.metadata.main_score.partition("_at_")
-        if kind not in _NAMES or not depth.isdigit():
+        task = self.remote_format().load_task()
+        main_score = task.metadata.main_score
+        kind, _, cutoff = main_score.partition("_at_")
+        if kind not in _MEASURES or not cutoff.isdigit():
             raise DataError(
-                f"{self.fetched().place()} is told in {task.metadata.main_score}, which encloze does not measure. MTEB "
-                "itself runs it, on any model folder that sentence-transformers reads"
+                f"the main score of {self.remote_format().location()} is {main_score}, which encloze does not compute. "
+                "Evaluate the task with MTEB itself, on any model folder that sentence-transformers loads"
             )
-        own, skipped = f"{_NAMES[kind]}@{depth}", getattr(task, "ignore_identical_ids", False)
-        measures = tuple(dict.fromkeys((own, "nDCG@10", "R@100")))
-        return BenchmarkRules(measures, depth=max(100, int(depth)), ignore_identical_ids=skipped)
+        measures = tuple(dict.fromkeys((f"{_MEASURES[kind]}@{cutoff}", "nDCG@10", "R@100")))
+        ignore_identical_ids = bool(getattr(task, "ignore_identical_ids", False))
+        return BenchmarkRules(measures, max(100, int(cutoff)), ignore_identical_ids)
 
-    def fetched(self) -> MtebTask:
+    def remote_format(self) -> MtebTask:
         task, _, subset = self.collection.partition("/")
         return MtebTask(task, subset or None, self.path)
 
-    def local(self, path: Path) -> Format:
-        return Beir(path) if Beir.recognises(path) else self.fetched()
+    def local_format(self, path: Path) -> Format:
+        return Beir(path) if Beir.recognizes(path) else self.remote_format()
 
     def split(self) -> str:
-        return self.fetched().splits()[0]
+        return self.remote_format().splits()[0]

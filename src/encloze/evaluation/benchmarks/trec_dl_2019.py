@@ -10,6 +10,10 @@ from encloze.evaluation.benchmarks._trec_dl import TrecDl
 
 @dataclass(frozen=True)
 class TrecDl2019(TrecDl, name="trec_dl_2019"):
-    """The files msmarco-test2019-queries.tsv and 2019qrels-pass.txt, beside MS MARCO's collection.tsv."""
+    """Passage ranking task of TREC's Deep Learning track of 2019, with 43 judged queries.
+
+    A folder given as ``path`` holds collection.tsv of MS MARCO, msmarco-test2019-queries.tsv and
+    2019qrels-pass.txt.
+    """
 
     year: ClassVar[int] = 2019

@@ -1,1 +1,1 @@
-"""Burdens: what may befall the documents that are searched, one kind a file; no torch."""
+"""Document perturbations: changes that make a collection harder to search; one per file, no torch."""

@@ -1,4 +1,4 @@
-"""Relevant documents with text of others beside their own: what long documents have in common."""
+"""Base class of perturbations that add the text of other documents to the relevant ones."""
 
 from __future__ import annotations
 
@@ -10,38 +10,37 @@ import numpy as np
 from encloze.data.dataset import DatasetSplit
 from encloze.data.records import Document
 from encloze.errors import DataError
-from encloze.evaluation.document_perturbations.base import DocumentPerturbation, check_count, relevant
+from encloze.evaluation.document_perturbations.base import DocumentPerturbation, check_count, relevant_ids
 from encloze.evaluation.keyed_random import KeyedRandom
 
 
 @dataclass(frozen=True)
-class WithOthers(DocumentPerturbation):
-    """Relevant documents with text of others, which answer no query, beside their own."""
+class OtherText(DocumentPerturbation):
+    """Perturbation that adds the text of documents without relevant queries to every relevant document."""
 
     num_documents: int = 3
-    """How many other documents lend each their text."""
+    """Number of documents whose text is added to each relevant document."""
 
     def __post_init__(self) -> None:
         check_count("num_documents", self.num_documents)
 
-    def joined(self, own: str, lent: str) -> str:
-        """The text that a relevant document has then."""
+    def combine(self, text: str, added: str) -> str:
+        """Return the text of a relevant document combined with the added text."""
         raise NotImplementedError(type(self).__name__)
 
     def documents(self, dataset: DatasetSplit, seed: int) -> Iterator[Document]:
-        corpus, wanted = dataset.corpus, relevant(dataset)
-        rest = np.flatnonzero(np.fromiter((id_ not in wanted for id_ in corpus.ids), bool, len(corpus)))
-        if not len(rest):
+        corpus, relevant = dataset.corpus, relevant_ids(dataset)
+        candidates = np.flatnonzero(np.fromiter((id_ not in relevant for id_ in corpus.ids), bool, len(corpus)))
+        if not len(candidates):
             raise DataError(
-                f"{dataset.format.place()}: every document is relevant to a query of the split {dataset.split!r}, so "
-                f"none can lend its text. Leave the burden {self.name} out"
+                f"{dataset.format.location()}: every document is relevant to a query of the split {dataset.split!r}, "
+                f"so no document can supply other text. Remove {self.name} from document_perturbations"
             )
         for document in corpus:
-            if document.id not in wanted:
+            if document.id not in relevant:
                 yield document
                 continue
-            draw = KeyedRandom(
-                seed, document.id
-            )  # not by the burden's name: what is behind in length is before in position
-            lent = "\n".join(corpus[int(rest[at])].text for at in draw.some(range(len(rest)), self.num_documents))
-            yield document._replace(text=self.joined(document.text, lent))
+            rng = KeyedRandom(seed, document.id)  # without self.name, so that length and position add the same text
+            positions = rng.sample(range(len(candidates)), self.num_documents)
+            added = "\n".join(corpus[int(candidates[position])].text for position in positions)
+            yield document._replace(text=self.combine(document.text, added))

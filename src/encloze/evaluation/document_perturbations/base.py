@@ -1,4 +1,4 @@
-"""A burden: a data set's documents, made harder to search."""
+"""Interface of document perturbations: changes to the documents of a data set that keep its judgments valid."""
 
 from __future__ import annotations
 
@@ -12,19 +12,39 @@ from encloze.family import Family
 
 @dataclass(frozen=True)
 class DocumentPerturbation(Family):
-    """A way in which a collection grows harder, while its queries and judgments stay true."""
+    """Base class of document perturbations.
+
+    A subclass implements ``documents``. Existing documents must keep their ids, and no added document may be relevant
+    to a query, so that the judgments stay valid.
+
+    Example:
+        >>> from encloze.evaluation.document_perturbations.duplicates import Duplicates
+        >>> Duplicates(copies=2).name
+        'duplicates'
+    """
 
     def documents(self, dataset: DatasetSplit, seed: int) -> Iterator[Document]:
-        """All documents, burdened; those that were there keep their ids, and no new one is relevant to anything."""
+        """Return all documents of the perturbed collection.
+
+        Args:
+            dataset: Split whose corpus is perturbed.
+            seed: Seed of the random choices.
+
+        Returns:
+            The documents of the corpus in their order, and the added ones.
+
+        Raises:
+            DataError: The corpus cannot be perturbed in this way.
+        """
         raise NotImplementedError(type(self).__name__)
 
 
-def relevant(dataset: DatasetSplit) -> set[str]:
-    """The ids of the documents that are relevant to any query of the split."""
+def relevant_ids(dataset: DatasetSplit) -> set[str]:
+    """Return the ids of the documents that are relevant to at least one query of the split."""
     return {d for query in dataset.queries for d, grade in dataset.judgments[query.id].items() if grade > 0}
 
 
 def check_count(name: str, count: int) -> None:
-    """Raise ValueError unless a setting is a number of things, one or more."""
+    """Raise ValueError unless a setting is 1 or more."""
     if count < 1:
         raise ValueError(f"{name} must be 1 or more, not {count}")

@@ -1,4 +1,4 @@
-"""Documents that say the words of a query and answer nothing."""
+"""Distractors: documents that repeat a query without answering it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from encloze.evaluation.document_perturbations.base import DocumentPerturbation
 
 @dataclass(frozen=True)
 class Distractors(DocumentPerturbation, name="distractors"):
-    """For each query there is one document more, which only repeats it."""
+    """Add one document for each query whose text is the query itself."""
 
     def documents(self, dataset: DatasetSplit, seed: int) -> Iterator[Document]:
         yield from dataset.corpus

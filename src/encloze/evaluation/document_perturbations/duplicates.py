@@ -1,4 +1,4 @@
-"""Documents that stand in the collection several times."""
+"""Duplicates: copies of the documents that are not relevant to any query."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from dataclasses import dataclass
 
 from encloze.data.dataset import DatasetSplit
 from encloze.data.records import Document
-from encloze.evaluation.document_perturbations.base import DocumentPerturbation, check_count, relevant
+from encloze.evaluation.document_perturbations.base import DocumentPerturbation, check_count, relevant_ids
 
 
 @dataclass(frozen=True)
 class Duplicates(DocumentPerturbation, name="duplicates"):
-    """Every document that is relevant to no query stands there more than once; a wrong hit brings its copies along."""
+    """Add copies of every document that is not relevant to a query, so that wrong hits occupy more ranks."""
 
     copies: int = 1
-    """How many copies of each there are beside it."""
+    """Number of copies of each document."""
 
     def __post_init__(self) -> None:
         check_count("copies", self.copies)
 
     def documents(self, dataset: DatasetSplit, seed: int) -> Iterator[Document]:
-        # A query that is a document itself would find its own copy, which no rule of own ids leaves out.
-        wanted = relevant(dataset) | {query.id for query in dataset.queries}
+        # Queries that are documents of the collection get no copies: ignore_identical_ids would not remove the copy.
+        excluded = relevant_ids(dataset) | {query.id for query in dataset.queries}
         for document in dataset.corpus:
             yield document
-            if document.id not in wanted:
+            if document.id not in excluded:
                 yield from (document._replace(id=f"{document.id} copy {n + 1}") for n in range(self.copies))

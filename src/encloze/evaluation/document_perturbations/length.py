@@ -1,15 +1,15 @@
-"""Long documents: what is relevant stands at their beginning."""
+"""Longer documents: text of other documents is appended to the relevant ones."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from encloze.evaluation.document_perturbations._other_text import WithOthers
+from encloze.evaluation.document_perturbations._other_text import OtherText
 
 
 @dataclass(frozen=True)
-class Length(WithOthers, name="length"):
-    """Text of other documents comes after that of every relevant one."""
+class Length(OtherText, name="length"):
+    """Append the text of other documents to every relevant document."""
 
-    def joined(self, own: str, lent: str) -> str:
-        return f"{own}\n{lent}"
+    def combine(self, text: str, added: str) -> str:
+        return f"{text}\n{added}"

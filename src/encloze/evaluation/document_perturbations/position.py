@@ -1,15 +1,15 @@
-"""Answers that stand late: other text comes before what is relevant."""
+"""Later answers: text of other documents is inserted before that of the relevant ones."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from encloze.evaluation.document_perturbations._other_text import WithOthers
+from encloze.evaluation.document_perturbations._other_text import OtherText
 
 
 @dataclass(frozen=True)
-class Position(WithOthers, name="position"):
-    """Text of other documents comes before that of every relevant one, behind its title."""
+class Position(OtherText, name="position"):
+    """Insert the text of other documents between the title and the text of every relevant document."""
 
-    def joined(self, own: str, lent: str) -> str:
-        return f"{lent}\n{own}"
+    def combine(self, text: str, added: str) -> str:
+        return f"{added}\n{text}"

@@ -1,1 +1,1 @@
-"""Perturbations: what may befall the words of a query on their way to a search, one kind a file; no torch."""
+"""Query perturbations: changes to the text of a query, such as typing errors; one per file, no torch."""

@@ -1,8 +1,8 @@
-"""Function words of some languages: articles, pronouns, prepositions, conjunctions, auxiliaries and question words.
+"""Function words by language: articles, pronouns, prepositions, conjunctions, auxiliaries, question words.
 
-Each list was written for this file and is short on purpose. Long published ones hold words that carry what a query
-means (numbers, names of months, "system"); the most frequent words of a collection would need no list, but hold its
-subject ("flow" in Cranfield), and a perturbation would depend on more than the query and the seed.
+The lists were written for this module and are short on purpose. Long published lists contain words that carry the
+meaning of a query (numbers, names of months, "system"). The most frequent words of a collection are no alternative:
+they include its subject ("flow" in Cranfield), and a perturbation may depend only on the query and the seed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A perturbation: a query's text to the same text as it might have been typed."""
+"""Interface of query perturbations: functions from the text of a query to a changed text."""
 
 from __future__ import annotations
 
@@ -12,24 +12,50 @@ from encloze.family import Family
 
 @dataclass(frozen=True)
 class QueryPerturbation(Family):
-    """A way in which the words of a query go wrong, or are merely written otherwise."""
+    """Base class of query perturbations.
 
-    def perturb(self, text: str, draw: KeyedRandom) -> str:
-        """The text with the perturbation, or as it is where there is nothing to perturb."""
+    A subclass implements ``perturb``. The result must depend only on the text, the settings and the random numbers.
+
+    Example:
+        >>> from encloze.evaluation.query_perturbations.case import Case
+        >>> Case().perturb_query(Query("q1", "where do rivers go"), seed=0)
+        'WHERE DO RIVERS GO'
+    """
+
+    def perturb(self, text: str, rng: KeyedRandom) -> str:
+        """Return the perturbed text.
+
+        Args:
+            text: Text of a query.
+            rng: Source of all random choices.
+
+        Returns:
+            The perturbed text; the same text if there is nothing to perturb.
+        """
         raise NotImplementedError(type(self).__name__)
 
-    def perturbed(self, query: Query, seed: int) -> str:
-        """The text of a query, perturbed by (seed, id, text) alone; never without letters where it had some."""
+    def perturb_query(self, query: Query, seed: int) -> str:
+        """Return the perturbed text of a query.
+
+        The random choices depend only on the seed, the name of the perturbation, and the id and text of the query.
+
+        Args:
+            query: The query.
+            seed: Seed of the random choices.
+
+        Returns:
+            The perturbed text; the original text if the perturbed one is empty.
+        """
         text = self.perturb(query.text, KeyedRandom(seed, self.name, query.id, query.text))
         return text if text.strip() else query.text
 
 
-def part_of(count: int, share: float) -> int:
-    """So many of ``count``: a share, rounded up, so that something happens to short queries, too."""
-    return math.ceil(count * share)
+def count_of_fraction(count: int, fraction: float) -> int:
+    """Return a fraction of ``count``, rounded up so that short queries are perturbed, too."""
+    return math.ceil(count * fraction)
 
 
-def check_share(name: str, share: float) -> None:
-    """Raise ValueError unless a setting is a share above 0."""
-    if not 0 < share <= 1:
-        raise ValueError(f"{name} must be above 0 and at most 1, not {share}")
+def check_fraction(name: str, fraction: float) -> None:
+    """Raise ValueError unless a setting is above 0 and at most 1."""
+    if not 0 < fraction <= 1:
+        raise ValueError(f"{name} must be above 0 and at most 1, not {fraction}")

@@ -1,4 +1,4 @@
-"""Capital letters, or none."""
+"""Upper or lower case for all letters of a query."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from encloze.evaluation.query_perturbations.base import QueryPerturbation
 
 @dataclass(frozen=True)
 class Case(QueryPerturbation, name="case"):
-    """All letters become capitals, or small ones."""
+    """Convert all letters to upper or to lower case."""
 
     letters: Literal["upper", "lower"] = "upper"
-    """Which letters all become."""
+    """Case of all letters."""
 
-    def perturb(self, text: str, draw: KeyedRandom) -> str:
+    def perturb(self, text: str, rng: KeyedRandom) -> str:
         return text.upper() if self.letters == "upper" else text.lower()

@@ -1,28 +1,28 @@
-"""Marks on letters that many people do not type: accents, niqqud, harakat."""
+"""Removal of the marks that many people do not type: accents, niqqud and harakat."""
 
 from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass
 
-from encloze.data.letters import without_points
+from encloze.data.letters import strip_vowel_points
+from encloze.evaluation.graphemes import split_graphemes
 from encloze.evaluation.keyed_random import KeyedRandom
-from encloze.evaluation.query_perturbations._letters import letters_of
 from encloze.evaluation.query_perturbations.base import QueryPerturbation
 
-_ACCENTED = ("LATIN", "GREEK")
+_ACCENTED_SCRIPTS = ("LATIN", "GREEK")
 
 
 @dataclass(frozen=True)
 class Diacritics(QueryPerturbation, name="diacritics"):
-    """Latin and Greek letters lose their accents, Hebrew its niqqud, Arabic its harakat."""
+    """Remove accents from Latin and Greek letters, niqqud from Hebrew ones and harakat from Arabic ones."""
 
-    def perturb(self, text: str, draw: KeyedRandom) -> str:
-        return "".join(_bare(letter) for letter in letters_of(text))
+    def perturb(self, text: str, rng: KeyedRandom) -> str:
+        return "".join(_strip_marks(grapheme) for grapheme in split_graphemes(text))
 
 
-def _bare(letter: str) -> str:
-    if unicodedata.name(letter[0], "").startswith(_ACCENTED):
-        parts = unicodedata.normalize("NFD", letter)
+def _strip_marks(grapheme: str) -> str:
+    if unicodedata.name(grapheme[0], "").startswith(_ACCENTED_SCRIPTS):
+        parts = unicodedata.normalize("NFD", grapheme)
         return "".join(part for part in parts if not unicodedata.category(part).startswith("M"))
-    return without_points(letter)
+    return strip_vowel_points(grapheme)

@@ -1,17 +1,18 @@
-"""A letter that was typed twice."""
+"""Typing error: a letter is typed twice."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from encloze.evaluation.graphemes import Graphemes
 from encloze.evaluation.keyed_random import KeyedRandom
-from encloze.evaluation.query_perturbations._letters import Letters, Misspelling
+from encloze.evaluation.query_perturbations._misspelling import Misspelling
 
 
 @dataclass(frozen=True)
 class Doubled(Misspelling, name="doubled"):
-    """A letter stands there twice; words of one letter stay."""
+    """Repeat one letter in each of some words of two letters or more."""
 
-    def misspelt(self, word: Letters, draw: KeyedRandom) -> Letters | None:
-        at = draw.below(len(word))
-        return [*word[: at + 1], *word[at:]]
+    def misspell(self, word: Graphemes, rng: KeyedRandom) -> Graphemes | None:
+        position = rng.randbelow(len(word))
+        return [*word[: position + 1], *word[position:]]

@@ -1,4 +1,4 @@
-"""Punctuation that was left out, or that nobody needed."""
+"""Removal of punctuation, or superfluous punctuation after words."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ from dataclasses import dataclass
 from typing import Literal
 
 from encloze.evaluation.keyed_random import KeyedRandom
-from encloze.evaluation.query_perturbations.base import QueryPerturbation, check_share, part_of
+from encloze.evaluation.query_perturbations.base import QueryPerturbation, check_fraction, count_of_fraction
 
-_INSIDE_WORDS = "'\u2019\u05f3\u05f4"  # apostrophes, geresh, gershayim: nothing takes their place
-_TYPED_GERSHAYIM = re.compile('(?<=[\u05d0-\u05ea])"(?=[\u05d0-\u05ea])')  # as keyboards have them
-_SIGNS = ",.;:!?-"
+_INSIDE_WORDS = "'\u2019\u05f3\u05f4"  # apostrophes, geresh and gershayim are removed without leaving a blank
+_TYPED_GERSHAYIM = re.compile('(?<=[\u05d0-\u05ea])"(?=[\u05d0-\u05ea])')  # keyboards have " in place of gershayim
+_ADDED = ",.;:!?-"
 
 
 @dataclass(frozen=True)
 class Punctuation(QueryPerturbation, name="punctuation"):
-    """Signs between words vanish, or come where none were."""
+    """Remove all punctuation, or add punctuation marks after some words."""
 
     mode: Literal["remove", "add"] = "remove"
-    """Whether all signs vanish (and leave a blank, except apostrophes), or some are added after words."""
+    """``remove`` replaces each mark by a blank and deletes apostrophes; ``add`` appends a mark to some words."""
     word_fraction: float = 0.25
-    """The share of the words that get a sign where some are added, rounded up."""
+    """With mode ``add``, fraction of the words that get a mark, above 0 and at most 1. The number is rounded up."""
 
     def __post_init__(self) -> None:
-        check_share("word_fraction", self.word_fraction)
+        check_fraction("word_fraction", self.word_fraction)
 
-    def perturb(self, text: str, draw: KeyedRandom) -> str:
+    def perturb(self, text: str, rng: KeyedRandom) -> str:
         if self.mode == "remove":
-            signs = {sign for sign in text if unicodedata.category(sign).startswith("P")}
-            if not signs:
+            marks = {character for character in text if unicodedata.category(character).startswith("P")}
+            if not marks:
                 return text
             text = _TYPED_GERSHAYIM.sub("", text)
-            return " ".join("".join("" if s in _INSIDE_WORDS else " " if s in signs else s for s in text).split())
+            return " ".join("".join("" if c in _INSIDE_WORDS else " " if c in marks else c for c in text).split())
         words = text.split(" ")
-        filled = [at for at, word in enumerate(words) if word]
-        for at in draw.some(filled, part_of(len(filled), self.word_fraction)):
-            words[at] += draw.one(_SIGNS)
+        positions = [position for position, word in enumerate(words) if word]
+        for position in rng.sample(positions, count_of_fraction(len(positions), self.word_fraction)):
+            words[position] += rng.choice(_ADDED)
         return " ".join(words)

@@ -1,67 +1,81 @@
-"""A query in keywords: the words that only hold a sentence together are left out."""
+"""Removal of stop words, which turns a question into keywords."""
 
 from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass
 
-from encloze.data.letters import without_points
+from encloze.data.letters import strip_vowel_points
+from encloze.evaluation.graphemes import Graphemes, is_word, join_segments, split_words
 from encloze.evaluation.keyed_random import KeyedRandom
 from encloze.evaluation.query_perturbations._function_words import FUNCTION_WORDS, Language
-from encloze.evaluation.query_perturbations._letters import is_word, joined, runs_of
-from encloze.evaluation.query_perturbations.base import QueryPerturbation, check_share, part_of
+from encloze.evaluation.query_perturbations.base import QueryPerturbation, check_fraction, count_of_fraction
 
 
 @dataclass(frozen=True)
 class StopWords(QueryPerturbation, name="stop_words"):
-    """Function words are dropped; a query of nothing else stays."""
+    """Remove stop words. A query that consists only of stop words is not changed.
+
+    Example:
+        >>> from encloze.data.records import Query
+        >>> StopWords().perturb_query(Query("q1", "where are the rivers of the north"), seed=0)
+        'rivers north'
+    """
 
     language: Language | None = None
-    """Whose words; by default for each query the language that most of them are of, if a quarter is of one."""
+    """Language of the stop words. By default, it is detected for each query: the language in which most of its words
+    are stop words, if these are at least a quarter of the words."""
     custom_stop_words: tuple[str, ...] = ()
-    """One's own words, instead of those of a language."""
+    """Stop words to use in place of the lists of the languages."""
     word_fraction: float = 1.0
-    """The share of the stop words that is dropped, rounded up."""
+    """Fraction of the stop words that are removed, above 0 and at most 1. The number is rounded up."""
 
     def __post_init__(self) -> None:
-        check_share("word_fraction", self.word_fraction)
+        check_fraction("word_fraction", self.word_fraction)
 
-    def perturb(self, text: str, draw: KeyedRandom) -> str:
-        runs = runs_of(text)
-        words = [_plain("".join(run)) for run in runs]
-        asked = [word for word, run in zip(words, runs, strict=True) if is_word(run)]
-        known = set(map(_plain, self.custom_stop_words)) or _function_words(self.language or _language(asked))
-        stopped = [at for at, word in enumerate(words) if word in known and _alone(runs, at)]
-        content = any(is_word(run) and word not in known for run, word in zip(runs, words, strict=True))
-        if not stopped or not content:
+    def perturb(self, text: str, rng: KeyedRandom) -> str:
+        segments = split_words(text)
+        words = [_normalize("".join(segment)) for segment in segments]
+        query_words = [word for word, segment in zip(words, segments, strict=True) if is_word(segment)]
+        stop_words = set(map(_normalize, self.custom_stop_words)) or _function_words(
+            self.language or _detect_language(query_words)
+        )
+        candidates = [
+            position for position, word in enumerate(words) if word in stop_words and _is_isolated(segments, position)
+        ]
+        has_content = any(word not in stop_words for word in query_words)
+        if not candidates or not has_content:
             return text
-        gone = set(draw.some(stopped, part_of(len(stopped), self.word_fraction)))
-        return " ".join(joined([run for at, run in enumerate(runs) if at not in gone]).split())
+        removed = set(rng.sample(candidates, count_of_fraction(len(candidates), self.word_fraction)))
+        remaining = [segment for position, segment in enumerate(segments) if position not in removed]
+        return " ".join(join_segments(remaining).split())
 
 
-def _alone(runs: list[list[str]], at: int) -> bool:
-    """Whether blanks are around a word: the s of river's and the to of up-to-date are no words of their own."""
-    before, after = (at < 2 or _blank(runs[at - 1])), (at + 2 >= len(runs) or _blank(runs[at + 1]))
+def _is_isolated(segments: list[Graphemes], position: int) -> bool:
+    """Return whether blanks surround a word. The s of "river's" and the to of "up-to-date" are not isolated."""
+    before = position < 2 or _has_blank(segments[position - 1])
+    after = position + 2 >= len(segments) or _has_blank(segments[position + 1])
     return before and after
 
 
-def _blank(run: list[str]) -> bool:
-    return any(letter.isspace() for letter in run)
+def _has_blank(segment: Graphemes) -> bool:
+    return any(grapheme.isspace() for grapheme in segment)
 
 
-def _plain(word: str) -> str:
-    """As the lists have it: small letters, composed, without niqqud."""
-    return without_points(unicodedata.normalize("NFC", word.lower()))
+def _normalize(word: str) -> str:
+    """Return a word as the lists spell it: in lower case, composed, without niqqud."""
+    return strip_vowel_points(unicodedata.normalize("NFC", word.lower()))
 
 
 def _function_words(language: Language | None) -> set[str] | frozenset[str]:
     return FUNCTION_WORDS[language] if language else frozenset()
 
 
-def _language(words: list[str]) -> Language | None:
-    """The language that most of the words are function words of; None where that is less than a quarter of them.
+def _detect_language(words: list[str]) -> Language | None:
+    """Return the language in which most words are function words, or None if these are less than a quarter.
 
-    Words of other languages are spelled like function words, now and then: Turkish son and ne are in the French list.
+    The threshold is needed because words of other languages coincide with function words: Turkish "son" and "ne" are
+    in the French list.
     """
     counts = {language: sum(word in FUNCTION_WORDS[language] for word in words) for language in FUNCTION_WORDS}
     best = max(counts, key=counts.__getitem__)

@@ -1,20 +1,21 @@
-"""Two letters in the wrong order."""
+"""Typing error: two adjacent letters are swapped."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from encloze.evaluation.graphemes import Graphemes
 from encloze.evaluation.keyed_random import KeyedRandom
-from encloze.evaluation.query_perturbations._letters import Letters, Misspelling
+from encloze.evaluation.query_perturbations._misspelling import Misspelling
 
 
 @dataclass(frozen=True)
 class Transposed(Misspelling, name="transposed"):
-    """Two letters beside each other, which differ, change places."""
+    """Swap two adjacent, different letters in each of some words."""
 
-    def misspelt(self, word: Letters, draw: KeyedRandom) -> Letters | None:
-        there = [at for at in range(len(word) - 1) if word[at] != word[at + 1]]
-        if not there:
+    def misspell(self, word: Graphemes, rng: KeyedRandom) -> Graphemes | None:
+        positions = [position for position in range(len(word) - 1) if word[position] != word[position + 1]]
+        if not positions:
             return None
-        at = draw.one(there)
-        return [*word[:at], word[at + 1], word[at], *word[at + 2 :]]
+        position = rng.choice(positions)
+        return [*word[:position], word[position + 1], word[position], *word[position + 2 :]]

@@ -1,27 +1,35 @@
-"""The wrong key: a letter becomes one whose key touches its own."""
+"""Typing error: a letter is replaced by one on an adjacent key."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from encloze.evaluation.graphemes import Graphemes
+from encloze.evaluation.keyboards import Layout, adjacent_letters, detect_layout
 from encloze.evaluation.keyed_random import KeyedRandom
-from encloze.evaluation.query_perturbations._keyboards import Layout, layout_of, neighbours
-from encloze.evaluation.query_perturbations._letters import Letters, Misspelling
+from encloze.evaluation.query_perturbations._misspelling import Misspelling
 
 
 @dataclass(frozen=True)
 class Typos(Misspelling, name="typos"):
-    """A letter that was meant becomes its neighbour on the keyboard."""
+    """Replace one letter by a letter on an adjacent key in each of some words of two letters or more.
+
+    Example:
+        >>> from encloze.data.records import Query
+        >>> Typos(word_fraction=1.0).perturb_query(Query("q1", "river"), seed=0)
+        'rifer'
+    """
 
     layout: Layout | None = None
-    """The keyboard; by default for each word the one that has its letters, qwerty for plain Latin ones."""
+    """Keyboard layout. By default, each word uses the layout that has most of its letters (qwerty for ASCII words)."""
 
-    def misspelt(self, word: Letters, draw: KeyedRandom) -> Letters | None:
-        near = neighbours(self.layout or layout_of("".join(letter[0] for letter in word)))
-        there = [at for at, letter in enumerate(word) if letter[0].lower() in near]
-        if not there:
+    def misspell(self, word: Graphemes, rng: KeyedRandom) -> Graphemes | None:
+        adjacent = adjacent_letters(self.layout or detect_layout("".join(grapheme[0] for grapheme in word)))
+        positions = [position for position, grapheme in enumerate(word) if grapheme[0].lower() in adjacent]
+        if not positions:
             return None
-        at = draw.one(there)
-        meant = word[at][0]
-        typed = draw.one(near[meant.lower()])
-        return [*word[:at], (typed.upper() if meant.isupper() else typed) + word[at][1:], *word[at + 1 :]]
+        position = rng.choice(positions)
+        letter = word[position][0]
+        typed = rng.choice(adjacent[letter.lower()])
+        grapheme = (typed.upper() if letter.isupper() else typed) + word[position][1:]
+        return [*word[:position], grapheme, *word[position + 1 :]]

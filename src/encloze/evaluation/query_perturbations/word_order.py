@@ -1,32 +1,32 @@
-"""Words in another order."""
+"""Random permutation of the words of a query."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from encloze.evaluation.keyed_random import KeyedRandom
-from encloze.evaluation.query_perturbations.base import QueryPerturbation, check_share, part_of
+from encloze.evaluation.query_perturbations.base import QueryPerturbation, check_fraction, count_of_fraction
 
 
 @dataclass(frozen=True)
 class WordOrder(QueryPerturbation, name="word_order"):
-    """Words change places."""
+    """Permute the words of a query, or some of them, at random."""
 
     word_fraction: float = 1.0
-    """The share of the words that move, rounded up, and two at least."""
+    """Fraction of the words that move, above 0 and at most 1. The number is rounded up, and at least 2 words move."""
 
     def __post_init__(self) -> None:
-        check_share("word_fraction", self.word_fraction)
+        check_fraction("word_fraction", self.word_fraction)
 
-    def perturb(self, text: str, draw: KeyedRandom) -> str:
+    def perturb(self, text: str, rng: KeyedRandom) -> str:
         words = text.split()
         if len(set(words)) < 2:
             return text
-        moving = draw.some(range(len(words)), max(2, part_of(len(words), self.word_fraction)))
-        before = [words[at] for at in sorted(moving)]
-        after = [words[at] for at in moving]
+        positions = rng.sample(range(len(words)), max(2, count_of_fraction(len(words), self.word_fraction)))
+        before = [words[position] for position in sorted(positions)]
+        after = [words[position] for position in positions]
         if before == after:
             after = [*after[1:], after[0]]
-        for at, word in zip(sorted(moving), after, strict=True):
-            words[at] = word
+        for position, word in zip(sorted(positions), after, strict=True):
+            words[position] = word
         return " ".join(words)
