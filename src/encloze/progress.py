@@ -1,9 +1,9 @@
 """Progress reports of long work: tasks with a rate and remaining time, notes, and warnings.
 
-Functions call ``task``, ``track``, ``note`` and ``warn``. A listener, such as the command line, receives
-the reports. Without a listener, as in a script or a notebook, reports go to the logger ``encloze`` of Python's
-``logging``: notes with the level INFO, warnings with WARNING, the start and end of tasks with DEBUG. Warnings also go to
-Python's ``warnings``, so a notebook shows them. ``logging.basicConfig(level=logging.INFO)`` shows the notes.
+Functions call ``task``, ``track``, ``note`` and ``warn``. A listener, such as the progress bars of the command line,
+receives the reports. Without a listener, as in a script or a notebook, reports go to the logger ``encloze`` of the
+module ``logging``: notes with the level INFO, warnings with WARNING, start and end of tasks with DEBUG. Warnings also
+go to the module ``warnings``, so a notebook shows them. ``logging.basicConfig(level=logging.INFO)`` shows the notes.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ class _LineDisplay(ProgressDisplay):
 
 
 def format_state(task: progress.Task, seconds: float) -> str:
-    """Return the state of a task in words: amount done, rate, remaining time, and its figures.
+    """Return the state of a task in words: amount done, rate, remaining time, and its metrics.
 
     Args:
         task: The task.
