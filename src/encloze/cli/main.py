@@ -1,6 +1,6 @@
-"""The command line: find the verb, fill its settings from a recipe and flags, run it, show what comes back.
+"""Entry point of the command line: ``encloze COMMAND [RECIPE.yaml] [--setting VALUE ...]``.
 
-encloze VERB [RECIPE.yaml] [--setting VALUE ...]
+It finds the command, fills its settings from a recipe and from the arguments, runs it and prints the result.
 """
 
 from __future__ import annotations
@@ -18,110 +18,145 @@ from encloze.recipe import inner_type
 from encloze.settings import hints_of
 from encloze.storage.provenance import versions
 
-_TRUTHS = {"true", "false", "yes", "no", "on", "off", "1", "0"}
-_OWN = ("help", "print_recipe", "print_schema")
+_BOOLEANS = {"true", "false", "yes", "no", "on", "off", "1", "0"}
+_OPTIONS = ("help", "print_recipe", "print_schema")
+"""Options of every command that are not settings."""
 
 Flags = list[tuple[str, str | None]]
+"""Settings on the command line: path and value, where None is the value of a switch."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command line; returns the exit code: 0, 2 for what the user can mend, 130 for Ctrl-C."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    """Run a command line.
+
+    Args:
+        arguments: Arguments without the name of the program; those of the process by default.
+
+    Returns:
+        Exit code: 0 for success, 2 for an error that the user can correct, 130 after Ctrl-C.
+    """
     try:
-        return _main(given)
+        return _run(list(sys.argv[1:] if arguments is None else arguments))
     except EnclozeError as error:
         if os.environ.get("ENCLOZE_DEBUG"):
             raise
         print(f"encloze: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("encloze: stopped. A training goes on from its last checkpoint with --resume", file=sys.stderr)
+        print("encloze: interrupted. Add --resume to continue a training from its last checkpoint", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of our output (head, less) had enough
-        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - lives as long as the process
+    except BrokenPipeError:  # the program that reads the output, such as head, has ended
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open until the process ends
         return 0
 
 
-def _main(given: list[str]) -> int:
-    if not given or given[0] in ("-h", "--help", "help"):
+def _run(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(overview())
-        return 0 if given else 2
-    if given[0] == "--version":
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
         print(f"encloze {versions().get('encloze', 'not installed')}")
         return 0
-    kind = get_command(given[0])
-    words, flags = split(kind, given[1:])
-    tree, source = _recipe(kind, words)
-    tree = recipe.apply_flags(tree, [(name, value) for name, value in flags if name not in _OWN])
-    asked = {name for name, _ in flags if name in _OWN}
-    if "help" in asked:
+    option, _, shell = arguments[0].partition("=")
+    if option.replace("_", "-") == "--print-completion":
+        from encloze.cli.completion import completion_script
+
+        print(completion_script(shell or " ".join(arguments[1:])), end="")
+        return 0
+    return _run_command(get_command(arguments[0].replace("-", "_")), arguments[1:])
+
+
+def _run_command(kind: Any, arguments: list[str]) -> int:
+    positional, flags = split_arguments(kind, arguments)
+    tree, source = _settings_tree(kind, positional)
+    tree = recipe.apply_flags(tree, [(name, value) for name, value in flags if name not in _OPTIONS])
+    options = {name for name, _ in flags if name in _OPTIONS}
+    if "help" in options:
         print(usage(kind, tree))
-    elif "print_schema" in asked:
+    elif "print_schema" in options:
         import json
 
         print(json.dumps(recipe.json_schema(kind), indent=2))
     else:
-        task = recipe.build(kind, tree, source=source)
-        if "print_recipe" in asked:
-            print(recipe.dump(task, {"verb": kind.name}), end="")
+        command = recipe.build(kind, tree, source=source)
+        if "print_recipe" in options:
+            print(recipe.dump(command, {"verb": kind.name}), end="")
         else:
             from encloze.cli import display
 
-            display.run(task)
+            display.run(command)
     return 0
 
 
-def split(kind: Any, arguments: list[str]) -> tuple[list[str], Flags]:
-    """The words of a command line, and its flags as (path, value); a flag without a value has None."""
-    words: list[str] = []
+def split_arguments(kind: Any, arguments: list[str]) -> tuple[list[str], Flags]:
+    """Split the arguments of a command into positional ones and settings.
+
+    Settings may be typed with hyphens or underscores: ``--training.save-steps 9`` sets ``save_steps`` of ``training``.
+    A boolean setting without a value is true, and ``--no-NAME`` sets it to false.
+
+    Args:
+        kind: Class of the command.
+        arguments: Arguments after the command's name.
+
+    Returns:
+        The positional arguments, and the settings as pairs of path and value; None is the value of a switch.
+    """
+    positional: list[str] = []
     flags: Flags = []
-    hints, at = hints_of(kind), 0
-    while at < len(arguments):
-        argument, at = arguments[at], at + 1
+    hints, position = hints_of(kind), 0
+    while position < len(arguments):
+        argument, position = arguments[position], position + 1
         if argument == "-h":
             argument = "--help"
         if not argument.startswith("--") or argument == "--":
-            words.append(argument)
+            positional.append(argument)
             continue
         name, equals, value = argument[2:].partition("=")
         name = name.replace("-", "_")
-        if name not in hints and hints.get(name.removeprefix("no_")) is bool and not equals:  # --no-texts
+        if name not in hints and hints.get(name.removeprefix("no_")) is bool and not equals:
             flags.append((name.removeprefix("no_"), "false"))
             continue
-        following = arguments[at] if at < len(arguments) else None
-        is_switch = name in _OWN or (hints.get(name) is bool and (following or "").lower() not in _TRUTHS)
+        following = arguments[position] if position < len(arguments) else None
+        is_switch = name in _OPTIONS or (hints.get(name) is bool and (following or "").lower() not in _BOOLEANS)
         if equals:
             flags.append((name, value))
         elif following is None or following.startswith("--") or is_switch:
             flags.append((name, None))
         else:
             flags.append((name, following))
-            at += 1
-    return words, flags
+            position += 1
+    return positional, flags
 
 
-def _recipe(kind: Any, words: list[str]) -> tuple[recipe.Tree, str]:
-    """The tree that the words of a command line stand for, and its name for messages."""
+def _settings_tree(kind: Any, positional: list[str]) -> tuple[recipe.Tree, str]:
+    """Return the settings in the recipe and the positional arguments, and a name of their source for messages."""
     tree: recipe.Tree = {}
     source = "the command line"
-    if words and (words[0].endswith((".yaml", ".yml")) or words[0] in recipe.shipped(kind.name)):
-        source = f"the recipe {words[0]} with the command line"
-        tree, words = recipe.read(words[0], kind.name), words[1:]
-        named = tree.pop("verb", kind.name)
-        if named != kind.name:
-            raise RecipeError(source, [("verb", f"the recipe is for {named!r}. Use: encloze {named} ...")])
-    if (
-        words and kind.positional_settings and inner_type(hints_of(kind)[kind.positional_settings[-1]])[2]
-    ):  # the last one takes all the rest
-        before = len(kind.positional_settings) - 1
-        tree, words = {**tree, kind.positional_settings[-1]: words[before:]}, words[:before]
-    if len(words) > len(kind.positional_settings):
-        extra = words[len(kind.positional_settings)]
-        raise RecipeError(
-            "the command line",
-            [("", f"{extra!r} is no flag and no recipe. Settings are given as --setting VALUE (encloze VERB --help)")],
+    names = kind.positional_settings
+    if positional and (file := _recipe_name(positional[0], kind.name)):
+        source = f"the recipe {file} with the command line"
+        tree, positional = recipe.read(file, kind.name), positional[1:]
+        command = tree.pop("verb", kind.name)
+        if command != kind.name:
+            raise RecipeError(source, [("verb", f"the recipe is for {command!r}. Use: encloze {command} ...")])
+    if positional and names and inner_type(hints_of(kind)[names[-1]])[2]:  # the last one takes all remaining values
+        before = len(names) - 1
+        tree, positional = {**tree, names[-1]: positional[before:]}, positional[:before]
+    if len(positional) > len(names):
+        message = (
+            f"unexpected argument {positional[len(names)]!r}. Write settings as --setting VALUE; "
+            f"encloze {kind.name} --help lists them"
         )
-    return {**tree, **dict(zip(kind.positional_settings, words, strict=False))}, source
+        raise RecipeError("the command line", [("", message)])
+    return {**tree, **dict(zip(names, positional, strict=False))}, source
+
+
+def _recipe_name(argument: str, command: str) -> str:
+    """Return the file or the shipped recipe that an argument names, or an empty string if it is neither."""
+    if argument.endswith((".yaml", ".yml")):
+        return argument
+    names = recipe.shipped(command)
+    return next((name for name in (argument, argument.replace("-", "_")) if name in names), "")
 
 
 if __name__ == "__main__":

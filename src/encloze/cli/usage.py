@@ -1,4 +1,4 @@
-"""What ``--help`` prints: verbs with a sentence each, or a verb's settings with help, kind and default."""
+"""Help texts: the list of commands, and the settings of one command with their types and defaults."""
 
 from __future__ import annotations
 
@@ -17,30 +17,70 @@ from encloze.recipe import Tree, inner_type, shipped
 from encloze.settings import default_of, help_of, hints_of, plain
 
 _WIDTH = 100
-_KINDS = {int: "N", float: "X", str: "TEXT", bool: "", Path: "PATH"}
+_TYPE_NAMES = {int: "N", float: "X", str: "TEXT", bool: "", Path: "PATH"}
+_GROUPS = {
+    "Train": ("pretrain", "finetune", "finetune_reranker", "finetune_classifier", "merge", "calibrate"),
+    "Prepare training data": ("inspect", "generate", "mine", "score"),
+    "Search": ("index", "search"),
+    "Evaluate": ("evaluate", "compare", "robustness", "probe", "report"),
+    "Workflows": ("demo", "run", "rerun", "list"),
+}
+"""Commands in the order of the help; commands in no group, such as those of plugins, are listed last."""
 
 
 def overview() -> str:
-    """The help of ``encloze`` itself."""
-    lines = ["encloze VERB [RECIPE.yaml] [--setting VALUE ...]", "", "Your own text, turned into a retriever.", ""]
-    folder = Path(next(iter(sys.modules[Command.package()].__path__)))
-    for name in Command.members():
-        lines.append(f"  {name:<19} {summary_of(folder / f'{name}.py')}")
-    lines += ["", "encloze VERB --help shows a verb's settings, encloze list the parts a recipe can choose from."]
+    """Return the help of ``encloze`` with all commands in groups."""
+    lines = [
+        "Train, evaluate and serve retrieval models on your own text.",
+        "",
+        "encloze COMMAND [RECIPE.yaml] [--setting VALUE ...]",
+    ]
+    for title, names in grouped_commands().items():
+        lines += ["", f"{title}:"]
+        for name in names:
+            wrapped = textwrap.wrap(_summary(name).rstrip("."), _WIDTH - 22, break_on_hyphens=False)
+            lines += [f"  {name:<19} {wrapped[0]}", *(f"{'':<22}{line}" for line in wrapped[1:])]
+    lines += [
+        "",
+        "encloze COMMAND --help lists the settings of a command, encloze list the components a recipe can choose.",
+        "Hyphens and underscores are interchangeable in commands and settings.",
+        "encloze --print-completion bash|zsh|fish prints a script for shell completion, --version the version.",
+    ]
     return "\n".join(lines)
 
 
+def grouped_commands() -> dict[str, list[str]]:
+    """Return the names of all commands by the title of their group."""
+    members = Command.members()
+    groups = {title: [name for name in names if name in members] for title, names in _GROUPS.items()}
+    known = {name for names in _GROUPS.values() for name in names}
+    if others := [name for name in members if name not in known]:
+        groups["Other"] = others
+    return groups
+
+
+def _summary(command: str) -> str:
+    """Return the first sentence of a command's module, without importing it; empty for a plugin."""
+    file = Path(next(iter(sys.modules[Command.package()].__path__))) / f"{command}.py"
+    return summary_of(file) if file.is_file() else "Command of a plugin."
+
+
 def usage(kind: Any, tree: Tree) -> str:
-    """The help of one verb; ``tree`` holds what a recipe and flags set already, shown as defaults."""
-    words = "".join(f" [{word.upper()}]" for word in kind.positional_settings)
-    lines = [f"encloze {kind.name} [RECIPE.yaml]{words} [--setting VALUE ...]", ""]
+    """Return the help of one command.
+
+    Args:
+        kind: Class of the command.
+        tree: Settings of a recipe and of the command line, which are shown as defaults.
+    """
+    positional = "".join(f" [{name.upper()}]" for name in kind.positional_settings)
+    lines = [f"encloze {kind.name} [RECIPE.yaml]{positional} [--setting VALUE ...]", ""]
     for paragraph in inspect.cleandoc(kind.__doc__ or "").split("\n\n"):
-        lines += textwrap.wrap(" ".join(paragraph.split()), _WIDTH)
-    if known := shipped(kind.name):
-        lines += ["", f"Recipes that ship: {', '.join(known)}"]
-    lines += ["", "Settings:", *_settings(kind, tree, "--", 1), "", "Also:"]
-    lines += _entry("--print-recipe", "Print the settings, checked and complete, as YAML, and stop.", 1)
-    lines += _entry("--print-schema", "Print the JSON Schema of this verb's recipes, for editors, and stop.", 1)
+        lines += [*textwrap.wrap(" ".join(paragraph.split()), _WIDTH), ""]
+    if recipes := shipped(kind.name):
+        lines += [f"Shipped recipes: {', '.join(recipes)}", ""]
+    lines += ["Settings:", *_settings(kind, tree, "--", 1), "", "Other options:"]
+    lines += _entry("--print-recipe", "Print the validated settings as YAML without running the command.", 1)
+    lines += _entry("--print-schema", "Print the JSON Schema of the command's recipes, for editors.", 1)
     return "\n".join(lines)
 
 
@@ -49,44 +89,49 @@ def _settings(kind: Any, tree: Tree, prefix: str, depth: int) -> Iterator[str]:
     for field in dataclasses.fields(kind):
         if field.name not in hints_of(kind):
             continue
-        hint = hints_of(kind)[field.name]
-        inner, _, several = inner_type(hint)
-        given = tree.get(field.name, dataclasses.MISSING)
+        inner, _, is_list = inner_type(hints_of(kind)[field.name])
         default = default_of(field)
-        value = plain(default) if given is dataclasses.MISSING and default is not dataclasses.MISSING else given
+        value = tree.get(field.name, dataclasses.MISSING)
+        if value is dataclasses.MISSING and default is not dataclasses.MISSING:
+            value = plain(default)
         shown = _shown(value)
-        kind_name = _kind(inner, several)
         suffix = " (required)" if value is dataclasses.MISSING else f" (default: {shown})" * bool(shown)
-        yield from _entry(f"{prefix}{field.name} {kind_name}".rstrip(), helps.get(field.name, "") + suffix, depth)
-        if several:
+        flag = f"{prefix}{field.name} {_type_name(inner, is_list=is_list)}".rstrip()
+        yield from _entry(flag, helps.get(field.name, "") + suffix, depth)
+        if is_list:
             continue
         if is_family(inner):
-            yield from _member(inner, value, f"{prefix}{field.name}.", depth + 1)
+            yield from _member_settings(inner, value, f"{prefix}{field.name}.", depth + 1)
         elif dataclasses.is_dataclass(inner):
             nested = plain(default) if dataclasses.is_dataclass(default) else {}
             nested |= value if isinstance(value, dict) else {}
             yield from _settings(inner, nested, f"{prefix}{field.name}.", depth + 1)
 
 
-def _member(family: Any, value: Any, prefix: str, depth: int) -> Iterator[str]:
-    """The settings of the chosen member of a family, if one is chosen."""
+def _member_settings(family: Any, value: Any, prefix: str, depth: int) -> Iterator[str]:
+    """Yield the settings of the chosen member of a family, if one is chosen."""
     values = {"type": value} if isinstance(value, str) else dict(value) if isinstance(value, dict) else {}
     if values:
         try:
             member, rest = family.resolve_member(values.pop("type", None), values)
         except ValueError:
-            return  # a wrong name is reported when the verb runs; help still shows the rest
+            return  # an unknown name is an error when the command runs; help still shows the other settings
         yield from _settings(member, rest, prefix, depth)
 
 
-def _kind(inner: Any, several: bool) -> str:
+def _type_name(inner: Any, *, is_list: bool) -> str:
+    choices = choices_of(inner)
+    name = "|".join(choices) if choices else _TYPE_NAMES.get(inner, "")
+    return f"[{name}, ...]" if is_list else name
+
+
+def choices_of(inner: Any) -> list[str]:
+    """Return the names that a setting of this type can have, or an empty list if it is not a choice of names."""
     if is_family(inner):
-        name = "|".join(inner.members())
-    elif typing.get_origin(inner) is typing.Literal:
-        name = "|".join(map(str, typing.get_args(inner)))
-    else:
-        name = _KINDS.get(inner, "")
-    return f"[{name}, ...]" if several else name
+        return list(inner.members())
+    if typing.get_origin(inner) is typing.Literal:
+        return [str(value) for value in typing.get_args(inner)]
+    return []
 
 
 def _shown(value: Any) -> str:
@@ -102,16 +147,16 @@ def _shown(value: Any) -> str:
 def _entry(flag: str, text: str, depth: int) -> list[str]:
     indent = "  " * depth
     wrapped = textwrap.wrap(" ".join(text.split()), _WIDTH - 8 - len(indent), break_on_hyphens=False)
-    return [*_flag(flag, indent), *(f"{indent}      {line}" for line in wrapped)]
+    return [*_flag_lines(flag, indent), *(f"{indent}      {line}" for line in wrapped)]
 
 
-def _flag(flag: str, indent: str) -> Iterator[str]:
-    """A flag with its kind; many names to choose from take more than one line."""
+def _flag_lines(flag: str, indent: str) -> Iterator[str]:
+    """Yield a flag with its type, broken between choices where it exceeds the width."""
     line = indent
     for number, word in enumerate(flag.split("|")):
-        joined = f"|{word}" if number else word
-        if number and len(line) + len(joined) > _WIDTH:
+        addition = f"|{word}" if number else word
+        if number and len(line) + len(addition) > _WIDTH:
             yield line + "|"
-            line, joined = f"{indent}      ", word
-        line += joined
+            line, addition = f"{indent}      ", word
+        line += addition
     yield line
