@@ -1,4 +1,4 @@
-"""A result folder appears whole or not at all, knows its files, and says what it was made from."""
+"""Result folders: atomic writes, manifests, provenance, locks and the cache."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from encloze.storage.manifest import check_manifest, write_manifest
 from encloze.storage.provenance import describe_input, write_provenance
 
 
-class UnluckyError(Exception):
-    """Something that goes wrong in the middle."""
+class InterruptedWriteError(Exception):
+    """An error in the middle of a write."""
 
 
 def names(folder: Path) -> list[str]:
-    """Everything in a folder, hidden things too."""
+    """Return the paths of everything in a folder, hidden files too."""
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
-def write(folder: Path) -> Path:
-    """A sealed folder with two files."""
+def write_result(folder: Path) -> Path:
+    """Write a result folder with two files."""
     with atomic_folder(folder) as staging:
         (staging / "a.txt").write_text("first")
         (staging / "inner").mkdir()
@@ -42,10 +42,10 @@ def write(folder: Path) -> Path:
     return folder
 
 
-# Whole or not at all
+# Atomic writes
 
 
-def test_a_staged_folder_appears_when_the_block_ends_and_not_before(tmp_path: Path) -> None:
+def test_the_folder_appears_when_the_block_ends(tmp_path: Path) -> None:
     output = tmp_path / "new" / "result"
     with atomic_folder(output) as staging:
         (staging / "a.txt").write_text("x")
@@ -54,7 +54,7 @@ def test_a_staged_folder_appears_when_the_block_ends_and_not_before(tmp_path: Pa
     assert names(tmp_path) == ["new", "new/result", "new/result/a.txt", "new/result/manifest.json"]
 
 
-@pytest.mark.parametrize("error", [UnluckyError, KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("error", [InterruptedWriteError, KeyboardInterrupt, SystemExit])
 def test_an_error_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
     with pytest.raises(error), atomic_folder(tmp_path / "result") as staging:
         (staging / "half.txt").write_text("half")
@@ -62,31 +62,31 @@ def test_an_error_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> 
     assert names(tmp_path) == []
 
 
-def test_what_exists_is_not_touched_without_overwrite(tmp_path: Path) -> None:
-    output = write(tmp_path / "result")
+def test_an_existing_folder_is_unchanged_without_overwrite(tmp_path: Path) -> None:
+    output = write_result(tmp_path / "result")
     before = hash_tree(output)
-    said = f"{output} exists already. Choose another --output, or give --overwrite"
-    with pytest.raises(StorageError, match=said), atomic_folder(output):
-        raise AssertionError("work began")
+    message = f"{output} exists already. Choose another --output, or give --overwrite"
+    with pytest.raises(StorageError, match=message), atomic_folder(output):
+        raise AssertionError("the block ran")
     assert hash_tree(output) == before
     assert [path.name for path in tmp_path.iterdir()] == ["result"]
 
 
 def test_overwrite_replaces_the_old_folder_and_leaves_none_of_its_files(tmp_path: Path) -> None:
-    output = write(tmp_path / "result")
+    output = write_result(tmp_path / "result")
     with atomic_folder(output, overwrite=True) as staging:
         (staging / "c.txt").write_text("third")
-        assert (output / "a.txt").is_file()  # the old one stays until the new one is done
+        assert (output / "a.txt").is_file()  # the old folder stays until the new one is complete
     assert names(tmp_path) == ["result", "result/c.txt", "result/manifest.json"]
     check_manifest(output, contents=True)
 
 
-def test_overwrite_keeps_the_old_folder_where_the_new_one_fails(tmp_path: Path) -> None:
-    output = write(tmp_path / "result")
+def test_overwrite_keeps_the_old_folder_after_an_error(tmp_path: Path) -> None:
+    output = write_result(tmp_path / "result")
     before = hash_tree(output)
-    with pytest.raises(UnluckyError), atomic_folder(output, overwrite=True) as staging:
+    with pytest.raises(InterruptedWriteError), atomic_folder(output, overwrite=True) as staging:
         (staging / "a.txt").write_text("other")
-        raise UnluckyError
+        raise InterruptedWriteError
     assert hash_tree(output) == before and [path.name for path in tmp_path.iterdir()] == ["result"]
 
 
@@ -107,17 +107,17 @@ def test_an_empty_folder_may_be_overwritten(tmp_path: Path) -> None:
     assert names(tmp_path) == ["result", "result/a.txt", "result/manifest.json"]
 
 
-@pytest.mark.parametrize("place", [".", "..", "/"])
+@pytest.mark.parametrize("path", [".", "..", "/"])
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_a_place_that_no_folder_can_take_is_refused(place: str, overwrite: bool) -> None:
-    with pytest.raises(StorageError, match="Choose another --output"), atomic_folder(Path(place), overwrite=overwrite):
-        raise AssertionError("work began")
+def test_paths_that_cannot_be_new_folders_are_refused(path: str, overwrite: bool) -> None:
+    with pytest.raises(StorageError, match="Choose another --output"), atomic_folder(Path(path), overwrite=overwrite):
+        raise AssertionError("the block ran")
 
 
-def test_leavings_of_a_killed_process_of_the_same_number_are_no_part_of_the_result(tmp_path: Path) -> None:
-    left = tmp_path / f".result.writing-{os.getpid()}"
-    left.mkdir()
-    (left / "old.txt").write_text("x")
+def test_remains_of_a_killed_process_with_the_same_id_are_removed(tmp_path: Path) -> None:
+    remains = tmp_path / f".result.writing-{os.getpid()}"
+    remains.mkdir()
+    (remains / "old.txt").write_text("x")
     with atomic_folder(tmp_path / "result") as staging:
         (staging / "a.txt").write_text("x")
     assert names(tmp_path / "result") == ["a.txt", "manifest.json"]
@@ -138,7 +138,7 @@ FULL = """
 import resource, signal, sys
 from pathlib import Path
 from encloze.errors import StorageError
-from encloze.storage.atomic import atomic_folder, refuse_existing, replace_folder
+from encloze.storage.atomic import atomic_folder
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
@@ -155,41 +155,41 @@ WRITES = {
     "numpy.save": 'import numpy; numpy.save(staging / "big.npy", numpy.zeros(10**6))',
     "faiss": "import faiss, numpy; i = faiss.IndexFlatIP(64); i.add(numpy.ones((4000, 64), 'f4'));"
     ' faiss.write_index(i, str(staging / "flat.faiss"))',
-    "postings": "import numpy; from encloze.search.indexes._postings import PostingsWriter; n = numpy.arange(40000);"
+    "postings": "import numpy; from encloze.search.postings import PostingsWriter; n = numpy.arange(40000);"
     " w = PostingsWriter(staging); w.add(n, n % 9, n + 1); w.finish(9)",
     "safetensors": "import numpy; from safetensors.numpy import save_file;"
     ' save_file({"a": numpy.zeros(10**6)}, str(staging / "a.safetensors"))',
-    "arrow": "from encloze.data.corpus import write; from encloze.data.records import Document;"
-    ' write((Document(str(n), "", "word " * 50) for n in range(5000)), staging / "documents.arrow")',
+    "arrow": "from encloze.data.corpus import write_documents; from encloze.data.records import Document;"
+    ' write_documents((Document(str(n), "", "word " * 50) for n in range(5000)), staging / "documents.arrow")',
 }
 
 
 @pytest.mark.parametrize("writer", list(WRITES))
-def test_a_full_disk_is_one_clear_error_and_leaves_things_as_they_were(tmp_path: Path, writer: str) -> None:
-    output = write(tmp_path / "result")
+def test_a_full_disk_is_one_error_and_changes_nothing(tmp_path: Path, writer: str) -> None:
+    output = write_result(tmp_path / "result")
     before = hash_tree(output)
     code = FULL.replace("WRITE", WRITES[writer])
-    done = subprocess.run([sys.executable, "-c", code, str(output)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("the disk is full (") and f"while writing {tmp_path}" in done.stdout
-    assert "Make room or choose another --output" in done.stdout
+    process = subprocess.run([sys.executable, "-c", code, str(output)], capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.startswith("the disk is full (") and f"while writing {tmp_path}" in process.stdout
+    assert "Free some space or choose another --output" in process.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["result"] and hash_tree(output) == before
 
 
-def test_a_disk_that_fills_up_says_how_much_is_free(tmp_path: Path) -> None:
+def test_the_error_for_a_full_disk_names_the_free_space(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"the disk is full \(\d+ MiB free\)"), atomic_folder(tmp_path / "result"):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert names(tmp_path) == []
 
 
-def test_other_errors_of_the_system_are_not_mistaken_for_a_full_disk(tmp_path: Path) -> None:
+def test_other_system_errors_are_raised_unchanged(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError), atomic_folder(tmp_path / "result") as staging:
         staging.write_text("x")
 
 
-def test_a_place_that_may_not_be_written_is_a_storage_error(tmp_path: Path) -> None:
+def test_a_missing_permission_is_a_storage_error(tmp_path: Path) -> None:
     with (
-        pytest.raises(StorageError, match=r"may not be written\. Choose another --output"),
+        pytest.raises(StorageError, match=r"cannot be written: permission denied\. Choose another"),
         atomic_folder(tmp_path / "r"),
     ):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(tmp_path / "r"))
@@ -198,8 +198,8 @@ def test_a_place_that_may_not_be_written_is_a_storage_error(tmp_path: Path) -> N
 # The manifest
 
 
-def test_the_manifest_holds_size_and_hash_of_every_file_but_itself(tmp_path: Path) -> None:
-    output = write(tmp_path / "result")
+def test_the_manifest_lists_size_and_hash_of_every_other_file(tmp_path: Path) -> None:
+    output = write_result(tmp_path / "result")
     assert read_json(output / "manifest.json") == {
         "files": {
             "a.txt": {"bytes": 5, "sha256": hashlib.sha256(b"first").hexdigest()},
@@ -209,8 +209,8 @@ def test_the_manifest_holds_size_and_hash_of_every_file_but_itself(tmp_path: Pat
     check_manifest(output, contents=True)
 
 
-def test_a_folder_may_be_sealed_anew(tmp_path: Path) -> None:
-    output = write(tmp_path / "result")
+def test_a_manifest_can_be_written_again(tmp_path: Path) -> None:
+    output = write_result(tmp_path / "result")
     (output / "c.txt").write_text("third")
     write_manifest(output)
     assert list(read_json(output / "manifest.json")["files"]) == ["a.txt", "c.txt", "inner/b.bin"]
@@ -218,22 +218,22 @@ def test_a_folder_may_be_sealed_anew(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("contents", [False, True])
-def test_a_missing_file_is_damage(tmp_path: Path, contents: bool) -> None:
-    output = write(tmp_path / "result")
+def test_a_missing_file_is_an_error(tmp_path: Path, contents: bool) -> None:
+    output = write_result(tmp_path / "result")
     (output / "inner" / "b.bin").unlink()
     with pytest.raises(CheckpointError, match=rf"{output} is damaged: inner/b\.bin is missing"):
         check_manifest(output, contents=contents)
 
 
-def test_a_file_of_another_size_is_damage(tmp_path: Path) -> None:
-    output = write(tmp_path / "result")
+def test_a_file_of_another_size_is_an_error(tmp_path: Path) -> None:
+    output = write_result(tmp_path / "result")
     (output / "a.txt").write_text("firs")
-    with pytest.raises(CheckpointError, match=r"is damaged: a\.txt is not the file that was written. Make it again"):
+    with pytest.raises(CheckpointError, match=r"is damaged: a\.txt is not the file that was written. Create it again"):
         check_manifest(output)
 
 
-def test_other_bytes_of_the_same_size_are_damage_where_contents_are_checked(tmp_path: Path) -> None:
-    output = write(tmp_path / "result")
+def test_changed_bytes_are_an_error_if_contents_are_checked(tmp_path: Path) -> None:
+    output = write_result(tmp_path / "result")
     (output / "a.txt").write_text("fisrt")
     check_manifest(output)
     with pytest.raises(CheckpointError, match=r"a\.txt is not the file that was written"):
@@ -241,19 +241,17 @@ def test_other_bytes_of_the_same_size_are_damage_where_contents_are_checked(tmp_
 
 
 def test_a_folder_without_a_manifest_or_with_a_broken_one_is_named(tmp_path: Path) -> None:
-    with pytest.raises(
-        CheckpointError, match=f"{tmp_path} has no manifest.json: it is not a folder that encloze wrote"
-    ):
+    with pytest.raises(CheckpointError, match=f"{tmp_path} has no manifest.json: it was not written by encloze"):
         check_manifest(tmp_path)
     (tmp_path / "manifest.json").write_text('{"files": ')
-    with pytest.raises(CheckpointError, match=r"manifest\.json is damaged: it is not JSON"):
+    with pytest.raises(CheckpointError, match=r"manifest\.json is damaged: it is not valid JSON"):
         check_manifest(tmp_path)
     (tmp_path / "manifest.json").write_bytes(b"\xff\xfe")
-    with pytest.raises(CheckpointError, match=r"manifest\.json is damaged: it is not JSON"):
+    with pytest.raises(CheckpointError, match=r"manifest\.json is damaged: it is not valid JSON"):
         check_manifest(tmp_path)
 
 
-# What it was made from
+# Provenance
 
 
 def test_a_result_keeps_its_recipe_versions_and_inputs(tmp_path: Path) -> None:
@@ -267,40 +265,42 @@ def test_a_result_keeps_its_recipe_versions_and_inputs(tmp_path: Path) -> None:
         "corpus": {"path": str(source), "sha256": hash_file(source)},
         "model": {"name": "minilm"},
     }
-    kept = read_json(result / "versions.json")
-    assert kept["python"] == platform.python_version() and {"encloze", "numpy", "pyarrow"} <= set(kept)
+    versions = read_json(result / "versions.json")
+    assert versions["python"] == platform.python_version() and {"encloze", "numpy", "pyarrow"} <= set(versions)
 
 
-def test_an_input_is_described_by_where_it_is_and_what_is_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_input_is_described_by_path_and_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.txt").write_text("x")
     monkeypatch.chdir(tmp_path)
     assert describe_input("a.txt") == {"path": str(tmp_path / "a.txt"), "sha256": hash_file(tmp_path / "a.txt")}
     assert describe_input("python_docs") == {"name": "python_docs"}
 
 
-def test_the_hash_of_a_folder_changes_with_names_and_contents_and_nothing_else(tmp_path: Path) -> None:
-    def made(name: str, files: dict[str, str]) -> str:
+def test_the_hash_of_a_folder_depends_on_names_and_contents_only(tmp_path: Path) -> None:
+    def hash_of_folder(name: str, files: dict[str, str]) -> str:
         for file, text in files.items():
             (tmp_path / name / file).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name / file).write_text(text)
         return hash_tree(tmp_path / name)
 
-    first = made("one", {"a": "x", "b/c": "y"})
-    assert made("two", {"b/c": "y", "a": "x"}) == first
-    others = [made("three", {"a": "y", "b/c": "x"}), made("four", {"a": "x", "c": "y"}), made("five", {"a": "x"})]
+    first = hash_of_folder("one", {"a": "x", "b/c": "y"})
+    assert hash_of_folder("two", {"b/c": "y", "a": "x"}) == first
+    others = [
+        hash_of_folder("three", {"a": "y", "b/c": "x"}),
+        hash_of_folder("four", {"a": "x", "c": "y"}),
+        hash_of_folder("five", {"a": "x"}),
+    ]
     assert len({first, *others}) == 4
     assert hash_tree(tmp_path / "one" / "a") == hashlib.sha256(b"x").hexdigest()
 
 
-def test_json_is_written_so_that_people_can_read_it(tmp_path: Path) -> None:
+def test_json_files_are_readable(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"name": "שלום"})
     assert (tmp_path / "a.json").read_text(encoding="utf-8") == '{\n  "name": "שלום"\n}\n'
     assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == read_json(tmp_path / "a.json")
 
 
-def test_the_cache_is_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_folder_is_set_by_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENCLOZE_CACHE", str(tmp_path / "own"))
     assert cache_folder() == tmp_path / "own" and (tmp_path / "own").is_dir()
     monkeypatch.delenv("ENCLOZE_CACHE")
@@ -311,23 +311,23 @@ def test_the_cache_is_where_the_environment_says(tmp_path: Path, monkeypatch: py
     assert cache_folder() == tmp_path / "home" / ".cache" / "encloze"
 
 
-def test_a_killed_writer_leaves_no_folder_of_that_name(tmp_path: Path) -> None:
+def test_a_killed_process_leaves_no_folder_of_that_name(tmp_path: Path) -> None:
     code = """
         import os, signal, sys
         from pathlib import Path
-        from encloze.storage.atomic import atomic_folder, refuse_existing, replace_folder
+        from encloze.storage.atomic import atomic_folder
         with atomic_folder(Path(sys.argv[1])) as staging:
             (staging / "half.txt").write_text("half")
             os.kill(os.getpid(), signal.SIGKILL)
     """
     output = tmp_path / "result"
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code), str(output)], check=False)
-    assert done.returncode == -9 and not output.exists()
-    write(output)  # what the killed one left is not in the way
+    process = subprocess.run([sys.executable, "-c", textwrap.dedent(code), str(output)], check=False)
+    assert process.returncode == -9 and not output.exists()
+    write_result(output)  # the remains of the killed process are ignored
     check_manifest(output, contents=True)
 
 
-def test_what_a_killed_process_left_is_removed_and_what_others_work_in_is_not(
+def test_temporary_folders_of_killed_processes_are_removed_and_others_are_not(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = """
@@ -337,29 +337,29 @@ def test_what_a_killed_process_left_is_removed_and_what_others_work_in_is_not(
             print(folder, flush=True)
             sys.stdin.read()
     """
-    given = [sys.executable, "-c", textwrap.dedent(code)]
-    with subprocess.Popen(given, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout
-        left = Path(other.stdout.readline().strip())
-        assert left.parent == cache
-        with temporary_folder():  # it is too young to be told from one that is about to be locked
-            assert left.is_dir()
+        remains = Path(other.stdout.readline().strip())
+        assert remains.parent == cache
+        with temporary_folder():  # it is too new to know whether it is about to be locked
+            assert remains.is_dir()
         monkeypatch.setattr(locks, "NOT_YET_LOCKED", -1.0)
         with temporary_folder() as own, temporary_folder():
-            assert left.is_dir() and own.is_dir()
+            assert remains.is_dir() and own.is_dir()
         other.kill()
     with temporary_folder() as own:
-        assert not left.exists() and list(cache.glob("working-*")) == [own]
+        assert not remains.exists() and list(cache.glob("working-*")) == [own]
     assert not list(cache.glob("working-*"))
 
 
-def test_what_a_kill_left_half_written_is_put_away_and_what_it_moved_comes_back(
+def test_remains_of_a_killed_process_are_removed_and_moved_folders_restored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = """
         import sys
         from pathlib import Path
-        from encloze.storage.atomic import atomic_folder, refuse_existing, replace_folder
+        from encloze.storage.atomic import atomic_folder
         with atomic_folder(Path(sys.argv[1]), overwrite=True) as folder:
             (folder / "big").write_text("x")
             print(folder, flush=True)
@@ -368,14 +368,14 @@ def test_what_a_kill_left_half_written_is_put_away_and_what_it_moved_comes_back(
     output = tmp_path / "out[1]"
     with atomic_folder(output) as folder:
         (folder / "first").write_text("1")
-    given = [sys.executable, "-c", textwrap.dedent(code), str(output)]
-    with subprocess.Popen(given, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+    command = [sys.executable, "-c", textwrap.dedent(code), str(output)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout
-        left = Path(other.stdout.readline().strip())
+        remains = Path(other.stdout.readline().strip())
         monkeypatch.setattr(locks, "NOT_YET_LOCKED", -1.0)
         with pytest.raises(StorageError), atomic_folder(output):
             pass
-        assert left.is_dir()  # another process is at work there
+        assert remains.is_dir()  # another process uses it
         other.kill()
     output.rename(tmp_path / ".out[1].old-1")  # a kill between two renames
     with pytest.raises(StorageError, match="exists already"), atomic_folder(output):
@@ -383,8 +383,10 @@ def test_what_a_kill_left_half_written_is_put_away_and_what_it_moved_comes_back(
     assert names(tmp_path) == ["out[1]", "out[1]/first", "out[1]/manifest.json"]
 
 
-def test_what_a_kill_moved_away_is_back_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else work of hours would find at its end that it may not write."""
+def test_a_folder_moved_by_a_killed_process_is_restored_before_work_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise hours of work would fail at the end because the output exists."""
     monkeypatch.setattr(locks, "NOT_YET_LOCKED", -1.0)
     output = tmp_path / "out"
     with atomic_folder(output) as folder:
@@ -392,6 +394,6 @@ def test_what_a_kill_moved_away_is_back_before_any_work(tmp_path: Path, monkeypa
     output.rename(tmp_path / ".out.old-7")
     with pytest.raises(StorageError, match="exists already"):
         refuse_existing(output, overwrite=False)
-    (tmp_path / ".out.old-8").mkdir()  # of a kill just before it would have been removed
+    (tmp_path / ".out.old-8").mkdir()  # left by a kill just before its removal
     refuse_existing(output, overwrite=True)
     assert names(tmp_path) == ["out", "out/first", "out/manifest.json"]

@@ -20,10 +20,25 @@ from encloze.storage.names import MANIFEST
 
 @contextlib.contextmanager
 def atomic_folder(output: Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """A folder beside ``output`` to write into; when the block ends well it gets a manifest and takes that name.
+    """Write a folder that appears whole or not at all.
 
-    Raises StorageError where ``output`` exists (unless ``overwrite``) and where the disk is full; after any error
-    nothing is left behind, and an older ``output`` is as it was.
+    The block writes into a temporary folder beside ``output``. When the block ends without an error, the folder gets a
+    manifest, is synced to disk and renamed to ``output``. After an error nothing is left behind, and an older
+    ``output`` is unchanged.
+
+    Args:
+        output: The folder to write.
+        overwrite: Whether a folder that encloze wrote may be replaced.
+
+    Yields:
+        The temporary folder.
+
+    Raises:
+        StorageError: ``output`` exists, or the disk is full.
+
+    Example:
+        >>> with atomic_folder(Path("result")) as folder:
+        ...     write_json(folder / "figures.json", {"nDCG@10": 0.41})
     """
     refuse_existing(output, overwrite=overwrite)
     staging = output.with_name(f".{output.name}.writing-{os.getpid()}")
@@ -40,11 +55,11 @@ def atomic_folder(output: Path, *, overwrite: bool = False) -> Iterator[Path]:
 
 
 def _recover(output: Path) -> None:
-    """Put away what a killed process left half-written, and put back what it had moved out of the way."""
+    """Remove what a killed process left half-written, and restore what it had moved out of the way."""
     remove_abandoned(output.parent.glob(f".{glob.escape(output.name)}.writing-*"))
     for old in output.parent.glob(f".{glob.escape(output.name)}.old-*"):
         with contextlib.suppress(FileNotFoundError):  # another process was faster
-            if time.time() - old.stat().st_ctime < locks.NOT_YET_LOCKED:  # or is about to remove it
+            if time.time() - old.stat().st_ctime < locks.NOT_YET_LOCKED:  # its process may still be about to remove it
                 continue
             if output.exists():
                 remove(old)
@@ -53,24 +68,24 @@ def _recover(output: Path) -> None:
 
 
 def refuse_existing(output: Path, *, overwrite: bool) -> None:
-    """Raise StorageError where a result would land on something that is there already.
+    """Raise StorageError if a result cannot be written to ``output`` because something exists there.
 
-    Even with ``overwrite`` only what encloze wrote is replaced, never a folder of something else.
+    Even with ``overwrite``, only folders that encloze wrote (they have a manifest) and empty folders are replaced.
     """
     if output.name in ("", ".."):
-        raise StorageError(f"{output} is no name that a new folder can take. Choose another --output")
+        raise StorageError(f"{output} is not a name for a new folder. Choose another --output")
     _recover(output)
     if output.exists() and not overwrite:
         raise StorageError(f"{output} exists already. Choose another --output, or give --overwrite to replace it")
     if output.exists() and not (output / MANIFEST).is_file() and not (output.is_dir() and not any(output.iterdir())):
-        raise StorageError(f"{output} was not written by encloze: it is not overwritten. Choose another --output")
+        raise StorageError(f"{output} was not written by encloze and is not overwritten. Choose another --output")
 
 
 def replace_folder(source: Path, output: Path) -> None:
-    """Move the folder ``source`` to ``output``, and what was there out of the way first."""
+    """Rename the folder ``source`` to ``output``; an older ``output`` is moved aside first and removed last."""
     old = output.with_name(f".{output.name}.old-{os.getpid()}")
     if output.exists():
-        shutil.rmtree(old, ignore_errors=True)  # of a process of the same number that was killed here
+        shutil.rmtree(old, ignore_errors=True)  # left by a killed process with the same id
         output.rename(old)
     try:
         source.rename(output)

@@ -12,7 +12,7 @@ from encloze.storage.locks import hold, remove_abandoned
 
 
 def cache_folder() -> Path:
-    """Where encloze keeps what it can make again: ``ENCLOZE_CACHE``, else the user's cache folder."""
+    """Return the cache folder: ``ENCLOZE_CACHE``, or ``encloze`` in the user's cache. All of it can be recomputed."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = Path(os.environ.get("ENCLOZE_CACHE") or Path(home) / "encloze")
     folder.mkdir(parents=True, exist_ok=True)
@@ -21,9 +21,10 @@ def cache_folder() -> Path:
 
 @contextlib.contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """A folder for as long as the block runs, beside the cache: where a machine keeps /tmp in memory, it fills that.
+    """Create a temporary folder that is removed when the block ends.
 
-    Those of processes that were killed are removed: each is locked as long as its process lives.
+    It is in the cache folder, since ``/tmp`` may be in memory. Temporary folders of processes that were killed are
+    removed first; each is locked while its process runs.
     """
     remove_abandoned(cache_folder().glob("working-*"))
     with tempfile.TemporaryDirectory(prefix="working-", dir=cache_folder()) as folder, hold(Path(folder)):

@@ -12,16 +12,17 @@ from encloze.errors import CheckpointError
 
 
 def read_json(file: Path) -> Any:
+    """Read a JSON file that encloze wrote. Raises CheckpointError if it is missing or damaged."""
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise CheckpointError(f"{file.parent} has no {file.name}: it is not a folder that encloze wrote") from error
+        raise CheckpointError(f"{file.parent} has no {file.name}: it was not written by encloze") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{file} is damaged: it is not JSON ({error})") from error
+        raise CheckpointError(f"{file} is damaged: it is not valid JSON ({error})") from error
 
 
 def write_json(file: Path, value: Any) -> None:
-    """JSON has no word for what is infinite or no number: it becomes null."""
+    """Write a JSON file. Infinity and NaN, which JSON does not have, become null."""
     text = json.dumps(_finite(value), ensure_ascii=False, indent=2, allow_nan=False)
     file.write_text(f"{text}\n", encoding="utf-8")
 

