@@ -1,1 +1,1 @@
-"""Text to numbers, with numpy only."""
+"""Tokenization and training spans, with numpy only."""

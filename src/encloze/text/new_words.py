@@ -1,4 +1,4 @@
-"""New words for a tokenizer: those of a corpus that it cuts into many pieces, each made one token."""
+"""New words for a tokenizer: frequent words of a corpus that it splits into many pieces become single tokens."""
 
 from __future__ import annotations
 
@@ -11,116 +11,141 @@ import tokenizers
 from tokenizers import pre_tokenizers
 
 from encloze.errors import CheckpointError
-from encloze.text.tokenizer import KEYS, Tokenizer
+from encloze.text.tokenizer import SPECIAL_TOKEN_KEYS, Tokenizer
 
-_LETTERS = pre_tokenizers.Split(tokenizers.Regex(r"[^\p{L}\p{M}]+"), "removed")  # Python's \w knows no marks
-_BYTES = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-_BLANK = "▁"  # as sentencepiece writes it
-_MOST_WORDS = 1_000_000  # counted at a time
-_WORDS = 4096  # encoded at a time
-_ABOVE = 1e-6  # times the square of its letters: what a new unigram piece is worth more than its old pieces
+MAX_COUNTED_WORDS = 1_000_000
+"""Number of different words whose counts are kept in memory."""
+
+_LETTER_RUNS = pre_tokenizers.Split(tokenizers.Regex(r"[^\p{L}\p{M}]+"), "removed")  # \w of Python excludes marks
+_BYTE_LEVEL = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+_SPACE = "▁"  # space in sentencepiece vocabularies
+_BATCH_WORDS = 4096
+_SCORE_MARGIN = 1e-6  # a new unigram piece scores this times its squared length more than its old pieces together
 
 
 def frequent_words(
-    texts: Iterable[str], tokenizer: Tokenizer, count: int, least_pieces: int = 3, least_times: int = 10
+    texts: Iterable[str], tokenizer: Tokenizer, count: int, min_pieces: int = 3, min_count: int = 10
 ) -> list[str]:
-    """The ``count`` words whose being one token would shorten the texts most: times x (pieces - 1), ties by word.
+    """Return the words that would shorten the tokenized texts most if they were single tokens.
 
-    A word is a run of letters and marks, as the tokenizer's normaliser leaves it, that its pre-tokenizer keeps in one;
-    what counts as several words for masking (``LONGEST_WORD``) is none. The texts are gone through once. Beyond a
-    million different words the rarest are forgotten.
+    A word is a run of letters and combining marks in the normalized text that the pre-tokenizer does not split. Words
+    that count as several words for masking (``MAX_WORD_PIECES``) are excluded. If the texts contain more than a million
+    different words, counts of the rarest are discarded.
+
+    Args:
+        texts: Texts of the corpus; iterated over once.
+        tokenizer: Tokenizer to extend.
+        count: Largest number of words to return.
+        min_pieces: Smallest number of pieces of a word.
+        min_count: Smallest number of occurrences of a word.
+
+    Returns:
+        Words by saved tokens, occurrences x (pieces - 1), in descending order; ties in alphabetical order.
     """
-    counts = {word: times for word, times in _counted(texts, tokenizer).items() if times >= least_times}
-    words, saved = sorted(counts), dict[str, int]()
-    for start in range(0, len(words), _WORDS):
-        part = words[start : start + _WORDS]
-        for word, encoded in zip(part, tokenizer.encode([f" {word}" for word in part]), strict=True):
-            if len(encoded.ids) >= least_pieces and encoded.starts.sum() == 1:
-                saved[word] = counts[word] * (len(encoded.ids) - 1)
-    return sorted(saved, key=lambda word: -saved[word])[:count]  # equal ones stay in the order of the words
+    counts = {word: times for word, times in _count_words(texts, tokenizer).items() if times >= min_count}
+    words, saved_tokens = sorted(counts), dict[str, int]()
+    for start in range(0, len(words), _BATCH_WORDS):
+        batch = words[start : start + _BATCH_WORDS]
+        for word, encoded in zip(batch, tokenizer.encode([f" {word}" for word in batch]), strict=True):
+            if len(encoded.ids) >= min_pieces and encoded.word_starts.sum() == 1:
+                saved_tokens[word] = counts[word] * (len(encoded.ids) - 1)
+    return sorted(saved_tokens, key=lambda word: -saved_tokens[word])[:count]  # stable: ties stay in word order
 
 
-def extended(tokenizer: Tokenizer, words: Sequence[str]) -> Tokenizer:
-    """A tokenizer to which each word is one token, of an id after all old ones. Raises CheckpointError where it cannot.
+def extend_tokenizer(tokenizer: Tokenizer, words: Sequence[str]) -> Tokenizer:
+    """Return a tokenizer in which each word is one token. Ids of existing tokens do not change.
 
-    The words enter the model's own vocabulary, so blanks, neighbours and decoding stay as they were; added tokens, cut
-    out before the blanks are read, would change them. A word has one token, but where blanks are part of a token: there
-    a second one serves behind brackets and hyphens. Texts without the words are cut as before, but for longer words:
+    Words are added to the vocabulary of the tokenizer's model, not as added tokens, because added tokens change spaces,
+    neighboring tokens and decoding. If spaces are part of tokens, a word gets two tokens: one with a space before it
+    and one for use after brackets and hyphens. Texts without the words are tokenized as before, with these exceptions:
 
-    - WordPiece takes the longest beginning that it knows, so ``carcinomas`` becomes ``carcinoma ##s``. The two share a
-      token then, which is why this is better than to match whole words alone (docs/explanation/log.md has figures).
-    - Unigram cuts a longer word anew only where it was cut into the new word's pieces and others.
-    - Byte-level BPE takes a word whole or not at all: no longer word changes.
+    - WordPiece always takes the longest matching piece, so ``carcinomas`` becomes ``carcinoma ##s``. Both words then
+      share a token, which works better than whole-word matching (figures in docs/explanation/log.md).
+    - Unigram changes a longer word only if its pieces included exactly those of the new word.
+    - Byte-level BPE does not change longer words.
+
+    Args:
+        tokenizer: Tokenizer with a WordPiece, Unigram or byte-level BPE model. It is not modified.
+        words: Words to add, as ``frequent_words`` returns them.
+
+    Raises:
+        CheckpointError: The model is of another type, or a word cannot become one token.
     """
-    made = json.loads(tokenizer.core.to_str())
-    model, kind, config = made["model"], made["model"]["type"], tokenizer.config
-    known = tokenizer.core.get_vocab(with_added_tokens=True)
-    if kind == "WordPiece":
-        model["vocab"] = _with_entries(known, words)
-    elif kind == "Unigram":
-        _extend_unigram(model, known, [form for word in words for form in (_BLANK + word, word)], tokenizer)
-    elif kind == "BPE":
-        model["vocab"] = _with_entries(known, [_byte_letters(form) for word in words for form in (f" {word}", word)])
-        model["ignore_merges"] = True  # a word that is in the vocabulary is taken as it is
-        # transformers would build a class of its own anew from vocabulary and merges, and lose the line above.
-        names = {KEYS[role][0]: token for role, token in tokenizer.special.items()}
+    content = json.loads(tokenizer.backend.to_str())
+    model, model_type, config = content["model"], content["model"]["type"], tokenizer.config
+    vocabulary = tokenizer.backend.get_vocab(with_added_tokens=True)
+    if model_type == "WordPiece":
+        model["vocab"] = _with_entries(vocabulary, words)
+    elif model_type == "Unigram":
+        _extend_unigram(model, vocabulary, [form for word in words for form in (_SPACE + word, word)], tokenizer)
+    elif model_type == "BPE":
+        entries = [_byte_level(form) for word in words for form in (f" {word}", word)]
+        model["vocab"] = _with_entries(vocabulary, entries)
+        model["ignore_merges"] = True  # a word in the vocabulary becomes one token without merges
+        # Other tokenizer classes of transformers rebuild themselves from vocabulary and merges, without this option.
+        names = {SPECIAL_TOKEN_KEYS[role][0]: token for role, token in tokenizer.special_tokens.items()}
         config = {**names, **config, "tokenizer_class": "PreTrainedTokenizerFast"}
     else:
         raise CheckpointError(
-            f"no words can be added to a tokenizer of the kind {kind} (but to WordPiece, Unigram, BPE)"
+            f"words cannot be added to a tokenizer with a {model_type} model. Use WordPiece, Unigram or BPE"
         )
-    result = Tokenizer(tokenizers.Tokenizer.from_str(json.dumps(made)), dict(tokenizer.special), config)
-    cut = [f" {word}" for word in words]
-    if whole := [word for word, encoded in zip(words, result.encode(cut), strict=True) if len(encoded.ids) != 1]:
+    backend = tokenizers.Tokenizer.from_str(json.dumps(content))
+    extended = Tokenizer(backend, dict(tokenizer.special_tokens), config)
+    encoded_words = extended.encode([f" {word}" for word in words])
+    if split := [word for word, encoded in zip(words, encoded_words, strict=True) if len(encoded.ids) != 1]:
         raise CheckpointError(
-            f"{len(whole)} of {len(words)} words cannot be one token to this tokenizer ({kind}), among them "
-            f"{', '.join(whole[:3])}: its normaliser changes them, or its pre-tokenizer parts them otherwise"
+            f"{len(split)} of {len(words)} words cannot be one token of this tokenizer ({model_type}), for example "
+            f"{', '.join(split[:3])}: its normalizer changes them, or its pre-tokenizer splits them"
         )
-    return result
+    return extended
 
 
-def _counted(texts: Iterable[str], tokenizer: Tokenizer) -> Mapping[str, int]:
-    normalizer, counts, forgotten = tokenizer.core.normalizer, Counter[str](), 0
+def _count_words(texts: Iterable[str], tokenizer: Tokenizer) -> Mapping[str, int]:
+    """Count the words of normalized texts. Above a million words, all counts are lowered and zeros are discarded."""
+    normalizer, counts, threshold = tokenizer.backend.normalizer, Counter[str](), 0
     for text in texts:
-        normal = normalizer.normalize_str(text) if normalizer else text
-        counts.update(word for word, _ in _LETTERS.pre_tokenize_str(normal))
-        while len(counts) > _MOST_WORDS:
-            forgotten += 1
-            counts = Counter({word: times for word, times in counts.items() if times > forgotten})
+        normalized = normalizer.normalize_str(text) if normalizer else text
+        counts.update(word for word, _ in _LETTER_RUNS.pre_tokenize_str(normalized))
+        while len(counts) > MAX_COUNTED_WORDS:
+            threshold += 1
+            counts = Counter({word: times for word, times in counts.items() if times > threshold})
     return counts
 
 
-def _with_entries(known: Mapping[str, int], entries: Iterable[str]) -> dict[str, int]:
-    """The vocabulary with more entries. It holds the added tokens, too: ids with holes between them are not saved."""
-    vocabulary, first = dict(known), _first_free(known)
+def _with_entries(vocabulary: Mapping[str, int], entries: Iterable[str]) -> dict[str, int]:
+    """Return the vocabulary with new entries. It includes added tokens, because ids must be consecutive."""
+    extended, next_id = dict(vocabulary), _next_id(vocabulary)
     for entry in entries:
-        if entry not in vocabulary:
-            vocabulary[entry], first = first, first + 1
-    return vocabulary
+        if entry not in extended:
+            extended[entry], next_id = next_id, next_id + 1
+    return extended
 
 
-def _extend_unigram(model: dict[str, Any], known: Mapping[str, int], entries: list[str], tokenizer: Tokenizer) -> None:
-    """Append pieces, each worth a little more than the best cut of it so far, so that the new one is the best.
+def _extend_unigram(
+    model: dict[str, Any], vocabulary: Mapping[str, int], entries: list[str], tokenizer: Tokenizer
+) -> None:
+    """Append pieces that score slightly more than their best segmentation so far, so that they are preferred.
 
-    "A little" grows faster than the letters do, so that a new word also beats two others that it is made of.
+    The margin grows faster than the length of a piece, so a new word is also preferred to two other new words that it
+    consists of.
     """
-    vocabulary: list[list[Any]] = model["vocab"]
-    scores, lowest = [score for _, score in vocabulary], min(score for _, score in vocabulary)
-    named = {number: token for token, number in known.items()}
-    for number in range(len(vocabulary), _first_free(known)):  # a piece's id is its place, so added tokens get theirs
-        vocabulary.append([named.get(number, f"[unused{number}]"), lowest])
-    seen = set(known)
+    pieces: list[list[Any]] = model["vocab"]
+    scores, lowest = [score for _, score in pieces], min(score for _, score in pieces)
+    tokens = {id_: token for token, id_ in vocabulary.items()}
+    for id_ in range(len(pieces), _next_id(vocabulary)):  # the id of a piece is its index, so added tokens are listed
+        pieces.append([tokens.get(id_, f"[unused{id_}]"), lowest])
+    seen = set(vocabulary)
     for entry in entries:
         if entry not in seen:
             seen.add(entry)
-            best = sum(scores[piece.id] for piece in tokenizer.core.model.tokenize(entry))
-            vocabulary.append([entry, best + _ABOVE * len(entry) ** 2])
+            best = sum(scores[piece.id] for piece in tokenizer.backend.model.tokenize(entry))
+            pieces.append([entry, best + _SCORE_MARGIN * len(entry) ** 2])
 
 
-def _byte_letters(text: str) -> str:
-    """The text as byte-level BPE spells it: a letter for each byte."""
-    return "".join(part for part, _ in _BYTES.pre_tokenize_str(text))
+def _byte_level(text: str) -> str:
+    """Return the text as byte-level BPE represents it: one character per byte."""
+    return "".join(part for part, _ in _BYTE_LEVEL.pre_tokenize_str(text))
 
 
-def _first_free(known: Mapping[str, int]) -> int:
-    return max(known.values()) + 1
+def _next_id(vocabulary: Mapping[str, int]) -> int:
+    return max(vocabulary.values()) + 1

@@ -1,4 +1,4 @@
-"""What pre-training learns from: stretches of tokenised texts, and which of them stand side by side in a source."""
+"""Spans: segments of tokenized texts that pre-training reads, with the order in which they follow each other."""
 
 from __future__ import annotations
 
@@ -11,135 +11,168 @@ import numpy as np
 from encloze import progress
 from encloze.data.corpus import Corpus
 from encloze.text.tokenizer import Encoded
-from encloze.text.tokens import Tokens
+from encloze.text.tokens import TokenizedTexts
 
-_LAST = np.iinfo(np.int64).max
+_NO_POSITION = np.iinfo(np.int64).max  # texts without a position come last
 
 
 @dataclass(frozen=True, eq=False)
 class Spans:
-    """Texts, or parts of them where they are long, numbered in the order of the corpus."""
+    """Texts, or parts of long texts, numbered in the order of the corpus.
 
-    tokens: Tokens
-    begins: np.ndarray  # int64, spans: where each lies in tokens.ids
-    ends: np.ndarray  # int64, spans
-    texts: np.ndarray  # int64, spans: the number of the text that each was cut from
-    group: np.ndarray  # int64, spans: the number of the source of each
-    order: np.ndarray  # int64, spans: their numbers, source after source, each as it is read
-    left_out: int  # spans that were too short
+    Example:
+        >>> spans = Spans.from_tokens(tokens, corpus, max_tokens=128)  # doctest: +SKIP
+        >>> spans[0].ids  # doctest: +SKIP
+        array([2003, 1037, ...], dtype=int32)
+    """
+
+    tokens: TokenizedTexts
+    """The tokenized corpus."""
+    starts: np.ndarray
+    """int64, spans: index of the first token of each span in ``tokens.ids``."""
+    ends: np.ndarray
+    """int64, spans: index after the last token of each span."""
+    text_numbers: np.ndarray
+    """int64, spans: number of the text that each span was cut from."""
+    source_numbers: np.ndarray
+    """int64, spans: number of the source of each span."""
+    reading_order: np.ndarray
+    """int64, spans: numbers of the spans, source by source, in the order in which they follow each other."""
+    num_dropped: int
+    """Number of spans that were too short."""
 
     @classmethod
-    def of(cls, tokens: Tokens, corpus: Corpus, max_tokens: int, least: int = 4) -> Spans:
-        """Cut every text of more tokens than ``max_tokens`` less two special ones into parts, at word starts.
+    def from_tokens(cls, tokens: TokenizedTexts, corpus: Corpus, max_tokens: int, min_tokens: int = 4) -> Spans:
+        """Cut tokenized texts into spans.
 
-        The parts are as few as can be and of like length; only a word longer than a part is cut itself. Spans of
-        fewer than ``least`` tokens are left out. Texts with the same ``Document.source`` are of one source, in the
-        order of their positions (those without one last, in the order of the corpus); a text without a source is
-        its own.
+        A text longer than ``max_tokens`` minus two special tokens is cut at word starts into as few parts as possible,
+        of similar length. Only a word that is longer than a part is cut inside. Texts with the same ``Document.source``
+        belong to one source, ordered by position; texts without a position come last, in the order of the corpus. A
+        text without a source is a source of its own.
+
+        Args:
+            tokens: The tokenized corpus.
+            corpus: The corpus.
+            max_tokens: Largest number of tokens of an input, including two special tokens; 3 or more.
+            min_tokens: Smallest number of tokens of a span; shorter ones are dropped.
         """
-        assert len(tokens) == len(corpus), "the tokens are those of the corpus"
-        assert max_tokens > 2, "there is room beside the two special tokens"
+        assert len(tokens) == len(corpus), "tokens and corpus have different lengths"
+        assert max_tokens > 2, "max_tokens includes two special tokens"
         cuts, parts = list[int](), np.ones(len(tokens), np.int64)
-        long = np.flatnonzero(tokens.lengths > max_tokens - 2).tolist()
-        for text in progress.track(long, "Cutting long texts", len(long), "texts") if long else ():
-            begin, end = int(tokens.offsets[text]), int(tokens.offsets[text + 1])
-            found = _cuts(np.array(tokens.starts[begin:end]), max_tokens - 2)
-            cuts += [begin + cut for cut in found]
-            parts[text] += len(found)
-        begins = np.sort(np.concatenate([tokens.offsets[:-1], np.array(cuts, np.int64)]))
-        ends = np.append(begins[1:], tokens.offsets[-1])
-        texts = np.repeat(np.arange(len(tokens)), parts)
-        kept = ends - begins >= least
-        texts = texts[kept]
-        group = _sources(corpus)[texts]
-        position = corpus.column("position").fill_null(_LAST).to_numpy()[texts]
-        order = np.lexsort((position, group))  # stable: equals stay in the order of the corpus
-        return cls(tokens, begins[kept], ends[kept], texts, group, order, int((~kept).sum()))
+        long_texts = np.flatnonzero(tokens.lengths > max_tokens - 2).tolist()
+        if long_texts:
+            for text in progress.track(long_texts, "Cutting long texts", len(long_texts), "texts"):
+                start, end = int(tokens.offsets[text]), int(tokens.offsets[text + 1])
+                text_cuts = _find_cuts(np.array(tokens.word_starts[start:end]), max_tokens - 2)
+                cuts += [start + cut for cut in text_cuts]
+                parts[text] += len(text_cuts)
+        starts = np.sort(np.concatenate([tokens.offsets[:-1], np.array(cuts, np.int64)]))
+        ends = np.append(starts[1:], tokens.offsets[-1])
+        is_long_enough = ends - starts >= min_tokens
+        text_numbers = np.repeat(np.arange(len(tokens)), parts)[is_long_enough]
+        source_numbers = _source_numbers(corpus)[text_numbers]
+        positions = corpus.column("position").fill_null(_NO_POSITION).to_numpy()[text_numbers]
+        reading_order = np.lexsort((positions, source_numbers))  # stable: ties stay in the order of the corpus
+        num_dropped = int((~is_long_enough).sum())
+        return cls(
+            tokens,
+            starts[is_long_enough],
+            ends[is_long_enough],
+            text_numbers,
+            source_numbers,
+            reading_order,
+            num_dropped,
+        )
 
     def __len__(self) -> int:
-        return len(self.begins)
+        return len(self.starts)
 
     def __getitem__(self, number: int) -> Encoded:
-        return self.slice(int(self.begins[number]), int(self.ends[number]))
+        return self.slice(int(self.starts[number]), int(self.ends[number]))
 
-    def slice(self, begin: int, end: int) -> Encoded:
-        """Any stretch of the token store; its first token starts a word, wherever it was cut."""
-        starts = np.array(self.tokens.starts[begin:end])
-        starts[:1] = True
-        return Encoded(np.asarray(self.tokens.ids[begin:end]), starts)
+    def slice(self, start: int, end: int) -> Encoded:
+        """Return the tokens from ``start`` to ``end``, indices into ``tokens.ids``. The first token starts a word."""
+        word_starts = np.array(self.tokens.word_starts[start:end])
+        word_starts[:1] = True
+        return Encoded(np.asarray(self.tokens.ids[start:end]), word_starts)
 
     @property
     def lengths(self) -> np.ndarray:
-        """Tokens of each span, special ones not counted."""
-        return np.asarray(self.ends - self.begins)
+        """int64, spans: number of tokens of each span, without special tokens."""
+        return np.asarray(self.ends - self.starts)
 
     @cached_property
-    def before(self) -> np.ndarray:
-        """int64, spans: the number of the span that precedes each in its source, -1 where none does."""
-        return self._linked(self.order[1:], self.order[:-1])
+    def previous_span(self) -> np.ndarray:
+        """int64, spans: number of the span before each span in its source, or -1."""
+        return self._link(self.reading_order[1:], self.reading_order[:-1])
 
     @cached_property
-    def after(self) -> np.ndarray:
-        """int64, spans: the number of the span that follows each in its source, -1 where none does."""
-        return self._linked(self.order[:-1], self.order[1:])
+    def next_span(self) -> np.ndarray:
+        """int64, spans: number of the span after each span in its source, or -1."""
+        return self._link(self.reading_order[:-1], self.reading_order[1:])
 
-    def around(self, number: int, reach: int) -> np.ndarray:
-        """The numbers of the spans at most ``reach`` places away in the same source, itself included, as read."""
-        begin, end = self._borders[self.group[number]], self._borders[self.group[number] + 1]
-        place = self._places[number]
-        return self.order[max(begin, place - reach) : min(end, place + reach + 1)]
+    def window(self, number: int, max_distance: int) -> np.ndarray:
+        """Return the numbers of all spans within ``max_distance`` spans of the same source, including the span
+        itself, in reading order."""
+        source = self.source_numbers[number]
+        first, last = self._source_offsets[source], self._source_offsets[source + 1]
+        rank = self._ranks[number]
+        return self.reading_order[max(first, rank - max_distance) : min(last, rank + max_distance + 1)]
 
-    def _linked(self, spans: np.ndarray, to: np.ndarray) -> np.ndarray:
-        found = np.full(len(self), -1, np.int64)
-        same = self.group[spans] == self.group[to]
-        found[spans[same]] = to[same]
-        return found
-
-    @cached_property
-    def _places(self) -> np.ndarray:
-        """Where each span stands in the order."""
-        places = np.empty_like(self.order)
-        places[self.order] = np.arange(len(self))
-        return places
+    def _link(self, spans: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """Return the target of each span if both have the same source, else -1: int64, spans."""
+        linked = np.full(len(self), -1, np.int64)
+        is_same_source = self.source_numbers[spans] == self.source_numbers[targets]
+        linked[spans[is_same_source]] = targets[is_same_source]
+        return linked
 
     @cached_property
-    def _borders(self) -> np.ndarray:
-        """Where each source begins in the order, and where the last one ends."""
-        return np.append(0, np.cumsum(np.bincount(self.group)))
+    def _ranks(self) -> np.ndarray:
+        """int64, spans: position of each span in the reading order."""
+        ranks = np.empty_like(self.reading_order)
+        ranks[self.reading_order] = np.arange(len(self))
+        return ranks
+
+    @cached_property
+    def _source_offsets(self) -> np.ndarray:
+        """int64, sources + 1: position of the first span of each source in the reading order, and their number."""
+        return np.append(0, np.cumsum(np.bincount(self.source_numbers)))
 
 
-def _cuts(starts: np.ndarray, most: int) -> list[int]:
-    """Where the parts of a text begin, but for the first: as few parts as can be, of like length.
+def _find_cuts(word_starts: np.ndarray, max_length: int) -> list[int]:
+    """Return where the parts of a text begin, except the first: as few parts as possible, of similar length.
 
-    Going back from the end in the longest parts tells how many are needed, and how early each may begin; then each
-    is begun as near as it may to an even share of what is left.
+    A pass from the end of the text with parts of maximal length gives the number of parts and the earliest start of
+    each. Then each part starts as close as its bounds allow to an even division of the remaining text.
     """
-    places = _places(starts, most)
-    end = places[-1]
+    positions = _cut_positions(word_starts, max_length)
+    end = positions[-1]
     earliest = [end]
-    while earliest[-1] > most:
-        earliest.append(places[bisect_left(places, earliest[-1] - most)])
+    while earliest[-1] > max_length:
+        earliest.append(positions[bisect_left(positions, earliest[-1] - max_length)])
     cuts = [0]
-    for left in range(len(earliest) - 1, 0, -1):
-        even = cuts[-1] + (end - cuts[-1]) / (left + 1)
-        at = bisect_left(places, even)
-        at -= even - places[at - 1] < places[at] - even
-        low, high = bisect_left(places, earliest[left]), bisect_right(places, cuts[-1] + most) - 1
-        cuts.append(places[min(max(at, low), high)])
+    for remaining in range(len(earliest) - 1, 0, -1):
+        even = cuts[-1] + (end - cuts[-1]) / (remaining + 1)
+        index = bisect_left(positions, even)
+        index -= even - positions[index - 1] < positions[index] - even
+        low = bisect_left(positions, earliest[remaining])
+        high = bisect_right(positions, cuts[-1] + max_length) - 1
+        cuts.append(positions[min(max(index, low), high)])
     return cuts[1:]
 
 
-def _places(starts: np.ndarray, most: int) -> list[int]:
-    """Where a text may be cut, its begin and its end included: where words start, and anywhere in too long ones."""
-    starts[0] = True
-    lengths = np.diff(np.flatnonzero(starts), append=len(starts))
-    return [*np.flatnonzero(starts | np.repeat(lengths > most, lengths)).tolist(), len(starts)]
+def _cut_positions(word_starts: np.ndarray, max_length: int) -> list[int]:
+    """Return where a text may be cut: at word starts, anywhere in words longer than a part, and at both ends."""
+    word_starts[0] = True
+    lengths = np.diff(np.flatnonzero(word_starts), append=len(word_starts))
+    is_position = word_starts | np.repeat(lengths > max_length, lengths)
+    return [*np.flatnonzero(is_position).tolist(), len(word_starts)]
 
 
-def _sources(corpus: Corpus) -> np.ndarray:
-    """The number of the source of each text; int64."""
-    chunks = corpus.column("source").dictionary_encode().chunks  # of one dictionary
+def _source_numbers(corpus: Corpus) -> np.ndarray:
+    """Return the number of the source of each text: int64, texts. Texts without a source get numbers of their own."""
+    chunks = corpus.column("source").dictionary_encode().chunks  # all chunks share one dictionary
     numbers = np.concatenate([np.empty(0, np.int64), *(chunk.indices.fill_null(-1).to_numpy() for chunk in chunks)])
-    alone = numbers < 0
-    numbers[alone] = numbers.max(initial=-1) + 1 + np.arange(alone.sum())
+    has_no_source = numbers < 0
+    numbers[has_no_source] = numbers.max(initial=-1) + 1 + np.arange(has_no_source.sum())
     return numbers

@@ -1,4 +1,4 @@
-"""A tokenizer: text to token ids, with the places where words start, from a tokenizer.json."""
+"""Tokenizer: text to token ids and word starts, from a tokenizer.json file."""
 
 from __future__ import annotations
 
@@ -15,160 +15,230 @@ import tokenizers
 from encloze.errors import CheckpointError
 from encloze.storage.json_files import read_json, write_json
 
-LONGEST_WORD = 12
-_AT_ONCE = 256  # texts: what tokenizers says of each token takes some 150 bytes for as long as they are together
-"""A word of more pieces than this counts as so many words of one piece: scripts without blanks between words
-(Thai, Japanese) would otherwise make a sentence one word, which whole-word masking could never choose."""
+MAX_WORD_PIECES = 12
+"""A word with more pieces than this counts as several words of one piece each. Otherwise a sentence in a script without
+spaces (Thai, Japanese) would be a single word, which whole-word masking could never mask."""
+_BATCH_TEXTS = 256  # tokenizers needs about 150 bytes per token for all texts that are encoded together
 
-Role = Literal["pad", "unknown", "first", "last", "mask"]
-"""What a special token is for."""
+Role = Literal["pad", "unk", "cls", "sep", "mask"]
+"""Role of a special token."""
 
-KEYS = {  # where files keep the special tokens, by what they are for
+SPECIAL_TOKEN_KEYS = {
     "pad": ("pad_token",),
-    "unknown": ("unk_token",),
-    "first": ("cls_token", "bos_token"),
-    "last": ("sep_token", "eos_token"),
+    "unk": ("unk_token",),
+    "cls": ("cls_token", "bos_token"),
+    "sep": ("sep_token", "eos_token"),
     "mask": ("mask_token",),
 }
+"""Names of the special tokens in the files of transformers, by role."""
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """Token ids of one text without special tokens, and where words start."""
+    """Token ids of one text, without special tokens, and where words start."""
 
-    ids: np.ndarray  # int32, length
-    starts: np.ndarray  # bool, length: this token starts a word
-
-
-class Frame(NamedTuple):
-    """What a tokenizer puts around two texts that are read together."""
-
-    around: tuple[Edge, Edge, Edge]
-    """Before the first, between the two, after the second."""
-    types: tuple[int, int]
-    """What it says of the first text's tokens, and of the second's."""
+    ids: np.ndarray
+    """int32, length: token ids."""
+    word_starts: np.ndarray
+    """bool, length: whether the token is the first of a word."""
 
 
-class Edge(NamedTuple):
-    """Special tokens that stand together."""
+class PairTemplate(NamedTuple):
+    """Special tokens and token types of two texts that are encoded as a pair."""
+
+    special_tokens: tuple[SpecialTokens, SpecialTokens, SpecialTokens]
+    """Special tokens before the first text, between the texts, and after the second text."""
+    token_type_ids: tuple[int, int]
+    """Token type of the first and of the second text."""
+
+
+class SpecialTokens(NamedTuple):
+    """A sequence of special tokens."""
 
     ids: list[int]
-    types: list[int]
+    token_type_ids: list[int]
 
 
 class Tokenizer:
-    """A fast tokenizer and the ids of its special tokens; ``files`` are what is saved of it, verbatim."""
+    """A fast tokenizer of the tokenizers library, with the roles of its special tokens.
 
-    def __init__(self, core: tokenizers.Tokenizer, special: dict[str, str], config: dict[str, Any]) -> None:
-        core.no_padding()  # some published files pad and cut every text to the length they were trained at
-        core.no_truncation()
-        self.core, self.special, self.config = core, special, config
+    Example:
+        >>> tokenizer = Tokenizer.load(Path("my_model"))  # doctest: +SKIP
+        >>> tokenizer.encode(["a river"])[0].ids  # doctest: +SKIP
+        array([1037, 2314], dtype=int32)
+    """
+
+    def __init__(self, backend: tokenizers.Tokenizer, special_tokens: dict[str, str], config: dict[str, Any]) -> None:
+        """Initialize the tokenizer.
+
+        Args:
+            backend: Tokenizer of the tokenizers library. Its padding and truncation are disabled, because some
+                published files pad or truncate every text to the length used in training.
+            special_tokens: Special tokens by role.
+            config: Content of ``tokenizer_config.json``.
+        """
+        backend.no_padding()
+        backend.no_truncation()
+        self.backend, self.special_tokens, self.config = backend, special_tokens, config
 
     @classmethod
     def load(cls, folder: Path) -> Tokenizer:
-        """Read ``tokenizer.json`` and the names of the special tokens beside it."""
-        if not (folder / "tokenizer.json").is_file():
-            raise CheckpointError(f"{folder} has no tokenizer.json. Save the model's fast tokenizer there")
+        """Load the tokenizer of a model folder.
+
+        Args:
+            folder: Folder with ``tokenizer.json`` and the configuration files of transformers.
+
+        Raises:
+            CheckpointError: The folder has no ``tokenizer.json``, or it is malformed.
+        """
+        file = folder / "tokenizer.json"
+        if not file.is_file():
+            raise CheckpointError(f"{folder} has no tokenizer.json. Save the model's fast tokenizer in this folder")
         try:
-            core = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
-        except Exception as error:  # tokenizers raises nothing narrower
-            raise CheckpointError(f"{folder / 'tokenizer.json'} is no tokenizer: {error}. Save it again") from error
+            backend = tokenizers.Tokenizer.from_file(str(file))
+        except Exception as error:  # tokenizers raises no narrower class
+            raise CheckpointError(f"{file} is not a valid tokenizer: {error}. Save the tokenizer again") from error
         config: dict[str, Any] = {}
         for name in ("special_tokens_map.json", "tokenizer_config.json"):
             if (folder / name).is_file():
                 config |= read_json(folder / name)
-        special = {}
-        for role, keys in KEYS.items():
+        special_tokens: dict[str, str] = {}
+        for role, keys in SPECIAL_TOKEN_KEYS.items():
             for key in keys:
                 token = config.get(key)
                 token = token.get("content") if isinstance(token, dict) else token
-                if token and role not in special:
-                    special[role] = str(token)
-        return cls(core, special, config)
+                if token and role not in special_tokens:
+                    special_tokens[role] = str(token)
+        return cls(backend, special_tokens, config)
 
     @classmethod
-    def wrapping(cls, fast: Any) -> Tokenizer:
-        """The core of one of transformers' fast tokenizers; CheckpointError for one that is written in Python."""
-        core = getattr(fast, "backend_tokenizer", None)
-        if core is None:
+    def from_transformers(cls, tokenizer: Any) -> Tokenizer:
+        """Convert a fast tokenizer of transformers.
+
+        Args:
+            tokenizer: A ``PreTrainedTokenizerFast``.
+
+        Raises:
+            CheckpointError: The tokenizer is not a fast one.
+        """
+        backend = getattr(tokenizer, "backend_tokenizer", None)
+        if backend is None:
             raise CheckpointError(
-                f"{type(fast).__name__} is no fast tokenizer: it runs in Python alone and cannot be written as a "
-                "tokenizer.json, which is what encloze reads. Take a model whose tokenizer has that file"
+                f"{type(tokenizer).__name__} is not a fast tokenizer and cannot be saved as tokenizer.json. Use a "
+                "model with a tokenizer.json"
             )
-        special: dict[str, str] = {}
+        special_tokens: dict[str, str] = {}
         names: dict[str, str] = {}
-        for role, keys in KEYS.items():
+        for role, keys in SPECIAL_TOKEN_KEYS.items():
             for key in keys:
-                if token := getattr(fast, key, None):
+                if token := getattr(tokenizer, key, None):
                     names[key] = str(token)
-                    special.setdefault(role, str(token))
-        # Not its own class: transformers would set up some anew, with that class's defaults, say for capital letters.
-        config = {"tokenizer_class": "PreTrainedTokenizerFast", "model_input_names": list(fast.model_input_names)}
-        return cls(tokenizers.Tokenizer.from_str(core.to_str()), special, config | names)
+                    special_tokens.setdefault(role, str(token))
+        # The original class is not saved: for some classes, transformers rebuilds the tokenizer with the defaults of
+        # the class, for example for lower-casing.
+        config = {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "model_input_names": list(tokenizer.model_input_names),
+            **names,
+        }
+        return cls(tokenizers.Tokenizer.from_str(backend.to_str()), special_tokens, config)
 
     def save(self, folder: Path, max_tokens: int) -> None:
-        """Write the files that encloze and transformers read; ``max_tokens`` is the model's limit."""
-        self.core.save(str(folder / "tokenizer.json"))
+        """Write the files that encloze and transformers load.
+
+        Args:
+            folder: Existing folder.
+            max_tokens: Largest input length of the model.
+        """
+        self.backend.save(str(folder / "tokenizer.json"))
         write_json(folder / "tokenizer_config.json", {**self.config, "model_max_length": max_tokens})
 
-    def id_of(self, role: Role) -> int:
-        """The id of a special token; raise CheckpointError where the tokenizer has none such."""
-        found = self.core.token_to_id(self.special[role]) if role in self.special else None
-        if found is None:
-            keys = " or ".join(KEYS[role])
-            instead = ", or take an objective that masks nothing (simcse, cropping)" if role == "mask" else ""
+    def special_id(self, role: Role) -> int:
+        """Return the id of a special token.
+
+        Args:
+            role: Role of the token.
+
+        Raises:
+            CheckpointError: The tokenizer has no token with this role.
+        """
+        token_id = self.backend.token_to_id(self.special_tokens[role]) if role in self.special_tokens else None
+        if token_id is None:
+            keys = " or ".join(SPECIAL_TOKEN_KEYS[role])
+            alternative = ", or use an objective without masking (simcse, cropping)" if role == "mask" else ""
             raise CheckpointError(
-                f"the tokenizer has no {role} token (special tokens: {self.special}). "
-                f"Name one of its tokens as {keys} in its tokenizer_config.json{instead}"
+                f"the tokenizer has no {role} token (special tokens: {self.special_tokens}). Set {keys} in its "
+                f"tokenizer_config.json to one of its tokens{alternative}"
             )
-        return int(found)
+        return int(token_id)
 
     @cached_property
-    def pair_frame(self) -> Frame:
-        """How two texts are joined; CheckpointError where the tokenizer does not say."""
-        joined = self.core.encode("a 1 .", "a 1 .")
-        parts = joined.sequence_ids
-        if 0 not in parts or 1 not in parts:
-            raise CheckpointError("the tokenizer does not say how two texts are joined")
-        first, second = parts.index(0), parts.index(1)
-        ends = [len(parts) - parts[::-1].index(side) for side in (0, 1)]
-        edges = [
-            Edge(joined.ids[begin:end], joined.type_ids[begin:end])
-            for begin, end in ((0, first), (ends[0], second), (ends[1], len(parts)))
-        ]
-        return Frame((edges[0], edges[1], edges[2]), (joined.type_ids[first], joined.type_ids[second]))
+    def pair_template(self) -> PairTemplate:
+        """How two texts are joined. Raises CheckpointError if the tokenizer does not define it."""
+        encoding = self.backend.encode("a 1 .", "a 1 .")
+        sequences = encoding.sequence_ids
+        if 0 not in sequences or 1 not in sequences:
+            raise CheckpointError("the tokenizer does not define how two texts are joined. Add a post-processor to it")
+        first, second = sequences.index(0), sequences.index(1)
+        ends = [len(sequences) - sequences[::-1].index(side) for side in (0, 1)]
+        before, between, after = (
+            SpecialTokens(encoding.ids[start:end], encoding.type_ids[start:end])
+            for start, end in ((0, first), (ends[0], second), (ends[1], len(sequences)))
+        )
+        return PairTemplate((before, between, after), (encoding.type_ids[first], encoding.type_ids[second]))
 
     @property
-    def size(self) -> int:
-        """Number of tokens, added ones included."""
-        return int(self.core.get_vocab_size(with_added_tokens=True))
+    def vocab_size(self) -> int:
+        """Number of tokens, including added tokens."""
+        return int(self.backend.get_vocab_size(with_added_tokens=True))
 
     @cached_property
     def fingerprint(self) -> str:
-        return hashlib.sha256(f"{self.core.to_str()}{sorted(self.special.items())}".encode()).hexdigest()[:32]
+        """Hash of the tokenizer and its special tokens."""
+        return hashlib.sha256(f"{self.backend.to_str()}{sorted(self.special_tokens.items())}".encode()).hexdigest()[:32]
 
     @cached_property
     def special_ids(self) -> np.ndarray:
-        """The ids of all special tokens, also of those without a role, which are never masked and never predicted."""
-        named = {number for token in self.special.values() if (number := self.core.token_to_id(token)) is not None}
-        added = {number for number, token in self.core.get_added_tokens_decoder().items() if token.special}
-        return np.array(sorted(named | added), np.int64)
+        """int64: sorted ids of all special tokens, with or without a role. They are not masked or predicted."""
+        with_role = {
+            id_ for token in self.special_tokens.values() if (id_ := self.backend.token_to_id(token)) is not None
+        }
+        added = {id_ for id_, token in self.backend.get_added_tokens_decoder().items() if token.special}
+        return np.array(sorted(with_role | added), np.int64)
 
     def encode(self, texts: Sequence[str]) -> list[Encoded]:
-        """The texts as token ids, uncut and without special tokens."""
+        """Tokenize texts, without truncation and without special tokens.
+
+        Args:
+            texts: Texts to tokenize.
+        """
         return [
             Encoded(np.array(encoding.ids, np.int32), word_starts(encoding.word_ids))
-            for start in range(0, len(texts), _AT_ONCE)
-            for encoding in self.core.encode_batch(list(texts[start : start + _AT_ONCE]), add_special_tokens=False)
+            for start in range(0, len(texts), _BATCH_TEXTS)
+            for encoding in self.backend.encode_batch(
+                list(texts[start : start + _BATCH_TEXTS]), add_special_tokens=False
+            )
         ]
 
 
-def word_starts(word_ids: Sequence[int | None], longest: int | None = LONGEST_WORD) -> np.ndarray:
-    """Where words start, from the word that each token belongs to; a word longer than ``longest`` is cut to pieces."""
+def word_starts(word_ids: Sequence[int | None], max_pieces: int | None = MAX_WORD_PIECES) -> np.ndarray:
+    """Return which tokens start a word.
+
+    Args:
+        word_ids: Number of the word that each token belongs to; None for tokens outside words.
+        max_pieces: A word with more tokens counts as several words of one token each; None for no limit.
+
+    Returns:
+        bool, tokens.
+
+    Example:
+        >>> word_starts([0, 0, 1]).tolist()
+        [True, False, True]
+    """
     words = np.array([-1 if word is None else word for word in word_ids], np.int64)
     starts = np.ones(len(words), bool)
     starts[1:] = (words[1:] != words[:-1]) | (words[1:] < 0)
-    if longest is None or not len(words):
+    if max_pieces is None or not len(words):
         return starts
     number = np.cumsum(starts) - 1
-    return np.asarray(starts | (np.bincount(number)[number] > longest))
+    return np.asarray(starts | (np.bincount(number)[number] > max_pieces))

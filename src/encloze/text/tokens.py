@@ -1,4 +1,4 @@
-"""A tokenised collection on disk, made once and mapped: ids, word starts and where each text begins."""
+"""Tokenized texts in memory-mapped files, and batches of padded texts."""
 
 from __future__ import annotations
 
@@ -16,20 +16,30 @@ from encloze.storage.cache import cache_folder
 from encloze.storage.disk import explain_write_errors
 from encloze.text.tokenizer import Encoded, Tokenizer
 
-_TEXTS = 1024
+_BATCH_TEXTS = 1024
 
 
 @dataclass(frozen=True)
-class Tokens:
-    """Texts as token ids without special tokens, uncut."""
+class TokenizedTexts:
+    """Token ids of many texts, without special tokens and without truncation."""
 
-    ids: np.ndarray  # int32, all tokens in a row
-    starts: np.ndarray  # bool, beside the ids
-    offsets: np.ndarray  # int64, texts + 1
+    ids: np.ndarray
+    """int32, tokens: token ids of all texts, one text after the other."""
+    word_starts: np.ndarray
+    """bool, tokens: whether each token starts a word."""
+    offsets: np.ndarray
+    """int64, texts + 1: index of the first token of each text, and the number of tokens."""
 
     @classmethod
-    def of(cls, texts: Iterable[str], count: int, tokenizer: Tokenizer, key: str) -> Tokens:
-        """Tokenise texts, or find them tokenised in the cache. ``key`` names the texts: their fingerprint."""
+    def from_texts(cls, texts: Iterable[str], count: int, tokenizer: Tokenizer, key: str) -> TokenizedTexts:
+        """Tokenize texts, or read their tokens from the cache.
+
+        Args:
+            texts: Texts to tokenize.
+            count: Number of texts, for the progress bar.
+            tokenizer: Tokenizer to use.
+            key: Name of the texts in the cache; their fingerprint.
+        """
         folder = cache_folder() / "tokens" / f"{key}-{tokenizer.fingerprint}"
         if not folder.exists():
             partial = folder.with_name(f".{folder.name}.{os.getpid()}")
@@ -37,64 +47,85 @@ class Tokens:
                 with explain_write_errors(folder):
                     partial.mkdir(parents=True, exist_ok=True)
                     _write(texts, count, tokenizer, partial)
-                    _move(partial, folder)
+                    _rename(partial, folder)
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
-        ids, starts = (
-            np.fromfile(folder / name, kind) if _empty(folder / name) else np.memmap(folder / name, kind, "r")
-            for name, kind in (("ids", np.int32), ("starts", np.bool_))
+        ids, word_starts = (
+            np.fromfile(folder / name, dtype) if _is_empty(folder / name) else np.memmap(folder / name, dtype, "r")
+            for name, dtype in (("ids", np.int32), ("starts", np.bool_))
         )
-        return cls(ids, starts, np.fromfile(folder / "offsets", np.int64))
+        return cls(ids, word_starts, np.fromfile(folder / "offsets", np.int64))
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
     def __getitem__(self, number: int) -> Encoded:
-        part = slice(self.offsets[number], self.offsets[number + 1])
-        return Encoded(np.asarray(self.ids[part]), np.asarray(self.starts[part]))
+        tokens = slice(self.offsets[number], self.offsets[number + 1])
+        return Encoded(np.asarray(self.ids[tokens]), np.asarray(self.word_starts[tokens]))
 
     @property
     def lengths(self) -> np.ndarray:
-        """Tokens of each text, special ones not counted."""
+        """int64, texts: number of tokens of each text, without special tokens."""
         return np.diff(self.offsets)
 
 
 @dataclass(frozen=True)
-class Padded:
-    """Texts as a rectangle, special tokens added and cut to a limit."""
+class PaddedTexts:
+    """A batch of texts with special tokens, truncated and padded to the same length."""
 
-    ids: np.ndarray  # int64, batch x length
-    attention: np.ndarray  # bool, batch x length: no padding
-    words: np.ndarray  # int64, batch x length: the word a token belongs to, -1 for special tokens and padding
+    ids: np.ndarray
+    """int64, batch x length: token ids."""
+    attention_mask: np.ndarray
+    """bool, batch x length: False for padding."""
+    word_ids: np.ndarray
+    """int64, batch x length: number of the word in the text; -1 for special tokens and padding."""
 
 
-def by_length(lengths: np.ndarray, tokens: int) -> Iterator[np.ndarray]:
-    """Numbers of texts of like length, the longest first, few enough for so many tokens with padding (one at least)."""
+def batch_by_length(lengths: np.ndarray, max_tokens: int) -> Iterator[np.ndarray]:
+    """Divide texts into batches of texts with similar length, longest first.
+
+    Args:
+        lengths: int64, texts: number of tokens of each text.
+        max_tokens: Largest number of tokens of a batch, including padding. A batch has at least one text.
+
+    Yields:
+        int64: numbers of the texts of each batch.
+
+    Example:
+        >>> [batch.tolist() for batch in batch_by_length(np.array([1, 4, 2]), 4)]
+        [[1], [2, 0]]
+    """
     order, start = np.argsort(-lengths, kind="stable"), 0
     while start < len(order):
-        rows = max(1, tokens // max(1, int(lengths[order[start]])))
-        yield order[start : start + rows]
-        start += rows
+        batch_size = max(1, max_tokens // max(1, int(lengths[order[start]])))
+        yield order[start : start + batch_size]
+        start += batch_size
 
 
-def pad(texts: list[Encoded], tokenizer: Tokenizer, max_tokens: int) -> Padded:
-    """Put the first and last token around each text, cut it to ``max_tokens`` in all, and fill up with padding."""
-    first, last, filler = (tokenizer.id_of(role) for role in ("first", "last", "pad"))
+def pad_texts(texts: list[Encoded], tokenizer: Tokenizer, max_tokens: int) -> PaddedTexts:
+    """Add the first and last special token to each text, truncate it and pad the batch.
+
+    Args:
+        texts: Tokenized texts.
+        tokenizer: Tokenizer of the texts.
+        max_tokens: Largest length, including the two special tokens.
+    """
+    cls_id, sep_id, pad_id = (tokenizer.special_id(role) for role in ("cls", "sep", "pad"))
     lengths = np.array([min(len(text.ids), max_tokens - 2) for text in texts])
-    width = int(lengths.max(initial=0)) + 2
-    ids = np.full((len(texts), width), filler, np.int64)
-    words = np.full((len(texts), width), -1, np.int64)
-    ids[:, 0] = first
+    batch_length = int(lengths.max(initial=0)) + 2
+    ids = np.full((len(texts), batch_length), pad_id, np.int64)
+    word_ids = np.full((len(texts), batch_length), -1, np.int64)
+    ids[:, 0] = cls_id
     for row, (text, length) in enumerate(zip(texts, lengths, strict=True)):
         ids[row, 1 : length + 1] = text.ids[:length]
-        ids[row, length + 1] = last
-        words[row, 1 : length + 1] = np.cumsum(text.starts[:length]) - 1
-    words[np.isin(ids, tokenizer.special_ids)] = -1  # also where one stands in the text, such as an unknown token
-    return Padded(ids, np.arange(width) < lengths[:, None] + 2, words)
+        ids[row, length + 1] = sep_id
+        word_ids[row, 1 : length + 1] = np.cumsum(text.word_starts[:length]) - 1
+    word_ids[np.isin(ids, tokenizer.special_ids)] = -1  # also special tokens inside a text, such as unknown tokens
+    return PaddedTexts(ids, np.arange(batch_length) < lengths[:, None] + 2, word_ids)
 
 
-def _move(partial: Path, folder: Path) -> None:
-    """Give the folder its name, unless another process was faster."""
+def _rename(partial: Path, folder: Path) -> None:
+    """Rename the finished folder, unless another process has already written the same one."""
     try:
         partial.rename(folder)
     except OSError:
@@ -103,21 +134,22 @@ def _move(partial: Path, folder: Path) -> None:
 
 
 def _write(texts: Iterable[str], count: int, tokenizer: Tokenizer, folder: Path) -> None:
+    """Write the files ``ids``, ``starts`` and ``offsets``."""
     lengths: list[int] = []
     source: Iterator[str] = iter(texts)
     with (
-        progress.task("Tokenising", count, "texts") as bar,
+        progress.task("Tokenizing", count, "texts") as task,
         (folder / "ids").open("wb") as ids,
-        (folder / "starts").open("wb") as starts,
+        (folder / "starts").open("wb") as word_starts,
     ):
-        while part := list(islice(source, _TEXTS)):
-            for encoded in tokenizer.encode(part):
+        while batch := list(islice(source, _BATCH_TEXTS)):
+            for encoded in tokenizer.encode(batch):
                 ids.write(encoded.ids.tobytes())
-                starts.write(encoded.starts.tobytes())
+                word_starts.write(encoded.word_starts.tobytes())
                 lengths.append(len(encoded.ids))
-            bar.advance(len(part))
+            task.advance(len(batch))
     np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64).tofile(folder / "offsets")
 
 
-def _empty(file: Path) -> bool:
-    return file.stat().st_size == 0
+def _is_empty(file: Path) -> bool:
+    return file.stat().st_size == 0  # an empty file cannot be memory-mapped

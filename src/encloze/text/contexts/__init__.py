@@ -1,1 +1,1 @@
-"""Contexts: where the other text of a pair comes from, one place a file."""
+"""Contexts: sources of the second text of a training pair, one per file."""

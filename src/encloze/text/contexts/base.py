@@ -1,4 +1,4 @@
-"""A context: the other text of a pair, which contextual pre-training learns from beside a text."""
+"""Context: the second text of a training pair in contextual pre-training."""
 
 from __future__ import annotations
 
@@ -12,78 +12,118 @@ from encloze.data.corpus import Corpus
 from encloze.data.formats.base import Format
 from encloze.errors import DataError
 from encloze.family import Family
-from encloze.text.neighbours import Picker
+from encloze.text.neighbors import NeighborSampler
 from encloze.text.spans import Spans
 from encloze.text.tokenizer import Encoded, Tokenizer
 
 
-class Material(NamedTuple):
-    """What a context can be taken from."""
+class ContextInputs(NamedTuple):
+    """Data that a context is built from."""
 
     spans: Spans
+    """Spans of the corpus."""
     corpus: Corpus
+    """The corpus."""
     format: Format
+    """Format that the corpus was read from."""
     tokenizer: Tokenizer
+    """Tokenizer of the spans."""
     max_tokens: int
+    """Largest number of tokens of an input, including two special tokens."""
 
 
-class Pairs:
-    """Texts with their contexts, drawn when they are asked for."""
+class ContextPairs:
+    """Base class of pairs of spans and their contexts, which are sampled on access."""
 
-    usable: np.ndarray  # int64: numbers of the spans that have a context
-    lengths: np.ndarray  # int64, beside usable: tokens that the longer of the two has at most, special ones aside
-
+    span_numbers: np.ndarray
+    """int64, pairs: numbers of the spans that have a context."""
+    lengths: np.ndarray
+    """int64, pairs: largest number of tokens of the two texts, without special tokens."""
     fingerprint: str = ""
-    """Changes with what the pairs are made of beside the corpus."""
+    """Hash of the data that the pairs use in addition to the corpus."""
 
-    def __call__(self, number: int, draw: np.random.Generator) -> tuple[Encoded, Encoded]:
-        """A text and its context; ``number`` is a span's. All that is random comes from ``draw``."""
+    def __call__(self, number: int, rng: np.random.Generator) -> tuple[Encoded, Encoded]:
+        """Return a span and its context.
+
+        Args:
+            number: Number of the span; one of ``span_numbers``.
+            rng: Source of randomness.
+        """
         raise NotImplementedError(type(self).__name__)
 
 
 @dataclass(frozen=True)
 class Context(Family):
-    """Where the other text of a pair comes from."""
+    """Base class of contexts. A member implements ``pairs``.
 
-    mutual: ClassVar[bool] = True
-    """Whether the context is a text like the other, for which that one would be a context as well."""
+    Example:
+        >>> from encloze.text.contexts.crops import Crops
+        >>> Crops(min_ratio=0.2).max_ratio
+        0.5
+    """
 
-    def pairs(self, material: Material) -> Pairs:
-        """The pairs of a corpus. Raises DataError where no text has a context; notes how many texts have none."""
+    is_symmetric: ClassVar[bool] = True
+    """Whether a span is also a possible context of its context."""
+
+    def pairs(self, inputs: ContextInputs) -> ContextPairs:
+        """Return the pairs of a corpus. Reports the number of texts that have no context.
+
+        Args:
+            inputs: Spans and corpus.
+
+        Raises:
+            DataError: No text has a context.
+        """
         raise NotImplementedError(type(self).__name__)
 
 
-class Neighbours(Pairs):
-    """Spans with what one of some pickers, drawn evenly each time, takes from around them."""
+class NeighborPairs(ContextPairs):
+    """Spans with contexts from their neighborhood. On each access one of the samplers is chosen at random."""
 
-    def __init__(self, material: Material, *pickers: Picker) -> None:
-        self._spans, self._pickers = material.spans, pickers
-        has = (self._spans.before >= 0) | (self._spans.after >= 0)
-        self.usable = with_context(
-            has,
-            material,
-            "a neighbour",
+    def __init__(self, inputs: ContextInputs, *samplers: NeighborSampler) -> None:
+        """Initialize the pairs.
+
+        Args:
+            inputs: Spans and corpus.
+            samplers: Samplers to choose from, with equal probability.
+        """
+        self._spans, self._samplers = inputs.spans, samplers
+        has_neighbor = (self._spans.previous_span >= 0) | (self._spans.next_span >= 0)
+        self.span_numbers = select_spans(
+            has_neighbor,
+            inputs,
+            "neighbor",
             "Contextual pre-training needs documents with doc_id and position (BEIR layout), or texts longer than "
-            f"max_tokens ({material.max_tokens}): give such a corpus, lower --max_tokens, take a context that needs no "
-            "neighbours (crops), or an objective that needs none (retromae, dupmae, lexmae, bow)",
+            f"max_tokens ({inputs.max_tokens}). Use such a corpus, lower --max_tokens, use the context crops, or use "
+            "an objective without contexts (retromae, dupmae, lexmae, bow)",
         )
-        longest = np.maximum.reduce([self._spans.lengths, *(picker.longest() for picker in pickers)])
-        self.lengths = longest[self.usable]
+        lengths = np.maximum.reduce([self._spans.lengths, *(sampler.max_lengths() for sampler in samplers)])
+        self.lengths = lengths[self.span_numbers]
 
-    def __call__(self, number: int, draw: np.random.Generator) -> tuple[Encoded, Encoded]:
-        picker = self._pickers[draw.integers(len(self._pickers))]
-        return self._spans[number], picker(number, draw)
+    def __call__(self, number: int, rng: np.random.Generator) -> tuple[Encoded, Encoded]:
+        sampler = self._samplers[rng.integers(len(self._samplers))]
+        return self._spans[number], sampler(number, rng)
 
 
-def with_context(has: np.ndarray, material: Material, what: str, remedy: str) -> np.ndarray:
-    """The numbers of the spans of which ``has`` is true; int64.
+def select_spans(has_context: np.ndarray, inputs: ContextInputs, requirement: str, remedy: str) -> np.ndarray:
+    """Return the numbers of the spans that have a context. Reports the number of texts without any.
 
-    Notes how many texts have not ``what``; raises DataError, with the remedy, where none has it.
+    Args:
+        has_context: bool, spans.
+        inputs: Spans and corpus.
+        requirement: What a text needs, for messages, such as ``neighbor``.
+        remedy: Sentence that is appended to the error.
+
+    Returns:
+        int64: numbers of the spans.
+
+    Raises:
+        DataError: No span has a context.
     """
-    spans = material.spans
-    if not has.any():
-        raise DataError(f"{material.format.place()}: no text has {what}. {remedy}")
-    texts = len(np.unique(spans.texts))
-    if without := texts - len(np.unique(spans.texts[has])):
-        progress.note(f"{without} of {texts} texts have no {what.removeprefix('a ')} and are left out")
-    return np.flatnonzero(has)
+    spans = inputs.spans
+    if not has_context.any():
+        raise DataError(f"{inputs.format.location()}: no text has a {requirement}. {remedy}")
+    texts = len(np.unique(spans.text_numbers))
+    if skipped := texts - len(np.unique(spans.text_numbers[has_context])):
+        progress.note(f"{skipped} of {texts} texts have no {requirement} and are skipped")
+    return np.flatnonzero(has_context)

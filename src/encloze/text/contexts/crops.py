@@ -1,4 +1,4 @@
-"""Two random crops of the same text (Contriever; coCondenser's two spans of a document are of the kind)."""
+"""Two random crops of the same text (Contriever, Izacard et al., 2022); coCondenser samples spans similarly."""
 
 from __future__ import annotations
 
@@ -6,54 +6,54 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from encloze.text.contexts.base import Context, Material, Pairs, with_context
+from encloze.text.contexts.base import Context, ContextInputs, ContextPairs, select_spans
 from encloze.text.spans import Spans
 from encloze.text.tokenizer import Encoded
 
-_LEAST = 4  # tokens of a crop
+_MIN_TOKENS = 4  # of a crop
 
 
 @dataclass(frozen=True)
 class Crops(Context, name="crops"):
-    """Both texts of a pair are crops of one span, from word starts, and may overlap; this needs no neighbours."""
+    """Two crops of one span, which may overlap. A crop starts at a word start. No neighbors are needed."""
 
-    least_share: float = 0.1
-    """The share of a text's tokens that a crop has at least (and no crop has fewer than 4 tokens)."""
-    most_share: float = 0.5
-    """The share of a text's tokens that a crop has at most; shares between the two are drawn evenly."""
+    min_ratio: float = 0.1
+    """Smallest length of a crop as a fraction of the tokens of the span; a crop has at least 4 tokens."""
+    max_ratio: float = 0.5
+    """Largest length of a crop as a fraction of the tokens of the span. Fractions are sampled uniformly."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.least_share <= self.most_share <= 1:
+        if not 0 < self.min_ratio <= self.max_ratio <= 1:
             raise ValueError(
-                "least_share must be above 0 and no more than most_share, and that at most 1, "
-                f"not {self.least_share} and {self.most_share}"
+                "0 < min_ratio <= max_ratio <= 1 must hold, "
+                f"not min_ratio = {self.min_ratio} and max_ratio = {self.max_ratio}"
             )
 
-    def pairs(self, material: Material) -> Pairs:
-        return _Cropped(self, material)
+    def pairs(self, inputs: ContextInputs) -> ContextPairs:
+        return _CropPairs(self, inputs)
 
 
-class _Cropped(Pairs):
-    """Spans of twice the tokens of the shortest crop, or more."""
+class _CropPairs(ContextPairs):
+    """Pairs of crops of each span that has at least twice the tokens of the shortest crop."""
 
-    def __init__(self, settings: Crops, material: Material) -> None:
-        self._shares = settings.least_share, settings.most_share
-        self._spans: Spans = material.spans
-        self.usable = with_context(
-            self._spans.lengths >= 2 * _LEAST,
-            material,
-            f"room for two crops ({2 * _LEAST} tokens)",
-            "Give longer texts, or raise --max_tokens if that is what cuts them short",
+    def __init__(self, settings: Crops, inputs: ContextInputs) -> None:
+        self._ratios = settings.min_ratio, settings.max_ratio
+        self._spans: Spans = inputs.spans
+        self.span_numbers = select_spans(
+            self._spans.lengths >= 2 * _MIN_TOKENS,
+            inputs,
+            f"length of {2 * _MIN_TOKENS} tokens, which two crops need",
+            "Use longer texts, or raise --max_tokens if texts are cut too short",
         )
-        longest = np.ceil(self._spans.lengths[self.usable] * settings.most_share).astype(np.int64)
-        self.lengths = np.maximum(longest, _LEAST)
+        lengths = np.ceil(self._spans.lengths[self.span_numbers] * settings.max_ratio).astype(np.int64)
+        self.lengths = np.maximum(lengths, _MIN_TOKENS)
 
-    def __call__(self, number: int, draw: np.random.Generator) -> tuple[Encoded, Encoded]:
-        return self._crop(number, draw), self._crop(number, draw)
+    def __call__(self, number: int, rng: np.random.Generator) -> tuple[Encoded, Encoded]:
+        return self._crop(number, rng), self._crop(number, rng)
 
-    def _crop(self, number: int, draw: np.random.Generator) -> Encoded:
-        begin, text = int(self._spans.begins[number]), self._spans[number]
-        length = max(_LEAST, round(draw.uniform(*self._shares) * len(text.ids)))
-        words = np.flatnonzero(text.starts[: len(text.ids) - length + 1])
-        since = begin + int(words[draw.integers(len(words))])
-        return self._spans.slice(since, since + length)
+    def _crop(self, number: int, rng: np.random.Generator) -> Encoded:
+        span_start, span = int(self._spans.starts[number]), self._spans[number]
+        length = max(_MIN_TOKENS, round(rng.uniform(*self._ratios) * len(span.ids)))
+        word_starts = np.flatnonzero(span.word_starts[: len(span.ids) - length + 1])
+        start = span_start + int(word_starts[rng.integers(len(word_starts))])
+        return self._spans.slice(start, start + length)

@@ -1,24 +1,25 @@
-"""A near, an overlapping or a random span, evenly drawn at each access (CoT-MAE's mixed)."""
+"""A near, overlapping or random span, chosen at random on each access (``mixed`` of CoT-MAE, Wu et al., 2023)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from encloze.text.contexts.base import Context, Material, Neighbours, Pairs
-from encloze.text.neighbours import Across, Beside, Within
+from encloze.text.contexts.base import Context, ContextInputs, ContextPairs, NeighborPairs
+from encloze.text.neighbors import AdjacentSampler, OverlapSampler, WindowSampler
 
 
 @dataclass(frozen=True)
 class Mixed(Context, name="mixed"):
-    """One of the contexts near, overlapping and random at each access, which is what CoT-MAE is trained with."""
+    """One of the contexts near, overlapping and random on each access, as in the training of CoT-MAE."""
 
-    reach: int = 100
-    """How many spans away a random one may be; CoT-MAE's is 100."""
+    max_distance: int = 100
+    """Largest distance of a random span, in spans of the same source; 100 in CoT-MAE."""
 
     def __post_init__(self) -> None:
-        if self.reach < 1:
-            raise ValueError(f"reach must be 1 or more, not {self.reach}")
+        if self.max_distance < 1:
+            raise ValueError(f"max_distance must be 1 or more, not {self.max_distance}")
 
-    def pairs(self, material: Material) -> Pairs:
-        spans = material.spans
-        return Neighbours(material, Beside(spans), Across(spans), Within(spans, self.reach))
+    def pairs(self, inputs: ContextInputs) -> ContextPairs:
+        spans = inputs.spans
+        samplers = AdjacentSampler(spans), OverlapSampler(spans), WindowSampler(spans, self.max_distance)
+        return NeighborPairs(inputs, *samplers)

@@ -1,16 +1,16 @@
-"""The span before or after (CoT-MAE's nearby)."""
+"""The previous or next span (``nearby`` of CoT-MAE, Wu et al., 2023)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from encloze.text.contexts.base import Context, Material, Neighbours, Pairs
-from encloze.text.neighbours import Beside
+from encloze.text.contexts.base import Context, ContextInputs, ContextPairs, NeighborPairs
+from encloze.text.neighbors import AdjacentSampler
 
 
 @dataclass(frozen=True)
 class Near(Context, name="near"):
-    """The previous or the next span of the same source, drawn evenly from those that exist."""
+    """The previous or the next span of the same source, with equal probability if both exist."""
 
-    def pairs(self, material: Material) -> Pairs:
-        return Neighbours(material, Beside(material.spans))
+    def pairs(self, inputs: ContextInputs) -> ContextPairs:
+        return NeighborPairs(inputs, AdjacentSampler(inputs.spans))

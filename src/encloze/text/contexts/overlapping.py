@@ -1,21 +1,21 @@
-"""The end of the text and the beginning of the next one (CoT-MAE's overlap)."""
+"""The end of the span and the beginning of the next one (``overlap`` of CoT-MAE, Wu et al., 2023)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from encloze.text.contexts.base import Context, Material, Neighbours, Pairs
-from encloze.text.neighbours import Across
+from encloze.text.contexts.base import Context, ContextInputs, ContextPairs, NeighborPairs
+from encloze.text.neighbors import OverlapSampler
 
 
 @dataclass(frozen=True)
 class Overlapping(Context, name="overlapping"):
-    """The last quarter to half of the text, from a word start, and then the next span's beginning.
+    """The last quarter to half of the span, from a word start, followed by the beginning of the next span.
 
-    For the last span of a source it is mirrored: the end of the previous span and the first part of the text. The
-    released code takes the last one to half of the sentences; tokens do not tell sentences, so the share is one of
-    tokens here, and drawn anew at each access instead of once.
+    For the last span of a source: the end of the previous span followed by the first quarter to half of the span. The
+    released code of CoT-MAE takes between one and half of the sentences and samples once; here the unit is tokens,
+    since sentences are not known, and the length is sampled on each access.
     """
 
-    def pairs(self, material: Material) -> Pairs:
-        return Neighbours(material, Across(material.spans))
+    def pairs(self, inputs: ContextInputs) -> ContextPairs:
+        return NeighborPairs(inputs, OverlapSampler(inputs.spans))

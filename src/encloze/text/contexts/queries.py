@@ -1,4 +1,4 @@
-"""A query that the text answers (query-as-context, EMNLP 2023)."""
+"""A query that the text answers (query-as-context pre-training, Wu et al., EMNLP 2023)."""
 
 from __future__ import annotations
 
@@ -14,94 +14,100 @@ from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
 from encloze.data.records import Query
 from encloze.errors import DataError
-from encloze.text.contexts.base import Context, Material, Pairs, with_context
+from encloze.text.contexts.base import Context, ContextInputs, ContextPairs, select_spans
 from encloze.text.tokenizer import Encoded
-from encloze.text.tokens import Tokens
+from encloze.text.tokens import TokenizedTexts
 
 
 @dataclass(frozen=True)
 class Queries(Context, name="queries"):
-    """A query judged relevant to the text, drawn evenly from those of a split.
+    """A query that is judged relevant to the text, sampled uniformly from the queries of a split.
 
-    The paper generates its queries with a model; wherever they come from, they stand in a data set here. Each part of
-    a text that was cut has the queries of the whole.
+    The paper generates queries with a model. Here the queries are part of a data set, which may be generated. All parts
+    of a text that was cut have the queries of the whole text.
     """
 
-    mutual: ClassVar[bool] = False
+    is_symmetric: ClassVar[bool] = False
 
     split: str = "train"
-    """The split whose judgments tell which queries belong to a text."""
+    """Split with the judgments."""
     path: Path | None = None
-    """A data set that holds the queries and judgments, where the corpus is not it; its judgments are about the
-    documents of the corpus, by their ids."""
+    """Data set with the queries and judgments, if it is not that of the corpus. Its judgments refer to documents of the
+    corpus by id."""
 
-    def pairs(self, material: Material) -> Pairs:
-        return _Asked(DatasetSplit(self._format(material), self.split), material)
+    def pairs(self, inputs: ContextInputs) -> ContextPairs:
+        return _QueryPairs(DatasetSplit(self._format(inputs), self.split), inputs)
 
-    def _format(self, material: Material) -> Format:
-        values: dict[str, Any] = {"path": self.path}
-        return material.format if self.path is None else Format.recognised(self.path)(**values)
+    def _format(self, inputs: ContextInputs) -> Format:
+        if self.path is None:
+            return inputs.format
+        settings: dict[str, Any] = {"path": self.path}
+        return Format.recognize(self.path)(**settings)
 
 
-class _Asked(Pairs):
-    """Spans of texts that some query asks for."""
+class _QueryPairs(ContextPairs):
+    """Pairs of spans and queries that are relevant to their texts."""
 
-    def __init__(self, dataset: DatasetSplit, material: Material) -> None:
-        queries, judgments = _queries(dataset), dataset.judgments
-        _check_documents(dataset, material)
-        self._spans, self._most = material.spans, material.max_tokens - 2
-        words = [query.text for query in queries]
-        key = hashlib.sha256("\0".join(words).encode()).hexdigest()[:32]
-        self._queries = Tokens.of(words, len(words), material.tokenizer, key)
-        lengths = np.minimum(self._queries.lengths, self._most)
-        found = [
-            (material.corpus.number_of[document], at)
-            for at, query in enumerate(queries)
+    def __init__(self, dataset: DatasetSplit, inputs: ContextInputs) -> None:
+        queries, judgments = _judged_queries(dataset), dataset.judgments
+        _check_documents(dataset, inputs)
+        self._spans, self._max_length = inputs.spans, inputs.max_tokens - 2
+        query_texts = [query.text for query in queries]
+        key = hashlib.sha256("\0".join(query_texts).encode()).hexdigest()[:32]
+        self._queries = TokenizedTexts.from_texts(query_texts, len(query_texts), inputs.tokenizer, key)
+        query_lengths = np.minimum(self._queries.lengths, self._max_length)
+        relevant = [
+            (inputs.corpus.number_of[document], query_number)
+            for query_number, query in enumerate(queries)
             for document, grade in judgments[query.id].items()
-            if grade > 0 and lengths[at]
+            if grade > 0 and query_lengths[query_number]
         ]
-        texts, asked = np.array(found, np.int64).reshape(-1, 2).T
-        order = np.argsort(texts, kind="stable")
-        self._asked = asked[order]  # queries, text after text
-        self.fingerprint = hashlib.sha256(key.encode() + texts.tobytes() + asked.tobytes()).hexdigest()[:32]
-        self._borders = np.searchsorted(texts[order], np.arange(len(material.corpus) + 1))
-        self.usable = with_context(
-            np.diff(self._borders)[self._spans.texts] > 0,
-            material,
-            f"a query of the split {dataset.split!r}",
-            "Set the split of the context 'queries' to another one, or its path to a data set with queries for these",
+        text_numbers, query_numbers = np.array(relevant, np.int64).reshape(-1, 2).T
+        order = np.argsort(text_numbers, kind="stable")
+        self._query_numbers = query_numbers[order]  # grouped by text
+        content = key.encode() + text_numbers.tobytes() + query_numbers.tobytes()
+        self.fingerprint = hashlib.sha256(content).hexdigest()[:32]
+        self._offsets = np.searchsorted(text_numbers[order], np.arange(len(inputs.corpus) + 1))
+        self.span_numbers = select_spans(
+            np.diff(self._offsets)[self._spans.text_numbers] > 0,
+            inputs,
+            f"query in the split {dataset.split!r}",
+            "Set the split of the context 'queries' to another one, or its path to a data set with queries for these "
+            "texts",
         )
-        progress.note(f"{len(np.unique(asked))} queries ask for {len(np.unique(self._spans.texts[self.usable]))} texts")
-        longest = np.zeros(len(material.corpus), np.int64)
-        np.maximum.at(longest, texts, lengths[asked])
-        self.lengths = np.maximum(longest[self._spans.texts], self._spans.lengths)[self.usable]
+        text_count = len(np.unique(self._spans.text_numbers[self.span_numbers]))
+        progress.note(f"{len(np.unique(query_numbers))} queries are contexts of {text_count} texts")
+        longest = np.zeros(len(inputs.corpus), np.int64)
+        np.maximum.at(longest, text_numbers, query_lengths[query_numbers])
+        self.lengths = np.maximum(longest[self._spans.text_numbers], self._spans.lengths)[self.span_numbers]
 
-    def __call__(self, number: int, draw: np.random.Generator) -> tuple[Encoded, Encoded]:
-        text = int(self._spans.texts[number])
-        query = self._queries[int(self._asked[draw.integers(self._borders[text], self._borders[text + 1])])]
-        return self._spans[number], Encoded(query.ids[: self._most], query.starts[: self._most])
+    def __call__(self, number: int, rng: np.random.Generator) -> tuple[Encoded, Encoded]:
+        text = int(self._spans.text_numbers[number])
+        position = rng.integers(self._offsets[text], self._offsets[text + 1])
+        query = self._queries[int(self._query_numbers[position])]
+        return self._spans[number], Encoded(query.ids[: self._max_length], query.word_starts[: self._max_length])
 
 
-def _queries(dataset: DatasetSplit) -> list[Query]:
-    """The queries that have judgments. Raises DataError where there are none of either."""
+def _judged_queries(dataset: DatasetSplit) -> list[Query]:
+    """Return the judged queries. Raises DataError if there are no queries or no judgments."""
     try:
         return dataset.queries
     except DataError as error:
         splits = ", ".join(dataset.format.splits()) or "none"
         raise DataError(
-            f"{error}. The context 'queries' needs queries, and judgments of the corpus's documents: set its path to a "
-            f"data set that has both, or its split to another one (here: {splits}), or take a context that needs none "
-            "(near, crops)"
+            f"{error}. The context 'queries' needs queries with judgments of the documents of the corpus. Set its path "
+            f"to a data set with both, set its split to another one (splits here: {splits}), or use a context without "
+            "queries (near, crops)"
         ) from error
 
 
-def _check_documents(dataset: DatasetSplit, material: Material) -> None:
-    """Raise DataError where documents judged relevant are not in the corpus."""
-    judged = {document for grades in dataset.judgments.values() for document, grade in grades.items() if grade > 0}
-    if unknown := sorted(judged - material.corpus.number_of.keys()):
+def _check_documents(dataset: DatasetSplit, inputs: ContextInputs) -> None:
+    """Raise DataError if a document that is judged relevant is not in the corpus."""
+    relevant = {document for grades in dataset.judgments.values() for document, grade in grades.items() if grade > 0}
+    if missing := sorted(relevant - inputs.corpus.number_of.keys()):
         raise DataError(
-            f"{dataset.format.place()}: {len(unknown)} of {len(judged)} documents judged relevant in the split "
-            f"{dataset.split!r} are not in the corpus {material.format.place()}, among them {', '.join(unknown[:3])} "
-            f"(in the corpus: {material.corpus.ids[0]}). Give the corpus that the judgments are about, or take these "
-            "lines out of the judgments"
+            f"{dataset.format.location()}: {len(missing)} of {len(relevant)} documents judged relevant in the split "
+            f"{dataset.split!r} are not in the corpus {inputs.format.location()}, for example {', '.join(missing[:3])} "
+            f"(in the corpus: {inputs.corpus.ids[0]}). Use the corpus that the judgments refer to, or remove these "
+            "lines from the judgments"
         )

@@ -1,23 +1,23 @@
-"""Any other span of the same source (CoT-MAE's random_sampled)."""
+"""Any other span of the same source (``random_sampled`` of CoT-MAE, Wu et al., 2023)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from encloze.text.contexts.base import Context, Material, Neighbours, Pairs
-from encloze.text.neighbours import Within
+from encloze.text.contexts.base import Context, ContextInputs, ContextPairs, NeighborPairs
+from encloze.text.neighbors import WindowSampler
 
 
 @dataclass(frozen=True)
 class Random(Context, name="random"):
-    """Any other span of the same source, evenly, anew at each access (the released code draws it once)."""
+    """Another span of the same source, sampled uniformly on each access. The released code of CoT-MAE samples once."""
 
-    reach: int = 100
-    """How many spans away it may be; CoT-MAE's is 100."""
+    max_distance: int = 100
+    """Largest distance of the span, in spans of the same source; 100 in CoT-MAE."""
 
     def __post_init__(self) -> None:
-        if self.reach < 1:
-            raise ValueError(f"reach must be 1 or more, not {self.reach}")
+        if self.max_distance < 1:
+            raise ValueError(f"max_distance must be 1 or more, not {self.max_distance}")
 
-    def pairs(self, material: Material) -> Pairs:
-        return Neighbours(material, Within(material.spans, self.reach))
+    def pairs(self, inputs: ContextInputs) -> ContextPairs:
+        return NeighborPairs(inputs, WindowSampler(inputs.spans, self.max_distance))

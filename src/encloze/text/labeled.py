@@ -1,0 +1,101 @@
+"""Tokenized texts with labels: the position of the first token of each labeled word."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from encloze import progress
+from encloze.data.records import LabeledText
+from encloze.text.tokenizer import Encoded, Tokenizer
+from encloze.text.tokens import PaddedTexts, pad_texts
+
+_BATCH_TEXTS = 1024
+
+
+class LabeledTokens(NamedTuple):
+    """A tokenized text and the positions of its labels."""
+
+    tokens: Encoded
+    """The tokenized text."""
+    first_tokens: np.ndarray | None
+    """int64, words: index of the first token of each word, -1 for a word without a token of its own; None if the whole
+    text has one label."""
+
+    @property
+    def num_labels(self) -> int:
+        """Number of labels of the text."""
+        return 1 if self.first_tokens is None else len(self.first_tokens)
+
+
+class PaddedLabeledTexts(NamedTuple):
+    """A batch of labeled texts with special tokens, truncated and padded to the same length."""
+
+    padded: PaddedTexts
+    """The padded texts."""
+    positions: np.ndarray | None
+    """int64, words x 2: row and column of the first token of each word that was not cut off; None if whole texts are
+    labeled."""
+    label_mask: np.ndarray
+    """bool, labels: False for labels of words that were cut off."""
+
+
+def encode_labeled(examples: Sequence[LabeledText], tokenizer: Tokenizer) -> list[LabeledTokens]:
+    """Tokenize labeled texts.
+
+    Words are joined by spaces and tokenized as a text, so that they get the tokens that they have in running text. A
+    token belongs to the word that contains its last character, because some tokenizers include the preceding space.
+
+    Args:
+        examples: Labeled texts, all with labels of texts or all with labels of words.
+        tokenizer: Tokenizer to use.
+    """
+    results = list[LabeledTokens]()
+    with progress.task("Tokenizing", len(examples), "texts") as task:
+        for start in range(0, len(examples), _BATCH_TEXTS):
+            batch = examples[start : start + _BATCH_TEXTS]
+            texts = [example.text for example in batch]
+            if examples[0].words is None:
+                results += [LabeledTokens(encoded, None) for encoded in tokenizer.encode(texts)]
+            else:
+                encodings = tokenizer.backend.encode_batch(texts, add_special_tokens=False)
+                for example, encoding in zip(batch, encodings, strict=True):
+                    encoded = Encoded(np.array(encoding.ids, np.int32), np.ones(len(encoding.ids), bool))
+                    results.append(LabeledTokens(encoded, _first_tokens(example.words or (), encoding.offsets)))
+            task.advance(len(batch))
+    return results
+
+
+def pad_labeled(texts: Sequence[LabeledTokens], tokenizer: Tokenizer, max_tokens: int) -> PaddedLabeledTexts:
+    """Add special tokens to each text, truncate it and pad the batch.
+
+    Args:
+        texts: Tokenized texts with labels.
+        tokenizer: Tokenizer of the texts.
+        max_tokens: Largest length, including the two special tokens. Words beyond it are cut off.
+    """
+    padded = pad_texts([text.tokens for text in texts], tokenizer, max_tokens)
+    if texts[0].first_tokens is None:
+        return PaddedLabeledTexts(padded, None, np.ones(len(texts), bool))
+    first_tokens = np.concatenate([text.first_tokens for text in texts if text.first_tokens is not None])
+    label_mask = (first_tokens >= 0) & (first_tokens < max_tokens - 2)
+    rows = np.repeat(np.arange(len(texts)), [text.num_labels for text in texts])
+    return PaddedLabeledTexts(padded, np.stack([rows, first_tokens + 1], axis=1)[label_mask], label_mask)
+
+
+def _first_tokens(words: Sequence[str], offsets: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Return the index of the first token of each word, or -1: int64, words.
+
+    ``offsets`` are the character positions of each token in the words joined by spaces.
+    """
+    first_tokens = np.full(len(words), -1, np.int64)
+    next_word_starts = np.cumsum([len(word) + 1 for word in words])
+    starts, ends = np.array(offsets, np.int64).reshape(-1, 2).T
+    word = np.searchsorted(next_word_starts, ends - 1, side="right")
+    is_inside = (starts < ends) & (ends < next_word_starts[np.minimum(word, len(words) - 1)])
+    inside = np.flatnonzero(is_inside)
+    word_numbers, indices = np.unique(word[inside], return_index=True)
+    first_tokens[word_numbers] = inside[indices]
+    return first_tokens
