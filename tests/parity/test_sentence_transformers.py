@@ -9,7 +9,9 @@ import pytest
 
 import toys
 from encloze.models.bi_encoder import BiEncoder
-from encloze.progress import Listener, listening
+from encloze.models.encoder_config import EncoderConfig
+from encloze.models.heads.dense import Dense
+from encloze.progress import Listener, use_listener
 from encloze.storage.model_folders import has_minilm, locate
 
 pytest.importorskip("sentence_transformers")
@@ -30,7 +32,7 @@ def both(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 
     theirs = SentenceTransformer(str(folder), device="cpu")
     ours = BiEncoder.load(str(folder), precision="float32")
-    with listening(Deaf()):
+    with use_listener(Deaf()):
         queries, documents = ours.encode_queries(TEXTS).dense, ours.encode_documents(TEXTS, len(TEXTS)).dense
     assert queries is not None and documents is not None
     return queries, documents, theirs.encode_query(TEXTS), theirs.encode_document(TEXTS)
@@ -45,18 +47,36 @@ def test_minilm_gives_the_embeddings_that_sentence_transformers_gives() -> None:
 
 
 @pytest.mark.parametrize("pooling", ["cls", "mean", "max"])
-@pytest.mark.parametrize("normalise", [True, False])
+@pytest.mark.parametrize("normalize", [True, False])
 def test_a_folder_that_sentence_transformers_writes_now_is_read(
-    model: Path, tmp_path: Path, pooling: str, normalise: bool
+    model: Path, tmp_path: Path, pooling: str, normalize: bool
 ) -> None:
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 
     body = Transformer(str(model))
-    modules = [body, Pooling(body.get_embedding_dimension(), pooling_mode=pooling), *[Normalize()] * normalise]
+    modules = [body, Pooling(body.get_embedding_dimension(), pooling_mode=pooling), *[Normalize()] * normalize]
     prompts = {"query": "ask: ", "document": "read: "}
     SentenceTransformer(modules=modules, prompts=prompts, device="cpu").save(str(tmp_path / "theirs"))
     queries, documents, their_queries, their_documents = both(tmp_path / "theirs")
     np.testing.assert_allclose(queries, their_queries, atol=1e-4)
     np.testing.assert_allclose(documents, their_documents, atol=1e-4)
     assert np.abs(queries - documents).max() > 1e-3  # the prompts differ
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean", "max"])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_a_folder_written_by_encloze_gives_the_same_embeddings(tmp_path: Path, pooling: str, normalize: bool) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    tokenizer = toys.tokenizer()
+    config = EncoderConfig((Dense(pooling, normalize),), "query: ", "text: ", 64, 64)  # type: ignore[arg-type]
+    encoder = BiEncoder(toys.backbone(tokenizer.vocab_size), tokenizer, config)
+    (tmp_path / "ours").mkdir()
+    encoder.save(tmp_path / "ours")
+    queries, documents, their_queries, their_documents = both(tmp_path / "ours")
+    np.testing.assert_allclose(queries, their_queries, atol=1e-4)
+    np.testing.assert_allclose(documents, their_documents, atol=1e-4)
+    theirs = SentenceTransformer(str(tmp_path / "ours"), device="cpu")
+    scores = theirs.similarity(their_queries, their_documents).numpy()
+    np.testing.assert_allclose(scores, queries @ documents.T, rtol=1e-4, atol=1e-4)

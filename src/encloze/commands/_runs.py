@@ -10,7 +10,7 @@ from typing import Any
 from accelerate import PartialState
 
 from encloze import recipe
-from encloze.models.checkpoint import model_card
+from encloze.models.card import PipelineTag, model_card
 from encloze.reporting.training_logs import model_card_section
 from encloze.settings import plain
 from encloze.storage.atomic import atomic_folder
@@ -46,7 +46,7 @@ def write_model_folder(
     write_model: Callable[[Path], None],
     summary: str,
     inputs: Mapping[str, Path | str | None],
-    pipeline_tag: str = "feature-extraction",
+    pipeline_tag: PipelineTag = "sentence-similarity",
 ) -> None:
     """Write the output folder of a training command, and delete its work folder.
 
@@ -66,7 +66,14 @@ def write_model_folder(
         with atomic_folder(command.output, overwrite=command.overwrite) as folder:
             write_model(folder)
             state.copy_log(folder)
-            card = model_card(command.output.name, f"{summary} by encloze", _TRAINING_FILES, pipeline_tag)
+            card = model_card(
+                folder,
+                command.output.name,
+                f"{summary} by encloze",
+                base_models=[str(inputs["model"])] if inputs.get("model") else [],
+                pipeline_tag=pipeline_tag,
+                extra_files=_TRAINING_FILES,
+            )
             (folder / README).write_text(card + model_card_section(folder), encoding="utf-8")
             write_provenance(folder, recipe.dump(replace(command, resume=False), {"verb": command.name}), inputs)
         state.delete()

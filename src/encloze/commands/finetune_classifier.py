@@ -13,6 +13,7 @@ from encloze.data.labeled import LabeledDataset
 from encloze.data.labels.base import LabelFormat
 from encloze.errors import RecipeError
 from encloze.evaluation.labels import evaluate_predictions
+from encloze.models.card import PipelineTag
 from encloze.models.classifier import Classifier
 from encloze.models.classifier_inputs import warn_truncated
 from encloze.storage.hashes import hash_of
@@ -98,7 +99,7 @@ class FinetuneClassifier(Command, name="finetune_classifier"):
                 report.save(folder)
 
         summary = f"fine-tuned to classify the {data.labeled_unit} of {self.dataset.path}"
-        pipeline_tag = "token-classification" if of_words else "text-classification"
+        pipeline_tag: PipelineTag = "token-classification" if of_words else "text-classification"
         inputs: dict[str, Path | str | None] = {"dataset": self.dataset.path, "model": self.model}
         write_model_folder(self, state, write, summary, inputs, pipeline_tag)
         return ClassifierTrainingResult(self.output, tuple(reports))

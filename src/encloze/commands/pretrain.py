@@ -123,7 +123,7 @@ class Pretrain(Command, name="pretrain"):
             _write_model(module, initial, folder)
             validator.copy_records(folder)
 
-        write_model_folder(self, state, write, summary, inputs)
+        write_model_folder(self, state, write, summary, inputs, "feature-extraction")
         return TrainingResult(self.output, "finetune")
 
     def prepare(self) -> PreparedPretraining:

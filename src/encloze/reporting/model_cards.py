@@ -198,7 +198,7 @@ def add_figures(card: str, name: str, figures: Sequence[ModelFigures]) -> str:
     for _, key in sections:
         earlier = rf"\n*{re.escape(_BEGIN.format(key))}.*?{re.escape(_END)}\n*"
         card = re.sub(earlier, "\n", card, flags=re.DOTALL)
-    header, body = _split_header(card)
+    header, body = split_header(card)
     if evaluated := [one for one in figures if isinstance(one, EvaluationFigures)]:
         models = header.get("model-index") or []
         others = [model for model in models if model.get("name") != name]
@@ -257,7 +257,7 @@ def _key(result: dict[str, Any]) -> tuple[str, str]:
     return str(dataset.get("config")), str(dataset.get("split"))
 
 
-def _split_header(card: str) -> tuple[dict[str, Any], str]:
+def split_header(card: str) -> tuple[dict[str, Any], str]:
     """Return the YAML header of a card and the text after it."""
     match = re.match(r"---\n(.*?)\n---\n", card, re.DOTALL)
     try:
