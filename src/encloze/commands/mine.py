@@ -172,7 +172,7 @@ class Mine(Command, name="mine"):
         """Write the negatives of each query as lines of JSON."""
         with (
             open_resumable_file(output) as file,
-            progress.task("Filtering candidates", len(queries), "queries", done=file.num_done) as bar,
+            progress.task("Filtering candidates", len(queries), "queries", completed=file.num_done) as bar,
         ):
             rankings = zip(
                 *(islice(iterate_rankings(ranking, queries), file.num_done, None) for ranking in ranking_files),

@@ -45,7 +45,7 @@ def write_rankings(
     if file.exists():
         return
     with open_resumable_file(file) as output:
-        bar = progress.task(title, len(queries), "queries", done=output.num_done) if title else nullcontext()
+        bar = progress.task(title, len(queries), "queries", completed=output.num_done) if title else nullcontext()
         with bar as task:
             while batch := queries[output.num_done : output.num_done + batch_size]:
                 run = rank(batch)
