@@ -1,4 +1,4 @@
-"""Slices hold the queries that they say, found here by looking at each query alone."""
+"""Slices of queries contain the expected queries of a small data set."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import pytest
 
 from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.beir import Beir
-from encloze.evaluation.slices import slices
+from encloze.evaluation.slices import query_slices
 
 DOCUMENTS = {"a": "river", "b": "river bank", "c": "river bank boat", "d": "river x y z u v w"}
 QUERIES = {
     "1": "river",
     "2": "river bank",
     "3": "the boat river bank",
-    "4": "unheard",
+    "4": "unseen",
     "5": "river river river bank bank",
 }
 RELEVANT = {"1": "a", "2": "b", "3": "c", "4": "d", "5": "nowhere"}
@@ -34,11 +34,11 @@ def data(tmp_path: Path) -> DatasetSplit:
     return DatasetSplit(Beir(tmp_path), "test")
 
 
-def test_slices_are_the_thirds_and_say_where_their_edges_are(data: DatasetSplit) -> None:
-    cut = slices(data, str.split)
-    found = {some.name: (np.flatnonzero(some.inside) + 1).tolist() for some in cut}
-    assert found == {
-        # of 4 (river), 2 (bank), 1 (boat), none and 2 documents, a third of the known ones is at 2
+def test_slices_are_thirds_with_their_thresholds_in_the_name(data: DatasetSplit) -> None:
+    slices = query_slices(data, str.split)
+    inside = {one.name: (np.flatnonzero(one.inside) + 1).tolist() for one in slices}
+    assert inside == {
+        # Lowest document frequencies: 4 (river), 2 (bank), 1 (boat), none, 2. A third of the known ones is at most 2.
         "rare terms (document frequency at most 2)": [2, 3, 5],
         "unseen terms (in no document)": [3, 4],
         "short queries (words: at most 1)": [1, 4],
@@ -46,12 +46,11 @@ def test_slices_are_the_thirds_and_say_where_their_edges_are(data: DatasetSplit)
         "short relevant documents (words: at most 2)": [1, 2],
         "long relevant documents (words: at least 3)": [3, 4],
     }
-    rest = {some.name.partition(" (")[0]: (np.flatnonzero(some.rest) + 1).tolist() for some in cut}
+    rest = {one.name.partition(" (")[0]: (np.flatnonzero(one.rest) + 1).tolist() for one in slices}
     assert rest["short queries"] == [2, 3, 5] and rest["unseen terms"] == [1, 2, 5]
-    # What the query 5 asks for is not there, and the query 4 has no word that is.
+    # The relevant document of query 5 is missing, and query 4 has only unseen words.
     assert rest["short relevant documents"] == [3, 4] and rest["rare terms"] == [1]
 
 
-def test_a_slice_of_all_queries_or_of_none_is_none(data: DatasetSplit) -> None:
-    names = [some.name.partition(" (")[0] for some in slices(data, lambda text: ["same"])]
-    assert names == []  # the query 5 asks for what is not there: it is neither in a slice of that nor outside
+def test_slices_of_all_queries_or_none_are_left_out(data: DatasetSplit) -> None:
+    assert query_slices(data, lambda text: ["same"]) == []  # query 5 is neither inside nor in the rest
