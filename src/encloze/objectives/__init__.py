@@ -1,1 +1,1 @@
-"""What a pre-training run learns, one objective a file."""
+"""Pre-training objectives; each module holds one objective."""

@@ -1,80 +1,84 @@
 """Bag-of-words prediction (Ma et al., "Drop your Decoder", 2024, https://arxiv.org/abs/2401.11248).
 
-No decoder: the embedding itself, through the head for masked language modelling, should say which tokens the text
-holds. As in the released code (ma787639046/bowdpr) each distinct token weighs 1 / their number, and the weight of the
-term falls as a cosine from 1 to a tenth. Differences: the code leaves out ids up to 998, which for bert-base-uncased
-are the special and unused tokens; here the tokenizer tells which are special. The code's fall is ``accumulation``
-times too fast; here it follows the steps. Its pooling by mean averages logits; here the mean embedding is put through
-the head, once.
+There is no decoder: the sentence embedding, passed through the head for masked language modeling, predicts which tokens
+the text contains. As in the released code (ma787639046/bowdpr), each distinct token has weight 1 / number of distinct
+tokens, and the weight of the term decays by a cosine to a tenth.
+
+Differences to the released code:
+* The code excludes ids up to 998, which are the special and unused tokens of bert-base-uncased; here the tokenizer
+  provides the special tokens.
+* The code's decay is too fast by the number of gradient accumulation steps; here it follows the optimizer steps.
+* The code's mean pooling averages logits; here the mean embedding passes through the head once.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from encloze.backbones.base import Backbone
-from encloze.models.layers.bags import bag_loss, distinct_tokens
-from encloze.models.layers.masking import Masked, TokenBatch
+from encloze.models.layers.bag_of_words import bag_of_words_loss, multi_hot
+from encloze.models.layers.masking import TokenBatch
 from encloze.models.layers.pooling import Pooling
-from encloze.objectives.base import Objective, PretrainingModule, Reading, bottleneck, tokens_of
+from encloze.models.pretraining_module import EncoderOutput, MaskedBatch, PretrainingModule
+from encloze.objectives.base import Objective, resolve_bottleneck
 from encloze.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
 class Bow(Objective, name="bow"):
-    """Say from the embedding which tokens the text holds: no decoder, as cheap as masked language modelling."""
+    """Predict from the embedding which tokens the text contains; needs no decoder and costs as little as MLM.
+
+    Example:
+        >>> Bow(bow_weight=0.5).final_bow_weight
+        0.1
+    """
 
     encoder_mask_rate: float = 0.30
-    """Share of the tokens whose words the encoder does not see."""
-    bag_weight: float = 1.0
-    """Weight of the bag of tokens in the loss, at the beginning."""
-    last_bag_weight: float = 0.1
-    """Weight of the bag of tokens at the end; it falls as a cosine."""
+    """Fraction of tokens masked for the encoder."""
+    bow_weight: float = 1.0
+    """Initial weight of the bag-of-words term."""
+    final_bow_weight: float = 0.1
+    """Final weight of the bag-of-words term, reached by a cosine decay."""
     bottleneck: Literal["cls", "mean"] | None = None
-    """Which embedding speaks; by default the one the encoder was trained to make."""
+    """Pooling of the embedding that predicts the tokens; the default is the pooling of the model."""
 
     def __post_init__(self) -> None:
-        self.check_shares("encoder_mask_rate")
-        self.check_positive("bag_weight", "last_bag_weight")
+        self.check_fractions("encoder_mask_rate")
+        self.check_positive("bow_weight", "final_bow_weight")
 
-    def module(self, backbone: Backbone, tokenizer: Tokenizer, pooling: Pooling) -> BowModule:
-        return BowModule(self, backbone, tokenizer, bottleneck(self.bottleneck, pooling))
+    def build_module(self, backbone: Backbone, tokenizer: Tokenizer, pooling: Pooling) -> BowModule:
+        return BowModule(self, backbone, tokenizer, resolve_bottleneck(self.bottleneck, pooling))
 
 
-class Drawn(NamedTuple):
-    """Texts with holes."""
-
-    texts: TokenBatch
-    encoder: Masked
+@dataclass(frozen=True)
+class BowBatch(MaskedBatch):
+    """Masked tokens of the encoder; the bag-of-words term is summed over texts."""
 
     def counts(self) -> dict[str, Tensor]:
-        texts = torch.tensor(len(self.texts.ids), device=self.texts.ids.device)
-        return {**tokens_of(encoder=self.encoder.labels), "bag": texts}
+        return super().counts() | {"bow": torch.tensor(len(self.texts.ids), device=self.texts.ids.device)}
 
 
 class BowModule(PretrainingModule):
-    """The encoder and its head."""
+    """Encoder and its head for masked language modeling."""
 
     def __init__(self, settings: Bow, backbone: Backbone, tokenizer: Tokenizer, pooling: Pooling) -> None:
         super().__init__(backbone, tokenizer, pooling)
-        self.settings, self.weights = settings, {"encoder": 1.0, "bag": settings.bag_weight}
+        self.settings, self.loss_weights = settings, {"encoder": 1.0, "bow": settings.bow_weight}
 
-    def weights_at(self, done: float) -> dict[str, float]:
-        first, last = self.settings.bag_weight, self.settings.last_bag_weight
-        return {**self.weights, "bag": last + (first - last) * (1 + math.cos(math.pi * done)) / 2}
+    def loss_weights_at(self, progress: float) -> dict[str, float]:
+        first, last = self.settings.bow_weight, self.settings.final_bow_weight
+        return {**self.loss_weights, "bow": last + (first - last) * (1 + math.cos(math.pi * progress)) / 2}
 
-    def draw(self, batch: TokenBatch) -> Drawn:
-        return Drawn(batch, self.masked(batch, self.settings.encoder_mask_rate))
+    def sample(self, batch: TokenBatch) -> BowBatch:
+        return BowBatch(batch, self.mask_tokens(batch, self.settings.encoder_mask_rate))
 
-    def read(self, drawn: Drawn) -> Reading:
-        return self.read_masked(drawn.texts, drawn.encoder)
-
-    def rebuild(self, drawn: Drawn, reading: Reading) -> dict[str, Tensor]:
-        held = distinct_tokens(drawn.texts, self.backbone.config.vocab_size)
-        share = 1 / held.sum(dim=1).clamp(min=1)
-        return {"bag": bag_loss(self.backbone.predict(reading.views[0]), held, share)}
+    def decode(self, sampled: BowBatch, encoder_output: EncoderOutput) -> dict[str, Tensor]:
+        tokens = multi_hot(sampled.texts, self.backbone.config.vocab_size)
+        token_weights = 1 / tokens.sum(dim=1).clamp(min=1)
+        (embedding,) = encoder_output.bottlenecks
+        return {"bow": bag_of_words_loss(self.backbone.mlm_logits(embedding), tokens, token_weights)}

@@ -1,98 +1,97 @@
-"""coCondenser (Gao and Callan, ACL 2022, https://arxiv.org/abs/2108.05540): Condenser, and spans that find each other.
+"""coCondenser (Gao and Callan, ACL 2022, https://arxiv.org/abs/2108.05540): Condenser with a contrastive loss of spans.
 
-Two spans of each document are read with holes. Condenser's head fills the holes; besides, each span's vector should be
-closer to that of its document's other span than to those of other documents. The batch is the whole step's, over all
-processes and accumulated parts (gradient caching), so a large batch fits in a small memory.
+Two masked spans of each document are encoded. The Condenser head predicts the masked tokens, and a contrastive loss
+brings the CLS vectors of the two spans closer than those of other documents. The contrastive batch is the batch of the
+whole step, over all processes and micro-batches (gradient caching), so a large batch fits in little memory.
 
-Read in the released code (luyug/Condenser): dot products, no temperature. There all other spans of the batch are wrong
-answers; here those of the same source are none, since a span may stand in a batch twice. It begins with Condenser's
-head and weights: ``encloze pretrain --objective condenser`` first, then this with ``--model`` that folder.
+As in the released code (luyug/Condenser), similarities are dot products without temperature. The code uses all other
+spans of the batch as negatives; here spans of the same document are excluded, because a span may occur twice in a
+batch. Training starts from a Condenser model: run ``encloze pretrain --objective condenser`` first, then this objective
+with ``--model`` set to that folder.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from encloze.backbones.base import Backbone
-from encloze.models.layers.condensing import CondenserHead
-from encloze.models.layers.masking import Masked, TokenBatch
+from encloze.models.layers.condenser_head import CondenserHead
+from encloze.models.layers.masking import TokenBatch
 from encloze.models.layers.pooling import Pooling
-from encloze.models.trainable import Rows
-from encloze.objectives.base import Objective, PretrainingModule, Reading, contrasted, pairs_of, tokens_of
+from encloze.models.pretraining_module import EncoderOutput, MaskedBatch, token_counts
+from encloze.objectives._contrastive import ContrastiveModule, contrastive_counts, pair_embeddings
+from encloze.objectives.base import Objective
 from encloze.text.contexts.base import Context
 from encloze.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
 class CoCondenser(Objective, name="cocondenser"):
-    """Condenser's filling of holes, and two spans of a document that find each other."""
+    """Condenser with a contrastive loss of two spans of each document.
 
-    context: Context = field(default_factory=lambda: Context.named("random"))
-    """Where the other span comes from: random (as published), near, overlapping, mixed, crops, or queries."""
+    Example:
+        >>> CoCondenser(contrastive_weight=0.5).temperature
+        1.0
+    """
+
+    context: Context = field(default_factory=lambda: Context.from_name("random"))
+    """Source of the second span: random (as published), near, overlapping, mixed, crops, or queries."""
     encoder_mask_rate: float = 0.15
-    """Share of the tokens whose words are taken out."""
+    """Fraction of tokens masked."""
     early_layer: int | None = None
-    """After which layer the other tokens are taken; by default the middle."""
+    """Layer whose token vectors the head receives; by default the middle layer."""
     head_layers: int = 2
-    """Layers of the head."""
+    """Number of layers of the head."""
     late_mlm: bool = True
-    """Whether the encoder's own last layer fills the holes, too."""
-    contrast_weight: float = 1.0
-    """Weight of the contrast between spans in the loss."""
+    """Whether the encoder's last layer predicts the masked tokens, too."""
+    contrastive_weight: float = 1.0
+    """Weight of the contrastive term."""
     temperature: float = 1.0
-    """Dot products are divided by it."""
+    """Divisor of the dot products."""
 
     def __post_init__(self) -> None:
-        self.check_shares("encoder_mask_rate")
-        self.check_positive("early_layer", "head_layers", "contrast_weight", "temperature")
+        self.check_fractions("encoder_mask_rate")
+        self.check_positive("early_layer", "head_layers", "contrastive_weight", "temperature")
 
-    def contexts(self) -> Context:
+    def pair_source(self) -> Context:
         return self.context
 
-    def module(self, backbone: Backbone, tokenizer: Tokenizer, pooling: Pooling) -> CoCondenserModule:
+    def build_module(self, backbone: Backbone, tokenizer: Tokenizer, pooling: Pooling) -> CoCondenserModule:
         return CoCondenserModule(self, backbone, tokenizer, "cls")
 
 
-class Drawn(NamedTuple):
-    """Pairs of texts with holes."""
-
-    texts: TokenBatch
-    encoder: Masked
+@dataclass(frozen=True)
+class CoCondenserBatch(MaskedBatch):
+    """Masked tokens of pairs of spans, which the encoder and the Condenser head predict."""
 
     def counts(self) -> dict[str, Tensor]:
-        texts = torch.tensor(len(self.texts.ids), device=self.texts.ids.device)
         labels = self.encoder.labels
-        return {**tokens_of(encoder=labels, decoder=labels), "contrast": texts, "contrast_right": texts}
+        return token_counts(encoder=labels, decoder=labels) | contrastive_counts(self.texts)
 
 
-class CoCondenserModule(PretrainingModule):
-    """The encoder, its head for masked language modelling, and Condenser's."""
-
-    compares = True
+class CoCondenserModule(ContrastiveModule):
+    """Encoder, its head for masked language modeling, and the Condenser head."""
 
     def __init__(self, settings: CoCondenser, backbone: Backbone, tokenizer: Tokenizer, pooling: Pooling) -> None:
         super().__init__(backbone, tokenizer, pooling)
-        self.settings = settings
-        self.weights = {"encoder": float(settings.late_mlm), "decoder": 1.0, "contrast": settings.contrast_weight}
+        self.settings, self.temperature, self.normalize = settings, settings.temperature, False
+        encoder_weight = float(settings.late_mlm)
+        self.loss_weights = {"encoder": encoder_weight, "decoder": 1.0, "contrastive": settings.contrastive_weight}
         self.condenser = CondenserHead(backbone, settings.head_layers, settings.early_layer)
 
-    def draw(self, batch: TokenBatch) -> Drawn:
-        return Drawn(batch, self.masked(batch, self.settings.encoder_mask_rate))
+    def sample(self, batch: TokenBatch) -> CoCondenserBatch:
+        return CoCondenserBatch(batch, self.mask_tokens(batch, self.settings.encoder_mask_rate))
 
-    def read(self, drawn: Drawn) -> Reading:
-        masked, early_layer = drawn.encoder, self.condenser.early_layer
-        last, early = self.backbone.encode_through(masked.ids, drawn.texts.attention, early_layer)
-        sums = self.guess("encoder", last, masked.labels)
-        pairs = pairs_of(last[:, 0], drawn.texts.sources.chunk(2)[0])
-        return Reading(sums, (last[:, 0],), early, pairs)
+    def encode(self, sampled: CoCondenserBatch) -> EncoderOutput:
+        masked, early_layer = sampled.encoder, self.condenser.early_layer
+        last, early = self.backbone.encode_with_layer(masked.ids, sampled.texts.attention_mask, early_layer)
+        sums = self.mlm_loss("encoder", last, masked.labels)
+        embeddings = pair_embeddings(last[:, 0], sampled.texts.source_ids.chunk(2)[0])
+        return EncoderOutput(sums, (last[:, 0],), early, embeddings)
 
-    def rebuild(self, drawn: Drawn, reading: Reading) -> dict[str, Tensor]:
-        rebuilt = self.condenser(reading.views[0], reading.hidden, drawn.texts.attention)
-        return self.guess("decoder", rebuilt, drawn.encoder.labels)
-
-    def compare(self, compared: tuple[Rows, ...]) -> dict[str, Tensor]:
-        return contrasted(compared, self.settings.temperature, normalise=False)
+    def decode(self, sampled: CoCondenserBatch, encoder_output: EncoderOutput) -> dict[str, Tensor]:
+        (embedding,) = encoder_output.bottlenecks
+        hidden = self.condenser(embedding, encoder_output.hidden, sampled.texts.attention_mask)
+        return self.mlm_loss("decoder", hidden, sampled.encoder.labels)

@@ -1,137 +1,138 @@
-"""In the style of CoT-MAE v2 (Wu et al., 2023, https://arxiv.org/abs/2304.03158): two views, two decoders.
+"""Objective in the style of CoT-MAE v2 (Wu et al., 2023, https://arxiv.org/abs/2304.03158): two views, two decoders.
 
-A span with holes becomes a dense view (its embedding) and a sparse one (for each token of the vocabulary, the highest
-logit over the places). From each view apart, a decoder fills the holes of another span of the document
-(auto-encoding), and a second one tells it from left to right (auto-regressive).
+A masked span gives a dense view (its embedding) and a sparse view (for each vocabulary token, the maximum logit over
+positions). From each view separately, one decoder predicts the masked tokens of another span of the document
+(auto-encoding), and a second one predicts that span token by token from left to right (auto-regressive).
 
-The paper's code was never released and its text could not be read in full for this; what follows rests on its
-abstract and on the released code of the same group (caskcsg/ir, cotmae-qc), so this is no reproduction. What is not
-known is a setting: the activation of the logits, how the sparse view enters a decoder (``projection``), how many of
-its entries are kept, the weights, the window of the auto-regressive decoder, whether the views share decoders. The
-decoders' layers are BERT's; cotmae-qc takes GPT-2's (norm before, not after) for the auto-regressive one.
+This is not a reproduction. The paper's code was not released, and its full text was not available for this
+implementation; it follows the abstract and the released code of the same group (caskcsg/ir, cotmae-qc). Unknown details
+are settings: the activation of the logits, how the sparse view enters a decoder (``projection``), how many of its
+entries are kept, the loss weights, the window of the auto-regressive decoder, and whether the views share decoders.
+The decoder layers are BERT's; cotmae-qc uses GPT-2's (pre-norm instead of post-norm) for the auto-regressive decoder.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from encloze.backbones.base import Backbone
-from encloze.models.layers.decoders import Decoder, begin_as_bert, everything_real, what_came_before
-from encloze.models.layers.masking import IGNORED, Masked, TokenBatch
+from encloze.models.layers.attention_masks import causal_mask, padding_mask
+from encloze.models.layers.decoders import Decoder
+from encloze.models.layers.initialization import init_bert_weights
+from encloze.models.layers.masking import IGNORE_INDEX, TokenBatch
 from encloze.models.layers.pooling import Pooling
-from encloze.models.layers.term_weights import Activation, activated, highest_logits, largest
-from encloze.objectives.base import Contextual, PretrainingModule, Reading, bottleneck, tokens_of
+from encloze.models.layers.term_weights import Activation, apply_activation, keep_top_k, max_logits
+from encloze.models.pretraining_module import EncoderOutput, PretrainingModule, token_counts
+from encloze.objectives._context_pairs import ContextBatch, ContextObjective, sample_context_masks
+from encloze.objectives.base import resolve_bottleneck
 from encloze.text.tokenizer import Tokenizer
+
+_DECODER_TERMS = ("ae_dense", "ae_sparse", "ar_dense", "ar_sparse")
 
 
 @dataclass(frozen=True)
-class CotMaeV2(Contextual, name="cotmae_v2"):
-    """Rebuild a neighbouring span from a dense and from a sparse view of a span, in two ways each."""
+class CotMaeV2(ContextObjective, name="cotmae_v2"):
+    """Reconstruct a neighboring span from a dense and a sparse view of a span, each by two decoders.
 
-    encoder_mask_rate: float = 0.30
-    """Share of the tokens whose words the encoder does not see."""
-    decoder_mask_rate: float = 0.45
-    """Share of the other span's tokens whose words the auto-encoding decoder does not see."""
+    Example:
+        >>> CotMaeV2(top_k=256, shared_decoders=False).projection
+        'embeddings'
+    """
+
     decoder_layers: int = 1
-    """Layers of each decoder."""
+    """Number of layers of each decoder."""
     shared_decoders: bool = True
-    """Whether the two views share each decoder; else each view has a pair of its own."""
+    """Whether the two views share both decoders; otherwise each view has its own."""
     window: int | None = None
-    """How many tokens back the auto-regressive decoder sees, its own place counted; by default all."""
+    """Number of last tokens that the auto-regressive decoder attends to, the current one included; by default all."""
     activation: Activation = "log1p_relu"
-    """What makes weights of logits, unless the projection is a distribution: log1p_relu (SPLADE's), relu, or raw."""
-    special_places: bool = True
-    """Whether the places of the special tokens speak in the sparse view (as in SPLADE; not in LexMAE)."""
+    """Activation that turns logits into term weights: log1p_relu (SPLADE), relu, or raw (no activation). Not used if
+    projection is distribution."""
+    pool_special_tokens: bool = True
+    """Whether the sparse view includes the positions of special tokens (as in SPLADE; not in LexMAE)."""
     top_k: int | None = 768
-    """So many of the largest weights of the sparse view are kept; null keeps all."""
+    """Number of largest weights of the sparse view that are kept; null keeps all."""
     projection: Literal["embeddings", "distribution", "linear"] = "embeddings"
-    """How the sparse view becomes a vector: its weights mix the embeddings of its tokens, which get no gradient from
-    it; the softmax of its logits mixes them (as in LexMAE); or its weights go through a matrix that is learnt. Each is
-    normed, so that only the proportions of the weights count."""
+    """Map from the sparse view to the vector that a decoder receives. embeddings: sum of token embeddings, weighted by
+    term weights; distribution: the same, weighted by the softmax of the logits (LexMAE); linear: a trained matrix. The
+    embeddings get no gradient from this sum. LayerNorm is applied to the vector, so only proportions of weights
+    count."""
     encoder_weight: float = 1.0
-    """Weight of the encoder's masked language modelling."""
+    """Weight of the encoder's masked language modeling."""
     ae_dense_weight: float = 1.0
     """Weight of auto-encoding from the dense view."""
     ae_sparse_weight: float = 1.0
     """Weight of auto-encoding from the sparse view."""
     ar_dense_weight: float = 1.0
-    """Weight of the auto-regressive decoder from the dense view."""
+    """Weight of auto-regressive prediction from the dense view."""
     ar_sparse_weight: float = 1.0
-    """Weight of the auto-regressive decoder from the sparse view."""
+    """Weight of auto-regressive prediction from the sparse view."""
     bottleneck: Literal["cls", "mean"] | None = None
-    """Which embedding is the dense view; by default the one the encoder was trained to make."""
+    """Pooling of the dense view; the default is the pooling of the model."""
 
     def __post_init__(self) -> None:
-        self.check_shares("encoder_mask_rate", "decoder_mask_rate")
+        super().__post_init__()
         self.check_positive("decoder_layers", "window", "top_k")
-        self.check_weights(*(f"{term}_weight" for term in ("encoder", *_DECODED)))
+        self.check_non_negative(*(f"{term}_weight" for term in ("encoder", *_DECODER_TERMS)))
 
-    def module(self, backbone: Backbone, tokenizer: Tokenizer, pooling: Pooling) -> CotMaeV2Module:
-        return CotMaeV2Module(self, backbone, tokenizer, bottleneck(self.bottleneck, pooling))
-
-
-_DECODED = ("ae_dense", "ae_sparse", "ar_dense", "ar_sparse")
+    def build_module(self, backbone: Backbone, tokenizer: Tokenizer, pooling: Pooling) -> CotMaeV2Module:
+        return CotMaeV2Module(self, backbone, tokenizer, resolve_bottleneck(self.bottleneck, pooling))
 
 
-class Drawn(NamedTuple):
-    """Texts with holes, and their contexts: with more holes, and whole."""
+@dataclass(frozen=True)
+class CotMaeV2Batch(ContextBatch):
+    """Masked tokens of the encoder and of the auto-encoding decoder, and the related texts."""
 
-    texts: TokenBatch
-    contexts: TokenBatch
-    encoder: Masked
-    decoder: Masked
-
-    @property
     def next_tokens(self) -> Tensor:
-        """What the auto-regressive decoder guesses at each place: the token after it, the last special one, too."""
-        labels = torch.where(self.contexts.attention, self.contexts.ids, IGNORED).roll(-1, dims=1)
-        labels[:, -1] = IGNORED
+        """Return the labels of the auto-regressive decoder: the next token of each position."""
+        labels = torch.where(self.contexts.attention_mask, self.contexts.ids, IGNORE_INDEX).roll(-1, dims=1)
+        labels[:, -1] = IGNORE_INDEX
         return labels
 
     def counts(self) -> dict[str, Tensor]:
-        filled, told = self.decoder.labels, self.next_tokens
-        return tokens_of(encoder=self.encoder.labels, ae_dense=filled, ae_sparse=filled, ar_dense=told, ar_sparse=told)
+        ae, ar = self.decoder.labels, self.next_tokens()
+        return token_counts(encoder=self.encoder.labels, ae_dense=ae, ae_sparse=ae, ar_dense=ar, ar_sparse=ar)
 
 
 class CotMaeV2Module(PretrainingModule):
-    """The encoder, its head, two decoders, and perhaps a map from the vocabulary to the width."""
+    """Encoder, its head for masked language modeling, two or four decoders, and the projection of the sparse view."""
 
     def __init__(self, settings: CotMaeV2, backbone: Backbone, tokenizer: Tokenizer, pooling: Pooling) -> None:
         super().__init__(backbone, tokenizer, pooling)
         self.settings = settings
-        self.weights = {term: getattr(settings, f"{term}_weight") for term in ("encoder", *_DECODED)}
+        self.loss_weights = {term: getattr(settings, f"{term}_weight") for term in ("encoder", *_DECODER_TERMS)}
         self.auto_encoding = Decoder(backbone, settings.decoder_layers)
         self.auto_regressive = Decoder(backbone, settings.decoder_layers)
         if not settings.shared_decoders:
             self.sparse_auto_encoding = Decoder(backbone, settings.decoder_layers)
             self.sparse_auto_regressive = Decoder(backbone, settings.decoder_layers)
         if settings.projection == "linear":
-            self.projection = nn.Linear(backbone.config.vocab_size, backbone.width, bias=False)
-            begin_as_bert(self.projection, backbone.shape.spread)
-        # A mixture of many embeddings is short beside the token vectors it stands among: unnormed it goes unheard.
-        self.norm = nn.LayerNorm(backbone.width, backbone.shape.eps)
+            self.projection = nn.Linear(backbone.config.vocab_size, backbone.hidden_size, bias=False)
+            init_bert_weights(self.projection, backbone.layer_config.initializer_range)
+        # A mixture of many embeddings has a small norm; without LayerNorm it hardly influences the decoders.
+        self.norm = nn.LayerNorm(backbone.hidden_size, backbone.layer_config.layer_norm_eps)
 
-    def draw(self, batch: TokenBatch) -> Drawn:
-        texts, contexts = self.settings.sides(batch)
-        holes = self.masked(texts, self.settings.encoder_mask_rate)
-        return Drawn(texts, contexts, holes, self.masked(contexts, self.settings.decoder_mask_rate, decoder=True))
+    def sample(self, batch: TokenBatch) -> CotMaeV2Batch:
+        sampled = sample_context_masks(self, self.settings, batch)
+        return CotMaeV2Batch(sampled.texts, sampled.encoder, sampled.contexts, sampled.decoder)
 
-    def read(self, drawn: Drawn) -> Reading:
-        reading = self.read_masked(drawn.texts, drawn.encoder)
-        return reading._replace(views=(*reading.views, self.sparse_view(drawn.texts, reading.hidden)))
+    def encode(self, sampled: CotMaeV2Batch) -> EncoderOutput:
+        output = super().encode(sampled)
+        return output._replace(bottlenecks=(*output.bottlenecks, self.sparse_view(sampled.texts, output.hidden)))
 
-    def rebuild(self, drawn: Drawn, reading: Reading) -> dict[str, Tensor]:
-        attention, sums = drawn.contexts.attention, dict[str, Tensor]()
-        for view, embedding in zip(("dense", "sparse"), reading.views, strict=True):
-            fill, tell = self._decoders(view)
-            filled = fill(self.backbone, embedding, drawn.decoder.ids, everything_real(attention))
-            told = tell(self.backbone, embedding, drawn.contexts.ids, what_came_before(attention, self.settings.window))
-            sums |= self.guess(f"ae_{view}", filled, drawn.decoder.labels)
-            sums |= self.guess(f"ar_{view}", told, drawn.next_tokens)
+    def decode(self, sampled: CotMaeV2Batch, encoder_output: EncoderOutput) -> dict[str, Tensor]:
+        sums, mask, next_tokens = dict[str, Tensor](), sampled.contexts.attention_mask, sampled.next_tokens()
+        full, causal = padding_mask(mask), causal_mask(mask, self.settings.window)
+        for view, embedding in zip(("dense", "sparse"), encoder_output.bottlenecks, strict=True):
+            auto_encoding, auto_regressive = self._decoders(view)
+            hidden = auto_encoding(self.backbone, embedding, sampled.decoder.ids, full)
+            sums |= self.mlm_loss(f"ae_{view}", hidden, sampled.decoder.labels)
+            hidden = auto_regressive(self.backbone, embedding, sampled.contexts.ids, causal)
+            sums |= self.mlm_loss(f"ar_{view}", hidden, next_tokens)
         return sums
 
     def _decoders(self, view: str) -> tuple[Decoder, Decoder]:
@@ -140,13 +141,16 @@ class CotMaeV2Module(PretrainingModule):
         return self.sparse_auto_encoding, self.sparse_auto_regressive
 
     def sparse_view(self, texts: TokenBatch, hidden: Tensor) -> Tensor:
-        """The sparse view as a vector: batch x width, of hidden states batch x length x width."""
+        """Return the sparse view projected to a vector: batch x hidden size, for hidden (batch x length x size)."""
         settings = self.settings
-        places = texts.attention if settings.special_places else texts.own_places()
-        logits = highest_logits(hidden, places, self.backbone.head())
+        positions = texts.attention_mask if settings.pool_special_tokens else texts.content_mask()
+        logits = max_logits(hidden, positions, self.backbone.mlm_head())
         is_distribution = settings.projection == "distribution"
-        weights = logits.softmax(dim=1) if is_distribution else activated(logits, settings.activation)
-        weights = largest(weights, settings.top_k)
-        vectors = self.projection(weights) if settings.projection == "linear" else self.backbone.mix(weights)
-        normed: Tensor = self.norm(vectors)
-        return normed
+        weights = logits.softmax(dim=1) if is_distribution else apply_activation(logits, settings.activation)
+        weights = keep_top_k(weights, settings.top_k)
+        if settings.projection == "linear":
+            vectors = self.projection(weights)
+        else:
+            vectors = self.backbone.mix_token_embeddings(weights)
+        normalized: Tensor = self.norm(vectors)
+        return normalized

@@ -1,80 +1,81 @@
-"""Cropping, in the style of Contriever (Izacard et al., TMLR 2022): two crops of a text should find each other.
+"""Contrastive learning of crops, in the style of Contriever (Izacard et al., TMLR 2022).
 
-Contriever compares with a queue of earlier embeddings (MoCo); here the other texts of the batch are the wrong ones, as
-in its ablation, and the batch is the whole step's, over all processes and accumulated parts (gradient caching). Nothing
-is masked and no token is guessed, so any encoder will do.
+Contriever compares with a queue of earlier embeddings (MoCo); here the other texts of the batch are the negatives, as
+in its ablation, and the batch is that of the whole step, over all processes and micro-batches (gradient caching). No
+tokens are masked or predicted, so any encoder can be trained.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal
 
-import torch
 from torch import Tensor
 
 from encloze.backbones.base import Backbone
 from encloze.models.layers.masking import TokenBatch
 from encloze.models.layers.pooling import Pooling, pool
-from encloze.models.trainable import Rows
-from encloze.objectives.base import Objective, PretrainingModule, Reading, contrasted, pairs_of
+from encloze.models.pretraining_module import EncoderOutput
+from encloze.objectives._contrastive import ContrastiveModule, contrastive_counts, pair_embeddings
+from encloze.objectives.base import Objective
 from encloze.text.contexts.base import Context
 from encloze.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
 class Cropping(Objective, name="cropping"):
-    """Two crops of a text should be closer to each other than to any other text's."""
+    """Contrastive loss that brings two crops of a text closer to each other than to other texts.
 
-    needs_head: ClassVar[bool] = False
+    Example:
+        >>> Cropping(pooling="mean").temperature
+        0.05
+    """
 
-    context: Context = field(default_factory=lambda: Context.named("crops"))
-    """Where the pairs come from: crops of one text, or near, overlapping, random, mixed, queries."""
+    needs_mlm_head: ClassVar[bool] = False
+
+    context: Context = field(default_factory=lambda: Context.from_name("crops"))
+    """Source of the pairs: crops of one text, or near, overlapping, random, mixed, queries."""
     temperature: float = 0.05
-    """Similarities are divided by it."""
-    normalise: bool = True
-    """Whether embeddings are compared by cosine, not by dot product."""
+    """Divisor of the similarities."""
+    normalize: bool = True
+    """Whether similarities are cosines instead of dot products."""
     pooling: Literal["cls", "mean", "max"] | None = None
-    """How embeddings are pooled; by default as the encoder was trained to."""
+    """Pooling of the embeddings; the default is the pooling of the model."""
 
     def __post_init__(self) -> None:
         self.check_positive("temperature")
 
-    def contexts(self) -> Context:
+    def pair_source(self) -> Context:
         return self.context
 
-    def module(self, backbone: Backbone, tokenizer: Tokenizer, pooling: Pooling) -> CroppingModule:
+    def build_module(self, backbone: Backbone, tokenizer: Tokenizer, pooling: Pooling) -> CroppingModule:
         return CroppingModule(self, backbone, tokenizer, self.pooling or pooling)
 
 
-class Drawn(NamedTuple):
-    """Pairs of texts as they are."""
+@dataclass(frozen=True)
+class CroppingBatch:
+    """Pairs of unmasked texts."""
 
     texts: TokenBatch
 
     def counts(self) -> dict[str, Tensor]:
-        texts = torch.tensor(len(self.texts.ids), device=self.texts.ids.device)
-        return {"contrast": texts, "contrast_right": texts}
+        return contrastive_counts(self.texts)
 
 
-class CroppingModule(PretrainingModule):
-    """The encoder alone."""
-
-    compares = True
+class CroppingModule(ContrastiveModule):
+    """Encoder without new layers."""
 
     def __init__(self, settings: Cropping, backbone: Backbone, tokenizer: Tokenizer, pooling: Pooling) -> None:
         super().__init__(backbone, tokenizer, pooling)
-        self.settings, self.weights = settings, {"contrast": 1.0}
-        backbone.keep_head()
+        self.temperature, self.normalize = settings.temperature, settings.normalize
+        self.loss_weights = {"contrastive": 1.0}
+        backbone.freeze_mlm_head()
 
-    def draw(self, batch: TokenBatch) -> Drawn:
-        return Drawn(batch)
+    def sample(self, batch: TokenBatch) -> CroppingBatch:
+        return CroppingBatch(batch)
 
-    def read(self, drawn: Drawn) -> Reading:
-        hidden = self.backbone.encode(drawn.texts.ids, drawn.texts.attention)
-        embedding = pool(hidden, drawn.texts.attention, self.pooling)
-        pairs = pairs_of(embedding, drawn.texts.sources.chunk(2)[0])
-        return Reading({}, (embedding,), hidden, pairs)
-
-    def compare(self, compared: tuple[Rows, ...]) -> dict[str, Tensor]:
-        return contrasted(compared, self.settings.temperature, normalise=self.settings.normalise)
+    def encode(self, sampled: CroppingBatch) -> EncoderOutput:
+        texts = sampled.texts
+        hidden = self.backbone.encode(texts.ids, texts.attention_mask)
+        embedding = pool(hidden, texts.attention_mask, self.pooling)
+        return EncoderOutput({}, (embedding,), hidden, pair_embeddings(embedding, texts.source_ids.chunk(2)[0]))

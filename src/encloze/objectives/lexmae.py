@@ -1,104 +1,143 @@
-"""LexMAE (Shen et al., ICLR 2023, https://arxiv.org/abs/2208.14754): rebuild a text from a mixture of words.
+"""LexMAE (Shen et al., ICLR 2023, https://arxiv.org/abs/2208.14754): reconstruct a text from a distribution over words.
 
-The bottleneck is lexical: for each token of the vocabulary the highest logit over the text's places, made a
-distribution, which mixes the token embeddings to one vector. A decoder of two layers with a head of its own fills the
-holes of the text from it. Gradients reach the encoder through the distribution, not through the embeddings it mixes.
+The bottleneck is lexical: the maximum logit of each vocabulary token over the text's positions becomes a distribution,
+which weights the token embeddings in a sum. A decoder of two layers with a head of its own predicts masked tokens of
+the text from that vector. Gradients reach the encoder through the distribution, not through the summed embeddings.
 
-Read in the released code (taoshen58/LexMAE) and the abstract. The decoder's holes are the encoder's and more
-("inclusive"), filled anew. Differences: the code masks exactly the ceiling of the rate, here it is rounded; its head's
-transformation starts as the encoder's does, here at random; its head has a bias of its own, here it is the encoder's.
+The implementation follows the released code (taoshen58/LexMAE) and the abstract. The decoder masks the encoder's tokens
+and more ("inclusive"), with new replacements. Differences: the code masks the ceiling of rate x tokens, here it is
+rounded; its head's transformation starts from the encoder's weights, here from random ones; its head has a bias of its
+own, here it shares the encoder's.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
-from encloze.backbones.base import Backbone, VocabularyHead
-from encloze.models.layers.cross_entropy import labelled, summed_cross_entropy
-from encloze.models.layers.decoders import Decoder, begin_as_bert, everything_real
-from encloze.models.layers.masking import Masked, TokenBatch, mask_more
+from encloze.backbones.base import Backbone, MlmHead
+from encloze.models.layers.attention_masks import padding_mask
+from encloze.models.layers.decoders import Decoder
+from encloze.models.layers.initialization import init_bert_weights
+from encloze.models.layers.masking import (
+    DECODER_CORRUPTION,
+    DECODER_SELECTION,
+    IGNORE_INDEX,
+    MaskedTokens,
+    TokenBatch,
+    corrupt_tokens,
+)
 from encloze.models.layers.pooling import Pooling
-from encloze.models.layers.term_weights import activated, highest_logits
-from encloze.objectives.base import Objective, PretrainingModule, Reading, tokens_of
+from encloze.models.layers.randomness import derive_keys, example_keys, uniform
+from encloze.models.layers.term_weights import apply_activation, max_logits
+from encloze.models.pretraining_module import EncoderOutput, MaskedBatch, PretrainingModule, token_counts
+from encloze.objectives.base import Objective
 from encloze.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
 class LexMae(Objective, name="lexmae"):
-    """Rebuild a text from a mixture of the words that it says most: for sparse retrieval."""
+    """Reconstruct a text from a distribution over its words; suited to sparse retrieval.
+
+    Example:
+        >>> LexMae(distribution="saturated").decoder_layers
+        2
+    """
 
     encoder_mask_rate: float = 0.30
-    """Share of the tokens that the encoder does not see."""
+    """Fraction of tokens masked for the encoder."""
     decoder_mask_rate: float = 0.50
-    """Share of the tokens that the decoder does not see, those of the encoder among them."""
-    whole_words: bool = False
-    """Whether all tokens of a word go together, for the encoder."""
+    """Fraction of tokens masked for the decoder, the encoder's included."""
+    whole_word_masking: bool = False
+    """Whether all tokens of a word are masked together for the encoder."""
     distribution: Literal["softmax", "saturated"] = "softmax"
-    """How logits become a distribution: softmax, or log(1 + max(0, x)) over its sum."""
+    """Map from logits to the distribution: softmax, or log(1 + max(0, x)) divided by its sum."""
     decoder_layers: int = 2
-    """Layers of the decoder."""
+    """Number of decoder layers."""
 
     def __post_init__(self) -> None:
-        self.check_shares("encoder_mask_rate", "decoder_mask_rate")
+        self.check_fractions("encoder_mask_rate", "decoder_mask_rate")
         self.check_positive("decoder_layers")
         if self.decoder_mask_rate < self.encoder_mask_rate:
             raise ValueError(
-                f"decoder_mask_rate ({self.decoder_mask_rate}) is below encoder_mask_rate ({self.encoder_mask_rate}), "
-                "and the decoder's holes are the encoder's and more"
+                f"decoder_mask_rate is {self.decoder_mask_rate}, below encoder_mask_rate ({self.encoder_mask_rate}), "
+                "but the decoder masks all tokens that the encoder masks: increase decoder_mask_rate"
             )
 
-    def module(self, backbone: Backbone, tokenizer: Tokenizer, pooling: Pooling) -> LexMaeModule:
+    def build_module(self, backbone: Backbone, tokenizer: Tokenizer, pooling: Pooling) -> LexMaeModule:
         return LexMaeModule(self, backbone, tokenizer, pooling)
 
 
-class Drawn(NamedTuple):
-    """Texts with holes, and with more holes."""
+@dataclass(frozen=True)
+class LexMaeBatch(MaskedBatch):
+    """Masked tokens of the encoder and of the decoder."""
 
-    texts: TokenBatch
-    encoder: Masked
-    decoder: Masked
+    decoder: MaskedTokens
 
     def counts(self) -> dict[str, Tensor]:
-        return tokens_of(encoder=self.encoder.labels, decoder=self.decoder.labels)
+        return token_counts(encoder=self.encoder.labels, decoder=self.decoder.labels)
 
 
 class LexMaeModule(PretrainingModule):
-    """The encoder, its head, a plain decoder, and the transformation of the decoder's own head."""
+    """Encoder, its head for masked language modeling, a plain decoder, and the transformation of the decoder's head."""
 
     def __init__(self, settings: LexMae, backbone: Backbone, tokenizer: Tokenizer, pooling: Pooling) -> None:
         super().__init__(backbone, tokenizer, pooling)
-        self.settings, self.weights = settings, {"encoder": 1.0, "decoder": 1.0}
+        self.settings, self.loss_weights = settings, {"encoder": 1.0, "decoder": 1.0}
         self.decoder = Decoder(backbone, settings.decoder_layers)
-        width = backbone.head().decoder.in_features
-        norm = nn.LayerNorm(width, backbone.shape.eps)
-        self.transform = nn.Sequential(nn.Linear(backbone.width, width), nn.GELU(), norm)
-        begin_as_bert(self.transform, backbone.shape.spread)
+        config, size = backbone.layer_config, backbone.mlm_head().decoder.in_features
+        norm = nn.LayerNorm(size, config.layer_norm_eps)
+        self.transform = nn.Sequential(nn.Linear(backbone.hidden_size, size), nn.GELU(), norm)
+        init_bert_weights(self.transform, config.initializer_range)
 
-    def draw(self, batch: TokenBatch) -> Drawn:
-        settings, vocabulary = self.settings, self.backbone.config.vocab_size
-        texts = batch if settings.whole_words else batch.each_token_a_word()
-        holes = self.masked(texts, settings.encoder_mask_rate)
+    def sample(self, batch: TokenBatch) -> LexMaeBatch:
+        settings = self.settings
+        texts = batch if settings.whole_word_masking else batch.split_words()
+        encoder = self.mask_tokens(texts, settings.encoder_mask_rate)
         rates = (settings.encoder_mask_rate, settings.decoder_mask_rate)
-        return Drawn(batch, holes, mask_more(batch, holes, rates, self.mask_id, vocabulary))
+        decoder = mask_additional_tokens(batch, encoder, rates, self.mask_id, self.backbone.config.vocab_size)
+        return LexMaeBatch(batch, encoder, decoder)
 
-    def read(self, drawn: Drawn) -> Reading:
-        reading = self.read_masked(drawn.texts, drawn.encoder)
-        return reading._replace(views=(self.lexical_view(drawn.texts, reading.hidden),))
+    def encode(self, sampled: LexMaeBatch) -> EncoderOutput:
+        output = super().encode(sampled)
+        return output._replace(bottlenecks=(self.lexical_view(sampled.texts, output.hidden),))
 
-    def rebuild(self, drawn: Drawn, reading: Reading) -> dict[str, Tensor]:
-        visible = everything_real(drawn.texts.attention)
-        rebuilt = self.decoder(self.backbone, reading.views[0], drawn.decoder.ids, visible)
-        head = VocabularyHead(self.transform, self.backbone.head().decoder)
-        total, right = summed_cross_entropy(*labelled(rebuilt, drawn.decoder.labels), head)
-        return {"decoder": total, "decoder_right": right}
+    def decode(self, sampled: LexMaeBatch, encoder_output: EncoderOutput) -> dict[str, Tensor]:
+        (embedding,) = encoder_output.bottlenecks
+        attention_mask = padding_mask(sampled.texts.attention_mask)
+        hidden = self.decoder(self.backbone, embedding, sampled.decoder.ids, attention_mask)
+        head = MlmHead(self.transform, self.backbone.mlm_head().decoder)
+        return self.mlm_loss("decoder", hidden, sampled.decoder.labels, head)
 
     def lexical_view(self, texts: TokenBatch, hidden: Tensor) -> Tensor:
-        """The mixture of words: batch x width, of hidden states batch x length x width."""
-        logits = highest_logits(hidden, texts.own_places(), self.backbone.head())
+        """Return the weighted sum of token embeddings: batch x hidden size, for hidden (batch x length x size)."""
+        logits = max_logits(hidden, texts.content_mask(), self.backbone.mlm_head())
         if self.settings.distribution == "softmax":
-            return self.backbone.mix(logits.softmax(dim=1))
-        weights = activated(logits, "log1p_relu")
-        return self.backbone.mix(weights / weights.sum(dim=1, keepdim=True).clamp(min=1e-6))
+            return self.backbone.mix_token_embeddings(logits.softmax(dim=1))
+        weights = apply_activation(logits, "log1p_relu")
+        return self.backbone.mix_token_embeddings(weights / weights.sum(dim=1, keepdim=True).clamp(min=1e-6))
+
+
+def mask_additional_tokens(
+    batch: TokenBatch, masked: MaskedTokens, rates: tuple[float, float], mask_id: int, vocab_size: int
+) -> MaskedTokens:
+    """Mask for a decoder the tokens that the encoder masks, and further tokens up to the decoder's rate.
+
+    As in the released code, each further token is selected independently, and all replacements are sampled again.
+
+    Args:
+        batch: Texts to mask.
+        masked: Masked tokens of the encoder.
+        rates: Mask rates of the encoder and of the decoder.
+        mask_id: Id of the mask token.
+        vocab_size: Number of token ids.
+    """
+    encoder_rate, decoder_rate = rates
+    positions = torch.arange(batch.ids.shape[1], device=batch.ids.device)
+    keys = example_keys(batch.seed, batch.epoch, DECODER_SELECTION, batch.example_ids)[:, None]
+    is_further = uniform(derive_keys(keys, positions)) < (decoder_rate - encoder_rate) / (1 - encoder_rate)
+    selected = (masked.labels != IGNORE_INDEX) | (is_further & (batch.word_ids >= 0))
+    return corrupt_tokens(batch, selected, mask_id, vocab_size, DECODER_CORRUPTION)

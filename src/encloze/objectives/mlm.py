@@ -1,59 +1,49 @@
-"""Masked language modelling (Devlin et al., 2019): guess the words that were taken out of a text.
+"""Masked language modeling (Devlin et al., 2019, https://arxiv.org/abs/1810.04805).
 
-Domain-adaptive pre-training (Gururangan et al., ACL 2020) is this on the texts of a domain, from an encoder that
-knows the language. Next-sentence prediction, BERT's other half, is left out: RoBERTa found it no help.
+Domain-adaptive pre-training (Gururangan et al., ACL 2020) is this objective on texts of a domain, starting from a
+pre-trained encoder. BERT's next-sentence prediction is omitted, because RoBERTa found no benefit from it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
-
-from torch import Tensor
 
 from encloze.backbones.base import Backbone
-from encloze.models.layers.masking import Masked, TokenBatch
+from encloze.models.layers.masking import TokenBatch
 from encloze.models.layers.pooling import Pooling
-from encloze.objectives.base import Objective, PretrainingModule, Reading, tokens_of
+from encloze.models.pretraining_module import MaskedBatch, PretrainingModule
+from encloze.objectives.base import Objective
 from encloze.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
 class Mlm(Objective, name="mlm"):
-    """Guess missing words: adapts an encoder to a domain's language, or begins one."""
+    """Predict masked words: adapts an encoder to the language of a domain, or trains one from random weights.
+
+    Example:
+        >>> Mlm(encoder_mask_rate=0.3).whole_word_masking
+        True
+    """
 
     encoder_mask_rate: float = 0.15
-    """Share of the tokens whose words are taken out."""
-    whole_words: bool = True
-    """Whether all tokens of a word go together."""
+    """Fraction of tokens masked."""
+    whole_word_masking: bool = True
+    """Whether all tokens of a word are masked together."""
 
     def __post_init__(self) -> None:
-        self.check_shares("encoder_mask_rate")
+        self.check_fractions("encoder_mask_rate")
 
-    def module(self, backbone: Backbone, tokenizer: Tokenizer, pooling: Pooling) -> MlmModule:
+    def build_module(self, backbone: Backbone, tokenizer: Tokenizer, pooling: Pooling) -> MlmModule:
         return MlmModule(self, backbone, tokenizer, pooling)
 
 
-class Drawn(NamedTuple):
-    """Texts with holes."""
-
-    texts: TokenBatch
-    encoder: Masked
-
-    def counts(self) -> dict[str, Tensor]:
-        return tokens_of(encoder=self.encoder.labels)
-
-
 class MlmModule(PretrainingModule):
-    """The encoder and its head."""
+    """Encoder and its head for masked language modeling."""
 
     def __init__(self, settings: Mlm, backbone: Backbone, tokenizer: Tokenizer, pooling: Pooling) -> None:
         super().__init__(backbone, tokenizer, pooling)
-        self.settings, self.weights = settings, {"encoder": 1.0}
+        self.settings, self.loss_weights = settings, {"encoder": 1.0}
 
-    def draw(self, batch: TokenBatch) -> Drawn:
-        texts = batch if self.settings.whole_words else batch.each_token_a_word()
-        return Drawn(batch, self.masked(texts, self.settings.encoder_mask_rate))
-
-    def read(self, drawn: Drawn) -> Reading:
-        return self.read_masked(drawn.texts, drawn.encoder)
+    def sample(self, batch: TokenBatch) -> MaskedBatch:
+        texts = batch if self.settings.whole_word_masking else batch.split_words()
+        return MaskedBatch(batch, self.mask_tokens(texts, self.settings.encoder_mask_rate))

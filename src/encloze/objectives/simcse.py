@@ -1,14 +1,14 @@
-"""SimCSE (Gao, Yao and Chen, EMNLP 2021, https://arxiv.org/abs/2104.08821): a text should find itself again.
+"""Unsupervised SimCSE (Gao, Yao and Chen, EMNLP 2021, https://arxiv.org/abs/2104.08821).
 
-Each text is encoded twice, with dropout drawn anew, and the two vectors should find each other among those of the
-batch, which is the whole step's, over all processes and accumulated parts (gradient caching). The unsupervised kind.
-Differences: the published one has a layer of its own over the first token while it trains; here there is none.
+Each text is encoded twice with different dropout masks, and a contrastive loss brings the two embeddings closer than
+those of other texts. The batch is that of the whole step, over all processes and micro-batches (gradient caching). The
+published model has an additional layer over the CLS vector during training; here there is none.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -17,62 +17,66 @@ from encloze.backbones.base import Backbone
 from encloze.errors import RecipeError
 from encloze.models.layers.masking import TokenBatch
 from encloze.models.layers.pooling import Pooling, pool
-from encloze.models.trainable import Rows
-from encloze.objectives.base import Objective, PretrainingModule, Reading, contrasted, pairs_of
+from encloze.models.pretraining_module import EncoderOutput
+from encloze.objectives._contrastive import ContrastiveModule, contrastive_counts, pair_embeddings
+from encloze.objectives.base import Objective
 from encloze.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
 class SimCse(Objective, name="simcse"):
-    """Two encodings of a text, which differ by dropout alone, should find each other."""
+    """Contrastive loss that brings two encodings of a text together, which differ by dropout only.
 
-    needs_head: ClassVar[bool] = False
-    readings: ClassVar[int] = 2
+    Example:
+        >>> SimCse(temperature=0.1).encoder_passes
+        2
+    """
+
+    needs_mlm_head: ClassVar[bool] = False
+    encoder_passes: ClassVar[int] = 2
 
     temperature: float = 0.05
-    """Cosines are divided by it."""
+    """Divisor of the cosine similarities."""
     pooling: Literal["cls", "mean", "max"] | None = None
-    """How embeddings are pooled; by default as the encoder was trained to."""
+    """Pooling of the embeddings; the default is the pooling of the model."""
 
     def __post_init__(self) -> None:
         self.check_positive("temperature")
 
-    def module(self, backbone: Backbone, tokenizer: Tokenizer, pooling: Pooling) -> SimCseModule:
-        if not (backbone.shape.dropout or backbone.shape.attention_dropout):
-            message = "the encoder has no dropout, which alone would tell its two views of a text apart: take cropping"
+    def build_module(self, backbone: Backbone, tokenizer: Tokenizer, pooling: Pooling) -> SimCseModule:
+        config = backbone.layer_config
+        if not (config.hidden_dropout_prob or config.attention_probs_dropout_prob):
+            message = "simcse needs dropout to make two embeddings of a text, and the encoder has none: use cropping"
             raise RecipeError("the objective", [("objective", message)])
         return SimCseModule(self, backbone, tokenizer, self.pooling or pooling)
 
 
-class Drawn(NamedTuple):
-    """Texts as they are."""
+@dataclass(frozen=True)
+class SimCseBatch:
+    """Unmasked texts, each of which is encoded twice."""
 
     texts: TokenBatch
 
     def counts(self) -> dict[str, Tensor]:
-        twice = torch.tensor(2 * len(self.texts.ids), device=self.texts.ids.device)
-        return {"contrast": twice, "contrast_right": twice}
+        return contrastive_counts(self.texts, views=2)
 
 
-class SimCseModule(PretrainingModule):
-    """The encoder alone."""
-
-    compares = True
+class SimCseModule(ContrastiveModule):
+    """Encoder without new layers."""
 
     def __init__(self, settings: SimCse, backbone: Backbone, tokenizer: Tokenizer, pooling: Pooling) -> None:
         super().__init__(backbone, tokenizer, pooling)
-        self.settings, self.weights = settings, {"contrast": 1.0}
-        backbone.keep_head()
+        self.temperature, self.normalize = settings.temperature, True
+        self.loss_weights = {"contrastive": 1.0}
+        backbone.freeze_mlm_head()
 
-    def draw(self, batch: TokenBatch) -> Drawn:
-        return Drawn(batch)
+    def sample(self, batch: TokenBatch) -> SimCseBatch:
+        return SimCseBatch(batch)
 
-    def read(self, drawn: Drawn) -> Reading:
-        ids, attention = (torch.cat([tensor, tensor]) for tensor in (drawn.texts.ids, drawn.texts.attention))
-        hidden = self.backbone.encode(ids, attention)
-        embedding = pool(hidden, attention, self.pooling)
+    def encode(self, sampled: SimCseBatch) -> EncoderOutput:
+        texts = sampled.texts
+        ids, attention_mask = (torch.cat([tensor, tensor]) for tensor in (texts.ids, texts.attention_mask))
+        hidden = self.backbone.encode(ids, attention_mask)
+        embedding = pool(hidden, attention_mask, self.pooling)
         first, _ = embedding.chunk(2)
-        return Reading({}, (first,), hidden[: len(first)], pairs_of(embedding, drawn.texts.sources))
-
-    def compare(self, compared: tuple[Rows, ...]) -> dict[str, Tensor]:
-        return contrasted(compared, self.settings.temperature, normalise=True)
+        return EncoderOutput({}, (first,), hidden[: len(first)], pair_embeddings(embedding, texts.source_ids))

@@ -1,1 +1,1 @@
-"""Layers and functions that models and objectives are composed of."""
+"""Layers and tensor functions that objectives, heads and losses share."""

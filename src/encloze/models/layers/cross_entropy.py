@@ -1,4 +1,8 @@
-"""Cross-entropy over a large vocabulary, for labelled rows only, a chunk of rows at a time."""
+"""Cross-entropy over a large vocabulary that holds the logits of a few rows at a time.
+
+``torch.nn.functional.cross_entropy`` needs the logits of all rows at once: 4 GB in float32 for 32,768 rows and a
+vocabulary of 30,522. Here gradients are computed together with the loss, one chunk of rows after the other.
+"""
 
 from __future__ import annotations
 
@@ -8,72 +12,101 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from encloze.models.layers.masking import IGNORED
+from encloze.models.layers.masking import IGNORE_INDEX
 
-_ROWS = 256  # logits held at once, in rows: 31 MB for 30,522 tokens
+CHUNK_ROWS = 256
+"""Default number of rows whose logits are held at a time: 31 MB in float32 for a vocabulary of 30,522."""
 
 
-def labelled(hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The rows of hidden (batch x length x width) that have a label, and those labels: rows x width, rows."""
-    rows = labels.flatten().ne(IGNORED).nonzero().squeeze(1)
+def select_labeled(hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Select the hidden states of the labeled tokens.
+
+    Args:
+        hidden: batch x length x hidden size.
+        labels: int64, batch x length; IGNORE_INDEX where nothing is predicted.
+
+    Returns:
+        Hidden states (rows x hidden size) and labels (rows).
+    """
+    rows = labels.flatten().ne(IGNORE_INDEX).nonzero().squeeze(1)
     return hidden.flatten(0, 1)[rows], labels.flatten()[rows]
 
 
-def summed_cross_entropy(rows: Tensor, labels: Tensor, head: nn.Module) -> tuple[Tensor, Tensor]:
-    """The sum of -log softmax(head(row))[label] over rows (rows x width), and how many rows are guessed right.
+def chunked_cross_entropy(
+    rows: Tensor, labels: Tensor, head: nn.Module, chunk_rows: int = CHUNK_ROWS
+) -> tuple[Tensor, Tensor]:
+    """Compute the cross-entropy of labels under a head, summed over rows.
 
-    Gradients are worked out on the way forth, chunk by chunk, so that neither the logits of all rows nor a second
-    pass through the head is ever needed. The sum has gradients for the rows and the head's parameters; it cannot be
-    differentiated twice.
+    The loss has gradients for the rows and for the head's parameters. They are computed in the forward pass, so the
+    loss cannot be differentiated twice.
+
+    Args:
+        rows: Hidden states, rows x hidden size.
+        labels: int64, rows.
+        head: Module that maps hidden states to logits.
+        chunk_rows: Number of rows whose logits are held at a time.
+
+    Returns:
+        Sum of -log softmax(head(row))[label], and the number of rows whose highest logit is the label's.
     """
     parameters = [parameter for parameter in head.parameters() if parameter.requires_grad]
-    wanted = torch.is_grad_enabled()
-    total, right = _ChunkedCrossEntropy.apply(rows, labels, head, wanted, *parameters)  # type: ignore[no-untyped-call]
-    return total, right
+    with_gradients = torch.is_grad_enabled()
+    loss, correct = _ChunkedCrossEntropy.apply(  # type: ignore[no-untyped-call]
+        rows, labels, head, chunk_rows, with_gradients, *parameters
+    )
+    return loss, correct
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, rows: Tensor, labels: Tensor, head: Callable[[Tensor], Tensor], wanted: bool, *parameters: Tensor
+        ctx: Any,
+        rows: Tensor,
+        labels: Tensor,
+        head: Callable[[Tensor], Tensor],
+        chunk_rows: int,
+        with_gradients: bool,
+        *parameters: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        gradients: list[Tensor] = [torch.zeros_like(tensor) for tensor in (rows, *parameters)] if wanted else []
+        gradients = [torch.zeros_like(tensor) for tensor in (rows, *parameters)] if with_gradients else []
         total = torch.zeros((), device=rows.device, dtype=torch.promote_types(rows.dtype, torch.float32))
-        right = torch.zeros((), device=rows.device, dtype=torch.int64)
-        for start in range(0, len(rows), _ROWS):
-            part = slice(start, start + _ROWS)
-            chunk = rows[part].detach().requires_grad_(wanted)
-            with torch.set_grad_enabled(wanted):
+        correct = torch.zeros((), device=rows.device, dtype=torch.int64)
+        for start in range(0, len(rows), chunk_rows):
+            part = slice(start, start + chunk_rows)
+            chunk = rows[part].detach().requires_grad_(with_gradients)
+            with torch.set_grad_enabled(with_gradients):
                 logits = head(chunk)
-            losses, guesses_right, slope = _softmax_loss(logits.detach().to(total.dtype), labels[part], wanted)
-            if wanted:
-                found = torch.autograd.grad(logits, [chunk, *parameters], slope.to(logits.dtype))
-                gradients[0][part] = found[0]
-                for gradient, more in zip(gradients[1:], found[1:], strict=True):
-                    gradient += more
-            total += losses
-            right += guesses_right
+            loss, chunk_correct, logit_gradients = _softmax_loss(
+                logits.detach().to(total.dtype), labels[part], with_gradients
+            )
+            if with_gradients:
+                chunk_gradients = torch.autograd.grad(logits, [chunk, *parameters], logit_gradients.to(logits.dtype))
+                gradients[0][part] = chunk_gradients[0]
+                for gradient, chunk_gradient in zip(gradients[1:], chunk_gradients[1:], strict=True):
+                    gradient += chunk_gradient
+            total += loss
+            correct += chunk_correct
         ctx.gradients = gradients
-        ctx.mark_non_differentiable(right)
-        return total, right
+        ctx.mark_non_differentiable(correct)
+        return total, correct
 
     @staticmethod
-    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
-        rows, *parameters = (gradient * outer[0].to(gradient.dtype) for gradient in ctx.gradients)
-        return (rows, None, None, None, *parameters)
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        rows, *parameters = (gradient * grad_outputs[0].to(gradient.dtype) for gradient in ctx.gradients)
+        return (rows, None, None, None, None, *parameters)
 
 
-def _softmax_loss(logits: Tensor, labels: Tensor, wanted: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """The summed cross-entropy, the right guesses, and (where wanted) the loss's slope over the logits.
+def _softmax_loss(logits: Tensor, labels: Tensor, with_gradients: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the summed cross-entropy, the number of correct rows, and the gradient of the loss for the logits.
 
-    The logits may be overwritten: one buffer serves all the way, since on a processor this is bound by memory.
+    With gradients, the buffer of the logits is overwritten: this step is memory-bound on CPUs.
     """
-    highest, best = logits.max(dim=1, keepdim=True)
-    own = logits.gather(1, labels[:, None])
-    right = (best == labels[:, None]).sum()
-    powers = (logits.sub_(highest) if wanted else logits - highest).exp_()
-    sums = powers.sum(dim=1, keepdim=True)
-    losses = (sums.log() + highest - own).sum()
-    if wanted:
-        powers.div_(sums).scatter_add_(1, labels[:, None], torch.full_like(own, -1))
-    return losses, right, powers
+    highest, predicted = logits.max(dim=1, keepdim=True)
+    label_logits = logits.gather(1, labels[:, None])
+    correct = (predicted == labels[:, None]).sum()
+    exponentials = (logits.sub_(highest) if with_gradients else logits - highest).exp_()
+    sums = exponentials.sum(dim=1, keepdim=True)
+    loss = (sums.log() + highest - label_logits).sum()
+    if with_gradients:
+        exponentials.div_(sums).scatter_add_(1, labels[:, None], torch.full_like(label_logits, -1))
+    return loss, correct, exponentials

@@ -1,7 +1,4 @@
-"""Shallow decoders that rebuild a text from its embedding; their weights are named as BERT's layers name them.
-
-Shapes: batch, length, width, inner (of the feed-forward part), heads.
-"""
+"""Shallow transformer decoders that reconstruct a text from its sentence embedding."""
 
 from __future__ import annotations
 
@@ -11,158 +8,136 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from encloze.backbones.base import Backbone, Shape
+from encloze.backbones.base import Backbone
+from encloze.backbones.hf.layer_config import LayerConfig
+from encloze.models.layers.initialization import init_bert_weights
 
-QueryStream = Literal["normalised", "raw"]
+QueryStream = Literal["normalized", "raw"]
 
 
 class DecoderLayer(nn.Module):
-    """One post-norm transformer layer whose queries may be other vectors than its keys and values.
+    """Post-norm transformer layer with separate query and context inputs; parameters are named as in BERT.
 
-    The residual adds the queries: in RetroMAE's enhanced decoding nothing of the context stream goes around the
-    attention mask. Weights start as BERT's do: N(0, initializer_range), biases 0.
+    The residual connection adds the queries, so nothing of the context bypasses the attention mask.
     """
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, config: LayerConfig) -> None:
         super().__init__()
-        width, inner = shape.width, shape.inner
-        self.heads, self.attention_dropout = shape.heads, shape.attention_dropout
+        size, inner, eps = config.hidden_size, config.intermediate_size, config.layer_norm_eps
+        self.num_heads, self.attention_dropout = config.num_attention_heads, config.attention_probs_dropout_prob
         self.attention = nn.ModuleDict(
             {
-                "self": nn.ModuleDict({name: nn.Linear(width, width) for name in ("query", "key", "value")}),
-                "output": nn.ModuleDict(
-                    {"dense": nn.Linear(width, width), "LayerNorm": nn.LayerNorm(width, shape.eps)}
-                ),
+                "self": nn.ModuleDict({name: nn.Linear(size, size) for name in ("query", "key", "value")}),
+                "output": nn.ModuleDict({"dense": nn.Linear(size, size), "LayerNorm": nn.LayerNorm(size, eps)}),
             }
         )
-        self.intermediate = nn.ModuleDict({"dense": nn.Linear(width, inner)})
-        self.output = nn.ModuleDict({"dense": nn.Linear(inner, width), "LayerNorm": nn.LayerNorm(width, shape.eps)})
-        self.dropout = nn.Dropout(shape.dropout)
-        begin_as_bert(self, shape.spread)
+        self.intermediate = nn.ModuleDict({"dense": nn.Linear(size, inner)})
+        self.output = nn.ModuleDict({"dense": nn.Linear(inner, size), "LayerNorm": nn.LayerNorm(size, eps)})
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        init_bert_weights(self, config.initializer_range)
 
-    def forward(self, queries: Tensor, context: Tensor, visible: Tensor) -> Tensor:
-        """batch x length x width, of queries and context of that shape and visible: bool, batch x length x length."""
-        batch, length, width = queries.shape
-        split = (batch, length, self.heads, width // self.heads)
-        project: Any = self.attention["self"]
-        query = project["query"](queries).view(split).transpose(1, 2)
-        key = project["key"](context).view(split).transpose(1, 2)
-        value = project["value"](context).view(split).transpose(1, 2)
+    def forward(self, queries: Tensor, context: Tensor, attention_mask: Tensor) -> Tensor:
+        """Return hidden states: batch x length x hidden size.
+
+        Args:
+            queries: batch x length x hidden size; source of the attention queries and of the residual connection.
+            context: batch x length x hidden size; source of the attention keys and values.
+            attention_mask: bool, batch x length x length; True where a query position attends to a key position.
+        """
+        batch, length, size = queries.shape
+        projections: Any = self.attention["self"]
+        query, key, value = (
+            projections[name](vectors).view(batch, length, self.num_heads, size // self.num_heads).transpose(1, 2)
+            for name, vectors in (("query", queries), ("key", context), ("value", context))
+        )
         dropout = self.attention_dropout if self.training else 0.0
-        found = F.scaled_dot_product_attention(query, key, value, attn_mask=visible[:, None], dropout_p=dropout)
-        attended: Any = self.attention["output"]
-        joined = self.dropout(attended["dense"](found.transpose(1, 2).reshape(batch, length, width)))
-        joined = attended["LayerNorm"](joined + queries)
-        inner = F.gelu(self.intermediate["dense"](joined))
-        rebuilt: Tensor = self.output["LayerNorm"](self.dropout(self.output["dense"](inner)) + joined)
-        return rebuilt
+        mask = attention_mask[:, None]
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
+        output: Any = self.attention["output"]
+        attended = output["dense"](attended.transpose(1, 2).reshape(batch, length, size))
+        attended = output["LayerNorm"](self.dropout(attended) + queries)
+        inner = F.gelu(self.intermediate["dense"](attended))
+        hidden: Tensor = self.output["LayerNorm"](self.dropout(self.output["dense"](inner)) + attended)
+        return hidden
 
 
-class Places(nn.Module):
-    """Puts vectors in their places for a decoder.
+class DecoderEmbeddings(nn.Module):
+    """Input embeddings of a decoder: the encoder's, or own position embeddings if the encoder has none.
 
-    Most encoders add a position to each token before the first layer; a decoder reads what they read. Those that do
-    not (DeBERTa, ModernBERT) leave a decoder blind to order, so it gets positions and a norm of its own for them.
+    Encoders without absolute position embeddings (DeBERTa, ModernBERT) would leave a decoder unaware of token order.
     """
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
-        self.lent = backbone.has_positions
-        if not self.lent:
-            shape = backbone.shape
-            self.table = nn.Embedding(backbone.max_tokens, shape.width)
-            self.norm, self.dropout = nn.LayerNorm(shape.width, shape.eps), nn.Dropout(shape.dropout)
-            nn.init.normal_(self.table.weight, std=shape.spread)
+        self.shares_positions = backbone.has_position_embeddings
+        if not self.shares_positions:
+            config = backbone.layer_config
+            self.positions = nn.Embedding(backbone.max_tokens, config.hidden_size)
+            self.norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
+            self.dropout = nn.Dropout(config.hidden_dropout_prob)
+            nn.init.normal_(self.positions.weight, std=config.initializer_range)
 
-    def tokens(self, backbone: Backbone, ids: Tensor) -> Tensor:
-        """The vectors of tokens at their places: batch x length x width, of ids batch x length."""
+    def embed_tokens(self, backbone: Backbone, ids: Tensor) -> Tensor:
+        """Return embeddings of tokens and positions: batch x length x hidden size, for ids batch x length."""
         embedded = backbone.embed(ids)
-        return embedded if self.lent else self._own(embedded)
+        return embedded if self.shares_positions else self._add_positions(embedded)
 
-    def queries(self, backbone: Backbone, embedding: Tensor, length: int, stream: QueryStream) -> Tensor:
-        """One vector at every place: batch x length x width, of embeddings batch x width."""
-        everywhere = embedding[:, None].expand(-1, length, -1)
+    def embed_queries(self, backbone: Backbone, embedding: Tensor, length: int, stream: QueryStream) -> Tensor:
+        """Return sentence embedding + position for each position: batch x length x hidden size (RetroMAE, Eq. 4).
+
+        Stream ``normalized`` applies the LayerNorm and dropout of the embedding layer to the sum, ``raw`` does not.
+        """
+        repeated = embedding[:, None].expand(-1, length, -1)
         if stream == "raw":
-            return everywhere + (backbone.positions(length) if self.lent else self.table.weight[:length])
-        return backbone.place(everywhere) if self.lent else self._own(everywhere)
+            shared = self.shares_positions
+            return repeated + (backbone.position_embeddings(length) if shared else self.positions.weight[:length])
+        return backbone.add_position_embeddings(repeated) if self.shares_positions else self._add_positions(repeated)
 
-    def _own(self, vectors: Tensor) -> Tensor:
-        placed: Tensor = self.dropout(self.norm(vectors + self.table.weight[: vectors.shape[1]]))
-        return placed
+    def _add_positions(self, vectors: Tensor) -> Tensor:
+        embedded: Tensor = self.dropout(self.norm(vectors + self.positions.weight[: vectors.shape[1]]))
+        return embedded
 
 
 class Decoder(nn.Module):
-    """Layers over a text's token vectors with an embedding in the first place; ``visible`` says who sees whom.
+    """Stack of decoder layers over token embeddings, with the sentence embedding at position 0.
 
-    The token vectors are the encoder's own, so it is handed in at every call.
+    Token embeddings are the encoder's, so the backbone is an argument of each call.
     """
 
-    def __init__(self, backbone: Backbone, layers: int) -> None:
+    def __init__(self, backbone: Backbone, num_layers: int) -> None:
         super().__init__()
-        self.places = Places(backbone)
-        self.layers = nn.ModuleList(DecoderLayer(backbone.shape) for _ in range(layers))
+        self.embeddings = DecoderEmbeddings(backbone)
+        self.layers = nn.ModuleList(DecoderLayer(backbone.layer_config) for _ in range(num_layers))
 
-    def forward(self, backbone: Backbone, embedding: Tensor, ids: Tensor, visible: Tensor) -> Tensor:
-        """batch x length x width, of embeddings batch x width, ids batch x length and a mask as DecoderLayer's."""
-        hidden = with_first(embedding, self.places.tokens(backbone, ids))
+    def forward(self, backbone: Backbone, embedding: Tensor, ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Return hidden states: batch x length x hidden size.
+
+        Args:
+            backbone: Encoder that provides token embeddings.
+            embedding: Sentence embeddings, batch x hidden size.
+            ids: Token ids that the decoder reads, batch x length.
+            attention_mask: bool, batch x length x length.
+        """
+        hidden = replace_first_token(self.embeddings.embed_tokens(backbone, ids), embedding)
         for layer in self.layers:
-            hidden = layer(hidden, hidden, visible)
+            hidden = layer(hidden, hidden, attention_mask)
         return hidden
 
 
 class EnhancedDecoder(Decoder):
-    """RetroMAE's (section 3.3): each place asks with embedding + position, and sees tokens of its own choice."""
+    """One-layer decoder of RetroMAE's enhanced decoding (Eq. 4 to 7)."""
 
     def __init__(self, backbone: Backbone, stream: QueryStream) -> None:
-        super().__init__(backbone, layers=1)
+        super().__init__(backbone, num_layers=1)
         self.stream = stream
 
-    def forward(self, backbone: Backbone, embedding: Tensor, ids: Tensor, visible: Tensor) -> Tensor:
-        return enhanced(self.layers[0], self.places, backbone, embedding, ids, visible, self.stream)
+    def forward(self, backbone: Backbone, embedding: Tensor, ids: Tensor, attention_mask: Tensor) -> Tensor:
+        queries = self.embeddings.embed_queries(backbone, embedding, ids.shape[1], self.stream)
+        context = replace_first_token(self.embeddings.embed_tokens(backbone, ids), embedding)
+        hidden: Tensor = self.layers[0](queries, context, attention_mask)
+        return hidden
 
 
-def enhanced(
-    layer: nn.Module,
-    places: Places,
-    backbone: Backbone,
-    embedding: Tensor,
-    ids: Tensor,
-    visible: Tensor,
-    stream: QueryStream,
-) -> Tensor:
-    """Enhanced decoding (RetroMAE, Eq. 4 to 7) by one layer: batch x length x width, of embeddings batch x width."""
-    context = with_first(embedding, places.tokens(backbone, ids))
-    rebuilt: Tensor = layer(places.queries(backbone, embedding, ids.shape[1], stream), context, visible)
-    return rebuilt
-
-
-def begin_as_bert(module: nn.Module, spread: float) -> None:
-    """First weights of linear maps: N(0, spread), biases 0."""
-    for part in module.modules():
-        if isinstance(part, nn.Linear):
-            nn.init.normal_(part.weight, std=spread)
-            if part.bias is not None:
-                nn.init.zeros_(part.bias)
-
-
-def everything_real(attention: Tensor) -> Tensor:
-    """A mask that lets every place see every token but padding: bool, batch x length x length."""
-    return attention[:, None, :].expand(-1, attention.shape[1], -1)
-
-
-def what_came_before(attention: Tensor, window: int | None = None) -> Tensor:
-    """A mask that lets every place see itself and what stands before it: bool, batch x length x length.
-
-    With a window, of the tokens only the last so many, the place itself counted; the first place always.
-    """
-    places = torch.arange(attention.shape[1], device=attention.device)
-    distance = places[:, None] - places
-    seen = distance >= 0
-    if window is not None:
-        seen = seen & ((distance < window) | (places == 0))
-    return seen & attention[:, None, :]
-
-
-def with_first(embedding: Tensor, tokens: Tensor) -> Tensor:
-    """Token vectors (batch x length x width) with the text's embedding (batch x width) in the first place."""
+def replace_first_token(tokens: Tensor, embedding: Tensor) -> Tensor:
+    """Return token vectors (batch x length x hidden size) with the embedding (batch x hidden size) at position 0."""
     return torch.cat([embedding[:, None].to(tokens.dtype), tokens[:, 1:]], dim=1)

@@ -1,7 +1,6 @@
-"""Whole-word masks, drawn on the device: which tokens the encoder sees changed, which a decoder does not see.
+"""Whole-word masking of token batches, and the attention masks of RetroMAE's enhanced decoding.
 
-Shapes: batch, length (of the padded texts), rows (independent masks of one text), words (of the longest text).
-``words`` (batch x length) numbers the word of each token from 0, -1 for special tokens and padding.
+All random numbers are a pure function of (seed, epoch, stream, example, position); see ``randomness``.
 """
 
 from __future__ import annotations
@@ -11,149 +10,124 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from encloze.models.layers.randomness import below, keys, spread, uniform
+from encloze.models.layers.randomness import derive_keys, example_keys, random_integers, uniform
 
-IGNORED = -100
-"""The label of a token that is not to be predicted."""
+IGNORE_INDEX = -100
+"""Label of a token that is not predicted, as in ``torch.nn.functional.cross_entropy``."""
 
-# Streams of randomness: draws for one end do not tell anything about those for another.
-_ENCODER_WORDS, _ENCODER_CORRUPTION, _DECODER_WORDS, _DECODER_CORRUPTION, _PATTERN = range(5)
+
+# Streams of random numbers; numbers of different streams are independent.
+ENCODER_SELECTION, ENCODER_CORRUPTION, DECODER_SELECTION, DECODER_CORRUPTION, MASK_ASSIGNMENT = range(5)
 
 
 class TokenBatch(NamedTuple):
-    """Texts as the training sees them."""
+    """Tokenized texts of a pre-training batch."""
 
     ids: Tensor  # int64, batch x length
-    attention: Tensor  # bool, batch x length
-    words: Tensor  # int64, batch x length
-    examples: Tensor  # int64, batch: the number of each text in the corpus
-    sources: Tensor  # int64, batch: the number of what each text was taken from
+    attention_mask: Tensor  # bool, batch x length: False at padding
+    word_ids: Tensor  # int64, batch x length: number of each token's word, -1 for special tokens and padding
+    example_ids: Tensor  # int64, batch: number of each text in the corpus
+    source_ids: Tensor  # int64, batch: number of the document that each text was taken from
     seed: int = 0
     epoch: int = 0
 
-    def halves(self) -> tuple[TokenBatch, TokenBatch]:
-        """The texts of a batch of pairs and their contexts, each cut to its own longest: a context follows half a
-        batch after its text."""
-        middle = len(self.ids) // 2
-        return self._rows(slice(None, middle)), self._rows(slice(middle, None))
+    def content_mask(self) -> Tensor:
+        """Return the mask of non-special tokens, or of all tokens of texts without any: bool, batch x length."""
+        content = self.word_ids >= 0
+        return content | (self.attention_mask & ~content.any(dim=1, keepdim=True))
 
-    def swapped(self) -> TokenBatch:
-        """Each text's partner in its place, in a batch of pairs."""
-        middle = len(self.ids) // 2
-        ids, attention, words, examples, sources = (tensor.roll(middle, dims=0) for tensor in self[:5])
-        return TokenBatch(ids, attention, words, examples, sources, self.seed, self.epoch)
-
-    def own_places(self) -> Tensor:
-        """Where the text's own tokens stand: bool, batch x length; all real places where it has only special ones."""
-        own = self.words >= 0
-        return own | (self.attention & ~own.any(dim=1, keepdim=True))
-
-    def each_token_a_word(self) -> TokenBatch:
-        """The same texts, to be masked token by token."""
-        places = torch.arange(self.ids.shape[1], device=self.ids.device)
-        return self._replace(words=torch.where(self.words >= 0, places, -1))
-
-    def _rows(self, part: slice) -> TokenBatch:
-        length = int(self.attention[part].sum(dim=1).max())
-        ids, attention, words = (tensor[part, :length] for tensor in self[:3])
-        return TokenBatch(ids, attention, words, self.examples[part], self.sources[part], self.seed, self.epoch)
+    def split_words(self) -> TokenBatch:
+        """Return the batch with each token as a word of its own, for token-level masking."""
+        positions = torch.arange(self.ids.shape[1], device=self.ids.device)
+        return self._replace(word_ids=torch.where(self.word_ids >= 0, positions, -1))
 
 
-class Masked(NamedTuple):
-    """Texts with holes."""
+class MaskedTokens(NamedTuple):
+    """Token ids after masking, and the labels to predict."""
 
     ids: Tensor  # int64, batch x length
-    labels: Tensor  # int64, batch x length: the token that stood there, IGNORED where nothing was chosen
+    labels: Tensor  # int64, batch x length: original ids of the selected tokens, IGNORE_INDEX elsewhere
 
 
-def mask_words(batch: TokenBatch, rate: float, mask_id: int, vocabulary: int, *, decoder: bool = False) -> Masked:
-    """Choose whole words until ``rate`` of a text's tokens is reached; 80 % masked, 10 % random, 10 % as they were.
+def mask_whole_words(
+    batch: TokenBatch, rate: float, mask_id: int, vocab_size: int, *, decoder: bool = False
+) -> MaskedTokens:
+    """Select whole words and replace 80 % of their tokens by the mask token and 10 % by random tokens.
 
-    As the released code of RetroMAE does it: the budget counts the special tokens, which are never chosen, and
-    random tokens are drawn from the whole vocabulary.
+    As in RetroMAE's released code, ``rate`` is a fraction of all tokens including special tokens, special tokens are
+    never selected, and random tokens come from the whole vocabulary. ``decoder`` uses other random streams.
     """
-    chosen = choose(batch, rate, 1, _DECODER_WORDS if decoder else _ENCODER_WORDS)[:, 0]
-    return _corrupted(batch, chosen, mask_id, vocabulary, _DECODER_CORRUPTION if decoder else _ENCODER_CORRUPTION)
+    streams = (DECODER_SELECTION, DECODER_CORRUPTION) if decoder else (ENCODER_SELECTION, ENCODER_CORRUPTION)
+    selected = sample_words(batch, rate, 1, streams[0])[:, 0]
+    return corrupt_tokens(batch, selected, mask_id, vocab_size, streams[1])
 
 
-def mask_more(batch: TokenBatch, masked: Masked, rates: tuple[float, float], mask_id: int, vocabulary: int) -> Masked:
-    """For a decoder: what the encoder did not see at the first rate, and of the rest so much that it makes the second.
-
-    As the released code of LexMAE does it: each further token by itself, and what stands in the holes is drawn anew.
-    """
-    first, second = rates
-    places = torch.arange(batch.ids.shape[1], device=batch.ids.device)
-    draw = uniform(spread(keys(batch.seed, batch.epoch, _DECODER_WORDS, batch.examples)[:, None], places))
-    more = (draw < (second - first) / (1 - first)) & (batch.words >= 0)
-    return _corrupted(batch, (masked.labels != IGNORED) | more, mask_id, vocabulary, _DECODER_CORRUPTION)
+def corrupt_tokens(batch: TokenBatch, selected: Tensor, mask_id: int, vocab_size: int, stream: int) -> MaskedTokens:
+    """Replace 80 % of the selected tokens (bool, batch x length) by the mask token and 10 % by random tokens."""
+    positions = torch.arange(batch.ids.shape[1], device=batch.ids.device)
+    keys = derive_keys(example_keys(batch.seed, batch.epoch, stream, batch.example_ids)[:, None], positions)
+    number = uniform(keys)
+    random_ids = random_integers(derive_keys(keys, torch.zeros_like(positions)), vocab_size)
+    corrupted = torch.where(number < 0.8, mask_id, torch.where(number < 0.9, random_ids, batch.ids))
+    return MaskedTokens(torch.where(selected, corrupted, batch.ids), torch.where(selected, batch.ids, IGNORE_INDEX))
 
 
-def _corrupted(batch: TokenBatch, chosen: Tensor, mask_id: int, vocabulary: int, stream: int) -> Masked:
-    places = torch.arange(batch.ids.shape[1], device=batch.ids.device)
-    place_keys = spread(keys(batch.seed, batch.epoch, stream, batch.examples)[:, None], places)
-    draw = uniform(place_keys)
-    random_ids = below(spread(place_keys, torch.zeros_like(places)), vocabulary)
-    changed = torch.where(draw < 0.8, mask_id, torch.where(draw < 0.9, random_ids, batch.ids))
-    return Masked(torch.where(chosen, changed, batch.ids), torch.where(chosen, batch.ids, IGNORED))
+def enhanced_decoding_mask(batch: TokenBatch, rate: float, num_masks: int | None = None) -> Tensor:
+    """Sample the attention mask of RetroMAE's enhanced decoding (section 3.3): bool, batch x queries x keys.
 
-
-def visible_to_decoder(batch: TokenBatch, rate: float, patterns: int | None = None) -> Tensor:
-    """Which tokens (last axis) each place of a RetroMAE decoder sees: bool, batch x length x length.
-
-    Each place has a whole-word mask of its own, at ``rate``, and never sees itself. The first token stands for the
-    embedding: every place but itself sees it. The last special token is seen by all but itself. Padding is seen by
-    none; padded places see the first token, so that attention is defined. ``patterns`` draws so many masks and gives
-    each place one of them, as the released code does (256, or 128 in FlagEmbedding).
+    Each query position has a whole-word mask of its own at ``rate`` and never attends to itself. Key 0 holds the
+    sentence embedding; all other positions attend to it. No position attends to padding; queries at padding attend to
+    key 0 only, so that softmax is defined. ``num_masks`` samples that many masks per text and shares them among the
+    positions, as in the released code (256, or 128 in FlagEmbedding); by default each position has its own (paper).
     """
     length, device = batch.ids.shape[1], batch.ids.device
-    places = torch.arange(length, device=device)
-    hidden = choose(batch, rate, patterns or length, _DECODER_WORDS)
-    if patterns:
-        pick = below(spread(keys(batch.seed, batch.epoch, _PATTERN, batch.examples)[:, None], places), patterns)
-        hidden = hidden.gather(1, pick[:, :, None].expand(-1, -1, length))
-    real = batch.attention
-    visible = ~hidden & real[:, None, :] & real[:, :, None] & ~torch.eye(length, dtype=torch.bool, device=device)
+    positions = torch.arange(length, device=device)
+    masked = sample_words(batch, rate, num_masks or length, DECODER_SELECTION)
+    if num_masks:
+        keys = example_keys(batch.seed, batch.epoch, MASK_ASSIGNMENT, batch.example_ids)
+        assigned = random_integers(derive_keys(keys[:, None], positions), num_masks)
+        masked = masked.gather(1, assigned[:, :, None].expand(-1, -1, length))
+    real = batch.attention_mask
+    visible = ~masked & real[:, None, :] & real[:, :, None] & ~torch.eye(length, dtype=torch.bool, device=device)
     visible[:, 1:, 0] = True
     visible[:, 0, 0] = ~real[:, 0]
     return visible
 
 
-def choose(batch: TokenBatch, rate: float, rows: int, stream: int) -> Tensor:
-    """``rows`` independent choices of whole words of each text, at ``rate`` of its tokens: bool, batch x rows x length.
+def sample_words(batch: TokenBatch, rate: float, count: int, stream: int) -> Tensor:
+    """Sample ``count`` independent selections of whole words per text: bool, batch x count x length.
 
-    Words are taken in random order; one that would exceed the budget, max(1, round(length x rate)), is passed over.
+    Words are taken in random order; a word that exceeds the remaining budget is skipped. The budget is
+    max(1, round(rate x tokens)) tokens, special tokens counted.
     """
-    words = batch.words
-    budget = (batch.attention.sum(dim=1).double() * rate).round().clamp(min=1).long()  # halves to even, as Python
-    count = max(1, int(words.max()) + 1)
-    sizes = torch.zeros(len(words), count + 1, dtype=torch.int64, device=words.device)
-    sizes = sizes.scatter_add(1, words + 1, torch.ones_like(words))[:, 1:]  # column 0 gathers what is no word
-    row_keys = spread(
-        keys(batch.seed, batch.epoch, stream, batch.examples)[:, None], torch.arange(rows, device=words.device)
-    )
-    order_keys = spread(row_keys[:, :, None], torch.arange(count, device=words.device))
-    chosen = _within_budget(sizes, order_keys, budget)
-    of_token = words.clamp(min=0)[:, None, :].expand(-1, rows, -1)
-    return chosen.gather(2, of_token) & (words >= 0)[:, None, :]
+    word_ids = batch.word_ids
+    budget = (batch.attention_mask.sum(dim=1).double() * rate).round().clamp(min=1).long()  # half to even, as Python
+    num_words = max(1, int(word_ids.max()) + 1)
+    sizes = torch.zeros(len(word_ids), num_words + 1, dtype=torch.int64, device=word_ids.device)
+    sizes = sizes.scatter_add(1, word_ids + 1, torch.ones_like(word_ids))[:, 1:]  # column 0 counts special tokens
+    text_keys = example_keys(batch.seed, batch.epoch, stream, batch.example_ids)[:, None]
+    selection_keys = derive_keys(text_keys, torch.arange(count, device=word_ids.device))
+    word_keys = derive_keys(selection_keys[:, :, None], torch.arange(num_words, device=word_ids.device))
+    selected = _select_within_budget(sizes, word_keys, budget)
+    return selected.gather(2, word_ids.clamp(min=0)[:, None, :].expand(-1, count, -1)) & (word_ids >= 0)[:, None, :]
 
 
-def _within_budget(sizes: Tensor, order_keys: Tensor, budget: Tensor) -> Tensor:
-    """Take words in the order of their keys while they fit: bool, batch x rows x words.
+def _select_within_budget(sizes: Tensor, word_keys: Tensor, budget: Tensor) -> Tensor:
+    """Select words in the order of their keys, skipping those that exceed the budget: bool, batch x count x words.
 
-    The same as going word by word and passing over what does not fit, a stretch of fitting words at a time: once the
-    next word is too long it stays so, because the budget only shrinks. As many rounds as there are word lengths, at
-    most.
+    Equal to a loop over words, but each round takes all words up to the next one that does not fit. A skipped word can
+    never fit later, because the budget only shrinks, so the number of rounds is at most the number of word lengths.
     """
-    order = order_keys.argsort(dim=2)
+    order = word_keys.argsort(dim=2)
     size = sizes[:, None, :].expand_as(order).gather(2, order)
-    left = budget[:, None].expand(order.shape[:2])
-    taken = torch.zeros_like(size, dtype=torch.bool)
+    remaining = budget[:, None].expand(order.shape[:2])
+    selected = torch.zeros_like(size, dtype=torch.bool)
     candidates = size > 0
     while True:
-        candidates = candidates & (size <= left[:, :, None])
+        candidates = candidates & (size <= remaining[:, :, None])
         if not bool(candidates.any()):
-            return torch.zeros_like(taken).scatter(2, order, taken)
-        fitting = candidates & ((size * candidates).cumsum(dim=2) <= left[:, :, None])
-        taken = taken | fitting
-        left = left - (size * fitting).sum(dim=2)
+            return torch.zeros_like(selected).scatter(2, order, selected)
+        fitting = candidates & ((size * candidates).cumsum(dim=2) <= remaining[:, :, None])
+        selected = selected | fitting
+        remaining = remaining - (size * fitting).sum(dim=2)
         candidates = candidates & ~fitting

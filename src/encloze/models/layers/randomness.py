@@ -1,7 +1,7 @@
-"""Random draws as a pure function of (seed, epoch, stream, example, place): equal on every device and in every batch.
+"""Counter-based random numbers: a pure function of (seed, epoch, stream, example, position).
 
-Integers are mixed as in SplitMix64 (Steele, Lea and Flood, OOPSLA 2014). Nothing is remembered, so a run that is
-resumed, spread over processes or batched in another way draws the same.
+Integers are mixed as in SplitMix64 (Steele, Lea and Flood, OOPSLA 2014). There is no generator state, so results are
+the same on every device, in every batch composition, with any number of processes, and after a run is resumed.
 """
 
 from __future__ import annotations
@@ -9,37 +9,44 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_GOLDEN = 0x9E3779B97F4A7C15 - 2**64  # as a signed number: torch has no unsigned 64-bit products
-_FIRST = 0xBF58476D1CE4E5B9 - 2**64
-_SECOND = 0x94D049BB133111EB - 2**64
+# Constants of SplitMix64 as signed numbers, because torch has no unsigned 64-bit products.
+_GOLDEN_GAMMA = 0x9E3779B97F4A7C15 - 2**64
+_MULTIPLIERS = (0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64)
 
 
-def keys(seed: int, epoch: int, stream: int, examples: Tensor) -> Tensor:
-    """One int64 key for each example (int64, any shape); ``stream`` tells draws for different ends apart."""
-    base = torch.zeros_like(examples)
+def example_keys(seed: int, epoch: int, stream: int, example_ids: Tensor) -> Tensor:
+    """Return one key per example: int64, shape of ``example_ids``.
+
+    Args:
+        seed: Seed of the run.
+        epoch: Number of the epoch.
+        stream: Number of the purpose; keys of different streams are independent.
+        example_ids: int64, any shape.
+    """
+    key = torch.zeros_like(example_ids)
     for number in (seed, epoch, stream):
-        base = spread(base, torch.full_like(examples, number))
-    return spread(base, examples)
+        key = derive_keys(key, torch.full_like(example_ids, number))
+    return derive_keys(key, example_ids)
 
 
-def spread(key: Tensor, places: Tensor) -> Tensor:
-    """Keys for places under a key: int64, the shapes broadcast."""
-    mixed = key + (places + 1) * _GOLDEN
-    mixed = (mixed ^ _shifted(mixed, 30)) * _FIRST
-    mixed = (mixed ^ _shifted(mixed, 27)) * _SECOND
-    return mixed ^ _shifted(mixed, 31)
+def derive_keys(keys: Tensor, numbers: Tensor) -> Tensor:
+    """Return the keys of numbered children of keys: int64; the shapes are broadcast."""
+    mixed = keys + (numbers + 1) * _GOLDEN_GAMMA
+    mixed = (mixed ^ _shift_right(mixed, 30)) * _MULTIPLIERS[0]
+    mixed = (mixed ^ _shift_right(mixed, 27)) * _MULTIPLIERS[1]
+    return mixed ^ _shift_right(mixed, 31)
 
 
-def uniform(key: Tensor) -> Tensor:
-    """Numbers in [0, 1) from keys: float32, from 24 bits, which float32 holds exactly."""
-    return _shifted(key, 40).to(torch.float32) / 2**24
+def uniform(keys: Tensor) -> Tensor:
+    """Return uniform numbers in [0, 1) from keys: float32, from 24 bits, which float32 represents exactly."""
+    return _shift_right(keys, 40).to(torch.float32) / 2**24
 
 
-def below(key: Tensor, limit: int) -> Tensor:
-    """Whole numbers in [0, limit) from keys: int64; the bias of the remainder is below limit / 2**63."""
-    return _shifted(key, 1) % limit
+def random_integers(keys: Tensor, limit: int) -> Tensor:
+    """Return integers in [0, limit) from keys: int64; the bias of the remainder is below limit / 2**63."""
+    return _shift_right(keys, 1) % limit
 
 
-def _shifted(value: Tensor, bits: int) -> Tensor:
-    """A shift to the right that fills up with zeros; torch's own repeats the sign."""
+def _shift_right(value: Tensor, bits: int) -> Tensor:
+    """Shift right and fill with zeros; torch's own shift repeats the sign bit."""
     return (value >> bits) & ((1 << (64 - bits)) - 1)

@@ -1,6 +1,7 @@
-"""What a text says about each token of the vocabulary: the highest logit over its places, never held place by place.
+"""Term weights of sparse representations: logits over the vocabulary, pooled over the tokens of a text.
 
-Shapes: batch, length, width, vocabulary.
+Logits of all tokens are batch x length x vocabulary (16 GB in float32 for 64 texts of 2,048 tokens and 30,522 terms),
+so custom autograd functions hold the logits of one text at a time.
 """
 
 from __future__ import annotations
@@ -11,145 +12,162 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from encloze.backbones.base import VocabularyHead
+from encloze.backbones.base import MlmHead
 
 Activation = Literal["log1p_relu", "relu", "raw"]
 
 
-def highest_logits(hidden: Tensor, places: Tensor, head: VocabularyHead, shift: float = 0.0) -> Tensor:
-    """The highest logit of each token over the given places of each text: batch x vocabulary, float32.
+def max_logits(hidden: Tensor, positions: Tensor, head: MlmHead, logit_bias: float = 0.0) -> Tensor:
+    """Return the maximum logit of each vocabulary token over positions of a text: batch x vocabulary, float32.
 
-    hidden is batch x length x width, places bool, batch x length, with one at least in each row. One text's logits
-    are held at a time; on the way back the gradient goes to the place that had the highest. ``shift`` is taken off all
-    logits.
+    The gradient flows to the position with the maximum.
+
+    Args:
+        hidden: batch x length x hidden size.
+        positions: bool, batch x length: positions to pool, at least one per text.
+        head: Head for masked language modeling.
+        logit_bias: Number added to all logits.
     """
-    made: Tensor = _Highest.apply(head.transform(hidden), places, head.decoder.weight, _bias(head, shift))  # type: ignore[no-untyped-call]
-    return made
+    pooled: Tensor = _MaxLogits.apply(  # type: ignore[no-untyped-call]
+        head.transform(hidden), positions, head.decoder.weight, _total_bias(head, logit_bias)
+    )
+    return pooled
 
 
-def activated(logits: Tensor, activation: Activation) -> Tensor:
-    """Logits as weights: log(1 + max(0, x)) as SPLADE has it, max(0, x), or as they are."""
+def summed_term_weights(hidden: Tensor, positions: Tensor, head: MlmHead, logit_bias: float = 0.0) -> Tensor:
+    """Return the sum over positions of log(1 + max(0, logit)) per token: batch x vocabulary, float32.
+
+    Arguments are those of ``max_logits``. Logits are recomputed in the backward pass.
+    """
+    pooled: Tensor = _SummedTermWeights.apply(  # type: ignore[no-untyped-call]
+        head.transform(hidden), positions, head.decoder.weight, _total_bias(head, logit_bias)
+    )
+    return pooled
+
+
+def lexical_term_weights(
+    hidden: Tensor, positions: Tensor, ids: Tensor, content: Tensor, head: MlmHead, logit_bias: float, *, summed: bool
+) -> Tensor:
+    """Return log(1 + max(0, logit)) of the tokens that a text contains, pooled over positions: batch x vocabulary.
+
+    Weights of all other tokens are 0, and their logits are not computed: for a text of 200 tokens and a vocabulary of
+    30,000 that saves all but one of 150 products.
+
+    Args:
+        hidden: batch x length x hidden size.
+        positions: bool, batch x length: positions to pool.
+        ids: int64, batch x length: token ids.
+        content: bool, batch x length: tokens that count as contained in the text.
+        head: Head for masked language modeling.
+        logit_bias: Number added to all logits.
+        summed: Whether weights are summed over positions instead of taking their maximum.
+    """
+    rows, matrix, bias = head.transform(hidden), head.decoder.weight, _total_bias(head, logit_bias)
+    dtype = _matmul_dtype(rows)
+    logits = rows.to(dtype) @ F.embedding(ids, matrix).to(dtype).transpose(1, 2)  # batch x positions x tokens
+    logits = logits.to(torch.promote_types(rows.dtype, torch.float32))
+    if bias is not None:
+        logits = logits + bias[ids][:, None]
+    logits = logits.masked_fill(~positions[:, :, None], float("-inf"))
+    weights = logits.relu().log1p().sum(dim=1) if summed else logits.amax(dim=1).relu().log1p()
+    # Only the first occurrence of a token counts; all others set an additional last column, which is removed.
+    earlier = torch.ones(ids.shape[1], ids.shape[1], dtype=torch.bool, device=ids.device).tril(-1)
+    is_repeated = ((ids[:, :, None] == ids[:, None]) & content[:, None] & earlier).any(dim=2)
+    pooled = weights.new_zeros(len(ids), len(matrix) + 1)
+    pooled = pooled.scatter(1, torch.where(content & ~is_repeated, ids, len(matrix)), weights)
+    return pooled[:, :-1]
+
+
+def apply_activation(logits: Tensor, activation: Activation) -> Tensor:
+    """Return term weights for logits of any shape: log(1 + max(0, x)) as in SPLADE, max(0, x), or x (``raw``)."""
     if activation == "raw":
         return logits
     positive = logits.relu()
     return positive.log1p() if activation == "log1p_relu" else positive
 
 
-def largest(weights: Tensor, count: int | None) -> Tensor:
-    """Weights (batch x vocabulary) with all but the ``count`` largest of each text set to 0."""
-    if count is None or count >= weights.shape[1]:
+def keep_top_k(weights: Tensor, k: int | None) -> Tensor:
+    """Return weights (batch x vocabulary) with all but the ``k`` largest of each text set to 0; None keeps all."""
+    if k is None or k >= weights.shape[1]:
         return weights
-    kept = weights.topk(count, dim=1)
-    return torch.zeros_like(weights).scatter(1, kept.indices, kept.values)
+    top = weights.topk(k, dim=1)
+    return torch.zeros_like(weights).scatter(1, top.indices, top.values)
 
 
-class _Highest(torch.autograd.Function):
+class _MaxLogits(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, places: Tensor, matrix: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.kind = _product_kind(rows)
-        rows_there, matrix_there = rows.to(ctx.kind), matrix.to(ctx.kind)
-        highest, where = [], []
-        for text, own in zip(rows_there, places, strict=True):
-            numbers = own.nonzero().squeeze(1)
-            values, at = (text[numbers] @ matrix_there.T).max(dim=0)
-            highest.append(values)
-            where.append(numbers[at])
-        ctx.save_for_backward(rows, matrix, torch.stack(where))
-        ctx.has_bias = bias is not None
-        found = torch.stack(highest).to(torch.promote_types(rows.dtype, torch.float32))
-        return found if bias is None else found + bias
+    def forward(ctx: Any, rows: Tensor, positions: Tensor, matrix: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.dtype, ctx.has_bias = _matmul_dtype(rows), bias is not None
+        cast_rows, cast_matrix = rows.to(ctx.dtype), matrix.to(ctx.dtype)
+        maxima, argmaxima = [], []
+        for text, mask in zip(cast_rows, positions, strict=True):
+            numbers = mask.nonzero().squeeze(1)
+            values, indices = (text[numbers] @ cast_matrix.T).max(dim=0)
+            maxima.append(values)
+            argmaxima.append(numbers[indices])
+        ctx.save_for_backward(rows, matrix, torch.stack(argmaxima))
+        pooled = torch.stack(maxima).to(torch.promote_types(rows.dtype, torch.float32))
+        return pooled if bias is None else pooled + bias
 
     @staticmethod
-    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
-        rows, matrix, where = ctx.saved_tensors
-        matrix_there = matrix.to(ctx.kind)
-        for_rows, for_matrix = torch.empty_like(rows), torch.zeros_like(matrix)
-        slope = outer[0]
-        for text, (own, at) in enumerate(zip(slope, where, strict=True)):
-            of_places = torch.zeros(rows.shape[1], len(matrix), dtype=ctx.kind, device=rows.device)
-            of_places.scatter_(0, at[None], own[None].to(ctx.kind))
-            for_rows[text] = of_places @ matrix_there
-            for_matrix += of_places.T @ rows[text].to(ctx.kind)
-        return for_rows, None, for_matrix, slope.sum(dim=0) if ctx.has_bias else None
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        rows, matrix, argmaxima = ctx.saved_tensors
+        cast_matrix = matrix.to(ctx.dtype)
+        row_gradients, matrix_gradient = torch.empty_like(rows), torch.zeros_like(matrix)
+        gradient = grad_outputs[0]
+        for text, (text_gradient, indices) in enumerate(zip(gradient, argmaxima, strict=True)):
+            logit_gradients = torch.zeros(rows.shape[1], len(matrix), dtype=ctx.dtype, device=rows.device)
+            logit_gradients.scatter_(0, indices[None], text_gradient[None].to(ctx.dtype))
+            row_gradients[text] = logit_gradients @ cast_matrix
+            matrix_gradient += logit_gradients.T @ rows[text].to(ctx.dtype)
+        return row_gradients, None, matrix_gradient, gradient.sum(dim=0) if ctx.has_bias else None
 
 
-def summed_weights(hidden: Tensor, places: Tensor, head: VocabularyHead, shift: float = 0.0) -> Tensor:
-    """The sum over the given places of log(1 + max(0, logit)), token by token: batch x vocabulary, float32.
-
-    Shapes and ``shift`` as in ``highest_logits``. One text's logits are held at a time, and worked out again on the way
-    back.
-    """
-    made: Tensor = _Summed.apply(head.transform(hidden), places, head.decoder.weight, _bias(head, shift))  # type: ignore[no-untyped-call]
-    return made
-
-
-def own_weights(
-    hidden: Tensor, places: Tensor, tokens: Tensor, own: Tensor, head: VocabularyHead, shift: float, *, summed: bool
-) -> Tensor:
-    """log(1 + max(0, logit)) of a text's own tokens, the highest over the places or their sum: batch x vocabulary.
-
-    All others are 0, and their logits are not worked out: with a text of 200 tokens and a vocabulary of 30,000 that is
-    one product in 150. tokens are int64, batch x length; own, bool, batch x length, are those that the text holds.
-    """
-    rows, matrix, bias = head.transform(hidden), head.decoder.weight, _bias(head, shift)
-    kind = _product_kind(rows)
-    logits = rows.to(kind) @ F.embedding(tokens, matrix).to(kind).transpose(1, 2)  # batch x places x tokens
-    logits = logits.to(torch.promote_types(rows.dtype, torch.float32))
-    if bias is not None:
-        logits = logits + bias[tokens][:, None]
-    logits = logits.masked_fill(~places[:, :, None], float("-inf"))
-    weights = logits.relu().log1p().sum(dim=1) if summed else logits.amax(dim=1).relu().log1p()
-    # A token counts once, by its first place; the others go to a last column, which is cut off.
-    before = torch.ones(tokens.shape[1], tokens.shape[1], dtype=torch.bool, device=tokens.device).tril(-1)
-    again = ((tokens[:, :, None] == tokens[:, None]) & own[:, None] & before).any(dim=2)
-    spread = weights.new_zeros(len(tokens), len(matrix) + 1)
-    found: Tensor = spread.scatter(1, torch.where(own & ~again, tokens, len(matrix)), weights)[:, :-1]
-    return found
-
-
-def _bias(head: VocabularyHead, shift: float) -> Tensor | None:
-    bias, matrix = head.decoder.bias, head.decoder.weight
-    if not shift:
-        return bias
-    return (matrix.new_zeros(len(matrix)) if bias is None else bias) - shift
-
-
-class _Summed(torch.autograd.Function):
+class _SummedTermWeights(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, places: Tensor, matrix: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.kind, ctx.has_bias = _product_kind(rows), bias is not None
-        ctx.save_for_backward(rows, places, matrix, *([bias] if bias is not None else []))
-        kind = torch.promote_types(rows.dtype, torch.float32)
-        rows_there, matrix_there = rows.to(ctx.kind), matrix.to(ctx.kind)
+    def forward(ctx: Any, rows: Tensor, positions: Tensor, matrix: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.dtype, ctx.has_bias = _matmul_dtype(rows), bias is not None
+        ctx.save_for_backward(rows, positions, matrix, *([bias] if bias is not None else []))
+        dtype = torch.promote_types(rows.dtype, torch.float32)
+        cast_rows, cast_matrix = rows.to(ctx.dtype), matrix.to(ctx.dtype)
         return torch.stack(
             [
-                _logits(text[own], matrix_there, bias, kind).relu_().log1p_().sum(dim=0)
-                for text, own in zip(rows_there, places, strict=True)
+                _logits(text[mask], cast_matrix, bias, dtype).relu_().log1p_().sum(dim=0)
+                for text, mask in zip(cast_rows, positions, strict=True)
             ]
         )
 
     @staticmethod
-    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
-        rows, places, matrix, *biases = ctx.saved_tensors
-        bias = biases[0] if ctx.has_bias else None
-        rows_there, matrix_there = rows.to(ctx.kind), matrix.to(ctx.kind)
-        for_rows, for_matrix, for_bias = torch.zeros_like(rows), torch.zeros_like(matrix), torch.zeros_like(outer[0][0])
-        for number, (slope, own) in enumerate(zip(outer[0], places, strict=True)):
-            logits = _logits(rows_there[number][own], matrix_there, bias, slope.dtype)
-            of_logits = torch.where(logits > 0, slope / (1 + logits.clamp(min=0)), 0.0)
-            for_bias += of_logits.sum(dim=0)
-            of_logits = of_logits.to(ctx.kind)
-            for_rows[number, own] = (of_logits @ matrix_there).to(rows.dtype)
-            for_matrix += of_logits.T @ rows_there[number][own]
-        return for_rows, None, for_matrix, for_bias if ctx.has_bias else None
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        rows, positions, matrix, *biases = ctx.saved_tensors
+        gradient, bias = grad_outputs[0], biases[0] if ctx.has_bias else None
+        cast_rows, cast_matrix = rows.to(ctx.dtype), matrix.to(ctx.dtype)
+        row_gradients, matrix_gradient = torch.zeros_like(rows), torch.zeros_like(matrix)
+        bias_gradient = torch.zeros_like(gradient[0])
+        for number, (text_gradient, mask) in enumerate(zip(gradient, positions, strict=True)):
+            logits = _logits(cast_rows[number][mask], cast_matrix, bias, text_gradient.dtype)
+            logit_gradients = torch.where(logits > 0, text_gradient / (1 + logits.clamp(min=0)), 0.0)
+            bias_gradient += logit_gradients.sum(dim=0)
+            logit_gradients = logit_gradients.to(ctx.dtype)
+            row_gradients[number, mask] = (logit_gradients @ cast_matrix).to(rows.dtype)
+            matrix_gradient += logit_gradients.T @ cast_rows[number][mask]
+        return row_gradients, None, matrix_gradient, bias_gradient if ctx.has_bias else None
 
 
-def _logits(rows: Tensor, matrix: Tensor, bias: Tensor | None, kind: torch.dtype) -> Tensor:
-    logits = (rows @ matrix.T).to(kind)
+def _logits(rows: Tensor, matrix: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
+    logits = (rows @ matrix.T).to(dtype)
     return logits if bias is None else logits.add_(bias)
 
 
-def _product_kind(rows: Tensor) -> torch.dtype:
-    """Under autocast products are taken in its type, here as in every linear map."""
+def _total_bias(head: MlmHead, logit_bias: float) -> Tensor | None:
+    """Return the head's bias plus the logit bias: vocabulary; None if there is neither."""
+    bias, matrix = head.decoder.bias, head.decoder.weight
+    if not logit_bias:
+        return bias
+    return (matrix.new_zeros(len(matrix)) if bias is None else bias) + logit_bias
+
+
+def _matmul_dtype(rows: Tensor) -> torch.dtype:
+    """Return the dtype of matrix products: autocast's if it is enabled, as in a linear layer."""
     device = rows.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else rows.dtype

@@ -1,0 +1,37 @@
+"""Bag-of-words targets and their loss."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from encloze.models.layers.masking import TokenBatch
+
+
+def multi_hot(batch: TokenBatch, vocab_size: int) -> Tensor:
+    """Return which tokens each text contains, special tokens excluded: bool, batch x vocabulary.
+
+    Args:
+        batch: Texts.
+        vocab_size: Number of token ids.
+    """
+    tokens = torch.zeros(len(batch.ids), vocab_size + 1, dtype=torch.bool, device=batch.ids.device)
+    # Special tokens and padding set an additional last column, which is removed.
+    tokens.scatter_(1, torch.where(batch.word_ids >= 0, batch.ids, vocab_size), True)
+    return tokens[:, :vocab_size]
+
+
+def bag_of_words_loss(logits: Tensor, tokens: Tensor, token_weights: Tensor) -> Tensor:
+    """Compute the weighted cross-entropy of the tokens that each text contains, summed over texts.
+
+    Args:
+        logits: batch x vocabulary.
+        tokens: bool, batch x vocabulary: tokens that each text contains.
+        token_weights: batch: weight of each token of a text.
+
+    Returns:
+        Scalar: sum over texts of weight x sum over its tokens of -log softmax(logits)[token].
+    """
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    negative_log_likelihood = logits.logsumexp(dim=1, keepdim=True) - logits
+    return ((negative_log_likelihood * tokens).sum(dim=1) * token_weights).sum()

@@ -1,0 +1,54 @@
+"""Base class of the objectives that reconstruct another text than the encoder reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from encloze.models.layers.masking import MaskedTokens, TokenBatch
+from encloze.models.layers.token_pairs import split_pairs, swap_pairs
+from encloze.models.pretraining_module import MaskedBatch, PretrainingModule, token_counts
+from encloze.objectives.base import Objective
+from encloze.text.contexts.base import Context
+
+
+@dataclass(frozen=True)
+class ContextObjective(Objective):
+    """Objective whose decoders reconstruct a text related to the one that the encoder reads."""
+
+    context: Context = field(default_factory=lambda: Context.from_name("mixed"))
+    """Source of the related text: near, overlapping, random, mixed, or queries."""
+    encode_contexts: bool | None = None
+    """Whether the related text is encoded, too, and the first text reconstructed from it. By default true, except for
+    queries."""
+    encoder_mask_rate: float = 0.30
+    """Fraction of tokens masked for the encoder."""
+    decoder_mask_rate: float = 0.45
+    """Fraction of the related text's tokens masked for the decoder."""
+
+    def __post_init__(self) -> None:
+        self.check_fractions("encoder_mask_rate", "decoder_mask_rate")
+
+    def pair_source(self) -> Context:
+        return self.context
+
+
+@dataclass(frozen=True)
+class ContextBatch(MaskedBatch):
+    """Masked tokens of the encoder, and the related texts with the masked tokens of the decoder."""
+
+    contexts: TokenBatch
+    decoder: MaskedTokens
+
+    def counts(self) -> dict[str, Tensor]:
+        return token_counts(encoder=self.encoder.labels, decoder=self.decoder.labels)
+
+
+def sample_context_masks(module: PretrainingModule, settings: ContextObjective, batch: TokenBatch) -> ContextBatch:
+    """Sample encoder and decoder masks for a batch of pairs, whose second half holds the partners of the first."""
+    symmetric = settings.context.is_symmetric if settings.encode_contexts is None else settings.encode_contexts
+    texts, contexts = (batch, swap_pairs(batch)) if symmetric else split_pairs(batch)
+    encoder = module.mask_tokens(texts, settings.encoder_mask_rate)
+    decoder = module.mask_tokens(contexts, settings.decoder_mask_rate, decoder=True)
+    return ContextBatch(texts, encoder, contexts, decoder)

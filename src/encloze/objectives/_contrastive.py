@@ -1,0 +1,45 @@
+"""Contrastive loss of text pairs over a whole training step, shared by several objectives."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from encloze.models.layers.contrastive_loss import in_batch_contrastive_loss
+from encloze.models.layers.masking import TokenBatch
+from encloze.models.pretraining_module import PretrainingModule
+from encloze.models.trainable import EmbeddingBatch
+
+
+class ContrastiveModule(PretrainingModule):
+    """Pre-training module whose term ``contrastive`` compares the text pairs of a whole step.
+
+    Subclasses set ``temperature`` and ``normalize`` and return ``pair_embeddings`` from ``encode``.
+    """
+
+    has_global_losses = True
+    temperature: float
+    normalize: bool
+
+    def global_losses(self, embeddings: tuple[EmbeddingBatch, ...]) -> dict[str, Tensor]:
+        (pairs,) = embeddings
+        loss, correct = in_batch_contrastive_loss(
+            pairs.vectors[0], pairs.group_ids[:, 0], self.temperature, normalize=self.normalize
+        )
+        return {"contrastive": loss, "in_batch_accuracy": correct}
+
+
+def pair_embeddings(embeddings: Tensor, source_ids: Tensor) -> tuple[EmbeddingBatch]:
+    """Return the input of ``global_losses``.
+
+    Args:
+        embeddings: Embeddings of texts and then of their partners, 2 pairs x hidden size.
+        source_ids: int64, pairs: document that each pair was taken from.
+    """
+    return (EmbeddingBatch((torch.stack(embeddings.chunk(2), dim=1),), source_ids[:, None]),)
+
+
+def contrastive_counts(texts: TokenBatch, views: int = 1) -> dict[str, Tensor]:
+    """Return the number of compared texts, of which each has ``views`` embeddings."""
+    count = torch.tensor(views * len(texts.ids), device=texts.ids.device)
+    return {"contrastive": count, "in_batch_accuracy": count}
