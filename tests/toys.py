@@ -27,12 +27,15 @@ from transformers import (
     XLMRobertaConfig,
 )
 
-from encloze.backbones._loading import quiet
+from encloze.backbones.hf.loading import quiet_transformers
 from encloze.backbones.base import Backbone
+from encloze.models.encoder_config import EncoderConfig
+from encloze.models.heads.dense import Dense
+from encloze.models.heads.sparse import Sparse
 from encloze.models.layers.masking import TokenBatch
 from encloze.text.tokenizer import Tokenizer
-from encloze.text.tokens import pad
-from encloze.text.training import TokenizerFromCorpus, train_tokenizer
+from encloze.text.tokens import pad_texts
+from encloze.text.tokenizer_training import TokenizerSettings, train_tokenizer
 
 _SUBJECTS = ("river", "engine", "violin", "comet", "bakery", "harbour", "glacier", "orchard", "library", "reactor")
 _ASPECTS = {
@@ -103,13 +106,13 @@ def texts() -> list[str]:
 
 def tokenizer(kind: str = "wordpiece") -> Tokenizer:
     """A tokenizer trained on the documents; the same every time."""
-    return train_tokenizer(texts, TokenizerFromCorpus(kind=kind, vocabulary=300))  # type: ignore[arg-type]
+    return train_tokenizer(texts, TokenizerSettings(algorithm=kind, vocab_size=300))  # type: ignore[arg-type]
 
 
 def backbone(vocabulary: int = 300, *, seed: int = 0, dropout: float = 0.0, layers: int = 2) -> Backbone:
     """A BERT of 32 numbers a token with random weights, without dropout unless asked."""
     torch.manual_seed(seed)
-    return Backbone.new(
+    return Backbone.from_config(
         BertConfig(
             vocab_size=vocabulary,
             hidden_size=32,
@@ -127,7 +130,7 @@ def backbone(vocabulary: int = 300, *, seed: int = 0, dropout: float = 0.0, laye
 class OnlyMask:
     """A tokenizer of which only the mask token's id is asked: 4."""
 
-    def id_of(self, role: str) -> int:
+    def special_id(self, role: str) -> int:
         return {"mask": 4}[role]
 
 
@@ -165,7 +168,7 @@ def encoder(kind: str, vocabulary: int, *, dropout: float = 0.0, seed: int = 0) 
         ),
     }
     torch.manual_seed(seed)
-    return Backbone.new(made[kind]()).eval()
+    return Backbone.from_config(made[kind]()).eval()
 
 
 def text_batches(made: Tokenizer) -> tuple[np.ndarray, Callable[[np.ndarray, int, torch.device], TokenBatch]]:
@@ -173,27 +176,32 @@ def text_batches(made: Tokenizer) -> tuple[np.ndarray, Callable[[np.ndarray, int
     encoded = made.encode(texts())
 
     def make_batch(numbers: np.ndarray, epoch: int, device: torch.device) -> TokenBatch:
-        padded = pad([encoded[int(number)] for number in numbers], made, 64)
-        ids, attention, words = (torch.from_numpy(array) for array in (padded.ids, padded.attention, padded.words))
+        padded = pad_texts([encoded[int(number)] for number in numbers], made, 64)
+        ids, attention, words = (
+            torch.from_numpy(array) for array in (padded.ids, padded.attention_mask, padded.word_ids)
+        )
         return TokenBatch(ids, attention, words, torch.from_numpy(numbers), torch.from_numpy(numbers), 0, epoch)
 
     return np.array([len(text.ids) + 2 for text in encoded]), make_batch
 
 
-def write_model(folder: Path) -> Path:
-    """A model folder, as transformers would have written it, with the toy tokenizer."""
-    made = tokenizer()
+def write_model(folder: Path, *, views: tuple[str, ...] = ()) -> Path:
+    """Write a model folder as transformers does, with the toy tokenizer; with ``views``, as encloze does."""
+    toy_tokenizer = tokenizer()
     folder.mkdir(parents=True)
-    backbone(made.size).save(folder)
-    made.save(folder, 64)
+    backbone(toy_tokenizer.vocab_size).save(folder)
+    toy_tokenizer.save(folder, 64)
+    if views:
+        heads = {"dense": Dense("cls", False), "sparse": Sparse()}
+        EncoderConfig(tuple(heads[view] for view in views), max_document_tokens=64).write(folder)
     return folder
 
 
 def write_writer(folder: Path, kind: str = "t5") -> Path:
     """A folder with a tiny model that writes, t5, gpt2 or llama, with random weights."""
     made = tokenizer("unigram" if kind == "t5" else "bpe")
-    pad, first, last = (made.id_of(role) for role in ("pad", "first", "last"))  # type: ignore[arg-type]
-    ends = {"vocab_size": made.size, "pad_token_id": pad, "bos_token_id": first, "eos_token_id": last}
+    pad, first, last = (made.special_id(role) for role in ("pad", "cls", "sep"))  # type: ignore[arg-type]
+    ends = {"vocab_size": made.vocab_size, "pad_token_id": pad, "bos_token_id": first, "eos_token_id": last}
     sizes = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4}
     wide = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
     torch.manual_seed(0)
@@ -203,7 +211,7 @@ def write_writer(folder: Path, kind: str = "t5") -> Path:
         "llama": lambda: LlamaForCausalLM(LlamaConfig(**ends, **wide, max_position_embeddings=1024)),
     }[kind]()
     folder.mkdir(parents=True)
-    with quiet():
+    with quiet_transformers():
         model.save_pretrained(folder)
     made.save(folder, 1024)
     return folder

@@ -284,6 +284,8 @@ def _message(fault: Any) -> str:
         return "is required"
     if fault["type"] == "value_error":
         return str(fault["ctx"]["error"])
+    if fault["type"] == "path_type":
+        return f"expected a path{found}"
     if fault["type"] == "literal_error":
         return f"expected {fault['ctx']['expected']}{found}"
     message = str(fault["msg"]).replace("Input should be", "expected").replace("a valid ", "a ")

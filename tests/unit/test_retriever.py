@@ -357,7 +357,7 @@ def test_a_damaged_index_is_refused(index: Path) -> None:
     (index / "flat" / "embeddings.npy").write_bytes(whole)
     Retriever.load(index)
     (index / "manifest.json").write_text("{", encoding="utf-8")
-    with pytest.raises(CheckpointError, match=r"manifest\.json is damaged: it is not JSON"):
+    with pytest.raises(CheckpointError, match=r"manifest\.json is damaged: it is not valid JSON"):
         Retriever.load(index)
 
 

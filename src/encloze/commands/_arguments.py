@@ -11,6 +11,7 @@ from encloze.encoders.base import Encoder
 from encloze.errors import DataError, RecipeError
 from encloze.family import Family, is_family
 from encloze.recipe import inner_type, list_faults
+from encloze.retrieval.index_folder import view_names
 from encloze.settings import hints_of
 
 
@@ -76,12 +77,9 @@ def _index_system(retriever: Any) -> dict[str, Any]:
     """Return the settings of the system that searches as a retriever does."""
     if retriever.folder is None:
         raise ValueError("the retriever has no index folder. Make it with Retriever.build or Retriever.load")
-    index = {
-        "type": "index",
-        "index": retriever.folder,
-        "views": [view.name for view in retriever.views],
-        "fusion": retriever.fusion,
-    }
+    views = [view.name for view in retriever.views]
+    chosen = [] if views == list(view_names(retriever.folder)) else views
+    index = {"type": "index", "index": retriever.folder, "views": chosen, "fusion": retriever.fusion}
     if retriever.reranker is None:
         return index
     reranker = {"reranker": retriever.reranker.name, "depth": retriever.rerank_depth}

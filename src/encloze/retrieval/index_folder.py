@@ -114,20 +114,14 @@ def view_names(folder: Path) -> tuple[str, ...]:
     return tuple(entry["name"] for entry in read_json(folder / _DESCRIPTION)["views"])
 
 
-def view_entries(folder: Path, views: Sequence[str] = (), *, checked: bool = True) -> list[dict[str, Any]]:
+def view_entries(folder: Path, views: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Return the descriptions of an index's views, or of some of them by name.
-
-    Args:
-        folder: The index folder.
-        views: Names of views; all by default.
-        checked: Whether the files are compared with the manifest, which an index in a temporary folder lacks.
 
     Raises:
         CheckpointError: The folder is not an index, is damaged, or has no view of such a name.
         StaleIndexError: The index was written in a format of another version of encloze.
     """
-    if checked:
-        check_index(folder)
+    check_index(folder)
     description = read_json(folder / _DESCRIPTION)
     if description["encloze"] != _FORMAT_VERSION:
         raise StaleIndexError(f"the index {folder} was built by another version of encloze. Build it again")

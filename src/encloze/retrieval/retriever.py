@@ -26,6 +26,7 @@ from encloze.search.indexes.base import Index
 from encloze.settings import plain
 from encloze.storage.atomic import atomic_folder
 from encloze.storage.cache import temporary_folder
+from encloze.storage.manifest import write_manifest
 from encloze.storage.provenance import write_provenance
 
 _QUERY_BATCH = 256
@@ -113,6 +114,7 @@ class Retriever:
         if target is None:
             target = close.enter_context(temporary_folder())
             build_index(documents, kinds, loaded, target)
+            write_manifest(target)
         else:
             with atomic_folder(target, overwrite=overwrite) as staging:
                 build_index(documents, kinds, loaded, staging)
@@ -120,8 +122,7 @@ class Retriever:
                 settings = {"output": str(target), "corpus": plain(documents.format), "model": name}
                 text = recipe.dump_tree({"verb": "index", **settings, "indexes": plain(kinds), "precision": precision})
                 write_provenance(staging, text, {**documents.inputs(), "model": name})
-        entries = view_entries(target) if output is not None else view_entries(target, checked=False)
-        views = [View(e["name"], open_view(target, e), loaded if e["model"] else None) for e in entries]
+        views = [View(e["name"], open_view(target, e), loaded if e["model"] else None) for e in view_entries(target)]
         retriever = cls(Corpus(target / DOCUMENTS), views, fused, folder=target)
         weakref.finalize(retriever, close.close)
         return retriever
