@@ -11,12 +11,12 @@ from transformers import BertConfig, BertForSequenceClassification
 
 import toys
 from encloze import recipe
-from encloze.backbones._generating import Generating
-from encloze.backbones._loading import quiet
+from encloze.backbones.hf.generation import TextGenerationModel
+from encloze.backbones.hf.loading import quiet_transformers
 from encloze.cli.main import main
 from encloze.commands.base import Command
 from encloze.commands.run import Run
-from encloze.data.formats.generated_queries import Asked
+from encloze.data.formats.generated_queries import GeneratedQueries
 from encloze.data.runs import read_run
 from encloze.storage.json_files import read_json
 
@@ -26,9 +26,9 @@ def write_reranker(folder: Path) -> Path:
     made = toys.tokenizer()
     sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
     torch.manual_seed(1)
-    config = BertConfig(vocab_size=made.size, max_position_embeddings=128, num_labels=1, **sizes)
+    config = BertConfig(vocab_size=made.vocab_size, max_position_embeddings=128, num_labels=1, **sizes)
     folder.mkdir()
-    with quiet():
+    with quiet_transformers():
         BertForSequenceClassification(config).save_pretrained(folder)
     made.save(folder, 128)
     return folder
@@ -38,19 +38,19 @@ def write_reranker(folder: Path) -> Path:
 def command(tmp_path: Path, dataset: Path, model: Path) -> list[str]:
     """The recipe with tiny models."""
     flags = {
-        "dataset": f"{{type: titles, corpus: {dataset}, least_words: 1}}",
+        "dataset": f"{{type: titles, corpus: {dataset}, min_words: 1}}",
         "model": model,
         "output": tmp_path / "chain",
         "stages.generated.generator.model": toys.write_writer(tmp_path / "t5"),
         "stages.generated.generator.precision": "float32",
         "stages.generated.generator.max_new_tokens": 8,
-        "stages.generated.least_words": 5,
+        "stages.generated.min_words": 5,
         "stages.scores.model": write_reranker(tmp_path / "reranker"),
         "stages.scores.precision": "float32",
         "stages.scores.depth": 10,
-        "stages.taught.training": "{steps: 3, precision: float32}",
-        "stages.taught.max_document_tokens": 60,
-        "stages.taught.max_query_tokens": 32,
+        "stages.distilled.training": "{steps: 3, precision: float32}",
+        "stages.distilled.max_document_tokens": 60,
+        "stages.distilled.max_query_tokens": 32,
     }
     return ["run", "gpl", *(str(word) for name, value in flags.items() for word in (f"--{name}", value))]
 
@@ -58,7 +58,7 @@ def command(tmp_path: Path, dataset: Path, model: Path) -> list[str]:
 def test_a_retriever_is_made_of_texts_alone(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    chain, whole, calls = tmp_path / "chain", Generating.write, list[Any]()
+    chain, whole, calls = tmp_path / "chain", TextGenerationModel.generate, list[Any]()
 
     class Killed(BaseException):
         """The process is gone."""
@@ -70,19 +70,19 @@ def test_a_retriever_is_made_of_texts_alone(
         return whole(self, *given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Generating, "write", until_the_second)
+        patch.setattr(TextGenerationModel, "generate", until_the_second)
         with pytest.raises(Killed):
             main(command)
     calls.clear()
-    monkeypatch.setattr(Generating, "write", lambda self, *given: calls.append(given) or whole(self, *given))
+    monkeypatch.setattr(TextGenerationModel, "generate", lambda self, *given: calls.append(given) or whole(self, *given))
     assert main(command) == 0
     assert len(calls) == 2  # of three batches the first is not written again
     said = capsys.readouterr().out
-    assert "taught by generated queries" in said and f"Everything is in {chain}" in said
+    assert "distilled on generated queries" in said and f"Everything is in {chain}" in said
     queries = {line.split("\t")[0] for line in (chain / "generated" / "qrels" / "train.tsv").read_text().splitlines()}
     assert len(read_run(chain / "mined")) > 100 and read_run(chain / "scores").keys() <= queries
-    assert (chain / "taught" / "encloze.json").is_file()
-    made_from = read_json(chain / "taught" / "inputs.json")["inputs"]
+    assert (chain / "distilled" / "encloze.json").is_file()
+    made_from = read_json(chain / "distilled" / "inputs.json")["inputs"]
     assert made_from["dataset"]["path"] == str(chain / "generated")
     assert made_from["dataset.corpus"]["path"] == str(tmp_path / "toys")
     for command in ("generate", "mine", "score", "finetune", "evaluate"):
@@ -91,17 +91,17 @@ def test_a_retriever_is_made_of_texts_alone(
 
 
 def test_stages_join_the_pipelines_texts_with_an_earlier_stages_questions(dataset: Path, tmp_path: Path) -> None:
-    titles = {"type": "titles", "corpus": str(dataset), "least_words": 1}
-    both = {"type": "generated_queries", "corpus": "@dataset", "questions": "@generated"}
+    titles = {"type": "titles", "corpus": str(dataset), "min_words": 1}
+    both = {"type": "generated_queries", "corpus": "@dataset", "path": "@generated"}
     stages = {
         "generated": {"verb": "generate", "corpus": "@dataset", "generator": "some/model"},
         "mined": {"verb": "mine", "dataset": both},
-        "judged": {"verb": "evaluate", "dataset": {**both, "corpus": "@corpus"}, "systems": ["bm25"]},
+        "evaluation": {"verb": "evaluate", "dataset": {**both, "corpus": "@corpus"}, "systems": ["bm25"]},
     }
     tree = {"dataset": titles, "corpus": str(dataset), "output": str(tmp_path / "out"), "stages": stages}
     run: Run = recipe.build(Run, tree)
-    assert run._task("mined").dataset == Asked(run.dataset, tmp_path / "out" / "generated")
-    assert run._task("judged").dataset == Asked(run.corpus, tmp_path / "out" / "generated")
+    assert run._task("mined").dataset == GeneratedQueries(run.dataset, tmp_path / "out" / "generated")
+    assert run._task("evaluation").dataset == GeneratedQueries(run.corpus, tmp_path / "out" / "generated")
     before = keys(run)
     stages["generated"]["seed"] = "1"
     assert all(key != before[name] for name, key in keys(recipe.build(Run, tree)).items())

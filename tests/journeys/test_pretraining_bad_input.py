@@ -1,4 +1,4 @@
-"""Pre-training on what does not fit it: one clear message and exit code 2, and nothing half-written; or it is said."""
+"""Pre-training with unsuitable input: one clear message, exit code 2, and no files; or a note."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from encloze.cli.main import main
 from encloze.data.corpus import Corpus
 from encloze.data.formats.base import Format
 from encloze.objectives.base import Objective
-from encloze.training.texts import TextBatches
+from encloze.training.pretraining_batches import PretrainingBatches
 
 Check = Callable[..., str]
 SHORT = ("--training.steps", "2", "--training.precision", "float32")
@@ -27,19 +27,19 @@ UNMASKED = ("cropping", "simcse")
 
 
 def listing(folder: Path) -> dict[str, float]:
-    """Everything below a folder, hidden things too, and when files were changed."""
+    """Return all paths below a folder, hidden ones included, with the modification times of files."""
     return {str(path.relative_to(folder)): path.stat().st_mtime_ns * path.is_file() for path in folder.rglob("*")}
 
 
 def pretrain(tmp_path: Path, **settings: object) -> int:
-    """The command line's exit code; the settings are flags, with two points for each point."""
+    """Return the exit code of the command line. Settings are flags, with __ in place of a dot."""
     flags = [part for name, value in settings.items() for part in (f"--{name.replace('__', '.')}", str(value))]
     return main(["pretrain", *flags, *SHORT, "--output", str(tmp_path / "out")])
 
 
 @pytest.fixture
 def refused(tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]) -> Check:
-    """Begin a pre-training that must be refused; returns what was said."""
+    """Start a pre-training that must be refused; returns the message."""
 
     def run(*says: str, **settings: object) -> str:
         capsys.readouterr()
@@ -50,15 +50,15 @@ def refused(tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]) -> 
         said = captured.err[captured.err.index("encloze: ") :]
         for words in says:
             assert words in said
-        assert listing(tmp_path) == before, "something was left or changed"
-        assert not list(cache.rglob(".*")), "something was left in the cache"
+        assert listing(tmp_path) == before, "files were left or changed"
+        assert not list(cache.rglob(".*")), "files were left in the cache"
         return said
 
     return run
 
 
 def write_corpus(file: Path, texts: list[str], **more: Callable[[int], object]) -> Path:
-    """Texts that stand alone, as JSON lines."""
+    """Write texts as JSON lines."""
     rows = [{"_id": str(n), "text": text, **{key: of(n) for key, of in more.items()}} for n, text in enumerate(texts)]
     file.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
     return file
@@ -66,7 +66,7 @@ def write_corpus(file: Path, texts: list[str], **more: Callable[[int], object]) 
 
 @pytest.fixture
 def alone(tmp_path: Path) -> Path:
-    """Two hundred texts without titles and neighbours: enough to hold ten out."""
+    """Two hundred texts without titles and neighbors, of which ten can be held out."""
     return write_corpus(tmp_path / "alone.jsonl", [f"{text} number {n}" for n in range(5) for text in toys.texts()])
 
 
@@ -74,18 +74,18 @@ def alone(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("objective", ["cotmae", "cotmae_v2", "cocondenser"])
-def test_a_corpus_without_neighbours_is_refused(alone: Path, model: Path, refused: Check, objective: str) -> None:
+def test_corpus_without_neighbors_is_refused(alone: Path, model: Path, refused: Check, objective: str) -> None:
     says = ("alone.jsonl: no text has a neighbour", "doc_id and position", "lower --max_tokens", "(crops)", "retromae")
     refused(*says, corpus=alone, model=model, objective=objective)
 
 
-def test_parts_of_long_texts_are_neighbours(tmp_path: Path, alone: Path, model: Path) -> None:
-    """What the message advises works."""
+def test_spans_of_long_texts_are_neighbors(tmp_path: Path, alone: Path, model: Path) -> None:
+    """The remedies of the message work."""
     assert pretrain(tmp_path, corpus=alone, model=model, objective="cotmae", max_tokens=16) == 0
     assert pretrain(tmp_path / "2", corpus=alone, model=model, objective="cocondenser", objective__context="crops") == 0
 
 
-def test_query_as_context_without_queries_is_refused(
+def test_query_contexts_without_queries_are_refused(
     tmp_path: Path, alone: Path, dataset: Path, model: Path, refused: Check
 ) -> None:
     query_as_context = {"model": model, "objective": "cotmae", "objective__context": "queries"}
@@ -100,21 +100,21 @@ def test_query_as_context_without_queries_is_refused(
 # --------------------------------------------------------------------------------------------------------------- texts
 
 
-def test_texts_of_one_token_are_left_out(
+def test_texts_of_one_token_are_dropped(
     tmp_path: Path, model: Path, refused: Check, capsys: pytest.CaptureFixture[str]
 ) -> None:
     few = write_corpus(tmp_path / "few.jsonl", ["river", "comet", "glacier"])
-    says = ("few.jsonl has no text of 4 tokens or more to learn from (it has 3 texts). Give longer texts",)
+    says = ("few.jsonl has no text of 4 tokens or more (it has 3 texts). Use longer texts",)
     refused(*says, corpus=few, model=model, objective="retromae")
     refused(*says, corpus=few, model=model, objective="cropping")
     some = write_corpus(tmp_path / "some.jsonl", ["river", *toys.texts(), "comet"])
     assert pretrain(tmp_path, corpus=some, model=model, objective="retromae") == 0
-    assert "2 texts, or parts of long ones, of less than 4 tokens are left out" in capsys.readouterr().err
+    assert "2 spans of fewer than 4 tokens are dropped" in capsys.readouterr().err
     assert json.loads((tmp_path / "out" / "log.jsonl").read_text().splitlines()[-1])["step"] == 2
 
 
 class Heard(progress.Listener):
-    """Keeps what is noted."""
+    """Records notes."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []
@@ -124,33 +124,33 @@ class Heard(progress.Listener):
 
 
 @pytest.mark.parametrize("most", [7, 12, 64])
-def test_no_token_of_a_long_text_is_lost(dataset: Path, most: int) -> None:
+def test_spans_contain_all_tokens_of_a_text(dataset: Path, most: int) -> None:
     tokenizer, heard = toys.tokenizer(), Heard()
-    known: Any = Format.named(str(dataset))
-    corpus = Corpus.open(known, pretraining=True)
-    with progress.listening(heard):
-        batches = TextBatches(known, corpus, tokenizer, most, None, 0)
-    said = f"40 of 40 texts are longer than {most} tokens: they are learnt in {len(batches.usable)} parts"
+    known: Any = Format.from_name(str(dataset))
+    corpus = Corpus.from_format(known, pretraining=True)
+    with progress.use_listener(heard):
+        batches = PretrainingBatches(known, corpus, tokenizer, most, None, 0)
+    said = f"40 of 40 texts are longer than {most} tokens and are split into {len(batches.usable)} spans"
     assert heard.notes == ([said] if most < 64 else [])
-    learnt: dict[int, list[int]] = {}
+    spans: dict[int, list[int]] = {}
     for number in batches.usable.tolist():
         made = batches(np.array([number]), 0, torch.device("cpu"))
-        ids = made.ids[0, made.attention[0]].tolist()
-        assert ids[0] == tokenizer.id_of("first") and ids[-1] == tokenizer.id_of("last") and len(ids) <= most
-        learnt.setdefault(int(batches.spans.texts[number]), []).extend(ids[1:-1])
-    assert learnt == {n: text.ids.tolist() for n, text in enumerate(tokenizer.encode(list(corpus.texts())))}
+        ids = made.ids[0, made.attention_mask[0]].tolist()
+        assert ids[0] == tokenizer.special_id("cls") and ids[-1] == tokenizer.special_id("sep") and len(ids) <= most
+        spans.setdefault(int(batches.spans.text_numbers[number]), []).extend(ids[1:-1])
+    assert spans == {n: text.ids.tolist() for n, text in enumerate(tokenizer.encode(list(corpus.texts())))}
     together = batches(batches.usable, 0, torch.device("cpu"))
-    assert int(together.attention.sum()) == sum(map(len, learnt.values())) + 2 * len(batches.usable)
+    assert int(together.attention_mask.sum()) == sum(map(len, spans.values())) + 2 * len(batches.usable)
 
 
-def test_long_texts_are_learnt_in_parts_which_is_said(
+def test_split_of_long_texts_is_reported(
     tmp_path: Path, dataset: Path, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert pretrain(tmp_path, corpus=dataset, model=model, objective="retromae", max_tokens=12) == 0
-    assert "40 of 40 texts are longer than 12 tokens: they are learnt in 90 parts" in capsys.readouterr().err
+    assert "40 of 40 texts are longer than 12 tokens and are split into 90 spans" in capsys.readouterr().err
     assert pretrain(tmp_path / "2", corpus=dataset, model=model, objective="retromae", max_tokens=6) == 0
     said = capsys.readouterr().err
-    assert "longer than 6 tokens" in said and " parts of long ones, of less than 4 tokens are left out" in said
+    assert "longer than 6 tokens" in said and " spans of fewer than 4 tokens are dropped" in said
 
 
 # ---------------------------------------------------------------------------------------------------------- tokenizers
@@ -176,7 +176,7 @@ def test_a_tokenizer_without_a_mask_token_is_refused(
 
 @pytest.mark.parametrize("objective", UNMASKED)
 def test_what_masks_nothing_needs_no_mask_token(tmp_path: Path, dataset: Path, maskless: Path, objective: str) -> None:
-    toys.backbone(toys.tokenizer().size, dropout=0.1).save(maskless)
+    toys.backbone(toys.tokenizer().vocab_size, dropout=0.1).save(maskless)
     assert pretrain(tmp_path, corpus=dataset, model=maskless, objective=objective) == 0
 
 
@@ -237,18 +237,21 @@ def test_a_model_with_older_tokenizer_files_is_pretrained_and_read_again(
 
     from encloze.models.checkpoint import load_tokenizer
 
-    pieces = toys.tokenizer().core.get_vocab()
+    pieces = toys.tokenizer().backend.get_vocab()
     (model / "vocab.txt").write_text("\n".join(sorted(pieces, key=lambda piece: pieces[piece])))
     write_slow(model, do_lower_case=not cased, tokenizer_class="BertTokenizer")
     given = load_tokenizer(model)
     (encoded,) = given.encode(["A River"])
-    assert (encoded.ids == given.id_of("unknown")).all() == cased
+    assert (encoded.ids == given.special_id("unk")).all() == cased
     assert pretrain(tmp_path, corpus=dataset, model=model, objective="retromae") == 0
     again = load_tokenizer(tmp_path / "out")
-    assert again.special == given.special and again.encode(["A River"])[0].ids.tolist() == encoded.ids.tolist()
+    assert (
+        again.special_tokens == given.special_tokens
+        and again.encode(["A River"])[0].ids.tolist() == encoded.ids.tolist()
+    )
     theirs = AutoTokenizer.from_pretrained(tmp_path / "out")
-    framed = [given.id_of("first"), *encoded.ids.tolist(), given.id_of("last")]
-    assert theirs("A River")["input_ids"] == framed and theirs.mask_token_id == given.id_of("mask")
+    framed = [given.special_id("cls"), *encoded.ids.tolist(), given.special_id("sep")]
+    assert theirs("A River")["input_ids"] == framed and theirs.mask_token_id == given.special_id("mask")
     index = ["--corpus", str(dataset), "--model", str(tmp_path / "out"), "--output", str(tmp_path / "index")]
     assert main(["index", *index]) == 0
 
@@ -303,82 +306,95 @@ def test_simcse_without_dropout_is_refused(dataset: Path, model: Path, refused: 
 
 
 @pytest.mark.parametrize("objective", UNMASKED)
-def test_nothing_but_the_encoder_cannot_be_frozen(dataset: Path, model: Path, refused: Check, objective: str) -> None:
-    toys.backbone(toys.tokenizer().size, dropout=0.1).save(model)
-    says = ("training.frozen_steps: there is nothing but the encoder to learn", "say 0")
-    refused(*says, corpus=dataset, model=model, objective=objective, training__frozen_steps=1)
+def test_encoder_with_all_parameters_cannot_be_frozen(
+    dataset: Path, model: Path, refused: Check, objective: str
+) -> None:
+    toys.backbone(toys.tokenizer().vocab_size, dropout=0.1).save(model)
+    says = ("training.freeze_encoder_steps: the encoder has all parameters of this objective", "set it to 0")
+    refused(*says, corpus=dataset, model=model, objective=objective, training__freeze_encoder_steps=1)
 
 
 @pytest.mark.parametrize(
-    ("best", "says"),
-    [
-        ("nonsense", "no monitor's figure 'nonsense' gets better one way; these do: held_out.*, "),
-        ("retrieval.raw", "no monitor's figure 'retrieval.raw' gets better"),
-        ("embeddings.nonsense", "no monitor's figure 'embeddings.nonsense' gets better"),
-        ("held_out.nonsense", "there is no 'held_out.nonsense'; there are held_out.encoder, "),
-        ("held_out", "there is no 'held_out'; there are held_out.encoder, "),
-    ],
+    "metric", ["nonsense", "retrieval.zero_shot", "embeddings.nonsense", "held_out.nonsense", "held_out"]
 )
-def test_a_best_figure_that_is_none_is_answered_with_those_that_are(
-    alone: Path, model: Path, refused: Check, best: str, says: str
-) -> None:
-    refused(f"watching.best: {says}", corpus=alone, model=model, objective="retromae", watching__best=best)
+def test_unknown_metric_for_best_model_is_refused(alone: Path, model: Path, refused: Check, metric: str) -> None:
+    says = (
+        f"validation.metric_for_best_model: {metric!r} cannot select the best model. Choose one of: held_out.encoder, "
+    )
+    settings = {"objective": "retromae", "validation__metric_for_best_model": metric}
+    refused(says, corpus=alone, model=model, **settings)
 
 
-def test_a_best_figure_without_monitors_is_refused(
+def test_metric_for_best_model_without_monitors_is_refused(
     dataset: Path, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = {"corpus": dataset, "model": model, "objective": "retromae", "watching__best": "held_out.encoder"}
+    given = {
+        "corpus": dataset,
+        "model": model,
+        "objective": "retromae",
+        "validation__metric_for_best_model": "held_out.encoder",
+    }
     assert pretrain(dataset.parent, **given) == 2
     said = capsys.readouterr().err
-    assert "No texts are held out, so there are no monitors" in said and "these do: none" in said
+    assert "No monitors run, because fewer than 8 texts can be held out" in said and "Choose one of: none" in said
     assert not list(dataset.parent.glob("out*"))
 
 
-@pytest.mark.parametrize("task", ["titles", "neighbours", None])
-def test_retrieval_without_titles_or_neighbours_is_refused(
+@pytest.mark.parametrize("task", ["titles", "neighbors", None])
+def test_retrieval_monitor_without_titles_or_neighbors_is_refused(
     alone: Path, model: Path, refused: Check, task: str | None
 ) -> None:
     monitor = {"monitors__0": "retrieval"} | ({"monitors__0__task": task} if task else {})
     says = (
-        f"alone.jsonl has no {task or 'titles'} to try retrieval with",
+        f"alone.jsonl has no {task or 'titles'} to evaluate retrieval with",
         "queries with a dataset",
-        "leave the monitor",
+        "leave the monitor out",
     )
     refused(*says, corpus=alone, model=model, objective="retromae", **monitor)
 
 
-def test_retrieval_by_queries_wants_a_data_set(alone: Path, model: Path, refused: Check) -> None:
+def test_retrieval_monitor_with_queries_needs_a_dataset(alone: Path, model: Path, refused: Check) -> None:
     monitor = {"monitors__0": "retrieval", "monitors__0__task": "queries"}
-    refused("monitors[0]: the task queries needs a dataset", corpus=alone, model=model, objective="retromae", **monitor)
+    refused("monitors[0]: the task queries needs dataset", corpus=alone, model=model, objective="retromae", **monitor)
     monitor |= {"monitors__0__dataset": alone}
     refused("alone.jsonl holds no judgments", corpus=alone, model=model, objective="retromae", **monitor)
 
 
 @pytest.mark.parametrize("objective", ["cropping", "simcse", "cocondenser"])
-def test_texts_of_one_source_cannot_be_compared(tmp_path: Path, model: Path, refused: Check, objective: str) -> None:
+def test_contrastive_objectives_need_several_sources(
+    tmp_path: Path, model: Path, refused: Check, objective: str
+) -> None:
     texts = [text for text in toys.texts() for _ in range(2)]
     book = write_corpus(tmp_path / "book.jsonl", texts, doc_id=lambda n: "one", position=lambda n: n)
-    toys.encoder("bert", toys.tokenizer().size, dropout=0.1).save(model)
-    says = ("book.jsonl is a single source", f"{objective} compares texts of different sources", "Give more documents")
+    toys.encoder("bert", toys.tokenizer().vocab_size, dropout=0.1).save(model)
+    says = ("book.jsonl has a single source", f"{objective} contrasts texts of different sources", "Add documents")
     refused(*says, corpus=book, model=model, objective=objective)
 
 
-def test_more_tokens_than_the_model_takes_are_refused(alone: Path, model: Path, refused: Check) -> None:
-    says = "max_tokens: 4096 is more than"
-    refused(says, "takes: 64 at most", corpus=alone, model=model, objective="mlm", max_tokens=4096)
+def test_max_tokens_above_the_models_limit_is_refused(alone: Path, model: Path, refused: Check) -> None:
+    says = "max_tokens: 4096 exceeds the limit of"
+    refused(says, "which is 64", corpus=alone, model=model, objective="mlm", max_tokens=4096)
 
 
-def test_a_monitor_that_stands_twice_is_refused(alone: Path, model: Path, refused: Check) -> None:
-    says = "of monitors each may stand once, and held_out stands twice"
+def test_repeated_monitors_are_refused(alone: Path, model: Path, refused: Check) -> None:
+    says = "monitors must not be repeated: held_out"
     refused(says, corpus=alone, model=model, objective="retromae", monitors="held_out,bottleneck,held_out")
 
 
-def test_the_same_inputs_without_the_faults_are_good(tmp_path: Path, alone: Path, model: Path) -> None:
+def test_the_same_inputs_without_errors_are_accepted(tmp_path: Path, alone: Path, model: Path) -> None:
     titled = write_corpus(tmp_path / "titled.jsonl", toys.texts() * 5, title=lambda n: f"river {n}")
-    good = {"model": model, "objective": "retromae", "monitors__0__head_start_steps": 1, "monitors__0": "retrieval"}
-    assert pretrain(tmp_path, corpus=titled, **good, watching__best="retrieval.raw") == 0
+    good = {"model": model, "objective": "retromae", "monitors__0__finetuning_steps": 1, "monitors__0": "retrieval"}
+    assert pretrain(tmp_path, corpus=titled, **good, validation__metric_for_best_model="retrieval.zero_shot") == 0
     figures = json.loads((tmp_path / "out" / "monitors.jsonl").read_text().splitlines()[-1])
-    assert {"retrieval.raw", "retrieval.head_start"} < figures.keys()
+    assert {"retrieval.zero_shot", "retrieval.finetuned"} < figures.keys()
     shutil.rmtree(tmp_path / "out")
-    assert pretrain(tmp_path, corpus=alone, model=model, objective="retromae", watching__best="held_out.encoder") == 0
+    assert (
+        pretrain(
+            tmp_path,
+            corpus=alone,
+            model=model,
+            objective="retromae",
+            validation__metric_for_best_model="held_out.encoder",
+        )
+        == 0
+    )

@@ -1,4 +1,4 @@
-"""What test_two_processes.py starts: steps of every objective and of fine-tuning on a tiny BERT."""
+"""Script that test_two_processes.py launches: steps of every objective and of fine-tuning on a tiny BERT."""
 
 from __future__ import annotations
 
@@ -17,35 +17,38 @@ import toys
 from encloze.data.corpus import Corpus
 from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
+from encloze.data.training_examples import training_examples
 from encloze.losses.contrastive import Contrastive
 from encloze.losses.flops import Flops
 from encloze.losses.kl_divergence import KlDivergence
 from encloze.models.bi_encoder import BiEncoder
-from encloze.models.checkpoint import Card
+from encloze.models.encoder_config import EncoderConfig
 from encloze.models.heads.dense import Dense
 from encloze.models.heads.sparse import Sparse
 from encloze.models.trainable import Trainable
 from encloze.objectives.base import Objective
-from encloze.training.loop import Training, _Loop
-from encloze.training.plan import BatchPlan
-from encloze.training.retention import Retaining
-from encloze.training.retrieval import RetrievalBatches, RetrievalModule
-from encloze.training.texts import TextBatches
+from encloze.training.arguments import TrainingArguments
+from encloze.training.batch_plan import BatchPlan
+from encloze.training.embedding_distillation import EmbeddingDistillation
+from encloze.training.optimizer_step import OptimizerSteps
+from encloze.training.pretraining_batches import PretrainingBatches
+from encloze.training.retrieval import RetrievalModule
+from encloze.training.retrieval_batches import RetrievalBatches
 
 STEPS = 3
 
 
 def pretraining(name: str, dataset: Path) -> Case:
-    tokenizer, format_ = toys.tokenizer(), Format.named(str(dataset))
-    objective = Objective.named(name)
-    texts = TextBatches(format_, Corpus.open(format_), tokenizer, 64, objective.contexts(), 0)
-    # Dropout differs from process to process; SimCSE, which wants some, gets too little to matter.
-    backbone = toys.backbone(tokenizer.size, dropout=1e-9 if name == "simcse" else 0.0)
+    tokenizer, format_ = toys.tokenizer(), Format.from_name(str(dataset))
+    objective = Objective.from_name(name)
+    texts = PretrainingBatches(format_, Corpus.from_format(format_), tokenizer, 64, objective.pair_source(), 0)
+    # Dropout differs between processes; SimCSE, which requires it, gets a negligible amount.
+    backbone = toys.backbone(tokenizer.vocab_size, dropout=1e-9 if name == "simcse" else 0.0)
     torch.manual_seed(0)
-    module: Trainable = objective.module(backbone, tokenizer, "cls")
+    module: Trainable = objective.build_module(backbone, tokenizer, "cls")
     if name == "retromae":
-        module = Retaining(module, 0.5, "mean")  # type: ignore[arg-type]
-    frozen = int(name not in ("cropping", "simcse"))  # they have nothing but the encoder
+        module = EmbeddingDistillation(module, 0.5, "mean")  # type: ignore[arg-type]
+    frozen = int(name not in ("cropping", "simcse"))  # their only parameters are the encoder's
 
     def make_batch(numbers: np.ndarray, epoch: int, device: torch.device) -> Any:
         return texts(texts.usable[numbers], epoch, device)
@@ -54,21 +57,21 @@ def pretraining(name: str, dataset: Path) -> Case:
 
 
 def finetuning(name: str, dataset: Path) -> Case:
-    """Both views, hard negatives, a teacher, prices on term weights."""
-    tokenizer, data = toys.tokenizer(), DatasetSplit(Format.named(str(dataset)), "train")
+    """Both views, hard negatives, a teacher, regularized term weights."""
+    tokenizer, data = toys.tokenizer(), DatasetSplit(Format.from_name(str(dataset)), "train")
     draw = np.random.default_rng(0)
     run = {query.id: {d: float(draw.random()) for d in data.corpus.ids} for query in data.queries}
-    examples = [example for _, example in data.examples(run, 8, run)]
+    examples = [example for _, example in training_examples(data, run, 8, run)]
     torch.manual_seed(0)
-    card = Card((Dense("mean", True, 8), Sparse(weight=0.1)), "", "", 32, 64)
-    encoder = BiEncoder(toys.backbone(tokenizer.size), tokenizer, card)
+    card = EncoderConfig((Dense("mean", True, 8), Sparse(weight=0.1)), "", "", 32, 64)
+    encoder = BiEncoder(toys.backbone(tokenizer.vocab_size), tokenizer, card)
     batches = RetrievalBatches(encoder, data.corpus, examples, negatives=2, seed=0)
-    losses = (Contrastive(), KlDivergence(), Flops(active_terms=20), Flops(side="queries"))
+    losses = (Contrastive(), KlDivergence(), Flops(target_active_dims=20), Flops(side="queries"))
     return Case(RetrievalModule(encoder, losses, batches.relevance), batches, batches.lengths, 0)
 
 
 class Case(NamedTuple):
-    """What is trained, and on what."""
+    """A module, its batches, and the number of frozen steps."""
 
     module: Trainable
     make_batch: Any
@@ -76,46 +79,50 @@ class Case(NamedTuple):
     frozen: int
 
 
-def steps(name: str, dataset: Path, output: Path, accumulation: int) -> dict[str, Any]:
-    """The figures of a few steps, the gradients of the last and the weights after it."""
+def steps(name: str, dataset: Path, output: Path, micro_batches: int) -> dict[str, Any]:
+    """Run a few steps; return the metrics, and save the gradients of the last step and the weights."""
     module, make_batch, lengths, frozen = (finetuning if name == "finetune" else pretraining)(name, dataset)
-    settings = Training(precision="float32", clip=1e9, frozen_steps=frozen, accumulation=accumulation)
-    loop = _Loop(module, make_batch, settings, 0, output)
-    loop.freeze(bool(frozen))
-    loop.wrap()
+    settings = TrainingArguments(
+        precision="float32", max_grad_norm=1e9, freeze_encoder_steps=frozen, micro_batches=micro_batches
+    )
+    runner = OptimizerSteps(module, make_batch, settings, 0, total_steps=10, tracker_folder=output)
+    runner.freeze_encoder(bool(frozen))
+    runner.wrap_distributed()
     gradients: dict[str, torch.Tensor] = {}
-    step = loop.optimizer.step
+    optimizer_step = runner.optimizer.step
 
     def keep_and_step() -> None:
         for name, parameter in module.named_parameters():
             if parameter.grad is not None:
                 gradients[name] = parameter.grad.clone()
-        step()
+        optimizer_step()
 
-    loop.optimizer.step = keep_and_step  # type: ignore[method-assign, assignment]
-    figures = []
-    for place in BatchPlan(lengths, 0, batch_size=15).from_step(0):  # odd: shares differ
-        if place.step == STEPS:
+    runner.optimizer.step = keep_and_step  # type: ignore[method-assign, assignment]
+    metrics = []
+    for step in BatchPlan(lengths, 0, batch_size=15).from_step(0):  # odd, so that processes have different shares
+        if step.number == STEPS:
             break
         gradients.clear()
-        loop.step(place, 10)
-        figures.append(loop.figures(place.step + 1))
-    if loop.accelerator.is_main_process:
+        runner.run(step)
+        metrics.append(runner.metrics.compute())
+        runner.metrics.reset()
+    if runner.accelerator.is_main_process:
         torch.save({"gradients": gradients, "weights": dict(module.state_dict())}, output / f"{name}.pt")
-    return {"figures": figures, "main": loop.accelerator.is_main_process, "accelerator": loop.accelerator}
+    return {"metrics": metrics, "accelerator": runner.accelerator}
 
 
-def main(dataset: Path, output: Path, accumulation: int) -> None:
-    figures, done = {}, {}
+def main(dataset: Path, output: Path, micro_batches: int) -> None:
+    metrics, accelerator = {}, None
     for name in (*Objective.members(), "finetune"):
-        done = steps(name, dataset, output, accumulation)
-        figures[name] = done["figures"]
-    if done["main"]:
-        (output / "figures.json").write_text(json.dumps(figures))
-    done["accelerator"].wait_for_everyone()
-    done["accelerator"].end_training()
+        result = steps(name, dataset, output, micro_batches)
+        metrics[name], accelerator = result["metrics"], result["accelerator"]
+    assert accelerator is not None
+    if accelerator.is_main_process:
+        (output / "metrics.json").write_text(json.dumps(metrics))
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
     sys.stdout.flush()
-    os._exit(0)  # gloo's threads sometimes abort when Python tidies up
+    os._exit(0)  # threads of gloo sometimes abort at interpreter shutdown
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Recipes that ship with encloze; each says in its first comment what it is for and what it costs."""
+"""Recipes that are included in the package; the comment at the top states purpose, usage and cost."""
