@@ -30,8 +30,8 @@ from encloze.text.tokens import batch_by_length, pad_texts
 
 _SIDES: tuple[Side, ...] = get_args(Side)
 _UNITS = {"query": "queries", "document": "documents"}
-_WINDOW = 4096  # texts that are sorted by length together
-_BATCH_TOKENS = 16384
+WINDOW = 4096  # texts that are sorted by length together
+BATCH_TOKENS = 16384
 _TRUNCATED_SHARE = 0.01  # a smaller share of truncated texts gives no warning
 
 
@@ -247,11 +247,11 @@ class BiEncoder(nn.Module):
         prompt, limit, unit = self.config.prompt(side), self.config.max_tokens(side), _UNITS[side]
         source, truncated = iter(texts), 0
         with progress.task(f"Encoding {unit}", count, unit) as bar:
-            while window := [prompt + text for text in islice(source, _WINDOW)]:
+            while window := [prompt + text for text in islice(source, WINDOW)]:
                 encoded, buffer = self.tokenizer.encode(window), _RepresentationBuffer(len(window), self.views)
                 truncated += sum(len(text.ids) > limit - 2 for text in encoded)
                 lengths = np.array([min(len(text.ids) + 2, limit) for text in encoded])
-                for rows in batch_by_length(lengths, _BATCH_TOKENS):
+                for rows in batch_by_length(lengths, BATCH_TOKENS):
                     buffer.put(rows, self._encode_batch([encoded[row] for row in rows], side))
                     bar.advance(len(rows))
                 yield buffer.to_representation()

