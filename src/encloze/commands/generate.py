@@ -1,4 +1,4 @@
-"""Write queries for documents, so that a retriever can learn where nobody has asked yet."""
+"""Command ``generate``: write queries for documents with a language model, as training data without human queries."""
 
 from __future__ import annotations
 
@@ -9,186 +9,211 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from encloze import progress, recipe
-from encloze.commands._sifting import NOT_FOUND, draw, id_of, sifted, split_of, split_up, write
-from encloze.commands.base import Command, Generated
+from encloze.commands._runs import begin_run
+from encloze.commands.base import Command, GenerationResult
 from encloze.data.corpus import Corpus
 from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
-from encloze.data.formats.generated_queries import Asked
-from encloze.data.records import Question, full_text
-from encloze.data.runs import best, read_run, write_run
-from encloze.data.words import words_of
+from encloze.data.formats.generated_queries import GeneratedQueries
+from encloze.data.hash_sampling import hash_to_unit_interval
+from encloze.data.query_filter import NOT_RETRIEVED, filter_queries, group_by_split, split_of_document
+from encloze.data.query_folder import query_id, write_query_folder
+from encloze.data.records import LabeledQuery, full_text
+from encloze.data.runs import read_run, top_documents, write_run
+from encloze.data.words import split_words
 from encloze.errors import DataError
-from encloze.generators.base import Generator, Source
+from encloze.generators.base import Generator, SourceDocument
 from encloze.storage.atomic import atomic_folder
 from encloze.storage.disk import explain_write_errors
 from encloze.storage.json_files import write_json
 from encloze.storage.provenance import describe_input, write_provenance
+from encloze.storage.run_state import RunState
 from encloze.systems.base import System
-from encloze.training.outcome import begin
-from encloze.training.state import Unfinished
 
-_SHOWN, _LETTERS = 5, 80  # examples in the report, and how much of their documents
-_ENOUGH = 200  # texts after which a generator that has written nothing will not
+_NUM_EXAMPLES, _EXAMPLE_CHARACTERS = 5, 80  # queries in the report, and characters of their documents
+_MIN_TEXTS_TO_STOP = 200  # generation stops if that many texts are all empty
 
 
 @dataclass(frozen=True)
 class Generate(Command, name="generate"):
-    """Write queries and judgments in BEIR's layout: each query is relevant to the document that it was made from.
+    """Generate queries for documents with a language model.
 
-    The documents stay where they are: {type: asked, corpus: CORPUS, questions: OUTPUT} joins both to a data set.
+    Writes queries and judgments in BEIR layout: each query is relevant to the document that it was generated for. The
+    documents are not copied: {type: generated_queries, corpus: CORPUS, path: OUTPUT} combines both to a data set.
+
+    Example:
+        >>> Generate(corpus=corpus, generator=generator, output=Path("queries")).run()  # doctest: +SKIP
     """
 
     corpus: Format
-    """The documents: a folder or file in any known format; queries in it are not read."""
+    """Documents: a folder or file in any known format. Queries in it are ignored."""
     generator: Generator
-    """What writes: a model folder or a hub's id, or an endpoint."""
+    """Generator: a model folder, a Hugging Face hub id, or an endpoint."""
     output: Path
-    """The folder to write."""
-    per_document: int = 3
-    """Queries to write for a document (GPL: 3 and more, Promptagator: 8)."""
-    most_documents: int | None = None
-    """So many documents are drawn, by a hash of seed and id; by default all are taken."""
-    least_words: int = 10
-    """Documents of fewer words, title included, are not asked about."""
-    dev_share: float = 0.1
-    """The share of documents whose queries make the split dev; the others' are train."""
+    """Folder to write."""
+    queries_per_document: int = 3
+    """Number of queries to generate for each document (GPL: 3 or more; Promptagator: 8)."""
+    max_documents: int | None = None
+    """Largest number of documents, sampled by a hash of seed and id; by default all documents."""
+    min_words: int = 10
+    """Smallest number of words of a document, including its title; shorter documents are skipped."""
+    dev_ratio: float = 0.1
+    """Fraction of the documents whose queries form the split dev; the queries of the others form train."""
     round_trip: System | None = None
-    """A system that must find a query's document, or the query is dropped (Promptagator): bm25, a model."""
+    """System for round-trip filtering (Promptagator), such as bm25 or a model: a query is rejected if the system does
+    not retrieve its document."""
     round_trip_depth: int = 1
-    """Among so many of its first documents."""
+    """Largest rank of the document in round-trip filtering."""
     seed: int = 0
-    """Where all randomness comes from."""
+    """Seed of all random numbers."""
     resume: bool = False
-    """Whether to go on with an unfinished run of the same settings, after the documents that it has."""
+    """Whether to continue an unfinished run with the same settings."""
     overwrite: bool = False
-    """Whether an existing output may be replaced."""
+    """Whether to replace an existing output."""
 
     def __post_init__(self) -> None:
-        for name in ("per_document", "round_trip_depth", "most_documents"):
+        for name in ("queries_per_document", "round_trip_depth", "max_documents"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ValueError(f"{name} must be 1 or more, not {value}")
-        if not 0 <= self.dev_share < 1:
-            raise ValueError(f"dev_share must be 0 or more and below 1, not {self.dev_share}")
+        if not 0 <= self.dev_ratio < 1:
+            raise ValueError(f"dev_ratio must be 0 or more and below 1, not {self.dev_ratio}")
 
-    def run(self) -> Generated:
-        state = begin(self)
-        corpus = Corpus.open(self.corpus)
-        numbers = self._chosen(corpus)
-        writer = self.generator.ready(self.per_document, self.seed)
-        made_from = {
-            name: describe_input(place) for name, place in self._inputs().items() if not name.startswith("corpus")
-        }
-        state.open({"corpus": corpus.fingerprint, **made_from})
-        file = state.folder / "written.jsonl"
-        written, size = _kept(file), self.generator.together
-        batches = [numbers[at : at + size] for at in range(0, len(numbers), size)]
-        rest = [batch for batch in batches if batch[0] not in written]
+    def run(self) -> GenerationResult:
+        """Generate the queries and write the output folder.
+
+        Returns:
+            Numbers of documents, queries and rejected texts, and a few examples.
+
+        Raises:
+            DataError: No document is long enough, or all generated texts are rejected.
+            EndpointError: The server of an endpoint fails.
+        """
+        state = begin_run(self)
+        corpus = Corpus.from_format(self.corpus)
+        numbers = self._select_documents(corpus)
+        generator = self.generator.prepare(self.queries_per_document, self.seed)
+        inputs = {name: describe_input(path) for name, path in self._inputs().items() if not name.startswith("corpus")}
+        state.open({"corpus": corpus.fingerprint, **inputs})
+        file = state.folder / "generated.jsonl"
+        generated, batch_size = _read_generated(file), self.generator.documents_per_batch
+        batches = [numbers[start : start + batch_size] for start in range(0, len(numbers), batch_size)]
+        remaining = [batch for batch in batches if batch[0] not in generated]
         with (
             explain_write_errors(file),
             file.open("a", encoding="utf-8") as stream,
-            progress.task("Writing queries for", len(numbers), "documents", done=len(written)) as bar,
+            progress.task("Generating queries for", len(numbers), "documents", completed=len(generated)) as task,
         ):
-            for found in writer.write([_source(corpus, number) for number in batch] for batch in rest):
-                written |= dict(found)
-                stream.write(json.dumps(found) + "\n")  # a line a batch: a kill leaves all of it or nothing
+            for texts in generator.generate([_source(corpus, number) for number in batch] for batch in remaining):
+                generated |= dict(texts)
+                stream.write(json.dumps(texts) + "\n")  # one line per batch: a killed run keeps whole batches
                 stream.flush()
-                bar.advance(len(found))
-                if len(written) * self.per_document >= _ENOUGH and not any(map(any, written.values())):
+                task.advance(len(texts))
+                num_texts = len(generated) * self.queries_per_document
+                if num_texts >= _MIN_TEXTS_TO_STOP and not any(map(any, generated.values())):
                     break
-        dropped = Counter[str]()
-        queries = sifted(((corpus[number], written[number]) for number in sorted(written)), dropped)
+        rejected = Counter[str]()
+        queries = filter_queries(((corpus[number], generated[number]) for number in sorted(generated)), rejected)
         if self.round_trip and queries:
-            queries = self._found(self.round_trip, queries, state, dropped)
-        return self._finish(state, corpus, written, list(queries.values()), dropped)
+            queries = self._round_trip_filter(self.round_trip, queries, state, rejected)
+        return self._write_output(state, corpus, generated, list(queries.values()), rejected)
 
-    def _chosen(self, corpus: Corpus) -> list[int]:
-        """The numbers of the documents to write for, the longest first: what does not fit in memory shows at once."""
-        sizes, long_enough = list[int](), list[int]()
+    def _select_documents(self, corpus: Corpus) -> list[int]:
+        """Return the numbers of the documents, longest first, so that a lack of memory shows at the beginning."""
+        lengths, candidates = list[int](), list[int]()
         for number, text in enumerate(corpus.texts()):
-            sizes.append(len(text))
-            long_enough += [number] * (len(words_of(text)) >= self.least_words)
-        if not long_enough:
-            raise DataError(f"{self.corpus.place()} has no document of {self.least_words} words. Lower least_words")
-        if short := len(corpus) - len(long_enough):
+            lengths.append(len(text))
+            candidates += [number] * (len(split_words(text)) >= self.min_words)
+        if not candidates:
+            raise DataError(
+                f"{self.corpus.location()} has no document with {self.min_words} or more words. Lower min_words"
+            )
+        if skipped := len(corpus) - len(candidates):
             progress.note(
-                f"{short} of {len(corpus)} documents have fewer than {self.least_words} words: not asked about"
+                f"{skipped} of {len(corpus)} documents have fewer than {self.min_words} words and are skipped"
             )
         ids = corpus.ids
-        drawn = sorted(long_enough, key=lambda number: draw(f"{self.seed} {ids[number]}"))
-        return sorted(drawn[: self.most_documents], key=lambda number: (-sizes[number], number))
+        sample = sorted(candidates, key=lambda number: hash_to_unit_interval(f"{self.seed} {ids[number]}"))
+        return sorted(sample[: self.max_documents], key=lambda number: (-lengths[number], number))
 
-    def _found(
-        self, system: System, queries: dict[str, Question], state: Unfinished, dropped: Counter[str]
-    ) -> dict[str, Question]:
-        """The queries for which a system ranks a document that they were made from among the first."""
+    def _round_trip_filter(
+        self, system: System, queries: dict[str, LabeledQuery], state: RunState, rejected: Counter[str]
+    ) -> dict[str, LabeledQuery]:
+        """Return the queries for which the system ranks one of their documents at ``round_trip_depth`` or above."""
         file = state.folder / "round_trip.trec"
         if not file.exists():
-            progress.note(f"Looking for the documents with {system.title or system.label()}")
-            write(state.folder / "asked", [("all", list(queries.values()))])
-            dataset = DatasetSplit(Asked(self.corpus, state.folder / "asked"), "all")
-            run = system.rank(dataset, self.round_trip_depth).run
-            write_run(file.with_suffix(".partial"), run)
-            file.with_suffix(".partial").replace(file)
+            progress.note(f"Round-trip filtering with {system.title or system.default_title()}")
+            folder = state.folder / "unfiltered"
+            write_query_folder(folder, {"all": list(queries.values())})
+            dataset = DatasetSplit(GeneratedQueries(self.corpus, folder), "all")
+            partial = file.with_suffix(".partial")
+            write_run(partial, system.rank(dataset, self.round_trip_depth).run)
+            partial.replace(file)
         run = read_run(file, may_be_empty=True)
-        kept = {
+        retrieved = {
             key: query
             for key, query in queries.items()
-            if best(run.get(id_of(query), {}), self.round_trip_depth).keys() & set(query.documents)
+            if top_documents(run.get(query_id(query), {}), self.round_trip_depth).keys() & set(query.document_ids)
         }
-        if lost := len(queries) - len(kept):
-            dropped[NOT_FOUND] += lost
-        return kept
+        if count := len(queries) - len(retrieved):
+            rejected[NOT_RETRIEVED] += count
+        return retrieved
 
     def _inputs(self) -> dict[str, Path | str]:
         inputs = self.corpus.inputs("corpus")
-        inputs |= {f"generator.{name}": place for name, place in self.generator.inputs().items()}
+        inputs |= {f"generator.{name}": path for name, path in self.generator.inputs().items()}
         return inputs | {f"round_trip.{n}": p for n, p in (self.round_trip.inputs() if self.round_trip else {}).items()}
 
-    def _finish(
+    def _write_output(
         self,
-        state: Unfinished,
+        state: RunState,
         corpus: Corpus,
-        written: dict[int, list[str]],
-        queries: list[Question],
-        dropped: Counter[str],
-    ) -> Generated:
-        splits = {corpus.ids[n]: split_of(corpus[n], self.seed, self.dev_share) for n in written}
-        parts = dict(sorted(split_up(queries, splits, dropped), reverse=True))  # train before dev
-        if not parts:
-            state.discard()
-            why = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
+        generated: dict[int, list[str]],
+        queries: list[LabeledQuery],
+        rejected: Counter[str],
+    ) -> GenerationResult:
+        """Write the output folder, delete the work folder, and return the result."""
+        location = self.corpus.location()
+        split_of = {corpus.ids[n]: split_of_document(corpus[n], self.seed, self.dev_ratio) for n in generated}
+        splits = dict(sorted(group_by_split(queries, split_of, rejected).items(), reverse=True))  # train before dev
+        if not splits:
+            state.delete()
+            reasons = ", ".join(f"{count} {reason}" for reason, count in rejected.items())
             raise DataError(
-                f"no query is left of what was written for {len(written)} documents of {self.corpus.place()} ({why}). "
-                "Is the generator made for this, the prompt right, round_trip too strict?"
+                f"all texts that were generated for {len(generated)} documents of {location} were "
+                f"rejected ({reasons}). Check that the generator is a query generation model, check the prompt, or use a less "
+                "strict round_trip"
             )
-        made = Generated(
+        result = GenerationResult(
             self.output,
-            len(written),
-            {split: len(part) for split, part in parts.items()},
-            dict(dropped),
-            tuple(self._shown(corpus, [query for part in parts.values() for query in part])),
+            len(generated),
+            {split: len(split_queries) for split, split_queries in splits.items()},
+            dict(rejected),
+            tuple(_examples(corpus, [query for split_queries in splits.values() for query in split_queries])),
         )
         with atomic_folder(self.output, overwrite=self.overwrite) as folder:
-            write(folder, parts.items())
-            write_json(folder / "generated.json", {**asdict(made), "folder": self.output.name})
+            write_query_folder(folder, splits)
+            write_json(folder / "generated.json", {**asdict(result), "folder": self.output.name})
             write_provenance(folder, recipe.dump(replace(self, resume=False), {"verb": self.name}), self._inputs())
-        state.discard()
-        return made
-
-    def _shown(self, corpus: Corpus, queries: list[Question]) -> Iterator[tuple[str, str]]:
-        for query in sorted(queries, key=lambda query: draw(f"shown {id_of(query)}"))[:_SHOWN]:
-            document = corpus[corpus.number_of[query.documents[0]]]
-            yield query.text, " ".join(full_text(document.title, document.text).split())[:_LETTERS]
+        state.delete()
+        return result
 
 
-def _source(corpus: Corpus, number: int) -> Source:
+def _examples(corpus: Corpus, queries: list[LabeledQuery]) -> Iterator[tuple[str, str]]:
+    """Yield a few queries, each with the beginning of its document."""
+    sample = sorted(queries, key=lambda query: hash_to_unit_interval(f"shown {query_id(query)}"))
+    for query in sample[:_NUM_EXAMPLES]:
+        document = corpus[corpus.number_of[query.document_ids[0]]]
+        text = " ".join(full_text(document.title, document.text).split())
+        yield query.text, text[:_EXAMPLE_CHARACTERS]
+
+
+def _source(corpus: Corpus, number: int) -> SourceDocument:
     document = corpus[number]
-    return Source(number, document.title, document.text)
+    return SourceDocument(number, document.title, document.text)
 
 
-def _kept(file: Path) -> dict[int, list[str]]:
-    """What an unfinished file has, by document; what a kill left of a batch is cut off."""
+def _read_generated(file: Path) -> dict[int, list[str]]:
+    """Return the texts of an unfinished run by document number. An incomplete last line is removed from the file."""
     if not file.exists():
         return {}
     lines = [line for line in file.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]

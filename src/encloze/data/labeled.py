@@ -50,8 +50,8 @@ class LabeledDataset:
         data = cls(labels.path, {name: labels.read(name) for name in names})
         if len(data.label_names) < 2:
             raise DataError(
-                f"{labels.path}: all {data.labeled_unit} of train have the label {data.label_names[0]!r}. Give examples "
-                "of at least two labels"
+                f"{labels.path}: all {data.labeled_unit} of train have the label {data.label_names[0]!r}. Give "
+                "examples of at least two labels"
             )
         for name, examples in data.splits.items():
             if name != "train":
@@ -126,8 +126,8 @@ class LabeledDataset:
             )
         if unknown:
             progress.warn(
-                f"{len(unknown):,} of {len(labels):,} {unit} of {name} have labels that do not occur in train ({names}) "
-                "and count as wrong"
+                f"{len(unknown):,} of {len(labels):,} {unit} of {name} have labels that are not in train ({names}) and "
+                "count as wrong"
             )
         train_texts = {example.text for example in train}
         if shared := sum(example.text in train_texts for example in examples):

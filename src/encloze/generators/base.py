@@ -1,4 +1,4 @@
-"""A generator: whatever writes queries that a document answers."""
+"""Generator: a model that writes queries which a document answers."""
 
 from __future__ import annotations
 
@@ -10,65 +10,91 @@ from typing import ClassVar, NamedTuple, Protocol
 from encloze.family import Family
 
 
-class Source(NamedTuple):
-    """A document to write queries for."""
+class SourceDocument(NamedTuple):
+    """A document to generate queries for."""
 
     number: int
-    """Its place in the corpus: with a seed it decides what is drawn."""
+    """Number of the document in the corpus. Together with the seed it determines the random numbers."""
     title: str
+    """Title of the document."""
     text: str
+    """Text of the document."""
 
 
-class Written(NamedTuple):
-    """What was written for a document, one text a query, uncleaned but for what follows the first line."""
+class GeneratedTexts(NamedTuple):
+    """Texts that were generated for a document, one per query. Only the first line of each output is kept."""
 
     number: int
+    """Number of the document."""
     texts: list[str]
+    """The generated texts, unfiltered."""
 
 
-class Writer(Protocol):
-    """A generator at work."""
+class PreparedGenerator(Protocol):
+    """A generator whose model is loaded."""
 
-    def write(self, batches: Iterable[list[Source]]) -> Iterator[list[Written]]:
-        """What is written for each batch, each whole; in any order, and as soon as it is there."""
+    def generate(self, batches: Iterable[list[SourceDocument]]) -> Iterator[list[GeneratedTexts]]:
+        """Generate texts for batches of documents.
+
+        Args:
+            batches: Batches of documents.
+
+        Yields:
+            The texts of each batch as soon as they are complete, in any order of the batches.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class Generator(Family):
-    """Something that writes. A bare word that is no member's name stands for a local model."""
+    """Base class of generators. A member implements ``prepare``.
 
-    otherwise: ClassVar[str | None] = "local"
+    In a recipe and on the command line, a word that is not the name of a member is the model of a local generator.
+
+    Example:
+        >>> from encloze.generators.local import Local
+        >>> Local("BeIR/query-gen-msmarco-t5-base-v1", temperature=0.7).top_p
+        0.95
+    """
+
+    default_member: ClassVar[str | None] = "local"
 
     prompt: str = field(default="", kw_only=True)
-    """What is asked, with {text} and perhaps {title} where those of the document belong; what is written goes on from
-    its end. By default the document alone for sequence-to-sequence models, and else a few-shot prompt for questions."""
+    """Prompt with the fields {text} and, optionally, {title}, which the model continues. By default, only the document
+    for sequence-to-sequence models, and a few-shot prompt for questions for other models."""
     examples: Path | None = field(default=None, kw_only=True)
-    """JSON lines with text, query and perhaps title: documents and good queries for them, put before what is asked."""
+    """JSON Lines file with the fields text, query and, optionally, title: documents with good queries, which precede
+    the prompt."""
     temperature: float = field(default=1.0, kw_only=True)
-    """How bold the draw of the next token is."""
+    """Sampling temperature; above 0."""
     top_p: float = field(default=0.95, kw_only=True)
-    """Drawn from are the likeliest tokens that have this probability together."""
+    """Nucleus sampling: tokens are sampled from the most probable ones that together have this probability."""
     max_new_tokens: int = field(default=64, kw_only=True)
-    """How long a query may get."""
+    """Largest number of tokens of a query."""
 
     def __post_init__(self) -> None:
         if self.prompt and "{text}" not in self.prompt:
-            raise ValueError("prompt has no {text}, where the document's text belongs")
+            raise ValueError("prompt must contain {text}, which is replaced by the text of the document")
         if not self.temperature > 0 or not 0 < self.top_p <= 1:
             raise ValueError("temperature must be above 0, and top_p above 0 and at most 1")
         if self.max_new_tokens < 1:
             raise ValueError(f"max_new_tokens must be 1 or more, not {self.max_new_tokens}")
 
     @property
-    def together(self) -> int:
-        """How many documents make a batch: a kill costs those, and no other batch changes what is written for them."""
+    def documents_per_batch(self) -> int:
+        """Number of documents that are generated for together. A killed run loses the unfinished batches. Texts do not
+        depend on other batches."""
         return 1
 
     def inputs(self) -> dict[str, Path | str]:
-        """What it is made of, to be hashed beside the result."""
+        """Return the files and models that are used, whose hashes are saved with results."""
         return {} if self.examples is None else {"examples": self.examples}
 
-    def ready(self, each: int, seed: int) -> Writer:
-        """Load what is needed to write so many queries for each document."""
+    def prepare(self, queries_per_document: int, seed: int) -> PreparedGenerator:
+        """Load the model.
+
+        Args:
+            queries_per_document: Number of texts to generate for each document.
+            seed: Seed of all random numbers.
+        """
         raise NotImplementedError(type(self).__name__)

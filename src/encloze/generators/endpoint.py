@@ -1,4 +1,4 @@
-"""A server that speaks OpenAI's chat completions: vLLM, llama.cpp, Ollama, or one that wants a key."""
+"""Endpoint generator: a server with the OpenAI chat completions API, such as vLLM, llama.cpp or Ollama."""
 
 from __future__ import annotations
 
@@ -16,87 +16,99 @@ from urllib.parse import urlsplit
 
 import urllib3
 
-from encloze.data.words import first_words
+from encloze.data.words import truncate_words
 from encloze.errors import EndpointError
-from encloze.generators._prompts import Prompt, first_line
-from encloze.generators.base import Generator, Source, Writer, Written
+from encloze.generators.base import GeneratedTexts, Generator, PreparedGenerator, SourceDocument
+from encloze.text.few_shot_prompts import Prompt, first_line
 
-_AGAIN = (408, 429, 500, 502, 503, 504)
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_WORDS = 300  # letters of a server's answer that an error repeats
+_RETRIED_STATUSES = (408, 429, 500, 502, 503, 504)
+_VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_MAX_SHOWN = 300  # characters of a response in an error message
 _PATH = "/chat/completions"
 
 
 @dataclass(frozen=True)
 class Endpoint(Generator, name="endpoint"):
-    """A model behind HTTP, asked once for each query; what it wrote is kept as it comes."""
+    """A model behind HTTP, with one request per query. Each batch of results is saved as soon as it is complete."""
 
     url: str
-    """Where it is, up to /v1, as in http://localhost:8000/v1."""
+    """Base URL of the server up to /v1, such as http://localhost:8000/v1."""
     model: str
-    """What the server calls the model."""
-    key_variable: str | None = None
-    """The environment variable that holds the key, where the server wants one. The key itself is written nowhere."""
+    """Name of the model on the server."""
+    api_key_variable: str | None = None
+    """Environment variable with the API key, if the server requires one. The key itself is not saved anywhere."""
     max_document_words: int = 300
-    """Of a document's text so many words are sent."""
+    """Number of words to which the text of a document is truncated."""
     concurrency: int = 8
-    """Documents that are asked about at a time."""
-    retries: int = 6
-    """How often a question is asked again after a timeout, a 429 or a 5xx: at once, and then after growing pauses."""
-    pause: float = 1.0
-    """The pauses are 2, 4, 8 ... times so many seconds and a bit more; what the server says of them counts first."""
+    """Number of documents that requests are sent for at the same time."""
+    max_retries: int = 6
+    """Number of retries after a timeout or one of the statuses 408, 429, 500, 502, 503 and 504. The first retry is
+    immediate, later ones follow increasing pauses."""
+    backoff_factor: float = 1.0
+    """The pauses are 2, 4, 8 ... times this number of seconds, plus a random part. A Retry-After header takes
+    precedence."""
     timeout: float = 120.0
-    """Seconds to wait for an answer."""
-    more: dict[str, Any] = field(default_factory=dict)
-    """Fields to send besides, or in place of the usual ones; null takes one out, as some servers refuse seed or
-    max_tokens: {max_tokens: null, max_completion_tokens: 64}."""
+    """Seconds to wait for a response."""
+    extra_body: dict[str, Any] = field(default_factory=dict)
+    """Additional fields of the request body, which override the default fields. null removes a field that a server
+    rejects: {max_tokens: null, max_completion_tokens: 64}."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("url must be that of a server, as in http://localhost:8000/v1")
+            raise ValueError("url must be the URL of a server, such as http://localhost:8000/v1")
         if parts.username or parts.password or parts.query:
-            raise ValueError("url would be kept in the recipe, with what is secret in it. Name a key_variable instead")
-        if self.key_variable is not None and not _NAME.fullmatch(self.key_variable):
-            raise ValueError("key_variable is the name of an environment variable, not the key itself")
-        if min(self.max_document_words, self.concurrency, self.retries + 1) < 1 or min(self.pause, self.timeout) < 0:
             raise ValueError(
-                "max_document_words and concurrency must be 1 or more, retries, pause and timeout 0 or more"
+                "url must not contain a password or key, because it is saved in the recipe. Use api_key_variable"
             )
+        if self.api_key_variable is not None and not _VARIABLE_NAME.fullmatch(self.api_key_variable):
+            raise ValueError("api_key_variable must be the name of an environment variable, not the key itself")
+        if min(self.max_document_words, self.concurrency) < 1:
+            raise ValueError("max_document_words and concurrency must be 1 or more")
+        if min(self.max_retries, self.backoff_factor, self.timeout) < 0:
+            raise ValueError("max_retries, backoff_factor and timeout must be 0 or more")
 
     def inputs(self) -> dict[str, Path | str]:
         return {**super().inputs(), "url": self.url, "model": self.model}
 
-    def ready(self, each: int, seed: int) -> Writer:
+    def prepare(self, queries_per_document: int, seed: int) -> PreparedGenerator:
         headers = {"Content-Type": "application/json"}
-        if self.key_variable:
-            if not (key := os.environ.get(self.key_variable, "").strip()):
+        if self.api_key_variable:
+            if not (key := os.environ.get(self.api_key_variable, "").strip()):
                 raise EndpointError(
-                    f"the environment variable {self.key_variable} should hold the key for {self.url} and is not set. "
-                    f"Set it first: export {self.key_variable}=..."
+                    f"the environment variable {self.api_key_variable} with the API key for {self.url} is not set. "
+                    f"Set it first: export {self.api_key_variable}=..."
                 )
             headers["Authorization"] = f"Bearer {key}"
-        return _Writer(self, Prompt.of(self.prompt, self.examples), headers, each, seed)
+        prompt = Prompt.from_settings(self.prompt, self.examples)
+        return _EndpointGenerator(self, prompt, headers, queries_per_document, seed)
 
 
-class _Writer:
-    """Asks a server, about several documents at a time."""
+class _EndpointGenerator:
+    """Sends requests to a server, for several documents at a time."""
 
-    def __init__(self, settings: Endpoint, prompt: Prompt, headers: dict[str, str], each: int, seed: int) -> None:
-        self.settings, self.prompt, self.headers, self.each, self.seed = settings, prompt, headers, each, seed
-        self.url = settings.url.rstrip("/").removesuffix(_PATH) + _PATH
+    def __init__(
+        self, settings: Endpoint, prompt: Prompt, headers: dict[str, str], queries_per_document: int, seed: int
+    ) -> None:
+        self._settings, self._prompt, self._headers = settings, prompt, headers
+        self._queries_per_document, self._seed = queries_per_document, seed
+        self._url = settings.url.rstrip("/").removesuffix(_PATH) + _PATH
 
-    def write(self, batches: Iterable[list[Source]]) -> Iterator[list[Written]]:
-        """Each batch's queries as they come. After an error nothing more is asked, but what is under way is taken."""
-        rest, running, error = iter(batches), set[Future[list[Written]]](), None
-        with ThreadPoolExecutor(self.settings.concurrency) as pool, self._connections() as connections:
+    def generate(self, batches: Iterable[list[SourceDocument]]) -> Iterator[list[GeneratedTexts]]:
+        """Yield the texts of each batch when they arrive.
+
+        After an error no further requests are sent, but the results of running requests are yielded before it is
+        raised.
+        """
+        source, running, error = iter(batches), set[Future[list[GeneratedTexts]]](), None
+        with ThreadPoolExecutor(self._settings.concurrency) as pool, self._connection_pool() as connections:
             try:
                 while True:
-                    while error is None and len(running) < 2 * self.settings.concurrency:
-                        if (batch := next(rest, None)) is None:
+                    while error is None and len(running) < 2 * self._settings.concurrency:
+                        if (batch := next(source, None)) is None:
                             break
-                        running.add(pool.submit(self._written, batch, connections))
+                        running.add(pool.submit(self._generate_batch, batch, connections))
                     if not running:
                         break
                     done, running = wait(running, return_when=FIRST_COMPLETED)
@@ -107,89 +119,98 @@ class _Writer:
                             error = future.exception()
                     if error is not None:
                         running = {future for future in running if not future.cancel()}
-            finally:  # Ctrl-C: nothing more is asked
+            finally:  # also on Ctrl-C: no further requests are sent
                 for future in running:
                     future.cancel()
         if error is not None:
             raise error
 
-    def _connections(self) -> urllib3.PoolManager:
-        settings = self.settings
-        again = urllib3.Retry(
-            settings.retries,
-            connect=min(1, settings.retries),  # a server that is not there should be missed soon
-            status_forcelist=_AGAIN,
-            allowed_methods=None,  # POST, too: nothing is changed by asking twice
-            backoff_factor=settings.pause,
-            backoff_jitter=settings.pause,  # or all who were refused together would come back together
+    def _connection_pool(self) -> urllib3.PoolManager:
+        settings = self._settings
+        retry = urllib3.Retry(
+            settings.max_retries,
+            connect=min(1, settings.max_retries),  # fail early if there is no server
+            status_forcelist=_RETRIED_STATUSES,
+            allowed_methods=None,  # also POST: repeating a request has no side effects
+            backoff_factor=settings.backoff_factor,
+            backoff_jitter=settings.backoff_factor,  # otherwise all rejected requests would be repeated together
             raise_on_status=False,
         )
-        how: dict[str, Any] = {"retries": again, "timeout": settings.timeout, "maxsize": settings.concurrency}
-        parts = urlsplit(self.url)
+        options: dict[str, Any] = {"retries": retry, "timeout": settings.timeout, "maxsize": settings.concurrency}
+        parts = urlsplit(self._url)
         proxy = urllib.request.getproxies().get(parts.scheme)
         if proxy and not urllib.request.proxy_bypass(parts.hostname or ""):
-            return urllib3.ProxyManager(proxy, **how)
-        return urllib3.PoolManager(**how)
+            return urllib3.ProxyManager(proxy, **options)
+        return urllib3.PoolManager(**options)
 
-    def _written(self, batch: list[Source], connections: urllib3.PoolManager) -> list[Written]:
+    def _generate_batch(self, batch: list[SourceDocument], connections: urllib3.PoolManager) -> list[GeneratedTexts]:
+        indices = range(self._queries_per_document)
         return [
-            Written(source.number, [self._answer(source, at, connections) for at in range(self.each)])
-            for source in batch
+            GeneratedTexts(document.number, [self._generate_text(document, index, connections) for index in indices])
+            for document in batch
         ]
 
-    def _answer(self, source: Source, at: int, connections: urllib3.PoolManager) -> str:
-        settings = self.settings
-        text = first_words(source.text, settings.max_document_words)
-        draw = hashlib.sha256(f"{self.seed} {source.number} {at}".encode()).digest()
-        usual = {
+    def _generate_text(self, document: SourceDocument, index: int, connections: urllib3.PoolManager) -> str:
+        """Return the text with the given index for a document."""
+        settings = self._settings
+        text = truncate_words(document.text, settings.max_document_words)
+        digest = hashlib.sha256(f"{self._seed} {document.number} {index}".encode()).digest()
+        defaults = {
             "model": settings.model,
-            "messages": self.prompt.turns(source.title, text),
+            "messages": self._prompt.to_messages(document.title, text),
             "temperature": settings.temperature,
             "top_p": settings.top_p,
             "max_tokens": settings.max_new_tokens,
-            "seed": int.from_bytes(draw[:4], "big") >> 1,  # servers that heed it write the same again
+            "seed": int.from_bytes(digest[:4], "big") >> 1,  # servers that support seeds return the same text again
         }
-        body = {name: value for name, value in {**usual, **settings.more}.items() if value is not None}
+        body = {name: value for name, value in {**defaults, **settings.extra_body}.items() if value is not None}
         try:
-            answer = connections.request("POST", self.url, body=json.dumps(body).encode(), headers=self.headers)
+            response = connections.request("POST", self._url, body=json.dumps(body).encode(), headers=self._headers)
         except urllib3.exceptions.HTTPError as error:
-            why = getattr(error, "reason", None) or error
+            reason = getattr(error, "reason", None) or error
             raise EndpointError(
-                f"{self.url} does not answer ({why}). Is the server there? What is written is kept: go on with --resume"
+                f"{self._url} does not respond ({reason}). Check that the server is running. Finished texts are saved: "
+                "continue with --resume"
             ) from error
-        if answer.status != 200:
-            raise EndpointError(self._refusal(answer.status, answer.data))
-        return first_line(self._content(answer.data))
+        if response.status != 200:
+            raise EndpointError(self._status_message(response.status, response.data))
+        return first_line(self._content(response.data))
 
-    def _refusal(self, status: int, data: bytes) -> str:
-        """What is wrong, in the server's words."""
-        remedy = {
-            401: f"Is the key in {self.settings.key_variable} the right one?"
-            if self.settings.key_variable
-            else "It may want a key: name the environment variable that holds it as key_variable.",
-            404: f"Is url right, and a model called {self.settings.model!r} there?",
-            429: f"It was asked {self.settings.retries + 1} times; lower concurrency, or wait.",
-        }
-        what = remedy.get(401 if status == 403 else status, "")
-        kept = "What is written is kept: go on with --resume"
-        return " ".join(f"{self.url} answers {status}: {_said(data)}. {what} {kept}".split())
+    def _status_message(self, status: int, data: bytes) -> str:
+        """Return the error message for a status other than 200."""
+        settings = self._settings
+        if status in (401, 403):
+            remedy = (
+                f"Check the key in {settings.api_key_variable}."
+                if settings.api_key_variable
+                else "If the server requires a key, set api_key_variable to the environment variable that holds it."
+            )
+        elif status == 404:
+            remedy = f"Check the url, and that the server has a model named {settings.model!r}."
+        elif status == 429:
+            remedy = f"The request was sent {settings.max_retries + 1} times. Lower concurrency, or wait."
+        else:
+            remedy = ""
+        message = f"{self._url} responds with status {status}: {_response_text(data)}."
+        return " ".join(f"{message} {remedy} Finished texts are saved: continue with --resume".split())
 
     def _content(self, data: bytes) -> str:
+        """Return the generated text of a response."""
         try:
             content = json.loads(data)["choices"][0]["message"]["content"]
         except (ValueError, LookupError, TypeError) as error:
             raise EndpointError(
-                f"{self.url} answers what is no chat completion: {_said(data)}. Is url right?"
+                f"the response of {self._url} is not a chat completion: {_response_text(data)}. Check the url"
             ) from error
         return str(content or "")
 
 
-def _said(data: bytes) -> str:
-    """What a server said, on one line: its message, where it is in OpenAI's form."""
+def _response_text(data: bytes) -> str:
+    """Return a response on one line: its error message if it has the format of OpenAI, else the beginning of it."""
     text = data.decode("utf-8", errors="replace")
     try:
         text = str(json.loads(text)["error"]["message"])
     except (ValueError, LookupError, TypeError):
-        text = text or "nothing"
+        text = text or "empty response"
     line = " ".join(text.split()).rstrip(".")
-    return line if len(line) <= _WORDS else f"{line[:_WORDS]} ..."
+    return line if len(line) <= _MAX_SHOWN else f"{line[:_MAX_SHOWN]} ..."

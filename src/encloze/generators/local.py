@@ -1,4 +1,4 @@
-"""A model on this machine: a sequence-to-sequence one (doc2query's, GPL's) or a causal language model."""
+"""Local generator: a sequence-to-sequence model (as in doc2query and GPL) or a causal language model."""
 
 from __future__ import annotations
 
@@ -10,38 +10,38 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from encloze.backbones._generating import Generating
+from encloze.backbones.hf.generation import TextGenerationModel
 from encloze.data.records import full_text
-from encloze.generators._prompts import Prompt, first_line
-from encloze.generators.base import Generator, Source, Writer, Written
-from encloze.models.layers.randomness import keys, spread, uniform
-from encloze.models.memory import keep_buffers
-from encloze.models.precision import resolved
+from encloze.generators.base import GeneratedTexts, Generator, PreparedGenerator, SourceDocument
+from encloze.models.layers.randomness import derive_keys, example_keys, uniform
+from encloze.models.precision import resolve_precision
 from encloze.storage.model_folders import locate
+from encloze.text.few_shot_prompts import Prompt, first_line
 
-_DRAWS = 17  # the stream of these draws: no other draw has this number
+_RANDOM_STREAM = 17  # no other use of random numbers has this stream
 
 
 @dataclass(frozen=True)
 class Local(Generator, name="local"):
-    """A model of transformers; what it draws is a pure function of the seed, the document and the place in the text.
+    """A generation model of transformers on this machine.
 
-    transformers' ``generate`` draws from torch's one generator, whose numbers depend on all that was drawn before. Here
-    each place of each text has a number of its own, by a hash, so that a text depends on no other text, nor on where a
-    run was killed. What is left of the batch is rounding: matrices of other shapes differ in their last bits, and where
-    two tokens are as good as equally near a draw, another is taken. So batches are always the same ones.
+    A text is a function of the seed, the document and the number of the text. ``generate`` of transformers samples with
+    the global random generator of torch, whose state depends on everything sampled before. Here the random number of
+    each token is a hash, so a text does not depend on other texts or on where a run was resumed. Rounding errors depend
+    on the shape of a batch and can change a token if a random number lies between two tokens; therefore a resumed run
+    uses the same batches.
     """
 
     model: str
-    """A model folder or a hub's id."""
+    """Model folder or Hugging Face hub id."""
     max_document_tokens: int = 350
-    """Of a document's text so many tokens are read."""
+    """Number of tokens to which the text of a document is truncated."""
     top_k: int = 25
-    """Drawn from are so many of the likeliest tokens; 0 is all."""
+    """Number of the most probable tokens that are sampled from; 0 for all tokens."""
     batch_size: int = 16
-    """Documents that are written for at a time."""
+    """Number of documents per batch."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Number format of the weights and products."""
+    """Number format of weights and matrix products."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -49,66 +49,78 @@ class Local(Generator, name="local"):
             raise ValueError("max_document_tokens and batch_size must be 1 or more, and top_k 0 or more")
 
     @property
-    def together(self) -> int:
+    def documents_per_batch(self) -> int:
         return self.batch_size
 
     def inputs(self) -> dict[str, Path | str]:
         return {**super().inputs(), "model": self.model}
 
-    def ready(self, each: int, seed: int) -> Writer:
-        keep_buffers()
-        place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        dtype = torch.bfloat16 if resolved(self.precision, place) == "bfloat16" else torch.float32
-        model = Generating.load(locate(self.model), dtype)
-        model.model.to(place)
-        is_bare = not (model.is_causal or self.prompt or self.examples)
-        return _Writer(self, model, None if is_bare else Prompt.of(self.prompt, self.examples), each, seed)
+    def prepare(self, queries_per_document: int, seed: int) -> PreparedGenerator:
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        dtype = torch.bfloat16 if resolve_precision(self.precision, device) == "bfloat16" else torch.float32
+        model = TextGenerationModel.load(locate(self.model), dtype)
+        model.model.to(device)
+        has_prompt = bool(model.is_causal or self.prompt or self.examples)
+        prompt = Prompt.from_settings(self.prompt, self.examples) if has_prompt else None
+        return _LocalGenerator(self, model, prompt, queries_per_document, seed)
 
 
-class _Writer:
-    """A model that is loaded; without a prompt it reads the document alone."""
+class _LocalGenerator:
+    """A local generator with a loaded model. Without a prompt, the model reads the document only."""
 
-    def __init__(self, settings: Local, model: Generating, prompt: Prompt | None, each: int, seed: int) -> None:
-        self.settings, self.model, self.prompt, self.each, self.seed = settings, model, prompt, each, seed
+    def __init__(
+        self, settings: Local, model: TextGenerationModel, prompt: Prompt | None, queries_per_document: int, seed: int
+    ) -> None:
+        self._settings, self._model, self._prompt = settings, model, prompt
+        self._queries_per_document, self._seed = queries_per_document, seed
 
-    def write(self, batches: Iterable[list[Source]]) -> Iterator[list[Written]]:
-        """Each batch's queries, in order."""
+    def generate(self, batches: Iterable[list[SourceDocument]]) -> Iterator[list[GeneratedTexts]]:
+        """Yield the texts of each batch, in the order of the batches."""
+        count = self._queries_per_document
         for batch in batches:
-            texts = self.model.cut([source.text for source in batch], self.settings.max_document_tokens)
-            prompts = [self._prompt(source.title, text) for source, text in zip(batch, texts, strict=True)]
-            numbers = torch.tensor([source.number for source in batch], device=self.model.model.device)
-            draws = _Draws(self.settings, _texts(self.seed, numbers, self.each))
-            found = self.model.write(prompts, self.each, self.settings.max_new_tokens, draws)
-            lines = [first_line(text) for text in found]
+            texts = self._model.truncate([document.text for document in batch], self._settings.max_document_tokens)
+            prompts = [self._render(document.title, text) for document, text in zip(batch, texts, strict=True)]
+            numbers = torch.tensor([document.number for document in batch], device=self._model.model.device)
+            sampler = _TokenSampler(self._settings, _text_keys(self._seed, numbers, count))
+            outputs = self._model.generate(prompts, count, self._settings.max_new_tokens, sampler)
+            lines = [first_line(output) for output in outputs]
             yield [
-                Written(source.number, lines[at * self.each : (at + 1) * self.each]) for at, source in enumerate(batch)
+                GeneratedTexts(document.number, lines[index * count : (index + 1) * count])
+                for index, document in enumerate(batch)
             ]
 
-    def _prompt(self, title: str, text: str) -> Any:
-        if self.prompt is None:
+    def _render(self, title: str, text: str) -> Any:
+        """Return the model input of a document: chat messages for chat models, else a text."""
+        if self._prompt is None:
             return full_text(title, text)
-        return self.prompt.turns(title, text) if self.model.converses else self.prompt.run_on(title, text)
+        return (
+            self._prompt.to_messages(title, text)
+            if self._model.uses_chat_template
+            else self._prompt.to_text(title, text)
+        )
 
 
-def _texts(seed: int, numbers: Tensor, each: int) -> Tensor:
-    """A key for each text that is to be written: int64, documents * each."""
-    return spread(keys(seed, 0, _DRAWS, numbers)[:, None], torch.arange(each, device=numbers.device)).flatten()
+def _text_keys(seed: int, document_numbers: Tensor, queries_per_document: int) -> Tensor:
+    """Return a random key for each text: int64, documents * queries_per_document."""
+    keys = example_keys(seed, 0, _RANDOM_STREAM, document_numbers)
+    return derive_keys(keys[:, None], torch.arange(queries_per_document, device=document_numbers.device)).flatten()
 
 
-class _Draws:
-    """Chooses the next tokens: of the likeliest ones, by a number for each text and place."""
+class _TokenSampler:
+    """Samples the next token of each text with top-k and top-p filtering."""
 
-    def __init__(self, settings: Local, texts: Tensor) -> None:
+    def __init__(self, settings: Local, text_keys: Tensor) -> None:
         self._temperature, self._top_k, self._top_p = settings.temperature, settings.top_k, settings.top_p
-        self._texts = texts
+        self._text_keys = text_keys
 
-    def __call__(self, scores: Tensor, place: int) -> Tensor:
-        among = min(self._top_k or scores.shape[1], scores.shape[1])
-        best, tokens = (scores.float() / self._temperature).topk(among)  # texts x among, the likeliest first
-        chances = best.softmax(dim=1)
-        before = chances.cumsum(dim=1) - chances
-        chances = chances.masked_fill(before >= self._top_p, 0.0)  # the first always stays
-        reached = chances.cumsum(dim=1)
-        drawn = uniform(spread(self._texts, torch.full_like(self._texts, place)))[:, None] * reached[:, -1:]
-        at = (reached < drawn).sum(dim=1)
-        return tokens.gather(1, at[:, None])[:, 0]
+    def __call__(self, scores: Tensor, position: int) -> Tensor:
+        """Return the ids of the sampled tokens, int64 (texts), from scores (texts x vocabulary)."""
+        top_k = min(self._top_k or scores.shape[1], scores.shape[1])
+        top_scores, tokens = (scores.float() / self._temperature).topk(top_k)  # texts x top_k, in descending order
+        probabilities = top_scores.softmax(dim=1)
+        preceding = probabilities.cumsum(dim=1) - probabilities
+        probabilities = probabilities.masked_fill(preceding >= self._top_p, 0.0)  # the first token is always kept
+        cumulative = probabilities.cumsum(dim=1)
+        random = uniform(derive_keys(self._text_keys, torch.full_like(self._text_keys, position)))
+        threshold = random[:, None] * cumulative[:, -1:]
+        return tokens.gather(1, (cumulative < threshold).sum(dim=1)[:, None])[:, 0]
