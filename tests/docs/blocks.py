@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import shlex
@@ -73,23 +74,49 @@ def cells_of(notebook: Path) -> list[str]:
     return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
 
 
+@dataclass(frozen=True)
+class Transcript:
+    """Command of a page with the error message that it prints."""
+
+    page: Path
+    line: int
+    arguments: list[str]
+    message: str
+
+    @property
+    def location(self) -> str:
+        return f"{self.page.relative_to(REPOSITORY)}:{self.line}"
+
+
+def transcripts_of(block: Block) -> Iterator[Transcript]:
+    """Yield each ``$ encloze ...`` of a block that is followed by an error message, ``encloze: ...``."""
+    lines = block.code.splitlines()
+    starts = [number for number, line in enumerate(lines) if line.startswith("$ ")]
+    for start, end in itertools.pairwise([*starts, len(lines)]):
+        if start + 1 < end and lines[start + 1].startswith("encloze: "):
+            (arguments,) = _commands(lines[start].removeprefix("$ "))
+            yield Transcript(block.page, block.line + start, arguments, "\n".join(lines[start + 1 : end]))
+
+
 def commands_of(block: Block) -> Iterator[tuple[int, list[str]]]:
     """Yield the number of the line and the arguments of each ``encloze ...`` in a shell block.
 
     Raises:
-        ValueError: If a quotation is not closed, or options stand on a line of their own without a backslash before.
+        ValueError: If a quotation is not closed, or options follow a command without a backslash at its end.
     """
     lines = block.code.splitlines()
-    number = 0
+    number, has_command = 0, False
     while number < len(lines):
         start, line = number, lines[number].strip().removeprefix("$ ")
         number += 1
         while number < len(lines) and (line.endswith("\\") or (COMMAND.search(line) and not _is_closed(line))):
             line = f"{line.removesuffix(chr(92)).rstrip()} {lines[number].strip()}"
             number += 1
-        if line.startswith("--"):
+        has_command = has_command or bool(COMMAND.search(line))
+        if line.startswith("--") and has_command:
             raise ValueError(f"{block.location}: options need a backslash at the end of the line above: {line}")
-        if COMMAND.search(line):
+        is_refused = number < len(lines) and lines[number].startswith("encloze: ")  # see transcripts_of
+        if COMMAND.search(line) and not is_refused:
             yield from ((block.line + start, arguments) for arguments in _commands(line))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from blocks import REPOSITORY, Block, blocks_of, commands_of
+from blocks import REPOSITORY, Block, blocks_of, commands_of, transcripts_of
 
 PAGE = """# Title
 
@@ -53,3 +53,13 @@ def test_a_block_without_commands_holds_none() -> None:
 def test_options_without_a_backslash_before_them_are_a_fault() -> None:
     with pytest.raises(ValueError, match=r"page.md:2: options need a backslash"):
         list(commands_of(Block(REPOSITORY / "page.md", 2, "", "encloze list\n    --family heads")))
+
+
+def test_a_command_followed_by_an_error_message_is_a_transcript() -> None:
+    block = Block(
+        REPOSITORY / "page.md", 5, "", "$ encloze lst\nencloze: unknown\n  second line\n$ encloze list\nnames"
+    )
+    (transcript,) = transcripts_of(block)
+    assert (transcript.location, transcript.arguments) == ("page.md:5", ["lst"])
+    assert transcript.message == "encloze: unknown\n  second line"
+    assert list(commands_of(block)) == [(8, ["list"])]
