@@ -11,10 +11,12 @@ from __future__ import annotations
 import ast
 import dataclasses
 import difflib
+import functools
 import importlib
 import pkgutil
 import sys
-from importlib.metadata import entry_points
+from collections.abc import Callable
+from importlib.metadata import EntryPoints, entry_points
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -55,7 +57,7 @@ class Family(Settings):
         modules = pkgutil.iter_modules(sys.modules[cls.package()].__path__)
         names = {module.name for module in modules if not module.ispkg}
         public = {name for name in names if name != "base" and not name.startswith("_")}
-        return sorted(public | {plugin.name for plugin in entry_points(group=cls.package())})
+        return sorted(public | {plugin.name for plugin in _plugins(cls.package())})
 
     @classmethod
     def member(cls, name: object) -> type[Self]:
@@ -68,7 +70,7 @@ class Family(Settings):
         if name not in members:
             raise ValueError(f"unknown {_words(cls.__name__)} {name!r}; {nearest(name, members)}")
         if name not in cls._loaded_members:
-            for plugin in entry_points(group=cls.package(), name=str(name)):
+            for plugin in _plugins(cls.package()).select(name=str(name)):
                 plugin.load()
             if name not in cls._loaded_members:
                 importlib.import_module(f"{cls.package()}.{name}")
@@ -115,7 +117,7 @@ class Family(Settings):
             return handler(source)
         from pydantic_core import core_schema
 
-        return core_schema.no_info_plain_validator_function(cls._validated)
+        return core_schema.any_schema()  # pydantic makes JSON schemas of families; recipe.py builds their members
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> Any:
@@ -146,18 +148,11 @@ class Family(Settings):
             schemas.append(schema)
         return schemas
 
-    @classmethod
-    def _validated(cls, value: object) -> Self:
-        """Build the selected member from plain values; errors in its settings keep their paths."""
-        from pydantic import TypeAdapter
 
-        if isinstance(value, cls):
-            return value
-        if not isinstance(value, dict):
-            raise ValueError(f"expected a name ({', '.join(cls.members())}) or settings with a type, found {value!r}")
-        settings = dict(value)
-        member, settings = cls.resolve_member(settings.pop("type", None), settings)
-        return TypeAdapter(member).validate_python(settings)
+@functools.cache
+def _plugins(group: str) -> EntryPoints:
+    """Return the entry points of a group; searching the installed packages is slow, so it is done once."""
+    return entry_points(group=group)
 
 
 def is_family(kind: object) -> bool:
@@ -205,3 +200,22 @@ def summary_of(file: Path) -> str:
 def _words(class_name: str) -> str:
     """Return a class name as words: ``QueryPerturbation`` is "query perturbation"."""
     return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in class_name).strip()
+
+
+def lazy_members(package: str) -> Callable[[str], Any]:
+    """Return a module ``__getattr__`` that imports the classes of a family on first use.
+
+    Example:
+        >>> from encloze.losses import Contrastive  # encloze.losses.contrastive is imported now
+    """
+
+    def get_class(name: str) -> Any:
+        if name[:1].isupper():
+            base = vars(importlib.import_module(f"{package}.base"))
+            family = next(kind for kind in base.values() if is_family(kind) and kind.package() == package)
+            for kind in (family, *map(family.member, family.members())):
+                if kind.__name__ == name:
+                    return kind
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+
+    return get_class

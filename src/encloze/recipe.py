@@ -1,8 +1,9 @@
-"""Recipes: YAML files, command lines and Python arguments as one tree of values, validated into frozen dataclasses."""
+"""Recipes: YAML files, command lines and Python arguments as trees of values, from which settings are built."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import types
 import typing
 from importlib import resources
@@ -18,6 +19,9 @@ from encloze.settings import Settings, default_of, hints_of, plain
 
 Tree = dict[str, Any]
 Faults = list[tuple[str, str]]
+
+_INVALID = object()
+"""What a value that does not fit is converted to."""
 
 
 class _Dumper(yaml.SafeDumper):
@@ -104,15 +108,8 @@ def build(kind: type, tree: Tree, *, source: str = "the recipe") -> Any:
     Raises:
         RecipeError: One error that lists everything that is wrong.
     """
-    from pydantic import TypeAdapter, ValidationError
-
     faults: Faults = []
-    built: Any = None
-    completed = _completed(kind, tree, "", faults)
-    try:
-        built = TypeAdapter(kind).validate_python(completed)
-    except ValidationError as error:
-        faults += [(_path(fault["loc"]), _message(fault)) for fault in error.errors()]
+    built = _settings(kind, tree, "", faults)
     if faults:
         raise RecipeError(source, faults)
     return built
@@ -143,17 +140,11 @@ def coerce(hint: Any, value: Any, *, source: str, name: str) -> Any:
     Raises:
         RecipeError: The value does not fit. The message lists everything that is wrong.
     """
-    from pydantic import TypeAdapter, ValidationError
-
     faults = list_faults(hint, value, name)
-    if not faults:
-        completed = _completed(hint, value, name, faults)
-    if not faults:
-        try:
-            return TypeAdapter(hint).validate_python(completed)
-        except ValidationError as error:
-            faults += [(_path((name, *fault["loc"])), _message(fault)) for fault in error.errors()]
-    raise RecipeError(source, faults)
+    built = None if faults else _value(hint, value, name, faults)
+    if faults:
+        raise RecipeError(source, faults)
+    return built
 
 
 def list_faults(hint: Any, value: Any, path: str) -> Faults:
@@ -185,25 +176,28 @@ def inner_type(kind: Any) -> tuple[Any, bool, bool]:
     return kind, False, False
 
 
-def _completed(kind: Any, value: Any, path: str, faults: Faults) -> Any:
-    """Return ``value`` with shorthands expanded; unknown settings are removed and added to ``faults``."""
-    inner, optional, several = inner_type(kind)
+def _value(hint: Any, value: Any, path: str, faults: Faults) -> Any:
+    """Return ``value`` converted to a type; ``_INVALID``, after adding to ``faults``, if it does not fit."""
+    inner, optional, is_list = inner_type(hint)
     if value is None and optional:
         return None
-    if several:
-        items = _split(value) if isinstance(value, str) else value
-        if isinstance(items, dict) and all(isinstance(key, int) for key in items):
-            items = [items[key] for key in sorted(items)]
-        if not isinstance(items, (list, tuple)):
-            items = [items]
-        return [_completed(inner, item, f"{path}[{at}]", faults) for at, item in enumerate(items)]
+    if is_list:
+        items = [_value(inner, item, f"{path}[{at}]", faults) for at, item in enumerate(_items(value))]
+        return _INVALID if any(item is _INVALID for item in items) else tuple(items)
     if is_family(inner):
-        return _completed_member(inner, value, path, faults)
-    if dataclasses.is_dataclass(inner) and isinstance(value, dict):
-        if value.get("type") == getattr(inner, "name", value):  # as a member of a family is written
-            value = {name: item for name, item in value.items() if name != "type"}
-        return _completed_fields(typing.cast(type, inner), value, path, faults)
-    return value
+        return _member(inner, value, path, faults)
+    if dataclasses.is_dataclass(inner):
+        return _settings(typing.cast(type, inner), value, path, faults)
+    return _plain_value(hint, value, path, faults)
+
+
+def _items(value: Any) -> list[Any]:
+    """Return the items of a list: of a list, of text with commas, of settings by number, or a single item."""
+    if isinstance(value, str):
+        value = _split(value)
+    if isinstance(value, dict) and all(isinstance(key, int) for key in value):
+        return [value[key] for key in sorted(value)]
+    return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 def _split(text: str) -> Any:
@@ -213,36 +207,89 @@ def _split(text: str) -> Any:
     try:
         return yaml.safe_load(f"[{text}]")
     except yaml.YAMLError:
-        return [text]  # validation reports what is wrong
+        return [text]  # which is no valid item, and reported as one
 
 
-def _completed_member(family: Any, value: Any, path: str, faults: Faults) -> Any:
-    values = {"type": value} if isinstance(value, str) else value
-    if not isinstance(values, dict):
-        return values
-    rest = dict(values)
+def _member(family: Any, value: Any, path: str, faults: Faults) -> Any:
+    """Return the member of a family that a name, or settings with a type, select."""
+    if isinstance(value, family):
+        return value
+    settings = {"type": value} if isinstance(value, str) else value
+    if not isinstance(settings, dict):
+        members = ", ".join(family.members())
+        return _fail(faults, path, f"expected a name ({members}) or settings with a type, found {value!r}")
+    settings = dict(settings)
     try:
-        member, rest = family.resolve_member(rest.pop("type", None), rest)
-    except ValueError:
-        return values  # validation reports the same error
-    return {"type": member.name, **_completed_fields(member, rest, path, faults)}
+        member, settings = family.resolve_member(settings.pop("type", None), settings)
+    except ValueError as error:
+        return _fail(faults, path, str(error))
+    return _settings(member, settings, path, faults)
 
 
-def _completed_fields(kind: type, values: Tree, path: str, faults: Faults) -> Tree:
-    hints, completed = hints_of(kind), {}
+def _settings(kind: type, values: Any, path: str, faults: Faults) -> Any:
+    """Return a settings dataclass built from values by name."""
+    if isinstance(values, kind):
+        return values
+    if not isinstance(values, dict):
+        return _fail(faults, path, f"expected settings by name ({', '.join(hints_of(kind))}), found {values!r}")
+    if "type" in values and values["type"] == getattr(kind, "name", None):  # as a member of a family is written
+        values = {name: value for name, value in values.items() if name != "type"}
+    fields = {field.name: default_of(field) for field in dataclasses.fields(kind) if field.init}
+    hints, arguments, before = hints_of(kind), dict[str, Any](), len(faults)
     for name, value in values.items():
         at = f"{path}.{name}" if path else str(name)
-        if name not in hints:
-            faults.append((at, f"unknown setting; {nearest(name, list(hints))}"))
-            continue
-        default = default_of(next(field for field in dataclasses.fields(kind) if field.name == name))
-        nameless = is_family(inner_type(hints[name])[0]) and isinstance(value, dict) and "type" not in value
-        if nameless and hasattr(type(default), "name"):  # settings of the default member
-            value = {"type": type(default).name, **value}
-        elif isinstance(value, dict) and isinstance(default, Settings) and not isinstance(default, Family):
-            value = {**plain(default), **value}  # settings that are not given keep the command's defaults
-        completed[name] = _completed(hints[name], value, at, faults)
-    return completed
+        if name in hints:
+            arguments[name] = _value(hints[name], _with_defaults(hints[name], value, fields[name]), at, faults)
+        else:
+            _fail(faults, at, f"unknown setting; {nearest(name, list(hints))}")
+    for name, default in fields.items():
+        if default is dataclasses.MISSING and name not in values:
+            _fail(faults, f"{path}.{name}" if path else name, "is required")
+    if len(faults) > before:
+        return _INVALID
+    try:
+        return type.__call__(kind, **arguments)  # not the call of commands, which converts arguments as this does
+    except ValueError as error:
+        return _fail(faults, path, str(error))
+
+
+def _with_defaults(hint: Any, value: Any, default: Any) -> Any:
+    """Complete the settings of a nested dataclass or member by those of the default of its field."""
+    if isinstance(value, dict) and is_family(inner_type(hint)[0]):
+        is_default_member = "type" not in value and hasattr(type(default), "name")
+        return {"type": type(default).name, **value} if is_default_member else value
+    if isinstance(value, dict) and isinstance(default, Settings) and not isinstance(default, Family):
+        return {**plain(default), **value}  # settings that are not given keep the command's defaults
+    return value
+
+
+def _plain_value(hint: Any, value: Any, path: str, faults: Faults) -> Any:
+    """Return a number, a boolean, a text, a path or a choice. Common cases do without pydantic, which loads slowly."""
+    if (inner := inner_type(hint)[0]) in (str, int, bool, float) and type(value) is inner:
+        return value
+    if inner is Path and isinstance(value, (str, Path)):
+        return Path(value)
+    from pydantic import ValidationError
+
+    try:
+        return _adapter(hint).validate_python(value)
+    except ValidationError as error:
+        for fault in error.errors():
+            inside = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"])
+            _fail(faults, f"{path}{inside}", _message(fault))
+    return _INVALID
+
+
+@functools.cache
+def _adapter(hint: Any) -> Any:
+    from pydantic import ConfigDict, TypeAdapter
+
+    return TypeAdapter(hint, config=ConfigDict(coerce_numbers_to_str=True, arbitrary_types_allowed=True))
+
+
+def _fail(faults: Faults, path: str, message: str) -> Any:
+    faults.append((path, message))
+    return _INVALID
 
 
 def _put(tree: Tree, path: list[str], value: Any) -> None:
@@ -272,18 +319,9 @@ def _copied(value: Any) -> Any:
     return [_copied(item) for item in value] if isinstance(value, list) else value
 
 
-def _path(location: tuple[int | str, ...]) -> str:
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
-    return text.removeprefix(".")
-
-
 def _message(fault: Any) -> str:
     """Return the message for a validation error of pydantic."""
-    found = f", found {fault['input']!r}" if fault["type"] not in ("missing", "value_error") else ""
-    if fault["type"] in ("missing", "missing_argument"):
-        return "is required"
-    if fault["type"] == "value_error":
-        return str(fault["ctx"]["error"])
+    found = f", found {fault['input']!r}"
     if fault["type"] == "path_type":
         return f"expected a path{found}"
     if fault["type"] == "literal_error":

@@ -1,4 +1,4 @@
-"""A YAML file and flags make one tree, which is validated once, with all its faults, and written back."""
+"""Recipes: YAML files and flags become settings, all errors at once, and are written back."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from encloze import recipe
-from encloze.cli.main import split
-from encloze.commands.base import Command, command
+from encloze.cli.main import split_arguments
+from encloze.commands.base import Command, get_command
 from encloze.commands.evaluate import Evaluate
 from encloze.commands.finetune import Finetune
 from encloze.commands.index import Index
@@ -35,8 +35,8 @@ from encloze.systems.bm25 import Bm25 as Bm25System
 from encloze.systems.model import Model
 from encloze.text.contexts.crops import Crops
 
-# Something for each setting that some verb requires; a new verb whose settings are named alike is tested on arrival.
-GIVEN = {
+# A value for each required setting of any command; new commands with the same names of settings are tested too.
+REQUIRED = {
     "model": "minilm",
     "original": "minilm",
     "objective": "retromae",
@@ -50,7 +50,7 @@ GIVEN = {
     "generator": {"type": "local", "model": "t5"},
     "systems": "bm25,minilm",
 }
-BESIDES: dict[str, dict[str, Any]] = {
+EXTRA: dict[str, dict[str, Any]] = {
     "evaluate": {"systems": "bm25,minilm"},
     "compare": {"systems": "bm25,minilm"},
     "robustness": {"systems": "bm25,minilm"},
@@ -62,8 +62,8 @@ BESIDES: dict[str, dict[str, Any]] = {
 
 
 def tree(flags: str, under: dict[str, Any] | None = None, kind: type = Evaluate) -> dict[str, Any]:
-    """The tree of a line of flags."""
-    return recipe.apply_flags(under or {}, split(kind, flags.split())[1])
+    """Return the tree of a command line."""
+    return recipe.apply_flags(under or {}, split_arguments(kind, flags.split())[1])
 
 
 def built(kind: type, flags: str, under: dict[str, Any] | None = None) -> Any:
@@ -71,7 +71,7 @@ def built(kind: type, flags: str, under: dict[str, Any] | None = None) -> Any:
 
 
 def faults(kind: type, values: dict[str, Any]) -> dict[str, str]:
-    """The faults of a tree by path."""
+    """Return the errors of a tree by path."""
     with pytest.raises(RecipeError) as caught:
         recipe.build(kind, values)
     assert len(dict(caught.value.faults)) == len(caught.value.faults)
@@ -80,19 +80,19 @@ def faults(kind: type, values: dict[str, Any]) -> dict[str, str]:
 
 @pytest.fixture
 def smallest(dataset: Path) -> Any:
-    """For each verb, the least that it must be given."""
+    """Return a function that gives the required settings of a command."""
 
     def of(name: str) -> dict[str, Any]:
         import dataclasses
 
         from encloze.settings import default_of
 
-        values: dict[str, Any] = dict(BESIDES.get(name, {}))
+        values: dict[str, Any] = dict(EXTRA.get(name, {}))
         if name in ("index", "evaluate", "compare", "robustness"):
             values["corpus" if name == "index" else "dataset"] = str(dataset)
-        for field in dataclasses.fields(command(name)):
+        for field in dataclasses.fields(get_command(name)):
             if default_of(field) is dataclasses.MISSING and field.name not in values:
-                values[field.name] = str(dataset) if field.name in ("corpus", "dataset") else GIVEN[field.name]
+                values[field.name] = str(dataset) if field.name in ("corpus", "dataset") else REQUIRED[field.name]
         return values
 
     return of
@@ -101,7 +101,7 @@ def smallest(dataset: Path) -> Any:
 # Flags
 
 
-def test_a_flag_sets_a_setting_at_any_depth_and_leaves_the_file_as_it_was() -> None:
+def test_a_flag_sets_a_setting_at_any_depth() -> None:
     under = {"depth": 5, "training": {"steps": 3}}
     assert tree("--depth 7 --training.learning_rate 1e-3", under) == {
         "depth": "7",
@@ -116,13 +116,13 @@ def test_a_value_may_follow_an_equals_sign_and_hold_another() -> None:
     assert tree("--k=-3 --j -3") == {"k": "-3", "j": "-3"}
 
 
-def test_blanks_and_dashes_in_a_name_mean_the_same() -> None:
+def test_hyphens_and_underscores_in_a_name_are_equal() -> None:
     assert tree("--training.learning-rate 1") == tree("--training.learning_rate 1")
 
 
 def test_a_switch_needs_no_value_and_takes_one() -> None:
     assert tree("--overwrite --depth 3") == {"overwrite": True, "depth": "3"}
-    assert split(Evaluate, ["--overwrite", "recipe.yaml"]) == (["recipe.yaml"], [("overwrite", None)])
+    assert split_arguments(Evaluate, ["--overwrite", "recipe.yaml"]) == (["recipe.yaml"], [("overwrite", None)])
     for text, value in {"true": True, "false": False, "yes": True, "no": False, "off": False, "0": False}.items():
         assert built(Search, f"--index i --precision float32 --k {5}").k == 5
         assert built(Finetune, f"--dataset python_docs --model minilm --output o --resume {text}").resume is value
@@ -135,39 +135,40 @@ def test_lists_mappings_quotes_and_null_are_read_as_yaml_and_nothing_else_is() -
     assert read == {"a": "yes", "b": "1e3", "c": "x: y", "d": "# no comment", "e": "Null"}
 
 
-def test_a_broken_list_on_the_line_is_one_clear_fault() -> None:
-    with pytest.raises(RecipeError, match=r"(?s)the command line has 1 fault.*systems: no YAML: '\[bm25'"):
+def test_an_invalid_list_on_the_command_line_is_one_error() -> None:
+    with pytest.raises(RecipeError, match=r"(?s)the command line has 1 error.*systems: invalid YAML: '\[bm25'"):
         recipe.apply_flags({}, [("systems", "[bm25")])
 
 
 @pytest.mark.parametrize(
-    "flags", list(itertools.permutations([("fusion", "weighted"), ("fusion.scale", "none"), ("fusion.weights", "1,2")]))
+    "flags",
+    list(itertools.permutations([("fusion", "weighted"), ("fusion.normalization", "none"), ("fusion.weights", "1,2")])),
 )
-def test_a_part_and_its_settings_may_come_in_any_order(flags: list[tuple[str, str]]) -> None:
-    made = recipe.build(Search, recipe.apply_flags({"index": "i"}, list(flags)))
-    assert made.fusion == Weighted((1.0, 2.0), "none")
+def test_a_member_and_its_settings_may_come_in_any_order(flags: list[tuple[str, str]]) -> None:
+    command = recipe.build(Search, recipe.apply_flags({"index": "i"}, list(flags)))
+    assert command.fusion == Weighted((1.0, 2.0), "none")
 
 
-def test_naming_the_part_that_the_file_chose_keeps_its_settings_and_another_drops_them() -> None:
-    under = {"index": "i", "fusion": {"type": "weighted", "scale": "none"}}
-    assert built(Search, "--fusion weighted", under).fusion == Weighted(scale="none")
+def test_naming_the_same_member_keeps_its_settings_and_another_drops_them() -> None:
+    under = {"index": "i", "fusion": {"type": "weighted", "normalization": "none"}}
+    assert built(Search, "--fusion weighted", under).fusion == Weighted(normalization="none")
     assert built(Search, "--fusion reciprocal_rank", under).fusion == ReciprocalRank()
     assert built(Search, "--fusion.weights [2,3]", under).fusion == Weighted((2.0, 3.0), "none")
 
 
-def test_a_part_that_the_file_names_by_a_word_takes_settings_from_the_line() -> None:
+def test_flags_set_settings_of_a_member_named_in_the_file() -> None:
     under = {"index": "i", "fusion": "reciprocal_rank"}
     assert built(Search, "--fusion.k 10", under).fusion == ReciprocalRank(10.0)
 
 
-def test_settings_without_a_type_belong_to_the_part_that_is_the_default() -> None:
+def test_settings_without_a_type_belong_to_the_default_member() -> None:
     under = {"corpus": "python_docs", "model": "minilm", "output": "o", "objective": "cropping"}
-    assert built(Pretrain, "--objective.context.most_share 0.7", under).objective == Cropping(Crops(0.1, 0.7))
-    given = {"objective": {"type": "cropping", "context": {"most_share": 0.7}}}
+    assert built(Pretrain, "--objective.context.max_ratio 0.7", under).objective == Cropping(Crops(0.1, 0.7))
+    given = {"objective": {"type": "cropping", "context": {"max_ratio": 0.7}}}
     assert built(Pretrain, "", under | given).objective == Cropping(Crops(0.1, 0.7))
 
 
-def test_the_last_of_two_equal_flags_counts() -> None:
+def test_the_last_of_two_equal_flags_is_used() -> None:
     assert built(Search, "--index i --k 3 --k 4").k == 4
 
 
@@ -189,8 +190,8 @@ def test_the_last_of_two_equal_flags_counts() -> None:
 )
 def test_a_list_is_given_by_commas_by_yaml_or_by_number(dataset: Path, flags: str) -> None:
     words = [word.replace("\u00a0", " ") for word in flags.split(" ")]
-    made = recipe.build(Evaluate, recipe.apply_flags({"dataset": str(dataset)}, split(Evaluate, words)[1]))
-    assert made.systems == (Bm25System(), Model("minilm"))
+    command = recipe.build(Evaluate, recipe.apply_flags({"dataset": str(dataset)}, split_arguments(Evaluate, words)[1]))
+    assert command.systems == (Bm25System(), Model("minilm"))
 
 
 def test_one_item_is_a_list_of_one(dataset: Path) -> None:
@@ -207,23 +208,23 @@ def test_items_of_a_list_take_settings_by_their_number(dataset: Path) -> None:
     assert built(Evaluate, "--systems.0.analyzer.type stemmed", under).systems[0] == Bm25System(analyzer=Stemmed())
 
 
-def test_a_list_on_the_line_stands_in_place_of_the_list_in_the_file(dataset: Path) -> None:
+def test_a_list_on_the_command_line_replaces_the_list_in_the_file(dataset: Path) -> None:
     under = {"dataset": str(dataset), "systems": ["minilm", "bm25"], "measures": ["AP"]}
-    made = built(Evaluate, "--systems bm25 --measures mrr@10,AP", under)
-    assert made.systems == (Bm25System(),) and made.measures == ("mrr@10", "AP")
+    command = built(Evaluate, "--systems bm25 --measures mrr@10,AP", under)
+    assert command.systems == (Bm25System(),) and command.measures == ("mrr@10", "AP")
 
 
 def test_a_list_of_numbers_is_validated_one_by_one() -> None:
     assert built(Search, "--index i --fusion weighted --fusion.weights 1,2.5").fusion.weights == (1.0, 2.5)
-    found = faults(Search, {"index": "i", "fusion": {"type": "weighted", "weights": "1,two,three"}})
-    assert set(found) == {"fusion.weights[1]", "fusion.weights[2]"}
+    errors = faults(Search, {"index": "i", "fusion": {"type": "weighted", "weights": "1,two,three"}})
+    assert set(errors) == {"fusion.weights[1]", "fusion.weights[2]"}
 
 
 def test_a_wrong_name_among_the_items_of_a_list_is_reported_there(dataset: Path) -> None:
-    found = faults(Index, tree(f"--corpus {dataset} --indexes bm25,flatt --output o --model m", kind=Index))
-    assert list(found) == ["indexes[1]"] and "did you mean 'flat'?" in found["indexes[1]"]
-    found = faults(Evaluate, tree(f"--dataset {dataset} --systems bm25 --systems.first.k1 2"))
-    assert list(found) == ["systems[0].first"]
+    errors = faults(Index, tree(f"--corpus {dataset} --indexes bm25,flatt --output o --model m", kind=Index))
+    assert list(errors) == ["indexes[1]"] and "did you mean 'flat'?" in errors["indexes[1]"]
+    errors = faults(Evaluate, tree(f"--dataset {dataset} --systems bm25 --systems.first.k1 2"))
+    assert list(errors) == ["systems[0].first"]
 
 
 # Optional and nested settings
@@ -232,31 +233,31 @@ def test_a_wrong_name_among_the_items_of_a_list_is_reported_there(dataset: Path)
 def test_an_optional_setting_is_set_and_unset() -> None:
     under = {"dataset": "python_docs", "model": "minilm", "output": "o", "max_query_tokens": 7, "query_prompt": "q"}
     assert built(Finetune, "--max_query_tokens 32", under).max_query_tokens == 32
-    made = built(Finetune, "--max_query_tokens null --query_prompt ~", under)
-    assert made.max_query_tokens is None and made.query_prompt is None
+    command = built(Finetune, "--max_query_tokens null --query_prompt ~", under)
+    assert command.max_query_tokens is None and command.query_prompt is None
 
 
-def test_an_optional_part_is_set_and_unset(dataset: Path) -> None:
-    made = built(Index, f"--corpus {dataset} --output o --indexes bm25")
-    assert made.corpus == Beir(dataset) and made.dataset is None
+def test_an_optional_member_is_set_and_unset(dataset: Path) -> None:
+    command = built(Index, f"--corpus {dataset} --output o --indexes bm25")
+    assert command.corpus == Beir(dataset) and command.dataset is None
     under = {"corpus": "python_docs", "output": "o", "indexes": "bm25"}
-    made = built(Index, f"--corpus null --dataset {dataset}", under)
-    assert made.corpus is None and made.dataset == Beir(dataset)
+    command = built(Index, f"--corpus null --dataset {dataset}", under)
+    assert command.corpus is None and command.dataset == Beir(dataset)
 
 
-def test_null_for_what_must_be_there_is_a_fault() -> None:
+def test_null_for_a_required_setting_is_an_error() -> None:
     assert set(faults(Search, tree("--index null --k null", kind=Search))) == {"index", "k"}
 
 
-def test_a_verb_keeps_its_own_defaults_of_settings_that_are_given_in_part() -> None:
+def test_a_command_keeps_its_defaults_for_settings_that_are_not_given() -> None:
     flags = "--dataset python_docs --model minilm --output o"
     assert built(Finetune, flags).training.learning_rate == 2e-5
-    made = built(Finetune, f"{flags} --training.steps 5").training
-    assert made.learning_rate == 2e-5 and made.steps == 5
+    command = built(Finetune, f"{flags} --training.steps 5").training
+    assert command.learning_rate == 2e-5 and command.steps == 5
     assert built(Finetune, flags, {"training": {"learning_rate": 1e-3}}).training.learning_rate == 1e-3
 
 
-def test_a_path_in_place_of_a_part_is_recognised_and_takes_settings(tmp_path: Path, dataset: Path) -> None:
+def test_a_path_in_place_of_a_format_is_recognized(tmp_path: Path, dataset: Path) -> None:
     file = tmp_path / "mine.jsonl"
     file.write_text('{"body": "x"}\n')
     assert built(Inspect, f"--corpus {dataset}").corpus == Beir(dataset)
@@ -265,80 +266,80 @@ def test_a_path_in_place_of_a_part_is_recognised_and_takes_settings(tmp_path: Pa
         f"--corpus.text_field body --corpus.path {file}",
         f"--corpus.text_field body --corpus.path {file} --corpus.type jsonl",
     ):
-        made = built(Inspect, flags)
-        assert made.corpus.name == "jsonl" and made.corpus.path == file and made.corpus.text_field == "body"
+        command = built(Inspect, flags)
+        assert command.corpus.name == "jsonl" and command.corpus.path == file and command.corpus.text_field == "body"
 
 
-def test_numbers_of_the_file_may_stand_for_names() -> None:
+def test_numbers_are_accepted_where_text_is_expected() -> None:
     assert recipe.build(Search, {"index": "i", "query": 7}).query == "7"
 
 
-# Faults
+# Errors
 
 
-def test_faults_of_the_file_and_of_the_line_are_reported_together(tmp_path: Path, dataset: Path) -> None:
+def test_errors_of_file_and_command_line_are_reported_together(tmp_path: Path, dataset: Path) -> None:
     file = tmp_path / "eval.yaml"
     file.write_text(f"dataset: {dataset}\nsystems: [bm25, {{type: bm25, k11: 2}}]\nsead: 3\n")
     flags = [("splitt", "dev"), ("depth", "ten"), ("systems.0.analyzer", "stemed")]
     with pytest.raises(RecipeError) as caught:
         recipe.build(Evaluate, recipe.apply_flags(recipe.read(file), flags), source="here")
-    found = dict(caught.value.faults)
-    assert set(found) == {"sead", "splitt", "depth", "systems[1].k11", "systems[0].analyzer"}
-    assert found["sead"].startswith("no such setting; did you mean 'seed'? known: dataset, split")
-    assert "did you mean 'split'?" in found["splitt"]
-    assert "did you mean 'k1'?" in found["systems[1].k11"]
-    assert "no analyzer is called 'stemed'; did you mean 'stemmed'?" in found["systems[0].analyzer"]
-    assert "'ten'" in found["depth"]
-    assert str(caught.value).startswith("here has 5 faults:\n  ")
-    assert all(f"  {path}: " in str(caught.value) for path in found)
+    errors = dict(caught.value.faults)
+    assert set(errors) == {"sead", "splitt", "depth", "systems[1].k11", "systems[0].analyzer"}
+    assert errors["sead"].startswith("unknown setting; did you mean 'seed'? known: dataset, split")
+    assert "did you mean 'split'?" in errors["splitt"]
+    assert "did you mean 'k1'?" in errors["systems[1].k11"]
+    assert "unknown analyzer 'stemed'; did you mean 'stemmed'?" in errors["systems[0].analyzer"]
+    assert "'ten'" in errors["depth"]
+    assert str(caught.value).startswith("here has 5 errors:\n  ")
+    assert all(f"  {path}: " in str(caught.value) for path in errors)
 
 
-def test_what_is_required_is_named_each_by_its_path() -> None:
+def test_every_missing_setting_is_named() -> None:
     assert faults(Finetune, {}) == dict.fromkeys(("dataset", "model", "output"), "is required")
     assert faults(Search, {"index": "i", "fusion": {"type": None}})["fusion"].startswith("is required: one of")
 
 
-def test_a_check_of_the_settings_themselves_is_a_fault_at_its_place(dataset: Path) -> None:
-    found = faults(Index, {"corpus": str(dataset), "output": "o", "indexes": [{"type": "bm25", "b": 3}]})
-    assert found == {"indexes[0]": "k1 must be 0 or more and b from 0 to 1, not 1.2 and 3.0"}
+def test_an_error_of_the_settings_has_their_path(dataset: Path) -> None:
+    errors = faults(Index, {"corpus": str(dataset), "output": "o", "indexes": [{"type": "bm25", "b": 3}]})
+    assert errors == {"indexes[0]": "k1 must be 0 or more and b from 0 to 1, not 1.2 and 3.0"}
     assert faults(Search, {"index": "i", "k": 0}) == {"": "k must be 1 or more, not 0"}
 
 
-def test_a_choice_that_does_not_exist_shows_all_choices() -> None:
-    found = faults(Search, {"index": "i", "precision": "float16"})["precision"]
-    assert "'auto', 'float32' or 'bfloat16'" in found and "'float16'" in found
+def test_an_unknown_choice_lists_all_choices() -> None:
+    errors = faults(Search, {"index": "i", "precision": "float16"})["precision"]
+    assert "'auto', 'float32' or 'bfloat16'" in errors and "'float16'" in errors
 
 
 @pytest.mark.parametrize("wrong", [3, True, ["bm25"], 2.5])
-def test_what_is_neither_a_name_nor_settings_is_no_part(wrong: object) -> None:
+def test_other_values_than_names_and_settings_are_refused(wrong: object) -> None:
     assert "expected a name (reciprocal_rank, weighted)" in faults(Search, {"index": "i", "fusion": wrong})["fusion"]
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
-        ("a: [1\nb: 2\n", "no YAML"),
+        ("a: [1\nb: 2\n", "invalid YAML"),
         ("- a\n- b\n", "holds a list, not settings by name"),
         ("just words\n", "holds a str"),
-        ("a: !!python/object/apply:os.system ['true']\n", "no YAML"),
+        ("a: !!python/object/apply:os.system ['true']\n", "invalid YAML"),
     ],
 )
-def test_a_file_that_holds_no_settings_is_refused(tmp_path: Path, text: str, said: str) -> None:
+def test_a_file_without_settings_is_refused(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "bad.yaml"
     file.write_text(text)
-    with pytest.raises(RecipeError, match=said) as caught:
+    with pytest.raises(RecipeError, match=message) as caught:
         recipe.read(file)
     assert str(file) in str(caught.value)
 
 
-def test_a_broken_file_is_named_with_line_and_column(tmp_path: Path) -> None:
+def test_invalid_yaml_is_reported_with_line_and_column(tmp_path: Path) -> None:
     file = tmp_path / "bad.yaml"
     file.write_text("seed: 1\nsystems: [bm25\nsplit: dev\n")
-    with pytest.raises(RecipeError, match=r"line 3, column \d+: no YAML"):
+    with pytest.raises(RecipeError, match=r"line 3, column \d+: invalid YAML"):
         recipe.read(file)
 
 
-def test_a_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
+def test_the_error_for_an_unreadable_file_names_the_cause(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"cannot be read: No such file or directory. Give a YAML file"):
         recipe.read(tmp_path / "none.yaml")
     file = tmp_path / "latin.yaml"
@@ -353,17 +354,17 @@ def test_an_empty_file_sets_nothing(tmp_path: Path) -> None:
     assert recipe.read(file) == {}
 
 
-# There and back
+# Round trip
 
 
 @pytest.mark.parametrize("name", Command.members())
-def test_what_is_written_builds_the_same_again(name: str, smallest: Any) -> None:
-    made = recipe.build(command(name), smallest(name))
-    text = recipe.dump(made, {"verb": name})
+def test_a_written_recipe_builds_the_same_command(name: str, smallest: Any) -> None:
+    command = recipe.build(get_command(name), smallest(name))
+    text = recipe.dump(command, {"verb": name})
     read = yaml.safe_load(text)
     assert read.pop("verb") == name and "type" not in read
-    assert recipe.build(command(name), read) == made
-    assert recipe.dump(recipe.build(command(name), read), {"verb": name}) == text
+    assert recipe.build(get_command(name), read) == command
+    assert recipe.dump(recipe.build(get_command(name), read), {"verb": name}) == text
 
 
 words = st.text(max_size=20)
@@ -396,13 +397,13 @@ indexings = st.builds(
 
 @given(st.one_of(searches, indexings))
 @settings(max_examples=60, deadline=None)
-def test_whatever_the_values_are_they_survive_the_yaml(made: Any) -> None:
-    assert recipe.build(type(made), yaml.safe_load(recipe.dump(made))) == made
+def test_any_values_survive_yaml(command: Any) -> None:
+    assert recipe.build(type(command), yaml.safe_load(recipe.dump(command))) == command
 
 
 @given(words)
 @settings(max_examples=60, deadline=None)
-def test_any_text_on_the_line_is_taken_as_it_is_unless_it_begins_like_yaml(text: str) -> None:
+def test_text_on_the_command_line_is_unchanged_unless_it_starts_like_yaml(text: str) -> None:
     if text[:1] in tuple("[{\"'") or text in ("null", "~"):
         return
     assert recipe.build(Search, recipe.apply_flags({}, [("index", "i"), ("query", text)])).query == text
@@ -412,7 +413,7 @@ def test_any_text_on_the_line_is_taken_as_it_is_unless_it_begins_like_yaml(text:
 
 
 def nodes(schema: Any) -> Any:
-    """Every mapping inside a schema."""
+    """Yield every mapping inside a schema."""
     if isinstance(schema, dict):
         yield schema
         for value in schema.values():
@@ -423,8 +424,8 @@ def nodes(schema: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", Command.members())
-def test_the_schema_describes_every_setting_and_its_references_lead_somewhere(name: str) -> None:
-    schema = json.loads(json.dumps(recipe.json_schema(command(name))))
+def test_the_schema_describes_every_setting_and_resolves_references(name: str) -> None:
+    schema = json.loads(json.dumps(recipe.json_schema(get_command(name))))
     assert schema["$schema"].endswith("2020-12/schema") and schema["type"] == "object"
     assert schema["properties"].pop("verb") == {"const": name}
     for setting, shape in schema["properties"].items():
@@ -439,16 +440,16 @@ def test_the_schema_describes_every_setting_and_its_references_lead_somewhere(na
                 assert shape.get("description") or "const" in shape or "$ref" in shape, setting
 
 
-def test_the_schema_knows_the_members_of_a_family_and_their_settings() -> None:
+def test_the_schema_lists_the_members_of_a_family_and_their_settings() -> None:
     schema = recipe.json_schema(Search)
     names, *members, none = schema["properties"]["fusion"]["anyOf"]
     assert none == {"type": "null"}
     assert names == {"type": "string", "enum": ["reciprocal_rank", "weighted"]}
     assert [member["properties"]["type"]["const"] for member in members] == ["reciprocal_rank", "weighted"]
-    assert "60 is the paper's value" in members[0]["properties"]["k"]["description"]
+    assert "The paper uses 60" in members[0]["properties"]["k"]["description"]
     assert schema["required"] == ["index"]
 
 
-def test_the_schema_takes_a_path_where_a_recipe_does() -> None:
+def test_the_schema_accepts_a_path_where_a_recipe_does() -> None:
     assert {"type": "string"} in recipe.json_schema(Inspect)["properties"]["corpus"]["anyOf"]
     assert {"type": "string"} not in recipe.json_schema(Search)["properties"]["fusion"]["anyOf"]

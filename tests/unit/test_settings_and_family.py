@@ -1,8 +1,9 @@
-"""Settings know their help and their plain values; families know their members, and who was meant."""
+"""Settings and their help, families and their members."""
 
 from __future__ import annotations
 
 import dataclasses
+import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -24,53 +25,53 @@ from encloze.settings import Settings, default_of, help_of, hints_of, plain
 
 
 @dataclass(frozen=True)
-class Ground(Settings):
-    """Settings to inherit from."""
+class Schedule(Settings):
+    """Settings that others inherit."""
 
-    depth: int = 3
-    """How deep."""
-    width: float = 0.5
-    """How wide."""
+    steps: int = 3
+    """Number of steps."""
+    rate: float = 0.5
+    """Learning rate."""
 
 
 @dataclass(frozen=True)
-class House(Ground):
-    """Settings with one field of the parent explained anew, one silent, one derived."""
+class Training(Schedule):
+    """Settings with an inherited field documented again, one without help, and a derived one."""
 
-    depth: int = 4
-    """How deep the cellar is,
-    in metres."""
+    steps: int = 4
+    """Number of steps,
+    over all epochs."""
     silent: str = "no help"
-    rooms: tuple[str, ...] = ("kitchen",)
-    """Which rooms."""
+    losses: tuple[str, ...] = ("mse",)
+    """Losses."""
     path: Path | None = None
-    """Where."""
-    ground: Ground = field(default_factory=Ground)
-    """On what."""
+    """Output."""
+    schedule: Schedule = field(default_factory=Schedule)
+    """Schedule."""
     derived: int = field(default=0, init=False)
 
 
-def test_help_is_the_string_under_a_field_and_is_inherited_and_overridden() -> None:
-    found = help_of(House)
-    assert found["width"] == "How wide."
-    assert found["depth"] == "How deep the cellar is,\nin metres."
-    assert "silent" not in found
-    assert list(found) == ["depth", "width", "rooms", "path", "ground"]
+def test_help_is_the_string_below_a_field_and_is_inherited() -> None:
+    help_texts = help_of(Training)
+    assert help_texts["rate"] == "Learning rate."
+    assert help_texts["steps"] == "Number of steps,\nover all epochs."
+    assert "silent" not in help_texts
+    assert list(help_texts) == ["steps", "rate", "losses", "path", "schedule"]
 
 
-def test_hints_are_the_fields_that_can_be_given() -> None:
-    assert list(hints_of(House)) == ["depth", "width", "silent", "rooms", "path", "ground"]
-    assert hints_of(House)["path"] == Path | None
+def test_hints_are_the_fields_that_can_be_set() -> None:
+    assert list(hints_of(Training)) == ["steps", "rate", "silent", "losses", "path", "schedule"]
+    assert hints_of(Training)["path"] == Path | None
 
 
-def test_plain_values_hold_paths_tuples_and_nested_settings_as_yaml_would() -> None:
-    assert plain(House(path=Path("a") / "b", rooms=("x", "y"))) == {
-        "depth": 4,
-        "width": 0.5,
+def test_plain_values_are_those_of_yaml() -> None:
+    assert plain(Training(path=Path("a") / "b", losses=("x", "y"))) == {
+        "steps": 4,
+        "rate": 0.5,
         "silent": "no help",
-        "rooms": ["x", "y"],
+        "losses": ["x", "y"],
         "path": "a/b",
-        "ground": {"depth": 3, "width": 0.5},
+        "schedule": {"steps": 3, "rate": 0.5},
     }
     assert plain({"a": (Path("x"), None)}) == {"a": ["x", None]}
 
@@ -85,10 +86,10 @@ def test_a_member_of_a_family_becomes_its_type_and_its_settings() -> None:
     assert plain(Plain()) == {"type": "plain"}
 
 
-def test_a_default_is_made_anew_or_missing() -> None:
-    fields = {each.name: each for each in dataclasses.fields(House)}
-    assert default_of(fields["ground"]) == Ground()
-    assert default_of(fields["depth"]) == 4
+def test_defaults_are_created_for_each_object() -> None:
+    fields = {each.name: each for each in dataclasses.fields(Training)}
+    assert default_of(fields["schedule"]) == Schedule()
+    assert default_of(fields["steps"]) == 4
     required = dataclasses.fields(Jsonl)[0]
     assert required.name == "path" and default_of(required) is dataclasses.MISSING
 
@@ -112,57 +113,65 @@ def test_a_member_is_found_by_its_name() -> None:
     assert Index.member("bm25") is Bm25
 
 
-def test_a_misspelt_member_is_answered_with_the_nearest_and_all_others() -> None:
-    with pytest.raises(ValueError, match=r"no fusion is called 'wieghted'; did you mean 'weighted'\? known: rec"):
+def test_the_error_for_an_unknown_member_suggests_the_closest() -> None:
+    with pytest.raises(ValueError, match=r"unknown fusion 'wieghted'; did you mean 'weighted'\? known: rec"):
         Fusion.member("wieghted")
-    with pytest.raises(ValueError, match="no index is called 'zzz'; known: bm25, flat") as caught:
+    with pytest.raises(ValueError, match="unknown index 'zzz'; known: bm25, flat") as caught:
         Index.member("zzz")
     assert "did you mean" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", [None, 3, True, ["bm25"], {"type": "bm25"}])
-def test_what_is_no_name_is_no_member_either(name: object) -> None:
-    with pytest.raises(ValueError, match="no index is called"):
+def test_other_values_than_names_are_unknown_members(name: object) -> None:
+    with pytest.raises(ValueError, match="unknown index"):
         Index.member(name)
 
 
-def test_base_and_private_files_are_no_members() -> None:
+def test_base_and_private_modules_are_not_members() -> None:
     for name in ("base", "__init__", "bm25.py", "../bm25", ""):
-        with pytest.raises(ValueError, match="no index is called"):
+        with pytest.raises(ValueError, match="unknown index"):
             Index.member(name)
 
 
-def test_a_choice_without_a_type_says_what_there_is() -> None:
+def test_settings_without_a_type_list_the_members() -> None:
     with pytest.raises(ValueError, match="is required: one of plain, stemmed"):
-        Analyzer.chosen(None, {})
+        Analyzer.resolve_member(None, {})
 
 
-def test_members_of_two_families_may_bear_one_name() -> None:
+def test_members_of_two_families_may_have_the_same_name() -> None:
     from encloze.systems.base import System
 
     assert System.member("bm25") is not Index.member("bm25")
 
 
-def test_a_plugin_joins_a_family_by_its_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plugin_joins_a_family_by_its_entry_point(tmp_path: Path) -> None:
     (tmp_path / "shouting_plugin.py").write_text(
         "from dataclasses import dataclass\n"
         "from encloze.search.analyzers.base import Analyzer\n"
         "@dataclass(frozen=True)\n"
         "class Shouting(Analyzer, name='shouting'):\n"
-        "    def words(self, text):\n"
+        "    def tokens(self, text):\n"
         "        return text.upper().split()\n"
     )
     info = tmp_path / "shouting_plugin-1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: shouting-plugin\nVersion: 1\n")
     (info / "entry_points.txt").write_text("[encloze.search.analyzers]\nshouting = shouting_plugin:Shouting\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    try:
-        assert Analyzer.members() == ["plain", "shouting", "stemmed", "unicode"]
-        assert Analyzer.member("shouting")().words("say it") == ["SAY", "IT"]
-    finally:
-        Analyzer._known.pop("shouting", None)
-        sys.modules.pop("shouting_plugin", None)
+    code = (
+        "from encloze.search.analyzers.base import Analyzer\n"
+        "assert Analyzer.members() == ['plain', 'shouting', 'stemmed', 'unicode']\n"
+        "assert Analyzer.member('shouting')().tokens('say it') == ['SAY', 'IT']\n"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+
+
+def test_classes_of_a_family_are_attributes_of_its_package() -> None:
+    from encloze.search import fusions, indexes
+
+    assert indexes.Bm25 is Bm25 and indexes.Index is Index and fusions.Weighted is Weighted
+    with pytest.raises(AttributeError, match=r"module 'encloze.search.fusions' has no attribute 'Wieghted'"):
+        _ = fusions.Wieghted
 
 
 def test_only_the_base_of_a_family_is_a_family() -> None:
@@ -170,16 +179,24 @@ def test_only_the_base_of_a_family_is_a_family() -> None:
     assert not is_family(Weighted) and not is_family(Settings) and not is_family("fusion") and not is_family(Family)
 
 
-def test_the_nearest_name_is_named_only_where_one_is_near() -> None:
+def test_a_name_is_suggested_only_if_one_is_close() -> None:
     assert nearest("sead", ["seed", "split"]) == "did you mean 'seed'? known: seed, split"
     assert nearest("quark", ["seed", "split"]) == "known: seed, split"
 
 
-def test_every_folder_with_a_base_is_a_family_and_opens_with_a_sentence() -> None:
+def test_every_family_has_a_one_line_summary() -> None:
     folders = family_folders()
-    assert {"objectives", "losses", "formats", "indexes", "analyzers", "fusions", "systems", "tasks", "heads"} <= set(
-        folders
-    )
+    assert {
+        "objectives",
+        "losses",
+        "formats",
+        "indexes",
+        "analyzers",
+        "fusions",
+        "systems",
+        "commands",
+        "heads",
+    } <= set(folders)
     for name, folder in folders.items():
         assert folder.name == name and summary_of(folder / "base.py").endswith(".")
 
@@ -194,7 +211,7 @@ def test_families_are_found_without_importing_them() -> None:
 
 def test_a_summary_is_the_first_line_and_may_be_missing(tmp_path: Path) -> None:
     file = tmp_path / "part.py"
-    file.write_text('"""What it is.\n\nAnd more."""\nraise RuntimeError("never imported")\n')
-    assert summary_of(file) == "What it is."
+    file.write_text('"""One line.\n\nMore."""\nraise RuntimeError("never imported")\n')
+    assert summary_of(file) == "One line."
     file.write_text("x = 1\n")
     assert summary_of(file) == ""

@@ -1,1 +1,5 @@
 """Training losses for fine-tuning; each module holds one loss."""
+
+from encloze.family import lazy_members
+
+__getattr__ = lazy_members(__name__)

@@ -1,1 +1,5 @@
 """Document perturbations: changes that make a collection harder to search; one per file, no torch."""
+
+from encloze.family import lazy_members
+
+__getattr__ = lazy_members(__name__)

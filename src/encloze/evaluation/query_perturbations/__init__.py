@@ -1,1 +1,5 @@
 """Query perturbations: changes to the text of a query, such as typing errors; one per file, no torch."""
+
+from encloze.family import lazy_members
+
+__getattr__ = lazy_members(__name__)

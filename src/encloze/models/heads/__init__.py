@@ -1,1 +1,5 @@
 """Heads: from hidden states to the dense or sparse representation of a text, one kind a file."""
+
+from encloze.family import lazy_members
+
+__getattr__ = lazy_members(__name__)

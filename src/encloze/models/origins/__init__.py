@@ -1,1 +1,5 @@
 """Origins: the sources of models that are trained, one kind a file."""
+
+from encloze.family import lazy_members
+
+__getattr__ = lazy_members(__name__)

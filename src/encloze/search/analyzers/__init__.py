@@ -1,1 +1,5 @@
 """Family of text analyzers, which split a text into the terms that BM25 counts."""
+
+from encloze.family import lazy_members
+
+__getattr__ = lazy_members(__name__)
