@@ -1,4 +1,4 @@
-"""Re-rankers: pairs are joined as the tokenizer joins them, and scores are what transformers gives."""
+"""Re-rankers: inputs equal those of the tokenizer, scores those of transformers, and their commands."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from encloze.commands import score as scoring
 from encloze.data.runs import read_run, write_run
 from encloze.errors import CheckpointError
 from encloze.models.cross_encoder import CrossEncoder
-from encloze.text.pairs import pad_pairs
+from encloze.text.text_pairs import pad_pairs
 
 KINDS = ("bert", "roberta", "xlm_roberta", "distilbert", "mpnet", "deberta_v2", "electra", "modernbert")
 PAIRS = [
@@ -28,52 +28,52 @@ PAIRS = [
     ("engine", "a broken engine is mended slowly with simple tools " * 4),
     ("glacier dangers", ""),
 ]
-TRAINING = ("--training.precision", "float32", "--training.log_every", "2")
+TRAINING = ("--training.precision", "float32", "--training.logging_steps", "2")
 
 
-def saved(folder: Path, kind: str = "bert") -> Path:
-    """A tiny encoder with its tokenizer."""
+def save_encoder(folder: Path, kind: str = "bert") -> Path:
+    """Save a tiny encoder with its tokenizer."""
     folder.mkdir()
     tokenizer = toys.tokenizer()
-    toys.encoder(kind, tokenizer.size).save(folder)
+    toys.encoder(kind, tokenizer.vocab_size).save(folder)
     tokenizer.save(folder, 64)
     return folder
 
 
-# --------------------------------------------------------------------------------------------------------------- pairs
+# Pairs
 
 
-def test_pairs_are_joined_as_the_tokenizer_joins_them() -> None:
+def test_padded_pairs_equal_the_encoding_of_the_tokenizer() -> None:
     tokenizer = toys.tokenizer()
     queries, documents = (tokenizer.encode([pair[side] for pair in PAIRS]) for side in (0, 1))
-    found = pad_pairs(queries, documents, tokenizer, 200)
+    padded = pad_pairs(queries, documents, tokenizer, 200)
     for row, (query, document) in enumerate(PAIRS):
-        expected = tokenizer.core.encode(query, document)
-        real = found.attention[row]
-        assert found.ids[row][real].tolist() == expected.ids
-        assert found.types[row][real].tolist() == expected.type_ids
-        assert (found.ids[row][~real] == tokenizer.id_of("pad")).all()
+        expected = tokenizer.backend.encode(query, document)
+        real = padded.attention_mask[row]
+        assert padded.ids[row][real].tolist() == expected.ids
+        assert padded.token_type_ids[row][real].tolist() == expected.type_ids
+        assert (padded.ids[row][~real] == tokenizer.special_id("pad")).all()
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 40), st.integers(0, 40), st.integers(8, 50))
-def test_documents_are_cut_first_and_queries_only_beyond_half(query: int, document: int, limit: int) -> None:
+def test_documents_are_truncated_before_queries(query: int, document: int, limit: int) -> None:
     tokenizer = toys.tokenizer()
-    asked, found = (tokenizer.encode([" ".join(["river"] * count)]) for count in (query, document))
-    q, d, room = len(asked[0].ids), len(found[0].ids), limit - 3
-    padded = pad_pairs(asked, found, tokenizer, limit)
-    kept_query = min(q, max(room - d, room // 2))
-    assert padded.attention.sum() == 3 + kept_query + min(d, room - kept_query) <= limit
-    assert padded.types.sum() == 1 + min(d, room - kept_query)
+    queries, documents = (tokenizer.encode([" ".join(["river"] * count)]) for count in (query, document))
+    q, d, space = len(queries[0].ids), len(documents[0].ids), limit - 3
+    padded = pad_pairs(queries, documents, tokenizer, limit)
+    kept_query = min(q, max(space - d, space // 2))
+    assert padded.attention_mask.sum() == 3 + kept_query + min(d, space - kept_query) <= limit
+    assert padded.token_type_ids.sum() == 1 + min(d, space - kept_query)
 
 
-# -------------------------------------------------------------------------------------------------------------- scores
+# Scores
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_family_scores_whatever_the_padding(kind: str, tmp_path: Path) -> None:
+def test_scores_do_not_depend_on_padding(kind: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    encoder = CrossEncoder.load(str(saved(tmp_path / "start", kind)), precision="float32", max_tokens=40)
+    encoder = CrossEncoder.load(str(save_encoder(tmp_path / "start", kind)), precision="float32", max_tokens=40)
     together = encoder.score(PAIRS)
     assert together.shape == (3,) and together.dtype == np.float32 and len(set(together.tolist())) == 3
     for pair, expected in zip(PAIRS, together, strict=True):
@@ -81,199 +81,210 @@ def test_every_family_scores_whatever_the_padding(kind: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_saved_re_ranker_is_transformers_own(kind: str, tmp_path: Path) -> None:
+def test_transformers_loads_a_saved_re_ranker_with_the_same_scores(kind: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    encoder = CrossEncoder.load(str(saved(tmp_path / "start", kind)), precision="float32", max_tokens=60)
+    encoder = CrossEncoder.load(str(save_encoder(tmp_path / "start", kind)), precision="float32", max_tokens=60)
     (tmp_path / "made").mkdir()
     encoder.save(tmp_path / "made")
-    loaded = CrossEncoder.trained(str(tmp_path / "made"), precision="float32")
+    loaded = CrossEncoder.load_trained(str(tmp_path / "made"), precision="float32")
     np.testing.assert_allclose(loaded.score(PAIRS), encoder.score(PAIRS), atol=1e-6)
     assert loaded.max_tokens == 60
     model, report = AutoModelForSequenceClassification.from_pretrained(tmp_path / "made", output_loading_info=True)
     assert not report["missing_keys"] and not report["unexpected_keys"]
-    joined = loaded.tokenizer.core.encode(*PAIRS[0])
-    tells = getattr(model.config, "type_vocab_size", 0) > 1
-    types = {"token_type_ids": torch.tensor([joined.type_ids])} if tells else {}
+    joined = loaded.tokenizer.backend.encode(*PAIRS[0])
+    has_types = getattr(model.config, "type_vocab_size", 0) > 1
+    types = {"token_type_ids": torch.tensor([joined.type_ids])} if has_types else {}
     with torch.no_grad():
         logits = model.eval()(input_ids=torch.tensor([joined.ids]), **types).logits
     np.testing.assert_allclose(logits[0].numpy(), loaded.score(PAIRS[:1]), atol=1e-5)
 
 
-def test_scores_are_not_rounded_where_products_are(tmp_path: Path) -> None:
+def test_scores_are_float32_under_bfloat16_autocast(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    scores = torch.from_numpy(CrossEncoder.load(str(saved(tmp_path / "m")), precision="bfloat16").score(PAIRS))
+    scores = torch.from_numpy(CrossEncoder.load(str(save_encoder(tmp_path / "m")), precision="bfloat16").score(PAIRS))
     assert (scores.bfloat16().float() != scores).any()
 
 
-def test_an_encoder_that_was_never_taught_to_score_is_refused(tmp_path: Path) -> None:
-    folder = saved(tmp_path / "m")
-    with pytest.raises(CheckpointError, match=r"is no re-ranker .*BertForMaskedLM.*finetune_reranker"):
-        CrossEncoder.trained(str(folder))
+def test_models_that_were_not_trained_as_re_rankers_are_refused(tmp_path: Path) -> None:
+    folder = save_encoder(tmp_path / "m")
+    with pytest.raises(CheckpointError, match=r"is not a re-ranker .*BertForMaskedLM.*finetune_reranker"):
+        CrossEncoder.load_trained(str(folder))
     config = json.loads((folder / "config.json").read_text())
     config |= {"architectures": ["BertForSequenceClassification"], "id2label": {str(n): str(n) for n in range(3)}}
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(CheckpointError, match="tells 3 classes apart|has 3 classes|3 classes"):
-        CrossEncoder.trained(str(folder))
+    with pytest.raises(CheckpointError, match="is a classifier with 3 labels, but a re-ranker has one output"):
+        CrossEncoder.load_trained(str(folder))
 
 
-# ------------------------------------------------------------------------------------------------------------ the verbs
+# Commands
 
 Run = Callable[..., int]
 
 
 @pytest.fixture
 def run(tmp_path: Path, dataset: Path) -> Run:
-    """Runs a verb on the toys."""
+    """Return a function that runs a command on the test data, after an evaluation of BM25."""
     assert main(["evaluate", "--systems", "bm25", "--dataset", str(dataset), "--split", "train", "--output",
                  str(tmp_path / "bm25")]) == 0  # fmt: skip
 
-    def verb(*words: Any) -> int:
-        return main([str(word) for word in (*words, "--dataset", dataset)])
+    def run_command(*arguments: Any) -> int:
+        return main([str(argument) for argument in (*arguments, "--dataset", dataset)])
 
-    return verb
+    return run_command
 
 
-def trained(run: Run, tmp_path: Path, *more: Any) -> Path:
-    """A re-ranker of the toys."""
-    start = saved(tmp_path / "start")
+@pytest.fixture
+def reranker(tmp_path: Path) -> Path:
+    """A saved re-ranker with a random classification head."""
+    folder = tmp_path / "reranker"
+    folder.mkdir()
+    torch.manual_seed(0)
+    CrossEncoder.load(str(save_encoder(tmp_path / "encoder"))).save(folder)
+    return folder
+
+
+def train_reranker(run: Run, tmp_path: Path, *flags: Any) -> Path:
+    """Train a re-ranker on the test data."""
+    start = save_encoder(tmp_path / "start")
     negatives = ("--negatives", tmp_path / "bm25" / "runs" / "bm25.trec", "--negatives_per_query", 3)
-    how = ("--training.steps", 60, "--training.learning_rate", 3e-3, "--batch_size", 5, *TRAINING, *more)
-    assert run("finetune_reranker", "--model", start, "--output", tmp_path / "ce", *negatives, *how) == 0
+    settings = ("--training.steps", 60, "--training.learning_rate", 3e-3, "--batch_size", 5, *TRAINING, *flags)
+    assert run("finetune_reranker", "--model", start, "--output", tmp_path / "ce", *negatives, *settings) == 0
     return tmp_path / "ce"
 
 
 @pytest.mark.parametrize("loss", ["listwise", "pairwise", "pointwise"])
-def test_a_re_ranker_learns_scores_and_is_judged(
+def test_a_re_ranker_is_trained_and_evaluated(
     loss: str, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = trained(run, tmp_path, "--losses", f"[{loss}]")
+    folder = train_reranker(run, tmp_path, "--losses", f"[{loss}]")
     log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    assert log[-1][loss] < 0.85 * log[0][loss] and log[-1]["right"] > log[0]["right"]
+    assert log[-1][loss] < 0.85 * log[0][loss] and log[-1]["top1_accuracy"] > log[0]["top1_accuracy"]
     evaluate = ("evaluate", "--systems", "bm25", "--split", "dev", "--reranker", folder, "--rerank_depth", 5)
-    assert run(*evaluate, "--output", tmp_path / "judged") == 0
+    assert run(*evaluate, "--output", tmp_path / "evaluated") == 0
     assert "bm25 + ce" in capsys.readouterr().out
-    runs = {file.stem: read_run(file) for file in (tmp_path / "judged" / "runs").iterdir()}
-    plain, again = (next(of for name, of in runs.items() if ("ce" in name) == wanted) for wanted in (False, True))
-    for query, scores in plain.items():
-        first, second = (sorted(of, key=lambda d: -of[d]) for of in (scores, again[query]))
-        assert set(first) == set(second) and first[5:] == second[5:]  # what is not scored keeps its order
+    runs = {file.stem: read_run(file) for file in (tmp_path / "evaluated" / "runs").iterdir()}
+    plain, reranked = (next(run for name, run in runs.items() if ("ce" in name) == is_it) for is_it in (False, True))
+    for query in plain:
+        before, after = (sorted(run[query], key=run[query].__getitem__, reverse=True) for run in (plain, reranked))
+        assert set(before) == set(after) and before[5:] == after[5:]  # documents below rerank_depth keep their order
 
 
-def test_scores_are_written_for_candidates_and_relevant_documents(run: Run, tmp_path: Path, dataset: Path) -> None:
-    folder = trained(run, tmp_path)
+def test_score_writes_scores_of_candidates_and_relevant_documents(run: Run, tmp_path: Path, reranker: Path) -> None:
     given = ("--candidates", tmp_path / "bm25" / "runs" / "bm25.trec", "--depth", 3, "--precision", "float32")
-    assert run("score", "--model", folder, *given, "--output", tmp_path / "scores") == 0
+    assert run("score", "--model", reranker, *given, "--output", tmp_path / "scores") == 0
     scores, candidates = read_run(tmp_path / "scores"), read_run(tmp_path / "bm25" / "runs" / "bm25.trec")
     assert len(scores) == 20
     for query, of_query in scores.items():
-        wanted = set(sorted(candidates[query], key=lambda d: (candidates[query][d], d), reverse=True)[:3])
-        assert set(of_query) == wanted | {query.removeprefix("q-")}
-    encoder = CrossEncoder.trained(str(folder), precision="float32")
+        expected = set(sorted(candidates[query], key=lambda d: (candidates[query][d], d), reverse=True)[:3])
+        assert set(of_query) == expected | {query.removeprefix("q-")}
+    encoder = CrossEncoder.load_trained(str(reranker), precision="float32")
     query, of_query = next(iter(scores.items()))
     texts = {str(d["_id"]): f"{d['title']} {d['text']}" for d in toys.documents()}
-    words = next(str(q["text"]) for q in toys.queries() if q["_id"] == query)
-    expected = encoder.score([(words, texts[document]) for document in of_query])
+    text = next(str(q["text"]) for q in toys.queries() if q["_id"] == query)
+    expected = encoder.score([(text, texts[document]) for document in of_query])
     np.testing.assert_allclose(list(of_query.values()), expected, atol=1e-5)
-    teach = ("--teacher", tmp_path / "scores", "--negatives", tmp_path / "scores", "--losses", "[kl_divergence]")
-    student = ("--model", saved(tmp_path / "student"), "--output", tmp_path / "taught", "--batch_size", 4)
-    assert run("finetune", *student, *teach, "--training.steps", 3, *TRAINING, "--negatives_per_query", 2) == 0
+    distillation = ("--teacher", tmp_path / "scores", "--negatives", tmp_path / "scores", "--losses", "[kl_divergence]")
+    student = ("--model", save_encoder(tmp_path / "student"), "--output", tmp_path / "distilled", "--batch_size", 4)
+    assert run("finetune", *student, *distillation, "--training.steps", 3, *TRAINING, "--negatives_per_query", 2) == 0
 
 
-def test_scores_of_a_draw_are_the_same_as_among_all(run: Run, tmp_path: Path) -> None:
-    given = ("--model", trained(run, tmp_path), "--candidates", tmp_path / "bm25" / "runs" / "bm25.trec", "--depth", 3)
-    drawn = dict[str, dict[str, dict[str, float]]]()
-    for name, more in (("all", ()), ("some", (5,)), ("more", (8,)), ("others", (5, "--seed", 1))):
-        most = ("--most_queries", *more) if more else ()
-        assert run("score", *given, *most, "--precision", "float32", "--output", tmp_path / name) == 0
-        drawn[name] = read_run(tmp_path / name)
-    assert [len(drawn[name]) for name in drawn] == [20, 5, 8, 5]
-    assert drawn["some"].keys() < drawn["more"].keys() and drawn["some"].keys() != drawn["others"].keys()
-    for query, scores in drawn["more"].items():
-        assert scores == pytest.approx(drawn["all"][query], abs=1e-5)  # other texts lie beside them in a batch
-    assert run("score", *given, "--most_queries", 0, "--output", tmp_path / "none") == 2
+def test_scores_do_not_depend_on_the_sample_of_queries(run: Run, tmp_path: Path, reranker: Path) -> None:
+    given = ("--model", reranker, "--candidates", tmp_path / "bm25" / "runs" / "bm25.trec", "--depth", 3)
+    runs = dict[str, dict[str, dict[str, float]]]()
+    for name, values in (("all", ()), ("some", (5,)), ("more", (8,)), ("others", (5, "--seed", 1))):
+        flags = ("--max_queries", *values) if values else ()
+        assert run("score", *given, *flags, "--precision", "float32", "--output", tmp_path / name) == 0
+        runs[name] = read_run(tmp_path / name)
+    assert [len(runs[name]) for name in runs] == [20, 5, 8, 5]
+    assert runs["some"].keys() < runs["more"].keys() and runs["some"].keys() != runs["others"].keys()
+    for query, scores in runs["more"].items():
+        assert scores == pytest.approx(runs["all"][query], abs=1e-5)  # batches contain other texts
+    assert run("score", *given, "--max_queries", 0, "--output", tmp_path / "none") == 2
 
 
-def test_scoring_goes_on_where_it_was_killed(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = trained(run, tmp_path)
-    given = ("--model", folder, "--candidates", tmp_path / "bm25" / "runs" / "bm25.trec", "--depth", 4)
+def test_interrupted_scoring_is_resumed(
+    run: Run, tmp_path: Path, reranker: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = ("--model", reranker, "--candidates", tmp_path / "bm25" / "runs" / "bm25.trec", "--depth", 4)
     given += ("--precision", "float32")
-    monkeypatch.setattr(scoring, "_QUERIES", 3)
+    monkeypatch.setattr(scoring, "BATCH_SIZE", 3)
     assert run("score", *given, "--output", tmp_path / "whole") == 0
 
     class Killed(BaseException):
-        """The process is gone."""
+        """The process is killed."""
 
     calls, score = [], CrossEncoder.score
 
-    def until_the_third(self: CrossEncoder, pairs: Any) -> np.ndarray:
+    def killed_in_the_third_call(self: CrossEncoder, pairs: Any) -> np.ndarray:
         calls.append(len(pairs))
         if len(calls) == 3:
             raise Killed
         return score(self, pairs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(CrossEncoder, "score", until_the_third)
+        patch.setattr(CrossEncoder, "score", killed_in_the_third_call)
         with pytest.raises(Killed):
             run("score", *given, "--output", tmp_path / "scores")
     assert not (tmp_path / "scores").exists()
-    partial = tmp_path / "scores.unfinished" / "run.trec"
+    partial = tmp_path / "scores.checkpoint" / "run.trec.partial"
     with partial.open("a") as stream:
-        stream.write("q-comet-repair Q0 half-a-li")  # what a kill may leave
+        stream.write("q-comet-repair Q0 half-a-li")  # a kill can leave half a line
     calls.clear()
     monkeypatch.setattr(CrossEncoder, "score", lambda self, pairs: calls.append(len(pairs)) or score(self, pairs))
-    assert run("score", *given, "--output", tmp_path / "scores") == 2  # an unfinished run is in the way
+    assert (
+        run("score", *given, "--output", tmp_path / "scores") == 2
+    )  # without --resume the checkpoint is not overwritten
     assert run("score", *given, "--output", tmp_path / "scores", "--resume") == 0
-    assert len(calls) == 5  # the first six of twenty queries were done
+    assert len(calls) == 5  # six of twenty queries were finished
     assert (tmp_path / "scores" / "run.trec").read_text() == (tmp_path / "whole" / "run.trec").read_text()
     assert not partial.parent.exists()
 
 
-def test_a_search_is_put_in_a_new_order(run: Run, tmp_path: Path, dataset: Path, capsys: Any) -> None:
-    folder = trained(run, tmp_path)
+def test_search_results_are_re_ranked(run: Run, tmp_path: Path, reranker: Path, capsys: Any) -> None:
     assert run("index", "--indexes", "bm25", "--output", tmp_path / "index") == 0
     capsys.readouterr()
-    ask = ["search", "tell me about the river history", "--index", str(tmp_path / "index"), "--reranker", str(folder)]
-    assert main(ask) == 0
+    command = ["search", "tell me about the river history", "--index", str(tmp_path / "index")]
+    assert main([*command, "--reranker", str(reranker)]) == 0
     assert "(found " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("flags", "says"),
+    ("flags", "message"),
     [
-        (("--losses", "[contrastive]"), "the loss contrastive compares queries with each other's documents"),
-        (("--losses", "[margin_mse]"), "learns from a teacher's scores: give them as teacher"),
-        (("--max_tokens", "4096"), "max_tokens is 4096, and"),
-        (("--split", "test"), "of negatives ranks no document for the queries of the split 'test' that is not"),
+        (("--losses", "[contrastive]"), "the loss contrastive uses in-batch negatives, which a cross-encoder does not score"),
+        (("--losses", "[margin_mse]"), "requires teacher scores: set teacher"),
+        (("--max_tokens", "4096"), "max_tokens is 4096, but"),
+        (("--split", "test"), "the run of negatives has no negative for any query of the split 'test'"),
         (("--negatives_per_query", "0"), "negatives_per_query must be 1 or more"),
     ],
 )
-def test_what_cannot_be_learnt_is_refused(
-    flags: tuple[str, str], says: str, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_invalid_training_settings_are_refused(
+    flags: tuple[str, str], message: str, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = ("--model", saved(tmp_path / "start"), "--negatives", tmp_path / "bm25" / "runs" / "bm25.trec")
+    given = ("--model", save_encoder(tmp_path / "start"), "--negatives", tmp_path / "bm25" / "runs" / "bm25.trec")
     assert run("finetune_reranker", *given, "--output", tmp_path / "ce", *flags) == 2
-    assert says in capsys.readouterr().err and not list(tmp_path.glob("ce*"))
+    assert message in capsys.readouterr().err and not list(tmp_path.glob("ce*"))
 
 
-def test_queries_without_candidates_are_not_scored_for(
-    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_queries_without_candidates_are_skipped_with_a_warning(
+    run: Run, tmp_path: Path, reranker: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = trained(run, tmp_path)
     candidates = read_run(tmp_path / "bm25" / "runs" / "bm25.trec")
     some = list(candidates)[:2]
     write_run(tmp_path / "some.trec", {query: {**candidates[query], "gone": 99.0} for query in some})
-    given = ("--model", folder, "--candidates", tmp_path / "some.trec", "--depth", 3)
+    given = ("--model", reranker, "--candidates", tmp_path / "some.trec", "--depth", 3)
     capsys.readouterr()
     assert run("score", *given, "--output", tmp_path / "scores") == 0
-    told = " ".join(capsys.readouterr().err.split())
-    assert "18 of 20 queries have no candidates and are not scored for" in told
-    assert "1 documents of" in told and "and are left out, among them gone" in told
+    output = " ".join(capsys.readouterr().err.split())
+    assert "18 of 20 queries have no candidates and are skipped" in output
+    assert "1 documents of" in output and "and are skipped, for example gone" in output
     assert list(read_run(tmp_path / "scores")) == some
 
 
-def test_scores_of_another_split_are_refused(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = trained(run, tmp_path)
+def test_candidates_of_another_split_are_refused(
+    run: Run, tmp_path: Path, reranker: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     given = ("--candidates", tmp_path / "bm25" / "runs" / "bm25.trec", "--output", tmp_path / "scores")
-    assert run("score", "--model", folder, *given, "--split", "test") == 2
-    assert "ranks nothing for the queries of the split 'test'" in capsys.readouterr().err
+    assert run("score", "--model", reranker, *given, "--split", "test") == 2
+    assert "ranks no document for the queries of the split 'test'" in capsys.readouterr().err
     assert not list(tmp_path.glob("scores*"))
