@@ -18,6 +18,8 @@ from encloze.settings import default_of, help_of, hints_of, plain
 
 _WIDTH = 100
 _TYPE_NAMES = {int: "N", float: "X", str: "TEXT", bool: "", Path: "PATH"}
+_DOCSTRING_SECTIONS = ("Args:", "Returns:", "Raises:", "Example:", "Examples:")
+"""Sections of docstrings for Python programs, which the help of a command omits."""
 _GROUPS = {
     "Train": ("pretrain", "finetune", "finetune_reranker", "finetune_classifier", "merge", "calibrate"),
     "Prepare training data": ("inspect", "generate", "mine", "score"),
@@ -75,6 +77,8 @@ def usage(kind: Any, tree: Tree) -> str:
     positional = "".join(f" [{name.upper()}]" for name in kind.positional_settings)
     lines = [f"encloze {kind.name} [RECIPE.yaml]{positional} [--setting VALUE ...]", ""]
     for paragraph in inspect.cleandoc(kind.__doc__ or "").split("\n\n"):
+        if paragraph.startswith(_DOCSTRING_SECTIONS):
+            break
         lines += [*textwrap.wrap(" ".join(paragraph.split()), _WIDTH), ""]
     if recipes := shipped(kind.name):
         lines += [f"Shipped recipes: {', '.join(recipes)}", ""]
@@ -155,7 +159,7 @@ def _flag_lines(flag: str, indent: str) -> Iterator[str]:
     line = indent
     for number, word in enumerate(flag.split("|")):
         addition = f"|{word}" if number else word
-        if number and len(line) + len(addition) > _WIDTH:
+        if number and len(line) + len(addition) >= _WIDTH:  # one column is for the bar at the end
             yield line + "|"
             line, addition = f"{indent}      ", word
         line += addition

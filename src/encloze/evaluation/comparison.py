@@ -219,9 +219,10 @@ class ComparisonTable:
             )
             for one in self.contrasts
         )
+        count = f"{len(rows)} row{'s' * (len(rows) > 1)}"
         title = (
-            f"{self.measure} against {self.systems[0].name}: 95 % intervals of each line by itself; p-values and "
-            f"verdicts corrected for all {len(rows)} lines"
+            f"{self.measure} against {self.systems[0].name}, with 95 % intervals; p-values and verdicts Holm-corrected "
+            f"for {count}"
         )
         return self._without_single_dataset(Table(title, columns, rows))
 

@@ -1,4 +1,4 @@
-"""A system ranks the documents of a data set for its queries and can be evaluated."""
+"""Interface of systems, which rank the documents of a data set for its queries and can be evaluated."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from encloze.family import Family
 from encloze.retrieval.index_folder import is_index
 from encloze.settings import plain
 
-_PROCESS_STATUS = Path("/proc/self/status")
+PROCESS_STATUS = Path("/proc/self/status")
 """Linux only; on other systems memory is not measured."""
 
 
@@ -163,7 +163,7 @@ class System(Family):
         Raises:
             EnclozeError: The process failed.
         """
-        if not _PROCESS_STATUS.exists() or not self.depends_on:
+        if not PROCESS_STATUS.exists() or not self.depends_on:
             return None
         request = {
             "system": plain(self),
