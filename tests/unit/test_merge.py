@@ -1,4 +1,4 @@
-"""Between two models of one make lie others: each tensor is where the weight says, and all else is the first one's."""
+"""Merging: tensors are interpolated, everything else is the adapted model's, and the best weight is chosen."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from transformers import AutoModel, AutoModelForMaskedLM, BertConfig, DistilBert
 
 import toys
 from encloze.backbones.base import Backbone
-from encloze.commands.base import Merged
-from encloze.commands.merge import Merge
+from encloze.commands.base import MergeResult
+from encloze.commands.merge import Merge, best_weight
 from encloze.data.formats.base import Format
-from encloze.errors import CheckpointError, DataError, StorageError
+from encloze.errors import CheckpointError, DataError, RecipeError, StorageError
 from encloze.evaluation.report import Report, SystemResult
-from encloze.models.checkpoint import CARD, DECODERS, Card
+from encloze.models.checkpoint import DECODERS
+from encloze.models.encoder_config import CONFIG_FILE, EncoderConfig
 from encloze.models.heads.dense import Dense
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
@@ -31,38 +32,38 @@ CONFIGS: dict[str, tuple[str, type[PreTrainedConfig], dict[str, int]]] = {
 TOKENIZERS = {kind: toys.tokenizer(kind) for kind, _, _ in CONFIGS.values()}
 
 
-def write(place: Path, name: str = "bert", seed: int = 0, *, head: bool = True, **changes: object) -> Path:
-    """A model folder with random weights; every parameter is drawn, biases too, and some are minus zero."""
-    kind, of, sizes = CONFIGS[name]
+def save_model(folder: Path, name: str = "bert", seed: int = 0, *, head: bool = True, **changes: object) -> Path:
+    """Save a model with random weights; all parameters are random, also biases, and some are minus zero."""
+    kind, config_class, sizes = CONFIGS[name]
     tokenizer = TOKENIZERS[kind]
-    config = of(**{**sizes, "vocab_size": tokenizer.size, "max_position_embeddings": 66, **changes})
+    config = config_class(**{**sizes, "vocab_size": tokenizer.vocab_size, "max_position_embeddings": 66, **changes})
     torch.manual_seed(seed)
     model = (AutoModelForMaskedLM if head else AutoModel).from_config(config)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_().view(-1)[:3] = -0.0
-    model.save_pretrained(place)
-    tokenizer.save(place, 64)
-    Card((Dense("mean"),), "find ", "", 32, 64).write(place)
-    return place
+    model.save_pretrained(folder)
+    tokenizer.save(folder, 64)
+    EncoderConfig((Dense("mean"),), "find ", "", 32, 64).write(folder)
+    return folder
 
 
 @pytest.fixture(params=CONFIGS)
 def pair(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, Path]:
-    """An adapted model and its original, for each of three encoders."""
-    return write(tmp_path / "adapted", request.param, 1), write(tmp_path / "original", request.param, 2)
+    """An adapted model and its original, for each of three encoder families."""
+    return save_model(tmp_path / "adapted", request.param, 1), save_model(tmp_path / "original", request.param, 2)
 
 
-def merged(model: Path, original: Path, *weights: float, **more: object) -> Merged:
-    made = Merge(str(model), str(original), model.with_name("merged"), weights or (0.5,), **more)  # type: ignore[arg-type]
-    return made.run()
+def merge(model: Path, original: Path, *weights: float, **settings: object) -> MergeResult:
+    output = model.with_name("merged")
+    return Merge(str(model), str(original), output, weights or (0.5,), **settings).run()  # type: ignore[arg-type]
 
 
-def tensors(folder: Path) -> dict[str, torch.Tensor]:
+def load_tensors(folder: Path) -> dict[str, torch.Tensor]:
     return dict(load_file(folder / "model.safetensors"))
 
 
-def same_bits(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+def are_identical(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(
         one[name].dtype == other[name].dtype
         and torch.equal(one[name].contiguous().view(torch.uint8), other[name].contiguous().view(torch.uint8))
@@ -74,191 +75,194 @@ def same_bits(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> b
 
 
 @pytest.mark.parametrize("weight", [0.0, 1.0])
-def test_the_ends_are_the_two_models_bit_for_bit(pair: tuple[Path, Path], weight: float) -> None:
+def test_weights_0_and_1_give_the_two_models_exactly(pair: tuple[Path, Path], weight: float) -> None:
     model, original = pair
-    result = merged(model, original, weight)
+    result = merge(model, original, weight)
     end, other = (model, original) if weight else (original, model)
-    assert same_bits(tensors(result.folder), tensors(end)) and not same_bits(tensors(end), tensors(other))
+    assert are_identical(load_tensors(result.folder), load_tensors(end)) and not are_identical(
+        load_tensors(end), load_tensors(other)
+    )
 
 
 @pytest.mark.parametrize("weight", [0.5, 0.2])
-def test_between_them_each_tensor_is_the_weighted_mean(pair: tuple[Path, Path], weight: float) -> None:
-    model, original = map(tensors, pair)
-    found = tensors(merged(*pair, weight).folder)
-    assert found.keys() == model.keys()
-    for name, value in found.items():
+def test_each_tensor_is_the_weighted_mean(pair: tuple[Path, Path], weight: float) -> None:
+    model, original = map(load_tensors, pair)
+    merged = load_tensors(merge(*pair, weight).folder)
+    assert merged.keys() == model.keys()
+    for name, value in merged.items():
         expected = weight * model[name].double() + (1 - weight) * original[name].double()
         torch.testing.assert_close(value.double(), expected, rtol=1e-6, atol=1e-6)
         assert not torch.equal(value, model[name]) and not torch.equal(value, original[name])
 
 
-def test_what_is_tied_stays_tied(pair: tuple[Path, Path]) -> None:
-    result = merged(*pair)
-    model, said = AutoModelForMaskedLM.from_pretrained(result.folder, output_loading_info=True)
+def test_tied_weights_stay_tied(pair: tuple[Path, Path]) -> None:
+    result = merge(*pair)
+    model, report = AutoModelForMaskedLM.from_pretrained(result.folder, output_loading_info=True)
     assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
-    assert not said["missing_keys"] and not said["unexpected_keys"]
+    assert not report["missing_keys"] and not report["unexpected_keys"]
 
 
-def test_an_untied_matrix_is_merged_with_what_the_original_ties(tmp_path: Path) -> None:
-    model = write(tmp_path / "adapted", seed=1, tie_word_embeddings=False)
-    original = write(tmp_path / "original", seed=2)
-    found, mine, theirs = tensors(merged(model, original).folder), tensors(model), tensors(original)
+def test_an_untied_matrix_is_merged_with_the_tied_one_of_the_original(tmp_path: Path) -> None:
+    model = save_model(tmp_path / "adapted", seed=1, tie_word_embeddings=False)
+    original = save_model(tmp_path / "original", seed=2)
+    merged, own, others = load_tensors(merge(model, original).folder), load_tensors(model), load_tensors(original)
     last, words = "cls.predictions.decoder.weight", "bert.embeddings.word_embeddings.weight"
-    torch.testing.assert_close(found[last], (mine[last] + theirs[words]) / 2)
-    torch.testing.assert_close(found[words], (mine[words] + theirs[words]) / 2)
+    torch.testing.assert_close(merged[last], (own[last] + others[words]) / 2)
+    torch.testing.assert_close(merged[words], (own[words] + others[words]) / 2)
 
 
-def test_half_precision_is_merged_in_float32_and_saved_as_it_was(tmp_path: Path) -> None:
-    model, original = write(tmp_path / "adapted", seed=1), write(tmp_path / "original", seed=2)
+def test_bfloat16_models_are_merged_in_float32_and_saved_in_bfloat16(tmp_path: Path) -> None:
+    model, original = save_model(tmp_path / "adapted", seed=1), save_model(tmp_path / "original", seed=2)
     for folder, kind in ((model, torch.bfloat16), (original, torch.float32)):
         loaded = AutoModelForMaskedLM.from_pretrained(folder).to(kind)
         loaded.save_pretrained(folder)
-    found, mine, theirs = tensors(merged(model, original, 0.3).folder), tensors(model), tensors(original)
-    for name, value in found.items():
+    merged, own, others = load_tensors(merge(model, original, 0.3).folder), load_tensors(model), load_tensors(original)
+    for name, value in merged.items():
         assert value.dtype == torch.bfloat16
-        exact = torch.lerp(theirs[name].float(), mine[name].float(), 0.3)
+        exact = torch.lerp(others[name].float(), own[name].float(), 0.3)
         assert torch.equal(value, exact.bfloat16())
 
 
-def test_what_only_the_model_has_is_kept(tmp_path: Path) -> None:
-    model, original = write(tmp_path / "adapted", seed=1), write(tmp_path / "original", seed=2, head=False)
+def test_parts_of_the_adapted_model_only_are_kept(tmp_path: Path) -> None:
+    model, original = save_model(tmp_path / "adapted", seed=1), save_model(tmp_path / "original", seed=2, head=False)
     save_file({"decoder": torch.ones(3)}, model / DECODERS)
-    result = merged(model, original)
-    found, mine, theirs = tensors(result.folder), tensors(model), tensors(original)
-    head = [name for name in mine if name.startswith("cls.")]
-    assert head and all(torch.equal(found[name], mine[name]) for name in head)
-    for name in found.keys() - head:
-        torch.testing.assert_close(found[name], (mine[name] + theirs[name.removeprefix("bert.")]) / 2)
+    result = merge(model, original)
+    merged, own, others = load_tensors(result.folder), load_tensors(model), load_tensors(original)
+    head = [name for name in own if name.startswith("cls.")]
+    assert head and all(torch.equal(merged[name], own[name]) for name in head)
+    for name in merged.keys() - head:
+        torch.testing.assert_close(merged[name], (own[name] + others[name.removeprefix("bert.")]) / 2)
     assert (result.folder / DECODERS).read_bytes() == (model / DECODERS).read_bytes()
-    assert result.next_verb == "finetune"
+    assert result.next_command == "finetune"
 
 
-def test_what_only_the_original_has_is_not_taken(tmp_path: Path) -> None:
-    model, original = write(tmp_path / "adapted", seed=1, head=False), write(tmp_path / "original", seed=2)
+def test_parts_of_the_original_only_are_left_out(tmp_path: Path) -> None:
+    model, original = save_model(tmp_path / "adapted", seed=1, head=False), save_model(tmp_path / "original", seed=2)
     save_file({"decoder": torch.ones(3)}, original / DECODERS)
-    result = merged(model, original)
-    assert tensors(result.folder).keys() == {name for name in tensors(model) if "pooler" not in name}
-    assert not (result.folder / DECODERS).exists() and result.next_verb == "index"
+    result = merge(model, original)
+    assert load_tensors(result.folder).keys() == {name for name in load_tensors(model) if "pooler" not in name}
+    assert not (result.folder / DECODERS).exists() and result.next_command == "index"
     with torch.no_grad():
-        loaded = Backbone.load(result.folder, need_head=False)
-    assert not loaded.has_head
+        loaded = Backbone.load(result.folder, require_mlm_head=False)
+    assert not loaded.has_mlm_head
 
 
-def test_the_card_is_the_models_and_other_pooling_is_said(tmp_path: Path) -> None:
-    model, original = write(tmp_path / "adapted", seed=1), write(tmp_path / "original", seed=2)
-    Card((Dense("cls", normalise=True),), "", "", 16, 48).write(original)
+def test_the_configuration_is_the_adapted_models_with_a_warning_about_other_pooling(tmp_path: Path) -> None:
+    model, original = save_model(tmp_path / "adapted", seed=1), save_model(tmp_path / "original", seed=2)
+    EncoderConfig((Dense("cls", normalize=True),), "", "", 16, 48).write(original)
     with pytest.warns(
-        UserWarning, match=r"adapted is pooled by mean and .*original by cls\. The result is pooled by mean"
+        UserWarning,
+        match=r"adapted uses mean pooling, but .*original uses cls pooling\. The merged model uses mean pooling",
     ):
-        result = merged(model, original)
-    assert (result.folder / CARD).read_bytes() == (model / CARD).read_bytes()
+        result = merge(model, original)
+    assert (result.folder / CONFIG_FILE).read_bytes() == (model / CONFIG_FILE).read_bytes()
 
 
-# What cannot be merged
+# Models that cannot be merged
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "message"),
     [
         ({"name": "distilbert"}, "the model types are bert and distilbert"),
         (
             {"intermediate_size": 48},
-            r"6 tensors have other shapes, among them encoder\.encoder\.layer\.0\..* \(64, 48\)",
+            r"6 tensors differ in shape, such as encoder\.encoder\.layer\.0\..* \(64 and 48\)",
         ),
         (
             {"num_hidden_layers": 3},
-            r"16 tensors of the encoder are in one alone, among them encoder\.encoder\.layer\.2\.",
+            r"16 tensors of the encoder are in only one of them, such as encoder\.encoder\.layer\.2\.",
         ),
         ({"num_attention_heads": 4}, "they have 2 and 4 attention heads"),
-        ({"max_position_embeddings": 70}, r"position_embeddings\.weight \(66 x 32, 70 x 32\)"),
+        ({"max_position_embeddings": 70}, r"position_embeddings\.weight \(66 x 32 and 70 x 32\)"),
     ],
 )
-def test_models_of_another_make_are_refused(tmp_path: Path, changes: dict[str, object], says: str) -> None:
-    model, original = write(tmp_path / "adapted"), write(tmp_path / "original", **changes)  # type: ignore[arg-type]
-    with pytest.raises(CheckpointError, match=f"adapted and .*original are not of one make: .*{says}"):
-        merged(model, original)
+def test_different_architectures_are_refused(tmp_path: Path, changes: dict[str, object], message: str) -> None:
+    model, original = save_model(tmp_path / "adapted"), save_model(tmp_path / "original", **changes)  # type: ignore[arg-type]
+    with pytest.raises(CheckpointError, match=f"adapted and .*original cannot be merged: .*{message}"):
+        merge(model, original)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["adapted", "original"]
 
 
-def test_other_tokens_are_refused_and_other_files_of_the_same_are_not(tmp_path: Path) -> None:
-    model, original = write(tmp_path / "adapted"), write(tmp_path / "original", seed=2)
+def test_different_tokens_are_refused_but_not_different_tokenizer_files(tmp_path: Path) -> None:
+    model, original = save_model(tmp_path / "adapted"), save_model(tmp_path / "original", seed=2)
     file = original / "tokenizer.json"
-    said = json.loads(file.read_text())
-    file.write_text(json.dumps(said | {"decoder": None}))
-    merged(model, original)
-    words = said["model"]["vocab"]
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps(content | {"decoder": None}))
+    merge(model, original)
+    words = content["model"]["vocab"]
     words["river"], words["comet"] = words["comet"], words["river"]
-    file.write_text(json.dumps(said))
+    file.write_text(json.dumps(content))
     with pytest.raises(
         CheckpointError, match="their tokenizers have 109 and 109 tokens and differ in 'comet', 'river'"
     ):
-        merged(model, original, overwrite=True)
+        merge(model, original, overwrite=True)
 
 
-def test_faults_are_told_together(tmp_path: Path) -> None:
+def test_all_differences_are_reported_together(tmp_path: Path) -> None:
     model, original = (
-        write(tmp_path / "adapted"),
-        write(tmp_path / "original", num_attention_heads=1, intermediate_size=16),
+        save_model(tmp_path / "adapted"),
+        save_model(tmp_path / "original", num_attention_heads=1, intermediate_size=16),
     )
-    with pytest.raises(CheckpointError, match="2 and 1 attention heads; 6 tensors have other shapes"):
-        merged(model, original)
+    with pytest.raises(CheckpointError, match="2 and 1 attention heads; 6 tensors differ in shape"):
+        merge(model, original)
 
 
 @pytest.mark.parametrize(
-    ("weights", "says"),
+    ("weights", "message"),
     [
         ((), "from 0 to 1, not none"),
         ((1.5,), "from 0 to 1, not 1.5"),
         ((float("nan"),), "not nan"),
-        ((0.3, 0.3), "a number twice: 0.3, 0.3"),
-        ((0.3, 0.5), "one of the weights 0.3, 0.5 is chosen on data sets"),
+        ((0.3, 0.3), "contains a number twice: 0.3, 0.3"),
+        ((0.3, 0.5), "a choice among the weights 0.3, 0.5 needs a data set"),
     ],
 )
-def test_weights_that_mean_nothing_are_refused(weights: tuple[float, ...], says: str) -> None:
-    with pytest.raises(ValueError, match=says):
+def test_invalid_weights_are_refused(weights: tuple[float, ...], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
         Merge("a", "b", Path("out"), weights)
 
 
-def test_an_existing_folder_is_replaced_only_when_asked(tmp_path: Path) -> None:
-    model, original = write(tmp_path / "adapted", seed=1), write(tmp_path / "original", seed=2)
-    first = tensors(merged(model, original, 0.5).folder)
+def test_an_existing_output_is_replaced_only_with_overwrite(tmp_path: Path) -> None:
+    model, original = save_model(tmp_path / "adapted", seed=1), save_model(tmp_path / "original", seed=2)
+    first = load_tensors(merge(model, original, 0.5).folder)
     with pytest.raises(StorageError, match="exists already"):
-        merged(model, original, 1.0)
-    assert same_bits(tensors(tmp_path / "merged"), first)
-    assert same_bits(tensors(merged(model, original, 1.0, overwrite=True).folder), tensors(model))
+        merge(model, original, 1.0)
+    assert are_identical(load_tensors(tmp_path / "merged"), first)
+    assert are_identical(load_tensors(merge(model, original, 1.0, overwrite=True).folder), load_tensors(model))
 
 
-# Choosing
+# Choice of the weight
 
 
 def values_of(report: Report) -> dict[str, float]:
     return {system.name: float(system.values["nDCG@10"].mean()) for system in report.systems}
 
 
-def test_each_model_is_judged_on_each_data_set_and_the_best_weight_is_taken(tmp_path: Path, dataset: Path) -> None:
-    model, original = write(tmp_path / "adapted", seed=1), write(tmp_path / "original", seed=2)
+def test_all_models_are_evaluated_on_all_data_sets_and_the_best_weight_is_used(tmp_path: Path, dataset: Path) -> None:
+    model, original = save_model(tmp_path / "adapted", seed=1), save_model(tmp_path / "original", seed=2)
     other = toys.write_dataset(tmp_path / "other")
     lines = (other / "qrels" / "train.tsv").read_text().splitlines()
     (other / "qrels" / "dev.tsv").write_text("\n".join(lines[:8]) + "\n")
-    own, retention = Format.named(str(dataset)), Format.named(str(other))
+    own, retention = Format.from_name(str(dataset)), Format.from_name(str(other))
     chosen = set()
     for weights in ((0.0, 1.0), (1.0, 0.0)):
-        result = merged(model, original, *weights, dataset=own, retention=retention, overwrite=True)
+        result = merge(model, original, *weights, dataset=own, retention_dataset=retention, overwrite=True)
         assert [(report.dataset, len(report.queries)) for report in result.reports] == [
             (str(dataset), 10),
             (str(other), 7),
         ]
         sums = dict.fromkeys(weights, 0.0)
         for report in result.reports:
-            found = values_of(report)
-            assert list(found)[:2] == ["original (original)", "adapted (adapted)"]
-            assert found["merged, weight 0"] == found["original (original)"]
-            assert found["merged, weight 1"] == found["adapted (adapted)"]
+            means = values_of(report)
+            assert list(means)[:2] == ["original (original)", "adapted (adapted)"]
+            assert means["merged, weight 0"] == means["original (original)"]
+            assert means["merged, weight 1"] == means["adapted (adapted)"]
             for weight in weights:
-                sums[weight] += found[f"merged, weight {weight:g}"]
+                sums[weight] += means[f"merged, weight {weight:g}"]
         assert sums[0.0] != sums[1.0] and result.weight == max(weights, key=sums.__getitem__)
         chosen.add(result.weight)
-        assert same_bits(tensors(result.folder), tensors(model if result.weight else original))
+        assert are_identical(load_tensors(result.folder), load_tensors(model if result.weight else original))
         written = json.loads((result.folder / "merge.json").read_text())
         assert written["weight"] == result.weight and [len(report["systems"]) for report in written["reports"]] == [
             4,
@@ -268,30 +272,36 @@ def test_each_model_is_judged_on_each_data_set_and_the_best_weight_is_taken(tmp_
 
 
 def report_of(*values: float) -> Report:
-    """A report in which the original and the adapted model have 0, and the merged ones what is given."""
+    """Return a report in which the original and the adapted model have 0, and the merged models the given values."""
     systems = [
-        SystemResult(f"s{number}", {}, {"nDCG@10": np.array([v, v])}) for number, v in enumerate([0, 0, *values])
+        SystemResult(f"s{number}", {}, values={"nDCG@10": np.array([v, v])}) for number, v in enumerate([0, 0, *values])
     ]
     return Report("d", "dev", ("nDCG@10",), ("a", "b"), tuple(systems))
 
 
-def test_the_best_is_the_best_in_the_mean_over_both() -> None:
-    task = Merge("a", "b", Path("out"), (0.2, 0.5, 0.8), Format.named("python_docs"))
+def test_the_best_weight_has_the_highest_mean_over_the_data_sets() -> None:
+    weights = (0.2, 0.5, 0.8)
     own, retention = report_of(0.6, 0.8, 0.9), report_of(0.7, 0.6, 0.3)
-    assert task._best([own]) == 0.8 and task._best([retention]) == 0.2 and task._best([own, retention]) == 0.5
-    assert task._best([report_of(0.5, 0.5, 0.5)]) == 0.2
+    assert best_weight(weights, [own]) == 0.8 and best_weight(weights, [retention]) == 0.2
+    assert best_weight(weights, [own, retention]) == 0.5
+    assert best_weight(weights, [report_of(0.5, 0.5, 0.5)]) == 0.2 == best_weight(weights, [])
 
 
-def test_one_data_set_is_enough_and_none_is_too(tmp_path: Path, dataset: Path) -> None:
-    model, original = write(tmp_path / "adapted", seed=1), write(tmp_path / "original", seed=2)
-    result = merged(model, original, 0.4, retention=Format.named(str(dataset)), split="test")
+def test_one_weight_works_with_one_data_set_and_without(tmp_path: Path, dataset: Path) -> None:
+    model, original = save_model(tmp_path / "adapted", seed=1), save_model(tmp_path / "original", seed=2)
+    result = merge(model, original, 0.4, retention_dataset=Format.from_name(str(dataset)), split="test")
     assert [(report.split, len(report.systems)) for report in result.reports] == [("test", 3)] and result.weight == 0.4
-    assert merged(model, original, 0.4, overwrite=True).reports == ()
+    assert merge(model, original, 0.4, overwrite=True).reports == ()
 
 
-def test_a_split_that_is_missing_is_named_before_anything_is_encoded(tmp_path: Path, dataset: Path) -> None:
+def test_a_missing_split_is_reported_before_anything_is_encoded(tmp_path: Path, dataset: Path) -> None:
     other = toys.write_dataset(tmp_path / "other")
     (other / "qrels" / "dev.tsv").unlink()
     with pytest.raises(DataError, match="other has no judgments for the split 'dev'"):
-        merged(tmp_path / "a", tmp_path / "b", dataset=Format.named(str(dataset)), retention=Format.named(str(other)))
+        merge(
+            tmp_path / "a",
+            tmp_path / "b",
+            dataset=Format.from_name(str(dataset)),
+            retention_dataset=Format.from_name(str(other)),
+        )
     assert not (tmp_path / "merged").exists()
