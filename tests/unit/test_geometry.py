@@ -24,14 +24,7 @@ from encloze.evaluation.geometry import (
 from encloze.evaluation.panel_metrics import dense_metrics
 
 Statistic = Callable[[np.ndarray], float]
-STATISTICS: list[Statistic] = [
-    mean_cosine,
-    centered_cosine,
-    effective_rank,
-    pc1_variance_share,
-    norm_variation,
-    uniformity,
-]
+NORM_STATISTICS: list[Statistic] = [centered_cosine, effective_rank, pc1_variance_share, norm_variation]
 
 
 def random_rows(count: int = 40, dim: int = 7, seed: int = 0) -> np.ndarray:

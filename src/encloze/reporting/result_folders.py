@@ -90,8 +90,12 @@ def model_folders(result: ResultFolder, system: dict[str, Any]) -> list[Path]:
 
 
 def _without_texts(settings: Any) -> Any:
+    """Return settings with the queries of ``inspect`` removed. Other settings called queries are paths, not lists."""
     if isinstance(settings, dict):
-        return {key: [] if key == "texts" else _without_texts(value) for key, value in settings.items()}
+        return {
+            key: [] if key == "queries" and isinstance(value, list) else _without_texts(value)
+            for key, value in settings.items()
+        }
     return [_without_texts(item) for item in settings] if isinstance(settings, list) else settings
 
 

@@ -76,6 +76,9 @@ class Benchmark(Family):
         changes["ignore_identical_ids"] = settings.ignore_identical_ids or rules.ignore_identical_ids
         try:
             return replace(settings, **changes)
+        except RecipeError as error:
+            faults = [(f"benchmark.{path}" if path else "benchmark", message) for path, message in error.faults]
+            raise RecipeError(error.source, faults) from error
         except ValueError as error:
             raise RecipeError("the recipe", [("benchmark", str(error))]) from error
 
