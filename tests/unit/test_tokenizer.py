@@ -1,4 +1,4 @@
-"""A tokenizer cuts texts without losing letters or marks, knows words, and its tokens are kept on disk."""
+"""Tokenizers: training, combining marks, word starts, files, padding, and cached tokens."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 import toys
 from encloze.errors import CheckpointError
-from encloze.text.tokenizer import LONGEST_WORD, Encoded, Tokenizer, word_starts
-from encloze.text.tokens import Tokens, pad
-from encloze.text.training import TokenizerFromCorpus, train_tokenizer, unknown_share
+from encloze.text.tokenizer import MAX_WORD_PIECES, Encoded, Tokenizer, word_starts
+from encloze.text.tokenizer_training import TokenizerSettings, train_tokenizer, unknown_token_rate
+from encloze.text.tokens import TokenizedTexts, pad_texts
 
 KINDS = ["wordpiece", "unigram", "bpe"]
-# Words whose combining marks tell them apart, or without which they are no words.
+# Words that differ in combining marks only, or that are no words without them.
 MARKED = {
     "hindi": ["पुस्तक", "कुत्ता", "हिन्दी", "विद्यालय", "ज़मीन", "मूँग"],
     "hebrew": ["שָׁלוֹם", "סֵפֶר", "סָפַר", "בָּרָא", "אֱלֹהִים", "יִשְׂרָאֵל"],
@@ -27,34 +27,34 @@ MARKED = {
 }
 
 
-def trained(texts: list[str], kind: str = "unigram", **choices: object) -> Tokenizer:
-    return train_tokenizer(lambda: texts, TokenizerFromCorpus(kind=kind, **{"vocabulary": 300, **choices}))  # type: ignore[arg-type]
+def train(texts: list[str], kind: str = "unigram", **settings: object) -> Tokenizer:
+    return train_tokenizer(lambda: texts, TokenizerSettings(algorithm=kind, **{"vocab_size": 300, **settings}))  # type: ignore[arg-type]
 
 
 def pieces(tokenizer: Tokenizer, text: str) -> list[str]:
-    """The pieces of a text, as the vocabulary spells them."""
+    """Return the pieces of a text as they are in the vocabulary."""
     (encoded,) = tokenizer.encode([text])
-    return [str(tokenizer.core.id_to_token(int(id_))) for id_ in encoded.ids]
+    return [str(tokenizer.backend.id_to_token(int(id_))) for id_ in encoded.ids]
 
 
-def read_back(tokenizer: Tokenizer, text: str) -> str:
-    """What of a text its tokens still tell, blanks aside."""
+def round_trip(tokenizer: Tokenizer, text: str) -> str:
+    """Return the decoded tokens of a text, without spaces."""
     (encoded,) = tokenizer.encode([text])
-    assert tokenizer.id_of("unknown") not in encoded.ids
-    return "".join(str(tokenizer.core.decode(encoded.ids.tolist())).split())
+    assert tokenizer.special_id("unk") not in encoded.ids
+    return "".join(str(tokenizer.backend.decode(encoded.ids.tolist())).split())
 
 
-# Kinds
+# Algorithms
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_knows_the_corpus_and_its_special_tokens(kind: str) -> None:
+def test_every_algorithm_covers_the_corpus_and_has_special_tokens(kind: str) -> None:
     tokenizer = toys.tokenizer(kind)
-    assert unknown_share(tokenizer, toys.texts()) == 0
-    assert len({tokenizer.id_of(role) for role in ("pad", "unknown", "first", "last", "mask")}) == 5  # type: ignore[arg-type]
-    assert tokenizer.size <= 300
+    assert unknown_token_rate(tokenizer, toys.texts()) == 0
+    assert len({tokenizer.special_id(role) for role in ("pad", "unk", "cls", "sep", "mask")}) == 5  # type: ignore[arg-type]
+    assert tokenizer.vocab_size <= 300
     for text in toys.texts()[:5]:
-        assert read_back(tokenizer, text) == "".join(text.lower().split())
+        assert round_trip(tokenizer, text) == "".join(text.lower().split())
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -62,37 +62,37 @@ def test_the_same_texts_give_the_same_tokenizer(kind: str) -> None:
     assert toys.tokenizer(kind).fingerprint == toys.tokenizer(kind).fingerprint
 
 
-def test_other_texts_or_settings_give_another() -> None:
+def test_other_texts_or_settings_give_another_tokenizer() -> None:
     texts = toys.texts()
     different = [
-        trained(texts, "bpe"),
-        trained(texts[:20], "bpe"),
-        trained(texts, "bpe", vocabulary=290),
-        trained(texts, "bpe", lowercase=False),
-        trained(texts, "wordpiece"),
+        train(texts, "bpe"),
+        train(texts[:20], "bpe"),
+        train(texts, "bpe", vocab_size=290),
+        train(texts, "bpe", lowercase=False),
+        train(texts, "wordpiece"),
     ]
     assert len({tokenizer.fingerprint for tokenizer in different}) == 5
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_capitals_stay_only_where_asked(kind: str) -> None:
+def test_lowercase_is_a_setting(kind: str) -> None:
     texts = ["A Violin and a violin", "ÉCOLE école"] * 20
-    small, large = trained(texts, kind), trained(texts, kind, lowercase=False)
+    small, large = train(texts, kind), train(texts, kind, lowercase=False)
     (a, b), (c, d) = small.encode(["VIOLIN", "violin"]), large.encode(["Violin", "violin"])
     assert a.ids.tolist() == b.ids.tolist() and c.ids.tolist() != d.ids.tolist()
-    assert read_back(large, "A Violin") == "AViolin" and read_back(small, "A Violin") == "aviolin"
+    assert round_trip(large, "A Violin") == "AViolin" and round_trip(small, "A Violin") == "aviolin"
 
 
-def test_bpe_writes_anything_and_others_say_what_they_do_not_know() -> None:
-    assert unknown_share(toys.tokenizer("bpe"), ["снег 雪"]) == 0
+def test_only_bpe_has_no_unknown_tokens() -> None:
+    assert unknown_token_rate(toys.tokenizer("bpe"), ["снег 雪"]) == 0
     for kind in ("wordpiece", "unigram"):
-        assert unknown_share(toys.tokenizer(kind), ["снег 雪"]) >= 0.5
-    assert unknown_share(toys.tokenizer(), []) == 0 and unknown_share(toys.tokenizer(), [""]) == 0
+        assert unknown_token_rate(toys.tokenizer(kind), ["снег 雪"]) >= 0.5
+    assert unknown_token_rate(toys.tokenizer(), []) == 0 and unknown_token_rate(toys.tokenizer(), [""]) == 0
 
 
-def test_a_vocabulary_too_small_to_use_is_refused() -> None:
-    with pytest.raises(ValueError, match="vocabulary must be 100 or more, not 99"):
-        TokenizerFromCorpus(vocabulary=99)
+def test_too_small_vocabulary_is_rejected() -> None:
+    with pytest.raises(ValueError, match="vocab_size must be 100 or more, not 99"):
+        TokenizerSettings(vocab_size=99)
 
 
 # Marks
@@ -100,26 +100,26 @@ def test_a_vocabulary_too_small_to_use_is_refused() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("language", MARKED)
-def test_combining_marks_survive_unless_asked(kind: str, language: str) -> None:
+def test_combining_marks_are_removed_only_by_strip_accents(kind: str, language: str) -> None:
     words = MARKED[language]
-    kept, dropped = (trained(words * 30, kind, strip_marks=strip) for strip in (False, True))
+    kept, dropped = (train(words * 30, kind, strip_accents=strip) for strip in (False, True))
     for word in words:
         composed = unicodedata.normalize("NFC", word)
         assert any(unicodedata.combining(letter) or unicodedata.category(letter) == "Mn" for letter in composed)
-        assert read_back(kept, word) == composed
-        assert "Mn" not in {unicodedata.category(letter) for letter in read_back(dropped, word)}
+        assert round_trip(kept, word) == composed
+        assert "Mn" not in {unicodedata.category(letter) for letter in round_trip(dropped, word)}
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_words_that_differ_in_marks_differ_in_tokens(kind: str) -> None:
-    tokenizer = trained(MARKED["hebrew"] * 30, kind)
+    tokenizer = train(MARKED["hebrew"] * 30, kind)
     book, counted = tokenizer.encode(["סֵפֶר", "סָפַר"])
     assert book.ids.tolist() != counted.ids.tolist()
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_two_spellings_of_one_letter_are_one(kind: str) -> None:
-    tokenizer = trained(["café crème", "über Öl"] * 30, kind)
+def test_composed_and_decomposed_letters_are_equal(kind: str) -> None:
+    tokenizer = train(["café crème", "über Öl"] * 30, kind)
     for text in ("café", "über"):
         composed, apart = (unicodedata.normalize(form, text) for form in ("NFC", "NFD"))
         assert pieces(tokenizer, composed) == pieces(tokenizer, apart)
@@ -129,61 +129,61 @@ def test_two_spellings_of_one_letter_are_one(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_words_start_where_the_tokenizer_says(kind: str) -> None:
+def test_word_starts_are_those_of_the_pre_tokenizer(kind: str) -> None:
     tokenizer = toys.tokenizer(kind)
     (encoded,) = tokenizer.encode(["glacier orchard library"])
-    assert encoded.starts.sum() == 3 and encoded.starts[0] and len(encoded.ids) == len(encoded.starts)
-    for start, word in zip(np.flatnonzero(encoded.starts), ["glacier", "orchard", "library"], strict=True):
-        stop = next((at for at in np.flatnonzero(encoded.starts) if at > start), len(encoded.ids))
-        assert str(tokenizer.core.decode(encoded.ids[start:stop].tolist())).strip() == word
-    assert encoded.ids.dtype == np.int32 and encoded.starts.dtype == bool
+    assert encoded.word_starts.sum() == 3 and encoded.word_starts[0] and len(encoded.ids) == len(encoded.word_starts)
+    for start, word in zip(np.flatnonzero(encoded.word_starts), ["glacier", "orchard", "library"], strict=True):
+        stop = next((at for at in np.flatnonzero(encoded.word_starts) if at > start), len(encoded.ids))
+        assert str(tokenizer.backend.decode(encoded.ids[start:stop].tolist())).strip() == word
+    assert encoded.ids.dtype == np.int32 and encoded.word_starts.dtype == bool
 
 
-def test_a_word_goes_on_until_its_number_changes() -> None:
+def test_a_new_word_id_starts_a_word() -> None:
     assert word_starts([0, 0, 1, 2, 2, 2]).tolist() == [True, False, True, True, False, False]
     assert word_starts([None, 0, None, None, 0]).tolist() == [True] * 5
     assert word_starts([]).tolist() == [] and word_starts([]).dtype == bool
 
 
-def test_a_word_of_too_many_pieces_is_so_many_words() -> None:
-    just, over = LONGEST_WORD, LONGEST_WORD + 1
+def test_each_piece_of_a_too_long_word_is_a_word() -> None:
+    just, over = MAX_WORD_PIECES, MAX_WORD_PIECES + 1
     assert word_starts([0] * just).sum() == 1
     assert word_starts([0] * over).tolist() == [True] * over
     mixed = word_starts([0, 0, *[1] * over, 2, 2])
     assert mixed.tolist() == [True, False, *[True] * over, True, False]
-    assert word_starts([0] * over, longest=None).sum() == 1
+    assert word_starts([0] * over, max_pieces=None).sum() == 1
 
 
-@given(st.lists(st.integers(1, 2 * LONGEST_WORD), max_size=10))
+@given(st.lists(st.integers(1, 2 * MAX_WORD_PIECES), max_size=10))
 @settings(max_examples=50, deadline=None)
-def test_no_word_is_longer_than_the_limit_and_short_ones_stay_whole(lengths: list[int]) -> None:
+def test_only_words_above_the_limit_are_split(lengths: list[int]) -> None:
     starts = word_starts([word for word, length in enumerate(lengths) for _ in range(length)])
     found = np.diff([*np.flatnonzero(starts), len(starts)]).tolist()
-    assert found == [part for n in lengths for part in ([n] if n <= LONGEST_WORD else [1] * n)]
+    assert found == [part for n in lengths for part in ([n] if n <= MAX_WORD_PIECES else [1] * n)]
 
 
-def test_a_sentence_without_blanks_is_not_one_word() -> None:
+def test_a_sentence_without_spaces_is_not_one_word() -> None:
     sentence = "".join(MARKED["thai"]) * 3
-    tokenizer = trained(MARKED["thai"] * 30, "unigram", vocabulary=100)
+    tokenizer = train(MARKED["thai"] * 30, "unigram", vocab_size=100)
     (encoded,) = tokenizer.encode([sentence])
-    assert len(encoded.ids) > LONGEST_WORD and encoded.starts.sum() > len(encoded.ids) / LONGEST_WORD
+    assert len(encoded.ids) > MAX_WORD_PIECES and encoded.word_starts.sum() > len(encoded.ids) / MAX_WORD_PIECES
 
 
 # Files
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_saved_tokenizer_is_the_same_again(tmp_path: Path, kind: str) -> None:
+def test_a_saved_tokenizer_is_loaded_unchanged(tmp_path: Path, kind: str) -> None:
     tokenizer = toys.tokenizer(kind)
     tokenizer.save(tmp_path, 64)
     loaded = Tokenizer.load(tmp_path)
-    assert loaded.fingerprint == tokenizer.fingerprint and loaded.special == tokenizer.special
+    assert loaded.fingerprint == tokenizer.fingerprint and loaded.special_tokens == tokenizer.special_tokens
     for before, after in zip(tokenizer.encode(toys.texts()), loaded.encode(toys.texts()), strict=True):
-        assert (before.ids == after.ids).all() and (before.starts == after.starts).all()
+        assert (before.ids == after.ids).all() and (before.word_starts == after.word_starts).all()
     assert json.loads((tmp_path / "tokenizer_config.json").read_text())["model_max_length"] == 64
 
 
-def test_transformers_reads_a_saved_tokenizer_alike(tmp_path: Path) -> None:
+def test_transformers_loads_a_saved_tokenizer(tmp_path: Path) -> None:
     from transformers import AutoTokenizer
 
     tokenizer = toys.tokenizer()
@@ -191,45 +191,45 @@ def test_transformers_reads_a_saved_tokenizer_alike(tmp_path: Path) -> None:
     theirs = AutoTokenizer.from_pretrained(tmp_path)
     text = toys.texts()[0]
     (ours,) = tokenizer.encode([text])
-    assert theirs(text)["input_ids"] == [tokenizer.id_of("first"), *ours.ids.tolist(), tokenizer.id_of("last")]
-    assert theirs.mask_token_id == tokenizer.id_of("mask") and theirs.pad_token_id == tokenizer.id_of("pad")
-    assert Tokenizer.wrapping(theirs).special == tokenizer.special
+    assert theirs(text)["input_ids"] == [tokenizer.special_id("cls"), *ours.ids.tolist(), tokenizer.special_id("sep")]
+    assert theirs.mask_token_id == tokenizer.special_id("mask") and theirs.pad_token_id == tokenizer.special_id("pad")
+    assert Tokenizer.from_transformers(theirs).special_tokens == tokenizer.special_tokens
 
 
-def test_published_files_that_cut_and_fill_are_kept_from_it(tmp_path: Path) -> None:
+def test_truncation_and_padding_of_a_tokenizer_file_are_disabled(tmp_path: Path) -> None:
     tokenizer = toys.tokenizer()
-    tokenizer.core.enable_truncation(4)
-    tokenizer.core.enable_padding(length=4)
-    tokenizer.core.save(str(tmp_path / "tokenizer.json"))
+    tokenizer.backend.enable_truncation(4)
+    tokenizer.backend.enable_padding(length=4)
+    tokenizer.backend.save(str(tmp_path / "tokenizer.json"))
     loaded = Tokenizer.load(tmp_path)
     lengths = [len(encoded.ids) for encoded in loaded.encode(["a", toys.texts()[0]])]
     assert lengths[0] == 1 and lengths[1] > 4
 
 
-def test_special_tokens_may_be_written_as_objects_or_under_other_names(tmp_path: Path) -> None:
-    toys.tokenizer().core.save(str(tmp_path / "tokenizer.json"))
+def test_special_tokens_may_be_objects_or_have_other_names(tmp_path: Path) -> None:
+    toys.tokenizer().backend.save(str(tmp_path / "tokenizer.json"))
     names = {"bos_token": {"content": "[CLS]"}, "eos_token": "[SEP]", "mask_token": None, "pad_token": "<none>"}
     (tmp_path / "special_tokens_map.json").write_text(json.dumps(names))
     loaded = Tokenizer.load(tmp_path)
-    assert loaded.id_of("first") == toys.tokenizer().id_of("first") and "last" in loaded.special
+    assert loaded.special_id("cls") == toys.tokenizer().special_id("cls") and "sep" in loaded.special_tokens
     for role in ("mask", "pad"):
         with pytest.raises(CheckpointError, match=f"the tokenizer has no {role} token"):
-            loaded.id_of(role)  # type: ignore[arg-type]
+            loaded.special_id(role)  # type: ignore[arg-type]
 
 
-def test_special_tokens_without_a_role_are_special(tmp_path: Path) -> None:
+def test_special_tokens_without_a_role_are_in_special_ids(tmp_path: Path) -> None:
     toys.tokenizer().save(tmp_path, 64)
     core = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
     core.add_special_tokens(["[E1]"])
-    core.add_tokens(["zeppelin"])  # a new word is none
+    core.add_tokens(["zeppelin"])  # an added word is not special
     core.save(str(tmp_path / "tokenizer.json"))
     found = Tokenizer.load(tmp_path)
     assert set(found.special_ids) - set(toys.tokenizer().special_ids) == {core.token_to_id("[E1]")}
-    words = pad(found.encode(["[E1] zeppelin"]), found, 8).words[0].tolist()
+    words = pad_texts(found.encode(["[E1] zeppelin"]), found, 8).word_ids[0].tolist()
     assert words[:2] == [-1, -1] and words[2] >= 0
 
 
-def test_a_folder_without_a_tokenizer_is_named(tmp_path: Path) -> None:
+def test_missing_tokenizer_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=f"{tmp_path} has no tokenizer.json. Save the model's fast tokenizer"):
         Tokenizer.load(tmp_path)
 
@@ -241,108 +241,108 @@ def encoded(*ids: int, starts: str = "") -> Encoded:
     return Encoded(np.array(ids, np.int32), np.array([letter == "x" for letter in starts or "x" * len(ids)]))
 
 
-def test_texts_become_a_rectangle_with_special_tokens_around_them() -> None:
+def test_texts_are_padded_with_special_tokens_around_them() -> None:
     tokenizer = toys.tokenizer()
-    first, last, filler = (tokenizer.id_of(role) for role in ("first", "last", "pad"))
-    padded = pad([encoded(10, 11, 12, starts="x.x"), encoded(), encoded(13)], tokenizer, 64)
+    first, last, filler = (tokenizer.special_id(role) for role in ("cls", "sep", "pad"))
+    padded = pad_texts([encoded(10, 11, 12, starts="x.x"), encoded(), encoded(13)], tokenizer, 64)
     assert padded.ids.tolist() == [
         [first, 10, 11, 12, last],
         [first, last, filler, filler, filler],
         [first, 13, last, filler, filler],
     ]
-    assert padded.attention.sum(1).tolist() == [5, 2, 3] and padded.attention[:, 0].all()
-    assert padded.words.tolist() == [[-1, 0, 0, 1, -1], [-1] * 5, [-1, 0, -1, -1, -1]]
-    assert padded.ids.dtype == padded.words.dtype == np.int64 and padded.attention.dtype == bool
+    assert padded.attention_mask.sum(1).tolist() == [5, 2, 3] and padded.attention_mask[:, 0].all()
+    assert padded.word_ids.tolist() == [[-1, 0, 0, 1, -1], [-1] * 5, [-1, 0, -1, -1, -1]]
+    assert padded.ids.dtype == padded.word_ids.dtype == np.int64 and padded.attention_mask.dtype == bool
 
 
-def test_long_texts_are_cut_to_the_limit_their_last_token_kept() -> None:
+def test_long_texts_are_truncated_and_end_with_the_last_special_token() -> None:
     tokenizer = toys.tokenizer()
-    padded = pad([encoded(*range(10, 30)), encoded(10)], tokenizer, 6)
+    padded = pad_texts([encoded(*range(10, 30)), encoded(10)], tokenizer, 6)
     assert padded.ids.shape == (2, 6)
-    assert padded.ids[0].tolist() == [tokenizer.id_of("first"), 10, 11, 12, 13, tokenizer.id_of("last")]
+    assert padded.ids[0].tolist() == [tokenizer.special_id("cls"), 10, 11, 12, 13, tokenizer.special_id("sep")]
 
 
-def test_the_rectangle_is_as_narrow_as_the_texts_allow() -> None:
-    assert pad([encoded(10, 11)], toys.tokenizer(), 512).ids.shape == (1, 4)
-    assert pad([], toys.tokenizer(), 512).ids.shape == (0, 2)
+def test_batches_are_padded_to_the_longest_text() -> None:
+    assert pad_texts([encoded(10, 11)], toys.tokenizer(), 512).ids.shape == (1, 4)
+    assert pad_texts([], toys.tokenizer(), 512).ids.shape == (0, 2)
 
 
 @given(st.lists(st.integers(0, 12), min_size=1, max_size=6), st.integers(3, 16))
 @settings(max_examples=50, deadline=None)
-def test_padding_keeps_the_tokens_and_their_words(lengths: list[int], limit: int) -> None:
+def test_padding_keeps_tokens_and_word_ids(lengths: list[int], limit: int) -> None:
     tokenizer = toys_tokenizer()
     texts = [
         encoded(*range(10, 10 + length), starts="x." * 6) if length == 12 else encoded(*range(10, 10 + length))
         for length in lengths
     ]
-    padded = pad(texts, tokenizer, limit)
+    padded = pad_texts(texts, tokenizer, limit)
     for row, text in enumerate(texts):
         kept = min(len(text.ids), limit - 2)
-        assert padded.attention[row].tolist() == [at < kept + 2 for at in range(padded.ids.shape[1])]
+        assert padded.attention_mask[row].tolist() == [at < kept + 2 for at in range(padded.ids.shape[1])]
         assert padded.ids[row, 1 : kept + 1].tolist() == text.ids[:kept].tolist()
-        assert (np.diff(padded.words[row, 1 : kept + 1], prepend=-1) == text.starts[:kept]).all()
+        assert (np.diff(padded.word_ids[row, 1 : kept + 1], prepend=-1) == text.word_starts[:kept]).all()
 
 
-_KEPT: list[Tokenizer] = []
+_CACHED: list[Tokenizer] = []
 
 
 def toys_tokenizer() -> Tokenizer:
-    """The toy tokenizer, trained once for all examples."""
-    if not _KEPT:
-        _KEPT.append(toys.tokenizer())
-    return _KEPT[0]
+    """Return the toy tokenizer, trained once for all examples."""
+    if not _CACHED:
+        _CACHED.append(toys.tokenizer())
+    return _CACHED[0]
 
 
 # Tokens on disk
 
 
-def test_a_tokenised_collection_reads_like_the_tokenizer() -> None:
+def test_cached_tokens_equal_those_of_the_tokenizer() -> None:
     texts, tokenizer = ["", *toys.texts(), ""], toys.tokenizer()
-    tokens = Tokens.of(iter(texts), len(texts), tokenizer, "key")
+    tokens = TokenizedTexts.from_texts(iter(texts), len(texts), tokenizer, "key")
     assert len(tokens) == len(texts) == 42
     for number, direct in enumerate(tokenizer.encode(texts)):
         assert tokens[number].ids.tolist() == direct.ids.tolist()
-        assert tokens[number].starts.tolist() == direct.starts.tolist()
+        assert tokens[number].word_starts.tolist() == direct.word_starts.tolist()
         assert tokens.lengths[number] == len(direct.ids)
 
 
-def test_tokens_are_made_once_and_mapped(cache: Path) -> None:
+def test_tokens_are_written_once_and_memory_mapped(cache: Path) -> None:
     tokenizer = toys.tokenizer()
-    first = Tokens.of(iter(toys.texts()), 40, tokenizer, "key")
-    again = Tokens.of(iter(["never", "read"]), 2, tokenizer, "key")
-    assert isinstance(again.ids, np.memmap) and isinstance(again.starts, np.memmap)
+    first = TokenizedTexts.from_texts(iter(toys.texts()), 40, tokenizer, "key")
+    again = TokenizedTexts.from_texts(iter(["never", "read"]), 2, tokenizer, "key")
+    assert isinstance(again.ids, np.memmap) and isinstance(again.word_starts, np.memmap)
     assert not again.ids.flags.writeable
     assert (again.ids == first.ids).all() and (again.offsets == first.offsets).all()
     assert [folder.name for folder in (cache / "tokens").iterdir()] == [f"key-{tokenizer.fingerprint}"]
 
 
-def test_other_texts_or_another_tokenizer_are_tokenised_anew() -> None:
-    one = Tokens.of(iter(["glacier"]), 1, toys.tokenizer(), "a")
-    two = Tokens.of(iter(["glacier orchard"]), 1, toys.tokenizer(), "b")
-    three = Tokens.of(iter(["glacier"]), 1, toys.tokenizer("bpe"), "a")
+def test_other_texts_or_another_tokenizer_have_their_own_cache_entry() -> None:
+    one = TokenizedTexts.from_texts(iter(["glacier"]), 1, toys.tokenizer(), "a")
+    two = TokenizedTexts.from_texts(iter(["glacier orchard"]), 1, toys.tokenizer(), "b")
+    three = TokenizedTexts.from_texts(iter(["glacier"]), 1, toys.tokenizer("bpe"), "a")
     assert len(one.ids) < len(two.ids) and one.ids.tolist() != three.ids.tolist()
 
 
-def test_a_collection_of_empty_texts_has_no_tokens() -> None:
-    tokens = Tokens.of(iter(["", ""]), 2, toys.tokenizer(), "empty")
+def test_empty_texts_have_no_tokens() -> None:
+    tokens = TokenizedTexts.from_texts(iter(["", ""]), 2, toys.tokenizer(), "empty")
     assert len(tokens) == 2 and len(tokens[1].ids) == 0 and tokens.lengths.tolist() == [0, 0]
 
 
-def test_tokenising_that_fails_leaves_nothing(cache: Path) -> None:
+def test_failed_tokenization_leaves_no_files(cache: Path) -> None:
     def texts() -> object:
         yield "glacier"
         raise RuntimeError("halfway")
 
     with pytest.raises(RuntimeError, match="halfway"):
-        Tokens.of(texts(), 2, toys.tokenizer(), "key")  # type: ignore[arg-type]
+        TokenizedTexts.from_texts(texts(), 2, toys.tokenizer(), "key")  # type: ignore[arg-type]
     assert list((cache / "tokens").iterdir()) == []
 
 
 @pytest.mark.parametrize("kind", ["wordpiece", "unigram", "bpe"])
-def test_white_space_of_any_kind_parts_words_and_is_never_unknown(kind: str) -> None:
+def test_any_white_space_separates_words_and_is_never_unknown(kind: str) -> None:
     made = toys.tokenizer(kind)
     one, other = made.encode(["a river has parts", "a river\n\nhas\tparts\n"])
-    assert made.id_of("unknown") not in other.ids
-    if kind != "bpe":  # which keeps white space, in pieces of its own
-        assert one.ids.tolist() == other.ids.tolist() and one.starts.tolist() == other.starts.tolist()
-    assert other.starts.sum() >= 4
+    assert made.special_id("unk") not in other.ids
+    if kind != "bpe":  # bpe has separate pieces for white space
+        assert one.ids.tolist() == other.ids.tolist() and one.word_starts.tolist() == other.word_starts.tolist()
+    assert other.word_starts.sum() >= 4

@@ -1,4 +1,4 @@
-"""The first token of each word is found, whatever kind of tokenizer reads the text."""
+"""Labeled words: the first token of each word is found with every kind of tokenizer."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.trainers import BpeTrainer
 
 import toys
-from encloze.data.records import Labelled
+from encloze.data.records import LabeledText
+from encloze.text.labeled import encode_labeled, pad_labeled
 from encloze.text.tokenizer import Tokenizer
-from encloze.text.words import encode_marked, pad_marked
 
 SENTENCES = [["A", "river", "(deep),", "isn't", "glacierlike", "."], ["engine"], ["the", "violin-maker's", "comet"]]
 
 
-def labelled(words: list[str]) -> Labelled:
-    return Labelled(" ".join(words), tuple("O" for _ in words), tuple(words))
+def labeled(words: list[str]) -> LabeledText:
+    return LabeledText(" ".join(words), tuple("O" for _ in words), tuple(words))
 
 
 def byte_level(*, trim: bool) -> Tokenizer:
-    """A byte-level BPE whose tokens take the blank before a word into them; offsets with it or without."""
+    """Return a byte-level BPE tokenizer, whose tokens include the space before a word. ``trim``: offsets exclude it."""
     core = Core(BPE())
     core.pre_tokenizer = ByteLevel(add_prefix_space=False, trim_offsets=trim)
     core.train_from_iterator(toys.texts(), BpeTrainer(vocab_size=400, initial_alphabet=ByteLevel.alphabet()))
@@ -41,38 +41,40 @@ def tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
     return KINDS[request.param]()
 
 
-def test_words_begin_where_their_first_tokens_do(tokenizer: Tokenizer) -> None:
-    for words, marked in zip(SENTENCES, encode_marked([labelled(w) for w in SENTENCES], tokenizer), strict=True):
-        encoding = tokenizer.core.encode(" ".join(words), add_special_tokens=False)
-        assert marked.text.ids.tolist() == encoding.ids and marked.labels == len(words)
-        begins = np.cumsum([0, *(len(word) + 1 for word in words[:-1])])
-        for place, begin in zip(marked.first, begins, strict=True):
-            first, last = encoding.offsets[place]
-            assert begin - 1 <= first <= begin < last  # the token holds the word's first letter
-    assert [marked.labels for marked in encode_marked([Labelled("a river", ("x",))], tokenizer)] == [1]
+def test_first_tokens_contain_the_first_letter_of_a_word(tokenizer: Tokenizer) -> None:
+    for words, tokens in zip(SENTENCES, encode_labeled([labeled(w) for w in SENTENCES], tokenizer), strict=True):
+        encoding = tokenizer.backend.encode(" ".join(words), add_special_tokens=False)
+        assert tokens.tokens.ids.tolist() == encoding.ids and tokens.num_labels == len(words)
+        starts = np.cumsum([0, *(len(word) + 1 for word in words[:-1])])
+        for position, start in zip(tokens.first_tokens, starts, strict=True):
+            first, last = encoding.offsets[position]
+            assert start - 1 <= first <= start < last  # the token contains the first letter of the word
+    assert [tokens.num_labels for tokens in encode_labeled([LabeledText("a river", ("x",))], tokenizer)] == [1]
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.text("aé中-'🙂x", min_size=1, max_size=6), min_size=1, max_size=6))
-def test_words_are_those_that_tokenizers_tells(words: list[str]) -> None:
+def test_first_tokens_agree_with_pre_tokenized_input(words: list[str]) -> None:
     tokenizer = toys.tokenizer()
-    (marked,) = encode_marked([labelled(words)], tokenizer)
-    told = tokenizer.core.encode(words, is_pretokenized=True, add_special_tokens=False)
-    assert marked.text.ids.tolist() == told.ids
-    assert marked.first.tolist() == [told.word_ids.index(n) if n in told.word_ids else -1 for n in range(len(words))]
-
-
-def test_words_that_are_cut_off_or_have_no_token_are_not_kept() -> None:
-    tokenizer = toys.tokenizer()
-    tokenizer.core.normalizer = BertNormalizer()  # of which nothing is left of some letters
-    texts = encode_marked([labelled(["river", "\u200b", "engine"]), labelled(["violin"])], tokenizer)
-    assert texts[0].first[1] == -1
-    marks = pad_marked(texts, tokenizer, 64)
-    assert marks.kept.tolist() == [True, False, True, True]
-    assert [marks.padded.ids[row, column] for row, column in marks.places] == [
-        *(texts[0].text.ids[texts[0].first[n]] for n in (0, 2)),
-        texts[1].text.ids[0],
+    (tokens,) = encode_labeled([labeled(words)], tokenizer)
+    expected = tokenizer.backend.encode(words, is_pretokenized=True, add_special_tokens=False)
+    assert tokens.tokens.ids.tolist() == expected.ids
+    assert tokens.first_tokens.tolist() == [
+        expected.word_ids.index(n) if n in expected.word_ids else -1 for n in range(len(words))
     ]
-    assert pad_marked(texts, tokenizer, 3).kept.tolist() == [True, False, False, True]
-    whole = pad_marked(encode_marked([Labelled("a river", ("x",))], tokenizer), tokenizer, 3)
-    assert whole.places is None and whole.kept.tolist() == [True]
+
+
+def test_words_that_are_cut_off_or_have_no_token_are_masked() -> None:
+    tokenizer = toys.tokenizer()
+    tokenizer.backend.normalizer = BertNormalizer()  # removes some characters
+    texts = encode_labeled([labeled(["river", "\u200b", "engine"]), labeled(["violin"])], tokenizer)
+    assert texts[0].first_tokens[1] == -1
+    padded = pad_labeled(texts, tokenizer, 64)
+    assert padded.label_mask.tolist() == [True, False, True, True]
+    assert [padded.padded.ids[row, column] for row, column in padded.positions] == [
+        *(texts[0].tokens.ids[texts[0].first_tokens[n]] for n in (0, 2)),
+        texts[1].tokens.ids[0],
+    ]
+    assert pad_labeled(texts, tokenizer, 3).label_mask.tolist() == [True, False, False, True]
+    whole = pad_labeled(encode_labeled([LabeledText("a river", ("x",))], tokenizer), tokenizer, 3)
+    assert whole.positions is None and whole.label_mask.tolist() == [True]

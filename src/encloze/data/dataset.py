@@ -80,8 +80,9 @@ class DatasetSplit:
         Raises:
             DataError: Queries or judgments are malformed, or no judged query has a text.
         """
-        self._warn_missing("queries", [query for query in self.judgments if query not in self.all_queries])
-        queries = [query for query in self.all_queries.values() if query.id in self.judgments]
+        all_queries, judgments = self.all_queries, self.judgments
+        self._warn_missing("queries", [query for query in judgments if query not in all_queries])
+        queries = [query for query in all_queries.values() if query.id in judgments]
         if not queries:
             raise DataError(
                 f"{self.format.location()}: no query that is judged in the split {self.split!r} is among the queries"

@@ -92,7 +92,7 @@ class NeighborPairs(ContextPairs):
         self.span_numbers = select_spans(
             has_neighbor,
             inputs,
-            "neighbor",
+            "have no neighbor",
             "Contextual pre-training needs documents with doc_id and position (BEIR layout), or texts longer than "
             f"max_tokens ({inputs.max_tokens}). Use such a corpus, lower --max_tokens, use the context crops, or use "
             "an objective without contexts (retromae, dupmae, lexmae, bow)",
@@ -105,13 +105,13 @@ class NeighborPairs(ContextPairs):
         return self._spans[number], sampler(number, rng)
 
 
-def select_spans(has_context: np.ndarray, inputs: ContextInputs, requirement: str, remedy: str) -> np.ndarray:
+def select_spans(has_context: np.ndarray, inputs: ContextInputs, reason: str, remedy: str) -> np.ndarray:
     """Return the numbers of the spans that have a context. Reports the number of texts without any.
 
     Args:
         has_context: bool, spans.
         inputs: Spans and corpus.
-        requirement: What a text needs, for messages, such as ``neighbor``.
+        reason: Why texts have no context, for messages, such as ``have no neighbor``.
         remedy: Sentence that is appended to the error.
 
     Returns:
@@ -122,8 +122,8 @@ def select_spans(has_context: np.ndarray, inputs: ContextInputs, requirement: st
     """
     spans = inputs.spans
     if not has_context.any():
-        raise DataError(f"{inputs.format.location()}: no text has a {requirement}. {remedy}")
+        raise DataError(f"{inputs.format.location()}: all texts {reason}. {remedy}")
     texts = len(np.unique(spans.text_numbers))
     if skipped := texts - len(np.unique(spans.text_numbers[has_context])):
-        progress.note(f"{skipped} of {texts} texts have no {requirement} and are skipped")
+        progress.note(f"{skipped} of {texts} texts {reason} and are skipped")
     return np.flatnonzero(has_context)

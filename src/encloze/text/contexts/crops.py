@@ -42,7 +42,7 @@ class _CropPairs(ContextPairs):
         self.span_numbers = select_spans(
             self._spans.lengths >= 2 * _MIN_TOKENS,
             inputs,
-            f"length of {2 * _MIN_TOKENS} tokens, which two crops need",
+            f"are too short for two crops ({2 * _MIN_TOKENS} tokens)",
             "Use longer texts, or raise --max_tokens if texts are cut too short",
         )
         lengths = np.ceil(self._spans.lengths[self.span_numbers] * settings.max_ratio).astype(np.int64)

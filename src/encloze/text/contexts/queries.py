@@ -71,7 +71,7 @@ class _QueryPairs(ContextPairs):
         self.span_numbers = select_spans(
             np.diff(self._offsets)[self._spans.text_numbers] > 0,
             inputs,
-            f"query in the split {dataset.split!r}",
+            f"have no query in the split {dataset.split!r}",
             "Set the split of the context 'queries' to another one, or its path to a data set with queries for these "
             "texts",
         )
