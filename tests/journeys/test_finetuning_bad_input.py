@@ -1,4 +1,4 @@
-"""Fine-tuning on what does not fit it: one clear message and exit code 2, and nothing half-written."""
+"""Fine-tuning with unsuitable input: one clear message, exit code 2, and no files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Check = Callable[..., str]
 
 @pytest.fixture
 def refused(dataset: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Check:
-    """Begin a fine-tuning that must be refused; returns what was said."""
+    """Start a fine-tuning that must be refused; returns the message."""
 
     def run(*flags: str) -> str:
         given = ["--dataset", str(dataset), "--model", str(model), "--output", str(tmp_path / "out")]
@@ -30,55 +30,57 @@ def refused(dataset: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFi
     return run
 
 
-@pytest.mark.parametrize("heads", [(), ("--heads", "[dense]")], ids=["as the checkpoint has them", "as given"])
+@pytest.mark.parametrize("heads", [(), ("--heads", "[dense]")], ids=["heads of the model", "heads of the settings"])
 @pytest.mark.parametrize(
     ("losses", "says"),
     [
-        ("[contrastive, flops]", "flops puts a price on term weights: add sparse to heads"),
-        ("[{type: contrastive, view: sparse}]", "is over the sparse view, and the model makes dense alone"),
-        ("[{type: matryoshka, widths: [8, 32]}]", "widths must be below 32, the width of embeddings, not 32"),
-        ("[{type: matryoshka, widths: [8], loss: l1}]", "l1 puts a price on term weights"),
+        ("[contrastive, flops]", "flops requires a sparse view: add sparse to heads"),
+        ("[{type: contrastive, view: sparse}]", "uses the sparse view, and the model has only dense"),
+        ("[{type: matryoshka, dims: [8, 32]}]", "dims must be below 32, the embedding dimension, not 32"),
+        ("[{type: matryoshka, dims: [8], loss: l1}]", "l1 requires a sparse view"),
     ],
 )
-def test_a_loss_over_a_view_that_is_not_made_is_refused(
-    losses: str, says: str, heads: tuple[str, ...], refused: Check
-) -> None:
+def test_loss_on_a_missing_view_is_refused(losses: str, says: str, heads: tuple[str, ...], refused: Check) -> None:
     assert says in refused("--losses", losses, *heads)
 
 
 @pytest.mark.parametrize(
     ("heads", "losses", "says"),
     [
-        ("dense,sparse,ordinary_tokens", "contrastive", "or both, not dense, sparse, ordinary_tokens"),
-        ("ordinary_tokens", "[contrastive, {type: flops, active_terms: 20}]", "ordinary_tokens has none"),
-        ("[{type: sparse, queries: bag}]", "[contrastive, {type: l1, side: queries}]", "Leave l1 of queries out"),
+        ("dense,sparse,ordinary_tokens", "contrastive", "or one of each, not dense, sparse, ordinary_tokens"),
+        ("ordinary_tokens", "[contrastive, {type: flops, target_active_dims: 20}]", "ordinary_tokens has none"),
+        (
+            "[{type: sparse, query_encoding: bag_of_words}]",
+            "[contrastive, {type: l1, side: queries}]",
+            "Remove l1 for queries",
+        ),
     ],
 )
-def test_views_and_prices_that_cannot_be_are_refused(heads: str, losses: str, says: str, refused: Check) -> None:
+def test_unsupported_heads_and_regularizers_are_refused(heads: str, losses: str, says: str, refused: Check) -> None:
     assert says in refused("--heads", heads, "--losses", losses)
 
 
-@pytest.mark.parametrize("losses", ["[listwise]", "[contrastive, {type: matryoshka, widths: [8], loss: pairwise}]"])
-def test_a_loss_over_candidates_wants_negatives(losses: str, refused: Check, tmp_path: Path) -> None:
-    assert "compares a query's relevant document with its own negatives" in refused("--losses", losses)
+@pytest.mark.parametrize("losses", ["[listwise]", "[contrastive, {type: matryoshka, dims: [8], loss: pairwise}]"])
+def test_candidate_losses_require_negatives(losses: str, refused: Check, tmp_path: Path) -> None:
+    assert "requires hard negatives: set negatives" in refused("--losses", losses)
     (tmp_path / "run.trec").write_text("q-river-history Q0 engine-history 1 1.0 x\n")
     none = ("--negatives", str(tmp_path / "run.trec"), "--negatives_per_query", "0")
-    assert "compares a query's relevant document with its own negatives" in refused("--losses", losses, *none)
+    assert "requires hard negatives: set negatives" in refused("--losses", losses, *none)
 
 
-def test_negatives_that_are_not_in_the_corpus_are_told(refused: Check, tmp_path: Path) -> None:
+def test_negatives_outside_the_corpus_are_reported(refused: Check, tmp_path: Path) -> None:
     (tmp_path / "run.trec").write_text("q-river-history Q0 nowhere 1 1.0 x\n")
-    assert "(1 are not in it, among them nowhere)" in refused("--negatives", str(tmp_path / "run.trec"))
+    assert "(1 are not in it, for example nowhere)" in refused("--negatives", str(tmp_path / "run.trec"))
 
 
-def test_documents_that_all_say_the_same_are_refused(refused: Check, dataset: Path) -> None:
+def test_documents_with_the_same_text_are_refused(refused: Check, dataset: Path) -> None:
     rows = [json.loads(line) for line in (dataset / "corpus.jsonl").read_text(encoding="utf-8").splitlines()]
     same = [json.dumps({"_id": row["_id"], "title": "", "text": "the same"}) + "\n" for row in rows]
     (dataset / "corpus.jsonl").write_text("".join(same), encoding="utf-8")
     assert "all 40 documents have the same text" in refused()
 
 
-def test_a_sparse_view_from_a_head_that_was_never_trained_is_warned_of(
+def test_warning_of_a_sparse_view_with_a_random_mlm_head(
     dataset: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bare = tmp_path / "bare"
@@ -100,26 +102,28 @@ def test_a_sparse_view_from_a_head_that_was_never_trained_is_warned_of(
         short = ["--heads", "[dense, sparse]", "--batch_size", "4", "--training.steps", "1"]
         capsys.readouterr()
         assert main(["finetune", *given, *short]) == 0
-        assert ("was never trained: it will find little" in " ".join(capsys.readouterr().err.split())) == warned
+        assert (
+            "is randomly initialized: retrieval quality will be low" in " ".join(capsys.readouterr().err.split())
+        ) == warned
 
 
 @pytest.mark.parametrize(
     ("loss", "says"),
     [
-        ("kl_divergence", "give it a temperature of about 0.05"),
+        ("kl_divergence", "set its temperature to about 0.05"),
         ("{type: kl_divergence, temperature: 0.05}", ""),
-        ("margin_mse", "those of cosines are 2 at most"),
+        ("margin_mse", "margins of cosines are at most 2"),
     ],
 )
-def test_a_teachers_scores_on_bare_cosines_are_warned_of(
+def test_warning_of_distillation_into_cosine_similarities(
     loss: str, says: str, dataset: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "run.trec").write_text(
         "q-river-history Q0 river-history 1 9 x\nq-river-history Q0 engine-history 2 1 x\n"
     )
-    taught = ("--teacher", str(tmp_path / "run.trec"), "--negatives", str(tmp_path / "run.trec"))
+    teacher = ("--teacher", str(tmp_path / "run.trec"), "--negatives", str(tmp_path / "run.trec"))
     given = ("--dataset", str(dataset), "--model", str(model), "--output", str(tmp_path / "out"))
-    short = ("--heads", "[{type: dense, normalise: true}]", "--training.steps", "1", "--losses", f"[{loss}]")
-    assert main(["finetune", *given, *taught, *short]) == 0
-    told = " ".join(capsys.readouterr().err.split())
-    assert says in told if says else "temperature" not in told
+    short = ("--heads", "[{type: dense, normalize: true}]", "--training.steps", "1", "--losses", f"[{loss}]")
+    assert main(["finetune", *given, *teacher, *short]) == 0
+    message = " ".join(capsys.readouterr().err.split())
+    assert says in message if says else "temperature" not in message

@@ -73,10 +73,10 @@ def alone(tmp_path: Path) -> Path:
 # --------------------------------------------------------------------------------------------------------------- pairs
 
 
-@pytest.mark.parametrize("objective", ["cotmae", "cotmae_v2", "cocondenser"])
-def test_corpus_without_neighbors_is_refused(alone: Path, model: Path, refused: Check, objective: str) -> None:
-    says = ("alone.jsonl: no text has a neighbour", "doc_id and position", "lower --max_tokens", "(crops)", "retromae")
-    refused(*says, corpus=alone, model=model, objective=objective)
+def test_corpus_without_neighbors_is_refused(alone: Path, model: Path, refused: Check) -> None:
+    says = ("alone.jsonl: ", "neighbor", "doc_id and position", "lower --max_tokens", "crops")
+    for objective in ("cotmae", "cotmae_v2", "cocondenser"):
+        refused(*says, corpus=alone, model=model, objective=objective)
 
 
 def test_spans_of_long_texts_are_neighbors(tmp_path: Path, alone: Path, model: Path) -> None:
@@ -89,7 +89,7 @@ def test_query_contexts_without_queries_are_refused(
     tmp_path: Path, alone: Path, dataset: Path, model: Path, refused: Check
 ) -> None:
     query_as_context = {"model": model, "objective": "cotmae", "objective__context": "queries"}
-    says = ("alone.jsonl holds no queries (jsonl format)", "set its path to a data set that has both", "(near, crops)")
+    says = ("alone.jsonl contains no ", "Set its path to a data set with both", "(near, crops)")
     refused(*says, corpus=alone, **query_as_context)
     says = ("no judgments for the split 'tset'", "dev, test, train")
     refused(*says, corpus=dataset, **query_as_context, objective__context__split="tset")
@@ -166,22 +166,24 @@ def maskless(model: Path) -> Path:
     return model
 
 
-@pytest.mark.parametrize("objective", sorted(set(Objective.members()) - set(UNMASKED)))
-def test_a_tokenizer_without_a_mask_token_is_refused(
-    dataset: Path, maskless: Path, refused: Check, objective: str
+def test_masking_objectives_refuse_a_tokenizer_without_mask_token(
+    dataset: Path, maskless: Path, refused: Check
 ) -> None:
-    says = ("the tokenizer has no mask token (special tokens: ", "as mask_token in its tokenizer_config.json")
-    refused(*says, "masks nothing (simcse, cropping)", corpus=dataset, model=maskless, objective=objective)
+    says = ("the tokenizer has no mask token (special tokens: ", "mask_token in its tokenizer_config.json", "cropping)")
+    for objective in sorted(set(Objective.members()) - set(UNMASKED)):
+        refused(*says, corpus=dataset, model=maskless, objective=objective)
 
 
 @pytest.mark.parametrize("objective", UNMASKED)
-def test_what_masks_nothing_needs_no_mask_token(tmp_path: Path, dataset: Path, maskless: Path, objective: str) -> None:
+def test_objectives_without_masking_need_no_mask_token(
+    tmp_path: Path, dataset: Path, maskless: Path, objective: str
+) -> None:
     toys.backbone(toys.tokenizer().vocab_size, dropout=0.1).save(maskless)
     assert pretrain(tmp_path, corpus=dataset, model=maskless, objective=objective) == 0
 
 
 @pytest.mark.parametrize("role", ["pad", "cls", "sep"])
-def test_a_tokenizer_without_another_special_token_is_refused(
+def test_tokenizer_without_another_special_token_is_refused(
     dataset: Path, model: Path, refused: Check, role: str
 ) -> None:
     file = model / "tokenizer_config.json"
@@ -189,7 +191,7 @@ def test_a_tokenizer_without_another_special_token_is_refused(
         json.dumps({name: token for name, token in json.loads(file.read_text()).items() if role not in name})
     )
     said = refused("the tokenizer has no ", f"{role}_token", corpus=dataset, model=model, objective="cropping")
-    assert "masks nothing" not in said
+    assert "without masking" not in said
 
 
 def write_slow(model: Path, **config: object) -> Path:
@@ -200,22 +202,22 @@ def write_slow(model: Path, **config: object) -> Path:
 
 
 @pytest.mark.parametrize("name", ["ByT5Tokenizer", "CanineTokenizer"])
-def test_a_tokenizer_in_python_alone_is_refused(dataset: Path, model: Path, refused: Check, name: str) -> None:
+def test_slow_tokenizer_is_refused(dataset: Path, model: Path, refused: Check, name: str) -> None:
     write_slow(model, tokenizer_class=name)
-    says = (f"{model} has no tokenizer.json: {name} is no fast tokenizer", "Take a model whose tokenizer has that file")
+    says = (f"{model} has no tokenizer.json: {name} is not a fast tokenizer", "Use a model with a tokenizer.json")
     refused(*says, corpus=dataset, model=model, objective="retromae")
 
 
 @pytest.mark.parametrize("name", ["BertJapaneseTokenizer", "XLMTokenizer", "NoSuchTokenizer"])
-def test_a_tokenizer_that_cannot_be_loaded_is_named(dataset: Path, model: Path, refused: Check, name: str) -> None:
-    """Each fails in a way of its own: files or packages are missing, or the class."""
+def test_tokenizer_that_cannot_be_loaded_is_reported(dataset: Path, model: Path, refused: Check, name: str) -> None:
+    """Files, packages or the class are missing."""
     write_slow(model, tokenizer_class=name)
-    says = (f"{model} has no tokenizer.json, and no tokenizer of another kind that can be loaded (", "Save the model's")
+    says = (f"{model} has no tokenizer.json and no other tokenizer that can be loaded (", "Save the model's")
     said = refused(*says, corpus=dataset, model=model, objective="retromae")
     assert len(said.splitlines()) == 1
 
 
-def test_a_tokenizer_of_the_folders_own_code_is_not_run(
+def test_tokenizer_code_in_a_model_folder_is_not_run(
     tmp_path: Path, dataset: Path, model: Path, refused: Check, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("builtins.input", lambda *_: "y")  # transformers would ask
@@ -224,15 +226,15 @@ def test_a_tokenizer_of_the_folders_own_code_is_not_run(
     (model / "config.json").write_text(json.dumps(config))
     code = f"import os\nos.mkdir({str(tmp_path / 'touched')!r})\n"
     (model / "mine.py").write_text(f"{code}from transformers import PreTrainedTokenizer as MyTokenizer\n")
-    refused(f"{model} has no tokenizer.json, and", corpus=dataset, model=model, objective="retromae")
+    refused(f"{model} has no tokenizer.json and", corpus=dataset, model=model, objective="retromae")
     assert not (tmp_path / "touched").exists()
 
 
 @pytest.mark.parametrize("cased", [False, True])
-def test_a_model_with_older_tokenizer_files_is_pretrained_and_read_again(
+def test_model_with_a_vocabulary_file_is_pretrained_and_loaded(
     tmp_path: Path, dataset: Path, model: Path, cased: bool
 ) -> None:
-    """Only a vocab.txt: what was made of it is saved with the names of its special tokens, and cuts texts the same."""
+    """The tokenizer made from vocab.txt is saved with its special tokens and gives the same tokens."""
     from transformers import AutoTokenizer
 
     from encloze.models.checkpoint import load_tokenizer
@@ -260,7 +262,7 @@ def test_a_model_with_older_tokenizer_files_is_pretrained_and_read_again(
 
 
 class Trap:
-    """Would make a folder where a pickle of it is opened."""
+    """Creates a folder when its pickle is loaded."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -270,12 +272,12 @@ class Trap:
 
 
 @pytest.mark.parametrize("objective", ["retromae", "cropping"])
-def test_weights_with_code_in_them_are_refused_unread(
+def test_pickled_code_in_weights_is_not_run(
     tmp_path: Path, dataset: Path, model: Path, refused: Check, objective: str
 ) -> None:
     (model / "model.safetensors").unlink()
     torch.save({"trap": Trap(tmp_path / "touched")}, model / "pytorch_model.bin")
-    says = (f"the pytorch_model.bin in {model}", "holds more than weights, which could be code", "model.safetensors")
+    says = (f"{model}: pytorch_model.bin is damaged or contains more than weights", "can run code", "model.safetensors")
     refused(*says, corpus=dataset, model=model, objective=objective)
     assert not (tmp_path / "touched").exists()
     torch.load(model / "pytorch_model.bin", weights_only=False)
@@ -283,14 +285,14 @@ def test_weights_with_code_in_them_are_refused_unread(
 
 
 @pytest.mark.parametrize("held", [b"", b"junk", b"PK\x03\x04 no archive"])
-def test_damaged_weights_are_named(dataset: Path, model: Path, refused: Check, held: bytes) -> None:
+def test_damaged_weights_are_reported(dataset: Path, model: Path, refused: Check, held: bytes) -> None:
     (model / "model.safetensors").unlink()
     (model / "pytorch_model.bin").write_bytes(held)
     refused(f"{model} cannot be loaded as an encoder: ", corpus=dataset, model=model, objective="retromae")
 
 
-def test_older_weights_are_taken(tmp_path: Path, dataset: Path, model: Path) -> None:
-    """A pytorch_model.bin that holds weights alone is as good as any."""
+def test_weights_in_pytorch_model_bin_are_loaded(tmp_path: Path, dataset: Path, model: Path) -> None:
+    """A pytorch_model.bin that contains only weights is accepted."""
     from safetensors.torch import load_file
 
     torch.save(load_file(str(model / "model.safetensors")), model / "pytorch_model.bin")
@@ -302,7 +304,7 @@ def test_older_weights_are_taken(tmp_path: Path, dataset: Path, model: Path) -> 
 
 
 def test_simcse_without_dropout_is_refused(dataset: Path, model: Path, refused: Check) -> None:
-    refused("the encoder has no dropout", "take cropping", corpus=dataset, model=model, objective="simcse")
+    refused("simcse needs dropout", "use cropping", corpus=dataset, model=model, objective="simcse")
 
 
 @pytest.mark.parametrize("objective", UNMASKED)
@@ -357,7 +359,7 @@ def test_retrieval_monitor_with_queries_needs_a_dataset(alone: Path, model: Path
     monitor = {"monitors__0": "retrieval", "monitors__0__task": "queries"}
     refused("monitors[0]: the task queries needs dataset", corpus=alone, model=model, objective="retromae", **monitor)
     monitor |= {"monitors__0__dataset": alone}
-    refused("alone.jsonl holds no judgments", corpus=alone, model=model, objective="retromae", **monitor)
+    refused("alone.jsonl contains no judgments", corpus=alone, model=model, objective="retromae", **monitor)
 
 
 @pytest.mark.parametrize("objective", ["cropping", "simcse", "cocondenser"])

@@ -47,7 +47,7 @@ class PretrainingBatches:
         for role in _REQUIRED_SPECIAL_TOKENS:
             tokenizer.special_id(role)  # raises CheckpointError, before the corpus is tokenized
         tokens = TokenizedTexts.from_texts(corpus.texts(), len(corpus), tokenizer, corpus.fingerprint)
-        self.spans = Spans.of(tokens, corpus, max_tokens, MIN_TOKENS - 2)
+        self.spans = Spans.from_tokens(tokens, corpus, max_tokens, MIN_TOKENS - 2)
         self._report_split_texts(len(corpus), str(format_.location()))
         self.pairs = None
         if context is None:
