@@ -73,9 +73,9 @@ def lexical_term_weights(
     # Only the first occurrence of a token counts; all others set an additional last column, which is removed.
     earlier = torch.ones(ids.shape[1], ids.shape[1], dtype=torch.bool, device=ids.device).tril(-1)
     is_repeated = ((ids[:, :, None] == ids[:, None]) & content[:, None] & earlier).any(dim=2)
-    pooled = weights.new_zeros(len(ids), len(matrix) + 1)
-    pooled = pooled.scatter(1, torch.where(content & ~is_repeated, ids, len(matrix)), weights)
-    return pooled[:, :-1]
+    columns = torch.where(content & ~is_repeated, ids, len(matrix))
+    pooled: Tensor = weights.new_zeros(len(ids), len(matrix) + 1).scatter(1, columns, weights)[:, :-1]
+    return pooled
 
 
 def apply_activation(logits: Tensor, activation: Activation) -> Tensor:
