@@ -16,7 +16,7 @@ from encloze.commands.evaluate import Evaluate
 from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.beir import Beir
 from encloze.data.formats.mteb import Mteb
-from encloze.data.lines import Faults
+from encloze.data.lines import ErrorCollector
 from encloze.errors import DataError, RecipeError
 from encloze.evaluation.benchmarks.base import Benchmark
 from encloze.interop.mteb import MtebSearch
@@ -25,20 +25,20 @@ from encloze.systems.bm25 import Bm25
 mteb = pytest.importorskip("mteb")
 
 
-def built(name: str, path: Path | None = None) -> Benchmark:
+def build(name: str, path: Path | None = None) -> Benchmark:
     tree = {"benchmark": {"type": name, **({"path": str(path)} if path else {})}, "systems": "bm25"}
-    made: Evaluate = recipe.build(Evaluate, tree)
-    assert made.benchmark is not None
-    return made.benchmark
+    command: Evaluate = recipe.build(Evaluate, tree)
+    assert command.benchmark is not None
+    return command.benchmark
 
 
 @pytest.fixture
 def copied(dataset: Path, tmp_path: Path) -> Path:
-    """A data set as the hub holds those of MTEB: a configuration for each of corpus, queries and judgments."""
+    """Return a folder in the layout of MTEB on the hub: one configuration each for corpus, queries and judgments."""
     folder, layout = tmp_path / "copied", Beir(dataset)
-    asked, judged = list(layout.queries(Faults())), list(layout.judgments("test", Faults()))
+    asked, judged = list(layout.queries(ErrorCollector())), list(layout.judgments("test", ErrorCollector()))
     tables = {
-        "corpus": [{"_id": d.id, "title": d.title, "text": d.text} for d in layout.documents(Faults())],
+        "corpus": [{"_id": d.id, "title": d.title, "text": d.text} for d in layout.documents(ErrorCollector())],
         "queries": [{"_id": query.id, "text": query.text} for query in asked],
         "default": [{"query-id": j.query, "corpus-id": j.document, "score": float(j.grade)} for j in judged],
     }
@@ -52,8 +52,8 @@ def copied(dataset: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_copy_of_the_hubs_folder_is_judged_as_its_beir_layout_is(copied: Path, dataset: Path) -> None:
-    of_copy = Evaluate(benchmark=built("mteb/NFCorpus", copied), systems=(Bm25(),)).run()
+def test_a_copy_of_a_hub_folder_has_the_same_measures_as_beir_layout(copied: Path, dataset: Path) -> None:
+    of_copy = Evaluate(benchmark=build("mteb/NFCorpus", copied), systems=(Bm25(),)).run()
     of_beir = Evaluate(Beir(dataset), systems=(Bm25(),), measures=("nDCG@10", "R@100")).run()
     assert of_copy.dataset == "mteb:NFCorpus" and list(of_copy.queries) == sorted(of_beir.queries)
     for measure in ("nDCG@10", "R@100"):
@@ -61,46 +61,47 @@ def test_a_copy_of_the_hubs_folder_is_judged_as_its_beir_layout_is(copied: Path,
         assert first == second
 
 
-def test_a_folder_in_beirs_layout_serves_too(dataset: Path) -> None:
-    assert built("mteb/NFCorpus", dataset).format() == Beir(dataset)
+def test_a_folder_in_beir_layout_is_read(dataset: Path) -> None:
+    assert build("mteb/NFCorpus", dataset).format() == Beir(dataset)
 
 
-def test_a_task_brings_its_own_measure_split_and_rule_of_own_ids() -> None:
-    assert built("mteb/NFCorpus").rules()[:] == (("nDCG@10", "R@100"), 100, "count")
-    assert built("mteb/ArguAna").rules().own_ids == "skip"
-    told = built("mteb/MSMARCO")
-    assert told.split() == mteb.get_task("MSMARCO").metadata.eval_splits[0] and told.rules().own_ids == "skip"
-    assert built("mteb/BelebeleRetrieval/heb_Hebr-eng_Latn").format() == Mteb("BelebeleRetrieval", "heb_Hebr-eng_Latn")
-    assert built("mteb/GermanQuAD-Retrieval").rules().measures == ("RR@5", "nDCG@10", "R@100")
+def test_a_task_has_its_own_measure_split_and_rules() -> None:
+    assert build("mteb/NFCorpus").rules()[:] == (("nDCG@10", "R@100"), 100, False)
+    assert build("mteb/ArguAna").rules().ignore_identical_ids
+    msmarco = build("mteb/MSMARCO")
+    assert msmarco.split() == mteb.get_task("MSMARCO").metadata.eval_splits[0]
+    assert msmarco.rules().ignore_identical_ids
+    assert build("mteb/BelebeleRetrieval/heb_Hebr-eng_Latn").format() == Mteb("BelebeleRetrieval", "heb_Hebr-eng_Latn")
+    assert build("mteb/GermanQuAD-Retrieval").rules().measures == ("RR@5", "nDCG@10", "R@100")
 
 
 @pytest.mark.parametrize(
-    ("name", "says"),
+    ("name", "message"),
     [
         ("mteb/NFCorpsu", "mteb:NFCorpsu: .*NFCorpus"),
-        ("mteb/Banking77Classification", "is a task of Classification, and what is judged here is retrieval"),
-        ("mteb/AskUbuntuDupQuestions", "is a task of Reranking, and what is judged here is retrieval"),
-        ("mteb/BelebeleRetrieval", "mteb:BelebeleRetrieval has several parts: write one behind it"),
-        ("mteb/BelebeleRetrieval/heb", "no part is called 'heb'"),
-        ("mteb/NFCorpus", "mteb:NFCorpus cannot be read: .* name a copy of the folder mteb/nfcorpus of the hub"),
+        ("mteb/Banking77Classification", "is a Classification task, and only retrieval tasks are supported"),
+        ("mteb/AskUbuntuDupQuestions", "is a Reranking task, and only retrieval tasks are supported"),
+        ("mteb/BelebeleRetrieval", "mteb:BelebeleRetrieval has several subsets. Append one to the name"),
+        ("mteb/BelebeleRetrieval/heb", "has no subset 'heb'"),
+        ("mteb/NFCorpus", "mteb:NFCorpus cannot be read: .* give a copy of the hub folder mteb/nfcorpus"),
     ],
 )
-def test_what_cannot_be_had_is_told_with_what_to_do(
-    name: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_unusable_tasks_raise_with_a_remedy(
+    name: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_HOME", str(tmp_path))
-    with pytest.raises(DataError, match=f"(?s){says}"):
-        DatasetSplit(built(name).format(), "test").corpus  # noqa: B018
+    with pytest.raises(DataError, match=f"(?s){message}"):
+        DatasetSplit(build(name).format(), "test").corpus  # noqa: B018
 
 
-def test_a_measure_that_is_not_known_is_no_other_one() -> None:
-    with pytest.raises(DataError, match="is told in robustness_at_10, which encloze does not measure"):
-        built("mteb/InstructIR").rules()
+def test_an_unsupported_main_score_raises() -> None:
+    with pytest.raises(DataError, match="is robustness_at_10, which encloze does not compute"):
+        build("mteb/InstructIR").rules()
 
 
-def test_a_benchmark_without_its_task_is_refused() -> None:
-    with pytest.raises(RecipeError, match="collection is not named: write it behind a slash, as in mteb/NFCorpus"):
-        built("mteb")
+def test_a_benchmark_without_a_task_raises() -> None:
+    with pytest.raises(RecipeError, match="the task is missing. Write it after a slash, as in mteb/NFCorpus"):
+        build("mteb")
 
 
 # --------------------------------------------------------------------------------------------- as a model of MTEB's
@@ -108,16 +109,21 @@ def test_a_benchmark_without_its_task_is_refused() -> None:
 
 def task_of(dataset: Path, listed: dict[str, list[str]] | None = None) -> Any:
     """A task of MTEB's over a data set, with instructions for none."""
-    from datasets import DatasetSplit as Table
+    from datasets import Dataset as Table
     from mteb.mocks.mock_tasks import MockRetrievalTask
 
     layout = Beir(dataset)
     judged: dict[str, dict[str, int]] = {}
-    for judgment in layout.judgments("test", Faults()):
+    for judgment in layout.judgments("test", ErrorCollector()):
         judged.setdefault(judgment.query, {})[judgment.document] = judgment.grade
+    documents, queries = layout.documents(ErrorCollector()), layout.queries(ErrorCollector())
     part = {
-        "corpus": Table.from_list([{"id": d.id, "title": d.title, "text": d.text} for d in layout.documents(Faults())]),
-        "queries": Table.from_list([{"id": q.id, "text": q.text} for q in layout.queries(Faults()) if q.id in judged]),
+        "corpus": Table.from_list(
+            [{"id": d.id, "title": d.title, "text": d.text} for d in layout.documents(ErrorCollector())]
+        ),
+        "queries": Table.from_list(
+            [{"id": q.id, "text": q.text} for q in layout.queries(ErrorCollector()) if q.id in judged]
+        ),
         "relevant_docs": judged,
         "top_ranked": listed,
     }
@@ -128,7 +134,7 @@ def task_of(dataset: Path, listed: dict[str, list[str]] | None = None) -> Any:
 
 
 @pytest.mark.parametrize("kind", ["bm25", "hybrid"])
-def test_mteb_finds_the_same_figure_for_a_system_as_we_do(kind: str, dataset: Path, model: Path) -> None:
+def test_mteb_computes_the_same_measures_for_a_system(kind: str, dataset: Path, model: Path) -> None:
     settings = {} if kind == "bm25" else {"model": str(model)}
     system = MtebSearch(kind, **settings)
     found = mteb.evaluate(system, task_of(dataset), cache=None, co2_tracker=False, show_progress_bar=False)
@@ -139,7 +145,7 @@ def test_mteb_finds_the_same_figure_for_a_system_as_we_do(kind: str, dataset: Pa
     system.close()
 
 
-def test_a_list_to_be_re_ranked_is_ranked_alone(dataset: Path) -> None:
+def test_only_top_ranked_documents_are_ranked(dataset: Path) -> None:
     system = MtebSearch("bm25")
     task = task_of(dataset)
     part = task.dataset["default"]["test"]
@@ -155,7 +161,7 @@ def test_a_list_to_be_re_ranked_is_ranked_alone(dataset: Path) -> None:
         system.search(part["queries"], top_k=3)
 
 
-def test_an_instruction_stands_behind_its_query(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_instruction_is_appended_to_its_query(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     system = MtebSearch("bm25")
     task = task_of(dataset)
     system.index(task.dataset["default"]["test"]["corpus"], task_metadata=task.metadata, hf_subset="default")
@@ -164,7 +170,7 @@ def test_an_instruction_stands_behind_its_query(dataset: Path, monkeypatch: pyte
     system.close()
 
 
-def test_a_models_results_are_kept_by_what_is_in_its_folder(model: Path) -> None:
+def test_the_revision_depends_on_the_files_of_the_model(model: Path) -> None:
     before = MtebSearch("hybrid", model=str(model)).mteb_model_meta
     assert before.revision == MtebSearch("hybrid", model=str(model)).mteb_model_meta.revision
     assert before.revision != MtebSearch(model).mteb_model_meta.revision
@@ -172,9 +178,9 @@ def test_a_models_results_are_kept_by_what_is_in_its_folder(model: Path) -> None
     assert before.revision != MtebSearch("hybrid", model=str(model)).mteb_model_meta.revision
 
 
-def test_what_has_its_documents_from_elsewhere_is_refused(dataset: Path) -> None:
+def test_a_tuned_system_raises(dataset: Path) -> None:
     for system in (dataclasses.replace(Bm25(), tune_on="dev"),):
-        with pytest.raises(RecipeError, match="cannot rank whatever documents MTEB brings"):
+        with pytest.raises(RecipeError, match="cannot rank the documents that MTEB provides"):
             MtebSearch(system)
-    with pytest.raises(RecipeError, match="no such setting"):
+    with pytest.raises(RecipeError, match="unknown setting"):
         MtebSearch("bm25", k2=1)

@@ -116,7 +116,7 @@ class MtebSearch:
 
 
 def _build(name: str, settings: dict[str, Any]) -> System:
-    system: System = recipe.build(System, {"type": name, **settings}, source="MtebSearch")
+    system: System = recipe.coerce(System, {"type": name, **settings}, source="MtebSearch", name="system")
     return system
 
 
