@@ -118,12 +118,8 @@ def task_of(dataset: Path, listed: dict[str, list[str]] | None = None) -> Any:
         judged.setdefault(judgment.query, {})[judgment.document] = judgment.grade
     documents, queries = layout.documents(ErrorCollector()), layout.queries(ErrorCollector())
     part = {
-        "corpus": Table.from_list(
-            [{"id": d.id, "title": d.title, "text": d.text} for d in layout.documents(ErrorCollector())]
-        ),
-        "queries": Table.from_list(
-            [{"id": q.id, "text": q.text} for q in layout.queries(ErrorCollector()) if q.id in judged]
-        ),
+        "corpus": Table.from_list([{"id": d.id, "title": d.title, "text": d.text} for d in documents]),
+        "queries": Table.from_list([{"id": q.id, "text": q.text} for q in queries if q.id in judged]),
         "relevant_docs": judged,
         "top_ranked": listed,
     }
@@ -157,7 +153,7 @@ def test_only_top_ranked_documents_are_ranked(dataset: Path) -> None:
         kept = [(d, s) for d, s in whole[query].items() if d in listed[query]]
         assert list(documents.items()) == kept[:3] and documents
     system.close()
-    with pytest.raises(RuntimeError, match="after index"):
+    with pytest.raises(RuntimeError, match=r"call index\(\) before search\(\)"):
         system.search(part["queries"], top_k=3)
 
 

@@ -22,7 +22,7 @@ from encloze.storage.provenance import write_provenance
 from encloze.systems.base import System, inputs_of, unique_names
 
 _JUDGED = "Judged@10"
-"""Measure that is always shown: it tells whether unjudged documents may bias the comparison."""
+"""Measure that is always included, because unjudged documents may bias the comparison."""
 
 
 @dataclass(frozen=True)
