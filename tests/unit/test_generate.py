@@ -1,4 +1,4 @@
-"""Generated queries: what is kept of them, where they stand, and that a kill changes nothing."""
+"""Command generate: filters, splits, output, and resumed runs."""
 
 from __future__ import annotations
 
@@ -14,80 +14,92 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import toys
+from chat_server import chat_server, completion
 from encloze import recipe
-from encloze.backbones._generating import Generating
+from encloze.backbones.hf.generation import TextGenerationModel
 from encloze.cli.main import main
-from encloze.commands._sifting import AGAIN, COPIED, EMPTY, NOT_FOUND, PARTED, sifted, split_of, split_up
 from encloze.commands.generate import Generate
-from encloze.data.corpus import Corpus
 from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
-from encloze.data.formats.generated_queries import Asked
+from encloze.data.formats.generated_queries import GeneratedQueries
+from encloze.data.query_filter import (
+    COPIED,
+    EMPTY,
+    IN_BOTH_SPLITS,
+    NOT_RETRIEVED,
+    REPEATED,
+    filter_queries,
+    group_by_split,
+    split_of_document,
+)
 from encloze.data.records import Document
 from encloze.errors import DataError, EndpointError
-from encloze.generators.base import Generator, Source, Written
+from encloze.generators.base import GeneratedTexts, Generator, SourceDocument
 from encloze.storage.manifest import check_manifest
 from encloze.systems.bm25 import Bm25
 from encloze.systems.model import Model
 
 
 @dataclass(frozen=True)
-class Fake(Generator):
-    """Writes what it is told, by the first word of a document's title, or else asks for the title."""
+class FixedGenerator(Generator):
+    """Generator with fixed texts by the first word of a document's title; by default one text with the title."""
 
-    told: dict[str, list[str]] = field(default_factory=dict)
+    texts: dict[str, list[str]] = field(default_factory=dict)
     """Texts by word."""
 
     @property
-    def together(self) -> int:
+    def documents_per_batch(self) -> int:
         return 4
 
-    def ready(self, each: int, seed: int) -> Any:
+    def prepare(self, queries_per_document: int, seed: int) -> Any:
         return self
 
-    def write(self, batches: Iterable[list[Source]]) -> Iterator[list[Written]]:
+    def generate(self, batches: Iterable[list[SourceDocument]]) -> Iterator[list[GeneratedTexts]]:
         for batch in batches:
-            yield [Written(s.number, self.told.get(s.title.split()[0], [f"what of the {s.title}?"])) for s in batch]
+            yield [
+                GeneratedTexts(d.number, self.texts.get(d.title.split()[0], [f"what of the {d.title}?"])) for d in batch
+            ]
 
 
-def generated(
-    dataset: Path, tmp_path: Path, told: dict[str, list[str]] | None = None, output: str = "out", **more: Any
+def generate(
+    dataset: Path, tmp_path: Path, texts: dict[str, list[str]] | None = None, output: str = "out", **settings: Any
 ) -> Any:
-    """What the verb gives back, and the data set that it makes of the toys."""
-    more = {"overwrite": True, "least_words": 1, **more}
-    made = Generate(Format.named(str(dataset)), Fake(told=told or {}), tmp_path / output, **more).run()
-    return made, Asked(Format.named(str(dataset)), tmp_path / output)
+    """Return the result of the command, and the data set of the toy documents with the generated queries."""
+    settings = {"overwrite": True, "min_words": 1, **settings}
+    corpus = Format.from_name(str(dataset))
+    result = Generate(corpus, FixedGenerator(texts=texts or {}), tmp_path / output, **settings).run()
+    return result, GeneratedQueries(corpus, tmp_path / output)
 
 
-def asked(data: Asked) -> dict[str, dict[str, set[str]]]:
-    """By split and the words of a query, the documents that it asks for."""
-    found: dict[str, dict[str, set[str]]] = {}
+def relevant_documents(data: GeneratedQueries) -> dict[str, dict[str, set[str]]]:
+    """Return the relevant documents by split and text of the query."""
+    result: dict[str, dict[str, set[str]]] = {}
     for split in data.splits():
         dataset = DatasetSplit(data, split)
-        found[split] = {q.text: set(dataset.judgments[q.id]) for q in dataset.queries}
-    return found
+        result[split] = {q.text: set(dataset.judgments[q.id]) for q in dataset.queries}
+    return result
 
 
-# What is kept
+# Filters
 
 
-def test_what_is_no_query_is_dropped_and_counted() -> None:
+def test_texts_that_are_no_queries_are_rejected_and_counted() -> None:
     river = Document("d1", "River history", "A river was first seen. It flows.")
     texts = ["", " ?", "Who saw it?", "who  SAW it", "river history", "A river was", "river history: a", "first seen"]
     dropped = Counter[str]()
-    found = sifted([(river, texts), (Document("d2", "", "A riverbank."), ["a river", "Who saw it!"])], dropped)
-    assert {query.text: query.documents for query in found.values()} == {
+    found = filter_queries([(river, texts), (Document("d2", "", "A riverbank."), ["a river", "Who saw it!"])], dropped)
+    assert {query.text: query.document_ids for query in found.values()} == {
         "Who saw it?": ["d1", "d2"],
         "river history: a": ["d1"],
         "first seen": ["d1"],
         "a river": ["d2"],
     }
-    assert dropped == {EMPTY: 2, AGAIN: 1, COPIED: 2}
+    assert dropped == {EMPTY: 2, REPEATED: 1, COPIED: 2}
 
 
-def test_each_query_is_relevant_to_the_document_it_was_made_from(dataset: Path, tmp_path: Path) -> None:
-    made, data = generated(dataset, tmp_path, dev_share=0.3)
-    found = asked(data)
+def test_each_query_is_relevant_to_its_document(dataset: Path, tmp_path: Path) -> None:
+    made, data = generate(dataset, tmp_path, dev_ratio=0.3)
+    found = relevant_documents(data)
     assert {t: d for part in found.values() for t, d in part.items()} == {
         f"what of the {d['title']}?": {d["_id"]} for d in toys.documents()
     }
@@ -95,112 +107,112 @@ def test_each_query_is_relevant_to_the_document_it_was_made_from(dataset: Path, 
     assert set(found) == {"train", "dev"} and not made.dropped
     assert len(made.examples) == 5 and all(text in made.examples[0][1] for text in made.examples[0][0][12:-1].split())
     check_manifest(tmp_path / "out", contents=True)
-    assert not (tmp_path / "out" / "corpus.jsonl").exists() and not list(tmp_path.glob("*.unfinished"))
+    assert not (tmp_path / "out" / "corpus.jsonl").exists() and not list(tmp_path.glob("*.checkpoint"))
 
 
-def test_words_asked_of_several_documents_are_one_query(dataset: Path, tmp_path: Path) -> None:
-    made, data = generated(dataset, tmp_path, {"river": ["How deep?", "how  deep"]}, dev_share=0.0)
-    found = asked(data)
+def test_equal_queries_of_several_documents_are_merged(dataset: Path, tmp_path: Path) -> None:
+    made, data = generate(dataset, tmp_path, {"river": ["How deep?", "how  deep"]}, dev_ratio=0.0)
+    found = relevant_documents(data)
     assert found["train"]["How deep?"] == {
         f"river-{aspect}" for aspect in ("history", "structure", "dangers", "repair")
     }
-    assert made.dropped == {AGAIN: 4} and list(found) == ["train"]
+    assert made.dropped == {REPEATED: 4} and list(found) == ["train"]
 
 
 @given(
     st.lists(st.lists(st.sampled_from("uvwxyz"), max_size=4), min_size=1, max_size=12),
     st.lists(st.booleans(), min_size=12, max_size=12),
 )
-def test_no_document_is_asked_for_in_two_splits(told: list[list[str]], in_dev: list[bool]) -> None:
-    documents = [Document(f"d{n}", "", f"text {n}") for n in range(len(told))]
+def test_queries_of_documents_in_two_splits_are_rejected(texts: list[list[str]], in_dev: list[bool]) -> None:
+    documents = [Document(f"d{n}", "", f"text {n}") for n in range(len(texts))]
     splits = {document.id: "dev" if dev else "train" for document, dev in zip(documents, in_dev, strict=False)}
     dropped = Counter[str]()
-    parts = dict(split_up(sifted(zip(documents, told, strict=True), dropped).values(), splits, dropped))
+    parts = group_by_split(filter_queries(zip(documents, texts, strict=True), dropped).values(), splits, dropped)
     for split, part in parts.items():
-        assert {splits[document] for query in part for document in query.documents} == {split}
-    asked_of = {t: {splits[f"d{n}"] for n, texts in enumerate(told) if t in texts} for t in "uvwxyz"}
-    assert {query.text for part in parts.values() for query in part} == {t for t, s in asked_of.items() if len(s) == 1}
-    assert dropped[PARTED] == sum(len(s) == 2 for s in asked_of.values())
-    assert dropped[AGAIN] == sum(len(texts) - len(set(texts)) for texts in told)
+        assert {splits[document] for query in part for document in query.document_ids} == {split}
+    splits_of = {t: {splits[f"d{n}"] for n, own in enumerate(texts) if t in own} for t in "uvwxyz"}
+    assert {query.text for part in parts.values() for query in part} == {t for t, s in splits_of.items() if len(s) == 1}
+    assert dropped[IN_BOTH_SPLITS] == sum(len(s) == 2 for s in splits_of.values())
+    assert dropped[REPEATED] == sum(len(own) - len(set(own)) for own in texts)
 
 
 def test_copies_of_a_text_are_in_one_split() -> None:
-    splits = {split_of(Document(f"d{n}", "", "A river  flows."), 0, 0.5) for n in range(20)}
+    splits = {split_of_document(Document(f"d{n}", "", "A river  flows."), 0, 0.5) for n in range(20)}
     assert len(splits) == 1
-    many = Counter(split_of(Document("d", "", f"text {n}"), 0, 0.25) for n in range(2000))
+    many = Counter(split_of_document(Document("d", "", f"text {n}"), 0, 0.25) for n in range(2000))
     assert 430 < many["dev"] < 570
 
 
-def test_documents_are_drawn_by_seed_and_id(dataset: Path, tmp_path: Path) -> None:
-    def drawn(**more: Any) -> set[str]:
-        _, data = generated(dataset, tmp_path, dev_share=0.0, **more)
-        return set().union(*asked(data)["train"].values())
+def test_documents_are_sampled_by_seed_and_id(dataset: Path, tmp_path: Path) -> None:
+    def sample(**more: Any) -> set[str]:
+        _, data = generate(dataset, tmp_path, dev_ratio=0.0, **more)
+        return set().union(*relevant_documents(data)["train"].values())
 
-    some = drawn(most_documents=7)
-    assert len(some) == 7 and some == drawn(most_documents=7) < drawn(most_documents=20)
-    assert drawn(most_documents=7, seed=1) != some and len(drawn(most_documents=99)) == 40
+    some = sample(max_documents=7)
+    assert len(some) == 7 and some == sample(max_documents=7) < sample(max_documents=20)
+    assert sample(max_documents=7, seed=1) != some and len(sample(max_documents=99)) == 40
 
 
-def test_short_documents_are_not_asked_about(dataset: Path, tmp_path: Path) -> None:
+def test_short_documents_are_skipped(dataset: Path, tmp_path: Path) -> None:
     lengths = [len(text.split()) for text in toys.texts()]
     least = sorted(lengths)[20]
-    made, _ = generated(dataset, tmp_path, least_words=least)
+    made, _ = generate(dataset, tmp_path, min_words=least)
     assert made.documents == sum(length >= least for length in lengths) < 40
     (dataset / "corpus.jsonl").write_text(
-        json.dumps({"_id": "no blanks", "title": "", "text": "吾輩は猫である。名前はまだ無い。どこで生れたか。"})
+        json.dumps({"_id": "no blanks", "title": "猫", "text": "吾輩は猫である。名前はまだ無い。どこで生れたか。"})
         + "\n",
         "utf-8",
     )
-    data = Format.named(str(dataset))
-    assert Generate(data, Fake(told={}), tmp_path / "none", least_words=10)._chosen(Corpus.open(data)) == [0]
-    with pytest.raises(DataError, match=r"has no document of 999 words\. Lower least_words"):
-        generated(dataset, tmp_path, least_words=999)
+    made, _ = generate(dataset, tmp_path, min_words=10)
+    assert made.documents == 1
+    with pytest.raises(DataError, match=r"has no document with 999 or more words\. Lower min_words"):
+        generate(dataset, tmp_path, min_words=999)
 
 
-def test_only_queries_that_find_a_document_of_theirs_pass_the_round_trip(dataset: Path, tmp_path: Path) -> None:
+def test_round_trip_keeps_queries_that_retrieve_one_of_their_documents(dataset: Path, tmp_path: Path) -> None:
     told = {"river": ["the wet river"], "comet": ["my comet", "broken violin repair"]}
-    made, data = generated(dataset, tmp_path, told, dev_share=0.0)
+    made, data = generate(dataset, tmp_path, told, dev_ratio=0.0)
     whole = DatasetSplit(data, "train")
-    assert made.queries["train"] == 32 + 1 + 2 and "broken violin repair" in asked(data)["train"]
+    assert made.queries["train"] == 32 + 1 + 2 and "broken violin repair" in relevant_documents(data)["train"]
     for depth in (1, 3):
         run = Bm25().rank(whole, depth).run
         found = {
             q.text: whole.judgments[q.id].keys() for q in whole.queries if run[q.id].keys() & whole.judgments[q.id]
         }
-        again, filtered = generated(
-            dataset, tmp_path, told, dev_share=0.0, round_trip=Bm25(), round_trip_depth=depth, output="again"
+        again, filtered = generate(
+            dataset, tmp_path, told, dev_ratio=0.0, round_trip=Bm25(), round_trip_depth=depth, output="again"
         )
-        assert asked(filtered)["train"] == found and again.dropped[NOT_FOUND] == 35 - len(found) > 0
+        assert relevant_documents(filtered)["train"] == found and again.dropped[NOT_RETRIEVED] == 35 - len(found) > 0
         assert "my comet" in found and "broken violin repair" not in found
         assert found["the wet river"] == {f"river-{a}" for a in ("history", "structure", "dangers", "repair")}
 
 
-def test_where_nothing_is_left_nothing_is_written(dataset: Path, tmp_path: Path) -> None:
+def test_no_output_is_written_if_all_texts_are_rejected(dataset: Path, tmp_path: Path) -> None:
     nothing = {str(d["title"]).split()[0]: ["", "  ", "?"] for d in toys.documents()}
     with pytest.raises(
-        DataError, match=r"no query is left of what was written for 40 documents of .*\(120 empty\)\. Is"
+        DataError, match=r"texts that were generated for 40 documents of .* were rejected \(120 empty\)\. Check"
     ):
-        generated(dataset, tmp_path, nothing)
+        generate(dataset, tmp_path, nothing)
     lost = {name: ["another planet"] for name in nothing}
-    with pytest.raises(DataError, match=rf"\(1 {NOT_FOUND}\)"):
-        generated(dataset, tmp_path, lost, round_trip=Bm25(), dev_share=0.0)
+    with pytest.raises(DataError, match=rf"\(1 {NOT_RETRIEVED}\)"):
+        generate(dataset, tmp_path, lost, round_trip=Bm25(), dev_ratio=0.0)
     assert not list(tmp_path.glob("out*"))
 
 
-def test_what_writes_nothing_is_not_asked_to_the_end(
+def test_generation_stops_if_all_texts_are_empty(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("encloze.commands.generate._ENOUGH", 20)
+    monkeypatch.setattr("encloze.commands.generate.MIN_TEXTS_TO_STOP", 20)
     nothing = {str(d["title"]).split()[0]: [""] for d in toys.documents()}
-    with pytest.raises(DataError, match="written for 8 documents"):
-        generated(dataset, tmp_path, nothing)
+    with pytest.raises(DataError, match="generated for 8 documents"):
+        generate(dataset, tmp_path, nothing)
 
 
-# The verb
+# Command line
 
 
 class Killed(BaseException):
-    """The process is gone."""
+    """Stands for a killed process."""
 
 
 def command(dataset: Path, output: Path, *more: Any) -> int:
@@ -209,44 +221,50 @@ def command(dataset: Path, output: Path, *more: Any) -> int:
 
 
 def round_trip(model: Path) -> tuple[Any, ...]:
-    """Flags of a round trip that a share of random queries passes."""
+    """Return flags of a round trip that some random queries pass."""
     return ("--round_trip", model, "--round_trip.precision", "float32", "--round_trip_depth", 20)
 
 
-def made_of(folder: Path) -> dict[str, str]:
+def file_contents(folder: Path) -> dict[str, str]:
     return {str(f.relative_to(folder)): f.read_text() for f in folder.rglob("*") if f.suffix in (".jsonl", ".tsv")}
 
 
-def test_generation_goes_on_where_it_was_killed(
+def test_a_killed_run_is_resumed(
     tmp_path: Path, dataset: Path, model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    more = ("--generator", toys.write_writer(tmp_path / "t5"), "--dev_share", "0.2", *round_trip(model))
+    more = ("--generator", toys.write_writer(tmp_path / "t5"), "--dev_ratio", "0.2", *round_trip(model))
     assert command(dataset, tmp_path / "whole", *more) == 0
-    said = capsys.readouterr().out
-    assert "queries for 40 documents are in" in said and '" asks for: ' in said and "were left out: its doc" in said
-    assert "Next: encloze mine --dataset '{type: asked, corpus: FOLDER, questions: " in said
-    whole, calls = Generating.write, []
+    output = capsys.readouterr().out
+    assert (
+        "queries for 40 documents to" in output
+        and '" for the document: ' in output
+        and "were dropped: their document" in output
+    )
+    assert "Next: encloze mine --dataset '{type: generated_queries, corpus: FOLDER, path: " in output
+    whole, calls = TextGenerationModel.generate, []
 
-    def until_the_third(self: Any, *given: Any) -> Any:
+    def killed_at_the_third_call(self: Any, *given: Any) -> Any:
         calls.append(given)
         if len(calls) == 3:
             raise Killed
         return whole(self, *given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Generating, "write", until_the_third)
+        patch.setattr(TextGenerationModel, "generate", killed_at_the_third_call)
         with pytest.raises(Killed):
             command(dataset, tmp_path / "out", *more)
-    with (tmp_path / "out.unfinished" / "written.jsonl").open("a") as stream:
-        stream.write('[[17, ["half a ')  # what a kill may leave
+    with (tmp_path / "out.checkpoint" / "generated.jsonl").open("a") as stream:
+        stream.write('[[17, ["half a ')  # an incomplete line, as after a kill
     calls.clear()
-    monkeypatch.setattr(Generating, "write", lambda self, *given: calls.append(given) or whole(self, *given))
+    monkeypatch.setattr(
+        TextGenerationModel, "generate", lambda self, *given: calls.append(given) or whole(self, *given)
+    )
     assert command(dataset, tmp_path / "out", *more, "--resume") == 0
-    assert len(calls) == 3 and made_of(tmp_path / "out") == made_of(tmp_path / "whole")
-    assert len(made_of(tmp_path / "out")) == 3 and not list(tmp_path.glob("*.unfinished"))
+    assert len(calls) == 3 and file_contents(tmp_path / "out") == file_contents(tmp_path / "whole")
+    assert len(file_contents(tmp_path / "out")) == 3 and not list(tmp_path.glob("*.checkpoint"))
 
 
-def test_a_kill_in_the_round_trip_costs_no_generation(
+def test_texts_are_kept_if_the_round_trip_is_killed(
     tmp_path: Path, dataset: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     more = ("--generator", toys.write_writer(tmp_path / "t5"), *round_trip(model))
@@ -254,17 +272,17 @@ def test_a_kill_in_the_round_trip_costs_no_generation(
         patch.setattr(Model, "rank", None)
         with pytest.raises(TypeError):
             command(dataset, tmp_path / "out", *more)
-    monkeypatch.setattr(Generating, "write", None)
+    monkeypatch.setattr(TextGenerationModel, "generate", None)
     assert command(dataset, tmp_path / "out", *more, "--resume") == 0
 
 
 @pytest.mark.parametrize("changed", ["the texts", "the model", "a setting"])
-def test_generation_does_not_go_on_with_something_else(
+def test_a_run_is_not_resumed_with_other_inputs_or_settings(
     changed: str, tmp_path: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     writer = toys.write_writer(tmp_path / "t5")
     with monkeypatch.context() as patch:
-        patch.setattr(Generating, "write", None)
+        patch.setattr(TextGenerationModel, "generate", None)
         with pytest.raises(TypeError):
             command(dataset, tmp_path / "out", "--generator", writer)
     if changed == "the texts":
@@ -273,11 +291,11 @@ def test_generation_does_not_go_on_with_something_else(
     elif changed == "the model":
         config = json.loads((writer / "config.json").read_text())
         (writer / "config.json").write_text(json.dumps(config | {"dropout_rate": 0.3}))
-    more = ("--per_document", "2") if changed == "a setting" else ()
+    more = ("--queries_per_document", "2") if changed == "a setting" else ()
     capsys.readouterr()
     assert command(dataset, tmp_path / "out", "--generator", writer, "--resume", *more) == 2
-    says = {"the texts": "begun with another corpus", "the model": "begun with another generator.model",
-            "a setting": "begun with other settings: per_document was 3 and is 2"}[changed]  # fmt: skip
+    says = {"the texts": "started with a different corpus", "the model": "started with a different generator.model",
+            "a setting": "started with other settings: queries_per_document was 3 and is now 2"}[changed]  # fmt: skip
     assert says in " ".join(capsys.readouterr().err.split())
 
 
@@ -285,44 +303,48 @@ def test_generation_does_not_go_on_with_something_else(
     ("flags", "says"),
     [
         ((), "generator: is required"),
-        (("--generator", "t5", "--per_document", "0"), "per_document must be 1 or more, not 0"),
-        (("--generator", "t5", "--most_documents", "0"), "most_documents must be 1 or more, not 0"),
+        (("--generator", "t5", "--queries_per_document", "0"), "queries_per_document must be 1 or more, not 0"),
+        (("--generator", "t5", "--max_documents", "0"), "max_documents must be 1 or more, not 0"),
         (("--generator", "t5", "--round_trip_depth", "0"), "round_trip_depth must be 1 or more, not 0"),
-        (("--generator", "t5", "--dev_share", "1"), "dev_share must be 0 or more and below 1, not 1"),
-        (("--generator", "t5", "--generator.prompt", "Ask."), "generator: prompt has no {text}"),
-        (("--generator", "nobody/nothing"), "could not be fetched from the Hugging Face hub"),
+        (("--generator", "t5", "--dev_ratio", "1"), "dev_ratio must be 0 or more and below 1, not 1"),
+        (("--generator", "t5", "--generator.prompt", "Ask."), "generator: prompt must contain {text}"),
+        (("--generator", "nobody/nothing"), "could not be downloaded from the Hugging Face hub"),
         (("--generator", "endpoint", "--generator.model", "m"), "generator.url: is required"),
     ],
 )
-def test_what_cannot_be_is_refused(
+def test_invalid_settings_are_errors(
     flags: tuple[str, ...], says: str, tmp_path: Path, dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["generate", "--corpus", str(dataset), "--output", str(tmp_path / "out"), *flags]) == 2
     assert says in capsys.readouterr().err and not list(tmp_path.glob("out*"))
 
 
-def test_an_endpoints_key_is_kept_nowhere_and_its_answers_are(
+def test_results_of_an_endpoint_are_saved_and_its_key_is_not(
     tmp_path: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from encloze.generators import endpoint
-
     monkeypatch.setenv("MY_KEY", "secret-7")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     budget = [20]
 
-    def answer(self: Any, source: Source, at: int, connections: Any) -> str:
+    def respond(body: dict[str, Any], count: int) -> tuple[int, Any]:
         budget[0] -= 1
-        if budget[0] < 0:
-            raise EndpointError("no more")
-        return f"question {at} on {source.title}"
+        return (200, completion(f"question {count}")) if budget[0] >= 0 else (400, b"no more")
 
-    monkeypatch.setattr(endpoint._Writer, "_answer", answer)
-    tree = {"corpus": str(dataset), "output": str(tmp_path / "out"), "per_document": 2}
-    tree["generator"] = {"type": "endpoint", "url": "http://localhost:1/v1", "model": "m", "key_variable": "MY_KEY"}
-    with pytest.raises(EndpointError, match="no more"):
-        recipe.build(Generate, tree).run()
-    kept = (tmp_path / "out.unfinished" / "written.jsonl").read_text().splitlines()
-    assert 6 <= len(kept) <= 10
-    budget[0] = 80 - 2 * len(kept)
-    made = recipe.build(Generate, {**tree, "resume": True}).run()
-    assert sum(made.queries.values()) == 80 and budget == [0]
+    with chat_server() as server:
+        server.responder = respond
+        tree = {"corpus": str(dataset), "output": str(tmp_path / "out"), "queries_per_document": 2}
+        tree["generator"] = {
+            "type": "endpoint",
+            "url": server.url,
+            "model": "m",
+            "api_key_variable": "MY_KEY",
+            "concurrency": 1,
+        }
+        with pytest.raises(EndpointError, match="no more"):
+            recipe.build(Generate, tree).run()
+        saved = (tmp_path / "out.checkpoint" / "generated.jsonl").read_text().splitlines()
+        assert len(saved) == 10
+        budget[0] = 60
+        result = recipe.build(Generate, {**tree, "resume": True}).run()
+    assert sum(result.queries.values()) == 80 and budget == [0]
     assert not any(b"secret-7" in file.read_bytes() for file in (tmp_path / "out").rglob("*") if file.is_file())

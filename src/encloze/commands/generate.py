@@ -31,7 +31,7 @@ from encloze.storage.run_state import RunState
 from encloze.systems.base import System
 
 _NUM_EXAMPLES, _EXAMPLE_CHARACTERS = 5, 80  # queries in the report, and characters of their documents
-_MIN_TEXTS_TO_STOP = 200  # generation stops if that many texts are all empty
+MIN_TEXTS_TO_STOP = 200  # generation stops if that many texts are all empty
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Generate(Command, name="generate"):
                 stream.flush()
                 task.advance(len(texts))
                 num_texts = len(generated) * self.queries_per_document
-                if num_texts >= _MIN_TEXTS_TO_STOP and not any(map(any, generated.values())):
+                if num_texts >= MIN_TEXTS_TO_STOP and not any(map(any, generated.values())):
                     break
         rejected = Counter[str]()
         queries = filter_queries(((corpus[number], generated[number]) for number in sorted(generated)), rejected)
@@ -180,8 +180,8 @@ class Generate(Command, name="generate"):
             reasons = ", ".join(f"{count} {reason}" for reason, count in rejected.items())
             raise DataError(
                 f"all texts that were generated for {len(generated)} documents of {location} were "
-                f"rejected ({reasons}). Check that the generator is a query generation model, check the prompt, or use a less "
-                "strict round_trip"
+                f"rejected ({reasons}). Check that the generator is a query generation model, check the prompt, or use "
+                "a less strict round_trip"
             )
         result = GenerationResult(
             self.output,

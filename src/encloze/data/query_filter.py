@@ -13,7 +13,7 @@ EMPTY = "empty"
 REPEATED = "already generated for the document"
 COPIED = "copied from the title or the beginning of the document"
 IN_BOTH_SPLITS = "generated for documents of both splits"
-NOT_RETRIEVED = "do not retrieve their document"
+NOT_RETRIEVED = "their document is not retrieved"
 
 
 def filter_queries(generated: Iterable[tuple[Document, list[str]]], rejected: Counter[str]) -> dict[str, LabeledQuery]:

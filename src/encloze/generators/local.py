@@ -81,7 +81,7 @@ class _LocalGenerator:
             texts = self._model.truncate([document.text for document in batch], self._settings.max_document_tokens)
             prompts = [self._render(document.title, text) for document, text in zip(batch, texts, strict=True)]
             numbers = torch.tensor([document.number for document in batch], device=self._model.model.device)
-            sampler = _TokenSampler(self._settings, _text_keys(self._seed, numbers, count))
+            sampler = TokenSampler(self._settings, random_keys(self._seed, numbers, count))
             outputs = self._model.generate(prompts, count, self._settings.max_new_tokens, sampler)
             lines = [first_line(output) for output in outputs]
             yield [
@@ -100,13 +100,13 @@ class _LocalGenerator:
         )
 
 
-def _text_keys(seed: int, document_numbers: Tensor, queries_per_document: int) -> Tensor:
+def random_keys(seed: int, document_numbers: Tensor, queries_per_document: int) -> Tensor:
     """Return a random key for each text: int64, documents * queries_per_document."""
     keys = example_keys(seed, 0, _RANDOM_STREAM, document_numbers)
     return derive_keys(keys[:, None], torch.arange(queries_per_document, device=document_numbers.device)).flatten()
 
 
-class _TokenSampler:
+class TokenSampler:
     """Samples the next token of each text with top-k and top-p filtering."""
 
     def __init__(self, settings: Local, text_keys: Tensor) -> None:
