@@ -1,4 +1,4 @@
-"""FlagEmbedding's RetroMAE classes: its equations, its folders, and its scripts with the import line changed."""
+"""FlagEmbedding's RetroMAE classes: equations, folders, and scripts that use them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from encloze.objectives.retromae import RetroMae
 from encloze.text.tokenizer import Tokenizer
 
 KINDS = ("bert", "roberta", "xlm_roberta", "mpnet", "distilbert", "deberta_v2", "electra", "modernbert")
-THEIRS = ("bert", "roberta")  # what FlagEmbedding's class knows
+SUPPORTED = ("bert", "roberta")  # by FlagEmbedding's class
 LABELS = ("encoder_labels", "decoder_labels")
 KEYS = (
     "encoder_input_ids",
@@ -46,42 +46,42 @@ def tokenizer(kind: str = "wordpiece") -> Tokenizer:
     return toys.tokenizer(kind)
 
 
-def fast(kind: str = "bert") -> Any:
-    """One of transformers' fast tokenizers, with the pieces of one trained on the toys."""
+def fast_tokenizer(kind: str = "bert") -> Any:
+    """Return a fast tokenizer of transformers with the vocabulary of one trained on the test data."""
     names = {"[CLS]": "<s>", "[SEP]": "</s>", "[PAD]": "<pad>", "[UNK]": "<unk>", "[MASK]": "<mask>"}
     if kind == "bert":
-        return transformers.BertTokenizerFast(vocab=tokenizer().core.get_vocab())
+        return transformers.BertTokenizerFast(vocab=tokenizer().backend.get_vocab())
     if kind == "roberta":
-        model = json.loads(tokenizer("bpe").core.to_str())["model"]
+        model = json.loads(tokenizer("bpe").backend.to_str())["model"]
         pieces = {names.get(piece, piece): number for piece, number in model["vocab"].items()}
         return transformers.RobertaTokenizerFast(vocab=pieces, merges=[tuple(pair) for pair in model["merges"]])
     if kind == "xlm_roberta":
-        model = json.loads(tokenizer("unigram").core.to_str())["model"]
+        model = json.loads(tokenizer("unigram").backend.to_str())["model"]
         return transformers.XLMRobertaTokenizerFast(vocab=[(names.get(p, p), score) for p, score in model["vocab"]])
     roles = {f"{role}_token": f"[{role.upper()}]" for role in ("pad", "unk", "cls", "sep", "mask")}
-    return transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer().core, **roles)
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer().backend, **roles)
 
 
-TOKENIZERS = ("bert", "roberta", "xlm_roberta", "of no class")
+TOKENIZERS = ("bert", "roberta", "xlm_roberta", "generic")
 
 
-def model(kind: str = "bert", *, dropout: float = 0.0, seed: int = 0) -> RetroMAEForPretraining:
-    """The class over a tiny encoder; no bias is 0 and no norm 1, which would hide a mistake."""
-    made = RetroMAEForPretraining(toys.encoder(kind, tokenizer().size, dropout=dropout, seed=seed).model)
+def make_model(kind: str = "bert", *, dropout: float = 0.0, seed: int = 0) -> RetroMAEForPretraining:
+    """Return a RetroMAE model with a tiny encoder; no bias is 0 and no norm weight 1, which could hide a mistake."""
+    made = RetroMAEForPretraining(toys.encoder(kind, tokenizer().vocab_size, dropout=dropout, seed=seed).model)
     for parameter in made.parameters():
         if parameter.dim() == 1:
             nn.init.normal_(parameter, mean=float(parameter.detach().mean()), std=0.3)
     return made
 
 
-def batch(texts: int = 4, seed: int = 5, **rates: float) -> dict[str, Tensor]:
-    """The six tensors of the first texts and a short one."""
+def make_batch(texts: int = 4, seed: int = 5, **rates: float) -> dict[str, Tensor]:
+    """Return the six tensors of the first texts and a short one."""
     torch.manual_seed(seed)
     return RetroMAECollator(tokenizer(), **rates)([*toys.texts()[:texts], "a small river"])  # type: ignore[arg-type]
 
 
-def as_they_pad(given: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A batch whose padded places see nothing at all, as FlagEmbedding's collator makes it."""
+def with_masked_padding(given: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return a batch whose padded positions attend to nothing, as FlagEmbedding's collator makes it."""
     real = given["encoder_attention_mask"]
     assert (real == 0).any()
     return given | {"decoder_attention_mask": given["decoder_attention_mask"] * real[:, :, None]}
@@ -91,58 +91,58 @@ def gradients(made: nn.Module) -> dict[str, Tensor]:
     return {name: weight.grad.clone() for name, weight in made.named_parameters() if weight.grad is not None}
 
 
-class Heard(progress.Listener):
-    """Keeps what is noted and warned of."""
+class Recorder(progress.Listener):
+    """Records notes and warnings."""
 
     def __init__(self) -> None:
-        self.said: list[str] = []
+        self.messages: list[str] = []
 
     def note(self, text: str) -> None:
-        self.said.append(text)
+        self.messages.append(text)
 
     def warn(self, text: str) -> None:
-        self.said.append(f"warning: {text}")
+        self.messages.append(f"warning: {text}")
 
 
-NONE = "{} has no decoder that is like this one: a new one begins"
+NEW_DECODER = "{} has no compatible decoder: a new one is initialized randomly"
 
 
-def loaded(folder: Path) -> tuple[RetroMAEForPretraining, list[str]]:
-    """The model of a folder, and what was said of it; new weights would be others than those of seed 0."""
+def load(folder: Path) -> tuple[RetroMAEForPretraining, list[str]]:
+    """Return the model of a folder, and the messages about it; the seed makes new weights differ from seed 0."""
     torch.manual_seed(99)
-    heard = Heard()
-    with progress.listening(heard):
+    recorder = Recorder()
+    with progress.use_listener(recorder):
         made = RetroMAEForPretraining.from_pretrained(ModelArguments(), folder)
-    return made, [text for text in heard.said if "does not say how it is pooled" not in text]
+    return made, [text for text in recorder.messages if "does not specify a pooling method" not in text]
 
 
-def equal(one: nn.Module, other: nn.Module) -> bool:
+def are_equal(one: nn.Module, other: nn.Module) -> bool:
     first, second = one.state_dict(), other.state_dict()
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
-# ------------------------------------------------------------------------------------------------------------ the loss
+# The loss
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_loss_is_that_of_the_objective(kind: str) -> None:
-    """The mean of the encoder's term and that of the decoder's, of the same draws and weights."""
-    backbone = toys.encoder(kind, tokenizer().size)
-    module = RetroMae().module(backbone, tokenizer(), "cls").double()
+def test_the_loss_equals_that_of_the_objective(kind: str) -> None:
+    """The loss is the mean of the encoder's term plus the mean of the decoder's, for the same masks and weights."""
+    backbone = toys.encoder(kind, tokenizer().vocab_size)
+    module = RetroMae().build_module(backbone, tokenizer(), "cls").double()
     made = RetroMAEForPretraining(backbone.model).double()
     made.c_head.load_state_dict(module.decoder.layers[0].state_dict())
-    made.places.load_state_dict(module.decoder.places.state_dict())
+    made.embeddings.load_state_dict(module.decoder.embeddings.state_dict())
     texts = toys.text_batches(tokenizer())[1](np.array([0, 7, 21, 38]), 1, torch.device("cpu"))
-    drawn = module.draw(texts)
-    reading = module.read(drawn)
-    sums, counts = reading.sums | module.rebuild(drawn, reading), drawn.counts()
+    drawn = module.sample(texts)
+    encoder_output = module.encode(drawn)
+    sums, counts = encoder_output.sums | module.decode(drawn, encoder_output), drawn.counts()
     expected = sums["encoder"] / counts["encoder"] + sums["decoder"] / counts["decoder"]
     (loss,) = made(
         drawn.encoder.ids,
-        texts.attention.long(),
+        texts.attention_mask.long(),
         drawn.encoder.labels,
         texts.ids,
-        drawn.visible.long(),
+        drawn.decoder_attention_mask.long(),
         drawn.decoder.labels,
     )
     assert float(loss.detach()) == pytest.approx(float(expected.detach()), abs=1e-12) and loss > 1
@@ -152,13 +152,14 @@ def test_the_loss_is_that_of_the_objective(kind: str) -> None:
     expected.backward()
     named = {name.replace("backbone.model.", "lm."): weight for name, weight in module.named_parameters()}
     for name, gradient in found.items():
-        own = named[name.replace("c_head.", "decoder.layers.0.").replace("places.", "decoder.places.")]
+        is_encoder = name.startswith("lm.")
+        own = named[name if is_encoder else f"decoder.{name}".replace("c_head.", "layers.0.")]
         torch.testing.assert_close(gradient, own.grad, atol=1e-9, rtol=1e-9)
     assert any(name.startswith("lm.") for name in found) and any(name.startswith("c_head.") for name in found)
 
 
-def literal(made: RetroMAEForPretraining, given: dict[str, Tensor]) -> Tensor:
-    """What FlagEmbedding's forward works out: all logits, an additive mask, means over what has a label."""
+def reference_loss(made: RetroMAEForPretraining, given: dict[str, Tensor]) -> Tensor:
+    """FlagEmbedding's forward pass: all logits, an additive mask, means over labeled positions."""
     lm, tables = made.lm, made.lm.base_model.embeddings
     weights, heads = dict(made.c_head.named_parameters()), lm.config.num_attention_heads
     read = lm(given[KEYS[0]], given[KEYS[1]], labels=given[KEYS[2]], output_hidden_states=True, return_dict=True)
@@ -190,14 +191,14 @@ def literal(made: RetroMAEForPretraining, given: dict[str, Tensor]) -> Tensor:
     return read.loss + F.cross_entropy(logits.flatten(0, 1), given[KEYS[5]].flatten())
 
 
-@pytest.mark.parametrize("kind", THEIRS)
-def test_the_loss_and_its_gradients_are_those_of_flag_embedding(kind: str) -> None:
-    made, given = model(kind).double(), as_they_pad(batch())
+@pytest.mark.parametrize("kind", SUPPORTED)
+def test_loss_and_gradients_equal_those_of_flag_embedding(kind: str) -> None:
+    made, given = make_model(kind).double(), with_masked_padding(make_batch())
     (loss,) = made(**given)
     loss.backward()
     found = gradients(made)
     made.zero_grad()
-    expected = literal(made, given)
+    expected = reference_loss(made, given)
     assert float(loss.detach()) == pytest.approx(float(expected.detach()), abs=1e-6)
     expected.backward()
     wanted = gradients(made)
@@ -207,8 +208,8 @@ def test_the_loss_and_its_gradients_are_those_of_flag_embedding(kind: str) -> No
 
 
 @pytest.mark.parametrize("name", KEYS)
-def test_each_of_the_six_tensors_counts(name: str) -> None:
-    made, given = model().double(), batch()
+def test_each_of_the_six_tensors_affects_the_loss(name: str) -> None:
+    made, given = make_model().double(), make_batch()
     changed = given[name].clone()
     if name == "encoder_attention_mask":
         changed[0, 4] = 0
@@ -222,27 +223,27 @@ def test_each_of_the_six_tensors_counts(name: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_padded_places_that_see_nothing_do_no_harm(kind: str) -> None:
-    made, given = model(kind).train(), batch()
+def test_padded_positions_without_keys_do_not_affect_the_loss(kind: str) -> None:
+    made, given = make_model(kind).train(), make_batch()
     seen: list[Tensor] = []
     made.c_head.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[2]))
-    (loss,) = made(**as_they_pad(given))
+    (loss,) = made(**with_masked_padding(given))
     loss.backward()
-    assert seen[0].any(dim=2).all()  # some kernels make NaN of a place that sees nothing
+    assert seen[0].any(dim=2).all()  # some kernels return NaN for a query without keys
     assert loss == made(**given)[0] and torch.isfinite(loss)
     assert all(torch.isfinite(gradient).all() for gradient in gradients(made).values())
 
 
-def test_texts_without_a_token_do_no_harm() -> None:
-    made = model()
+def test_empty_texts_give_a_finite_loss() -> None:
+    made = make_model()
     for texts in (["", "a"], [""]):
         (loss,) = made(**RetroMAECollator(tokenizer())(texts))
         loss.backward()
         assert torch.isfinite(loss) and all(torch.isfinite(found).all() for found in gradients(made).values())
 
 
-def test_autocast_changes_little() -> None:
-    made, given = model(), batch()
+def test_autocast_changes_the_loss_slightly() -> None:
+    made, given = make_model(), make_batch()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         (loss,) = made(**given)
     loss.backward()
@@ -251,10 +252,10 @@ def test_autocast_changes_little() -> None:
 
 
 @pytest.mark.parametrize("called", ["gradient_checkpointing_enable", "activation_checkpointing_enable"])
-def test_gradient_checkpointing_works_layers_out_twice_to_the_same_end(called: str) -> None:
+def test_gradient_checkpointing_recomputes_layers_with_the_same_gradients(called: str) -> None:
     found, calls = [], []
     for enabled in (False, True):
-        made, given = model(dropout=0.1).train(), batch()
+        made, given = make_model(dropout=0.1).train(), make_batch()
         attention = made.lm.bert.encoder.layer[0].attention
         attention.register_forward_hook(lambda *_: calls.append(1))
         if enabled:
@@ -269,24 +270,25 @@ def test_gradient_checkpointing_works_layers_out_twice_to_the_same_end(called: s
         assert torch.equal(gradient, with_it[name]), name
 
 
-# ------------------------------------------------------------------------------------------------------------- weights
+# Weights
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_weights_are_called_as_theirs(kind: str) -> None:
-    made = model(kind)
+def test_weights_have_the_names_of_flag_embedding(kind: str) -> None:
+    made = make_model(kind)
     names = made.state_dict().keys()
     own = {name for name in names if not name.startswith(("lm.", "c_head."))}
-    blind = kind in ("deberta_v2", "electra", "modernbert")  # their embeddings add no position as wide as they are
-    assert own == {f"places.{name}" for name in ("table.weight", "norm.weight", "norm.bias") if blind}
+    has_own_positions = kind in ("deberta_v2", "electra", "modernbert")
+    positions = {f"embeddings.{name}" for name in ("positions.weight", "norm.weight", "norm.bias")}
+    assert own == (positions if has_own_positions else set())
     assert {name.removeprefix("lm.") for name in names if name.startswith("lm.")} == made.lm.state_dict().keys()
     theirs = BertLayer(toys.backbone().config).state_dict()
     here = made.c_head.state_dict()
     assert {name: value.shape for name, value in here.items()} == {n: v.shape for n, v in theirs.items()}
 
 
-def test_the_decoder_is_berts_layer_where_it_asks_with_what_it_sees() -> None:
-    made = model()
+def test_the_decoder_equals_a_bert_layer_for_equal_queries_and_keys() -> None:
+    made = make_model()
     theirs = BertLayer(made.lm.config).eval()
     theirs.load_state_dict(made.c_head.state_dict())
     vectors = torch.randn(2, 5, 32)
@@ -297,16 +299,16 @@ def test_the_decoder_is_berts_layer_where_it_asks_with_what_it_sees() -> None:
     )
 
 
-def test_the_decoder_begins_as_bert_does_and_is_repeated_by_the_seed() -> None:
-    bert = toys.encoder("bert", tokenizer().size).model
+def test_the_decoder_is_initialized_as_bert_and_reproducibly() -> None:
+    bert = toys.encoder("bert", tokenizer().vocab_size).model
     assert bert.config.initializer_range == 0.1
 
-    def begun(seed: int) -> nn.Module:
+    def start(seed: int) -> nn.Module:
         torch.manual_seed(seed)
         return RetroMAEForPretraining(bert).c_head
 
-    one, other = begun(1), begun(2)
-    assert equal(one, begun(1))
+    one, other = start(1), start(2)
+    assert are_equal(one, start(1))
     weights = torch.cat([value.detach().flatten() for name, value in one.named_parameters() if value.dim() == 2])
     assert float(weights.std()) == pytest.approx(0.1, rel=0.04) and abs(float(weights.mean())) < 0.004
     for name, value in one.named_parameters():
@@ -316,31 +318,31 @@ def test_the_decoder_begins_as_bert_does_and_is_repeated_by_the_seed() -> None:
             assert not torch.equal(value, dict(other.named_parameters())[name])
 
 
-def test_a_copy_holds_its_own_encoder() -> None:
-    made = model()
+def test_a_deep_copy_has_its_own_encoder() -> None:
+    made = make_model()
     other = copy.deepcopy(made)
     assert other.backbone.model is other.lm and other.lm is not made.lm
     nn.init.zeros_(other.lm.bert.embeddings.word_embeddings.weight)
-    given = batch()
+    given = make_batch()
     assert made(**given)[0] != other(**given)[0]
 
 
-def test_copies_for_data_parallel_are_refused() -> None:
+def test_data_parallel_is_refused() -> None:
     """Torch calls this for each further GPU; the copies have no parameters, so the head would not learn."""
     with pytest.raises(EnclozeError, match="torchrun --nproc_per_node"):
-        model()._replicate_for_data_parallel()
+        make_model()._replicate_for_data_parallel()
 
 
 def test_a_model_without_a_head_is_refused() -> None:
-    with pytest.raises(CheckpointError, match="has no head for masked language modelling"):
+    with pytest.raises(CheckpointError, match="have no usable head for masked language modeling"):
         RetroMAEForPretraining(toys.encoder("bert", 300).model.bert)
 
 
-# ------------------------------------------------------------------------------------------------------------- folders
+# Folders
 
 
-def write_theirs(folder: Path, made: RetroMAEForPretraining, **more: Any) -> Path:
-    """A folder as FlagEmbedding writes it: the embeddings stand in it twice, and old buffers do."""
+def write_flag_embedding_folder(folder: Path, made: RetroMAEForPretraining, **more: Any) -> Path:
+    """Write a folder as FlagEmbedding does: embeddings are stored twice, with buffers of older versions."""
     made.lm.save_pretrained(folder / "encoder_model")
     tables = made.lm.base_model.embeddings
     state = made.state_dict() | {f"decoder_embeddings.{name}": value for name, value in tables.state_dict().items()}
@@ -353,102 +355,104 @@ def write_theirs(folder: Path, made: RetroMAEForPretraining, **more: Any) -> Pat
 BIN = "pytorch_model.bin"
 
 
-@pytest.mark.parametrize("kind", THEIRS)
+@pytest.mark.parametrize("kind", SUPPORTED)
 @pytest.mark.parametrize("old", [False, True])
 def test_a_folder_of_flag_embedding_gives_the_same_loss(tmp_path: Path, kind: str, old: bool) -> None:
-    made = model(kind)
-    folder = write_theirs(tmp_path / "theirs", made)
-    if old:  # the years before safetensors
+    made = make_model(kind)
+    folder = write_flag_embedding_folder(tmp_path / "theirs", made)
+    if old:  # before safetensors
         (folder / "encoder_model" / "model.safetensors").unlink()
         torch.save(made.lm.state_dict(), folder / "encoder_model" / BIN)
-    again, said = loaded(folder)
-    assert equal(again, made) and said == []
-    given = batch()
-    assert torch.equal(again(**given)[0], made(**given)[0])
+    loaded, messages = load(folder)
+    assert are_equal(loaded, made) and messages == []
+    given = make_batch()
+    assert torch.equal(loaded(**given)[0], made(**given)[0])
 
 
 @pytest.mark.parametrize("kind", ["bert", "roberta", "distilbert", "deberta_v2", "electra"])
-def test_what_was_saved_is_restored_bit_for_bit(tmp_path: Path, kind: str) -> None:
-    made = model(kind)
+def test_a_saved_model_is_restored_exactly(tmp_path: Path, kind: str) -> None:
+    made = make_model(kind)
     made.save_pretrained(str(tmp_path / "out"))
     assert {file.name for file in (tmp_path / "out").iterdir()} == {"encoder_model", BIN}
-    again, said = loaded(tmp_path / "out")
-    assert equal(again, made) and said == []
+    loaded, messages = load(tmp_path / "out")
+    assert are_equal(loaded, made) and messages == []
     state = torch.load(tmp_path / "out" / BIN, weights_only=True)
     assert state.keys() == made.state_dict().keys()
     plain = transformers.AutoModelForMaskedLM.from_pretrained(tmp_path / "out" / "encoder_model")
-    assert equal(plain, made.lm)
-    other = model(kind, seed=1)
-    other.save_pretrained(tmp_path / "out")  # over it
-    assert equal(loaded(tmp_path / "out")[0], other) and not equal(other, made)
+    assert are_equal(plain, made.lm)
+    other = make_model(kind, seed=1)
+    other.save_pretrained(tmp_path / "out")  # overwrites
+    assert are_equal(load(tmp_path / "out")[0], other) and not are_equal(other, made)
 
 
-def test_a_plain_model_gets_a_new_decoder_which_is_said(tmp_path: Path) -> None:
-    made = model()
+def test_a_plain_model_gets_a_new_decoder_and_a_note(tmp_path: Path) -> None:
+    made = make_model()
     made.lm.save_pretrained(tmp_path / "plain")
-    again, said = loaded(tmp_path / "plain")
-    assert equal(again.lm, made.lm) and said == [
-        f"{tmp_path / 'plain'} has no decoder that is like this one: a new one begins"
+    loaded, messages = load(tmp_path / "plain")
+    assert are_equal(loaded.lm, made.lm) and messages == [
+        f"{tmp_path / 'plain'} has no compatible decoder: a new one is initialized randomly"
     ]
-    assert not equal(again.c_head, made.c_head)
+    assert not are_equal(loaded.c_head, made.c_head)
     made.save_pretrained(tmp_path / "out")
     (tmp_path / "out" / BIN).unlink()
-    again, said = loaded(tmp_path / "out")
-    assert equal(again.lm, made.lm) and said == [
-        f"{tmp_path / 'out'} has no decoder that is like this one: a new one begins"
+    loaded, messages = load(tmp_path / "out")
+    assert are_equal(loaded.lm, made.lm) and messages == [
+        f"{tmp_path / 'out'} has no compatible decoder: a new one is initialized randomly"
     ]
 
 
-OTHERWISE = {
-    "another bottleneck": ["--objective.bottleneck", "mean"],
-    "another stream": ["--objective.query_stream", "raw"],
-    "another decoding": ["--objective.decoding", "basic"],
+INCOMPATIBLE = {
+    "other bottleneck": ["--objective.bottleneck", "mean"],
+    "other query stream": ["--objective.query_stream", "raw"],
+    "other decoding": ["--objective.decoding", "basic"],
 }
 
 
-@pytest.mark.parametrize("case", OTHERWISE)
-def test_a_decoder_that_was_trained_otherwise_is_not_taken(tmp_path: Path, dataset: Path, case: str) -> None:
-    begun, out = tmp_path / "begun", tmp_path / "out"
-    toys.encoder("bert", tokenizer().size).save(begun)
-    tokenizer().save(begun, 64)
-    put = ["--corpus", str(dataset), "--model", str(begun), "--objective", "retromae", "--output", str(out)]
-    assert main(["pretrain", *put, "--training.steps", "1", "--training.precision", "float32", *OTHERWISE[case]]) == 0
-    assert loaded(out)[1] == [NONE.format(out)]
+@pytest.mark.parametrize("case", INCOMPATIBLE)
+def test_an_incompatible_decoder_is_not_loaded(tmp_path: Path, dataset: Path, case: str) -> None:
+    start, out = tmp_path / "start", tmp_path / "out"
+    toys.encoder("bert", tokenizer().vocab_size).save(start)
+    tokenizer().save(start, 64)
+    flags = ["--corpus", str(dataset), "--model", str(start), "--objective", "retromae", "--output", str(out)]
+    assert (
+        main(["pretrain", *flags, "--training.steps", "1", "--training.precision", "float32", *INCOMPATIBLE[case]]) == 0
+    )
+    assert load(out)[1] == [NEW_DECODER.format(out)]
 
 
 PRETRAINED = {
     "retromae": ("retromae", "bert", True),
-    "retromae with places of its own": ("retromae", "deberta_v2", True),
-    "dupmae": ("dupmae", "bert", True),  # its decoder is RetroMAE's; its bag of tokens stays behind
+    "retromae with its own position embeddings": ("retromae", "deberta_v2", True),
+    "dupmae": ("dupmae", "bert", True),  # its decoder is RetroMAE's
     "cotmae": ("cotmae", "bert", False),  # two layers
     "mlm": ("mlm", "bert", False),
 }
 
 
 @pytest.mark.parametrize("case", PRETRAINED)
-def test_a_folder_of_encloze_goes_on_with_its_decoder(tmp_path: Path, dataset: Path, case: str) -> None:
+def test_the_decoder_of_an_encloze_folder_is_loaded(tmp_path: Path, dataset: Path, case: str) -> None:
     objective, kind, restored = PRETRAINED[case]
-    begun, out = tmp_path / "begun", tmp_path / "out"
-    toys.encoder(kind, tokenizer().size).save(begun)
-    tokenizer().save(begun, 64)
+    start, out = tmp_path / "start", tmp_path / "out"
+    toys.encoder(kind, tokenizer().vocab_size).save(start)
+    tokenizer().save(start, 64)
     train = ["--training.steps", "2", "--training.precision", "float32", "--training.learning_rate", "0.01"]
-    put = ["--corpus", str(dataset), "--model", str(begun), "--objective", objective, "--output", str(out)]
-    assert main(["pretrain", *put, *train]) == 0
-    made, said = loaded(out)
-    assert equal(made.lm, transformers.AutoModelForMaskedLM.from_pretrained(out))
+    flags = ["--corpus", str(dataset), "--model", str(start), "--objective", objective, "--output", str(out)]
+    assert main(["pretrain", *flags, *train]) == 0
+    made, messages = load(out)
+    assert are_equal(made.lm, transformers.AutoModelForMaskedLM.from_pretrained(out))
     if restored:
         kept = load_file(str(out / "decoders.safetensors"))
-        for ours, theirs in (("decoder.layers.0.", made.c_head), ("decoder.places.", made.places)):
+        for ours, theirs in (("decoder.layers.0.", made.c_head), ("decoder.embeddings.", made.embeddings)):
             state = {f"{ours}{name}": value for name, value in theirs.state_dict().items()}
             assert state.keys() == {name for name in kept if name.startswith(ours)}
             assert all(torch.equal(value, kept[name]) for name, value in state.items())
-        assert said == []
+        assert messages == []
     else:
-        assert said == [NONE.format(out)]
+        assert messages == [NEW_DECODER.format(out)]
 
 
-class Trap:
-    """Would make a folder where a pickle of it is opened."""
+class Malicious:
+    """Creates a folder when it is unpickled."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -458,137 +462,146 @@ class Trap:
 
 
 def test_code_in_a_folder_is_not_run(tmp_path: Path) -> None:
-    folder = write_theirs(tmp_path / "theirs", model(), trap=Trap(tmp_path / "touched"))
-    with pytest.raises(CheckpointError, match=r"pytorch_model.bin is damaged or holds more than weights \(it asks for"):
-        loaded(folder)
+    folder = write_flag_embedding_folder(tmp_path / "theirs", make_model(), trap=Malicious(tmp_path / "touched"))
+    with pytest.raises(
+        CheckpointError, match=r"pytorch_model.bin is damaged or contains more than weights \(it refers to"
+    ):
+        load(folder)
     assert not (tmp_path / "touched").exists()
     torch.load(folder / BIN, weights_only=False)
-    assert (tmp_path / "touched").exists()  # the trap works
+    assert (tmp_path / "touched").exists()  # it runs when it is unpickled
 
 
 def drop(name: str) -> dict[str, None]:
     return {name: None}
 
 
-FOREIGN: dict[str, tuple[dict[str, Any], str]] = {
+FAULTY: dict[str, tuple[dict[str, Any], str]] = {
     "half a decoder": (drop("c_head.output.dense.weight"), "missing: c_head.output.dense.weight"),
     "more": ({"bag.weight": torch.ones(2)}, "unknown: bag.weight"),
     "another layer": (
         {"lm.bert.encoder.layer.2.output.dense.bias": torch.ones(32)},
         "unknown: lm.bert.encoder.layer.2",
     ),
-    "another size": ({"c_head.intermediate.dense.bias": torch.ones(8)}, "of another size: c_head.intermediate.dense."),
+    "another size": ({"c_head.intermediate.dense.bias": torch.ones(8)}, "different shape: c_head.intermediate.dense."),
 }
 
 
-@pytest.mark.parametrize("case", FOREIGN)
-def test_weights_of_another_make_are_named(tmp_path: Path, case: str) -> None:
-    changed, says = FOREIGN[case]
-    with pytest.raises(CheckpointError, match=f"theirs holds another make of RetroMAE .{says}") as caught:
-        loaded(write_theirs(tmp_path / "theirs", model(), **changed))
-    assert "encoder_model in it" in str(caught.value)
+@pytest.mark.parametrize("case", FAULTY)
+def test_incompatible_weights_are_named(tmp_path: Path, case: str) -> None:
+    changed, message = FAULTY[case]
+    with pytest.raises(CheckpointError, match=f"theirs contains an incompatible RetroMAE model .{message}") as caught:
+        load(write_flag_embedding_folder(tmp_path / "theirs", make_model(), **changed))
+    assert "subfolder encoder_model" in str(caught.value)
 
 
-def test_a_decoder_that_is_not_there_at_all_is_no_new_one(tmp_path: Path) -> None:
-    made = model()
-    folder = write_theirs(tmp_path / "theirs", made)
+def test_a_missing_decoder_is_not_replaced_by_a_new_one(tmp_path: Path) -> None:
+    made = make_model()
+    folder = write_flag_embedding_folder(tmp_path / "theirs", made)
     torch.save({f"lm.{name}": value for name, value in made.lm.state_dict().items()}, folder / BIN)
     with pytest.raises(CheckpointError, match="missing: c_head.attention.self.query.weight"):
-        loaded(folder)
+        load(folder)
 
 
-@pytest.mark.parametrize("held", [{"state_dict": {"a": torch.ones(1)}}, [torch.ones(1)], {"step": 3}], ids=str)
-def test_a_file_that_is_no_state_dict_is_named(tmp_path: Path, held: Any) -> None:
-    folder = write_theirs(tmp_path / "theirs", model())
-    torch.save(held, folder / BIN)
-    with pytest.raises(CheckpointError, match=r"pytorch_model.bin is no state_dict\(\): tensors by name were expected"):
-        loaded(folder)
+@pytest.mark.parametrize("content", [{"state_dict": {"a": torch.ones(1)}}, [torch.ones(1)], {"step": 3}], ids=str)
+def test_a_file_without_a_state_dict_is_refused(tmp_path: Path, content: Any) -> None:
+    folder = write_flag_embedding_folder(tmp_path / "theirs", make_model())
+    torch.save(content, folder / BIN)
+    with pytest.raises(CheckpointError, match=r"does not contain a state_dict\(\) of tensors by name"):
+        load(folder)
 
 
-@pytest.mark.parametrize("left", [0, 4, 1000])
-def test_a_damaged_file_is_named(tmp_path: Path, left: int) -> None:
-    folder = write_theirs(tmp_path / "theirs", model())
-    (folder / BIN).write_bytes(b"junk"[:left] if left < 5 else (folder / BIN).read_bytes()[:left])
+@pytest.mark.parametrize("size", [0, 4, 1000])
+def test_a_damaged_file_is_refused(tmp_path: Path, size: int) -> None:
+    folder = write_flag_embedding_folder(tmp_path / "theirs", make_model())
+    (folder / BIN).write_bytes(b"junk"[:size] if size < 5 else (folder / BIN).read_bytes()[:size])
     with pytest.raises(CheckpointError, match=r"pytorch_model.bin is damaged.*"):
-        loaded(folder)
+        load(folder)
 
 
-def test_folders_that_are_none_are_named(tmp_path: Path) -> None:
+def test_folders_without_a_model_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty" / "encoder_model").mkdir(parents=True)
-    with pytest.raises(CheckpointError, match="encoder_model is no model folder: it has no config.json"):
-        loaded(tmp_path / "empty")
-    with pytest.raises(CheckpointError, match="nowhere' is no folder here"):
-        loaded(tmp_path / "nowhere")
+    with pytest.raises(CheckpointError, match="encoder_model is not a model folder: it has no config.json"):
+        load(tmp_path / "empty")
+    with pytest.raises(CheckpointError, match="nowhere' is not a local folder"):
+        load(tmp_path / "nowhere")
 
 
-def test_arguments_for_transformers_are_not_lost_in_silence(tmp_path: Path) -> None:
-    model().lm.save_pretrained(tmp_path / "plain")
-    with pytest.warns(UserWarning, match="takes a folder and nothing more: cache_dir is left out"):
+def test_ignored_arguments_give_a_warning(tmp_path: Path) -> None:
+    make_model().lm.save_pretrained(tmp_path / "plain")
+    with pytest.warns(UserWarning, match="ignores all arguments after the folder: cache_dir"):
         RetroMAEForPretraining.from_pretrained(ModelArguments(), str(tmp_path / "plain"), cache_dir="x")
 
 
-# ------------------------------------------------------------------------------------------------------------ collator
+# Collator
 
 
 @pytest.mark.parametrize("kind", TOKENIZERS)
-def test_the_collator_makes_six_tensors(kind: str) -> None:
-    theirs = fast(kind)
+def test_the_collator_returns_six_tensors(kind: str) -> None:
+    fast = fast_tokenizer(kind)
     texts = [*toys.texts()[:3], "a small river"]
-    made = RetroMAECollator(tokenizer=theirs)(texts)
-    assert tuple(made) == KEYS and all(tensor.dtype == torch.int64 for tensor in made.values())
-    expected = theirs(texts, padding=True, return_tensors="pt")
+    batch = RetroMAECollator(tokenizer=fast)(texts)
+    assert tuple(batch) == KEYS and all(tensor.dtype == torch.int64 for tensor in batch.values())
+    expected = fast(texts, padding=True, return_tensors="pt")
     ids, real = expected["input_ids"], expected["attention_mask"]
     length = ids.shape[1]
-    assert torch.equal(made["decoder_input_ids"], ids) and torch.equal(made["encoder_attention_mask"], real)
-    assert [made[name].shape for name in KEYS] == [
+    assert torch.equal(batch["decoder_input_ids"], ids) and torch.equal(batch["encoder_attention_mask"], real)
+    assert [batch[name].shape for name in KEYS] == [
         (4, length, length) if "decoder_att" in n else (4, length) for n in KEYS
     ]
-    special = torch.isin(ids, torch.tensor(theirs.all_special_ids))
-    labels = made["encoder_labels"]
+    special = torch.isin(ids, torch.tensor(fast.all_special_ids))
+    labels = batch["encoder_labels"]
     assert torch.equal(labels[labels != -100], ids[labels != -100]) and not (labels != -100)[special].any()
     unchanged = labels == -100
-    assert torch.equal(made["encoder_input_ids"][unchanged], ids[unchanged])
-    assert (made["encoder_input_ids"] == theirs.mask_token_id).any()
-    assert torch.equal(made["decoder_labels"], torch.where(special, -100, ids))
-    seen = made["decoder_attention_mask"]
-    assert set(seen.unique().tolist()) == {0, 1} and not seen.diagonal(dim1=1, dim2=2)[real == 1].any()
-    assert (seen[:, 1:, 0] == 1).all()  # all others see the embedding
-    assert not seen.transpose(1, 2)[:, 1:][real[:, 1:] == 0].any()  # and none sees padding
+    assert torch.equal(batch["encoder_input_ids"][unchanged], ids[unchanged])
+    assert (batch["encoder_input_ids"] == fast.mask_token_id).any()
+    assert torch.equal(batch["decoder_labels"], torch.where(special, -100, ids))
+    mask = batch["decoder_attention_mask"]
+    assert set(mask.unique().tolist()) == {0, 1} and not mask.diagonal(dim1=1, dim2=2)[real == 1].any()
+    assert (mask[:, 1:, 0] == 1).all()  # all others attend to the embedding
+    assert not mask.transpose(1, 2)[:, 1:][real[:, 1:] == 0].any()  # none attends to padding
 
 
-def test_the_rates_are_the_recipes() -> None:
-    made = RetroMAECollator(tokenizer=fast())
-    assert (made.encoder_mlm_probability, made.decoder_mlm_probability, made.max_seq_length) == (0.30, 0.50, 512)
-    text = " ".join(toys.texts())  # of many tokens
-    given = made([text])
-    real = int(given["encoder_attention_mask"].sum())
+def test_the_default_masking_rates() -> None:
+    collate = RetroMAECollator(tokenizer=fast_tokenizer())
+    assert (collate.encoder_mlm_probability, collate.decoder_mlm_probability, collate.max_seq_length) == (
+        0.30,
+        0.50,
+        512,
+    )
+    text = " ".join(toys.texts())  # longer than the limit
+    batch = collate([text])
+    real = int(batch["encoder_attention_mask"].sum())
     assert real == 512
-    assert int((given["encoder_labels"] != -100).sum()) == round(0.30 * real)
-    own = given["decoder_labels"][0] != -100
-    hidden = (given["decoder_attention_mask"][0] == 0).sum(dim=1)[own]
-    assert set(hidden.tolist()) <= {round(0.50 * real), round(0.50 * real) + 1}  # and the place itself
-    assert len({tuple(row.tolist()) for row in given["decoder_attention_mask"][0]}) == real
-    less = RetroMAECollator(fast(), 128, encoder_mlm_probability=0.15, decoder_mlm_probability=0.15)([text])
-    assert less["encoder_input_ids"].shape == (1, 128) and less["encoder_input_ids"][0, -1] == fast().sep_token_id
-    assert int((less["encoder_labels"] != -100).sum()) == round(0.15 * 128)
+    assert int((batch["encoder_labels"] != -100).sum()) == round(0.30 * real)
+    own = batch["decoder_labels"][0] != -100
+    num_masked = (batch["decoder_attention_mask"][0] == 0).sum(dim=1)[own]
+    assert set(num_masked.tolist()) <= {round(0.50 * real), round(0.50 * real) + 1}  # plus the position itself
+    assert len({tuple(row.tolist()) for row in batch["decoder_attention_mask"][0]}) == real
+    short = RetroMAECollator(fast_tokenizer(), 128, encoder_mlm_probability=0.15, decoder_mlm_probability=0.15)([text])
+    assert (
+        short["encoder_input_ids"].shape == (1, 128)
+        and short["encoder_input_ids"][0, -1] == fast_tokenizer().sep_token_id
+    )
+    assert int((short["encoder_labels"] != -100).sum()) == round(0.15 * 128)
 
 
-def test_the_seed_repeats_the_holes_and_each_call_draws_others() -> None:
-    collate = RetroMAECollator(tokenizer=fast())
+def test_masks_are_reproducible_and_differ_between_calls() -> None:
+    collate = RetroMAECollator(tokenizer=fast_tokenizer())
     torch.manual_seed(1)
     one, two = collate(toys.texts()[:4]), collate(toys.texts()[:4])
     torch.manual_seed(1)
-    again = collate(toys.texts()[:4])
+    loaded = collate(toys.texts()[:4])
     for name in KEYS:
-        assert torch.equal(one[name], again[name])
+        assert torch.equal(one[name], loaded[name])
         if name in ("encoder_input_ids", "encoder_labels", "decoder_attention_mask"):
             assert not torch.equal(one[name], two[name])
-    twins = collate([toys.texts()[0]] * 2)  # the same text twice in a batch
+    twins = collate([toys.texts()[0]] * 2)  # one text twice in a batch
     assert not torch.equal(twins["encoder_labels"][0], twins["encoder_labels"][1])
 
 
 class Texts(torch.utils.data.Dataset[str]):
-    """The toys' texts, or one text many times."""
+    """A dataset of texts; by default those of the test data."""
 
     def __init__(self, texts: list[str] | None = None) -> None:
         self.texts = texts or toys.texts()
@@ -601,24 +614,24 @@ class Texts(torch.utils.data.Dataset[str]):
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_the_workers_of_a_loader_draw_different_holes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_workers_of_a_loader_draw_different_masks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
     loader = torch.utils.data.DataLoader(
         Texts([toys.texts()[0]] * 4),  # type: ignore[arg-type]
         batch_size=1,
         num_workers=2,
-        collate_fn=RetroMAECollator(tokenizer=fast()),
+        collate_fn=RetroMAECollator(tokenizer=fast_tokenizer()),
     )
     passes = []
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
         passes.append([tuple(given["encoder_labels"].flatten().tolist()) for given in loader])
     assert passes[0] == passes[1] != passes[2]
-    assert len(set(passes[0])) == 4  # the batches 0 and 2 are of one worker, 1 and 3 of the other
+    assert len(set(passes[0])) == 4  # one worker makes batches 0 and 2, the other 1 and 3
 
 
 @pytest.mark.parametrize(
-    ("given", "found"),
+    ("examples", "found"),
     [
         ([{"text": "x", "id": 3}], "dict with 'text', 'id'"),
         (["x", None], "NoneType"),
@@ -628,28 +641,26 @@ def test_the_workers_of_a_loader_draw_different_holes(monkeypatch: pytest.Monkey
         ([], "nothing"),
     ],
 )
-def test_the_collator_wants_texts(given: Any, found: str) -> None:
-    says = (
-        rf"takes a list of texts, one or more, and found {found}. Give it a data set whose items are texts, say \[row"
+def test_the_collator_refuses_other_inputs_than_texts(examples: Any, found: str) -> None:
+    message = (
+        rf"expects a list of one or more texts, found {found}. Give it a dataset whose items are texts, such as \[row"
     )
-    with pytest.raises(DataError, match=says):
-        RetroMAECollator(tokenizer=fast())(given)
+    with pytest.raises(DataError, match=message):
+        RetroMAECollator(tokenizer=fast_tokenizer())(examples)
 
 
 @pytest.mark.parametrize("made", [transformers.ByT5Tokenizer, transformers.CanineTokenizer])
-def test_a_tokenizer_in_python_alone_is_refused(made: type) -> None:
-    with pytest.raises(
-        CheckpointError, match=f"{made.__name__} is no fast tokenizer.* Take a model whose tokenizer has"
-    ):
+def test_a_slow_tokenizer_is_refused(made: type) -> None:
+    with pytest.raises(CheckpointError, match=f"{made.__name__} is not a fast tokenizer and cannot be saved"):
         RetroMAECollator(tokenizer=made())
 
 
 def test_a_tokenizer_without_a_mask_token_is_refused() -> None:
     without = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer().core, pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]"
+        tokenizer_object=tokenizer().backend, pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]"
     )
-    says = "the tokenizer has no mask token .* Name one of its tokens as mask_token in its tokenizer_config.json"
-    with pytest.raises(CheckpointError, match=says):
+    message = "the tokenizer has no mask token .* Set mask_token in its tokenizer_config.json"
+    with pytest.raises(CheckpointError, match=message):
         RetroMAECollator(tokenizer=without)
 
 
@@ -657,17 +668,17 @@ def test_a_tokenizer_without_a_mask_token_is_refused() -> None:
     ("setting", "value"),
     [("encoder_mlm_probability", 30), ("decoder_mlm_probability", 0), ("max_seq_length", 2)],
 )
-def test_rates_and_lengths_that_cannot_be_are_refused(setting: str, value: float) -> None:
+def test_invalid_rates_and_lengths_are_refused(setting: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"{setting} must .* not {value}"):
-        RetroMAECollator(tokenizer=fast(), **{setting: value})  # type: ignore[arg-type]
+        RetroMAECollator(tokenizer=fast_tokenizer(), **{setting: value})  # type: ignore[arg-type]
 
 
-# ------------------------------------------------------------------------------------------------------ users' scripts
+# Users' scripts
 
 
 @dataclass
 class DataTrainingArguments:
-    """The other flags of FlagEmbedding's run.py, under their names."""
+    """The other flags of FlagEmbedding's run.py."""
 
     train_data: str | None = field(default=None)
     tokenizer_name: str | None = field(default=None)
@@ -676,14 +687,14 @@ class DataTrainingArguments:
     decoder_mlm_probability: float = field(default=0.5)
 
 
-def test_the_flags_of_a_script_are_parsed() -> None:
+def test_model_arguments_are_parsed_from_flags() -> None:
     parser = transformers.HfArgumentParser((ModelArguments, DataTrainingArguments))  # type: ignore[arg-type]
     found, data = parser.parse_args_into_dataclasses(["--model_name_or_path", "m", "--max_seq_length", "64"])
     assert found == ModelArguments(model_name_or_path="m", config_name=None) and data.max_seq_length == 64
     assert ModelArguments().model_name_or_path == "bert-base-uncased"
 
 
-def test_a_script_with_a_loop_of_its_own(tmp_path: Path, model: Path) -> None:
+def test_a_script_with_its_own_training_loop(tmp_path: Path, model: Path) -> None:
     tokenizer = transformers.AutoTokenizer.from_pretrained(model)
     torch.manual_seed(0)
     mae = RetroMAEForPretraining.from_pretrained(ModelArguments(str(model)), str(model))
@@ -710,7 +721,7 @@ def test_a_script_with_a_loop_of_its_own(tmp_path: Path, model: Path) -> None:
 
 
 class PreTrainer(transformers.Trainer):
-    """As FlagEmbedding's: a Trainer that saves what save_pretrained does, and the tokenizer with the encoder."""
+    """FlagEmbedding's Trainer, which saves with save_pretrained, and the tokenizer beside the encoder."""
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         folder = Path(output_dir or self.args.output_dir)
@@ -720,8 +731,8 @@ class PreTrainer(transformers.Trainer):
 
 
 @pytest.fixture
-def accelerate_anew() -> Iterator[None]:
-    """Trainer sets accelerate up for the whole process; the tests after this one find it as it was."""
+def fresh_accelerate_state() -> Iterator[None]:
+    """Reset the process-wide state of accelerate, which Trainer sets, after the test."""
     from accelerate.state import AcceleratorState, GradientState
 
     yield
@@ -729,7 +740,7 @@ def accelerate_anew() -> Iterator[None]:
     GradientState._reset_state()
 
 
-@pytest.mark.usefixtures("accelerate_anew")
+@pytest.mark.usefixtures("fresh_accelerate_state")
 def test_a_script_with_transformers_trainer(tmp_path: Path, model: Path) -> None:
     tokenizer = transformers.AutoTokenizer.from_pretrained(model)
     torch.manual_seed(0)
@@ -757,7 +768,7 @@ def test_a_script_with_transformers_trainer(tmp_path: Path, model: Path) -> None
     after = mae.eval()(**given)[0].item()
     assert after < before - 0.05
     trainer.save_model()
-    again, said = loaded(tmp_path / "out")
-    assert equal(again, mae) and said == []
-    halfway, said = loaded(tmp_path / "out" / "checkpoint-2")
-    assert said == [] and not equal(halfway.c_head, mae.c_head)
+    loaded, messages = load(tmp_path / "out")
+    assert are_equal(loaded, mae) and messages == []
+    halfway, messages = load(tmp_path / "out" / "checkpoint-2")
+    assert messages == [] and not are_equal(halfway.c_head, mae.c_head)

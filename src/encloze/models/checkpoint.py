@@ -1,4 +1,4 @@
-"""Files of a model folder besides those of transformers: their names, the tokenizer, the fingerprint."""
+"""Files of a model folder beyond those of transformers: names, tokenizer, fingerprint and README."""
 
 from __future__ import annotations
 
