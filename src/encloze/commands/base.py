@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, cast
 
 from encloze import recipe
 from encloze.errors import RecipeError
@@ -17,6 +17,7 @@ from encloze.intervals import Interval
 from encloze.settings import hints_of
 
 if TYPE_CHECKING:
+    from encloze.evaluation.estimates import Estimate
     from encloze.evaluation.labels import LabelReport
     from encloze.evaluation.report import Report
 
@@ -170,14 +171,22 @@ class StageEffect:
 
     stage: str
     difference: Interval
+    """Mean difference with its 95 % confidence interval."""
+    minimum_detectable_difference: float
+    """True difference that this number of queries would detect with a power of 80 %."""
+
+    @classmethod
+    def from_estimate(cls, stage: str, difference: Estimate) -> Self:
+        """Return the effect with the interval and the minimum detectable difference of an estimate."""
+        return cls(stage, difference.interval(), difference.minimum_detectable_difference())
 
     def verdict(self) -> str:
-        """Return "improved" or "degraded" if the interval excludes 0, else "no significant difference"."""
+        """Return "improved" or "degraded" if the interval excludes 0, else what the queries could have detected."""
         if self.difference.low > 0:
             return "improved"
         if self.difference.high < 0:
             return "degraded"
-        return "no significant difference"
+        return f"no significant difference (detectable: {self.minimum_detectable_difference:.4f} or more)"
 
 
 def get_command(name: str) -> type[Command]:

@@ -1,24 +1,24 @@
-"""The whole way on the docstrings of installed Python packages: pre-train, fine-tune, index, judge, search."""
+"""Demo of all steps on docstrings of installed Python packages: pre-train, fine-tune, index, evaluate, search."""
 
 from __future__ import annotations
 
-import json
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from encloze import progress, recipe
-from encloze.commands.base import Command, StageSays
+from encloze.commands._demo_training import build_finetune, build_pretrain, measure_speed
+from encloze.commands.base import Command, StageEffect
 from encloze.commands.evaluate import Evaluate
 from encloze.commands.index import Index
 from encloze.commands.report import MakeReport
 from encloze.data.corpus import Corpus
+from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.python_docs import PythonDocs
-from encloze.data.records import Document, Hit
+from encloze.data.records import Hit
 from encloze.errors import StorageError, importable
 from encloze.evaluation.estimates import estimate
 from encloze.evaluation.report import Report
@@ -38,221 +38,276 @@ _QUESTIONS = (
     "test whether two samples come from the same distribution",
     "copy a whole directory tree",
 )
-# What all but training takes on two cores with bfloat16, and the shares of the rest. Fine-tuning runs twice.
-_FIXED_SECONDS, _LEAST_TRAINING_SECONDS = 190, 40
-_PRETRAINING, _FINETUNING = 0.4, 0.3
-_CALIBRATION_STEPS = 4
-_MOST_EPOCHS = 3.0
+_SETTINGS_FILE, _PLAN_FILE = "demo.json", "plan.json"
+_MIN_PRETRAINING_STEPS, _MIN_FINETUNING_STEPS = 30, 15
+_STANDARD_DEVIATION = 0.25  # of the paired differences of nDCG@10 between models, as measured at the full size
+_FINETUNING_EFFECT = 0.03  # gain of fine-tuning in nDCG@10 that a run must be able to detect
 
 
 @dataclass(frozen=True)
-class Example:
-    """One question, answered before and after."""
+class Size:
+    """Amount of text that the demo uses. The number of training steps is the same at all sizes."""
+
+    name: str
+    packages: tuple[str, ...]
+    """Packages whose docstrings are used."""
+    max_query_tokens: int
+    max_document_tokens: int
+    other_seconds: float
+    """Duration of everything except training, in seconds on the reference machine."""
+
+
+SIZES = (
+    Size("full", ("stdlib", "numpy", "scipy", "torch"), 48, 128, other_seconds=110),
+    Size("reduced", ("stdlib", "numpy", "scipy"), 32, 64, other_seconds=60),
+    Size("minimal", ("stdlib", "numpy"), 32, 32, other_seconds=40),
+)
+"""Sizes from the largest to the smallest."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Measured duration of one training step at the full size, in seconds."""
+
+    pretraining: float
+    finetuning: float
+
+
+REFERENCE_SPEED = Speed(pretraining=2.2, finetuning=2.2)
+"""Two idle cores with bfloat16, on which ``Size.other_seconds`` were measured."""
+
+
+@dataclass(frozen=True)
+class DemoExample:
+    """The first hits for one question, by the initial model and by the trained model."""
 
     question: str
-    before: list[tuple[Document, Hit]]
-    after: list[tuple[Document, Hit]]
+    before: list[Hit]
+    after: list[Hit]
 
 
 @dataclass(frozen=True)
-class Shown:
-    """What the demo found."""
+class DemoResult:
+    """Result of ``demo``."""
 
     report: Report
-    stages: list[StageSays]
-    examples: list[Example]
+    effects: list[StageEffect]
+    examples: list[DemoExample]
     folder: Path
     page: Path
     minutes: float
+    """Duration of the demo."""
     backbone: str
 
 
 @dataclass(frozen=True)
 class Demo(Command, name="demo"):
-    """Python's documentation, made searchable by an encoder that is adapted to it; needs no hub and no data.
+    """Pre-train, fine-tune, index, evaluate and search on Python documentation; no download is necessary.
 
-    Summary lines ask, docstrings answer. Pre-training reads all docstrings, as one would read the texts one has; the
-    questions, and the answers to judge by, are of packages whose summary lines no training saw.
+    The queries are summary lines of docstrings, and the documents are the rest of the docstrings. Evaluation is on
+    packages that fine-tuning has not seen. The number of training steps is fixed. The demo first measures the speed of
+    the machine, prints how long it will take, and on slow machines uses fewer and shorter texts.
+
+    Example:
+        >>> Demo(output=Path("demo"), size="minimal").run().effects[0].verdict()
+        'improved'
     """
 
     output: Path = Path("demo")
-    """The folder for models, indexes and the report."""
-    minutes: float = 7.0
-    """About how long it may take on two cores; the number of training steps follows from it (5 at least)."""
+    """Folder for models, indexes and the report."""
+    pretraining_steps: int = 60
+    """Number of RetroMAE steps, of 32 texts each."""
+    finetuning_steps: int = 30
+    """Number of fine-tuning steps, of 32 queries each, for the pre-trained model and for the initial one."""
+    size: Literal["auto", "full", "reduced", "minimal"] = "auto"
+    """Amount of text. auto takes the largest size whose forecast is at most max_minutes."""
+    max_minutes: float = 12.0
+    """Duration that auto aims at, in minutes. Two idle cores take about 7 at the full size."""
     backbone: Literal["minilm", "scratch"] = "minilm"
-    """Whether to start from all-MiniLM-L6-v2 or from random weights and a new tokenizer."""
+    """Initial model: all-MiniLM-L6-v2, or random weights with a new tokenizer."""
     seed: int = 0
-    """Where all randomness comes from."""
+    """Random seed."""
     resume: bool = False
-    """Whether to keep the stages that an earlier, interrupted demo finished."""
+    """Whether to keep the finished steps of an interrupted demo."""
     overwrite: bool = False
     """Whether an existing output may be replaced."""
 
     def __post_init__(self) -> None:
-        if not 1 <= self.minutes <= 600:
-            raise ValueError(f"minutes must be from 1 to 600, not {self.minutes}")
+        for name in ("pretraining_steps", "finetuning_steps", "max_minutes"):
+            if not getattr(self, name) >= 1:
+                raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
 
-    def run(self) -> Shown:
-        for module in ("torch", "jinja2", "matplotlib"):  # the last two for the page at the end
-            importable(module, "demo")
-        began = time.monotonic()
-        self._prepare()
-        docs, held_out = PythonDocs(), PythonDocs(only="held_out")
-        progress.note("Step 1 of 5: the texts")
-        progress.note(f"{len(Corpus.open(docs)):,} docstrings, {len(Corpus.open(held_out)):,} in held-out packages")
-        progress.note("Step 2 of 5: training")
-        self._train(docs)
-        progress.note("Step 3 of 5: indexing the held-out packages")
-        self._index_held_out(held_out)
-        progress.note("Step 4 of 5: judging")
-        report = self._judge(held_out)
-        progress.note("Step 5 of 5: indexing everything")
-        self._index_all(docs)
-        write_provenance(
-            self.output, recipe.dump(replace(self, resume=False), {"verb": self.name}), {"corpus": docs.place()}
-        )
-        examples = list(self._examples())
-        page = MakeReport((self.output,), self.output / "page", title="encloze demo", cards=True, overwrite=True).run()
-        minutes = (time.monotonic() - began) / 60
-        return Shown(report, self._stages(report), examples, self.output, page.page, minutes, self.backbone)
+    def run(self) -> DemoResult:
+        """Run all steps and return the evaluation with examples."""
+        for package in ("torch", "jinja2", "matplotlib"):  # the last two are required for the report page at the end
+            importable(package, "demo")
+        start_time = time.monotonic()
+        self._prepare_output()
+        progress.note("Step 1 of 5: measure the speed of this machine")
+        size = self._choose_size()
+        docs = PythonDocs(size.packages)
+        held_out = PythonDocs(size.packages, subset="held_out")
+        self._describe_texts(docs, held_out)
+        progress.note("Step 2 of 5: train")
+        self._train(docs, size)
+        progress.note("Step 3 of 5: index the held-out packages")
+        self._build_indexes(held_out)
+        progress.note("Step 4 of 5: evaluate")
+        report = self._evaluate(held_out)
+        settings = recipe.dump(replace(self, resume=False), {"verb": self.name})
+        write_provenance(self.output, settings, {"corpus": docs.location()})
+        progress.note("Step 5 of 5: search, and write the report page")
+        examples = list(self._search_examples())
+        page_folder = self.output / "page"
+        page = MakeReport((self.output,), page_folder, title="encloze demo", model_cards=True, overwrite=True).run()
+        minutes = (time.monotonic() - start_time) / 60
+        return DemoResult(report, self._effects(report), examples, self.output, page.page, minutes, self.backbone)
 
-    def _prepare(self) -> None:
-        """Make the folder, or find it with ``resume``, if it is a demo's and of the same settings."""
-        settings, kept = plain(self) | {"resume": False, "overwrite": False, "output": ""}, self.output / "demo.json"
+    def forecast(self, size: Size, speed: Speed) -> float:
+        """Return the expected duration in minutes at a size, on a machine of a given speed."""
+        length_ratio = size.max_document_tokens / SIZES[0].max_document_tokens
+        training = self.pretraining_steps * speed.pretraining + 2 * self.finetuning_steps * speed.finetuning
+        slowdown = speed.pretraining / REFERENCE_SPEED.pretraining
+        return (training * length_ratio + size.other_seconds * slowdown) / 60
+
+    def size_for(self, speed: Speed) -> Size:
+        """Return the chosen size, or for "auto" the largest one whose forecast is at most ``max_minutes``."""
+        if self.size != "auto":
+            return next(size for size in SIZES if size.name == self.size)
+        return next((size for size in SIZES if self.forecast(size, speed) <= self.max_minutes), SIZES[-1])
+
+    def limitations(self, num_queries: int) -> list[str]:
+        """Return why a run with these steps and this number of test queries is too small to show effects.
+
+        The list is empty if the run is large enough.
+        """
+        limitations = []
+        detectable = 2.8 * _STANDARD_DEVIATION / max(num_queries, 1) ** 0.5  # power 80 %, level 5 %
+        if detectable > _FINETUNING_EFFECT:
+            limitations.append(
+                f"{num_queries} test queries cannot detect differences below about {detectable:.2f} nDCG@10"
+            )
+        if self.pretraining_steps < _MIN_PRETRAINING_STEPS:
+            limitations.append(f"{self.pretraining_steps} steps are too few to show an effect of pre-training")
+        if self.finetuning_steps < _MIN_FINETUNING_STEPS:
+            limitations.append(f"{self.finetuning_steps} steps are too few to show an effect of fine-tuning")
+        return limitations
+
+    def _prepare_output(self) -> None:
+        """Create the output folder, or with ``resume`` check that it was written with the same settings."""
+        settings = plain(self) | {"resume": False, "overwrite": False, "output": ""}
+        saved = self.output / _SETTINGS_FILE
         if self.output.exists() and not self.output.is_dir():
             raise StorageError(f"{self.output} is a file. Choose another --output")
-        if self.output.exists() and any(self.output.iterdir()) and not kept.is_file():
-            raise StorageError(f"{self.output} was not made by a demo. Choose another --output")
+        if self.output.exists() and any(self.output.iterdir()) and not saved.is_file():
+            raise StorageError(f"{self.output} is not empty and was not written by a demo. Choose another --output")
         if self.output.exists() and self.overwrite:
             shutil.rmtree(self.output)
         elif self.output.exists() and not self.resume:
-            raise StorageError(f"{self.output} exists already. Give --resume to go on, or --overwrite to begin anew")
-        elif kept.is_file() and read_json(kept) != settings:
-            raise StorageError(f"{self.output} was begun with other settings: {read_json(kept)}. Give --overwrite")
+            raise StorageError(f"{self.output} already exists. Resume it with --resume, or replace it with --overwrite")
+        elif saved.is_file() and read_json(saved) != settings:
+            raise StorageError(f"{self.output} was started with other settings: {read_json(saved)}. Give --overwrite")
         self.output.mkdir(parents=True, exist_ok=True)
-        write_json(kept, settings)
+        write_json(saved, settings)
 
-    def _train(self, docs: PythonDocs) -> None:
-        """Pre-train; then fine-tune the adapted encoder and, to compare, the one it started from."""
-        pretrain, finetune = self._tasks(docs)
-        seconds = max(self.minutes * 60 - _FIXED_SECONDS, _LEAST_TRAINING_SECONDS)
-        self._train_stage("pretrained", pretrain, seconds * _PRETRAINING)
-        tuned = self._train_stage("finetuned-only", finetune, seconds * _FINETUNING)
-        adapted = replace(finetune, model=_origin(self.output / "pretrained"))
-        self._train_stage("retromae-finetuned", replace(adapted, training=tuned), None)
-
-    def _train_stage(self, name: str, task: Any, seconds: float | None) -> Any:
-        """Train, unless that was done before; with ``seconds`` for as many steps as fit. Returns the training."""
-        folder = self.output / name
-        if seconds is not None:
-            task = replace(task, training=self._fitting(name, task, seconds))
-        if not (folder / MANIFEST).is_file():
-            progress.note(f"{name}: {task.training.steps} steps")
-            unfinished = folder.with_name(f"{name}.unfinished").exists()
-            replace(task, output=folder, resume=unfinished and self.resume).run()
-        return task.training
-
-    def _fitting(self, name: str, task: Any, seconds: float) -> Any:
-        """The training with as many steps as fit, measured by a few; remembered, so that a resumed demo agrees."""
-        remembered = self.output / f"{name}.steps.json"
-        if not remembered.is_file():
-            with tempfile.TemporaryDirectory() as folder:
-                few = replace(task.training, steps=_CALIBRATION_STEPS, log_every=1, save_every=0, frozen_steps=0)
-                replace(task, output=Path(folder) / "model", training=few).run()
-                log = (Path(folder) / "model" / "log.jsonl").read_text(encoding="utf-8").splitlines()
-            lines = [json.loads(line) for line in log]
-            each = sorted(line["seconds"] for line in lines)[_CALIBRATION_STEPS // 2 - 1]
-            most = int(_MOST_EPOCHS * _CALIBRATION_STEPS / lines[-1]["epoch"])
-            remembered.write_text(json.dumps(min(most, max(5, int(seconds / each)))))
-        steps = json.loads(remembered.read_text())
-        new_parts = {"frozen_steps": int(0.4 * steps)} if task.training.encoder_learning_rate else {}
-        return replace(task.training, steps=steps, **new_parts)
-
-    def _tasks(self, docs: PythonDocs) -> tuple[Any, Any]:
-        from encloze.commands.finetune import Finetune
-        from encloze.commands.pretrain import Pretrain
-        from encloze.objectives.retromae import RetroMae
-        from encloze.training.loop import Training
-
-        fresh = self.backbone == "scratch"
-        start, output = _origin(self.backbone), self.output / "unused"
-        # A new decoder learns fast, an encoder that is good already learns slowly.
-        pretraining = Training(
-            learning_rate=5e-4, encoder_learning_rate=None if fresh else 2e-5, log_every=5, save_every=50
+    def _choose_size(self) -> Size:
+        """Measure the machine, report the forecast, and return the size; a resumed demo keeps its size."""
+        plan_file = self.output / _PLAN_FILE
+        if not plan_file.is_file():
+            packages = next((size.packages for size in SIZES if size.name == self.size), SIZES[0].packages)
+            measured = Speed(*measure_speed(PythonDocs(packages), self.backbone, self.seed))
+            write_json(plan_file, {"size": self.size_for(measured).name, "speed": asdict(measured)})
+        plan = read_json(plan_file)
+        size, speed = next(size for size in SIZES if size.name == plan["size"]), Speed(**plan["speed"])
+        minutes = self.forecast(size, speed)
+        progress.note(
+            f"A step at the full size takes {speed.pretraining:.1f} s (pre-training) or {speed.finetuning:.1f} s "
+            f"(fine-tuning) on this machine. The {size.name} size, with texts of up to {size.max_document_tokens} "
+            f"tokens, will take about {max(1, round(minutes))} minutes"
         )
-        finetuning = Training(learning_rate=2e-4 if fresh else 3e-5, log_every=5, save_every=50)
-        pretrain = Pretrain(
-            docs,
-            start,
-            RetroMae(),
-            output,
-            max_tokens=128,
-            batch_tokens=4096,
-            training=pretraining,
-            monitors=(),  # the minutes are few, and the table at the end tells more
-            seed=self.seed,
+        if self.size == "auto" and minutes > self.max_minutes:
+            progress.warn(
+                f"the demo will take longer than max_minutes ({self.max_minutes:g}) even at the smallest size, because "
+                "the number of training steps is fixed"
+            )
+        return size
+
+    def _describe_texts(self, docs: PythonDocs, held_out: PythonDocs) -> None:
+        """Report the number of texts, and warn if the run is too small to show effects."""
+        num_queries = len(DatasetSplit(held_out, "test").queries)
+        progress.note(
+            f"{len(Corpus.from_format(docs)):,} docstrings, {len(Corpus.from_format(held_out)):,} of them in held-out "
+            f"packages, with {num_queries:,} test queries"
         )
-        finetune = Finetune(
-            docs, start, output, max_query_tokens=48, max_document_tokens=128, training=finetuning, seed=self.seed
+        if limitations := self.limitations(num_queries):
+            progress.warn(f"this run only shows how the steps work together: {'; '.join(limitations)}")
+
+    def _train(self, docs: PythonDocs, size: Size) -> None:
+        """Pre-train; then fine-tune the pre-trained model and, for comparison, the initial one."""
+        limits = {"max_query_tokens": size.max_query_tokens, "max_document_tokens": size.max_document_tokens}
+        pretrain = build_pretrain(
+            docs, self.backbone, self.pretraining_steps, max_tokens=size.max_document_tokens, seed=self.seed
         )
-        return pretrain, finetune
+        self._run_once(replace(pretrain, output=self.output / "pretrained"))
+        for name, model in (("finetuned-only", self.backbone), ("retromae-finetuned", str(self.output / "pretrained"))):
+            is_new = self.backbone == "scratch"
+            finetune = build_finetune(docs, model, self.finetuning_steps, is_new=is_new, seed=self.seed, **limits)
+            self._run_once(replace(finetune, output=self.output / name))
 
-    def _index_held_out(self, held_out: PythonDocs) -> None:
-        for name in ("minilm", "finetuned-only", "retromae-finetuned"):
-            if name == "minilm" and self.backbone == "scratch":
-                continue
-            model = "minilm" if name == "minilm" else str(self.output / name)
-            kinds = (Flat(), Bm25()) if name == "retromae-finetuned" else (Flat(),)
-            self._once(Index(self.output / "held-out" / name, dataset=held_out, model=model, indexes=kinds))
+    def _build_indexes(self, held_out: PythonDocs) -> None:
+        """Build an index of the held-out packages with each model."""
+        (self.output / "baselines").mkdir(exist_ok=True)
+        if self.backbone == "minilm":
+            folder = self.output / "baselines" / "minilm"
+            self._run_once(Index(folder, dataset=held_out, model="minilm", indexes=(Flat(),)))
+        models = {"baselines/finetuned-only": "finetuned-only", "index": "retromae-finetuned"}
+        for folder_name, model in models.items():
+            indexes = (Flat(), Bm25()) if folder_name == "index" else (Flat(),)
+            index = Index(self.output / folder_name, dataset=held_out, model=str(self.output / model), indexes=indexes)
+            self._run_once(index)
 
-    def _index_all(self, docs: PythonDocs) -> None:
-        model = str(self.output / "retromae-finetuned")
-        self._once(Index(self.output / "index", corpus=docs, model=model, indexes=(Flat(), Bm25())))
+    def _run_once(self, command: Any) -> None:
+        """Run a command unless its output is finished. A resumed demo resumes its unfinished training."""
+        if (command.output / MANIFEST).is_file():
+            return
+        if self.resume and command.output.with_name(f"{command.output.name}.checkpoint").exists():
+            command = replace(command, resume=True)
+        command.run()
 
-    def _once(self, task: Index) -> None:
-        if not (task.output / MANIFEST).is_file():
-            task.output.parent.mkdir(exist_ok=True)
-            task.run()
-
-    def _judge(self, held_out: PythonDocs) -> Report:
-        folder = self.output / "held-out"
-        final = folder / "retromae-finetuned"
+    def _evaluate(self, held_out: PythonDocs) -> Report:
+        """Evaluate BM25, the models and the hybrid on the held-out packages."""
+        baselines, index = self.output / "baselines", self.output / "index"
         systems: list[System] = [Bm25System(title="BM25")]
         if self.backbone == "minilm":
-            systems.append(IndexSystem(folder / "minilm", title="MiniLM as it comes"))
+            systems.append(IndexSystem(baselines / "minilm", title="MiniLM off the shelf"))
         systems += [
-            IndexSystem(folder / "finetuned-only", title="fine-tuned only"),
-            IndexSystem(final, views=("flat",), title="RetroMAE, then fine-tuned"),
-            IndexSystem(final, tune_on="dev", title="hybrid with BM25"),
+            IndexSystem(baselines / "finetuned-only", title="fine-tuned only"),
+            IndexSystem(index, views=("flat",), title="RetroMAE, then fine-tuned"),
+            IndexSystem(index, tune_on="dev", title="hybrid with BM25"),
         ]
-        return Evaluate(
-            held_out, systems=tuple(systems), output=self.output / "report", overwrite=True, seed=self.seed
-        ).run()
+        output = self.output / "report"
+        return Evaluate(held_out, systems=tuple(systems), output=output, overwrite=True, seed=self.seed).run()
 
-    def _stages(self, report: Report) -> list[StageSays]:
+    def _effects(self, report: Report) -> list[StageEffect]:
+        """Return the effect of each stage on the first measure of the report."""
         values = {system.name: system.values[report.measures[0]] for system in report.systems}
         dense = "RetroMAE, then fine-tuned"
         better = max(("BM25", dense), key=lambda name: float(values[name].mean()))
         pairs = [
-            ("Fine-tuning, against MiniLM as it comes", "fine-tuned only", "MiniLM as it comes"),
-            ("RetroMAE before fine-tuning", dense, "fine-tuned only"),
-            (f"Joining with BM25, against {better} alone", "hybrid with BM25", better),
+            ("Fine-tuning, compared with MiniLM off the shelf", "fine-tuned only", "MiniLM off the shelf"),
+            (f"RetroMAE ({self.pretraining_steps} steps) before fine-tuning", dense, "fine-tuned only"),
+            (f"Fusion with BM25, compared with {better} alone", "hybrid with BM25", better),
         ]
         return [
-            StageSays(stage, estimate([values[after] - values[before]]).interval())
-            for stage, after, before in pairs
-            if before in values
+            StageEffect.from_estimate(stage, estimate([values[name]], [values[baseline]]))
+            for stage, name, baseline in pairs
+            if baseline in values
         ]
 
-    def _examples(self) -> Iterator[Example]:
-        first = "minilm" if self.backbone == "minilm" else "finetuned-only"
-        before = Retriever.load(self.output / "held-out" / first)
-        after = Retriever.load(self.output / "held-out" / "retromae-finetuned", views=("flat",))
+    def _search_examples(self) -> Iterator[DemoExample]:
+        """Yield the first hits for a few questions before and after training."""
+        initial = "minilm" if self.backbone == "minilm" else "finetuned-only"
+        before = Retriever.load(self.output / "baselines" / initial)
+        after = Retriever.load(self.output / "index", views=("flat",))
         for question in _QUESTIONS:
-            yield Example(question, before.search(question, 3), after.search(question, 3))
-
-
-def _origin(name: str | Path) -> Any:
-    from encloze.models.origins.base import Origin  # loads torch
-
-    return Origin.named(str(name))
+            yield DemoExample(question, before.search(question, 3), after.search(question, 3))

@@ -166,7 +166,8 @@ class Run(Command, name="run"):
             return MakeReport((self.output,), page, title=title, model_cards=True, overwrite=True).run().page
         except MissingExtraError as error:
             progress.note(
-                f"No report page was written: {error}. Then run: encloze report {self.output} --output {page} --model_cards"
+                f"No report page was written: {error}. Then run: encloze report {self.output} --output {page} "
+                "--model_cards"
             )
             return None
 
@@ -222,7 +223,7 @@ def _effects(report: Report | ComparisonTable) -> list[StageEffect]:
         for system in table.systems
     ]
     return [
-        StageEffect(f"{name} compared with {baseline}", estimate(system_values, baseline_values).interval())
+        StageEffect.from_estimate(f"{name} compared with {baseline}", estimate(system_values, baseline_values))
         for (baseline, baseline_values), (name, system_values) in pairwise(values)
     ]
 
