@@ -1,4 +1,4 @@
-"""From texts that nobody has asked about to a retriever: the recipe gpl, from end to end on toys."""
+"""Test of the recipe gpl: generated queries, mined negatives, distillation, with toy models."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from encloze.storage.json_files import read_json
 
 
 def write_reranker(folder: Path) -> Path:
-    """A tiny cross-encoder, as transformers would have written it."""
+    """Write a tiny cross-encoder in the format of transformers."""
     made = toys.tokenizer()
     sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
     torch.manual_seed(1)
@@ -35,8 +35,8 @@ def write_reranker(folder: Path) -> Path:
 
 
 @pytest.fixture
-def command(tmp_path: Path, dataset: Path, model: Path) -> list[str]:
-    """The recipe with tiny models."""
+def arguments(tmp_path: Path, dataset: Path, model: Path) -> list[str]:
+    """Arguments of the recipe with tiny models."""
     flags = {
         "dataset": f"{{type: titles, corpus: {dataset}, min_words: 1}}",
         "model": model,
@@ -55,13 +55,13 @@ def command(tmp_path: Path, dataset: Path, model: Path) -> list[str]:
     return ["run", "gpl", *(str(word) for name, value in flags.items() for word in (f"--{name}", value))]
 
 
-def test_a_retriever_is_made_of_texts_alone(
-    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_recipe_gpl_trains_a_retriever_and_resumes(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     chain, whole, calls = tmp_path / "chain", TextGenerationModel.generate, list[Any]()
 
     class Killed(BaseException):
-        """The process is gone."""
+        """Simulates a killed process."""
 
     def until_the_second(self: Any, *given: Any) -> Any:
         calls.append(given)
@@ -72,13 +72,15 @@ def test_a_retriever_is_made_of_texts_alone(
     with monkeypatch.context() as patch:
         patch.setattr(TextGenerationModel, "generate", until_the_second)
         with pytest.raises(Killed):
-            main(command)
+            main(arguments)
     calls.clear()
-    monkeypatch.setattr(TextGenerationModel, "generate", lambda self, *given: calls.append(given) or whole(self, *given))
-    assert main(command) == 0
-    assert len(calls) == 2  # of three batches the first is not written again
+    monkeypatch.setattr(
+        TextGenerationModel, "generate", lambda self, *given: calls.append(given) or whole(self, *given)
+    )
+    assert main(arguments) == 0
+    assert len(calls) == 2  # the first of three batches was saved
     said = capsys.readouterr().out
-    assert "distilled on generated queries" in said and f"Everything is in {chain}" in said
+    assert "distilled on generated queries" in said and f"All results are in {chain}" in said
     queries = {line.split("\t")[0] for line in (chain / "generated" / "qrels" / "train.tsv").read_text().splitlines()}
     assert len(read_run(chain / "mined")) > 100 and read_run(chain / "scores").keys() <= queries
     assert (chain / "distilled" / "encloze.json").is_file()
@@ -87,10 +89,10 @@ def test_a_retriever_is_made_of_texts_alone(
     assert made_from["dataset.corpus"]["path"] == str(tmp_path / "toys")
     for command in ("generate", "mine", "score", "finetune", "evaluate"):
         monkeypatch.setattr(Command.member(command), "run", None)
-    assert main(command) == 0  # all of it is done already
+    assert main(arguments) == 0  # all stages are complete
 
 
-def test_stages_join_the_pipelines_texts_with_an_earlier_stages_questions(dataset: Path, tmp_path: Path) -> None:
+def test_stages_combine_the_corpus_with_generated_queries(dataset: Path, tmp_path: Path) -> None:
     titles = {"type": "titles", "corpus": str(dataset), "min_words": 1}
     both = {"type": "generated_queries", "corpus": "@dataset", "path": "@generated"}
     stages = {
@@ -100,16 +102,5 @@ def test_stages_join_the_pipelines_texts_with_an_earlier_stages_questions(datase
     }
     tree = {"dataset": titles, "corpus": str(dataset), "output": str(tmp_path / "out"), "stages": stages}
     run: Run = recipe.build(Run, tree)
-    assert run._task("mined").dataset == GeneratedQueries(run.dataset, tmp_path / "out" / "generated")
-    assert run._task("evaluation").dataset == GeneratedQueries(run.corpus, tmp_path / "out" / "generated")
-    before = keys(run)
-    stages["generated"]["seed"] = "1"
-    assert all(key != before[name] for name, key in keys(recipe.build(Run, tree)).items())
-
-
-def keys(run: Run) -> dict[str, str]:
-    """The key of each stage, as it is told when those before it are there."""
-    found: dict[str, str] = {}
-    for name in run.stages:
-        found[name] = run._key(name, found, {})
-    return found
+    assert run.build_stage("mined").dataset == GeneratedQueries(run.dataset, tmp_path / "out" / "generated")
+    assert run.build_stage("evaluation").dataset == GeneratedQueries(run.corpus, tmp_path / "out" / "generated")

@@ -210,7 +210,7 @@ class PreparedPretraining(NamedTuple):
     data: PretrainingData
     plan: BatchPlan
     context_fingerprint: str
-    """Fingerprint of the inputs of contexts besides the corpus; empty if there are none."""
+    """Fingerprint of the inputs of contexts other than the corpus; empty if there are none."""
 
 
 def _write_model(module: PretrainingModule, initial: InitialModel, folder: Path) -> None:
