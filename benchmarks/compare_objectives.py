@@ -5,7 +5,7 @@
 A `mini` encoder is first trained with masked language modeling. Every run continues from it for the number of steps
 that take the given minutes, as measured on a few pilot steps. Completed runs are skipped, and a killed run resumes from
 its last checkpoint. Several of these scripts can work in one folder at the same time, with different --runs and
---threads. The results of each run are kept in --results, one small file per run, so that a table can be completed later.
+--threads. The results of each run are kept in --results, one small file per run, so a table can be completed later.
 """
 
 from __future__ import annotations

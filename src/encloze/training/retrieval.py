@@ -157,7 +157,7 @@ def _views_of(representation: Representation) -> tuple[Tensor, ...]:
     return tuple(view for view in representation if view is not None)
 
 
-def _columns(text_ids: Tensor, wanted: Tensor) -> Tensor:
-    """Return the index of each ``wanted`` id in ``text_ids``, which are sorted and distinct; -1 if it is absent."""
-    index = torch.searchsorted(text_ids, wanted.contiguous()).clamp(max=len(text_ids) - 1)
-    return torch.where(text_ids[index] == wanted, index, -1)
+def _columns(text_ids: Tensor, ids: Tensor) -> Tensor:
+    """Return the index of each of ``ids`` in ``text_ids``, which are sorted and distinct; -1 if it is absent."""
+    index = torch.searchsorted(text_ids, ids.contiguous()).clamp(max=len(text_ids) - 1)
+    return torch.where(text_ids[index] == ids, index, -1)
