@@ -33,7 +33,7 @@ _SCHEMA = pa.schema(
         ("position", pa.int64()),
     ]
 )
-_ROWS_PER_BATCH = 4096
+ROWS_PER_BATCH = 4096
 
 
 class Corpus(Sequence[Document]):
@@ -173,8 +173,8 @@ class Corpus(Sequence[Document]):
         return Document(**self._read_rows(np.array([number]))[0])
 
     def __iter__(self) -> Iterator[Document]:
-        for start in range(0, len(self), _ROWS_PER_BATCH):
-            yield from self[start : start + _ROWS_PER_BATCH]
+        for start in range(0, len(self), ROWS_PER_BATCH):
+            yield from self[start : start + ROWS_PER_BATCH]
 
     @cached_property
     def ids(self) -> DocumentIds:
@@ -202,8 +202,8 @@ class Corpus(Sequence[Document]):
             for document in self:
                 yield full_text(document.title, document.text)
             return
-        for start in range(0, len(numbers), _ROWS_PER_BATCH):
-            rows = self._read_rows(np.asarray(numbers[start : start + _ROWS_PER_BATCH], np.int64))
+        for start in range(0, len(numbers), ROWS_PER_BATCH):
+            rows = self._read_rows(np.asarray(numbers[start : start + ROWS_PER_BATCH], np.int64))
             yield from (full_text(row["title"], row["text"]) for row in rows)
 
     def column(self, name: str) -> Any:
@@ -243,7 +243,7 @@ def write_documents(documents: Iterator[Document], file: Path) -> None:
             pa.OSFile(str(partial), "wb") as sink,
             pa.ipc.new_file(sink, _SCHEMA) as writer,
         ):
-            while rows := list(itertools.islice(documents, _ROWS_PER_BATCH)):
+            while rows := list(itertools.islice(documents, ROWS_PER_BATCH)):
                 arrays = [
                     pa.array(column, type_)
                     for column, type_ in zip(zip(*rows, strict=True), _SCHEMA.types, strict=True)
