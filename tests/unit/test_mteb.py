@@ -104,11 +104,11 @@ def test_a_benchmark_without_a_task_raises() -> None:
         build("mteb")
 
 
-# --------------------------------------------------------------------------------------------- as a model of MTEB's
+# Systems as models of MTEB
 
 
 def task_of(dataset: Path, listed: dict[str, list[str]] | None = None) -> Any:
-    """A task of MTEB's over a data set, with instructions for none."""
+    """Return an MTEB task over a data set, without instructions."""
     from datasets import Dataset as Table
     from mteb.mocks.mock_tasks import MockRetrievalTask
 
