@@ -11,10 +11,10 @@ RUN = "q1 Q0 d2 1 2.0 toy\nq1 Q0 d1 2 1.0 toy\nq2 Q0 d3 1 3.0 toy\nq2 Q0 d4 2 2.
 
 
 def main(run: Path, judgments: Path) -> None:
-    report = encloze.evaluate([run], judgments, measures=["nDCG@10", "RR@10", "R@100"])
-    (system,) = report.systems
-    for measure in report.measures:
-        print(f"{measure:>8}  {system.values[measure].mean():.4f}")
+    measures = ["nDCG@10", "RR@10", "R@100"]
+    report = encloze.evaluate([run], {"type": "trec", "path": judgments}, measures=measures)
+    for measure, interval in report.means[report.systems[0].name].items():
+        print(f"{measure:>8}  {interval.mean:.4f}  [{interval.low:.4f}, {interval.high:.4f}]")
 
 
 if __name__ == "__main__":

@@ -22,12 +22,12 @@ from encloze.storage.names import MANIFEST
 from encloze.training.batch_plan import Step
 from encloze.training.optimizer_step import OptimizerSteps
 
-STAGES = ["pretrained", "lexical", "first", "mined", "second", "reranker", "scores", "taught", "judged"]
+STAGES = ["pretrained", "bm25_negatives", "first", "mined", "second", "reranker", "scores", "distilled", "evaluation"]
 SMALL = {
     **{f"stages.{name}.training": {"steps": 4, "precision": "float32", "save_steps": 2}
-       for name in ("pretrained", "first", "second", "reranker", "taught")},
+       for name in ("pretrained", "first", "second", "reranker", "distilled")},
     "stages.pretrained.model.tokenizer.vocab_size": 300,
-    **{f"stages.{name}.max_document_tokens": 120 for name in ("first", "second", "taught")},
+    **{f"stages.{name}.max_document_tokens": 120 for name in ("first", "second", "distilled")},
     "stages.scores.precision": "float32",
 }  # fmt: skip
 
@@ -75,7 +75,7 @@ class Killed(BaseException):
 
 def kill_at(patch: pytest.MonkeyPatch, stage: str, folder: Path) -> None:
     """Kill the process within a stage: after a checkpoint of a training run, or before another command runs."""
-    if stage in ("pretrained", "first", "second", "reranker", "taught"):
+    if stage in ("pretrained", "first", "second", "reranker", "distilled"):
         run_step = OptimizerSteps.run
 
         def killed_in_the_fourth_step(self: OptimizerSteps, step: Step) -> Any:
@@ -85,7 +85,7 @@ def kill_at(patch: pytest.MonkeyPatch, stage: str, folder: Path) -> None:
 
         patch.setattr(OptimizerSteps, "run", killed_in_the_fourth_step)
         return
-    command = {"lexical": "mine", "mined": "mine", "scores": "score", "judged": "evaluate"}[stage]
+    command = {"bm25_negatives": "mine", "mined": "mine", "scores": "score", "evaluation": "evaluate"}[stage]
     kind: Any = Command.member(command)
     run = kind.run
 
@@ -119,7 +119,7 @@ def test_a_pipeline_killed_in_any_stage_is_resumed_to_the_same_results(
     assert result_hashes(tmp_path / "out") == result_hashes(finished)
     assert result.report is not None and len(result.effects) == 4
     if stage == "mined":
-        assert result.page is not None and "second: how it was trained" in result.page.read_text(encoding="utf-8")
+        assert result.page is not None and "second: training (finetune)" in result.page.read_text(encoding="utf-8")
 
 
 def test_finished_stages_are_not_repeated(uninterrupted: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,9 +148,9 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.mark.parametrize(
     ("change", "repeated"),
     [
-        ({"stages.reranker.training": {"steps": 3}}, ["reranker", "scores", "taught", "judged"]),
-        ({"stages.judged.depth": 50}, ["judged"]),
-        ({"stages.mined.num_negatives": 9}, ["mined", "second", "reranker", "scores", "taught", "judged"]),
+        ({"stages.reranker.training": {"steps": 3}}, ["reranker", "scores", "distilled", "evaluation"]),
+        ({"stages.evaluation.depth": 50}, ["evaluation"]),
+        ({"stages.mined.num_negatives": 9}, ["mined", "second", "reranker", "scores", "distilled", "evaluation"]),
     ],
 )
 def test_a_changed_stage_and_those_that_depend_on_it_are_repeated(
@@ -197,11 +197,11 @@ def test_a_stage_killed_while_it_is_repeated_is_not_finished(
     dataset, finished = uninterrupted
     shutil.copytree(finished, tmp_path / "out")
     with monkeypatch.context() as patch:
-        kill_at(patch, "judged", tmp_path / "out")
+        kill_at(patch, "evaluation", tmp_path / "out")
         with pytest.raises(Killed):
-            tiny(dataset, tmp_path / "out", **{"stages.judged.depth": 50}).run()
-    tiny(dataset, tmp_path / "out", **{"stages.judged.depth": 50}).run()
-    assert recipe.read(str(tmp_path / "out" / "judged" / "recipe.yaml"), "evaluate")["depth"] == 50
+            tiny(dataset, tmp_path / "out", **{"stages.evaluation.depth": 50}).run()
+    tiny(dataset, tmp_path / "out", **{"stages.evaluation.depth": 50}).run()
+    assert recipe.read(str(tmp_path / "out" / "evaluation" / "recipe.yaml"), "evaluate")["depth"] == 50
 
 
 def test_unfinished_work_of_other_settings_is_not_resumed(
@@ -210,13 +210,13 @@ def test_unfinished_work_of_other_settings_is_not_resumed(
     dataset, finished = uninterrupted
     shutil.copytree(finished, tmp_path / "out")
     with monkeypatch.context() as patch:
-        kill_at(patch, "taught", tmp_path / "out")
+        kill_at(patch, "distilled", tmp_path / "out")
         with pytest.raises(Killed):
-            tiny(dataset, tmp_path / "out", **{"stages.taught.seed": 7}).run()
-    assert (tmp_path / "out" / "taught.checkpoint").is_dir()
+            tiny(dataset, tmp_path / "out", **{"stages.distilled.seed": 7}).run()
+    assert (tmp_path / "out" / "distilled.checkpoint").is_dir()
     tiny(dataset, tmp_path / "out").run()
     assert result_hashes(tmp_path / "out") == result_hashes(finished)
-    assert not (tmp_path / "out" / "taught.checkpoint").exists()
+    assert not (tmp_path / "out" / "distilled.checkpoint").exists()
 
 
 @pytest.mark.parametrize("moment", ["at its start", "while its work folder is deleted", "after its end"])
@@ -267,7 +267,7 @@ def test_a_stage_that_refers_to_a_run_of_another_is_finished_once(
     stages = {
         "first": {"verb": "mine", "dataset": "@dataset", "sources": ["bm25"], "num_negatives": 3},
         "second": {"verb": "mine", "dataset": "@dataset", "sources": ["@first"]},
-        "judged": {"verb": "evaluate", "dataset": "@dataset", "split": "train", "systems": ["bm25", "@first"]},
+        "evaluation": {"verb": "evaluate", "dataset": "@dataset", "split": "train", "systems": ["bm25", "@first"]},
     }
     tree = {"dataset": str(dataset), "output": str(tmp_path / "out"), "stages": stages}
     result = recipe.build(Run, tree).run()
@@ -284,14 +284,14 @@ def test_unfinished_work_in_a_moved_folder_is_started_over(
 ) -> None:
     dataset, finished = uninterrupted
     shutil.copytree(finished, tmp_path / "out")
-    shutil.rmtree(tmp_path / "out" / "judged")
+    shutil.rmtree(tmp_path / "out" / "evaluation")
     with monkeypatch.context() as patch:
-        kill_at(patch, "taught", tmp_path / "out")
+        kill_at(patch, "distilled", tmp_path / "out")
         with pytest.raises(Killed):
-            tiny(dataset, tmp_path / "out", **{"stages.taught.seed": 7}).run()
+            tiny(dataset, tmp_path / "out", **{"stages.distilled.seed": 7}).run()
     (tmp_path / "out").rename(tmp_path / "moved")
-    tiny(dataset, tmp_path / "moved", **{"stages.taught.seed": 7}).run()
-    assert not list((tmp_path / "moved").glob("*.checkpoint")) and (tmp_path / "moved" / "judged").is_dir()
+    tiny(dataset, tmp_path / "moved", **{"stages.distilled.seed": 7}).run()
+    assert not list((tmp_path / "moved").glob("*.checkpoint")) and (tmp_path / "moved" / "evaluation").is_dir()
 
 
 def test_references_resolve_to_the_settings_of_the_pipeline(dataset: Path, tmp_path: Path) -> None:
@@ -304,8 +304,8 @@ def test_references_resolve_to_the_settings_of_the_pipeline(dataset: Path, tmp_p
 
 
 def test_a_saved_report_can_be_loaded(uninterrupted: tuple[Path, Path]) -> None:
-    report = Report.load(uninterrupted[1] / "judged")
-    assert report.to_markdown() == (uninterrupted[1] / "judged" / "report.md").read_text(encoding="utf-8")
+    report = Report.load(uninterrupted[1] / "evaluation")
+    assert report.to_markdown() == (uninterrupted[1] / "evaluation" / "report.md").read_text(encoding="utf-8")
 
 
 def test_the_command_line_shows_the_effect_of_each_stage(
@@ -313,8 +313,8 @@ def test_the_command_line_shows_the_effect_of_each_stage(
 ) -> None:
     dataset, _ = uninterrupted
     file = tmp_path / "two.yaml"
-    judged = {"verb": "evaluate", "dataset": "@dataset", "split": "@split", "systems": ["bm25", "@lexical/run.trec"]}
-    stages = {"lexical": {"verb": "mine", "dataset": "@dataset", "split": "@split"}, "judged": judged}
+    judged = {"verb": "evaluate", "dataset": "@dataset", "split": "@split", "systems": ["bm25", "@bm25_negatives/run.trec"]}
+    stages = {"bm25_negatives": {"verb": "mine", "dataset": "@dataset", "split": "@split"}, "evaluation": judged}
     file.write_text(yaml.safe_dump({"verb": "run", "stages": stages}, sort_keys=False), encoding="utf-8")
     assert main(["run", str(file), "--dataset", str(dataset), "--output", str(tmp_path / "out"), "--split", "dev"]) == 0
     output = " ".join(capsys.readouterr().out.split())
@@ -325,9 +325,9 @@ def test_a_pipeline_can_end_with_a_comparison_on_several_data_sets(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = shutil.copytree(dataset, tmp_path / "other")
-    systems = ["bm25", {"type": "bm25", "b": 0.0}, "@lexical"]
+    systems = ["bm25", {"type": "bm25", "b": 0.0}, "@bm25_negatives"]
     judged = {"verb": "compare", "dataset": ["@dataset", str(other)], "split": "train", "systems": systems}
-    stages = {"lexical": {"verb": "mine", "dataset": "@dataset"}, "judged": judged}
+    stages = {"bm25_negatives": {"verb": "mine", "dataset": "@dataset"}, "evaluation": judged}
     file = tmp_path / "chain.yaml"
     file.write_text(yaml.safe_dump({"verb": "run", "stages": stages}, sort_keys=False), encoding="utf-8")
     arguments = ["run", str(file), "--dataset", str(dataset), "--output", str(tmp_path / "out")]
@@ -337,7 +337,7 @@ def test_a_pipeline_can_end_with_a_comparison_on_several_data_sets(
         outputs.append(" ".join(capsys.readouterr().out.split()))
         monkeypatch.setattr(Command.member("mine"), "run", None)
     for output in outputs:
-        assert "lexical compared with bm25 (b 0): degraded" in output and "minimum detectable" in output
+        assert "bm25_negatives compared with bm25 (b 0): degraded" in output and "minimum detectable" in output
 
 
 @pytest.mark.parametrize(
@@ -369,7 +369,7 @@ def test_a_missing_split_is_reported_before_any_stage_is_run(missing: str, datas
     (dataset / "qrels" / "test.tsv").unlink(missing_ok=True)
     systems = ["bm25", {"type": "bm25", "tune_on": missing}]
     judged = {"verb": "evaluate", "dataset": "@dataset", "split": "dev", "systems": systems}
-    stages = {"lexical": {"verb": "mine", "dataset": "@dataset"}, "judged": judged}
+    stages = {"bm25_negatives": {"verb": "mine", "dataset": "@dataset"}, "evaluation": judged}
     pipeline = recipe.build(Run, {"dataset": str(dataset), "output": str(tmp_path / "out"), "stages": stages})
     with pytest.raises(DataError, match=f"no judgments for the split '{missing}'"):
         pipeline.run()
@@ -378,7 +378,7 @@ def test_a_missing_split_is_reported_before_any_stage_is_run(missing: str, datas
 
 def test_a_stage_of_a_recipe_can_be_left_out(dataset: Path, tmp_path: Path, started: list[str]) -> None:
     arguments = ["run", "tiny", "--dataset", str(dataset), "--output", str(tmp_path / "out"), "--no-report"]
-    assert main([*arguments, "--stages.judged", "null"]) == 0
+    assert main([*arguments, "--stages.evaluation", "null"]) == 0
     assert started == STAGES[:-1]
     with pytest.raises(RecipeError, match="stages.second: @mined is no earlier stage"):
         tiny(dataset, tmp_path / "other", **{"stages.mined": None})
@@ -399,7 +399,7 @@ SHIPPED = [(command, name) for command in ("pretrain", "finetune", "run") for na
 @pytest.mark.parametrize(("command", "name"), SHIPPED)
 def test_every_shipped_recipe_is_valid(command: str, name: str, dataset: Path, tmp_path: Path) -> None:
     text = recipe.shipped(command)[name].read_text(encoding="utf-8")
-    assert text.startswith("# ") and f"encloze {command} {name} " in text and "# Costs" in text
+    assert text.startswith("# ") and f"encloze {command} {name} " in text and "# Cost" in text
     arguments = {
         "pretrain": ["--corpus", str(dataset), "--model", "minilm"],
         "finetune": ["--dataset", str(dataset), "--model", "minilm"],
