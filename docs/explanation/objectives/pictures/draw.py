@@ -1,7 +1,7 @@
-"""Draw the pictures of the objectives into the folder of this file: ``python draw.py``.
+"""Write the pictures of the objectives as SVG files into the folder of this file: ``python draw.py``.
 
-White letters on middling colours and grey lines can be read on a light page and on a dark one, so the ground stays
-clear. Places are in pixels; a box is given by the middle of its upper edge.
+The background is transparent: white text on medium colors and gray lines are readable on light and dark pages.
+Coordinates are in pixels; a box is given by the center of its upper edge.
 """
 
 from __future__ import annotations
@@ -11,27 +11,28 @@ from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 
-WIDTH, LINE, LETTER, MARGIN = 720, 19, 8.4, 8  # of a picture, a line's height, a letter (a wide one), inside a box
-TEXT, NET, VIEW, LOSS = "#5c6670", "#33699e", "#96611a", "#3b7a4b"
-GREY = "#808080"
+# Width of a picture, height of a line, width of a wide letter, and margin inside a box.
+WIDTH, LINE_HEIGHT, LETTER_WIDTH, MARGIN = 720, 19, 8.4, 8
+TEXT, TRAINED, BOTTLENECK, LOSS = "#5c6670", "#33699e", "#96611a", "#3b7a4b"
+GRAY = "#808080"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', Arial, sans-serif"
 Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Box:
-    """A box's middle, upper edge, width and height."""
+    """Center of the upper edge, width and height of a box."""
 
     x: float
     y: float
     width: float
     height: float
 
-    def below(self, aside: float = 0) -> Point:
-        return self.x + aside, self.y + self.height
+    def below(self, offset: float = 0) -> Point:
+        return self.x + offset, self.y + self.height
 
-    def above(self, aside: float = 0) -> Point:
-        return self.x + aside, self.y
+    def above(self, offset: float = 0) -> Point:
+        return self.x + offset, self.y
 
     def left(self) -> Point:
         return self.x - self.width / 2, self.y + self.height / 2
@@ -42,314 +43,316 @@ class Box:
 
 @dataclass
 class Picture:
-    """Boxes and arrows, as SVG."""
+    """Boxes, arrows and labels of an SVG picture."""
 
-    says: str
+    title: str
     height: float = 0
     parts: list[str] = field(default_factory=list)
 
-    def box(self, colour: str, x: float, y: float, width: float, *lines: str) -> Box:
-        """A box with centred lines; the first is bold where there are several."""
-        made = Box(x, y, width, 2 * MARGIN + LINE * len(lines))
+    def box(self, color: str, x: float, y: float, width: float, *lines: str) -> Box:
+        """Add a box with centered lines; if there are several, the first one is bold."""
+        box = Box(x, y, width, 2 * MARGIN + LINE_HEIGHT * len(lines))
         for line in lines:
-            assert len(line) * LETTER <= width - MARGIN, f"too long for a box of {width}: {line}"
+            assert len(line) * LETTER_WIDTH <= width - MARGIN, f"too long for a box of {width}: {line}"
         assert width / 2 <= x <= WIDTH - width / 2, lines
         self.parts.append(
-            f'<rect x="{x - width / 2:g}" y="{y:g}" width="{width:g}" height="{made.height:g}" rx="7" fill="{colour}"/>'
+            f'<rect x="{x - width / 2:g}" y="{y:g}" width="{width:g}" height="{box.height:g}" rx="7" fill="{color}"/>'
         )
         for number, line in enumerate(lines):
             bold = ' font-weight="bold"' if number == 0 and len(lines) > 1 else ""
-            self._write(x, y + MARGIN + LINE * number + 14, line, f'fill="#fff" text-anchor="middle"{bold}')
-        self.height = max(self.height, y + made.height)
-        return made
+            self._write(x, y + MARGIN + LINE_HEIGHT * number + 14, line, f'fill="#fff" text-anchor="middle"{bold}')
+        self.height = max(self.height, y + box.height)
+        return box
 
     def arrow(self, *points: Point, head: bool = True) -> None:
-        """A line through some points, with a head or without."""
+        """Add a line through points, with or without an arrowhead."""
         path = "L".join(f"{x:g} {y:g}" for x, y in points)
         end = ' marker-end="url(#head)"' * head
         self.parts.append(f'<path d="M{path}" class="line"{end}/>')
 
     def label(self, x: float, y: float, *lines: str, anchor: str = "middle") -> None:
-        """Words beside an arrow."""
+        """Add text beside an arrow."""
         for number, line in enumerate(lines):
-            self._write(x, y + LINE * number, line, f'fill="{GREY}" text-anchor="{anchor}"')
+            self._write(x, y + LINE_HEIGHT * number, line, f'fill="{GRAY}" text-anchor="{anchor}"')
 
     def _write(self, x: float, y: float, text: str, style: str) -> None:
         self.parts.append(f'<text x="{x:g}" y="{y:g}" {style}>{escape(text)}</text>')
 
     def svg(self) -> str:
-        height, drawn = self.height + 4, "\n".join(self.parts)
+        height, elements = self.height + 4, "\n".join(self.parts)
         return f"""\
 <svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height:g}" viewBox="0 0 {WIDTH} {height:g}"
   font-family="{FONT}" font-size="14" role="img">
-<title>{escape(self.says)}</title>
+<title>{escape(self.title)}</title>
 <defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" orient="auto">
-  <path d="M0 0L8 4L0 8Z" fill="{GREY}"/></marker></defs>
-<style>.line{{fill:none;stroke:{GREY};stroke-width:1.6}}</style>
-{drawn}
+  <path d="M0 0L8 4L0 8Z" fill="{GRAY}"/></marker></defs>
+<style>.line{{fill:none;stroke:{GRAY};stroke-width:1.6}}</style>
+{elements}
 </svg>
 """
 
 
 def mlm() -> Picture:
-    made = Picture("Masked language modelling: a text with holes, the encoder, the head, the missing words")
-    text = made.box(TEXT, 360, 4, 340, "text", "[CLS] t1 t2 t3 t4 … tn [SEP]")
-    holes = made.box(TEXT, 360, 96, 340, "text with holes", "[CLS] t1 ▢ t3 t4 … ▢ [SEP]")
-    made.arrow(text.below(), holes.above())
-    made.label(376, 81, "15 % of the tokens, whole words", anchor="start")
-    encoder = made.box(NET, 360, 180, 340, "encoder")
-    made.arrow(holes.below(), encoder.above())
-    head = made.box(NET, 360, 265, 340, "head")
-    made.arrow(encoder.below(), head.above())
-    made.label(376, 246, "hidden states of the holes", anchor="start")
-    made.arrow(head.below(), made.box(LOSS, 360, 330, 340, "encoder: which words stood there").above())
-    return made
+    picture = Picture("Masked language modeling: a masked text, the encoder, the head, the predicted words")
+    text = picture.box(TEXT, 360, 4, 340, "text", "[CLS] t1 t2 t3 t4 … tn [SEP]")
+    masked = picture.box(TEXT, 360, 96, 340, "masked text", "[CLS] t1 ▢ t3 t4 … ▢ [SEP]")
+    picture.arrow(text.below(), masked.above())
+    picture.label(376, 81, "15 % of the tokens, whole words", anchor="start")
+    encoder = picture.box(TRAINED, 360, 180, 340, "encoder")
+    picture.arrow(masked.below(), encoder.above())
+    head = picture.box(TRAINED, 360, 265, 340, "head")
+    picture.arrow(encoder.below(), head.above())
+    picture.label(376, 246, "hidden states of masked tokens", anchor="start")
+    picture.arrow(head.below(), picture.box(LOSS, 360, 330, 340, "encoder: the masked words").above())
+    return picture
 
 
 def retromae() -> Picture:
-    made = Picture(
-        "RetroMAE: a one-layer decoder rebuilds every token from the embedding and a random half of the rest"
+    picture = Picture(
+        "RetroMAE: a one-layer decoder predicts every token from the embedding and a random half of the others"
     )
-    _enhanced(made, "encoder: the holes", 105, "decoder: every token of the text", 540)
-    return made
+    _enhanced(picture, "encoder: MLM", 105, "decoder: every token of the text", 540)
+    return picture
 
 
 def dupmae() -> Picture:
-    made = Picture("DupMAE: RetroMAE, and the other tokens' vectors say which tokens the text holds")
-    _enhanced(made, "encoder: the holes", 92, "decoder: every token of the text", 565)
-    made.arrow((170, 220), (170, 425))
-    made.label(180, 360, "hidden states of", "all but the first", anchor="start")
-    most = made.box(NET, 297, 495, 225, "highest logit", "of each word")
-    made.arrow((297, 460), most.above())
-    made.arrow(most.below(), made.box(LOSS, 297, 585, 225, "bag: the text's words").above())
-    return made
+    picture = Picture("DupMAE: RetroMAE, and the other tokens' vectors predict which tokens the text contains")
+    _enhanced(picture, "encoder: MLM", 92, "decoder: every token of the text", 565)
+    picture.arrow((170, 220), (170, 425))
+    picture.label(180, 360, "hidden states of", "all but the first", anchor="start")
+    max_logit = picture.box(TRAINED, 297, 495, 225, "maximum logit", "of each token")
+    picture.arrow((297, 460), max_logit.above())
+    picture.arrow(max_logit.below(), picture.box(LOSS, 297, 585, 225, "bow: the text's tokens").above())
+    return picture
 
 
-def _enhanced(made: Picture, encoder_says: str, encoder_x: float, decoder_says: str, decoder_x: float) -> None:
-    """RetroMAE's parts, down to the two losses."""
-    text = made.box(TEXT, 360, 4, 320, "text", "[CLS] t1 t2 t3 t4 … tn [SEP]")
-    holes = made.box(TEXT, 165, 100, 290, "text with holes", "[CLS] t1 ▢ t3 t4 … ▢ [SEP]")
-    made.arrow(text.below(-60), (300, 78), (165, 78), holes.above())
-    made.label(150, 72, "30 %, whole words", anchor="end")
-    encoder = made.box(NET, 165, 185, 290, "encoder")
-    made.arrow(holes.below(), encoder.above())
-    view = made.box(VIEW, 265, 275, 110, "embedding")
-    made.arrow((265, 220), view.above())
-    made.label(275, 248, "pooled", anchor="start")
-    decoder = made.box(
-        NET, 540, 268, 345, "decoder: one layer",
-        "asks: embedding + position, everywhere",
-        "sees: the embedding, and of the tokens",
-        "a random half, other for each place,",
-        "never the one that it rebuilds",
+def _enhanced(picture: Picture, encoder_loss: str, encoder_x: float, decoder_loss: str, decoder_x: float) -> None:
+    """Add the parts of RetroMAE."""
+    text = picture.box(TEXT, 360, 4, 320, "text", "[CLS] t1 t2 t3 t4 … tn [SEP]")
+    masked = picture.box(TEXT, 165, 100, 290, "masked text", "[CLS] t1 ▢ t3 t4 … ▢ [SEP]")
+    picture.arrow(text.below(-60), (300, 78), (165, 78), masked.above())
+    picture.label(150, 72, "30 %, whole words", anchor="end")
+    encoder = picture.box(TRAINED, 165, 185, 290, "encoder")
+    picture.arrow(masked.below(), encoder.above())
+    view = picture.box(BOTTLENECK, 265, 275, 110, "embedding")
+    picture.arrow((265, 220), view.above())
+    picture.label(275, 248, "pooled", anchor="start")
+    decoder = picture.box(
+        TRAINED, 540, 268, 345, "decoder: one layer",
+        "queries: embedding + position",
+        "context: embedding + random half",
+        "of the tokens, sampled for each",
+        "position, never its own token",
     )  # fmt: skip
-    made.arrow(text.below(60), (420, 78), (540, 78), decoder.above())
-    made.label(550, 130, "tokens as they are", anchor="start")
-    made.arrow(view.right(), (decoder.left()[0], view.right()[1]))
-    made.box(NET, 360, 425, 700, "head, the encoder's own")
-    made.arrow((55, 220), (55, 425))
-    made.label(65, 280, "hidden states", "of the holes", anchor="start")
-    made.arrow(decoder.below(), (540, 425))
-    made.label(550, 409, "all text tokens", anchor="start")
-    made.arrow((encoder_x, 460), made.box(LOSS, encoder_x, 495, 165, encoder_says).above())
-    made.arrow((decoder_x, 460), made.box(LOSS, decoder_x, 495, 290, decoder_says).above())
+    picture.arrow(text.below(60), (420, 78), (540, 78), decoder.above())
+    picture.label(550, 130, "unmasked tokens", anchor="start")
+    picture.arrow(view.right(), (decoder.left()[0], view.right()[1]))
+    picture.box(TRAINED, 360, 425, 700, "MLM head of the encoder")
+    picture.arrow((55, 220), (55, 425))
+    picture.label(65, 280, "hidden states,", "masked", anchor="start")
+    picture.arrow(decoder.below(), (540, 425))
+    picture.label(550, 409, "all tokens", anchor="start")
+    picture.arrow((encoder_x, 460), picture.box(LOSS, encoder_x, 495, 165, encoder_loss).above())
+    picture.arrow((decoder_x, 460), picture.box(LOSS, decoder_x, 495, 290, decoder_loss).above())
 
 
 def bow() -> Picture:
-    made = Picture("Bag-of-words prediction: the embedding, through the head, says which words the text holds")
-    text = made.box(TEXT, 360, 4, 340, "text", "[CLS] t1 t2 t3 t4 … tn [SEP]")
-    holes = made.box(TEXT, 360, 96, 340, "text with holes", "[CLS] t1 ▢ t3 t4 … ▢ [SEP]")
-    made.arrow(text.below(), holes.above())
-    made.label(376, 81, "30 % of the tokens, whole words", anchor="start")
-    encoder = made.box(NET, 360, 180, 340, "encoder")
-    made.arrow(holes.below(), encoder.above())
-    view = made.box(VIEW, 480, 265, 120, "embedding")
-    made.arrow(encoder.below(120), view.above())
-    made.label(490, 242, "pooled", anchor="start")
-    head = made.box(NET, 360, 350, 460, "head, the same for both")
-    made.arrow(encoder.below(-120), head.above(-120))
-    made.label(228, 275, "hidden states", "of the holes", anchor="end")
-    made.arrow(view.below(), head.above(120))
-    made.arrow(head.below(-120), made.box(LOSS, 230, 430, 200, "encoder: the holes").above(10))
-    made.arrow(head.below(120), made.box(LOSS, 480, 430, 260, "bag: all words of the text").above())
-    return made
+    picture = Picture(
+        "Bag-of-words prediction: the embedding, through the head, predicts which tokens the text contains"
+    )
+    text = picture.box(TEXT, 360, 4, 340, "text", "[CLS] t1 t2 t3 t4 … tn [SEP]")
+    masked = picture.box(TEXT, 360, 96, 340, "masked text", "[CLS] t1 ▢ t3 t4 … ▢ [SEP]")
+    picture.arrow(text.below(), masked.above())
+    picture.label(376, 81, "30 % of the tokens, whole words", anchor="start")
+    encoder = picture.box(TRAINED, 360, 180, 340, "encoder")
+    picture.arrow(masked.below(), encoder.above())
+    view = picture.box(BOTTLENECK, 480, 265, 120, "embedding")
+    picture.arrow(encoder.below(120), view.above())
+    picture.label(490, 242, "pooled", anchor="start")
+    head = picture.box(TRAINED, 360, 350, 460, "MLM head, the same for both")
+    picture.arrow(encoder.below(-120), head.above(-120))
+    picture.label(228, 275, "hidden states,", "masked", anchor="end")
+    picture.arrow(view.below(), head.above(120))
+    picture.arrow(head.below(-120), picture.box(LOSS, 230, 430, 200, "encoder: MLM").above(10))
+    picture.arrow(head.below(120), picture.box(LOSS, 480, 430, 260, "bow: all tokens of the text").above())
+    return picture
 
 
 def cotmae() -> Picture:
-    made = Picture("CoT-MAE: a decoder fills the holes of another span from a span's embedding")
-    source = made.box(TEXT, 360, 4, 560, "a document: … t1 t2 t3 t4 … tn … s1 s2 s3 s4 … sm …")
-    first = made.box(TEXT, 165, 97, 290, "a span with holes", "[CLS] t1 ▢ t3 t4 … ▢ [SEP]")
-    second = made.box(TEXT, 550, 97, 320, "another span with more holes", "[CLS] s1 ▢ ▢ s4 … sm [SEP]")
-    made.arrow(source.below(-195), first.above())
-    made.arrow(source.below(190), second.above())
-    made.label(175, 72, "30 %", anchor="start")
-    made.label(560, 72, "45 %", anchor="start")
-    encoder = made.box(NET, 165, 185, 290, "encoder")
-    made.arrow(first.below(), encoder.above())
-    view = made.box(VIEW, 265, 275, 110, "embedding")
-    made.arrow((265, 220), view.above())
-    made.label(275, 248, "pooled", anchor="start")
-    decoder = made.box(
-        NET, 550, 256, 320, "decoder: two layers", "reads [embedding, s1 ▢ ▢ s4 … sm]", "all places see all places"
+    picture = Picture("CoT-MAE: a decoder predicts masked words of another span from a span's embedding")
+    source = picture.box(TEXT, 360, 4, 560, "a document: … t1 t2 t3 t4 … tn … s1 s2 s3 s4 … sm …")
+    first = picture.box(TEXT, 165, 97, 290, "a masked span", "[CLS] t1 ▢ t3 t4 … ▢ [SEP]")
+    second = picture.box(TEXT, 550, 97, 320, "another span, masked more", "[CLS] s1 ▢ ▢ s4 … sm [SEP]")
+    picture.arrow(source.below(-195), first.above())
+    picture.arrow(source.below(190), second.above())
+    picture.label(175, 72, "30 %", anchor="start")
+    picture.label(560, 72, "45 %", anchor="start")
+    encoder = picture.box(TRAINED, 165, 185, 290, "encoder")
+    picture.arrow(first.below(), encoder.above())
+    view = picture.box(BOTTLENECK, 265, 275, 110, "embedding")
+    picture.arrow((265, 220), view.above())
+    picture.label(275, 248, "pooled", anchor="start")
+    decoder = picture.box(
+        TRAINED, 550, 256, 320, "decoder: two layers", "reads [embedding, s1 ▢ ▢ s4 … sm]", "bidirectional attention"
     )
-    made.arrow(second.below(), decoder.above())
-    made.label(560, 205, "token vectors", anchor="start")
-    made.arrow(view.right(), decoder.left())
-    head = made.box(NET, 360, 385, 700, "head, the encoder's own")
-    made.arrow((55, 220), (55, 385))
-    made.label(65, 280, "hidden states", "of the holes", anchor="start")
-    made.arrow(decoder.below(), (550, head.y))
-    made.arrow((130, 420), made.box(LOSS, 130, 455, 240, "encoder: the span's holes").above())
-    made.arrow((550, 420), made.box(LOSS, 550, 455, 310, "decoder: the other span's holes").above())
-    made.label(360, 520, "and the other way round: the other span is encoded, too, and rebuilds the first")
-    made.height = 528
-    return made
+    picture.arrow(second.below(), decoder.above())
+    picture.label(560, 205, "token embeddings", anchor="start")
+    picture.arrow(view.right(), decoder.left())
+    head = picture.box(TRAINED, 360, 385, 700, "MLM head of the encoder")
+    picture.arrow((55, 220), (55, 385))
+    picture.label(65, 280, "hidden states,", "masked", anchor="start")
+    picture.arrow(decoder.below(), (550, head.y))
+    picture.arrow((130, 420), picture.box(LOSS, 130, 455, 240, "encoder: the span's tokens").above())
+    picture.arrow((550, 420), picture.box(LOSS, 550, 455, 310, "decoder: the other span's tokens").above())
+    picture.label(360, 520, "and in the other direction: the other span is encoded, and the first one is predicted")
+    picture.height = 528
+    return picture
 
 
 def cotmae_v2() -> Picture:
-    made = Picture("In the style of CoT-MAE v2: two views of a span, and two decoders for each")
-    source = made.box(TEXT, 360, 4, 560, "a document: … t1 t2 t3 t4 … tn … s1 s2 s3 s4 … sm …")
-    first = made.box(TEXT, 135, 97, 250, "a span with holes", "[CLS] t1 ▢ t3 t4 … ▢ [SEP]")
-    made.arrow(source.below(-225), first.above())
-    made.label(145, 72, "30 %", anchor="start")
-    encoder = made.box(NET, 135, 195, 250, "encoder")
-    made.arrow(first.below(), encoder.above())
-    sparse = made.box(
-        NET, 165, 280, 236, "head at every place:", "highest logit of each word,",
-        "log(1 + max(0, x)),", "the 768 largest, × the", "words' embeddings; norm",
+    picture = Picture("In the style of CoT-MAE v2: two views of a span, and two decoders for each")
+    source = picture.box(TEXT, 360, 4, 560, "a document: … t1 t2 t3 t4 … tn … s1 s2 s3 s4 … sm …")
+    first = picture.box(TEXT, 135, 97, 250, "a masked span", "[CLS] t1 ▢ t3 t4 … ▢ [SEP]")
+    picture.arrow(source.below(-225), first.above())
+    picture.label(145, 72, "30 %", anchor="start")
+    encoder = picture.box(TRAINED, 135, 195, 250, "encoder")
+    picture.arrow(first.below(), encoder.above())
+    sparse = picture.box(
+        TRAINED, 165, 280, 236, "MLM head at all positions:", "maximum logit per token,",
+        "log(1 + max(0, x)),", "the 768 largest, × token", "embeddings; LayerNorm",
     )  # fmt: skip
-    made.arrow((165, 230), sparse.above())
-    dense_view = made.box(VIEW, 353, 195, 104, "dense view")
-    made.arrow(encoder.right(), dense_view.left())
-    sparse_view = made.box(VIEW, 353, sparse.right()[1] - 17.5, 104, "sparse view")
-    made.arrow(sparse.right(), sparse_view.left())
-    holes = made.box(TEXT, 572, 97, 244, "another span with holes", "[CLS] s1 ▢ ▢ s4 … sm [SEP]")
-    made.arrow(source.below(212), holes.above())
-    made.label(582, 72, "45 %", anchor="start")
-    fills = made.box(NET, 572, 186, 244, "auto-encoding decoder", "fills the holes")
-    made.arrow(holes.below(), fills.above())
-    whole = made.box(TEXT, 572, 276, 244, "the other span, whole", "[CLS] s1 s2 s3 s4 … sm [SEP]")
-    tells = made.box(NET, 572, 376, 244, "auto-regressive decoder", "tells it from left to right")
-    made.arrow(whole.below(), tells.above())
-    made.arrow(dense_view.right(), fills.left())
-    made.arrow(sparse_view.right(), (424, sparse_view.right()[1]), head=False)
-    made.arrow((424, 213), (424, tells.left()[1]), tells.left())
-    made.label(352, 265, "each view", "by itself")
-    head = made.box(NET, 360, 470, 700, "head, the encoder's own")
-    made.arrow((30, 230), (30, head.y))
-    made.label(40, 440, "hidden states of the holes", anchor="start")
-    made.arrow(tells.below(), (572, head.y))
-    made.arrow(fills.right(), (708, 213), (708, 452), (660, 452), (660, head.y))
-    made.arrow((100, 505), made.box(LOSS, 100, 540, 180, "encoder: the holes").above())
-    made.arrow((330, 505), made.box(LOSS, 330, 540, 240, "ae_dense, ae_sparse").above())
-    made.arrow((580, 505), made.box(LOSS, 580, 540, 240, "ar_dense, ar_sparse").above())
-    return made
+    picture.arrow((165, 230), sparse.above())
+    dense_view = picture.box(BOTTLENECK, 353, 195, 104, "dense view")
+    picture.arrow(encoder.right(), dense_view.left())
+    sparse_view = picture.box(BOTTLENECK, 353, sparse.right()[1] - 17.5, 104, "sparse view")
+    picture.arrow(sparse.right(), sparse_view.left())
+    masked = picture.box(TEXT, 572, 97, 244, "another masked span", "[CLS] s1 ▢ ▢ s4 … sm [SEP]")
+    picture.arrow(source.below(212), masked.above())
+    picture.label(582, 72, "45 %", anchor="start")
+    auto_encoding = picture.box(TRAINED, 572, 186, 244, "auto-encoding decoder", "predicts masked tokens")
+    picture.arrow(masked.below(), auto_encoding.above())
+    unmasked = picture.box(TEXT, 572, 276, 244, "the other span, unmasked", "[CLS] s1 s2 s3 s4 … sm [SEP]")
+    auto_regressive = picture.box(TRAINED, 572, 376, 244, "auto-regressive decoder", "predicts the next token")
+    picture.arrow(unmasked.below(), auto_regressive.above())
+    picture.arrow(dense_view.right(), auto_encoding.left())
+    picture.arrow(sparse_view.right(), (424, sparse_view.right()[1]), head=False)
+    picture.arrow((424, 213), (424, auto_regressive.left()[1]), auto_regressive.left())
+    picture.label(352, 265, "each view", "separately")
+    head = picture.box(TRAINED, 360, 470, 700, "MLM head of the encoder")
+    picture.arrow((30, 230), (30, head.y))
+    picture.label(40, 440, "hidden states of masked tokens", anchor="start")
+    picture.arrow(auto_regressive.below(), (572, head.y))
+    picture.arrow(auto_encoding.right(), (708, 213), (708, 452), (660, 452), (660, head.y))
+    picture.arrow((100, 505), picture.box(LOSS, 100, 540, 180, "encoder: MLM").above())
+    picture.arrow((330, 505), picture.box(LOSS, 330, 540, 240, "ae_dense, ae_sparse").above())
+    picture.arrow((580, 505), picture.box(LOSS, 580, 540, 240, "ar_dense, ar_sparse").above())
+    return picture
 
 
 def lexmae() -> Picture:
-    made = Picture("LexMAE: the bottleneck is a mixture of word embeddings")
-    text = made.box(TEXT, 360, 4, 320, "text", "[CLS] t1 t2 t3 t4 … tn [SEP]")
-    holes = made.box(TEXT, 165, 100, 290, "text with holes", "[CLS] t1 ▢ t3 t4 … tn [SEP]")
-    made.arrow(text.below(-60), (300, 78), (165, 78), holes.above())
-    made.label(150, 72, "30 % of the tokens", anchor="end")
-    more = made.box(TEXT, 550, 100, 290, "text with more holes", "[CLS] t1 ▢ t3 ▢ … ▢ [SEP]")
-    made.arrow(text.below(60), (420, 78), (550, 78), more.above())
-    made.label(560, 72, "50 %, those included", anchor="start")
-    encoder = made.box(NET, 165, 185, 290, "encoder")
-    made.arrow(holes.below(), encoder.above())
-    words = made.box(
-        NET, 195, 265, 240, "head at every text token:", "highest logit of each word,", "softmax,",
-        "× the words' embeddings",
+    picture = Picture("LexMAE: the bottleneck is a distribution over words")
+    text = picture.box(TEXT, 360, 4, 320, "text", "[CLS] t1 t2 t3 t4 … tn [SEP]")
+    masked = picture.box(TEXT, 165, 100, 290, "masked text", "[CLS] t1 ▢ t3 t4 … tn [SEP]")
+    picture.arrow(text.below(-60), (300, 78), (165, 78), masked.above())
+    picture.label(150, 72, "30 % of the tokens", anchor="end")
+    more = picture.box(TEXT, 550, 100, 290, "text, masked more", "[CLS] t1 ▢ t3 ▢ … ▢ [SEP]")
+    picture.arrow(text.below(60), (420, 78), (550, 78), more.above())
+    picture.label(560, 72, "50 %, including those", anchor="start")
+    encoder = picture.box(TRAINED, 165, 185, 290, "encoder")
+    picture.arrow(masked.below(), encoder.above())
+    words = picture.box(
+        TRAINED, 195, 265, 240, "MLM head at all tokens:", "maximum logit per token,", "softmax,",
+        "× token embeddings",
     )  # fmt: skip
-    made.arrow((195, 220), words.above())
-    view = made.box(VIEW, 195, 395, 240, "a mixture of words")
-    made.arrow(words.below(), view.above())
-    decoder = made.box(
-        NET, 550, 376, 290, "decoder: two layers", "reads [mixture, t1 ▢ t3 ▢ … ▢]", "all places see all places"
+    picture.arrow((195, 220), words.above())
+    view = picture.box(BOTTLENECK, 195, 395, 240, "sum of embeddings")
+    picture.arrow(words.below(), view.above())
+    decoder = picture.box(
+        TRAINED, 550, 376, 290, "decoder: two layers", "reads [sum, t1 ▢ t3 ▢ … ▢]", "bidirectional attention"
     )
-    made.arrow(more.below(), decoder.above())
-    made.label(560, 270, "token vectors", anchor="start")
-    made.arrow(view.right(), decoder.left())
-    head = made.box(NET, 165, 485, 290, "the same head, at the holes")
-    made.arrow((45, 220), (45, head.y))
-    own = made.box(NET, 550, 485, 310, "its own head, on the same matrix")
-    made.arrow(decoder.below(), own.above())
-    made.arrow(head.below(), made.box(LOSS, 165, 555, 230, "encoder: its holes").above())
-    made.arrow(own.below(), made.box(LOSS, 550, 555, 230, "decoder: its holes").above())
-    return made
+    picture.arrow(more.below(), decoder.above())
+    picture.label(560, 270, "token embeddings", anchor="start")
+    picture.arrow(view.right(), decoder.left())
+    head = picture.box(TRAINED, 165, 485, 290, "the same head, masked tokens")
+    picture.arrow((45, 220), (45, head.y))
+    own = picture.box(TRAINED, 550, 485, 310, "its own transform, same matrix")
+    picture.arrow(decoder.below(), own.above())
+    picture.arrow(head.below(), picture.box(LOSS, 165, 555, 230, "encoder: MLM").above())
+    picture.arrow(own.below(), picture.box(LOSS, 550, 555, 230, "decoder: MLM").above())
+    return picture
 
 
 def condenser() -> Picture:
-    made = Picture("Condenser: late layers can speak to the head through one vector only")
-    _condenser(made, "text with holes", "[CLS] t1 ▢ t3 t4 … ▢ [SEP]")
-    return made
+    picture = Picture("Condenser: late layers reach the head through one vector only")
+    _condenser(picture, "masked text", "[CLS] t1 ▢ t3 t4 … ▢ [SEP]")
+    return picture
 
 
 def cocondenser() -> Picture:
-    made = Picture("coCondenser: Condenser, and two spans of a document that find each other")
-    _condenser(made, "two spans with holes", "of the same document")
-    contrast = made.box(LOSS, 284, 287, 216, "contrast: its partner", "among the whole batch")
-    made.arrow((384, 220), (384, contrast.y))
-    return made
+    picture = Picture("coCondenser: Condenser, and a contrastive loss of two spans of a document")
+    _condenser(picture, "two masked spans", "of the same document")
+    contrast = picture.box(LOSS, 284, 287, 216, "contrastive: its partner", "in the whole batch")
+    picture.arrow((384, 220), (384, contrast.y))
+    return picture
 
 
-def _condenser(made: Picture, *holes_lines: str) -> None:
-    """Condenser's parts."""
-    holes = made.box(TEXT, 160, 4, 290, *holes_lines)
-    made.label(320, 37, "15 % of the tokens, whole words", anchor="start")
-    early = made.box(NET, 160, 95, 290, "early layers of the encoder")
-    made.arrow(holes.below(), early.above())
-    late = made.box(NET, 160, 185, 290, "late layers of the encoder")
-    made.arrow(early.below(), late.above())
-    rest = made.box(VIEW, 615, 95, 180, "other tokens, early")
-    made.arrow(early.right(), rest.left())
-    view = made.box(VIEW, 445, 185, 160, "first token, last")
-    made.arrow(late.right(), view.left())
-    extra = made.box(NET, 555, 287, 300, "Condenser's head: two layers", "all places see all places")
-    made.arrow((470, 220), (470, extra.y))
-    made.arrow(rest.below(), (615, extra.y))
-    head = made.box(NET, 360, 395, 700, "head, the encoder's own")
-    made.arrow((60, 220), (60, head.y))
-    made.label(70, 370, "hidden states of the holes", anchor="start")
-    made.arrow(extra.below(), (555, head.y))
-    made.arrow((115, 430), made.box(LOSS, 115, 465, 200, "encoder: the holes").above())
-    made.arrow((555, 430), made.box(LOSS, 555, 465, 240, "decoder: the same holes").above())
+def _condenser(picture: Picture, *text_lines: str) -> None:
+    """Add the parts of Condenser."""
+    masked = picture.box(TEXT, 160, 4, 290, *text_lines)
+    picture.label(320, 37, "15 % of the tokens, whole words", anchor="start")
+    early = picture.box(TRAINED, 160, 95, 290, "early layers of the encoder")
+    picture.arrow(masked.below(), early.above())
+    late = picture.box(TRAINED, 160, 185, 290, "late layers of the encoder")
+    picture.arrow(early.below(), late.above())
+    rest = picture.box(BOTTLENECK, 615, 95, 180, "others, early layer")
+    picture.arrow(early.right(), rest.left())
+    view = picture.box(BOTTLENECK, 445, 185, 160, "CLS, last layer")
+    picture.arrow(late.right(), view.left())
+    extra = picture.box(TRAINED, 555, 287, 300, "Condenser head: two layers", "bidirectional attention")
+    picture.arrow((470, 220), (470, extra.y))
+    picture.arrow(rest.below(), (615, extra.y))
+    head = picture.box(TRAINED, 360, 395, 700, "MLM head of the encoder")
+    picture.arrow((60, 220), (60, head.y))
+    picture.label(70, 370, "hidden states of masked tokens", anchor="start")
+    picture.arrow(extra.below(), (555, head.y))
+    picture.arrow((115, 430), picture.box(LOSS, 115, 465, 200, "encoder: MLM").above())
+    picture.arrow((555, 430), picture.box(LOSS, 555, 465, 240, "decoder: the same tokens").above())
 
 
 def cropping() -> Picture:
-    made = Picture("Cropping: two crops of a text find each other among those of the batch")
-    text = made.box(TEXT, 360, 4, 420, "text", "t1 t2 t3 t4 t5 t6 t7 t8 t9 … tn")
-    sides = []
+    picture = Picture("Cropping: two crops of a text are matched within the batch")
+    text = picture.box(TEXT, 360, 4, 420, "text", "t1 t2 t3 t4 t5 t6 t7 t8 t9 … tn")
+    crops = []
     for x, words in ((180, "[CLS] t2 t3 t4 t5 [SEP]"), (540, "[CLS] t5 t6 t7 t8 t9 [SEP]")):
-        sides.append(made.box(TEXT, x, 97, 270, "a crop", words))
-        made.arrow((x, text.below()[1]), (x, 97))
-    encoder = made.box(NET, 360, 185, 630, "encoder, the same for both")
-    for crop in sides:
-        made.arrow(crop.below(), (crop.x, 185))
-    _contrast(made, encoder, ("embedding", "embedding"), "contrast: its partner is nearer than all other texts' crops")
-    return made
+        crops.append(picture.box(TEXT, x, 97, 270, "a crop", words))
+        picture.arrow((x, text.below()[1]), (x, 97))
+    encoder = picture.box(TRAINED, 360, 185, 630, "encoder, the same for both")
+    for crop in crops:
+        picture.arrow(crop.below(), (crop.x, 185))
+    _contrastive(picture, encoder, ("embedding", "embedding"), "contrastive: its partner among all other texts' crops")
+    return picture
 
 
 def simcse() -> Picture:
-    made = Picture("SimCSE: two encodings of a text, which differ by dropout, find each other among those of the batch")
-    text = made.box(TEXT, 360, 4, 340, "text", "[CLS] t1 t2 t3 t4 … tn [SEP]")
-    encoder = made.box(NET, 360, 115, 630, "encoder, twice, with dropout drawn anew")
-    made.arrow(text.below(-100), (260, 115))
-    made.arrow(text.below(100), (460, 115))
-    _contrast(made, encoder, ("first", "second"), "contrast: its other encoding is nearer than all other texts'")
-    return made
+    picture = Picture("SimCSE: two encodings of a text, which differ by dropout, are matched within the batch")
+    text = picture.box(TEXT, 360, 4, 340, "text", "[CLS] t1 t2 t3 t4 … tn [SEP]")
+    encoder = picture.box(TRAINED, 360, 115, 630, "encoder, twice, with different dropout masks")
+    picture.arrow(text.below(-100), (260, 115))
+    picture.arrow(text.below(100), (460, 115))
+    _contrastive(picture, encoder, ("first", "second"), "contrastive: its other encoding among all other texts")
+    return picture
 
 
-def _contrast(made: Picture, encoder: Box, names: tuple[str, str], says: str) -> None:
+def _contrastive(picture: Picture, encoder: Box, names: tuple[str, str], loss: str) -> None:
     loss_y = encoder.y + 150
     for x, name in zip((180, 540), names, strict=True):
-        view = made.box(VIEW, x, encoder.y + 70, 140, name)
-        made.arrow((x, encoder.below()[1]), view.above())
-        made.arrow(view.below(), (x, loss_y))
-    made.box(LOSS, 360, loss_y, 630, says)
+        view = picture.box(BOTTLENECK, x, encoder.y + 70, 140, name)
+        picture.arrow((x, encoder.below()[1]), view.above())
+        picture.arrow(view.below(), (x, loss_y))
+    picture.box(LOSS, 360, loss_y, 630, loss)
 
 
-DRAWN: tuple[Callable[[], Picture], ...] = (
+PICTURES: tuple[Callable[[], Picture], ...] = (
     mlm,
     retromae,
     dupmae,
@@ -364,5 +367,5 @@ DRAWN: tuple[Callable[[], Picture], ...] = (
 )
 
 if __name__ == "__main__":
-    for draw in DRAWN:
+    for draw in PICTURES:
         Path(__file__).with_name(f"{draw.__name__}.svg").write_text(draw().svg(), encoding="utf-8")
