@@ -249,9 +249,3 @@ def evaluate_runs(
         for system, p_value in zip(systems[1:], p_values, strict=True)
     ]
     return Report(dataset, split, names, tuple(judgments), tuple(systems), tuple(differences), seed, counts)
-
-
-def markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the lines of a table of text in Markdown; the first row is its head."""
-    head, *rest = ([cell.replace("|", r"\|") for cell in row] for row in rows)
-    return [f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *rest)]
