@@ -1,4 +1,4 @@
-"""Calibrate a re-ranker: fit a function from its scores to probabilities of relevance on judged queries."""
+"""Calibrate a re-ranker: map its scores to probabilities of relevance."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compare systems on one or more data sets, with tests of significance, non-inferiority and equivalence."""
+"""Compare systems on one or more data sets, with significance tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Demo of all steps on docstrings of installed Python packages: pre-train, fine-tune, index, evaluate, search."""
+"""Run all steps on the docstrings of installed Python packages."""
 
 from __future__ import annotations
 

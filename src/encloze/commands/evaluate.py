@@ -1,4 +1,4 @@
-"""Evaluate systems (BM25, models, indexes, run files) on the queries of a data set."""
+"""Evaluate systems (BM25, models, indexes, runs) on the queries of a data set."""
 
 from __future__ import annotations
 

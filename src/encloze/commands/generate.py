@@ -1,4 +1,4 @@
-"""Command ``generate``: write queries for documents with a language model, as training data without human queries."""
+"""Generate queries for documents with a language model, as training data."""
 
 from __future__ import annotations
 

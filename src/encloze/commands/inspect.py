@@ -1,4 +1,4 @@
-"""Inspect a corpus (counts, lengths, duplicates, contamination), and the representations of encoders on it."""
+"""Inspect a corpus, and the representations of encoders on it."""
 
 from __future__ import annotations
 

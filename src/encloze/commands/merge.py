@@ -1,4 +1,4 @@
-"""Interpolate the weights of an adapted model and its original, to retain what the original was trained for."""
+"""Interpolate the weights of an adapted model and its original."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Evaluate a frozen encoder with a linear probe: logistic regression on its features."""
+"""Evaluate a frozen encoder with a linear probe (logistic regression)."""
 
 from __future__ import annotations
 

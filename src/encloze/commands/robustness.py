@@ -1,4 +1,4 @@
-"""Measure how much retrieval quality drops under query and document perturbations."""
+"""Measure how much quality drops under query and document perturbations."""
 
 from __future__ import annotations
 

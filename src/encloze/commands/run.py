@@ -1,4 +1,4 @@
-"""Run a pipeline: named stages in order, each a command with a folder of its own."""
+"""Run a pipeline: named stages in order, each a command with its own folder."""
 
 from __future__ import annotations
 

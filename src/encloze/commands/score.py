@@ -1,4 +1,4 @@
-"""Score candidates with a model, as teacher scores for distillation or for calibration."""
+"""Score candidates with a model, for distillation or for calibration."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Literal
 
 from encloze import progress, recipe
-from encloze.commands._query_filter import hash_to_unit_interval
 from encloze.commands._runs import begin_run
 from encloze.commands.base import Command, ScoringResult
 from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
+from encloze.data.hash_sampling import hash_to_unit_interval
 from encloze.data.records import Query, Run
 from encloze.data.resumable_runs import write_rankings
 from encloze.data.runs import RUN_FILE, read_run, top_documents
