@@ -22,8 +22,9 @@ class Objective(Family):
     ``forward``; see ``PretrainingModule``.
 
     Example:
-        >>> module = Objective.from_name("retromae").build_module(backbone, tokenizer, "cls")
-        >>> output = module(module.sample(batch))
+        >>> objective = Objective.from_name("retromae")
+        >>> objective.decoder_mask_rate, objective.needs_mlm_head
+        (0.5, True)
     """
 
     needs_mlm_head: ClassVar[bool] = True
