@@ -37,7 +37,7 @@ DEFAULT_EXAMPLES = (
     ),
     FewShotExample(
         "",
-        "Employees who move house for the company are given two days of leave, and the cost of the move up to 1,500 "
+        "Employees who relocate for the company are given two days of leave, and the cost of the move up to 1,500 "
         "euros is paid back against receipts within six weeks.",
         "how much of my moving costs does the company pay back?",
     ),
