@@ -1,4 +1,4 @@
-"""BM25 against bm25s on one collection: the time to build, the time of a query, and the memory that either holds.
+"""Compare BM25 with bm25s on one collection: time to build, time to search, and memory.
 
 python benchmarks/bm25.py --dataset medquad
 """
@@ -27,53 +27,62 @@ RESULTS = Path(__file__).parent / "results" / "bm25.json"
 DEPTH = 100
 
 
-def ours(texts: list[str], queries: list[str]) -> tuple[float, float, np.ndarray]:
-    """Seconds to build, seconds for all queries, and the best scores of each."""
+def run_encloze(texts: list[str], queries: list[str]) -> tuple[float, float, np.ndarray]:
+    """Return the seconds to build, the seconds to search all queries, and the best scores of each query."""
     with tempfile.TemporaryDirectory() as folder:
-        began = time.perf_counter()
+        start = time.perf_counter()
         Bm25().build(texts, Path(folder))
-        index = Bm25().open(Path(folder))
+        searcher = Bm25().open(Path(folder))
         built = time.perf_counter()
-        found = index.search(queries, DEPTH)
-        return built - began, time.perf_counter() - built, found.scores
+        results = searcher.search(queries, DEPTH)
+        return built - start, time.perf_counter() - built, results.scores
 
 
-def theirs(texts: list[str], queries: list[str]) -> tuple[float, float, np.ndarray]:
-    """The same words in bm25s, as fast as it is without numba, and with its own choice of the best."""
+def run_bm25s(texts: list[str], queries: list[str]) -> tuple[float, float, np.ndarray]:
+    """Return the same of bm25s with the same terms, without numba."""
     import bm25s
 
-    words, number_of = Plain().words, dict[str, int]()
-    began = time.perf_counter()
-    counted = [[number_of.setdefault(word, len(number_of)) for word in words(text)] for text in texts]
-    core = bm25s.BM25(method="lucene", k1=1.2, b=0.75)
-    core.index((counted, number_of), show_progress=False)
+    analyze, term_numbers = Plain().words, dict[str, int]()
+    start = time.perf_counter()
+    documents = [[term_numbers.setdefault(term, len(term_numbers)) for term in analyze(text)] for text in texts]
+    index = bm25s.BM25(method="lucene", k1=1.2, b=0.75)
+    index.index((documents, term_numbers), show_progress=False)
     built = time.perf_counter()
-    asked = [[number_of[word] for word in words(query) if word in number_of] for query in queries]
-    best = [np.sort(core.get_scores_from_ids(ids))[::-1][:DEPTH] if ids else np.zeros(DEPTH) for ids in asked]
-    return built - began, time.perf_counter() - built, np.stack(best)
+    query_terms = [[term_numbers[term] for term in analyze(query) if term in term_numbers] for query in queries]
+    best = [
+        np.sort(index.get_scores_from_ids(terms))[::-1][:DEPTH] if terms else np.zeros(DEPTH) for terms in query_terms
+    ]
+    return built - start, time.perf_counter() - built, np.stack(best)
+
+
+LIBRARIES = {"encloze": run_encloze, "bm25s": run_bm25s}
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("--dataset", default="python_docs")
-    arguments.add_argument("--split", default="test")
-    arguments.add_argument("--only", choices=["ours", "theirs"], help="run one of them in this process, for its memory")
-    given = arguments.parse_args()
-    dataset = DatasetSplit(Format.named(given.dataset), given.split)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--dataset", default="python_docs")
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--only", choices=LIBRARIES, help="measure one library in this process")
+    arguments = parser.parse_args()
+    dataset = DatasetSplit(Format.from_name(arguments.dataset), arguments.split)
     texts, queries = list(dataset.corpus.texts()), [query.text for query in dataset.queries]
-    if given.only:
+    if arguments.only:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        build, ask, scores = {"ours": ours, "theirs": theirs}[given.only](texts, queries)
-        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-        print(json.dumps({"build": build, "ask": ask, "grown": grown, "sum": float(scores.sum())}))
+        build, search, scores = LIBRARIES[arguments.only](texts, queries)
+        memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+        figures = {"build_seconds": build, "search_seconds": search, "memory_mb": memory}
+        print(json.dumps({**figures, "sum_of_scores": float(scores.sum())}))
         return
-    found: dict[str, Any] = {}
-    for name in ("ours", "theirs") * 2:  # the second time with warm files
-        command = [sys.executable, __file__, "--dataset", given.dataset, "--split", given.split, "--only", name]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        found[name] = json.loads(done.stdout.splitlines()[-1])
-    ratios = {what: found["theirs"][what] / found["ours"][what] for what in ("build", "ask", "grown")}
-    result = {"documents": len(texts), "queries": len(queries), **found, "theirs over ours": ratios}
+    measured: dict[str, Any] = {}
+    for name in (*LIBRARIES, *LIBRARIES):  # the first time only warms the file cache
+        command = [sys.executable, __file__, "--dataset", arguments.dataset, "--split", arguments.split, "--only", name]
+        process = subprocess.run(command, capture_output=True, text=True, check=True)
+        measured[name] = json.loads(process.stdout.splitlines()[-1])
+    ratios = {
+        name: measured["bm25s"][name] / measured["encloze"][name]
+        for name in ("build_seconds", "search_seconds", "memory_mb")
+    }
+    result = {"documents": len(texts), "queries": len(queries), **measured, "bm25s / encloze": ratios}
     RESULTS.write_text(json.dumps({**result, "versions": versions()}, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=1))
 
