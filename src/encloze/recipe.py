@@ -265,10 +265,15 @@ def _with_defaults(hint: Any, value: Any, default: Any) -> Any:
 
 def _plain_value(hint: Any, value: Any, path: str, faults: Faults) -> Any:
     """Return a number, a boolean, a text, a path or a choice. Common cases do without pydantic, which loads slowly."""
-    if (inner := inner_type(hint)[0]) in (str, int, bool, float) and type(value) is inner:
+    inner = inner_type(hint)[0]
+    if inner in (str, int, bool, float) and type(value) is inner:
         return value
     if inner is Path and isinstance(value, (str, Path)):
         return Path(value)
+    if inner is int and isinstance(value, str) and value.isascii() and value.isdigit():
+        return int(value)
+    if typing.get_origin(inner) is typing.Literal and isinstance(value, str) and value in typing.get_args(inner):
+        return value
     from pydantic import ValidationError
 
     try:

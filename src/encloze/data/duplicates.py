@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from datasketch import MinHash, MinHashLSH
 
 from encloze import progress
 from encloze.data.words import split_words
@@ -68,6 +67,8 @@ class ShingleSets:
 
 def _link_similar(words: list[tuple[str, ...]], numbers: list[int], groups: np.ndarray, similarity: float) -> None:
     """Merge the groups of similar texts in place. ``numbers`` are those of the texts with distinct words."""
+    from datasketch import MinHash, MinHashLSH  # takes long to import, and few commands need it
+
     index = MinHashLSH(threshold=similarity, num_perm=_PERMUTATIONS, weights=_LSH_WEIGHTS)
     shingle_sets: dict[int, set[bytes]] = {}
     for number in progress.track(numbers, "Searching for near-duplicates", len(numbers), "texts"):

@@ -186,7 +186,7 @@ def _queries(queries: Any) -> Iterator[dict[str, Any]]:
 def _qrels(qrels: Any) -> dict[str, str]:
     """Return the text of a qrels file for each split."""
     if isinstance(qrels, Mapping) and not all(_is_grades(value) for value in qrels.values()):
-        tables = {_SPLIT_NAMES.get(split, split): table for split, table in qrels.items()}
+        tables = {_SPLIT_NAMES.get(str(split), str(split)): table for split, table in qrels.items()}
     else:
         tables = {"test": qrels}
     return {split: _qrels_file(table, f"qrels[{split!r}]") for split, table in tables.items()}

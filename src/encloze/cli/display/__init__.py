@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from encloze import progress
-from encloze.cli.display import listings, output_folders, reports  # noqa: F401 - they register result types with show
 from encloze.cli.display.console import show
 from encloze.cli.display.progress_bars import progress_display
 

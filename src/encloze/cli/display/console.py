@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import sys
 from collections.abc import Iterable
 
@@ -18,9 +19,18 @@ OUT = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 ERR = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else 200)
 
 
+_RENDERERS = ("hits", "output_folders", "listings", "reports")
+"""Modules that register functions for result types; imported in this order until one knows a type."""
+
+
 @functools.singledispatch
 def show(result: object) -> None:
     """Print the result of a command; types without a registered function are printed as text."""
+    for module in _RENDERERS:
+        importlib.import_module(f"encloze.cli.display.{module}")
+        if (render := show.dispatch(type(result))) is not show.dispatch(object):
+            render(result)
+            return
     if result is not None:
         OUT.print(str(result), markup=False)
 

@@ -1,0 +1,38 @@
+"""Display of search hits."""
+
+from __future__ import annotations
+
+import textwrap
+
+from rich.text import Text
+
+from encloze.cli.display.console import OUT, excerpt, say, show
+from encloze.commands.search import InteractiveSearch
+from encloze.retrieval.results import Hits
+
+
+@show.register
+def _(result: Hits) -> None:
+    if not result:
+        say("No document matches the query.")
+    for rank, hit in enumerate(result, 1):
+        parts = ", ".join(f"{name} {score:.3f}" for name, score in hit.parts.items())
+        line = Text(f"{rank:>2}. ")
+        line.append(hit.title or hit.id, style="bold")
+        line.append(f"  {hit.score:.4f}{f' ({parts})' * bool(parts)}  {hit.id}", style="dim")
+        OUT.print(line)
+        say(textwrap.indent(textwrap.fill(excerpt(hit.text), min(OUT.width, 120) - 4), "    "))
+
+
+@show.register
+def _(result: InteractiveSearch) -> None:
+    say(f"Searching {len(result.retriever.corpus):,} documents. Enter an empty line to quit.")
+    while query := _read_query():
+        show(result.answer(query))
+
+
+def _read_query() -> str:
+    try:
+        return input("search> ").strip()
+    except EOFError:
+        return ""
