@@ -75,7 +75,7 @@ class Inspection:
             ("documents with neighbors in their source", self.with_neighbors),
             *((f"judged queries of {split}", count) for split, count in self.splits.items()),
         ]
-        return Table(self.corpus, (Column("count of"), Column("value", Kind.COUNT)), tuple(rows))
+        return Table(self.corpus, (Column("statistic"), Column("value", Kind.COUNT)), tuple(rows))
 
     def length_table(self) -> Table:
         """Return one row for each unit with the mean and quantiles of the lengths."""
