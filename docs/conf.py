@@ -30,6 +30,7 @@ autodoc_class_signature = "mixed"
 autodoc_preserve_defaults = True
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
+napoleon_use_ivar = True  # an "Attributes:" section would describe documented fields twice
 
 html_theme = "furo"
 html_title = f"encloze {version}"

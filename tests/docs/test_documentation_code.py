@@ -1,10 +1,11 @@
-"""Python code of the documentation runs: blocks of pages, notebooks of the gallery, scripts in examples."""
+"""Python code of the documentation runs: blocks of pages and notebooks of the gallery."""
 
 from __future__ import annotations
 
 import linecache
-import runpy
+import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from types import ModuleType
 import pytest
 from blocks import REPOSITORY, Block, blocks_of, cells_of, notebooks, pages
 
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # such as truncated texts, with tiny models
 Workspace = Callable[[str], Path]
 
 
@@ -69,8 +71,20 @@ def test_cells_of_a_notebook_run(notebook: Path, workspace: Workspace) -> None:
     run_blocks([(1, code) for code in cells], folder)
 
 
-@pytest.mark.parametrize("script", sorted((REPOSITORY / "examples").glob("*.py")), ids=name_of)
-def test_an_example_runs(script: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    workspace(script.read_text(encoding="utf-8"))
-    monkeypatch.setattr(sys, "argv", [str(script)])
-    runpy.run_path(str(script), run_name="__main__")
+@pytest.mark.parametrize("notebook", notebooks(), ids=name_of)
+def test_outputs_of_a_notebook_name_no_folder_of_a_machine(notebook: Path) -> None:
+    text = notebook.read_text(encoding="utf-8")
+    assert not re.search(r"/(home|root|tmp|Users|work)/", text)
+    assert '"stderr"' not in text and '"error"' not in text
+    assert len(text) < 60_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("notebook", notebooks(), ids=name_of)
+def test_a_notebook_runs_in_a_kernel(notebook: Path, workspace: Workspace) -> None:
+    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    folder = workspace("\n".join(cells_of(notebook)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the packages of Jupyter
+        cells = nbformat.read(notebook, as_version=4)
+        nbclient.NotebookClient(cells, timeout=600, resources={"metadata": {"path": str(folder)}}).execute()
