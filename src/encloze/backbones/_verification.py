@@ -3,62 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from encloze.backbones._embeddings import embed_tokens, embed_vectors, first_layer_input, position_table
 
-if TYPE_CHECKING:
-    from encloze.backbones.base import Backbone
-
 Part = Literal["mlm_head", "embeddings", "positions"]
 
 
-def verified_parts(backbone: Backbone) -> frozenset[Part]:
+def verified_parts(model: Any, get_mlm_head: Callable[[], Any]) -> frozenset[Part]:
     """Return the parts whose outputs agree with the complete model.
 
     The input is one text of 8 tokens. Gradients and dropout are off, and the global random state does not change.
+
+    Args:
+        model: The transformers model.
+        get_mlm_head: Function that returns the MLM head of the model; it may raise any exception.
     """
-    model, vocabulary = backbone.model, int(backbone.config.vocab_size)
+    encoder, config, was_training = model.base_model, model.config, model.training
+    vocabulary = int(config.vocab_size)
     middle = [number % vocabulary for number in range(vocabulary // 2, vocabulary // 2 + 9)]
-    tokens = [number for number in middle if number != getattr(backbone.config, "pad_token_id", None)][:8]
-    ids, was_training = torch.tensor([tokens], device=model.device), model.training
-    checks: dict[Part, Callable[[Backbone, Tensor], bool]] = {
-        "mlm_head": _check_mlm_head,
-        "embeddings": _check_embeddings,
-        "positions": _check_positions,
+    tokens = [number for number in middle if number != getattr(config, "pad_token_id", None)][:8]
+    ids = torch.tensor([tokens], device=model.device)
+    checks: dict[Part, Callable[[], bool]] = {
+        "mlm_head": lambda: _check_mlm_head(model, get_mlm_head(), ids),
+        "embeddings": lambda: _close(embed_tokens(encoder, ids), first_layer_input(encoder, ids)),
+        "positions": lambda: _check_positions(encoder, ids),
     }
     model.eval()
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            return frozenset(name for name, check in checks.items() if _passes(check, backbone, ids))
+            return frozenset(name for name, check in checks.items() if _passes(check))
     finally:
         model.train(was_training)
 
 
-def _check_mlm_head(backbone: Backbone, ids: Tensor) -> bool:
-    head, attention = backbone.mlm_head(), torch.ones_like(ids)
-    logits = backbone.model(input_ids=ids, attention_mask=attention).logits
-    return isinstance(head.decoder, nn.Linear) and _close(head(backbone.encode(ids, attention)), logits)
+def _check_mlm_head(model: Any, head: Any, ids: Tensor) -> bool:
+    attention_mask = torch.ones_like(ids)
+    hidden = model.base_model(input_ids=ids, attention_mask=attention_mask).last_hidden_state
+    logits = model(input_ids=ids, attention_mask=attention_mask).logits
+    return isinstance(head.decoder, nn.Linear) and _close(head(hidden), logits)
 
 
-def _check_embeddings(backbone: Backbone, ids: Tensor) -> bool:
-    return _close(embed_tokens(backbone.encoder, ids), first_layer_input(backbone.encoder, ids))
-
-
-def _check_positions(backbone: Backbone, ids: Tensor) -> bool:
-    encoder = backbone.encoder
+def _check_positions(encoder: Any, ids: Tensor) -> bool:
     embedded = embed_vectors(encoder, encoder.get_input_embeddings()(ids))
     # Position i as a vector at position j gives the same sum as position j at position i.
     swapped = embed_vectors(encoder, position_table(encoder, ids.shape[1]).flip(0)[None])
     return _close(embedded, first_layer_input(encoder, ids)) and _close(swapped, swapped.flip(1))
 
 
-def _passes(check: Callable[[Backbone, Tensor], bool], backbone: Backbone, ids: Tensor) -> bool:
+def _passes(check: Callable[[], bool]) -> bool:
     try:
-        return check(backbone, ids)
+        return check()
     except Exception:  # code of an unknown encoder family can raise any exception
         return False
 

@@ -314,7 +314,7 @@ class Backbone(nn.Module, Family):
 
     @functools.cached_property
     def _verified_parts(self) -> frozenset[Part]:
-        return verified_parts(self)
+        return verified_parts(self.model, self.mlm_head)
 
 
 def lm_head(module: Any) -> MlmHead:
