@@ -15,6 +15,7 @@ import pytest
 import encloze
 import toys
 from encloze import Corpus, CrossEncoder, Dataset, Encoder, Retriever
+from encloze.commands.base import Command
 from encloze.errors import CheckpointError, DataError, EnclozeError, RecipeError
 
 SHORT = {"steps": 2, "precision": "float32"}
@@ -137,6 +138,32 @@ def test_a_re_ranker_from_a_function(dataset: Path, model: Path, tmp_path: Path,
     assert {"found"} <= set(hits[0].parts)
     teacher = encloze.score(dataset, reranker, negatives)
     assert teacher.pairs > 20 and (teacher.folder / "run.trec").is_file()
+
+
+def test_every_command_is_a_function() -> None:
+    without = {"demo", "list", "search"}  # of the terminal; Retriever.search
+    functions = {name for name in Command.members() if callable(getattr(encloze, name, None))}
+    assert functions == set(Command.members()) - without
+    for name in functions:
+        assert "Example:" in (getattr(encloze, name).__doc__ or ""), name
+
+
+def test_functions_for_evaluation(dataset: Path, model: Path, tmp_path: Path) -> None:
+    table = encloze.compare(["bm25", str(model)], [dataset], measures=["nDCG@10"])
+    assert [system.name for system in table.systems] == ["bm25", "model"]
+    card = encloze.robustness(["bm25"], dataset, query_perturbations=["typos"], output=tmp_path / "card")
+    assert card.systems[0].name == "bm25" and (tmp_path / "card" / "card.json").is_file()
+    page = encloze.report([tmp_path / "card"], output=tmp_path / "page").page
+    assert page.is_file()
+    inspection = encloze.inspect(toys.documents())
+    assert inspection.documents == 40
+    assert encloze.index(dataset, output=tmp_path / "words", indexes=["bm25"]).documents == 40
+
+
+def test_merging_two_encoders(model: Path, dataset: Path, tmp_path: Path) -> None:
+    adapted = encloze.finetune(str(model), Dataset.load(dataset), output=tmp_path / "adapted", training=SHORT)
+    merged = encloze.merge(adapted, str(model), output=tmp_path / "merged")
+    assert isinstance(merged, Encoder) and merged.dim == adapted.dim
 
 
 WRONG: dict[str, tuple[Callable[[Path, Path], Any], type[EnclozeError], str]] = {
