@@ -313,7 +313,12 @@ def test_the_command_line_shows_the_effect_of_each_stage(
 ) -> None:
     dataset, _ = uninterrupted
     file = tmp_path / "two.yaml"
-    judged = {"verb": "evaluate", "dataset": "@dataset", "split": "@split", "systems": ["bm25", "@bm25_negatives/run.trec"]}
+    judged = {
+        "verb": "evaluate",
+        "dataset": "@dataset",
+        "split": "@split",
+        "systems": ["bm25", "@bm25_negatives/run.trec"],
+    }
     stages = {"bm25_negatives": {"verb": "mine", "dataset": "@dataset", "split": "@split"}, "evaluation": judged}
     file.write_text(yaml.safe_dump({"verb": "run", "stages": stages}, sort_keys=False), encoding="utf-8")
     assert main(["run", str(file), "--dataset", str(dataset), "--output", str(tmp_path / "out"), "--split", "dev"]) == 0

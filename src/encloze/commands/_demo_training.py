@@ -93,5 +93,5 @@ def _seconds_per_step(command: Any) -> float:
     with tempfile.TemporaryDirectory() as folder:
         replace(command, training=training, output=Path(folder) / "model").run()
         lines = (Path(folder) / "model" / "log.jsonl").read_text(encoding="utf-8").splitlines()
-    seconds = [json.loads(line)["seconds"] for line in lines[1:]]
+    seconds: list[float] = [json.loads(line)["seconds"] for line in lines[1:]]
     return statistics.median(seconds) * _TEXTS_PER_STEP / _MEASURED_TEXTS

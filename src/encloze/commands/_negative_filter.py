@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
-from encloze.data.dataset import DatasetSplit
+from encloze.data.corpus import Corpus
 from encloze.data.duplicates import ShingleSets
 from encloze.data.records import Query
 from encloze.encoders.base import Scorer
-
-if TYPE_CHECKING:
-    from encloze.commands.mine import Mine
 
 RELEVANT, NEAR_DUPLICATE = "relevant", "near-duplicate of a relevant document"
 ABOVE_MARGIN = "scored within the margin of a relevant document"
@@ -26,20 +24,21 @@ class MinedNegatives(NamedTuple):
     dropped: dict[str, int]
 
 
+@dataclass(frozen=True)
 class NegativeFilter:
-    """Selects the negatives of queries from ranked candidates by the settings of ``mine``.
+    """Selects the negatives of queries from ranked candidates."""
 
-    Args:
-        settings: The command, whose ``num_negatives``, ``near_duplicate_threshold`` and margins are read.
-        dataset: Split with the corpus that the candidates belong to.
-        relevant: Ids of the relevant documents of each query.
-        scorer: Model for the margins, or None.
-    """
-
-    def __init__(
-        self, settings: Mine, dataset: DatasetSplit, relevant: dict[str, list[str]], scorer: Scorer | None
-    ) -> None:
-        self._settings, self._corpus, self._relevant, self._scorer = settings, dataset.corpus, relevant, scorer
+    corpus: Corpus
+    """Documents that the candidates belong to."""
+    relevant: dict[str, list[str]]
+    """Ids of the relevant documents of each query."""
+    num_negatives: int
+    near_duplicate_threshold: float | None
+    """Smallest Jaccard similarity to a relevant document at which a candidate is dropped."""
+    scorer: Scorer | None
+    """Model for the margins."""
+    absolute_margin: float | None
+    relative_margin: float | None
 
     def select(self, queries: Sequence[Query], candidates: Sequence[list[str]]) -> Iterator[MinedNegatives]:
         """Yield the negatives of each query, the first candidates that pass all filters."""
@@ -50,12 +49,12 @@ class NegativeFilter:
     def _select_for(self, query: Query, candidates: list[str], scores: dict[str, float]) -> MinedNegatives:
         """Return the negatives of one query. ``scores`` are empty without a scorer."""
         dropped, negatives = Counter[str](), list[str]()
-        relevant, threshold = self._relevant[query.id], self._settings.near_duplicate_threshold
+        relevant, threshold = self.relevant[query.id], self.near_duplicate_threshold
         limit = self._score_limit([scores[document] for document in relevant]) if scores else None
         relevant_shingles = ShingleSets(self._texts(relevant)) if threshold is not None else None
         relevant_ids = set(relevant)
         for document in candidates:
-            if len(negatives) == self._settings.num_negatives:
+            if len(negatives) == self.num_negatives:
                 break
             if document in relevant_ids:
                 dropped[RELEVANT] += 1
@@ -73,28 +72,28 @@ class NegativeFilter:
 
     def _score(self, queries: Sequence[Query], candidates: Sequence[list[str]]) -> list[dict[str, float]]:
         """Return the scorer's scores of each query's relevant documents and candidates; empty without a scorer."""
-        if self._scorer is None:
+        if self.scorer is None:
             return [{} for _ in queries]
         pairs = [
             (number, document)
             for number, (query, query_candidates) in enumerate(zip(queries, candidates, strict=True))
-            for document in dict.fromkeys([*self._relevant[query.id], *query_candidates])
+            for document in dict.fromkeys([*self.relevant[query.id], *query_candidates])
         ]
         texts = self._texts([document for _, document in pairs])
         scores: list[dict[str, float]] = [{} for _ in queries]
-        values = self._scorer.score([(queries[n].text, text) for (n, _), text in zip(pairs, texts, strict=True)])
+        values = self.scorer.score([(queries[n].text, text) for (n, _), text in zip(pairs, texts, strict=True)])
         for (number, document), score in zip(pairs, values.tolist(), strict=True):
             scores[number][document] = score
         return scores
 
     def _score_limit(self, relevant_scores: list[float]) -> float:
         """Return the score that negatives must be below: the lowest score of a relevant document less the margins."""
-        lowest, settings = min(relevant_scores), self._settings
-        limits = [lowest - settings.absolute_margin] if settings.absolute_margin is not None else []
-        if settings.relative_margin is not None:
-            limits.append(lowest - abs(lowest) * settings.relative_margin)
+        lowest = min(relevant_scores)
+        limits = [lowest - self.absolute_margin] if self.absolute_margin is not None else []
+        if self.relative_margin is not None:
+            limits.append(lowest - abs(lowest) * self.relative_margin)
         return min(limits)
 
     def _texts(self, documents: Iterable[str]) -> list[str]:
         """Return the full texts of documents."""
-        return list(self._corpus.texts([self._corpus.number_of[document] for document in documents]))
+        return list(self.corpus.texts([self.corpus.number_of[document] for document in documents]))

@@ -109,8 +109,8 @@ class Demo(Command, name="demo"):
     the machine, prints how long it will take, and on slow machines uses fewer and shorter texts.
 
     Example:
-        >>> Demo(output=Path("demo"), size="minimal").run().effects[0].verdict()
-        'improved'
+        >>> result = Demo(size="reduced", output="demo").run()
+        >>> result.report.to_pandas()
     """
 
     output: Path = Path("demo")

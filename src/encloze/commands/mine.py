@@ -47,8 +47,7 @@ class Mine(Command, name="mine"):
     ranking, including relevant ones.
 
     Example:
-        >>> Mine(Format.from_name("my_data"), Path("negatives"), num_negatives=7).run().negatives
-        700
+        >>> Mine(dataset="my_data", sources=["bm25", "minilm"], num_negatives=7, output="negatives").run()
     """
 
     dataset: Format
@@ -107,16 +106,26 @@ class Mine(Command, name="mine"):
         state = begin_run(self)
         dataset.check_judged_documents()
         relevant = self._relevant_documents(dataset)
-        scorer = load_scorer(self.scorer, self.precision) if self.scorer else None
+        negative_filter = self._negative_filter(dataset, relevant)  # loads the scorer, which may fail
         state.open(self._identity(dataset, relevant))
         queries = [query for query in dataset.queries if query.id in relevant]
         ranking_files = self._rank(dataset, queries, state)
         negatives_file = state.folder / "negatives.jsonl"
         if not negatives_file.exists():
-            self._filter(
-                dataset, queries, ranking_files, NegativeFilter(self, dataset, relevant, scorer), negatives_file
-            )
+            self._filter(dataset, queries, ranking_files, negative_filter, negatives_file)
         return self._write_output(state, negatives_file)
+
+    def _negative_filter(self, dataset: DatasetSplit, relevant: dict[str, list[str]]) -> NegativeFilter:
+        """Return the filter of candidates, with the scorer loaded."""
+        return NegativeFilter(
+            dataset.corpus,
+            relevant,
+            num_negatives=self.num_negatives,
+            near_duplicate_threshold=self.near_duplicate_threshold,
+            scorer=load_scorer(self.scorer, self.precision) if self.scorer else None,
+            absolute_margin=self.absolute_margin,
+            relative_margin=self.relative_margin,
+        )
 
     def _relevant_documents(self, dataset: DatasetSplit) -> dict[str, list[str]]:
         """Return the relevant documents of each query that has any.

@@ -19,8 +19,7 @@ class Rerun(Command, name="rerun"):
     """Repeat a run from its saved recipe. A warning names inputs and package versions that have changed since.
 
     Example:
-        >>> Rerun(Path("retriever")).run().folder
-        PosixPath('/home/me/retriever-rerun')
+        >>> Rerun(folder="retriever", output="retriever-2").run()
     """
 
     positional_settings: ClassVar[tuple[str, ...]] = ("folder",)

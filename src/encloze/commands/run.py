@@ -53,9 +53,13 @@ class Run(Command, name="run"):
     and inputs.
 
     Example:
-        >>> tree = recipe.read("tiny", "run") | {"dataset": "my_data", "output": "pipeline"}
-        >>> result = recipe.build(Run, tree).run()
-        >>> print(result.report.to_markdown())
+        >>> stages = {
+        ...     "negatives": {"verb": "mine", "dataset": "@dataset"},
+        ...     "finetuned": {"verb": "finetune", "dataset": "@dataset", "model": "@model", "negatives": "@negatives"},
+        ...     "evaluation": {"verb": "evaluate", "dataset": "@dataset", "systems": ["@model", "@finetuned"]},
+        ... }
+        >>> result = Run(dataset="my_data", stages=stages, output="pipeline").run()
+        >>> result.report.to_pandas()
     """
 
     dataset: Format

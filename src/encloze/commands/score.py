@@ -32,8 +32,7 @@ class Score(Command, name="score"):
     """Write the model's score of every candidate and every relevant document, as a TREC run.
 
     Example:
-        >>> Score(Format.from_name("my_data"), "reranker", Path("negatives"), Path("scores")).run().pairs
-        10000
+        >>> Score(dataset="my_data", model="reranker", candidates="negatives", output="scores").run()
     """
 
     dataset: Format
