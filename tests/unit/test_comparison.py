@@ -18,7 +18,8 @@ from encloze.data.formats.base import Format
 from encloze.data.formats.beir import Beir
 from encloze.data.runs import write_run
 from encloze.errors import EnclozeError, RecipeError
-from encloze.evaluation.comparison import ComparedSystem, ComparisonTable, Contrast, short_names
+from encloze.evaluation.comparison import ComparedSystem, ComparisonTable, short_names
+from encloze.evaluation.contrasts import Contrast
 from encloze.evaluation.estimates import estimate
 from encloze.evaluation.report import Report
 from encloze.evaluation.results import SystemResult

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from encloze.evaluation.comparison import MEAN, ComparisonTable, Contrast
+from encloze.evaluation.comparison import MEAN, ComparisonTable
+from encloze.evaluation.contrasts import Contrast
 from encloze.reporting import charts
 from encloze.reporting.blocks import Block, BulletList, Chart, Section
 from encloze.reporting.dataset_texts import DatasetTexts
