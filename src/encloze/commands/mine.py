@@ -43,8 +43,8 @@ class Mine(Command, name="mine"):
     """Mine hard negatives: for each query, write highly ranked documents that are not relevant, as a TREC run.
 
     ``range_min``, ``range_max``, ``num_negatives``, ``absolute_margin`` and ``relative_margin`` are those of
-    ``mine_hard_negatives`` of sentence-transformers, with the sampling strategy "top". Ranks count all documents of a
-    ranking, including relevant ones.
+    ``mine_hard_negatives`` of sentence-transformers, with the sampling strategy "top". One difference: ranks count all
+    documents of a ranking, and sentence-transformers counts them after removing relevant documents.
 
     Example:
         >>> Mine(dataset="my_data", sources=["bm25", "minilm"], num_negatives=7, output="negatives").run()
