@@ -19,6 +19,7 @@ BANNED = re.compile(
     r"|holes?|slopes?|price[ds]?|pricing|burdens?|burdened|rooms?|floors?|doors?|halls?|wings?|houses?"
     r"|wrong answers?|as it comes|as they come|goes unheard|looks? deeper|watching|judging what|tongues?|learner"
     # words of ours for things that have a name
+    r"|makes? ready|made ready|mean taken off|own nearer|lends?|lent|stressed|stressing"
     r"|guess(es|ed)?|drawn with|doubtful|mend(s|ed|ing)?|stray|asked of|is asked|are asked|asked for|says? of"
     r"|what it is worth|worth having|does harm|did harm|plain harm|taught|teaches|harks?|sifted|sifting"
     r")\b",

@@ -18,8 +18,8 @@ MLM_HEAD = "MLM head"
 class PairEmbeddings(NamedTuple):
     """Embeddings of positive pairs of texts."""
 
-    description: str
-    """Which texts form a pair, such as "queries and relevant documents"."""
+    kind: str
+    """Kind of the pairs, such as "queries and relevant documents"."""
     firsts: np.ndarray
     """Array of shape (pairs, dim)."""
     seconds: np.ndarray
@@ -76,7 +76,7 @@ def dense_metrics(
     metrics += _distribution_metrics(nonzero)
     if pairs is not None:
         distance = geometry.alignment(pairs.firsts, pairs.seconds)
-        interpretation = f"mean squared distance of {pairs.description}; lower is better only if uniformity is low"
+        interpretation = f"mean squared distance of {pairs.kind}; lower is better only if uniformity is low"
         metrics.append(_dense("alignment", distance, "0 to 4", interpretation))
         if pairs.negatives.any():
             auc = geometry.pair_auc(pairs.firsts, pairs.seconds, pairs.negatives)
