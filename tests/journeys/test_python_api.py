@@ -152,7 +152,7 @@ def test_functions_for_evaluation(dataset: Path, model: Path, tmp_path: Path) ->
     table = encloze.compare(["bm25", str(model)], [dataset], measures=["nDCG@10"])
     assert [system.name for system in table.systems] == ["bm25", "model"]
     card = encloze.robustness(["bm25"], dataset, query_perturbations=["typos"], output=tmp_path / "card")
-    assert card.systems[0].name == "bm25" and (tmp_path / "card" / "card.json").is_file()
+    assert card.systems[0].name == "bm25" and (tmp_path / "card" / "recipe.yaml").is_file()
     page = encloze.report([tmp_path / "card"], output=tmp_path / "page").page
     assert page.is_file()
     inspection = encloze.inspect(toys.documents())
