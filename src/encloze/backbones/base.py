@@ -54,7 +54,7 @@ class Backbone(nn.Module, Family):
     finds their parts by the usual attribute names. Each part is compared with a complete forward pass on a tiny input
     before it is used.
 
-    Tensor shapes are given in terms of batch, length, hidden (size) and vocabulary. ``ids`` are int64, ``attention``
+    Tensor shapes are given in terms of batch, length, hidden (size) and vocabulary. ``ids`` are int64, ``attention_mask``
     is a bool mask that is true for all tokens except padding; both are batch x length.
 
     Args:
@@ -187,17 +187,17 @@ class Backbone(nn.Module, Family):
         """Sizes and dropout rates of one layer, which decoders copy."""
         return LayerConfig.from_config(self.config)
 
-    def encode(self, ids: Tensor, attention: Tensor) -> Tensor:
+    def encode(self, ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Return the hidden states of the last layer: batch x length x hidden."""
-        states: Tensor = self.encoder(input_ids=ids, attention_mask=attention.long()).last_hidden_state
+        states: Tensor = self.encoder(input_ids=ids, attention_mask=attention_mask.long()).last_hidden_state
         return states
 
-    def encode_with_layer(self, ids: Tensor, attention: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+    def encode_with_layer(self, ids: Tensor, attention_mask: Tensor, layer: int) -> tuple[Tensor, Tensor]:
         """Return the hidden states of the last layer and of layer ``layer``, from one forward pass.
 
         Args:
             ids: Token ids, batch x length.
-            attention: Mask, batch x length.
+            attention_mask: Mask, batch x length.
             layer: The number of the layer, from 1 to the number of layers - 1.
 
         Returns:
@@ -206,7 +206,7 @@ class Backbone(nn.Module, Family):
         Raises:
             RecipeError: If there is no such layer.
         """
-        output = self.encoder(input_ids=ids, attention_mask=attention.long(), output_hidden_states=True)
+        output = self.encoder(input_ids=ids, attention_mask=attention_mask.long(), output_hidden_states=True)
         num_layers = len(output.hidden_states) - 1  # the first are the embeddings
         if not 0 < layer < num_layers:
             message = f"must be from 1 to {num_layers - 1}, because the encoder has {num_layers} layers, not {layer}"
