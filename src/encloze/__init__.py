@@ -9,24 +9,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from encloze.api import (
+    from encloze.api.evaluation import compare, evaluate, index, inspect, probe, report, robustness
+    from encloze.api.pipelines import rerun, run
+    from encloze.api.training import (
         calibrate,
-        compare,
-        evaluate,
         finetune,
         finetune_classifier,
         finetune_reranker,
         generate,
-        index,
-        inspect,
         merge,
         mine,
         pretrain,
-        probe,
-        report,
-        rerun,
-        robustness,
-        run,
         score,
     )
     from encloze.commands.compare import Compare
@@ -55,10 +48,6 @@ if TYPE_CHECKING:
     from encloze.objectives.base import Objective
     from encloze.retrieval.retriever import Retriever
 
-_FUNCTIONS = (
-    "calibrate compare evaluate finetune finetune_classifier finetune_reranker generate index inspect merge mine "
-    "pretrain probe report rerun robustness run score"
-).split()
 _MODULES = {
     "BiEncoder": "models.bi_encoder",
     "Compare": "commands.compare",
@@ -91,7 +80,12 @@ _MODULES = {
     "Robustness": "commands.robustness",
     "Score": "commands.score",
     "Search": "commands.search",
-    **dict.fromkeys(_FUNCTIONS, "api"),
+    **dict.fromkeys("compare evaluate index inspect probe report robustness".split(), "api.evaluation"),
+    **dict.fromkeys("rerun run".split(), "api.pipelines"),
+    **dict.fromkeys(
+        "calibrate finetune finetune_classifier finetune_reranker generate merge mine pretrain score".split(),
+        "api.training",
+    ),
 }
 
 __all__ = [

@@ -1,0 +1,120 @@
+"""Functions of the commands that build indexes, evaluate, inspect and report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from encloze.api._commands import run_command
+
+if TYPE_CHECKING:
+    from encloze.commands.index import IndexingResult
+    from encloze.commands.report import ReportResult
+    from encloze.evaluation.comparison import ComparisonTable
+    from encloze.evaluation.inspection import Inspection
+    from encloze.evaluation.labels import LabelReport
+    from encloze.evaluation.report import Report
+    from encloze.evaluation.robustness import RobustnessReport
+
+
+def index(corpus: Any, model: Any = None, *, output: str | Path, **settings: Any) -> IndexingResult:
+    """Build an index folder. ``Retriever.build`` does the same and opens it.
+
+    Args:
+        corpus: The documents.
+        model: The encoder; None if all indexes are built from text.
+        output: The index folder to write.
+        **settings: Settings of ``encloze index``, such as ``indexes=["flat", "bm25"]``.
+
+    Example:
+        >>> encloze.index("my_texts", "minilm", output="index", indexes=["flat", "bm25"])
+    """
+    return cast("IndexingResult", run_command("index", corpus=corpus, model=model, output=output, **settings))
+
+
+def evaluate(systems: Sequence[Any], dataset: Any = None, *, split: str = "test", **settings: Any) -> Report:
+    """Evaluate systems on judged queries, with confidence intervals and significance tests.
+
+    Args:
+        systems: What to evaluate, the baseline first: ``bm25``, encoders or their names, retrievers, run files.
+        dataset: Documents, queries and judgments; None with a ``benchmark``.
+        split: The split whose queries are evaluated.
+        **settings: Settings of ``encloze evaluate``, such as ``measures=["nDCG@10"]`` and ``output``.
+
+    Returns:
+        The report; ``to_pandas()`` gives a table, and notebooks show it as one.
+
+    Example:
+        >>> encloze.evaluate(["bm25", "minilm", "retriever"], "my_data", split="test").to_pandas()
+    """
+    return cast("Report", run_command("evaluate", systems=systems, dataset=dataset, split=split, **settings))
+
+
+def compare(systems: Sequence[Any], dataset: Sequence[Any] | Any = (), **settings: Any) -> ComparisonTable:
+    """Compare systems on one or more data sets: means, differences, equivalence, contamination.
+
+    Args:
+        systems: What to compare, the baseline first; see ``evaluate``.
+        dataset: A data set, or a list of them.
+        **settings: Settings of ``encloze compare``.
+
+    Example:
+        >>> encloze.compare(["bm25", "minilm"], ["my_data", "other_data"]).to_pandas()
+    """
+    return cast("ComparisonTable", run_command("compare", systems=systems, dataset=dataset, **settings))
+
+
+def robustness(systems: Sequence[Any], dataset: Any = None, **settings: Any) -> RobustnessReport:
+    """Measure how much retrieval quality drops under query and document perturbations.
+
+    Args:
+        systems: What to evaluate; see ``evaluate``.
+        dataset: Documents, queries and judgments.
+        **settings: Settings of ``encloze robustness``, such as ``query_perturbations=["typos"]``.
+
+    Example:
+        >>> card = encloze.robustness(["bm25", "minilm"], "my_data", query_perturbations=["typos", "word_order"])
+    """
+    return cast("RobustnessReport", run_command("robustness", systems=systems, dataset=dataset, **settings))
+
+
+def inspect(corpus: Any, model: Any = (), **settings: Any) -> Inspection:
+    """Inspect a collection (lengths, duplicates, truncation) and how encoders represent it.
+
+    Args:
+        corpus: The documents.
+        model: Encoders to compare, or their names.
+        **settings: Settings of ``encloze inspect``.
+
+    Example:
+        >>> inspection = encloze.inspect("my_texts", ["minilm", "adapted"])
+    """
+    return cast("Inspection", run_command("inspect", corpus=corpus, model=model, **settings))
+
+
+def probe(model: Any, dataset: Any, **settings: Any) -> LabelReport:
+    """Train a linear classifier on frozen embeddings, and evaluate it.
+
+    Args:
+        model: The encoder.
+        dataset: A folder with ``train`` and ``test`` files of labeled texts.
+        **settings: Settings of ``encloze probe``.
+
+    Example:
+        >>> report = encloze.probe("adapted", "my_labels")
+    """
+    return cast("LabelReport", run_command("probe", model=model, dataset=dataset, **settings))
+
+
+def report(folders: Sequence[str | Path], **settings: Any) -> ReportResult:
+    """Write result folders as one HTML page.
+
+    Args:
+        folders: Folders that other commands wrote.
+        **settings: Settings of ``encloze report``, such as ``output`` and ``title``.
+
+    Example:
+        >>> page = encloze.report(["evaluation"], output="page").page
+    """
+    return cast("ReportResult", run_command("report", folders=list(folders), **settings))

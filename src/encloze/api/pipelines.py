@@ -1,0 +1,45 @@
+"""Functions of the commands that run several commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from encloze import recipe as recipes
+from encloze.api._commands import run_command
+from encloze.errors import RecipeError
+
+if TYPE_CHECKING:
+    from encloze.commands.run import PipelineResult
+
+
+def run(recipe: str | Path, **settings: Any) -> PipelineResult:
+    """Run a pipeline of commands from a recipe.
+
+    Args:
+        recipe: A YAML file, or the name of a shipped recipe, such as ``retromae``.
+        **settings: Settings of ``encloze run`` that replace those of the recipe, such as ``dataset`` and ``output``.
+
+    Example:
+        >>> result = encloze.run("retromae", dataset="my_data", output="pipeline")
+    """
+    tree = recipes.read(recipe, "run")
+    if (command := tree.pop("verb", "run")) != "run":
+        raise RecipeError(f"the recipe {recipe}", [("verb", f"is a recipe for {command!r}, not for run")])
+    return cast("PipelineResult", run_command("run", **{**tree, **settings}))
+
+
+def rerun(folder: str | Path, **settings: Any) -> Any:
+    """Repeat what made a result folder, from the recipe saved in it.
+
+    Args:
+        folder: A folder that a command wrote.
+        **settings: Settings of ``encloze rerun``, such as ``output``.
+
+    Returns:
+        The result of the command.
+
+    Example:
+        >>> encloze.rerun("evaluation", output="evaluation_2")
+    """
+    return run_command("rerun", folder=folder, **settings)

@@ -1,0 +1,203 @@
+"""Functions of the commands that train models and prepare training data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from encloze.api._commands import run_cached, run_command
+from encloze.encoders.base import Encoder, load_reranker
+
+if TYPE_CHECKING:
+    from encloze.commands.base import ClassifierTrainingResult, GenerationResult, MiningResult, ScoringResult
+    from encloze.models.cross_encoder import CrossEncoder
+
+
+def pretrain(
+    model: Encoder | str | Path, corpus: Any, *, output: str | Path, objective: Any = "retromae", **settings: Any
+) -> Encoder:
+    """Pre-train an encoder on plain text.
+
+    Args:
+        model: The encoder to start from, or ``{"type": "scratch", ...}`` for random weights.
+        corpus: The texts; see ``Corpus.load``.
+        output: The model folder to write.
+        objective: The pre-training objective: ``retromae``, ``mlm``, ``cotmae``, ...
+        **settings: Settings of ``encloze pretrain``, such as ``training={"steps": 1000}``.
+
+    Returns:
+        The trained encoder, loaded from ``output``.
+
+    Raises:
+        RecipeError: A setting is wrong.
+        StorageError: The output exists.
+
+    Example:
+        >>> encoder = encloze.pretrain("minilm", "my_texts", output="adapted", training={"steps": 1000})
+    """
+    run_command("pretrain", model=model, corpus=corpus, objective=objective, output=output, **settings)
+    return Encoder.from_pretrained(output)
+
+
+def finetune(model: Encoder | str | Path, dataset: Any, *, output: str | Path, **settings: Any) -> Encoder:
+    """Fine-tune a bi-encoder on queries with relevant documents.
+
+    Args:
+        model: The encoder to start from.
+        dataset: Documents, queries and judgments; see ``Dataset.load``.
+        output: The model folder to write.
+        **settings: Settings of ``encloze finetune``, such as ``losses=["contrastive"]``, ``negatives`` (the result of
+            ``mine``, or a run) and ``training={"epochs": 3}``.
+
+    Returns:
+        The trained encoder, loaded from ``output``.
+
+    Raises:
+        RecipeError: A setting is wrong.
+        StorageError: The output exists.
+
+    Example:
+        >>> encoder = encloze.finetune("minilm", "my_data", output="retriever", training={"epochs": 3})
+    """
+    run_command("finetune", model=model, dataset=dataset, output=output, **settings)
+    return Encoder.from_pretrained(output)
+
+
+def finetune_reranker(
+    model: str | Path | CrossEncoder, dataset: Any, *, negatives: Any, output: str | Path, **settings: Any
+) -> CrossEncoder:
+    """Fine-tune a cross-encoder that scores pairs of a query and a document.
+
+    Args:
+        model: The encoder or cross-encoder to start from.
+        dataset: Documents, queries and judgments.
+        negatives: The result of ``mine``, or a run.
+        output: The model folder to write.
+        **settings: Settings of ``encloze finetune_reranker``.
+
+    Returns:
+        The trained cross-encoder, loaded from ``output``.
+
+    Example:
+        >>> reranker = encloze.finetune_reranker("minilm", "my_data", negatives=negatives, output="reranker")
+    """
+    run_command("finetune_reranker", model=model, dataset=dataset, negatives=negatives, output=output, **settings)
+    return cast("CrossEncoder", load_reranker(str(output)))
+
+
+def finetune_classifier(
+    model: str | Path | Encoder, dataset: Any, *, output: str | Path, **settings: Any
+) -> ClassifierTrainingResult:
+    """Fine-tune a classifier of texts, or of words, and evaluate it.
+
+    Args:
+        model: The encoder to start from.
+        dataset: A folder with ``train`` and ``test`` files of labeled texts.
+        output: The model folder to write.
+        **settings: Settings of ``encloze finetune_classifier``.
+
+    Example:
+        >>> result = encloze.finetune_classifier("adapted", "my_labels", output="classifier")
+    """
+    return cast(
+        "ClassifierTrainingResult",
+        run_command("finetune_classifier", model=model, dataset=dataset, output=output, **settings),
+    )
+
+
+def mine(
+    dataset: Any, *, split: str = "train", sources: Sequence[Any] = ("bm25",), output: Any = None, **settings: Any
+) -> MiningResult:
+    """Mine hard negatives: documents that rank high for a query and are not relevant.
+
+    Args:
+        dataset: Documents, queries and judgments.
+        split: The split whose queries are mined for.
+        sources: What ranks candidates: ``bm25``, encoders, retrievers, run files; several take turns.
+        output: The folder to write; without it, a folder in the cache.
+        **settings: Settings of ``encloze mine``, such as ``num_negatives``, ``range_min`` and ``relative_margin``.
+
+    Returns:
+        Counts, and the ``folder`` of the run; ``finetune`` and ``finetune_reranker`` take the result as ``negatives``.
+
+    Example:
+        >>> negatives = encloze.mine("my_data", sources=["bm25", "minilm"], num_negatives=7)
+    """
+    values = {"dataset": dataset, "split": split, "sources": list(sources), **settings}
+    return cast("MiningResult", run_cached("mine", output, values))
+
+
+def score(dataset: Any, model: Any, candidates: Any, *, output: Any = None, **settings: Any) -> ScoringResult:
+    """Score pairs of a query and a candidate with a model, as the teacher of a distillation.
+
+    Args:
+        dataset: Documents, queries and judgments.
+        model: A cross-encoder or bi-encoder.
+        candidates: The result of ``mine``, or a run.
+        output: The folder to write; without it, a folder in the cache.
+        **settings: Settings of ``encloze score``.
+
+    Returns:
+        Counts, and the ``folder`` of the run; ``finetune`` takes the result as ``teacher``.
+
+    Example:
+        >>> teacher = encloze.score("my_data", "reranker", negatives)
+    """
+    values = {"dataset": dataset, "model": model, "candidates": candidates, **settings}
+    return cast("ScoringResult", run_cached("score", output, values))
+
+
+def generate(corpus: Any, generator: Any, *, output: str | Path, **settings: Any) -> GenerationResult:
+    """Generate queries for documents with a language model.
+
+    Args:
+        corpus: The documents.
+        generator: A model folder or hub id, or ``{"type": "endpoint", "url": ..., "model": ...}``.
+        output: The data set folder to write.
+        **settings: Settings of ``encloze generate``.
+
+    Example:
+        >>> encloze.generate("my_texts", "google/flan-t5-small", output="generated")
+    """
+    values = {"corpus": corpus, "generator": generator, "output": output, **settings}
+    return cast("GenerationResult", run_command("generate", **values))
+
+
+def merge(model: Any, original: Any, *, output: str | Path, **settings: Any) -> Encoder:
+    """Interpolate the weights of an adapted encoder and its original.
+
+    Args:
+        model: The adapted encoder.
+        original: The encoder it was trained from.
+        output: The model folder to write.
+        **settings: Settings of ``encloze merge``.
+
+    Returns:
+        The merged encoder, loaded from ``output``.
+
+    Example:
+        >>> encoder = encloze.merge("retriever", "minilm", output="merged")
+    """
+    run_command("merge", model=model, original=original, output=output, **settings)
+    return Encoder.from_pretrained(output)
+
+
+def calibrate(model: Any, dataset: Any, scores: Any, *, output: str | Path, **settings: Any) -> CrossEncoder:
+    """Fit a curve from the scores of a re-ranker to probabilities of relevance.
+
+    Args:
+        model: The cross-encoder.
+        dataset: Documents, queries and judgments.
+        scores: The result of ``score`` with this model.
+        output: The model folder to write.
+        **settings: Settings of ``encloze calibrate``.
+
+    Returns:
+        The calibrated cross-encoder, loaded from ``output``.
+
+    Example:
+        >>> calibrated = encloze.calibrate("reranker", "my_data", scores, output="calibrated")
+    """
+    run_command("calibrate", model=model, dataset=dataset, scores=scores, output=output, **settings)
+    return cast("CrossEncoder", load_reranker(str(output)))
