@@ -251,7 +251,7 @@ def test_search_results_are_re_ranked(run: Run, tmp_path: Path, reranker: Path, 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("--losses", "[contrastive]"), "the loss contrastive uses in-batch negatives, which a cross-encoder does not score"),
+        (("--losses", "[contrastive]"), "contrastive uses in-batch negatives, which a cross-encoder does not"),
         (("--losses", "[margin_mse]"), "requires teacher scores: set teacher"),
         (("--max_tokens", "4096"), "max_tokens is 4096, but"),
         (("--split", "test"), "the run of negatives has no negative for any query of the split 'test'"),

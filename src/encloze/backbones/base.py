@@ -54,8 +54,8 @@ class Backbone(nn.Module, Family):
     finds their parts by the usual attribute names. Each part is compared with a complete forward pass on a tiny input
     before it is used.
 
-    Tensor shapes are given in terms of batch, length, hidden (size) and vocabulary. ``ids`` are int64, ``attention_mask``
-    is a bool mask that is true for all tokens except padding; both are batch x length.
+    Tensor shapes are given in terms of batch, length, hidden (size) and vocabulary. ``ids`` are int64.
+    ``attention_mask`` is bool, true for all tokens except padding. Both are batch x length.
 
     Args:
         model: A transformers ForMaskedLM model, or an encoder if ``has_mlm_head`` is false.
