@@ -138,12 +138,12 @@ def test_hits_of_a_calibrated_re_ranker_have_probabilities(
     assert main(["index", "--corpus", str(dataset), "--indexes", "bm25", "--output", str(index)]) == 0
     retriever = Retriever.load(index, reranker=str(tmp_path / "calibrated"), precision="float32", rerank_depth=3)
     hits = retriever.search("tell me about the river history", k=5)
-    reranker = CrossEncoder.load_trained(str(tmp_path / "calibrated"), precision="float32")
+    reranker = CrossEncoder.from_pretrained(str(tmp_path / "calibrated"), precision="float32")
     assert reranker.calibration is not None
     for hit in hits[:3]:
         assert hit.parts["probability"] == pytest.approx(float(reranker.calibration(np.array([hit.score]))[0]))
     assert all("probability" not in hit.parts for hit in hits[3:])  # below rerank_depth
-    uncalibrated = CrossEncoder.load_trained(str(model), precision="float32")
+    uncalibrated = CrossEncoder.from_pretrained(str(model), precision="float32")
     assert uncalibrated.calibration is None
     assert read_json(tmp_path / "calibrated" / "inputs.json")["inputs"]["scores"]
 

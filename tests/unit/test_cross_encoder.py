@@ -18,7 +18,7 @@ import toys
 from encloze.cli.main import main
 from encloze.commands import score as scoring
 from encloze.data.runs import read_run, write_run
-from encloze.errors import CheckpointError
+from encloze.errors import CheckpointError, StorageError
 from encloze.models.cross_encoder import CrossEncoder
 from encloze.text.text_pairs import pad_pairs
 
@@ -86,7 +86,7 @@ def test_transformers_loads_a_saved_re_ranker_with_the_same_scores(kind: str, tm
     encoder = CrossEncoder.load(str(save_encoder(tmp_path / "start", kind)), precision="float32", max_tokens=60)
     (tmp_path / "made").mkdir()
     encoder.save(tmp_path / "made")
-    loaded = CrossEncoder.load_trained(str(tmp_path / "made"), precision="float32")
+    loaded = CrossEncoder.from_pretrained(str(tmp_path / "made"), precision="float32")
     np.testing.assert_allclose(loaded.score(PAIRS), encoder.score(PAIRS), atol=1e-6)
     assert loaded.max_tokens == 60
     model, report = AutoModelForSequenceClassification.from_pretrained(tmp_path / "made", output_loading_info=True)
@@ -108,12 +108,12 @@ def test_scores_are_float32_under_bfloat16_autocast(tmp_path: Path) -> None:
 def test_models_that_were_not_trained_as_re_rankers_are_refused(tmp_path: Path) -> None:
     folder = save_encoder(tmp_path / "m")
     with pytest.raises(CheckpointError, match=r"is not a re-ranker .*BertForMaskedLM.*finetune_reranker"):
-        CrossEncoder.load_trained(str(folder))
+        CrossEncoder.from_pretrained(str(folder))
     config = json.loads((folder / "config.json").read_text())
     config |= {"architectures": ["BertForSequenceClassification"], "id2label": {str(n): str(n) for n in range(3)}}
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(CheckpointError, match="is a classifier with 3 labels, but a re-ranker has one output"):
-        CrossEncoder.load_trained(str(folder))
+        CrossEncoder.from_pretrained(str(folder))
 
 
 # Commands
@@ -177,7 +177,7 @@ def test_score_writes_scores_of_candidates_and_relevant_documents(run: Run, tmp_
     for query, of_query in scores.items():
         expected = set(sorted(candidates[query], key=lambda d: (candidates[query][d], d), reverse=True)[:3])
         assert set(of_query) == expected | {query.removeprefix("q-")}
-    encoder = CrossEncoder.load_trained(str(reranker), precision="float32")
+    encoder = CrossEncoder.from_pretrained(str(reranker), precision="float32")
     query, of_query = next(iter(scores.items()))
     texts = {str(d["_id"]): f"{d['title']} {d['text']}" for d in toys.documents()}
     text = next(str(q["text"]) for q in toys.queries() if q["_id"] == query)
@@ -288,3 +288,12 @@ def test_candidates_of_another_split_are_refused(
     assert run("score", "--model", reranker, *given, "--split", "test") == 2
     assert "ranks no document for the queries of the split 'test'" in capsys.readouterr().err
     assert not list(tmp_path.glob("scores*"))
+
+
+def test_a_saved_re_ranker_gives_the_same_scores(tmp_path: Path) -> None:
+    reranker = CrossEncoder.load(str(save_encoder(tmp_path / "start")), precision="float32")
+    reranker.save_pretrained(tmp_path / "saved")
+    again = CrossEncoder.from_pretrained(str(tmp_path / "saved"), precision="float32")
+    np.testing.assert_allclose(again.score(PAIRS), reranker.score(PAIRS), atol=1e-6)
+    with pytest.raises(StorageError, match="exists already"):
+        reranker.save_pretrained(tmp_path / "saved")

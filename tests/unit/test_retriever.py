@@ -363,7 +363,7 @@ def test_a_damaged_index_is_refused(index: Path) -> None:
 
 def test_an_index_of_another_format_version_is_refused(index: Path) -> None:
     file = index / "index.json"
-    file.write_text(file.read_text(encoding="utf-8").replace('"encloze": 2', '"encloze": 1'), encoding="utf-8")
+    file.write_text(file.read_text(encoding="utf-8").replace('"encloze": 3', '"encloze": 1'), encoding="utf-8")
     with pytest.raises(StaleIndexError, match="was built by another version of encloze. Build it again"):
         Retriever.load(index)
 
@@ -379,8 +379,8 @@ def test_the_description_of_an_index_names_the_model(index: Path) -> None:
     card = json.loads((index / "index.json").read_text(encoding="utf-8"))
     assert card["documents"] == 40
     flat, words = card["views"]
-    assert (flat["model"], flat["fingerprint"], flat["width"]) == ("letters", "f1", 12)
-    assert (words["model"], words["fingerprint"], words["width"]) == (None, None, None)
+    assert (flat["model"], flat["fingerprint"], flat["dim"]) == ("letters", "f1", 12)
+    assert (words["model"], words["fingerprint"], words["dim"]) == (None, None, None)
     assert words["settings"] == {"type": "bm25", "k1": 1.2, "b": 0.75, "analyzer": {"type": "unicode"}}
 
 

@@ -87,7 +87,7 @@ class Torch(EncoderBackend, name="torch"):
         _require_torch()
         from encloze.models.cross_encoder import CrossEncoder
 
-        return cast(Reranker, CrossEncoder.load_trained(name, precision=precision, device=device))
+        return cast(Reranker, CrossEncoder.from_pretrained(name, precision=precision, device=device))
 
 
 def _require_torch() -> None:

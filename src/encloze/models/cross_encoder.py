@@ -20,6 +20,7 @@ from encloze.errors import CheckpointError
 from encloze.models.checkpoint import load_tokenizer
 from encloze.models.device import resolve_device
 from encloze.models.precision import Precision, autocast
+from encloze.storage.atomic import atomic_folder
 from encloze.storage.json_files import read_json, write_json
 from encloze.storage.model_folders import locate
 from encloze.text.text_pairs import PaddedPairs, pad_pairs
@@ -60,7 +61,7 @@ class CrossEncoder(nn.Module):
         max_tokens: The length to which a query and a document together are truncated.
 
     Example:
-        >>> reranker = CrossEncoder.load("my_reranker", device="cpu")
+        >>> reranker = CrossEncoder.from_pretrained("my_reranker", device="cpu")
         >>> reranker.score([("where do rivers end", "Rivers flow into the sea.")]).shape
         (1,)
     """
@@ -117,7 +118,7 @@ class CrossEncoder(nn.Module):
         return cross_encoder.to(target).eval()
 
     @classmethod
-    def load_trained(
+    def from_pretrained(
         cls, name: str, *, precision: str = "auto", device: str | torch.device | None = None
     ) -> CrossEncoder:
         """Load a cross-encoder, and refuse encoders without a trained classification head.
@@ -147,6 +148,19 @@ class CrossEncoder(nn.Module):
         types = {"token_type_ids": pairs.token_type_ids} if self._has_token_types else {}
         logits: Tensor = self.model(input_ids=pairs.ids, attention_mask=pairs.attention_mask.long(), **types).logits
         return logits[:, 0].float()
+
+    def save_pretrained(self, folder: str | Path, *, overwrite: bool = False) -> None:
+        """Write a model folder that ``from_pretrained``, transformers and sentence-transformers load.
+
+        Args:
+            folder: The folder to write; it appears whole or not at all.
+            overwrite: Whether a model folder that encloze wrote may be replaced.
+
+        Raises:
+            StorageError: If the folder exists, or the disk is full.
+        """
+        with atomic_folder(Path(folder), overwrite=overwrite) as staging:
+            self.save(staging)
 
     def save(self, folder: Path) -> None:
         """Write a folder that transformers, sentence-transformers and ``load`` read; the folder must exist.

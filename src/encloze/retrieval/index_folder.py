@@ -26,7 +26,7 @@ from encloze.storage.manifest import check_manifest
 
 DOCUMENTS = "documents.arrow"
 _DESCRIPTION = "index.json"
-_FORMAT_VERSION = 2
+_FORMAT_VERSION = 3
 
 
 def build_index(
@@ -141,7 +141,7 @@ def open_view(folder: Path, entry: Mapping[str, Any]) -> IndexSearcher:
 
 def model_location(folder: Path, entry: Mapping[str, Any]) -> str:
     """Return where the model of a view is: where it was, or at the same place relative to the index."""
-    name, relative = str(entry["model"]), entry.get("beside")
+    name, relative = str(entry["model"]), entry.get("relative_path")
     is_moved = relative is not None and not Path(name).exists() and (folder / relative).exists()
     return str((folder / relative).resolve()) if is_moved and relative else name
 
@@ -152,7 +152,7 @@ def check_model(folder: Path, entry: Mapping[str, Any], encoder: Encoder) -> Non
         dims = " and ".join(map(str, encoder.views.values()))
         raise StaleIndexError(
             f"the index {folder} was built by another model: {entry['model']} (fingerprint {entry['fingerprint']}, "
-            f"{entry['width']} dimensions); {encoder.name} has the fingerprint {encoder.fingerprint} and {dims} "
+            f"{entry['dim']} dimensions); {encoder.name} has the fingerprint {encoder.fingerprint} and {dims} "
             f"dimensions. Build the index again: encloze index --model {encoder.name} --output NEW_FOLDER ..."
         )
 
@@ -174,9 +174,9 @@ def _model_entry(encoder: Encoder | None, index: Index, folder: Path) -> dict[st
     together.
     """
     if encoder is None or index.input_type == "text":
-        return {"model": None, "fingerprint": None, "width": None}
-    entry = {"model": encoder.name, "fingerprint": encoder.fingerprint, "width": encoder.views[index.input_type]}
+        return {"model": None, "fingerprint": None, "dim": None}
+    entry = {"model": encoder.name, "fingerprint": encoder.fingerprint, "dim": encoder.views[index.input_type]}
     if (path := Path(encoder.name)).exists():
         relative = os.path.relpath(path.resolve(), folder.resolve())
-        entry |= {"model": str(path.resolve()), "beside": relative}
+        entry |= {"model": str(path.resolve()), "relative_path": relative}
     return entry
