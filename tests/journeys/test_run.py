@@ -97,7 +97,7 @@ def kill_at(patch: pytest.MonkeyPatch, stage: str, folder: Path) -> None:
     patch.setattr(kind, "run", killed_before_it_runs)
 
 
-BY_DEFAULT = ("mined", "second", "scores")  # one stage that mines, one that trains, one that scores
+BY_DEFAULT = ("mined", "second")  # a stage killed before it starts, and one killed after a checkpoint
 
 
 @pytest.mark.parametrize("stage", [pytest.param(s, marks=[] if s in BY_DEFAULT else pytest.mark.slow) for s in STAGES])
