@@ -46,13 +46,19 @@ def banned_words(text: str) -> list[str]:
     ]
 
 
+def without_former_names(path: Path) -> str:
+    """Return the text of a file; of the changelog, without the first columns of its tables, which hold former names."""
+    text = path.read_text(encoding="utf-8")
+    return re.sub(r"^\|[^|\n]*\|", "|", text, flags=re.MULTILINE) if path.name == "CHANGELOG.md" else text
+
+
 @pytest.mark.parametrize("root", ["src/encloze", "docs", "examples", "benchmarks", "."])
 def test_no_banned_word_is_used(root: str) -> None:
     found = [
         f"{path.relative_to(REPOSITORY)}:{fault}"
         for path in FILES
         if (path.parent == REPOSITORY if root == "." else path.is_relative_to(REPOSITORY / root))
-        for fault in banned_words(path.read_text(encoding="utf-8"))
+        for fault in banned_words(without_former_names(path))
     ]
     assert not found, "\n".join(found)
 
