@@ -77,6 +77,11 @@ def importable(module: str, extra: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] != module.partition(".")[0]:
             raise  # the package is installed, but one of its own imports is missing
-        raise MissingExtraError(
-            f"this needs the package {module!r}, which is not installed. Install it: pip install 'encloze[{extra}]'"
-        ) from error
+        raise missing_extra(module, extra) from error
+
+
+def missing_extra(package: str, extra: str) -> MissingExtraError:
+    """Return the error that an optional package is not installed and that an extra of encloze installs it."""
+    return MissingExtraError(
+        f"this needs the package {package!r}, which is not installed. Install it: pip install 'encloze[{extra}]'"
+    )

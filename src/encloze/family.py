@@ -20,8 +20,10 @@ from importlib.metadata import EntryPoints, entry_points
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from encloze.errors import missing_extra
 from encloze.settings import Settings, default_of, help_of, plain
 
+_TRAINING_PACKAGES = ("accelerate", "sentencepiece", "sklearn", "torch", "transformers")
 _IN_PROGRESS: list[type] = []
 """Families whose JSON schema is being built, to stop at recursion."""
 
@@ -73,7 +75,7 @@ class Family(Settings):
             for plugin in _plugins(cls.package()).select(name=str(name)):
                 plugin.load()
             if name not in cls._loaded_members:
-                importlib.import_module(f"{cls.package()}.{name}")
+                _import_member(f"{cls.package()}.{name}")
         return cls._loaded_members[str(name)]
 
     @classmethod
@@ -147,6 +149,17 @@ class Family(Settings):
                 schema["properties"].get(setting, {}).setdefault("description", text)
             schemas.append(schema)
         return schemas
+
+
+def _import_member(module: str) -> None:
+    """Import the module of a member. Raises MissingExtraError if it needs a package of the extra ``train``."""
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _TRAINING_PACKAGES:
+            raise
+        raise missing_extra(package, "train") from error
 
 
 @functools.cache

@@ -71,12 +71,15 @@ def requirements(name: str) -> tuple[Requirement, ...]:
     return tuple(map(Requirement, metadata.distribution(name).requires or []))
 
 
-def distributions_of(wheel: Path, extra: str) -> set[str]:
-    """Return the names of all distributions that the wheel needs with one extra, directly or not."""
+def requirements_of_wheel(wheel: Path) -> list[Requirement]:
     with zipfile.ZipFile(wheel) as archive:
         (file,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         message = email.message_from_string(archive.read(file).decode())
-    own = tuple(Requirement(text) for text in message.get_all("Requires-Dist") or [])
+    return [Requirement(text) for text in message.get_all("Requires-Dist") or []]
+
+
+def distributions_of(own: list[Requirement], extra: str) -> set[str]:
+    """Return the names of all distributions that the package needs with one extra, directly or not."""
     extras: dict[str, set[str]] = {}
     pending = [("encloze", {extra} if extra else set())]
     while pending:
@@ -102,7 +105,7 @@ def make_environment(wheel: Path, extra: str, folder: Path) -> Path:
     """
     run(sys.executable, "-m", "venv", "--without-pip", folder / "venv", folder=folder)
     (site,) = (folder / "venv" / "lib").glob("python*/site-packages")
-    for name in distributions_of(wheel, extra):
+    for name in distributions_of(requirements_of_wheel(wheel), extra):
         for file in metadata.distribution(name).files or []:
             top = file.parts[0]
             source = Path(str(metadata.distribution(name).locate_file(top)))
@@ -135,6 +138,21 @@ def test_extras_named_in_messages_exist() -> None:
         if extra
     }
     assert named <= set(EXTRAS), named - set(EXTRAS)
+
+
+def test_every_package_is_pinned() -> None:
+    lines = (REPOSITORY / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pinned = {canonicalize_name(line.partition("==")[0]) for line in lines if "==" in line}
+    own = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
+    own += [text for extra, texts in PROJECT["optional-dependencies"].items() if extra != "dev" for text in texts]
+    needed = distributions_of([Requirement(text) for text in own], "")
+    assert needed <= pinned | {"setuptools"}, needed - pinned
+
+
+def test_a_command_that_needs_torch_names_the_extra(tmp_path: Path) -> None:
+    code = "import sys; sys.modules['torch'] = sys.modules['accelerate'] = None; from encloze.cli.main import main; "
+    output = run(sys.executable, "-c", f"{code} sys.exit(main(['finetune', '--help']))", folder=tmp_path, check=False)
+    assert "pip install 'encloze[train]'" in output
 
 
 @pytest.mark.slow
@@ -188,9 +206,9 @@ def check_search(encloze: Path, folder: Path) -> None:
 
 def check_messages_about_extras(encloze: Path, folder: Path, *, has_report: bool) -> None:
     """A command that needs a missing extra names it; the report page is made where its extra is installed."""
-    output = run(encloze, "report", "evaluated", folder=folder, check=has_report)
+    output = run(encloze, "report", "evaluated", "--output", "page", folder=folder, check=has_report)
     if has_report:
-        assert "<svg" in (folder / "evaluated" / "report.html").read_text(encoding="utf-8")
+        assert "<svg" in (folder / "page" / "report.html").read_text(encoding="utf-8")
     else:
         assert "encloze[report]" in output
     arguments = ["--corpus", "toys", "--model", "minilm", "--indexes", "flat", "--output", "dense"]

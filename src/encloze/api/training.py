@@ -109,13 +109,14 @@ def finetune_classifier(
 def mine(
     dataset: Any, *, split: str = "train", sources: Sequence[Any] = ("bm25",), output: Any = None, **settings: Any
 ) -> MiningResult:
-    """Mine hard negatives: documents that rank high for a query and are not relevant.
+    """Mine hard negatives: highly ranked documents that are not relevant to the query.
 
     Args:
         dataset: Documents, queries and judgments.
-        split: The split whose queries are mined for.
-        sources: What ranks candidates: ``bm25``, encoders, retrievers, run files; several take turns.
-        output: The folder to write; without it, a folder in the cache.
+        split: The split with the queries.
+        sources: Systems that rank candidates: ``bm25``, encoders, retrievers or run files. The rankings of several
+            systems are interleaved.
+        output: The folder to write; by default a folder in the cache.
         **settings: Settings of ``encloze mine``, such as ``num_negatives``, ``range_min`` and ``relative_margin``.
 
     Returns:
@@ -135,7 +136,7 @@ def score(dataset: Any, model: Any, candidates: Any, *, output: Any = None, **se
         dataset: Documents, queries and judgments.
         model: A cross-encoder or bi-encoder.
         candidates: The result of ``mine``, or a run.
-        output: The folder to write; without it, a folder in the cache.
+        output: The folder to write; by default a folder in the cache.
         **settings: Settings of ``encloze score``.
 
     Returns:
