@@ -97,6 +97,11 @@ def test_a_saved_encoder_gives_the_same_vectors(encoder: Encoder, tmp_path: Path
     with pytest.raises(StorageError, match="exists already"):
         encoder.save_pretrained(tmp_path / "saved")
     encoder.save_pretrained(tmp_path / "saved", overwrite=True)
+    card = (tmp_path / "saved" / "README.md").read_text("utf-8")
+    assert 'Encoder.from_pretrained("saved")' in card and "pipeline_tag: sentence-similarity" in card
+    (tmp_path / "saved" / "README.md").write_text(f"{card}\nTrained on rivers.\n", "utf-8")
+    Encoder.from_pretrained(tmp_path / "saved").save_pretrained(tmp_path / "copy")
+    assert (tmp_path / "copy" / "README.md").read_text("utf-8").endswith("Trained on rivers.\n")
 
 
 class FakeHub(http.server.BaseHTTPRequestHandler):
@@ -161,7 +166,7 @@ def test_an_encoder_is_uploaded_as_a_model_folder(encoder: Encoder, hub: str) ->
     assert url == f"{hub}/me/retriever/commit/c0ffee"
     received = FakeHub.received
     assert received["created"]["name"] == "retriever" and "private" in str(received["created"])
-    assert {"config.json", "model.safetensors", "tokenizer.json", "encloze.json"} <= received["files"]
+    assert {"README.md", "config.json", "model.safetensors", "tokenizer.json", "encloze.json"} <= received["files"]
     assert received["authorization"] == "Bearer hf_secret"
     assert received["summary"] == "Upload an encoder trained with encloze"
 

@@ -1,4 +1,4 @@
-"""Text to representations: what encodes queries and documents, and scores pairs, behind one protocol."""
+"""Encoders of queries and documents, and scorers of query-document pairs, behind one interface."""
 
 from encloze.family import lazy_members
 

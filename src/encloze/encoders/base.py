@@ -1,4 +1,4 @@
-"""Encoders: texts to embeddings and term weights behind one interface, whatever library computes them."""
+"""Encoders, which map texts to embeddings and term weights; one interface for all backends."""
 
 from __future__ import annotations
 
@@ -44,9 +44,10 @@ class Encoder(ABC):
         Args:
             name: A model folder (of encloze, sentence-transformers or transformers), an id on the Hugging Face hub, or
                 ``minilm`` for the all-MiniLM-L6-v2 that a Python package carries.
-            device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; the first GPU if there is one, else the CPU, by default.
-            precision: Number format of matrix products. ``auto`` uses bfloat16 where the hardware supports it.
-            backend: What computes: a member of this family, ``torch``.
+            device: ``cpu``, ``cuda``, ``cuda:1`` or ``mps``; by default the first GPU, or the CPU if no GPU is
+                available.
+            precision: Precision of matrix multiplications. ``auto`` uses bfloat16 where the hardware supports it.
+            backend: Backend that computes representations: ``torch``.
 
         Returns:
             The encoder, in evaluation mode.
@@ -69,17 +70,17 @@ class Encoder(ABC):
     @property
     @abstractmethod
     def name(self) -> str:
-        """Where the encoder was loaded from: a folder, a hub id, or ``minilm``."""
+        """Name that the encoder was loaded by: a folder, a hub id, or ``minilm``."""
 
     @property
     @abstractmethod
     def fingerprint(self) -> str:
-        """A hash of everything that changes a representation: weights, tokenizer, pooling, prompts, limits."""
+        """Hash of everything that affects representations: weights, tokenizer, pooling, prompts, length limits."""
 
     @property
     @abstractmethod
     def arithmetic(self) -> str:
-        """Number format and device of the computation, such as ``float32 on cpu``; last digits differ with it."""
+        """Precision and device of the computation, such as ``float32 on cpu``. Results differ slightly between them."""
 
     @property
     @abstractmethod
@@ -89,7 +90,7 @@ class Encoder(ABC):
     @property
     @abstractmethod
     def similarity(self) -> Similarity:
-        """The similarity the encoder was trained with; call it: ``encoder.similarity(queries, documents)``."""
+        """Similarity function that the encoder was trained with: ``encoder.similarity(queries, documents)``."""
 
     @abstractmethod
     def represent_queries(self, texts: Sequence[str]) -> Representation:
@@ -101,7 +102,7 @@ class Encoder(ABC):
 
         Args:
             texts: The documents' texts, title first; consumed as needed.
-            count: How many there are, for the progress bar.
+            count: Number of texts, for the progress bar.
 
         Yields:
             All views of the next documents, in order.
@@ -112,7 +113,7 @@ class Encoder(ABC):
         """Write a model folder that ``from_pretrained`` loads.
 
         Args:
-            folder: The folder to write; it appears whole or not at all.
+            folder: The folder to write. It is written atomically.
             overwrite: Whether a model folder that encloze wrote may be replaced.
 
         Raises:
@@ -152,7 +153,7 @@ class Encoder(ABC):
             As ``encode_queries``.
 
         Raises:
-            RecipeError: ``documents`` is something else.
+            RecipeError: ``documents`` has another type.
         """
         if isinstance(documents, Corpus):
             texts: Iterable[str] = documents.texts()
@@ -178,7 +179,7 @@ class Encoder(ABC):
         Args:
             repo_id: ``user/name``; created if it does not exist.
             token: An access token; by default the one that ``hf auth login`` stored.
-            private: Whether a repository that is created is private; by default as the account is set.
+            private: Whether a newly created repository is private; by default according to the settings of the account.
             commit_message: First line of the commit message.
             endpoint: Address of the hub; by default ``HF_ENDPOINT`` or the public one.
 
@@ -187,7 +188,7 @@ class Encoder(ABC):
 
         Raises:
             MissingExtraError: The package ``huggingface_hub`` is not installed.
-            EndpointError: The hub cannot be reached or refuses.
+            EndpointError: The hub cannot be reached or rejects the upload.
         """
         importable("huggingface_hub", "hub")
         from encloze.encoders._hub import upload_folder
@@ -206,7 +207,7 @@ class Encoder(ABC):
 
 @dataclass(frozen=True)
 class EncoderBackend(Family):
-    """Base of encoder backends: what computes representations."""
+    """Base class of encoder backends, which load models and compute representations."""
 
     def load(self, name: str, *, device: str | None, precision: Precision) -> Encoder:
         """Load the encoder called ``name``. Raises CheckpointError."""
@@ -226,7 +227,7 @@ class Scorer(Protocol):
 
     @property
     def name(self) -> str:
-        """Where it was loaded from: a folder or a hub id."""
+        """Name that the model was loaded by: a folder or a hub id."""
         ...
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
@@ -239,7 +240,7 @@ class Reranker(Scorer, Protocol):
 
     @property
     def calibration(self) -> Calibration | None:
-        """Maps scores to probabilities of relevance, if the model was calibrated."""
+        """Calibration that maps scores to probabilities of relevance; None if the model was not calibrated."""
         ...
 
 
@@ -259,7 +260,7 @@ def load_reranker(name: str, precision: Precision = "auto", device: str | None =
 
 
 def strings(values: Any, function: str, argument: str) -> list[str]:
-    """Return ``values`` as a list of strings; raise RecipeError if they are anything else."""
+    """Return ``values`` as a list of strings; raise RecipeError for values of other types."""
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
         raise RecipeError(function, [(argument, f"expected a list of strings, found {_described(values)}")])
     listed = list(values)

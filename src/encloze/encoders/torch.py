@@ -1,4 +1,4 @@
-"""The torch backend: encoders and re-rankers computed by torch and transformers."""
+"""The torch backend: encoders and re-rankers that run on PyTorch and transformers."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from encloze.encoders.base import Encoder, EncoderBackend, Precision, Reranker, 
 from encloze.errors import importable
 from encloze.similarity import Similarity
 from encloze.storage.atomic import atomic_folder
+from encloze.storage.names import MANIFEST, README
 
 if TYPE_CHECKING:
     from encloze.models.bi_encoder import BiEncoder
 
 
 class TorchEncoder(Encoder):
-    """A bi-encoder computed by torch; ``model`` is the module."""
+    """A bi-encoder that runs on PyTorch; ``model`` is the module."""
 
     def __init__(self, model: BiEncoder) -> None:
         self.model = model
@@ -63,11 +64,21 @@ class TorchEncoder(Encoder):
     def save_pretrained(self, folder: str | Path, *, overwrite: bool = False) -> None:
         with atomic_folder(Path(folder), overwrite=overwrite) as staging:
             self.model.save(staging)
+            (staging / README).write_text(self._model_card(staging, Path(folder).name), encoding="utf-8")
+
+    def _model_card(self, folder: Path, name: str) -> str:
+        """Return the card of the folder the encoder was loaded from, if encloze wrote it; else a new card."""
+        from encloze.models.card import model_card
+
+        source = Path(self.name)
+        if (source / MANIFEST).is_file() and (source / README).is_file():
+            return (source / README).read_text(encoding="utf-8")
+        return model_card(folder, name, f"loaded from {self.name} and saved by encloze", base_models=[self.name])
 
 
 @dataclass(frozen=True)
 class Torch(EncoderBackend, name="torch"):
-    """Models of transformers, computed by torch."""
+    """Backend for transformers models on PyTorch."""
 
     def load(self, name: str, *, device: str | None, precision: Precision) -> Encoder:
         _require_torch()
