@@ -18,7 +18,7 @@ _PLATT_POINTS = 201
 class Calibration:
     """A non-decreasing, piecewise linear function from scores to probabilities of relevance.
 
-    It is constant outside of the given points.
+    The function is constant below the lowest and above the highest score.
 
     Args:
         scores: Scores in increasing order.
@@ -46,7 +46,8 @@ class Calibration:
             scores: The score of each pair, float.
             relevant: Whether each pair is relevant, bool.
             method: ``isotonic`` fits any non-decreasing function (Zadrozny and Elkan, KDD 2002). ``platt`` fits a
-                logistic function with Platt's targets (1999), which lie slightly inside 0 and 1, for few judgments.
+                logistic function with Platt's targets (1999), which are slightly above 0 and below 1; it is suited to
+                few judgments.
 
         Returns:
             The calibration.
@@ -109,7 +110,7 @@ def calibration_error(probabilities: np.ndarray, relevant: np.ndarray) -> float:
 
 
 def brier_score(probabilities: np.ndarray, relevant: np.ndarray) -> float:
-    """Return the Brier score (1950): the mean squared difference of probabilities from 1 (relevant) or 0.
+    """Return the Brier score (1950): the mean squared error of probabilities; the target is 1 if relevant, else 0.
 
     Args:
         probabilities: The probability of each pair, from 0 to 1.

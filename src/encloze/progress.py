@@ -1,4 +1,4 @@
-"""Progress reports of long work: tasks with a rate and remaining time, notes, and warnings.
+"""Progress reports: long-running tasks with rate and remaining time, notes, and warnings.
 
 Functions call ``task``, ``track``, ``note`` and ``warn``. A listener, such as the progress bars of the command line,
 receives the reports. Without a listener, as in a script or a notebook, reports go to the logger ``encloze`` of the
@@ -22,13 +22,13 @@ T = TypeVar("T")
 
 
 class Task:
-    """One piece of long work.
+    """A long-running task whose progress is reported.
 
     Args:
-        title: What is being done, such as ``"Encoding documents"``.
+        title: Description of the task, such as ``"Encoding documents"``.
         total: Number of units; None if unknown.
         unit: Name of a unit in plural, such as ``"documents"``.
-        completed: Units completed by an earlier, interrupted run; they do not count for the rate.
+        completed: Units completed by an earlier, interrupted run; they are excluded from the rate.
     """
 
     def __init__(self, title: str, total: float | None, unit: str, completed: float = 0.0) -> None:
@@ -45,7 +45,7 @@ class Task:
 
 
 class Listener:
-    """Base class of receivers of progress reports. This one writes them to the logger ``encloze``.
+    """Base class of listeners for progress reports. This class writes them to the logger ``encloze``.
 
     Example:
         >>> class Printer(Listener):
@@ -57,30 +57,30 @@ class Listener:
     """
 
     def on_start(self, task: Task) -> None:
-        """Receive a task that has started."""
+        """Called when a task starts."""
         total = "" if task.total is None else f": {task.total:,.0f} {task.unit}".rstrip()
         _logger().debug("%s%s", task.title, total)
 
     def on_update(self, task: Task) -> None:
-        """Receive a task that has advanced. Called often, so it must be fast."""
+        """Called when a task advances. It must be fast, because it is called often."""
 
     def on_finish(self, task: Task) -> None:
-        """Receive a task that has ended, successfully or not."""
+        """Called when a task ends, successfully or not."""
         _logger().debug("%s: ended after %s", task.title, f"{task.completed:,.0f} {task.unit}".rstrip())
 
     def note(self, text: str) -> None:
-        """Receive information that may be of interest to the user."""
+        """Called for information that may be of interest to the user."""
         _logger().info(text)
 
     def warn(self, text: str) -> None:
-        """Receive a warning that the user should act on."""
+        """Called for a warning that the user should act on."""
         _logger().warning(text)
         warnings.warn(text, UserWarning, stacklevel=3)
 
 
 @functools.cache
 def _logger() -> logging.Logger:
-    """Return the logger ``encloze``. A handler that does nothing keeps logging from printing warnings a second time."""
+    """Return the logger ``encloze``. Its ``NullHandler`` prevents ``logging`` from printing warnings a second time."""
     import logging
 
     logger = logging.getLogger("encloze")
@@ -103,10 +103,10 @@ def use_listener(listener: Listener) -> Iterator[Listener]:
 
 @contextlib.contextmanager
 def task(title: str, total: float | None = None, unit: str = "", completed: float = 0.0) -> Iterator[Task]:
-    """Report one piece of long work.
+    """Report the progress of a long-running task inside the block.
 
     Args:
-        title: What is being done.
+        title: Description of the task.
         total: Number of units; None if unknown.
         unit: Name of a unit in plural.
         completed: Units completed by an earlier, interrupted run.

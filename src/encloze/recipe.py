@@ -1,4 +1,4 @@
-"""Recipes: YAML files, command lines and Python arguments as trees of values, from which settings are built."""
+"""Recipes: build settings from YAML files, command lines and Python arguments."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _INVALID = object()
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quote and escape text with rare line separators, which YAML's plain style would turn into spaces."""
+    """YAML dumper that quotes text with rare line separators, which the plain style would turn into spaces."""
 
 
 def _quoted_if_needed(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
@@ -37,7 +37,7 @@ _Dumper.add_representer(str, _quoted_if_needed)
 
 
 def shipped(verb: str) -> dict[str, Traversable]:
-    """Return the recipes for a command that ship with encloze, by name."""
+    """Return the recipes for a command that are part of encloze, keyed by name."""
     folder = resources.files("encloze.recipes").joinpath(verb)
     if not verb or not folder.is_dir():
         return {}
@@ -52,7 +52,7 @@ def read(path: str | Path, verb: str = "") -> Tree:
         verb: The command whose shipped recipes are searched.
 
     Raises:
-        RecipeError: The file cannot be read, or is not YAML with settings by name.
+        RecipeError: The file cannot be read, or is not a YAML mapping of settings.
     """
     file, known = Path(path), shipped(verb)
     if str(path) in known:
@@ -79,7 +79,7 @@ def read(path: str | Path, verb: str = "") -> Tree:
 
 
 def apply_flags(tree: Tree, flags: list[tuple[str, str | None]]) -> Tree:
-    """Return ``tree`` with flags applied: ``("a.b", "1")`` sets ``b`` of ``a``; no value means true.
+    """Return ``tree`` with flags applied: ``("a.b", "1")`` sets ``tree["a"]["b"]``; no value means true.
 
     A value is parsed as YAML if it starts like a list, a mapping or a quoted string or is ``null``. Otherwise it is
     text, which validation converts to a number or a boolean if the setting is one.
@@ -98,15 +98,15 @@ def apply_flags(tree: Tree, flags: list[tuple[str, str | None]]) -> Tree:
 
 
 def build(kind: type, tree: Tree, *, source: str = "the recipe") -> Any:
-    """Build the dataclass ``kind`` from a tree of values.
+    """Build the dataclass ``kind`` from nested dictionaries and lists.
 
     Args:
         kind: A settings dataclass, such as a command.
-        tree: Plain values as YAML holds them; a value that is built already is taken as it is.
-        source: What the values come from, for messages.
+        tree: Nested dictionaries and lists, as read from YAML. They may contain objects of the target types.
+        source: Origin of the values, for error messages.
 
     Raises:
-        RecipeError: One error that lists everything that is wrong.
+        RecipeError: The values are invalid. The error lists all faults.
     """
     faults: Faults = []
     built = _settings(kind, tree, "", faults)
@@ -116,13 +116,13 @@ def build(kind: type, tree: Tree, *, source: str = "the recipe") -> Any:
 
 
 def dump(settings: object, head: Tree | None = None) -> str:
-    """Return the YAML text from which ``build`` makes ``settings`` again; ``head`` replaces its type."""
+    """Return settings as YAML text that ``build`` reads; ``head`` replaces the entry for the type."""
     values = {name: value for name, value in plain(settings).items() if name != "type"}
     return dump_tree({**(head or {}), **values})
 
 
 def dump_tree(tree: Tree) -> str:
-    """Return the YAML text of a tree of plain values."""
+    """Return nested dictionaries and lists of plain values as YAML text."""
     return yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
@@ -138,7 +138,7 @@ def coerce(hint: Any, value: Any, *, source: str, name: str) -> Any:
         name: The argument, for messages.
 
     Raises:
-        RecipeError: The value does not fit. The message lists everything that is wrong.
+        RecipeError: The value cannot be converted. The message lists all faults.
     """
     faults = list_faults(hint, value, name)
     built = None if faults else _value(hint, value, name, faults)
@@ -177,7 +177,7 @@ def inner_type(kind: Any) -> tuple[Any, bool, bool]:
 
 
 def _value(hint: Any, value: Any, path: str, faults: Faults) -> Any:
-    """Return ``value`` converted to a type; ``_INVALID``, after adding to ``faults``, if it does not fit."""
+    """Return ``value`` converted to a type. If that fails, add to ``faults`` and return ``_INVALID``."""
     inner, optional, is_list = inner_type(hint)
     if value is None and optional:
         return None
@@ -192,7 +192,7 @@ def _value(hint: Any, value: Any, path: str, faults: Faults) -> Any:
 
 
 def _items(value: Any) -> list[Any]:
-    """Return the items of a list: of a list, of text with commas, of settings by number, or a single item."""
+    """Return the items of a list, a comma-separated text or a mapping of indices; any other value is one item."""
     if isinstance(value, str):
         value = _split(value)
     if isinstance(value, dict) and all(isinstance(key, int) for key in value):
@@ -211,7 +211,7 @@ def _split(text: str) -> Any:
 
 
 def _member(family: Any, value: Any, path: str, faults: Faults) -> Any:
-    """Return the member of a family that a name, or settings with a type, select."""
+    """Return the family member that is selected by a name or by settings with a type."""
     if isinstance(value, family):
         return value
     settings = {"type": value} if isinstance(value, str) else value
@@ -254,7 +254,7 @@ def _settings(kind: type, values: Any, path: str, faults: Faults) -> Any:
 
 
 def _with_defaults(hint: Any, value: Any, default: Any) -> Any:
-    """Complete the settings of a nested dataclass or member by those of the default of its field."""
+    """Fill missing settings of a nested dataclass or member from the default value of its field."""
     if isinstance(value, dict) and is_family(inner_type(hint)[0]):
         is_default_member = "type" not in value and hasattr(type(default), "name")
         return {"type": type(default).name, **value} if is_default_member else value
@@ -264,7 +264,7 @@ def _with_defaults(hint: Any, value: Any, default: Any) -> Any:
 
 
 def _plain_value(hint: Any, value: Any, path: str, faults: Faults) -> Any:
-    """Return a number, a boolean, a text, a path or a choice. Common cases do without pydantic, which loads slowly."""
+    """Return a number, boolean, text, path or choice. Common cases avoid pydantic, which is slow to import."""
     inner = inner_type(hint)[0]
     if inner in (str, int, bool, float) and type(value) is inner:
         return value

@@ -58,7 +58,7 @@ def hints_of(kind: type) -> dict[str, Any]:
 
 
 def plain(value: object) -> Any:
-    """Return the plain values, for YAML and JSON, from which a recipe builds ``value``."""
+    """Convert settings to plain values for YAML and JSON: dictionaries, lists, numbers and strings."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         name = getattr(type(value), "name", None)
         head = {"type": name} if isinstance(name, str) and "name" not in hints_of(type(value)) else {}

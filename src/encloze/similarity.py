@@ -34,7 +34,7 @@ class Similarity:
         """Score every query against every document.
 
         Args:
-            queries: What an encoder returns for queries: a dense array (queries x dim; one vector counts as one row),
+            queries: Output of an encoder for queries: a dense array (queries x dim; one vector counts as one row),
                 a scipy sparse matrix (queries x vocabulary), or a Representation with both.
             documents: The same for documents, with the same views and dimensions.
 

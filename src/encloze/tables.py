@@ -1,7 +1,8 @@
 """Tables of typed values, and their rendering as text, Markdown, HTML and pandas data frames.
 
-Results return a ``Table`` whose cells are numbers and intervals. Only the renderers below turn a value into text, so
-no code has to parse a rendered number. The command line draws the same tables with rich (``encloze.cli.display``).
+Results return a ``Table`` whose cells contain numbers and intervals, not text. Only the renderers below turn a value
+into text, so no code has to parse a rendered number. The command line draws the same tables with rich
+(``encloze.cli.display``).
 """
 
 from __future__ import annotations
@@ -75,14 +76,14 @@ class Kind(enum.Enum):
 
 
 class Cell(NamedTuple):
-    """A value with presentation of its own. A plain value in a row needs no Cell.
+    """A value with formatting options. Values without options are stored in a row directly.
 
     Args:
-        value: What the cell holds.
+        value: Value of the cell.
         kind: Kind of the value if it differs from the kind of the column.
         is_best: Whether the value is the best of its column.
         heat: Background color in HTML, from -1 (good) to 1 (bad); None for no color.
-        hint: Text shown in HTML when the pointer is over the cell.
+        hint: Tooltip of the cell in HTML.
         suffix: Text appended to the rendered value, such as a significance mark.
     """
 
@@ -198,7 +199,7 @@ class Table:
         """Return the table as an HTML element, with its title as the caption.
 
         Cells of text have the class ``words``, the best values the class ``best``, and cells with heat the class
-        ``heat`` with the CSS variables ``--tone`` and ``--depth``. Bounds of intervals stand in a ``small`` element.
+        ``heat`` with the CSS variables ``--tone`` and ``--depth``. Bounds of intervals are in a ``small`` element.
         """
         heads = "".join(
             f'<th scope="col"{_words_class(column.kind)} dir="auto">{html.escape(column.name)}</th>'
@@ -214,7 +215,8 @@ class Table:
     def to_pandas(self) -> Any:
         """Return the table as a ``pandas.DataFrame``.
 
-        Numbers stay numbers. A column ``NAME`` of intervals becomes three: ``NAME``, ``NAME low`` and ``NAME high``.
+        Columns of numbers have a numeric dtype. A column ``NAME`` of intervals becomes three columns: ``NAME``,
+        ``NAME low`` and ``NAME high``.
 
         Raises:
             MissingExtraError: pandas is not installed.
@@ -256,7 +258,7 @@ def as_text(cell: Cell, kind: Kind) -> str:
 
 
 def quote(text: str) -> str:
-    """Return ``text`` in quotation marks, isolated so that right-to-left text does not reorder what surrounds it."""
+    """Return ``text`` in quotation marks, isolated so that right-to-left text does not reorder its surroundings."""
     return f'"\u2068{text}\u2069"'
 
 

@@ -248,7 +248,7 @@ def test_fingerprint_and_errors_of_titles(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"titles has no split 'valid'\. Its splits are dev, test, train"):
         list(format_.judgments("valid", ErrorCollector()))
     bare = put(tmp_path / "bare.jsonl", rows({"_id": "a", "text": "x"}))
-    with pytest.raises(DataError, match=r"bare\.jsonl has no titles with 2 or more words\. Name the field"):
+    with pytest.raises(DataError, match=r"bare\.jsonl has no titles with 2 or more words\. Set title_field"):
         list(Titles(Format.from_name(str(bare))).queries(ErrorCollector()))
     with pytest.raises(ValueError, match="must be 1 or more"):
         Titles(format_.corpus, min_words=0)
@@ -529,13 +529,13 @@ def test_malformed_lines_of_tsv_are_errors(tmp_path: Path) -> None:
     assert errors_of(format_.documents) == ["collection.tsv:2: expected 2 tab-separated columns, found 1"]
     assert errors_of(format_.queries) == [
         "queries.train.tsv:1: expected 2 tab-separated columns, found 1",
-        "queries.train.tsv:2: the query id '7' has another text in an earlier line",
+        "queries.train.tsv:2: the query id '7' already occurs with another text",
     ]
     assert errors_of(lambda errors: format_.judgments("dev", errors)) == [
         "qrels.dev.tsv:1: expected 4 columns, found 3",
         "qrels.dev.tsv:2: the grade must be an integer, found 'yes'",
     ]
-    with pytest.raises(DataError, match=r"has no qrels\.test\.tsv for the split 'test' \(its splits are: dev\)"):
+    with pytest.raises(DataError, match=r"has no file qrels\.test\.tsv for the split 'test' \(its splits are: dev\)"):
         list(format_.judgments("test", ErrorCollector()))
 
 

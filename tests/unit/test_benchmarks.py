@@ -212,7 +212,7 @@ def test_a_collection_of_ir_datasets_is_read(published: None, monkeypatch: pytes
     assert dataset.corpus[0].title == "title of p1" and dataset.corpus[0].text == "heat flows"
     report = evaluate("beir/toy")
     assert report.dataset == "ir_datasets:beir/toy" and report.systems[0].values["nDCG@10"].min() > 0
-    with pytest.raises(DataError, match="has no qrels. Collections below it with judgments: test"):
+    with pytest.raises(DataError, match="has no qrels. Its splits with judgments: test"):
         _ = DatasetSplit(source, "dev").judgments
     with pytest.raises(DataError, match="unknown collection 'beir/nothing'"):
         _ = DatasetSplit(IrDatasets("beir/nothing"), "test").judgments

@@ -1,4 +1,4 @@
-"""Running of commands with the arguments of a function."""
+"""Run commands with the arguments of Python functions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def run_command(command: str, **settings: Any) -> Any:
 
 
 def run_cached(command: str, output: Any, settings: dict[str, Any]) -> Any:
-    """Run a command with a folder in the cache as output if none is given; the same settings use the same folder."""
+    """Run a command. If no output is given, it is a folder in the cache that is determined by the settings."""
     if output is None:
         folder = cache_folder() / command
         prepared = Command.member(command)(**{**settings, "output": folder})

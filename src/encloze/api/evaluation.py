@@ -43,7 +43,7 @@ def evaluate(systems: Sequence[Any], dataset: Any = None, *, split: str = "test"
         **settings: Settings of ``encloze evaluate``, such as ``measures=["nDCG@10"]`` and ``output``.
 
     Returns:
-        The report; ``to_pandas()`` gives a table, and notebooks show it as one.
+        The report; ``to_pandas()`` returns a data frame, and notebooks show the report as a table.
 
     Example:
         >>> encloze.evaluate(["bm25", "minilm", "retriever"], "my_data", split="test").to_pandas()

@@ -1,4 +1,4 @@
-"""Functions of the commands that run several commands."""
+"""Functions that run several commands: pipelines and saved recipes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def run(recipe: str | Path, **settings: Any) -> PipelineResult:
 
 
 def rerun(folder: str | Path, **settings: Any) -> Any:
-    """Repeat what made a result folder, from the recipe saved in it.
+    """Repeat the command that wrote a result folder, using the recipe saved there.
 
     Args:
         folder: A folder that a command wrote.

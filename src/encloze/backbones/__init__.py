@@ -1,1 +1,1 @@
-"""Transformer encoder families behind one interface, one family a file."""
+"""Transformer encoder families behind one interface, one family per file."""

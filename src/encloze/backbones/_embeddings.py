@@ -1,4 +1,4 @@
-"""Compute what a transformers encoder feeds to its first layer. Shapes: batch, length, hidden (size)."""
+"""Compute the input of the first layer of a transformers encoder. Shapes: batch, length, hidden (size)."""
 
 from __future__ import annotations
 

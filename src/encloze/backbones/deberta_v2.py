@@ -1,4 +1,4 @@
-"""DeBERTa v2 and v3 (He et al., 2021), including mDeBERTa: positions in the attention only."""
+"""DeBERTa v2 and v3 (He et al., 2021), including mDeBERTa: relative positions in attention."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ELECTRA (Clark et al., 2020): generators have an MLM head, discriminators get a new one."""
+"""ELECTRA (Clark et al., 2020): generators have an MLM head, discriminators get a randomly initialized one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from encloze.backbones.base import Backbone, MlmHead
 
 
 class Electra(Backbone, name="electra"):
-    """ELECTRA: BERT with embeddings that may be narrower than hidden states; the head returns to their size."""
+    """ELECTRA: BERT with an embedding size that may be smaller than the hidden size; the MLM head projects to it."""
 
     def mlm_head(self) -> MlmHead:
         return MlmHead(self.model.generator_predictions, self.model.generator_lm_head)

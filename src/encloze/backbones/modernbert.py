@@ -6,7 +6,7 @@ from encloze.backbones.base import Backbone, MlmHead
 
 
 class ModernBert(Backbone, name="modernbert"):
-    """ModernBERT: rotary positions inside the attention, so no position embeddings are added to tokens."""
+    """ModernBERT: rotary position embeddings in attention, so no position embeddings are added to tokens."""
 
     def mlm_head(self) -> MlmHead:
         return MlmHead(self.model.head, self.model.decoder)

@@ -23,10 +23,10 @@ _GLOBAL_OPTIONS = ("help", "version", "print_completion")
 
 
 class CommandWords(NamedTuple):
-    """The words that can follow a command."""
+    """Completions of one command: its settings and positional arguments."""
 
     settings: dict[str, list[str]]
-    """Choices by setting, such as ``training.precision``. The list is empty for settings with other values."""
+    """Choices of each setting, such as ``training.precision``. The list is empty for settings without fixed choices."""
     positional: list[str]
     """Shipped recipes, and choices of positional arguments."""
 
@@ -59,7 +59,7 @@ def _words_of(name: str) -> CommandWords:
 
 
 def _settings(kind: Any, prefix: str, parents: tuple[Any, ...]) -> Iterator[tuple[str, list[str]]]:
-    """Yield all settings below a settings class with their choices; a family contributes those of all its members."""
+    """Yield the settings of a class with their choices, including those of nested classes and family members."""
     for name, hint in hints_of(kind).items():
         inner, _, is_list = inner_type(hint)
         yield f"{prefix}{name}", ["true", "false"] if inner is bool else choices_of(inner)

@@ -99,7 +99,7 @@ def split_arguments(kind: Any, arguments: list[str]) -> tuple[list[str], Flags]:
         arguments: Arguments after the command's name.
 
     Returns:
-        The positional arguments, and the settings as pairs of path and value; None is the value of a switch.
+        The positional arguments, and the settings as pairs of path and value; the value is None if none is given.
     """
     positional: list[str] = []
     flags: Flags = []
@@ -129,7 +129,7 @@ def split_arguments(kind: Any, arguments: list[str]) -> tuple[list[str], Flags]:
 
 
 def _settings_tree(kind: Any, positional: list[str]) -> tuple[recipe.Tree, str]:
-    """Return the settings in the recipe and the positional arguments, and a name of their source for messages."""
+    """Return the settings from the recipe and the positional arguments, and their source for error messages."""
     tree: recipe.Tree = {}
     source = "the command line"
     names = kind.positional_settings

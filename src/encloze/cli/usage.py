@@ -155,7 +155,7 @@ def _entry(flag: str, text: str, depth: int) -> list[str]:
 
 
 def _flag_lines(flag: str, indent: str) -> Iterator[str]:
-    """Yield a flag with its type, broken between choices where it exceeds the width."""
+    """Yield the lines of a flag with its type, wrapped between choices."""
     line = indent
     for number, word in enumerate(flag.split("|")):
         addition = f"|{word}" if number else word

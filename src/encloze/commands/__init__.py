@@ -1,1 +1,1 @@
-"""The verbs of the command line, one a file."""
+"""Commands of the command line and the Python API, one per file."""

@@ -1,4 +1,4 @@
-"""Arguments of Python calls as settings: encoders, retrievers, data in memory and results become what recipes hold."""
+"""Conversion of Python arguments (encoders, retrievers, in-memory data, results) to the settings of recipes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from encloze.settings import hints_of
 
 
 def settings_of(kind: type, values: dict[str, Any], source: str) -> dict[str, Any]:
-    """Return the arguments of a call as values that ``recipe.build`` takes.
+    """Convert the arguments of a call to values that ``recipe.build`` accepts.
 
     Args:
         kind: The command's class.
@@ -24,7 +24,7 @@ def settings_of(kind: type, values: dict[str, Any], source: str) -> dict[str, An
         source: The call, for messages.
 
     Raises:
-        RecipeError: An argument cannot be a setting. The message lists all that cannot.
+        RecipeError: Arguments cannot be converted to settings. The message lists all of them.
     """
     hints, settings, faults = hints_of(kind), dict[str, Any](), list[tuple[str, str]]()
     for name, value in values.items():
@@ -74,9 +74,9 @@ def _member(family: Any, value: Any) -> Any:
 
 
 def _index_system(retriever: Any) -> dict[str, Any]:
-    """Return the settings of the system that searches as a retriever does."""
+    """Return the settings of the system that is equivalent to a retriever."""
     if retriever.folder is None:
-        raise ValueError("the retriever has no index folder. Make it with Retriever.build or Retriever.load")
+        raise ValueError("the retriever has no index folder. Create it with Retriever.build or Retriever.load")
     views = [view.name for view in retriever.views]
     chosen = [] if views == list(view_names(retriever.folder)) else views
     index = {"type": "index", "index": retriever.folder, "views": chosen, "fusion": retriever.fusion}

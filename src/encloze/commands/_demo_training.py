@@ -77,7 +77,7 @@ def build_finetune(
 
 
 def measure_speed(docs: PythonDocs, model: str, seed: int) -> tuple[float, float]:
-    """Return the seconds of a pre-training step and of a fine-tuning step at the full size, by a few timed steps."""
+    """Measure the seconds per pre-training step and per fine-tuning step at the full size, over a few steps."""
     pretrain = build_pretrain(docs, model, _MEASURED_STEPS, max_tokens=128, seed=seed)
     pretrain = replace(pretrain, batch_tokens=_MEASURED_TEXTS * 128)
     is_new = model == "scratch"

@@ -1,4 +1,4 @@
-"""Filter of negative candidates: relevant documents, near-duplicates of them, and scores too close to theirs."""
+"""Filter that rejects relevant documents, their near-duplicates, and candidates with similar scores."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class NegativeFilter:
     """Ids of the relevant documents of each query."""
     num_negatives: int
     near_duplicate_threshold: float | None
-    """Smallest Jaccard similarity to a relevant document at which a candidate is dropped."""
+    """Minimum Jaccard similarity to a relevant document at which a candidate is dropped."""
     scorer: Scorer | None
-    """Model for the margins."""
+    """Model whose scores are compared with the margins."""
     absolute_margin: float | None
     relative_margin: float | None
 

@@ -54,12 +54,12 @@ class PanelInputs:
 
     Args:
         corpus: The documents.
-        document_numbers: Numbers of the encoded documents in the corpus, int64 of shape (documents,).
+        document_numbers: Indices of the encoded documents in the corpus, int64 of shape (documents,).
         positives: Positive pairs, if the corpus has any.
         queries: Queries whose nearest documents are listed.
         neighbors: Number of nearest neighbors for hubness and for the nearest-neighbor classifier.
         pooling: Pooling method to use in place of that of the checkpoint.
-        precision: Number format of the encoders.
+        precision: Precision of the encoders.
     """
 
     corpus: Corpus
@@ -159,7 +159,7 @@ class PanelInputs:
 
 
 class _DistinctTexts:
-    """Distinct texts with their numbers."""
+    """Distinct texts with their indices."""
 
     def __init__(self, texts: Sequence[str]) -> None:
         self.number_of = {text: number for number, text in enumerate(dict.fromkeys(texts))}
@@ -258,7 +258,7 @@ def _frequent_terms(activations: TermActivations, encoder: BiEncoder) -> tuple[t
 
 
 def _is_in_corpus(texts: Sequence[Encoded], encoder: BiEncoder) -> np.ndarray:
-    """Return which tokens the encoder reads in texts, without special tokens: bool of shape (vocabulary,)."""
+    """Return a mask of the tokens that occur in texts, without special tokens: bool of shape (vocabulary,)."""
     is_in_corpus = np.zeros(int(encoder.backbone.config.vocab_size), bool)
     limit = encoder.config.max_document_tokens - 2
     is_in_corpus[np.concatenate([text.ids[:limit] for text in texts])] = True

@@ -1,4 +1,4 @@
-"""Start and end of a resumable command: the check of its work folder, and the model folder that it writes."""
+"""Start and end of resumable commands: checking the work folder and writing the model folder."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def write_model_folder(
         state: Work folder of the run.
         write_model: Writes the model into a folder.
         summary: How the model was trained, for the model card, such as ``"fine-tuned on my_data"``.
-        inputs: Files, folders and names that the model was made from.
+        inputs: Files, folders and names of the models and data used in training.
         pipeline_tag: Task of the model on the Hugging Face hub.
 
     Raises:

@@ -37,7 +37,7 @@ def result_key(stage: Command, dependencies: Mapping[str, str], output: Path, ha
     Args:
         stage: The command with its settings.
         dependencies: Keys of the earlier stages that it refers to.
-        output: Folder of the pipeline. Paths in it count by their relative path.
+        output: Folder of the pipeline. Paths in it are represented by their relative path.
         hashes: Cache of the hashes of files and folders, which is filled.
     """
     settings = {name: _portable(value, output, hashes) for name, value in _fields(stage) if name not in _NO_INFLUENCE}
@@ -86,7 +86,7 @@ def _fields(settings: Any) -> list[tuple[str, Any]]:
 
 
 def _as_model_folder(value: Any) -> Path | None:
-    """Return the model folder that a string names, or None. Any other string is not taken for a path."""
+    """Return the model folder that a string names, or None. Other strings are not treated as paths."""
     if not isinstance(value, str) or not value or len(value) > _MAX_PATH_LENGTH or "\n" in value:
         return None
     return Path(value) if (Path(value) / "config.json").is_file() else None

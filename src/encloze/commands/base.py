@@ -1,7 +1,7 @@
 """Base class of commands, and the results of commands that load torch.
 
-A result that is made by one command stays in the file of that command, unless the file imports torch: the command line
-registers a renderer for each result type, and must not load torch to do so.
+A result class is defined in the file of its command if that file does not import torch. Otherwise it is defined here,
+because the command line registers a renderer for each result class and must not import torch.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ class Command(Family, metaclass=CommandType):
         >>> report = Evaluate(dataset="my_data", systems=["bm25", "minilm"]).run()
 
     Raises:
-        RecipeError: Settings are missing, unknown or wrong. The message lists all that are.
+        RecipeError: Settings are missing, unknown or invalid. The message lists all of them.
     """
 
     positional_settings: ClassVar[tuple[str, ...]] = ()
     """Settings that are given without their names on the command line, in this order."""
 
     def run(self) -> Any:
-        """Run the command, and return its result as data. Rendering is up to the caller."""
+        """Run the command, and return its result as data. The caller renders it."""
         raise NotImplementedError(type(self).__name__)
 
 
@@ -109,7 +109,7 @@ class MiningResult:
 
     folder: Path
     queries: int
-    """Number of queries that were mined for."""
+    """Number of queries with mined negatives."""
     negatives: int
     """Number of negatives of all queries."""
     dropped: dict[str, int]
@@ -156,7 +156,7 @@ class GenerationResult:
 
     folder: Path
     documents: int
-    """Number of documents that queries were generated for."""
+    """Number of documents for which queries were generated."""
     queries: dict[str, int]
     """Number of queries of each split."""
     dropped: dict[str, int]
@@ -181,7 +181,7 @@ class StageEffect:
         return cls(stage, difference.interval(), difference.minimum_detectable_difference())
 
     def verdict(self) -> str:
-        """Return "improved" or "degraded" if the interval excludes 0, else what the queries could have detected."""
+        """Return "improved" or "degraded" if the interval excludes 0, else name the minimum detectable difference."""
         if self.difference.low > 0:
             return "improved"
         if self.difference.high < 0:

@@ -27,7 +27,7 @@ _PROBABILITIES = (0.1, 0.25, 0.5, 0.75, 0.9)
 
 @dataclass(frozen=True)
 class Calibrate(Command, name="calibrate"):
-    """Write a re-ranker whose hits come with their probability of being relevant.
+    """Calibrate a re-ranker, so that it also returns the probability that a document is relevant.
 
     Example:
         >>> Calibrate(dataset="my_data", model="reranker", scores="scores", output="calibrated").run()
@@ -90,7 +90,7 @@ class Calibrate(Command, name="calibrate"):
     def _check_scores(self, folder: Path) -> None:
         """Raise DataError if the scores are of another model, or include relevant documents that were not retrieved.
 
-        Both would make the probabilities wrong without any visible sign.
+        Either case would silently make the probabilities wrong.
         """
         if not (self.scores / "inputs.json").is_file():
             progress.warn(f"{self.scores} does not record the model that computed the scores: {self.model} is assumed")
@@ -111,7 +111,7 @@ class Calibrate(Command, name="calibrate"):
             )
 
     def _pairs(self, dataset: DatasetSplit) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the number of each pair's query, its score, and whether it is relevant."""
+        """Return the query index, the score and the relevance of each pair."""
         run, judgments = read_run(self.scores), dataset.judgments
         pairs = [
             (number, score, judgments[query].get(document, 0) > 0)

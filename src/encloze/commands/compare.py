@@ -59,8 +59,8 @@ class Compare(Command, name="compare"):
     """Largest difference in the first measure that is considered negligible by the verdicts "not worse" and
     "equivalent"."""
     near_duplicate_threshold: float | None = 0.8
-    """Jaccard similarity of 4-word shingles from which queries and relevant documents of the split are reported as
-    near-duplicates of those of train, dev or validation; null skips this check. Benchmarks are not checked."""
+    """Minimum Jaccard similarity of 4-word shingles at which queries and relevant documents of the split are reported
+    as near-duplicates of those of train, dev or validation; null skips this check. Benchmarks are not checked."""
     output: Path | None = None
     """Folder for the comparison and the report of each data set. By default nothing is saved."""
     overwrite: bool = False
@@ -142,7 +142,7 @@ class Compare(Command, name="compare"):
         return evaluations + [Evaluate(systems=self.systems, benchmark=one, **common) for one in self.benchmark]
 
     def _common_measures(self) -> tuple[str, ...]:
-        """Return the measures that are set, or those that all data sets and benchmarks have by default."""
+        """Return the configured measures, or the default ones, which all data sets and benchmarks must share."""
         defaults = {benchmark.rules().measures for benchmark in self.benchmark}
         if self.dataset:
             defaults.add(DEFAULT_MEASURES)
@@ -153,7 +153,7 @@ class Compare(Command, name="compare"):
         return measures if _JUDGED in map(canonical_name, measures) else (*measures, _JUDGED)
 
     def _compared_systems(self, report: Report) -> tuple[ComparedSystem, ...]:
-        """Return the systems as they are set; a report lists the seeds of a system one by one."""
+        """Return the systems as configured; in a report, each seed of a system is a separate entry."""
         labels = iter(system.name for system in report.systems)
         members = [tuple(next(labels) for _ in system.parts()) for system in self.systems]
         names = (

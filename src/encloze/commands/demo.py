@@ -79,7 +79,7 @@ REFERENCE_SPEED = Speed(pretraining=2.2, finetuning=2.2)
 
 @dataclass(frozen=True)
 class DemoExample:
-    """The first hits for one question, by the initial model and by the trained model."""
+    """The top hits for one question, by the initial model and by the trained model."""
 
     question: str
     before: list[Hit]
@@ -104,9 +104,9 @@ class DemoResult:
 class Demo(Command, name="demo"):
     """Pre-train, fine-tune, index, evaluate and search on Python documentation; no download is necessary.
 
-    The queries are summary lines of docstrings, and the documents are the rest of the docstrings. Evaluation is on
-    packages that fine-tuning has not seen. The number of training steps is fixed. The demo first measures the speed of
-    the machine, prints how long it will take, and on slow machines uses fewer and shorter texts.
+    The queries are summary lines of docstrings, and the documents are the rest of the docstrings. Evaluation uses
+    packages that are excluded from fine-tuning. The number of training steps is fixed. The demo first measures the
+    speed of the machine, prints how long it will take, and on slow machines uses fewer and shorter texts.
 
     Example:
         >>> result = Demo(size="reduced", output="demo").run()
@@ -120,9 +120,9 @@ class Demo(Command, name="demo"):
     finetuning_steps: int = 30
     """Number of fine-tuning steps, of 32 queries each, for the pre-trained model and for the initial one."""
     size: Literal["auto", "full", "reduced", "minimal"] = "auto"
-    """Amount of text. auto takes the largest size whose forecast is at most max_minutes."""
+    """Amount of text. auto selects the largest size whose predicted duration is at most max_minutes."""
     max_minutes: float = 12.0
-    """Duration that auto aims at, in minutes. Two idle cores take about 7 at the full size."""
+    """Target duration for the size auto, in minutes. Two idle cores take about 7 at the full size."""
     backbone: Literal["minilm", "scratch"] = "minilm"
     """Initial model: all-MiniLM-L6-v2, or random weights with a new tokenizer."""
     seed: int = 0
@@ -305,7 +305,7 @@ class Demo(Command, name="demo"):
         ]
 
     def _search_examples(self) -> Iterator[DemoExample]:
-        """Yield the first hits for a few questions before and after training."""
+        """Yield the top hits for a few questions before and after training."""
         initial = "minilm" if self.backbone == "minilm" else "finetuned-only"
         before = Retriever.load(self.output / "baselines" / initial)
         after = Retriever.load(self.output / "index", views=("flat",))

@@ -46,7 +46,7 @@ class Evaluate(Command, name="evaluate"):
     index: Path | None = None
     """Index folder to evaluate after the systems."""
     reranker: str | None = None
-    """Cross-encoder. Every system is also evaluated with its first documents re-ranked by it."""
+    """Cross-encoder. Every system is also evaluated with its top-ranked documents re-ranked by it."""
     rerank_depth: int = 50
     """Number of documents per query that the cross-encoder re-ranks."""
     measures: tuple[str, ...] = ()
@@ -119,9 +119,9 @@ class Evaluate(Command, name="evaluate"):
         return report
 
     def resolve_benchmark(self) -> Evaluate:
-        """Return the same settings with the data set, split and rules of the benchmark, if there is one.
+        """Return the settings with the data set, split and rules of the benchmark, if one is set.
 
-        Measures that are set are kept.
+        Measures that the user has set are kept.
         """
         if self.benchmark is None:
             return self

@@ -69,7 +69,8 @@ class Finetune(Command, name="finetune"):
     teacher: Path | None = None
     """TREC run with scores of a teacher model for relevant documents and negatives, for distillation losses."""
     query_augmentations: tuple[QueryPerturbation, ...] = ()
-    """Random perturbations of training queries (typos, dropped, case ...); an augmented query gets one of them."""
+    """Random perturbations of training queries (typos, dropped, case ...); each augmented query gets one, chosen at
+    random."""
     augmentation_probability: float = 0.5
     """Probability that a query is augmented in an epoch, if query_augmentations is set; drawn again in each epoch."""
     query_prompt: str | None = None
@@ -81,7 +82,8 @@ class Finetune(Command, name="finetune"):
     max_document_tokens: int | None = None
     """Maximum number of tokens of a document; longer ones are truncated. By default the initial model's limit."""
     batch_size: int = 32
-    """Number of queries of a step, over all processes and micro-batches; each is compared with all their documents."""
+    """Number of queries per step, over all processes and micro-batches. The documents of all other queries serve as
+    in-batch negatives."""
     training: TrainingArguments = field(default_factory=lambda: TrainingArguments(learning_rate=2e-5))
     """Optimizer, learning rate schedule, logging and checkpoints."""
     gradient_checkpointing: bool = False

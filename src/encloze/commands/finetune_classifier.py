@@ -46,11 +46,11 @@ class FinetuneClassifier(Command, name="finetune_classifier"):
     output: Path
     """Model folder to write."""
     split: str = "test"
-    """Split to evaluate on after training; dev is evaluated as well, if there is one."""
+    """Split to evaluate on after training; dev is also evaluated if it exists."""
     max_tokens: int | None = None
     """Maximum number of tokens of a text; longer ones are truncated. By default the model's limit, at most 512."""
     batch_size: int = 32
-    """Number of texts (sentences, if words are labeled) of a step, over all processes and micro-batches."""
+    """Number of texts (sentences if words are labeled) per step, over all processes and micro-batches."""
     training: TrainingArguments = field(
         default_factory=lambda: TrainingArguments(learning_rate=1e-3, encoder_learning_rate=5e-5, epochs=3.0)
     )

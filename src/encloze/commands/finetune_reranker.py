@@ -61,7 +61,8 @@ class FinetuneReranker(Command, name="finetune_reranker"):
     max_tokens: int | None = None
     """Maximum number of tokens of a query and document together. By default the model's limit, at most 512."""
     batch_size: int = 8
-    """Number of queries of a step, over all processes and micro-batches; each has its own candidates."""
+    """Number of queries per step, over all processes and micro-batches. Each query is scored with its own candidates
+    only."""
     training: TrainingArguments = field(default_factory=lambda: TrainingArguments(learning_rate=2e-5))
     """Optimizer, learning rate schedule, logging and checkpoints."""
     seed: int = 0

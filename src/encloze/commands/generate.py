@@ -38,8 +38,9 @@ MIN_TEXTS_TO_STOP = 200  # generation stops if that many texts are all empty
 class Generate(Command, name="generate"):
     """Generate queries for documents with a language model.
 
-    Writes queries and judgments in BEIR layout: each query is relevant to the document that it was generated for. The
-    documents are not copied: {type: generated_queries, corpus: CORPUS, path: OUTPUT} combines both to a data set.
+    Writes queries and judgments in BEIR layout: each query is judged relevant to the document from which it was
+    generated. The documents are not copied: {type: generated_queries, corpus: CORPUS, path: OUTPUT} combines both into
+    a data set.
 
     Example:
         >>> Generate(corpus=corpus, generator=generator, output=Path("queries")).run()  # doctest: +SKIP
@@ -54,16 +55,16 @@ class Generate(Command, name="generate"):
     queries_per_document: int = 3
     """Number of queries to generate for each document (GPL: 3 or more; Promptagator: 8)."""
     max_documents: int | None = None
-    """Largest number of documents, sampled by a hash of seed and id; by default all documents."""
+    """Maximum number of documents, sampled by a hash of seed and id; by default all documents."""
     min_words: int = 10
-    """Smallest number of words of a document, including its title; shorter documents are skipped."""
+    """Minimum number of words of a document, including its title; shorter documents are skipped."""
     dev_ratio: float = 0.1
     """Fraction of the documents whose queries form the split dev; the queries of the others form train."""
     round_trip: System | None = None
     """System for round-trip filtering (Promptagator), such as bm25 or a model: a query is rejected if the system does
     not retrieve its document."""
     round_trip_depth: int = 1
-    """Largest rank of the document in round-trip filtering."""
+    """Maximum rank of the document in round-trip filtering."""
     seed: int = 0
     """Seed of all random numbers."""
     resume: bool = False
@@ -118,7 +119,7 @@ class Generate(Command, name="generate"):
         return self._write_output(state, corpus, generated, list(queries.values()), rejected)
 
     def _select_documents(self, corpus: Corpus) -> list[int]:
-        """Return the numbers of the documents, longest first, so that a lack of memory shows at the beginning."""
+        """Return the indices of the documents, longest first, so that out-of-memory errors occur at the beginning."""
         lengths, candidates = list[int](), list[int]()
         for number, text in enumerate(corpus.texts()):
             lengths.append(len(text))
@@ -213,7 +214,7 @@ def _source(corpus: Corpus, number: int) -> SourceDocument:
 
 
 def _read_generated(file: Path) -> dict[int, list[str]]:
-    """Return the texts of an unfinished run by document number. An incomplete last line is removed from the file."""
+    """Return the texts of an unfinished run by document index. An incomplete last line is removed from the file."""
     if not file.exists():
         return {}
     lines = [line for line in file.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]

@@ -52,7 +52,7 @@ class Index(Command, name="index"):
     """The indexes to build; several are searched together (flat,inverted,bm25). By default an exact index for each view
     of the model: flat for embeddings, inverted for term weights."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Number format of the encoder's matrix products; auto uses bfloat16 where the hardware supports it."""
+    """Precision of the encoder's matrix multiplications; auto uses bfloat16 if the hardware supports it."""
     seed: int = 0
     """Random seed. Building an index is deterministic; every command has this setting."""
     overwrite: bool = False

@@ -49,13 +49,15 @@ class Inspect(Command, name="inspect"):
     """Documents: a folder or file in any known format, or python_docs."""
     model: tuple[str, ...] = ()
     """Encoders to inspect side by side: model folders, ids on the Hugging Face hub, or minilm. Lengths in tokens are
-    counted with the tokenizer of the first one; without any, with that of minilm if it is installed."""
+    counted with the tokenizer of the first encoder. If no encoder is given, the tokenizer of minilm is used, if it is
+    installed."""
     near_duplicate_threshold: float = 0.8
-    """Jaccard similarity of 4-word shingles from which documents are near-duplicates; 1 finds only identical ones."""
+    """Minimum Jaccard similarity of 4-word shingles at which documents count as near-duplicates; 1 finds only identical
+    ones."""
     sample_size: int = 2000
     """Number of randomly sampled documents to encode; 0 encodes none and uses only the tokenizer of the model."""
     pooling: Literal["cls", "mean", "max"] | None = None
-    """Pooling method of the embeddings. By default that of the checkpoint."""
+    """Pooling method of the embeddings. By default the pooling method of the checkpoint."""
     neighbors: int = 10
     """Number of nearest neighbors for hubness and for the nearest-neighbor classification of labels."""
     labels: LabelFormat | None = None
@@ -67,7 +69,7 @@ class Inspect(Command, name="inspect"):
     """Queries whose nearest documents are listed. Commas separate queries; a query with a comma is put in quotation
     marks inside brackets."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Number format of the encoders' matrix products; auto is bfloat16 on processors with fast bfloat16."""
+    """Precision of the encoders' matrix multiplications; auto uses bfloat16 if the hardware supports it."""
     output: Path | None = None
     """Folder for inspection.json and inspection.md. By default nothing is saved."""
     overwrite: bool = False

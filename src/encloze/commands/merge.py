@@ -36,7 +36,7 @@ _MEASURE, _DEPTH = "nDCG@10", 10
 
 @dataclass(frozen=True)
 class Merge(Command, name="merge"):
-    """Write a model whose weights lie between those of an adapted model and of its original (Wortsman et al., 2022).
+    """Interpolate linearly between the weights of an adapted model and of its original (Wortsman et al., 2022).
 
     Given data sets, the original, the adapted model and the merged models are evaluated on all of them. The
     interpolation weight with the highest mean nDCG@10 is used.
@@ -166,7 +166,7 @@ class Merge(Command, name="merge"):
 
 
 def best_weight(weights: Sequence[float], reports: Sequence[Report]) -> float:
-    """Return the interpolation weight with the highest mean nDCG@10 over the data sets, the first one of equals.
+    """Return the interpolation weight with the highest mean nDCG@10 over the data sets; the first one if several tie.
 
     Args:
         weights: The candidates.
@@ -182,7 +182,7 @@ def best_weight(weights: Sequence[float], reports: Sequence[Report]) -> float:
 
 
 def _saved_dtype(name: str) -> torch.dtype:
-    """Return the number format in which a model is saved; it is loaded as float32."""
+    """Return the data type in which a model is saved; it is loaded as float32."""
     config = read_json(locate(name) / "config.json")
     return getattr(torch, config.get("dtype") or config.get("torch_dtype") or "float32")  # type: ignore[no-any-return]
 

@@ -57,16 +57,17 @@ class Mine(Command, name="mine"):
     sources: tuple[System, ...] = field(default_factory=lambda: (Bm25(),))
     """Systems that rank candidates: bm25, models, indexes or run files. The rankings of several are interleaved."""
     split: str = "train"
-    """Split whose queries are mined for."""
+    """Split with the queries."""
     range_min: int = 0
-    """Number of first ranks of each ranking to skip, because unjudged documents there are often relevant."""
+    """Number of top-ranked documents of each ranking to skip, because unjudged documents among them are often
+    relevant."""
     range_max: int = 200
     """Number of ranks of each ranking to consider."""
     num_negatives: int = 50
     """Maximum number of negatives for each query; the highest ranked are taken."""
     near_duplicate_threshold: float | None = 0.8
-    """Candidates with at least this Jaccard similarity (of 4-word shingles) to a relevant document are dropped; null
-    turns the filter off."""
+    """Candidates with at least this Jaccard similarity of 4-word shingles to a relevant document are dropped; null
+    disables the filter."""
     scorer: str | None = None
     """Bi-encoder or re-ranker that scores candidates and relevant documents for the margins."""
     absolute_margin: float | None = None
@@ -75,7 +76,7 @@ class Mine(Command, name="mine"):
     """A negative must score below the lowest score of a relevant document by this fraction of it. NV-Retriever's
     TopK-PercPos at 95 % is 0.05."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Number format of the scorer's matrix products."""
+    """Precision of the scorer's matrix multiplications."""
     resume: bool = False
     """Whether to resume an interrupted run with the same settings."""
     overwrite: bool = False
@@ -202,7 +203,7 @@ class Mine(Command, name="mine"):
         return list(dict.fromkeys(document for document in interleaved if document is not None and document in known))
 
     def _model_inputs(self) -> dict[str, Path | str]:
-        """Return the files and models that candidates are ranked and scored with."""
+        """Return the files and models by which candidates are ranked and scored."""
         return inputs_of(self.sources, "sources") | ({"scorer": self.scorer} if self.scorer else {})
 
     def _write_output(self, state: RunState, negatives_file: Path) -> MiningResult:

@@ -65,7 +65,8 @@ class Pretrain(Command, name="pretrain"):
     max_tokens: int | None = None
     """Maximum number of tokens of a text; longer texts are split. By default the model's limit, at most 512."""
     new_words: int = 0
-    """Number of frequent words of the corpus, split into many tokens by the tokenizer, to add to the vocabulary."""
+    """Number of words to add to the vocabulary: frequent words of the corpus that the tokenizer splits into many
+    tokens."""
     batch_tokens: int = 8192
     """Maximum number of tokens of a batch, with padding, over all processes."""
     training: TrainingArguments = field(default_factory=TrainingArguments)
@@ -127,11 +128,11 @@ class Pretrain(Command, name="pretrain"):
         return TrainingResult(self.output, "finetune")
 
     def prepare(self) -> PreparedPretraining:
-        """Return the model, the texts and the batch plan as they are before the first step. Nothing is written.
+        """Return the model, the texts and the batch plan before the first step. Nothing is written.
 
         Raises:
             RecipeError: ``max_tokens`` exceeds the limit of the model.
-            DataError: The corpus has no usable texts, or a single source where the objective contrasts sources.
+            DataError: The corpus has no usable texts, or a single source document although the objective needs several.
         """
         corpus = Corpus.from_format(self.corpus, pretraining=True)
         initial = self._load_model(corpus)
@@ -188,7 +189,7 @@ class Pretrain(Command, name="pretrain"):
         if self.monitors and not len(data.held_out):
             progress.note(
                 f"No monitors run, because fewer than {MIN_HELD_OUT_TEXTS} texts can be held out: at most 5 % of the "
-                "corpus is, whole sources at a time, and only texts that the objective can use"
+                "corpus, whole source documents only, and only texts that the objective can use"
             )
             return ()
         return self.monitors

@@ -49,7 +49,7 @@ class Probe(Command, name="probe"):
     """Candidates of the L2 penalty (1 / C of scikit-learn), selected on dev, or by cross-validation if there is no
     dev."""
     precision: Precision = "auto"
-    """Number format of matrix products: float32 or bfloat16; auto selects bfloat16 if the hardware accelerates it."""
+    """Precision of matrix multiplications: float32 or bfloat16; auto selects bfloat16 if the hardware supports it."""
     output: Path | None = None
     """Folder for the report and the predictions; by default nothing is written."""
     overwrite: bool = False

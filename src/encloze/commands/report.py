@@ -39,13 +39,13 @@ class MakeReport(Command, name="report"):
     """Write one HTML page on the results of evaluations, comparisons, robustness, inspections and training runs.
 
     The page is a single file that loads nothing from the network. It has a light and a dark theme and can be printed.
-    Markdown and JSON files with the same figures are written beside it.
+    Markdown and JSON files with the same figures are written next to it.
     """
 
     positional_settings: ClassVar[tuple[str, ...]] = ("folders",)
 
     folders: tuple[Path, ...]
-    """Folders that encloze wrote. Folders below them are included."""
+    """Folders that encloze wrote. Their subfolders are included."""
     output: Path | None = None
     """Folder for report.html, report.md and report.json; by default the first folder's name with -report appended."""
     title: str | None = None

@@ -16,7 +16,7 @@ from encloze.storage.provenance import describe_input, versions
 
 @dataclass(frozen=True)
 class Rerun(Command, name="rerun"):
-    """Repeat a run from its saved recipe. A warning names inputs and package versions that have changed since.
+    """Repeat a run from its saved recipe. Warns if inputs or package versions have changed.
 
     Example:
         >>> Rerun(folder="retriever", output="retriever-2").run()

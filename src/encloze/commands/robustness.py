@@ -106,8 +106,7 @@ class Robustness(Command, name="robustness"):
             fixed = [system.default_title() for system in self.systems if part not in system.depends_on]
             if fixed:
                 raise ValueError(
-                    f"the system {fixed[0]} cannot rank for other {part} than those that it was made from. Name bm25 "
-                    "or a model in its place"
+                    f"the system {fixed[0]} only works for the {part} it was built from. Name bm25 or a model instead"
                 )
 
     @property
@@ -181,7 +180,7 @@ class Robustness(Command, name="robustness"):
         return DatasetSplit(dataset, self.split, judgments_by_source=self.passage_aggregation == "max")
 
     def _slices(self, dataset: DatasetSplit) -> tuple[Slice, ...]:
-        """Return the slices; none, with a warning, if the data set has no documents and only indexes are evaluated."""
+        """Return the slices. Warn and return none if the data set has no documents and only indexes are evaluated."""
         try:
             return tuple(query_slices(dataset, Unicode().words))
         except DataError as error:
@@ -204,7 +203,7 @@ class Robustness(Command, name="robustness"):
         return dataset.with_corpus(Corpus(file))
 
     def _other_datasets(self) -> dict[str, DatasetSplit]:
-        """Return the other data sets by name. Their judgments are read at once, so that errors are raised early."""
+        """Return the other data sets by name. Judgments are read immediately, so that errors are raised early."""
         names = short_names([str(other.location()) for other in self.other_datasets]) if self.other_datasets else ()
         datasets = {name: self._split_of(other) for name, other in zip(names, self.other_datasets, strict=True)}
         for dataset in datasets.values():

@@ -33,20 +33,20 @@ _SPLIT_SETTINGS = ("split", "tune_on")
 
 @dataclass(frozen=True)
 class PipelineResult:
-    """Result of ``run``: the last evaluation, and the effect of each system over the one before it."""
+    """Result of ``run``: the last evaluation, and the difference of each system from the previous one."""
 
     folder: Path
     report: Report | ComparisonTable | None
-    """Result of the last stage that evaluates; None if there is none."""
+    """Result of the last evaluation stage; None if no stage evaluates."""
     effects: list[StageEffect]
-    """Difference of each system of the report from the system before it."""
+    """Difference of each system in the report from the previous one."""
     page: Path | None = None
     """Report page of all stages; None if it was not requested, or if the packages that it requires are missing."""
 
 
 @dataclass(frozen=True)
 class Run(Command, name="run"):
-    """Run the stages of a pipeline in order. Running it again resumes after an error or a kill.
+    """Run the stages of a pipeline in order. An interrupted or failed pipeline resumes when it is run again.
 
     In the settings of a stage, @dataset, @corpus, @model and @split are the settings of the pipeline, and @NAME is the
     folder of an earlier stage (@NAME/FILE a file in it). A stage is skipped if it is finished with the same settings
@@ -67,8 +67,8 @@ class Run(Command, name="run"):
     output: Path
     """Folder that contains a folder for each stage."""
     stages: dict[str, dict[str, Any] | None] = field(default_factory=dict)
-    """Stages by name, in order: the command (verb) of each and its settings except output. null leaves out a stage of
-    a recipe."""
+    """Stages by name, in order: the command (verb) of each and its settings except output. null removes a stage of the
+    recipe."""
     corpus: Format | None = None
     """Texts for pre-training; by default the documents of the data set."""
     model: str = "minilm"
@@ -113,7 +113,7 @@ class Run(Command, name="run"):
         return recipe.build(kind, tree, source=f"the stage {name}")
 
     def resolve(self, value: Any) -> Any:
-        """Return settings in which references are replaced by the values that they refer to."""
+        """Return settings with references replaced by their values."""
         if isinstance(value, dict):
             return {key: self.resolve(item) for key, item in value.items()}
         if isinstance(value, (list, tuple)):
@@ -176,7 +176,7 @@ class Run(Command, name="run"):
             return None
 
     def _faults(self, name: str) -> list[tuple[str, str]]:
-        """Return what is wrong with a stage: pairs of a path in the recipe and a message."""
+        """Return the errors of a stage as pairs of a path in the recipe and a message."""
         path, settings = f"stages.{name}", self._enabled_stages[name]
         if not isinstance(settings, dict) or "verb" not in settings:
             return [(path, "has no verb: write name: {verb: pretrain, ...}")]
@@ -220,7 +220,7 @@ class Run(Command, name="run"):
 
 
 def _effects(report: Report | ComparisonTable) -> list[StageEffect]:
-    """Return the difference of each system from the one before it; over several data sets, the mean difference."""
+    """Return the difference of each system from the previous one, averaged over data sets."""
     table = ComparisonTable.from_report(report) if isinstance(report, Report) else report
     values = [
         (system.name, [table.values(report, system, table.measure) for report in table.reports])

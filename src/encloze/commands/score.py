@@ -53,7 +53,7 @@ class Score(Command, name="score"):
     include_relevant: bool = True
     """Whether to score all documents judged relevant, including those that are not among the candidates."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Number format of the model's matrix products."""
+    """Precision of the model's matrix multiplications."""
     seed: int = 0
     """Seed of the sample of queries."""
     resume: bool = False
@@ -104,7 +104,7 @@ class Score(Command, name="score"):
         return {query: documents for query, documents in candidates.items() if query in sample}
 
     def _read_candidates(self, dataset: DatasetSplit) -> Iterator[tuple[str, list[str]]]:
-        """Yield each query that has candidates, with the documents to score: candidates, then other relevant ones."""
+        """Yield each query with candidates, and the documents to score: its candidates, then other relevant ones."""
         run, known = read_run(self.candidates), dataset.corpus.number_of
         ranked = (document for query in dataset.judgments for document in run.get(query, {}))
         dataset.check_candidates(ranked, str(self.candidates))

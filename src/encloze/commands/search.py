@@ -43,16 +43,16 @@ class Search(Command, name="search"):
     views: tuple[str, ...] = ()
     """Names of the views to search (flat, bm25); all by default."""
     fusion: Fusion | None = None
-    """How the scores of several views are combined. By default the model's own weighted sum if all are views of one
-    model, else reciprocal_rank."""
+    """How the scores of several views are combined. By default the weighted sum that the model defines if all are views
+    of one model, otherwise reciprocal_rank."""
     model: str | None = None
     """Path of the model, if it was moved since the index was built."""
     reranker: str | None = None
-    """A cross-encoder that scores the first documents again: a model folder or a hub id."""
+    """Cross-encoder that re-ranks the top-ranked documents: a model folder or a hub id."""
     rerank_depth: int = 50
     """Number of documents the re-ranker scores."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Number format of the models' matrix products."""
+    """Precision of the models' matrix multiplications."""
 
     def __post_init__(self) -> None:
         if self.k < 1:

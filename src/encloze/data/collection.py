@@ -19,7 +19,7 @@ from encloze.errors import DataError
 class Dataset:
     """A data set: documents, queries, and relevance judgments in splits.
 
-    Nothing is read before it is needed.
+    Files are read on first access.
 
     Example:
         >>> data = Dataset.from_dicts(
@@ -34,7 +34,8 @@ class Dataset:
     """
 
     def __init__(self, format_: Format) -> None:
-        """
+        """Initialize the data set.
+
         Args:
             format_: The format that reads the data set. ``Dataset.load`` finds it.
         """
@@ -46,11 +47,11 @@ class Dataset:
 
         Args:
             source: A folder in BEIR or MS MARCO layout, or any other known format; the name of a format
-                (``python_docs``); a ``Format``; a mapping (``datasets.DatasetDict`` too) of ``corpus``, ``queries`` and
-                ``qrels`` to rows, or of splits to rows of pairs, such as ``anchor`` and ``positive``.
+                (``python_docs``); a ``Format``; a mapping (also a ``datasets.DatasetDict``) with rows of ``corpus``,
+                ``queries`` and ``qrels``, or with rows of pairs, such as ``anchor`` and ``positive``, for each split.
 
         Raises:
-            DataError: Nothing is there, or it is not recognized, or it has no judgments.
+            DataError: The source does not exist, is not recognized, or has no judgments.
         """
         format_ = format_of(source)
         if not format_.splits():
@@ -62,7 +63,7 @@ class Dataset:
 
     @classmethod
     def from_dicts(cls, corpus: Any, queries: Any, qrels: Any) -> Dataset:
-        """Make a data set from data in memory; it is written to the cache.
+        """Create a data set from data in memory, which is written to the cache.
 
         Args:
             corpus: Rows of documents with ``id``, ``text`` and optionally ``title``: a list of dictionaries, a data
@@ -78,7 +79,7 @@ class Dataset:
 
     @classmethod
     def from_pairs(cls, pairs: Any) -> Dataset:
-        """Make a data set from pairs of a query and a relevant document.
+        """Create a data set from pairs of a query and a relevant document.
 
         Args:
             pairs: Rows with a query column (``anchor``, ``query`` or ``question``) and a document column (``positive``,
@@ -102,7 +103,7 @@ class Dataset:
 
     @cached_property
     def queries(self) -> list[Query]:
-        """All queries, of every split and of none."""
+        """All queries, including those without judgments in any split."""
         faults = ErrorCollector()
         queries = list(self.format.queries(faults))
         faults.raise_if_any()
@@ -114,7 +115,7 @@ class Dataset:
 
     @property
     def path(self) -> Path | str:
-        """Where the data set is read from."""
+        """Location that the data set is read from."""
         return self.format.location()
 
     def __repr__(self) -> str:

@@ -18,7 +18,7 @@ _TRAINING_SPLITS = ("train", "dev", "validation")  # each is compared with the s
 
 
 class Contamination(NamedTuple):
-    """What a split shares with a split that is used before it, such as ``test`` with ``train``."""
+    """Overlap of a split with an earlier split, such as ``test`` with ``train``."""
 
     earlier: str
     """Name of the earlier split."""
@@ -56,8 +56,8 @@ def find_contamination(format_: Format, split: str, similarity: float) -> list[C
     Args:
         format_: Data set.
         split: Name of the split, such as ``test``.
-        similarity: Jaccard similarity of 4-word shingles from which texts count as nearly identical, above 0 and at
-            most 1.
+        similarity: Minimum Jaccard similarity of 4-word shingles at which texts count as nearly identical, above 0 and
+            at most 1.
 
     Returns:
         One record for each earlier split; an empty list if there is none.
@@ -103,13 +103,13 @@ def compare_splits(
     document_groups: Mapping[str, int],
     similarity: float,
 ) -> list[Contamination]:
-    """Compare each two splits.
+    """Compare every pair of splits.
 
     Args:
         judgments: Judgments of each split.
         queries: Texts of the queries by id.
         document_groups: Group of near-duplicates that each document belongs to, from ``group_duplicates``.
-        similarity: Jaccard similarity from which queries count as nearly identical.
+        similarity: Minimum Jaccard similarity at which queries count as nearly identical.
 
     Returns:
         One record for each pair of splits, ordered train, dev, validation, others.
@@ -153,7 +153,7 @@ def _relevant_ids(judgments: Sequence[Judgment]) -> list[str]:
 def _pairs_in_same_group(
     ids: Sequence[str], other_ids: Sequence[str], groups: Mapping[str, int]
 ) -> list[tuple[str, str]]:
-    """Pair each id with the first of the other ids in the same group; ids without a partner are omitted."""
+    """Pair each id with the first of the other ids in the same group; ids that are alone in their group are omitted."""
     first = dict[int, str]()
     for other in other_ids:
         if other in groups:

@@ -69,7 +69,7 @@ class Corpus(Sequence[Document]):
 
         Args:
             format_: Data set.
-            pretraining: Whether to open the documents that pre-training may use, which can differ
+            pretraining: Whether to open the documents for pre-training, which may differ
                 (``Format.pretraining_documents``).
 
         Raises:
@@ -93,18 +93,19 @@ class Corpus(Sequence[Document]):
                 of strings, a data frame, a ``datasets.Dataset``.
 
         Raises:
-            DataError: Nothing is there, it is not recognized, or documents are malformed.
+            DataError: The source does not exist, is not recognized, or has malformed documents.
         """
         return source if isinstance(source, cls) else cls.from_format(format_of(source))
 
     @classmethod
     def from_dicts(cls, documents: Any) -> Corpus:
-        """Make a collection from documents in memory.
+        """Create a collection from documents in memory.
 
         Args:
             documents: Dictionaries with ``text`` and optionally ``id`` (by default the position in the list),
-                ``title``, ``source`` (the id of the longer text that a passage was cut from) and ``position`` (in
-                there). Also a pandas or polars data frame, an Arrow table or a ``datasets.Dataset`` with such columns.
+                ``title``, ``source`` (the id of the longer text that a passage was cut from) and ``position`` (of the
+                passage in that text). Also a pandas or polars data frame, an Arrow table or a ``datasets.Dataset`` with
+                such columns.
 
         Raises:
             DataError: A document has no text, or two documents have the same id.
@@ -117,7 +118,7 @@ class Corpus(Sequence[Document]):
         return cls.from_format(corpus_format(rows(documents, "documents")))
 
     def inputs(self) -> dict[str, Path | str]:
-        """Return what the collection was read from, by name, to be hashed beside a result."""
+        """Return the files and names from which the collection was read; their hashes are saved with results."""
         return self.format.inputs("corpus") if self.format else {"corpus": self.file}
 
     def to_pandas(self) -> Any:
@@ -178,12 +179,12 @@ class Corpus(Sequence[Document]):
 
     @cached_property
     def ids(self) -> DocumentIds:
-        """Ids of all documents, by number."""
+        """Ids of all documents, in order."""
         return DocumentIds([batch.column("id") for batch in self._batches], self._offsets)
 
     @cached_property
     def number_of(self) -> NumberById:
-        """Number of each document, by id."""
+        """Index of each document, by id."""
         return NumberById(self.ids)
 
     @cached_property
@@ -196,7 +197,7 @@ class Corpus(Sequence[Document]):
         """Iterate over the texts that encoders and analyzers read: title, then text.
 
         Args:
-            numbers: Numbers of the documents; by default all documents in order.
+            numbers: Indices of the documents; by default all documents in order.
         """
         if numbers is None:
             for document in self:
@@ -215,7 +216,7 @@ class Corpus(Sequence[Document]):
         return pa.chunked_array([batch.column(name) for batch in self._batches], _SCHEMA.field(name).type)
 
     def _read_rows(self, numbers: np.ndarray) -> list[dict[str, Any]]:
-        """Return the fields of the documents with the given numbers (int64). Only these rows are read."""
+        """Return the fields of the documents with the given indices (int64). Only these rows are read."""
         rows: list[dict[str, Any]] = [{}] * len(numbers)
         batch_numbers = np.searchsorted(self._offsets, numbers, side="right") - 1
         for batch in np.unique(batch_numbers):

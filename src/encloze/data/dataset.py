@@ -115,7 +115,7 @@ class DatasetSplit:
         return counts
 
     def with_split(self, split: str) -> DatasetSplit:
-        """Return another split with the same documents."""
+        """Return another split of the same data set."""
         other = DatasetSplit(self.format, split, self.judgments_by_source)
         other.corpus = self.corpus
         return other

@@ -18,16 +18,16 @@ def group_duplicates(texts: Sequence[str], similarity: float = 0.8) -> np.ndarra
     """Group texts that are identical or nearly identical.
 
     Two texts are linked if the Jaccard similarity of their sets of 4-word shingles is at least ``similarity``, or if
-    they consist of the same words. Linked texts are in the same group, also through a chain of links. Of pairs with
-    exactly the threshold similarity, MinHash misses about 1 in 20; of pairs 0.05 above it, about 1 in 100.
+    they consist of the same words. Linked texts are in the same group, also through a chain of links. MinHash misses
+    about 1 in 20 pairs whose similarity equals the threshold, and about 1 in 100 pairs 0.05 above it.
 
     Args:
         texts: Texts to compare.
-        similarity: Lowest Jaccard similarity of linked texts, above 0 and at most 1. With 1, only texts that are equal
+        similarity: Minimum Jaccard similarity of linked texts, above 0 and at most 1. With 1, only texts that are equal
             except for case and punctuation are linked.
 
     Returns:
-        int64, texts: the group of each text, named by the number of its first text.
+        int64, texts: the group of each text, identified by the index of its first text.
 
     Example:
         >>> group_duplicates(["The river is deep.", "Bread is baked.", "the river is deep"], similarity=1).tolist()
@@ -66,7 +66,7 @@ class ShingleSets:
 
 
 def _link_similar(words: list[tuple[str, ...]], numbers: list[int], groups: np.ndarray, similarity: float) -> None:
-    """Merge the groups of similar texts in place. ``numbers`` are those of the texts with distinct words."""
+    """Merge the groups of similar texts in place. ``numbers`` are the indices of the texts with distinct words."""
     from datasketch import MinHash, MinHashLSH  # takes long to import, and few commands need it
 
     index = MinHashLSH(threshold=similarity, num_perm=_PERMUTATIONS, weights=_LSH_WEIGHTS)

@@ -1,4 +1,4 @@
-"""Document ids of a corpus: ids by number from mapped files, and numbers by id with 16 bytes of memory per document."""
+"""Document ids of a corpus: id by index from memory-mapped files, and index by id with 16 bytes per document."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ class DocumentIds(Sequence[str]):
 
         Args:
             chunks: Arrow string arrays that together hold all ids.
-            offsets: int64, chunks + 1: number of the first document of each chunk, followed by the total number.
+            offsets: int64, chunks + 1: index of the first document of each chunk, followed by the total number of
+                documents.
         """
         self._chunks = chunks
         self._offsets: list[int] = offsets.tolist()
@@ -44,13 +45,14 @@ class DocumentIds(Sequence[str]):
 
 
 class NumberById(Mapping[str, int]):
-    """Mapping from document ids to document numbers. It stores 16 bytes per id, whatever the length of the ids."""
+    """Mapping from document ids to document indices. It stores 16 bytes per id, regardless of the length of the ids."""
 
     def __init__(self, ids: DocumentIds) -> None:
         """Initialize the mapping.
 
         Args:
-            ids: Ids in the order of their documents. Ids are compared with them on access.
+            ids: Ids in the order of their documents. They are read to confirm matches, because the mapping stores
+            hashes only.
         """
         self._ids = ids
         hashes = np.fromiter(map(hash, ids), np.int64, len(ids))

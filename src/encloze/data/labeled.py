@@ -30,7 +30,7 @@ class LabeledDataset:
     path: Path
     """Folder of the data set."""
     splits: dict[str, list[LabeledText]]
-    """Examples of ``train``, of ``dev`` if there is one, and of the split to evaluate on."""
+    """Examples of ``train``, of ``dev`` if it exists, and of the split to evaluate on."""
 
     @classmethod
     def load(cls, labels: LabelFormat, split: str) -> LabeledDataset:
@@ -65,7 +65,7 @@ class LabeledDataset:
 
     @property
     def labeled_unit(self) -> str:
-        """What is labeled: ``texts`` or ``words``."""
+        """Unit with labels: ``texts`` or ``words``."""
         return "texts" if self.splits["train"][0].words is None else "words"
 
     @property
@@ -76,8 +76,7 @@ class LabeledDataset:
 
     @property
     def truncated_label(self) -> str | None:
-        """Prediction for words that are cut off by the token limit: ``O`` if there is such a label, else None, which
-        counts as wrong."""
+        """Prediction for words beyond the token limit: ``O`` if this label exists, else None, which counts as wrong."""
         return "O" if self.labeled_unit == "words" and "O" in self.label_names else None
 
     def label_ids(self, split: str) -> list[np.ndarray]:
@@ -87,7 +86,8 @@ class LabeledDataset:
             split: Name of the split.
 
         Returns:
-            One int64 array per text, with one index or one per word; -1 for labels that do not occur in train.
+            One int64 array per text with one index for the text or for each word; -1 for labels that do not occur in
+            train.
         """
         ids = {name: index for index, name in enumerate(self.label_names)}
         return [np.array([ids.get(label, -1) for label in example.labels], np.int64) for example in self.splits[split]]
@@ -113,7 +113,7 @@ class LabeledDataset:
         return [tuple(tags.get(word, self.majority_label) for word in text.words or ()) for text in self.splits[split]]
 
     def _check(self, name: str, examples: Sequence[LabeledText]) -> None:
-        """Compare a split with train: raise DataError if they do not fit together, warn of partial problems."""
+        """Compare the labels and texts of a split with train: raise DataError or warn if they are inconsistent."""
         train, unit = self.splits["train"], self.labeled_unit
         if (examples[0].words is None) != (train[0].words is None):
             raise DataError(f"{self.path}: train has labels of {unit} and {name} does not. Label the same unit in both")

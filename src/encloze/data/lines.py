@@ -187,7 +187,7 @@ def read_columns(
 
     Args:
         file: Text file, plain or gzipped.
-        min_columns: Smallest number of columns; a shorter line is an error.
+        min_columns: Minimum number of columns; a shorter line is an error.
         errors: Receives the errors.
         separator: Character between columns. None: tabs in lines that contain enough of them, so that ids may contain
             spaces, and white space in other lines.

@@ -1,4 +1,4 @@
-"""Sampling of text pairs that belong together, to measure whether an encoder places them close to each other."""
+"""Sampling of positive pairs of related texts, to measure whether their embeddings are close to each other."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class PositivePairs(NamedTuple):
 def sample_positive_pairs(
     corpus: Corpus, queries: Mapping[str, str], judgments: Sequence[Judgment], max_pairs: int, seed: int
 ) -> PositivePairs | None:
-    """Sample pairs of texts that belong together.
+    """Sample positive pairs: two related texts each.
 
     The pairs are queries with their relevant documents; without judgments, titles with their texts; without titles,
     neighboring passages of the same source.
@@ -40,7 +40,7 @@ def sample_positive_pairs(
         corpus: Documents.
         queries: Texts of the queries by id.
         judgments: Relevance judgments.
-        max_pairs: Largest number of pairs.
+        max_pairs: Maximum number of pairs.
         seed: Seed of the sample.
 
     Returns:
@@ -73,7 +73,7 @@ def _titled_texts(corpus: Corpus, order: np.ndarray) -> Iterator[tuple[str, str]
 
 
 def _neighbors(corpus: Corpus) -> list[tuple[int, int]]:
-    """Return the numbers of each two documents that follow one another in their source."""
+    """Return the indices of all pairs of consecutive documents of the same source."""
     columns = zip(corpus.column("source").to_pylist(), corpus.column("position").to_pylist(), strict=True)
     passages = [
         (source, position or 0, number) for number, (source, position) in enumerate(columns) if source is not None

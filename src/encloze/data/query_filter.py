@@ -66,7 +66,7 @@ def split_of_document(document: Document, seed: int, dev_ratio: float) -> str:
 
 
 def _rejection_reason(text: str, key: str, document: Document, seen: set[str]) -> str | None:
-    """Return why a text is rejected, or None. ``seen`` are the normalized earlier texts for the document."""
+    """Return the reason for rejecting a text, or None. ``seen`` has the normalized earlier texts for the document."""
     if not split_words(text):
         return EMPTY
     if key in seen:

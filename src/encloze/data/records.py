@@ -71,8 +71,8 @@ class Hit(NamedTuple):
 
     Attributes:
         id: The document's id.
-        score: The score it is ranked by.
-        parts: The score of each view, if several were combined, and of the stages before a re-ranker.
+        score: The score that determines its rank.
+        parts: The scores that contributed: of each view if several were combined, and of the search before re-ranking.
         document: The document, if the search returns documents.
     """
 
@@ -117,15 +117,16 @@ class TrainingExample:
     query: str
     """Text of the query."""
     positives: tuple[int, ...]
-    """Numbers of the documents that are judged relevant to the query."""
+    """Row numbers of the documents that are judged relevant to the query."""
     negatives: tuple[int, ...] = ()
-    """Numbers of the hard negatives, best ranked first."""
+    """Row numbers of the hard negatives, best ranked first."""
     positive_scores: tuple[float, ...] = ()
-    """Teacher scores of the positives, NaN for each that has none; empty without a teacher."""
+    """Teacher scores of the positives, NaN for positives without a score; empty without a teacher."""
     negative_scores: tuple[float, ...] = ()
     """Teacher scores of the negatives; empty without a teacher."""
     relevant: tuple[int, ...] = ()
-    """Numbers of all documents that are relevant to any query with the same text. They are never used as negatives."""
+    """Row numbers of all documents that are relevant to any query with the same text. They are never used as
+    negatives."""
 
 
 def full_text(title: str, text: str) -> str:

@@ -31,10 +31,10 @@ def write_rankings(
     Args:
         file: Run file to write.
         queries: Queries to rank.
-        rank: Returns the rankings of a batch of queries, which may lack queries.
-        batch_size: Number of queries per call of ``rank``: the most that an interruption can lose.
+        rank: Returns the rankings of a batch of queries. Queries without results may be missing.
+        batch_size: Number of queries per call of ``rank``. An interruption loses at most one batch.
         tag: Name of the run, written in the last column.
-        title: Title of the progress bar; without one, no progress is shown.
+        title: Title of the progress bar; None shows no progress.
 
     Example:
         >>> queries = [Query("q1", "rivers"), Query("q2", "engines")]

@@ -58,7 +58,7 @@ def top_documents(scores: dict[str, float], depth: int) -> dict[str, float]:
 
     Args:
         scores: Scores by document id.
-        depth: Largest number of documents to return.
+        depth: Maximum number of documents to return.
 
     Returns:
         Scores of the best documents by id, best first.

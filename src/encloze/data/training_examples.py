@@ -23,9 +23,9 @@ def training_examples(
     Args:
         dataset: Split to train on.
         negatives: Run that hard negatives are taken from.
-        depth: Largest rank at which negatives are taken.
-        teacher: Scores of a teacher. Candidates without a score are removed, and so are queries that are left with no
-            scored positive or no scored negative.
+        depth: Maximum rank of a negative in the run.
+        teacher: Scores of a teacher. Candidates without a score are removed, and also queries without a scored positive
+            or without a scored negative.
 
     Returns:
         Queries with their examples, in the order of the queries.
@@ -58,7 +58,7 @@ def training_examples(
 
 
 def _relevant_by_text(dataset: DatasetSplit) -> dict[str, set[int]]:
-    """Return the numbers of the relevant documents by normalized query text, merged over queries with equal text."""
+    """Return the indices of the relevant documents by normalized query text, merged over queries with equal text."""
     relevant: dict[str, set[int]] = {}
     for query in dataset.queries:
         documents = (document for document, grade in dataset.judgments[query.id].items() if grade > 0)

@@ -53,7 +53,7 @@ def truncate_words(text: str, max_words: int) -> str:
 
     Args:
         text: Text in any script.
-        max_words: Largest number of words to keep. In scripts without spaces between words, each letter counts as a
+        max_words: Maximum number of words to keep. In scripts without spaces between words, each letter counts as a
             word.
 
     Returns:

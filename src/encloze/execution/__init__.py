@@ -1,1 +1,1 @@
-"""Work in shards: encoding and index building, restartable after the last finished shard."""
+"""Encoding and index building in shards. An interrupted run resumes after the last finished shard."""

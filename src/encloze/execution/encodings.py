@@ -47,8 +47,8 @@ class CorpusJob(Job[list[str]]):
 class EncodingJob(Job[Representation]):
     """Representations of the documents of a corpus.
 
-    With a ``folder``, finished shards are stored there. The folder must belong to this encoder, this arithmetic and
-    this corpus; ``encode_corpus`` chooses it so.
+    With a ``folder``, finished shards are stored there. The folder must belong to the same encoder, precision, device
+    and corpus, which ``encode_corpus`` ensures.
     """
 
     def __init__(self, encoder: Encoder, corpus: Corpus, folder: Path | None = None) -> None:
@@ -78,9 +78,9 @@ class EncodingJob(Job[Representation]):
 def encode_corpus(encoder: Encoder, corpus: Corpus, executor: Executor | None = None) -> Iterator[Representation]:
     """Encode the documents of a corpus; documents that were encoded before are read from the cache.
 
-    The cache holds one folder for each encoder fingerprint, arithmetic and corpus fingerprint. An interrupted run
-    resumes after its last finished shard. The cache takes at most ``ENCLOZE_ENCODINGS`` GiB (an environment variable;
-    default 20; 0 disables it); the least recently used folders are removed first.
+    The cache has one folder for each combination of encoder fingerprint, precision, device and corpus fingerprint. An
+    interrupted run resumes after its last finished shard. The cache takes at most ``ENCLOZE_ENCODINGS`` GiB (an
+    environment variable; default 20; 0 disables it); the least recently used folders are removed first.
 
     Args:
         encoder: The encoder. One without a fingerprint (a model in training) is not cached.
@@ -121,7 +121,7 @@ def write_representation(representation: Representation, file: Path) -> None:
 
 
 def read_representation(file: Path) -> Representation:
-    """Read what ``write_representation`` wrote."""
+    """Read a representation from a file of ``write_representation``."""
     with file.open("rb") as stream, np.load(stream) as stored:  # numpy leaves a damaged file open
         arrays = dict(stored)
     sparse = None
@@ -167,7 +167,7 @@ def _cache_limit() -> float:
 
 
 def _evict(encodings: Path, used: Path, limit: float) -> None:
-    """Remove the least recently used folders until all take at most ``limit`` GiB; never the one in use."""
+    """Remove the least recently used folders until the total is at most ``limit`` GiB. The folder in use is kept."""
     folders = sorted((path for path in encodings.iterdir() if path != used), key=lambda path: path.stat().st_mtime)
     sizes = [size_of(folder) for folder in folders]
     excess = sum(sizes) + size_of(used) - limit * 2**30

@@ -1,4 +1,4 @@
-"""Jobs: work that is a map over shards of an input."""
+"""Jobs: computations that map each shard of an input to one result."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ T = TypeVar("T")
 
 
 class Job(ABC, Generic[T]):
-    """Work that is a map over shards of an input: shard numbers in, one result per shard out.
+    """A computation that maps each shard of an input to one result.
 
-    A job is deterministic: a shard's result depends on the input and the job's settings alone, so that any process may
-    compute any shard, and compute it again.
+    A job is deterministic: the result of a shard depends only on the input and the settings of the job. Any process may
+    therefore compute any shard, also repeatedly.
     """
 
     sizes: Sequence[int]
-    """Number of items in each shard; shard ``i`` holds the items after those of the shards before it."""
+    """Number of items in each shard. Shards are consecutive parts of the input."""
     ledger: Ledger[T] | None = None
-    """Where finished shards are stored; None if results are not stored."""
+    """Ledger that stores the results of finished shards; None if results are not stored."""
 
     @abstractmethod
     def process(self, shards: Sequence[int]) -> Iterator[T]:
         """Compute some shards, in the given order.
 
-        A worker loads what it needs (a model, say) once for all shards it is given.
+        A worker loads resources, such as a model, once for all of these shards.
 
         Args:
             shards: Shard numbers.
@@ -37,4 +37,4 @@ class Job(ABC, Generic[T]):
         """
 
     def on_resume(self, finished: int) -> None:
-        """Report that ``finished`` shards are taken from the ledger. Called once, before any shard is computed."""
+        """Called once before shards are computed, with the number of shards that are read from the ledger."""

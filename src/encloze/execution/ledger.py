@@ -14,22 +14,23 @@ T = TypeVar("T")
 
 
 class Ledger(Generic[T]):
-    """Results of shards in a folder whose name identifies the job: the same job finds them again.
+    """Stored results of the shards of a job, in a folder whose name identifies the job.
 
     A result is written to a temporary file first and renamed, so a file of the ledger is complete. Several processes
-    may write the same shard: their results are equal, and the last one stays.
+    may write the same shard: their results are equal, and the last write is kept.
     """
 
     def __init__(
         self, folder: Path, suffix: str, write: Callable[[T, Path], None], read: Callable[[Path], T], item: str
     ) -> None:
-        """
+        """Initialize the ledger.
+
         Args:
             folder: The folder of the results; created if it does not exist.
             suffix: File name extension of a result, such as ``.npz``; also that of the file given to ``write``.
             write: Writes a result to a file.
             read: Reads a result. Any exception it raises means that the file is damaged.
-            item: What a shard holds, for messages, such as ``documents``.
+            item: Name of the items of a shard, for messages, such as ``documents``.
         """
         self.folder, self._suffix, self._write, self._read, self._item = folder, suffix, write, read, item
         folder.mkdir(parents=True, exist_ok=True)

@@ -70,7 +70,7 @@ class Generator(Family):
     top_p: float = field(default=0.95, kw_only=True)
     """Nucleus sampling: tokens are sampled from the most probable ones that together have this probability."""
     max_new_tokens: int = field(default=64, kw_only=True)
-    """Largest number of tokens of a query."""
+    """Maximum number of tokens of a query."""
 
     def __post_init__(self) -> None:
         if self.prompt and "{text}" not in self.prompt:
@@ -82,8 +82,10 @@ class Generator(Family):
 
     @property
     def documents_per_batch(self) -> int:
-        """Number of documents that are generated for together. A killed run loses the unfinished batches. Texts do not
-        depend on other batches."""
+        """Number of documents in a batch.
+
+        An interrupted run loses its unfinished batches. Texts do not depend on other batches.
+        """
         return 1
 
     def inputs(self) -> dict[str, Path | str]:

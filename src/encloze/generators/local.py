@@ -41,7 +41,7 @@ class Local(Generator, name="local"):
     batch_size: int = 16
     """Number of documents per batch."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Number format of weights and matrix products."""
+    """Precision of weights and matrix multiplications."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,1 +1,1 @@
-"""Folders, class names and protocols of other projects, one project a file."""
+"""Folders, class names and protocols of other projects, one project per file."""

@@ -93,7 +93,7 @@ class BiEncoder(nn.Module):
         Args:
             name: A model folder (of encloze, sentence-transformers or transformers), an id on the Hugging Face hub, or
                 ``minilm``.
-            precision: Number format of matrix products: ``auto``, ``float32`` or ``bfloat16``.
+            precision: Precision of matrix multiplications: ``auto``, ``float32`` or ``bfloat16``.
             device: A device of torch. None: the first GPU, else the CPU.
 
         Returns:

@@ -75,7 +75,7 @@ class Classifier(nn.Module):
         Args:
             texts: Tokenized texts.
             name: The name of the texts in progress.
-            precision: Number format of matrix products.
+            precision: Precision of matrix multiplications.
 
         Returns:
             int64, one label number for each text or word; -1 for words beyond the limit or without a token.

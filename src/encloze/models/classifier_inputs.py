@@ -59,7 +59,7 @@ def run_in_batches(
         tokenizer: The model's tokenizer.
         max_tokens: The length to which texts are truncated.
         device: The device of the model.
-        precision: Number format of matrix products.
+        precision: Precision of matrix multiplications.
         title: The title of the progress bar.
 
     Returns:

@@ -92,7 +92,7 @@ class CrossEncoder(nn.Module):
             name: A model folder (of encloze, sentence-transformers or transformers) or an id on the Hugging Face hub.
             max_tokens: The length to which a query and a document together are truncated. By default the limit from
                 training, or the model's own but at most 512.
-            precision: Number format of matrix products: ``auto``, ``float32`` or ``bfloat16``.
+            precision: Precision of matrix multiplications: ``auto``, ``float32`` or ``bfloat16``.
             device: A device of torch. None: the first GPU, else the CPU.
 
         Returns:

@@ -37,7 +37,7 @@ class FrozenEncoder:
         pooling: How the features of a text are pooled: cls, mean or max.
         max_tokens: The length to which texts are truncated.
         fingerprint: A hash of weights, tokenizer and configuration.
-        precision: Number format of matrix products.
+        precision: Precision of matrix multiplications.
 
     Example:
         >>> encoder = FrozenEncoder.load("minilm", pooling="mean")
@@ -61,7 +61,7 @@ class FrozenEncoder:
             name: A model folder, an id on the Hugging Face hub, or ``minilm``.
             pooling: cls, mean or max; by default the checkpoint's own.
             max_tokens: The length to which texts are truncated; by default the checkpoint's limit for documents.
-            precision: Number format of matrix products.
+            precision: Precision of matrix multiplications.
 
         Returns:
             The encoder.

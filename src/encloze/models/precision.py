@@ -1,4 +1,4 @@
-"""Number format of matrix products: float32, or bfloat16 if the hardware supports it."""
+"""Precision of matrix multiplications: float32, or bfloat16 if the hardware supports it."""
 
 from __future__ import annotations
 

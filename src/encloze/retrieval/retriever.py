@@ -97,7 +97,7 @@ class Retriever:
                 that is removed with the retriever: for small collections.
             fusion: How the scores of several views are combined; see ``default_fusion`` for the default.
             device: Device of an encoder that is given by name.
-            precision: Number format of an encoder that is given by name.
+            precision: Precision of an encoder that is given by name.
             overwrite: Whether an index folder that exists may be replaced.
 
         Raises:
@@ -148,7 +148,7 @@ class Retriever:
             fusion: How the scores of several views are combined; see ``default_fusion`` for the default.
             encoder: The model that built the index, if it was moved since; by default it is loaded from where it was.
             device: Device of the models that are loaded.
-            precision: Number format of the models that are loaded.
+            precision: Precision of the models that are loaded.
             reranker: A cross-encoder, or the name of one, that scores the first documents again.
             rerank_depth: Number of documents it scores.
 

@@ -27,7 +27,7 @@ class EncodingSystem(System):
     model: str
     """Model folder, Hugging Face hub id, or minilm."""
     precision: Literal["auto", "float32", "bfloat16"] = field(default="auto", kw_only=True)
-    """Number format of the encoder's matrix products; auto uses bfloat16 if the processor has instructions for it."""
+    """Precision of the encoder's matrix multiplications; auto uses bfloat16 if the hardware supports it."""
 
     def inputs(self) -> dict[str, Path | str]:
         return {"model": self.model}

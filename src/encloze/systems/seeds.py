@@ -48,4 +48,4 @@ class Seeds(System, name="seeds"):
             system.check_dataset(dataset)
 
     def prepare(self, dataset: DatasetSplit) -> AbstractContextManager[PreparedSystem]:
-        raise RecipeError("the recipe", [("systems", "seeds stand for several systems: name a single one here")])
+        raise RecipeError("the recipe", [("systems", "seeds is not one system: name one of them here")])

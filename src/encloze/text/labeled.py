@@ -74,7 +74,7 @@ def pad_labeled(texts: Sequence[LabeledTokens], tokenizer: Tokenizer, max_tokens
     Args:
         texts: Tokenized texts with labels.
         tokenizer: Tokenizer of the texts.
-        max_tokens: Largest length, including the two special tokens. Words beyond it are cut off.
+        max_tokens: Maximum length, including the two special tokens. Words beyond it are cut off.
     """
     padded = pad_texts([text.tokens for text in texts], tokenizer, max_tokens)
     if texts[0].first_tokens is None:

@@ -26,7 +26,7 @@ class NeighborSampler:
         raise NotImplementedError(type(self).__name__)
 
     def max_lengths(self) -> np.ndarray:
-        """Return the largest number of tokens that is sampled for each span: int64, spans."""
+        """Return the maximum number of tokens that is sampled for each span: int64, spans."""
         raise NotImplementedError(type(self).__name__)
 
 
@@ -92,8 +92,10 @@ class OverlapSampler(NeighborSampler):
 
 
 def _nearest(word_starts: np.ndarray, position: int, *, from_above: bool) -> int:
-    """Return the first word start at or after ``position`` (or the last at or before it), the nearest one otherwise, or
-    ``position`` if there are no word starts."""
+    """Return the first word start at or after ``position``, or the last one at or before it.
+
+    If there is none on that side, return the nearest one on the other side; without word starts, return ``position``.
+    """
     if not len(word_starts):
         return position
     index = np.searchsorted(word_starts, position, "left" if from_above else "right") - (not from_above)

@@ -35,9 +35,9 @@ def frequent_words(
     Args:
         texts: Texts of the corpus; iterated over once.
         tokenizer: Tokenizer to extend.
-        count: Largest number of words to return.
-        min_pieces: Smallest number of pieces of a word.
-        min_count: Smallest number of occurrences of a word.
+        count: Maximum number of words to return.
+        min_pieces: Minimum number of pieces of a word.
+        min_count: Minimum number of occurrences of a word.
 
     Returns:
         Words by saved tokens, occurrences x (pieces - 1), in descending order; ties in alphabetical order.

@@ -53,8 +53,8 @@ class Spans:
         Args:
             tokens: The tokenized corpus.
             corpus: The corpus.
-            max_tokens: Largest number of tokens of an input, including two special tokens; 3 or more.
-            min_tokens: Smallest number of tokens of a span; shorter ones are dropped.
+            max_tokens: Maximum number of tokens of an input, including two special tokens; 3 or more.
+            min_tokens: Minimum number of tokens of a span; shorter ones are dropped.
         """
         assert len(tokens) == len(corpus), "tokens and corpus have different lengths"
         assert max_tokens > 2, "max_tokens includes two special tokens"
@@ -112,8 +112,10 @@ class Spans:
         return self._link(self.reading_order[:-1], self.reading_order[1:])
 
     def window(self, number: int, max_distance: int) -> np.ndarray:
-        """Return the numbers of all spans within ``max_distance`` spans of the same source, including the span
-        itself, in reading order."""
+        """Return the indices of all spans of the same source within ``max_distance``, including the span itself.
+
+        The spans are in reading order.
+        """
         source = self.source_numbers[number]
         first, last = self._source_offsets[source], self._source_offsets[source + 1]
         rank = self._ranks[number]

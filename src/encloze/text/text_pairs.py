@@ -30,7 +30,7 @@ def pad_pairs(queries: list[Encoded], documents: list[Encoded], tokenizer: Token
         queries: Tokenized queries.
         documents: Tokenized documents, one per query.
         tokenizer: Tokenizer of the texts.
-        max_tokens: Largest length of a pair, including special tokens.
+        max_tokens: Maximum length of a pair, including special tokens.
 
     Raises:
         CheckpointError: The tokenizer does not define how two texts are joined.

@@ -148,7 +148,7 @@ class Tokenizer:
 
         Args:
             folder: Existing folder.
-            max_tokens: Largest input length of the model.
+            max_tokens: Maximum input length of the model.
         """
         self.backend.save(str(folder / "tokenizer.json"))
         write_json(folder / "tokenizer_config.json", {**self.config, "model_max_length": max_tokens})

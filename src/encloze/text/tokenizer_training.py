@@ -35,7 +35,7 @@ class TokenizerSettings(Settings):
     algorithm: Literal["wordpiece", "unigram", "bpe"] = "unigram"
     """Algorithm that splits words into pieces. unigram and bpe also support scripts without spaces between words."""
     vocab_size: int = 16000
-    """Largest number of pieces, including five special tokens."""
+    """Maximum number of pieces, including five special tokens."""
     lowercase: bool = True
     """Whether texts are converted to lower case."""
     strip_accents: bool = False

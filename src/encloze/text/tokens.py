@@ -86,7 +86,7 @@ def batch_by_length(lengths: np.ndarray, max_tokens: int) -> Iterator[np.ndarray
 
     Args:
         lengths: int64, texts: number of tokens of each text.
-        max_tokens: Largest number of tokens of a batch, including padding. A batch has at least one text.
+        max_tokens: Maximum number of tokens of a batch, including padding. A batch has at least one text.
 
     Yields:
         int64: numbers of the texts of each batch.
@@ -108,7 +108,7 @@ def pad_texts(texts: list[Encoded], tokenizer: Tokenizer, max_tokens: int) -> Pa
     Args:
         texts: Tokenized texts.
         tokenizer: Tokenizer of the texts.
-        max_tokens: Largest length, including the two special tokens.
+        max_tokens: Maximum length, including the two special tokens.
     """
     cls_id, sep_id, pad_id = (tokenizer.special_id(role) for role in ("cls", "sep", "pad"))
     lengths = np.array([min(len(text.ids), max_tokens - 2) for text in texts])

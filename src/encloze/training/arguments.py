@@ -47,7 +47,7 @@ class TrainingArguments(Settings):
     """Number of first steps in which only the new parameters (head, decoder) are trained. By default a tenth of the
     steps, at most 100, if pre-training starts with a newly initialized language modeling head, and otherwise 0."""
     precision: Precision = "auto"
-    """Number format of matrix products: float32 or bfloat16; auto selects bfloat16 if the hardware accelerates it."""
+    """Precision of matrix multiplications: float32 or bfloat16; auto selects bfloat16 if the hardware supports it."""
     logging_steps: int = 10
     """Number of steps between two lines of log.jsonl."""
     save_steps: int | None = None

@@ -54,7 +54,7 @@ class TextGenerationModel:
 
         Args:
             folder: A model folder in the layout of transformers, with a fast tokenizer.
-            dtype: The number format of the weights.
+            dtype: The data type of the weights.
 
         Returns:
             The model in evaluation mode.

@@ -28,8 +28,8 @@ def max_input_tokens(config: Any, encoder: Any) -> int:
 def first_position(encoder: Any) -> int:
     """Return the row of the position table that belongs to the first token.
 
-    RoBERTa and encoders derived from it start counting at the id of the padding token plus 1, so the rows before are
-    never used.
+    RoBERTa and encoders derived from it start counting at the id of the padding token plus 1, so earlier rows are never
+    used.
     """
     table = getattr(getattr(encoder, "embeddings", None), "position_embeddings", None)
     padding_idx = getattr(table, "padding_idx", None)

@@ -32,11 +32,11 @@ def quiet_transformers() -> Iterator[None]:
 
 @contextlib.contextmanager
 def loading(folder: Path, kind: str = "an encoder") -> Iterator[None]:
-    """Run the calls of transformers that load a model folder, without their output.
+    """Context manager for loading a model folder: silence transformers, and convert its errors to CheckpointError.
 
     Args:
         folder: The model folder, named in error messages.
-        kind: The kind of model that is expected, with its article, for error messages.
+        kind: The kind of model that is loaded, such as ``an encoder``, for error messages.
 
     Raises:
         CheckpointError: If the code inside the block fails in any way. Errors of encloze pass unchanged.

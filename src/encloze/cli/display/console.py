@@ -1,4 +1,4 @@
-"""Output to the terminal: the two streams, tables, excerpts, and ``show``, to which every result type registers."""
+"""Output to the terminal: streams, tables, excerpts, and ``show``, which has one implementation per result type."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _RENDERERS = ("hits", "output_folders", "listings", "reports")
 
 @functools.singledispatch
 def show(result: object) -> None:
-    """Print the result of a command; types without a registered function are printed as text."""
+    """Print the result of a command; types without an implementation are printed as text."""
     for module in _RENDERERS:
         importlib.import_module(f"encloze.cli.display.{module}")
         if (render := show.dispatch(type(result))) is not show.dispatch(object):

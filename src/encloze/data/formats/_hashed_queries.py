@@ -1,4 +1,4 @@
-"""Ids and splits of queries in formats that store neither: both are derived from a hash of the text."""
+"""Query ids and splits for formats that store neither. Both are derived from a hash of the text."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ class Format(Family):
     """Base class of formats of data sets: documents and, optionally, queries and judgments.
 
     In a recipe and on the command line, a bare path selects the first format that recognizes it. A member implements
-    ``recognizes`` and those of ``documents``, ``queries``, ``judgments`` and ``splits`` that its layout contains.
+    ``recognizes`` and, as far as its layout contains them, ``documents``, ``queries``, ``judgments`` and ``splits``.
 
     Example:
         >>> from encloze.data.formats.jsonl import Jsonl
@@ -103,7 +103,7 @@ class Format(Family):
 
     @classmethod
     def resolve_member(cls, type_: object, values: dict[str, Any]) -> tuple[type[Self], dict[str, Any]]:
-        """Return the format with a given name, or the one that recognizes a given path."""
+        """Return the class and settings of the format that has a given name or recognizes a given path."""
         is_named = type_ in cls.members() and (values or not Path(str(type_)).exists())
         if is_named or (type_ is None and "path" not in values):
             return super().resolve_member(type_, values)

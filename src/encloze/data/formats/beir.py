@@ -24,13 +24,16 @@ from encloze.errors import DataError
 
 @dataclass(frozen=True)
 class Beir(Format, name="beir"):
-    """A folder in BEIR layout. The optional fields ``doc_id`` and ``position`` of a document name the longer text that
-    it was cut from and its position there."""
+    """A folder in BEIR layout.
+
+    The optional fields ``doc_id`` and ``position`` of a document are the id of the longer text that it was cut from and
+    its position in that text.
+    """
 
     recognition_order: ClassVar[int] = 10
 
     path: Path
-    """The folder."""
+    """Path of the folder."""
 
     @classmethod
     def recognizes(cls, path: Path) -> bool:

@@ -18,8 +18,7 @@ class GeneratedQueries(Format, name="generated_queries"):
     corpus: Format
     """Documents: a folder or file in any known format."""
     path: Path
-    """Folder with the queries and judgments, in the layout that ``generate`` writes or any other format that has
-    them."""
+    """Folder with the queries and judgments, as written by ``generate`` or in any other format that contains both."""
 
     def documents(self, errors: ErrorCollector) -> Iterator[Document]:
         return self.corpus.documents(errors)

@@ -16,8 +16,9 @@ from encloze.errors import DataError, importable
 class IrDatasets(Format, name="ir_datasets"):
     """A collection of ir_datasets (https://ir-datasets.com), downloaded once to ~/.ir_datasets.
 
-    The splits of a collection are the collections below its id: ``beir/scifact`` has ``train`` and ``test``. If an id
-    has judgments itself (``msmarco-passage/dev/small``), they are used for every split that is not below it.
+    The splits of a collection are the suffixes of longer ids: ``beir/scifact/train`` is the split ``train`` of
+    ``beir/scifact``. If an id has judgments itself (``msmarco-passage/dev/small``), they are used for every split
+    without an id of its own.
     """
 
     id: str
@@ -63,7 +64,7 @@ class IrDatasets(Format, name="ir_datasets"):
         collection = self._load(id_)
         if not getattr(collection, f"has_{kind}")():
             splits = ", ".join(self.splits()) or "none"
-            raise DataError(f"{self.location()} has no {kind}. Collections below it with judgments: {splits}")
+            raise DataError(f"{self.location()} has no {kind}. Its splits with judgments: {splits}")
         try:
             yield from getattr(collection, f"{kind}_iter")()
         except (OSError, RuntimeError) as error:  # RuntimeError: all download sources failed

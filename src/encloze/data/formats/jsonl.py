@@ -25,7 +25,7 @@ class Jsonl(Format, name="jsonl"):
     """A .jsonl file, plain or gzipped. The id of a document without an id field is its line number, counted from 0."""
 
     path: Path
-    """The file."""
+    """Path of the file."""
     text_field: str = "text"
     """Field with the text."""
     title_field: str = "title"

@@ -26,7 +26,7 @@ class Mteb(Format, name="mteb"):
     task: str
     """Name of the task, such as NFCorpus."""
     subset: str | None = None
-    """Subset (such as a language) of a task with several."""
+    """Subset, such as a language, if the task has several."""
     path: Path | None = None
     """Local copy of the task's data set on the Hugging Face hub; by default it is downloaded and cached by the package
     datasets."""

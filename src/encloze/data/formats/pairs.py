@@ -23,14 +23,15 @@ from encloze.errors import DataError
 
 @dataclass(frozen=True)
 class Pairs(Format, name="pairs"):
-    """A .jsonl file with two fields per line, or a .tsv file with two columns, plain or gzipped. Selected by its name.
+    """A .jsonl file with two fields per line, or a .tsv file with two columns, plain or gzipped.
 
-    Each distinct answer is a document. Each distinct question is a query, and all of its answers are relevant to it.
-    Queries are split by a hash of their text: 8 of 10 for training, 1 for dev and 1 for test.
+    The format must be selected by name, because a path alone does not identify it. Each distinct answer is a document.
+    Each distinct question is a query, and all of its answers are relevant to it. Queries are split by a hash of their
+    text: 8 of 10 for training, 1 for dev and 1 for test.
     """
 
     path: Path
-    """The file."""
+    """Path of the file."""
     query_field: str = "question"
     """Field with the query; in a .tsv file the query is in the first column."""
     text_field: str = "answer"

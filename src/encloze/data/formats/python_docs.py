@@ -60,13 +60,13 @@ class PythonDocs(Format, name="python_docs"):
     recognition_order: ClassVar[int] = 100
 
     packages: tuple[str, ...] = ("stdlib", "numpy", "scipy", "torch")
-    """Packages to read. ``stdlib`` is the standard library, of which each module counts as a package."""
+    """Packages to read. ``stdlib`` is the standard library; each of its modules counts as a package."""
     subset: Literal["all", "train", "held_out"] = "all"
     """Documents to include; held_out means those of the dev and test packages, which training never reads."""
     min_summary_words: int = 4
-    """Smallest number of words of a summary line; docstrings with shorter ones are skipped."""
+    """Minimum number of words of a summary line; docstrings with shorter ones are skipped."""
     min_body_words: int = 15
-    """Smallest number of words of the rest of a docstring; shorter docstrings are skipped."""
+    """Minimum number of words of the rest of a docstring; shorter docstrings are skipped."""
 
     def documents(self, errors: ErrorCollector) -> Iterator[Document]:
         for entry in self._subset_entries():
@@ -107,8 +107,9 @@ class PythonDocs(Format, name="python_docs"):
     def _document_ids(self) -> dict[str, list[str]]:
         """Return the ids of the documents that each summary line is relevant to.
 
-        Three kinds of summary lines are not queries: those of docstrings in several splits, those of more than five
-        docstrings ("Return the number of ..."), which are too general, and those that their own docstring repeats.
+        Three kinds of summary lines are not queries: those that occur in several splits; those that more than five
+        docstrings share ("Return the number of ..."), which are too general; and those that are repeated in the rest of
+        their docstring.
         """
         by_summary: dict[str, list[_Entry]] = {}
         for entry in self._entries():
@@ -241,7 +242,7 @@ def _package_splits(sizes: dict[tuple[str, str], int]) -> dict[str, str]:
     """Return the split of each top-level package. ``sizes`` counts docstrings by package and top-level name.
 
     The many small modules of the standard library are assigned by a hash of their names. The few installed packages are
-    assigned from the largest to the smallest, each to the split that is furthest below its share.
+    assigned from the largest to the smallest, each to the split that is furthest below its target size.
     """
     split_of, filled = {}, dict.fromkeys(_SPLITS, 0)
     installed = {top: size for (package, top), size in sizes.items() if package != "stdlib"}

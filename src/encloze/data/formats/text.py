@@ -26,7 +26,7 @@ class Text(Format, name="text"):
     path: Path
     """The folder, which is searched recursively, or the file."""
     passage_words: int = 150
-    """Number of words from which on no paragraph is added to a passage. A longer paragraph is one passage."""
+    """Maximum number of words of a passage with several paragraphs. A longer paragraph is a passage by itself."""
 
     def __post_init__(self) -> None:
         if self.passage_words < 1:

@@ -27,9 +27,9 @@ class Titles(Format, name="titles"):
     corpus: Format
     """Documents: a folder or file in any known format."""
     min_words: int = 2
-    """Smallest number of words of a title that is used as a query."""
+    """Minimum number of words of a title that is used as a query."""
     max_documents_per_title: int = 5
-    """Largest number of documents that share a title that is used as a query; more common titles are too general."""
+    """Maximum number of documents with the same title. More common titles are too general to be used as queries."""
 
     def __post_init__(self) -> None:
         if self.min_words < 1 or self.max_documents_per_title < 1:
@@ -67,15 +67,15 @@ class Titles(Format, name="titles"):
                 queries.setdefault(key, LabeledQuery(document.title.strip(), [])).document_ids.append(document.id)
         if not queries:
             raise DataError(
-                f"{self.corpus.location()} has no titles with {self.min_words} or more words. Name the field of the "
-                "titles with the corpus's title_field, or give queries and judgments"
+                f"{self.corpus.location()} has no titles with {self.min_words} or more words. Set title_field of "
+                "the corpus to the field with the titles, or give queries and judgments"
             )
         limit = self.max_documents_per_title
         return {key: query for key, query in queries.items() if len(query.document_ids) <= limit}
 
 
 def strip_title(title: str, text: str) -> str:
-    """Return a text without the title that it may begin with. A word that merely begins like the title is kept."""
+    """Return a text without the title that it may begin with. A longer word that starts with the title is kept."""
     title, body = title.strip(), text.strip()
     rest = body[len(title) :]
     has_title = bool(title) and body[: len(title)].casefold() == title.casefold() and not rest[:1].isalnum()

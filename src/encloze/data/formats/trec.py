@@ -15,8 +15,10 @@ from encloze.errors import DataError
 
 @dataclass(frozen=True)
 class Trec(Format, name="trec"):
-    """A file of TREC judgments, which suffices to evaluate run files, and optionally queries and documents. The file is
-    used for any split."""
+    """A file of TREC judgments, and optionally files of queries and documents.
+
+    The judgments suffice to evaluate run files. They are used for any split.
+    """
 
     recognition_order: ClassVar[int] = 90
 

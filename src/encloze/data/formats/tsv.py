@@ -17,7 +17,7 @@ class Tsv(Format, name="tsv"):
     """A folder with MS MARCO's files, or one file of passages (id, text) or documents (id, [URL,] title, text)."""
 
     path: Path
-    """The folder, or the file of documents."""
+    """Path of the folder, or of the file of documents."""
 
     @classmethod
     def recognizes(cls, path: Path) -> bool:
@@ -37,7 +37,7 @@ class Tsv(Format, name="tsv"):
         for file in files:  # queries.dev.tsv and queries.dev.small.tsv contain the same queries
             for location, (id_, text, *_) in read_columns(file, 2, errors):
                 if texts.setdefault(id_, text) != text:
-                    errors.add(location, f"the query id {id_!r} has another text in an earlier line")
+                    errors.add(location, f"the query id {id_!r} already occurs with another text")
         return (Query(id_, text) for id_, text in texts.items())
 
     def judgments(self, split: str, errors: ErrorCollector) -> Iterator[Judgment]:
@@ -54,10 +54,10 @@ class Tsv(Format, name="tsv"):
         return sorted(file.name.removeprefix("qrels.").partition(".tsv")[0] for file in self.path.glob("qrels.*.tsv*"))
 
     def _file(self, pattern: str, content: str = "documents") -> Path:
-        """Return the first file that matches the pattern. ``content`` says in the error what the file is needed for."""
+        """Return the first file that matches the pattern. ``content`` describes the file in the error."""
         if self.path.is_file():
             return self.path
         files = sorted(self.path.glob(pattern))
         if not files:
-            raise DataError(f"{self.path} has no {pattern.rstrip('*')} for {content}")
+            raise DataError(f"{self.path} has no file {pattern.rstrip('*')} for {content}")
         return files[0]

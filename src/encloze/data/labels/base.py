@@ -95,7 +95,7 @@ class LabelFormat(Family):
 
 
 def _find_error(example: LabeledText, first: LabeledText) -> str | None:
-    """Return what is wrong with an example, or None. ``first`` is the first example of the file."""
+    """Return the error of a malformed example, else None. ``first`` is the first example of the file."""
     if (example.words is None) != (first.words is None):
         expected, actual = ("texts", "words") if example.words else ("words", "texts")
         return f"labels of {actual} in a file with labels of {expected}"

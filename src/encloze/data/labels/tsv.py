@@ -14,8 +14,10 @@ from encloze.data.records import LabeledText
 
 @dataclass(frozen=True)
 class Tsv(LabelFormat, name="tsv"):
-    """Files train.tsv, dev.tsv and test.tsv with the columns text and label. A first line with the label "label" is a
-    header."""
+    """Files train.tsv, dev.tsv and test.tsv with the columns text and label.
+
+    A first line with the label "label" is a header.
+    """
 
     extension: ClassVar[str] = "tsv"
 

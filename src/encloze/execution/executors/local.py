@@ -1,4 +1,4 @@
-"""The local executor: all shards in this process, one after the other."""
+"""The local executor, which computes all shards sequentially in this process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Local(Executor, name="local"):
-    """Compute all shards in this process."""
+    """Compute all shards sequentially in this process."""
 
     def run(self, job: Job[T]) -> Iterator[T]:
         ledger = job.ledger

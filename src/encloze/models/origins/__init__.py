@@ -1,4 +1,4 @@
-"""Origins: the sources of models that are trained, one kind a file."""
+"""Origins: the sources of models that are trained, one kind per file."""
 
 from encloze.family import lazy_members
 

@@ -29,7 +29,7 @@ class ContextInputs(NamedTuple):
     tokenizer: Tokenizer
     """Tokenizer of the spans."""
     max_tokens: int
-    """Largest number of tokens of an input, including two special tokens."""
+    """Maximum number of tokens of an input, including two special tokens."""
 
 
 class ContextPairs:
@@ -38,7 +38,7 @@ class ContextPairs:
     span_numbers: np.ndarray
     """int64, pairs: numbers of the spans that have a context."""
     lengths: np.ndarray
-    """int64, pairs: largest number of tokens of the two texts, without special tokens."""
+    """int64, pairs: maximum number of tokens of the two texts, without special tokens."""
     fingerprint: str = ""
     """Hash of the data that the pairs use in addition to the corpus."""
 

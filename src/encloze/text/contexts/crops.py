@@ -18,9 +18,9 @@ class Crops(Context, name="crops"):
     """Two crops of one span, which may overlap. A crop starts at a word start. No neighbors are needed."""
 
     min_ratio: float = 0.1
-    """Smallest length of a crop as a fraction of the tokens of the span; a crop has at least 4 tokens."""
+    """Minimum length of a crop as a fraction of the tokens of the span; a crop has at least 4 tokens."""
     max_ratio: float = 0.5
-    """Largest length of a crop as a fraction of the tokens of the span. Fractions are sampled uniformly."""
+    """Maximum length of a crop as a fraction of the tokens of the span. Fractions are sampled uniformly."""
 
     def __post_init__(self) -> None:
         if not 0 < self.min_ratio <= self.max_ratio <= 1:

@@ -13,7 +13,7 @@ class Random(Context, name="random"):
     """Another span of the same source, sampled uniformly on each access. The released code of CoT-MAE samples once."""
 
     max_distance: int = 100
-    """Largest distance of the span, in spans of the same source; 100 in CoT-MAE."""
+    """Maximum distance of the span, in spans of the same source; 100 in CoT-MAE."""
 
     def __post_init__(self) -> None:
         if self.max_distance < 1:
