@@ -13,6 +13,7 @@ from encloze.data.formats.base import Format
 from encloze.data.in_memory import dataset_format, format_of, pairs_format
 from encloze.data.lines import ErrorCollector
 from encloze.data.records import Query
+from encloze.data.rows import describe
 from encloze.errors import DataError
 
 
@@ -38,7 +39,12 @@ class Dataset:
 
         Args:
             format_: The format that reads the data set. ``Dataset.load`` finds it.
+
+        Raises:
+            DataError: ``format_`` is something else.
         """
+        if not isinstance(format_, Format):
+            raise DataError(f"Dataset: expected a Format, found {describe(format_)}. Open it with Dataset.load")
         self.format = format_
 
     @classmethod
@@ -67,7 +73,7 @@ class Dataset:
 
         Args:
             corpus: Rows of documents with ``id``, ``text`` and optionally ``title``: a list of dictionaries, a data
-                frame or a ``datasets.Dataset``.
+                frame, a ``datasets.Dataset`` or a ``DatasetDict`` with one split.
             queries: Rows with ``id`` and ``text``, or a mapping of ids to texts.
             qrels: Judgments by split: ``{"train": {"q1": {"d1": 1}}}``, or rows with ``query-id``, ``corpus-id`` and
                 ``score`` for each split. Judgments without a split belong to ``test``.

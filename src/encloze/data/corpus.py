@@ -16,9 +16,10 @@ import pyarrow as pa
 from encloze import progress
 from encloze.data.formats.base import Format
 from encloze.data.ids import DocumentIds, NumberById
-from encloze.data.in_memory import corpus_format, format_of, rows
+from encloze.data.in_memory import corpus_format, format_of
 from encloze.data.lines import ErrorCollector
 from encloze.data.records import Document, full_text
+from encloze.data.rows import rows
 from encloze.errors import DataError, importable
 from encloze.storage.cache import cache_folder
 from encloze.storage.disk import explain_write_errors
@@ -55,10 +56,20 @@ class Corpus(Sequence[Document]):
         Args:
             file: The Arrow file.
             format_: The format that the documents were read from, if known.
+
+        Raises:
+            DataError: The file is missing or damaged, or is no such file.
         """
-        self.file, self.format = file, format_
-        with pa.memory_map(str(file)) as source:
-            self._batches = pa.ipc.open_file(source).read_all().to_batches()
+        try:
+            self.file, self.format = Path(file), format_
+            with pa.memory_map(str(file)) as source:
+                table = pa.ipc.open_file(source).read_all()
+            if table.schema != _SCHEMA:
+                raise ValueError(f"its columns are {', '.join(table.schema.names)}")
+        except (OSError, TypeError, ValueError) as error:  # errors of pyarrow are among them
+            message = f"{file} is not an Arrow file of documents ({error}). Open other collections with Corpus.load"
+            raise DataError(message) from error
+        self._batches = table.to_batches()
         self._offsets = np.concatenate([[0], np.cumsum([batch.num_rows for batch in self._batches])])
 
     @classmethod
@@ -147,7 +158,7 @@ class Corpus(Sequence[Document]):
             documents: Documents with unique ids. They are not checked.
             file: File to write.
         """
-        write_documents(iter(documents), file)
+        write_documents(iter(documents), Path(file))
         return cls(file)
 
     @cached_property

@@ -1,9 +1,11 @@
-"""Data from memory as files in the cache: lists of dictionaries, data frames and datasets become known formats."""
+"""Conversion of in-memory data (lists of dictionaries, data frames, datasets) to files in the cache."""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,55 +13,34 @@ from typing import Any
 from encloze.data.formats.base import Format
 from encloze.data.formats.beir import Beir
 from encloze.data.formats.jsonl import Jsonl
-from encloze.data.records import Document
+from encloze.data.rows import (
+    Rows,
+    describe,
+    find_column,
+    id_of,
+    integer_of,
+    only_split,
+    reader_of,
+    rows,
+    text_of,
+    text_or_number,
+)
 from encloze.errors import DataError
 from encloze.storage.atomic import atomic_folder
 from encloze.storage.cache import cache_folder
 
-Rows = Iterator[tuple[str, dict[str, Any]]]
-"""Rows by column name, each with a description of where it is, for messages."""
-
 _IDS = ("id", "_id", "docid")
+_QUERY_IDS = ("id", "_id", "qid", "query_id")
+_JUDGED_QUERIES = ("query-id", "query_id", "query", "qid")
+_JUDGED_DOCUMENTS = ("corpus-id", "corpus_id", "document", "doc_id", "docid")
+_GRADES = ("score", "grade", "relevance", "label")
 _QUERY_COLUMNS = ("anchor", "query", "question")
 _POSITIVE_COLUMNS = ("positive", "answer", "document", "passage", "text")
 _SPLIT_NAMES = {"validation": "dev", "valid": "dev"}
+_SPLIT_NAME = re.compile(r"[\w -]+")
+_MAX_SPLIT_BYTES = 100
+"""Names of splits become names of files."""
 _LONGEST_LISTING = 10
-
-
-def is_rows(value: object) -> bool:
-    """Return whether ``value`` is a list or tuple, a data frame (pandas, polars), an Arrow table or a dataset."""
-    return isinstance(value, (list, tuple)) or _reader(value) is not None
-
-
-def rows(value: Any, name: str) -> Rows:
-    """Read rows of whatever holds them in memory.
-
-    Args:
-        value: A list of dictionaries, ``Document`` records or strings; a pandas or polars data frame; an Arrow table; a
-            ``datasets.Dataset``. Recognized by their methods, so none of these packages is imported.
-        name: What the rows are, for messages, such as ``documents``.
-
-    Yields:
-        Where each row is (``documents[3]``), and the row by column name; a string becomes ``{"text": string}``.
-
-    Raises:
-        DataError: ``value`` holds no rows, or one of them is something else.
-    """
-    read = _reader(value)
-    if read is None and (isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable)):
-        raise DataError(
-            f"{name}: expected rows (a list of dictionaries, a data frame, a dataset), found {_kind(value)}"
-        )
-    for number, row in enumerate(value if read is None else read()):
-        where = f"{name}[{number}]"
-        if isinstance(row, Document):
-            yield where, row._asdict()
-        elif isinstance(row, str):
-            yield where, {"text": row}
-        elif isinstance(row, Mapping):
-            yield where, dict(row)
-        else:
-            raise DataError(f"{where}: expected a dictionary or a string, found {_kind(row)}")
 
 
 def format_of(source: Any) -> Format:
@@ -67,7 +48,8 @@ def format_of(source: Any) -> Format:
 
     Args:
         source: A path, the name of a format without settings (``python_docs``), a ``Format``, a ``Corpus`` or a
-            ``Dataset``; rows of documents (see ``rows``); or a mapping of splits to rows of pairs.
+            ``Dataset``; rows of documents (see ``rows``); or a mapping of splits to rows of pairs. A relative path
+            becomes absolute, so that the working folder may change.
 
     Raises:
         DataError: Nothing is there, or it is not recognized.
@@ -77,18 +59,33 @@ def format_of(source: Any) -> Format:
     if isinstance(known := getattr(source, "format", None), Format):
         return known
     if isinstance(source, (str, Path)):
-        try:
-            return Format.from_name(str(source))
-        except ValueError as error:
-            raise DataError(str(error)) from error
+        return _format_of_path(str(source))
     if isinstance(source, Mapping):
         if {"corpus", "queries", "qrels"} <= set(source):
             return dataset_format(source["corpus"], source["queries"], source["qrels"])
-        return pairs_format(source)
+        if {"corpus", "queries"} <= set(source):
+            names = ", ".join(map(str, source))
+            raise DataError(f"a data set of corpus and queries needs qrels too; it has {names}. Add the judgments")
+        if (only := only_split(source)) is None or _is_pairs(list(itertools.islice(rows(only, "documents"), 1))):
+            return pairs_format(source)
     read = list(rows(source, "documents"))
-    if read and not (read[0][1].keys() & {"text"}) and _column(read[0][1], _QUERY_COLUMNS):
-        return pairs_format({"train": source})
-    return corpus_format(read)
+    return pairs_format({"train": [row for _, row in read]}) if _is_pairs(read) else corpus_format(read)
+
+
+def _format_of_path(source: str) -> Format:
+    if not source:
+        raise DataError("expected a path or the name of a format, found an empty string")
+    try:
+        return Format.from_name(str(Path(source).absolute()) if Path(source).exists() else source)
+    except OSError as error:  # such as a name that is too long
+        raise DataError(f"{source[:80]}: cannot be read: {error.strerror}. Give a path") from error
+    except ValueError as error:
+        raise DataError(str(error)) from error
+
+
+def _is_pairs(read: list[tuple[str, dict[str, Any]]]) -> bool:
+    """Return whether rows are pairs of a query and a document, by the columns of the first one."""
+    return bool(read) and "text" not in read[0][1] and find_column(read[0][1], _QUERY_COLUMNS) is not None
 
 
 def corpus_format(documents: Iterable[tuple[str, dict[str, Any]]]) -> Format:
@@ -118,7 +115,7 @@ def dataset_format(corpus: Any, queries: Any, qrels: Any) -> Format:
 
 
 def pairs_format(splits: Mapping[str, Any]) -> Format:
-    """Write pairs of a query and a relevant document, as sentence-transformers trains on, to a folder in BEIR layout.
+    """Write pairs of a query and a relevant document to a folder in BEIR layout; columns as in sentence-transformers.
 
     Args:
         splits: Rows with a query column (``anchor``, ``query``, ``question``) and a document column (``positive``,
@@ -130,19 +127,26 @@ def pairs_format(splits: Mapping[str, Any]) -> Format:
     """
     documents, queries = dict[str, str](), dict[str, str]()
     judgments = dict[str, dict[tuple[str, str], None]]()
-    for split, table in splits.items():
-        found = judgments.setdefault(_SPLIT_NAMES.get(split, split), {})
+    for split, table in _by_split(splits).items():
+        found = judgments.setdefault(split, {})
         for where, row in rows(table, split):
-            query, positive = _column(row, _QUERY_COLUMNS), _column(row, _POSITIVE_COLUMNS)
+            query, positive = find_column(row, _QUERY_COLUMNS), find_column(row, _POSITIVE_COLUMNS)
             if query is None or positive is None:
                 wanted, columns = ("a query", _QUERY_COLUMNS) if query is None else ("a document", _POSITIVE_COLUMNS)
                 raise DataError(
                     f"{where} has no column of {wanted} ({', '.join(columns)}); it has {', '.join(map(str, row))}"
                 )
-            query_text, document_text = _text(row, query, where), _text(row, positive, where)
+            if (grade := find_column(row, _GRADES)) and row[grade] == 0:
+                raise DataError(
+                    f"{where}: its {grade} is 0, but every pair is read as relevant. Leave out such rows, or give "
+                    "judgments with Dataset.from_dicts"
+                )
+            query_text, document_text = text_of(row, query, where), text_of(row, positive, where)
             query_id = queries.setdefault(query_text, f"q{len(queries)}")
             document_id = documents.setdefault(document_text, f"d{len(documents)}")
             found[query_id, document_id] = None
+    if not queries:
+        raise DataError("there are no pairs. Give rows with a query and a relevant document")
     return dataset_format(
         [{"id": id_, "text": text} for text, id_ in documents.items()],
         {id_: text for text, id_ in queries.items()},
@@ -154,89 +158,116 @@ def pairs_format(splits: Mapping[str, Any]) -> Format:
 
 
 def _documents(documents: Iterable[tuple[str, dict[str, Any]]]) -> Iterator[dict[str, Any]]:
-    faults = list[str]()
+    faults, first = list[str](), dict[str, str]()
     for number, (where, row) in enumerate(documents):
-        if not isinstance(row.get("text"), str):
+        if "text" not in row:
             faults.append(f"{where} has no text (its columns: {', '.join(map(str, row)) or 'none'})")
             continue
-        id_ = next((row[name] for name in _IDS if row.get(name) is not None), number)
-        document = {"_id": str(id_), "title": str(row.get("title") or ""), "text": row["text"]}
-        if (source := row.get("source", row.get("doc_id"))) is not None:
-            document["doc_id"] = str(source)
-        if row.get("position") is not None:
-            document["position"] = int(row["position"])
+        try:
+            document: dict[str, Any] = {"_id": str(number), "title": "", "text": text_of(row, "text", where)}
+            if (id_ := find_column(row, _IDS)) is not None:
+                document["_id"] = id_of(row[id_], f"{where}.{id_}")
+            if "title" in row:
+                document["title"] = text_or_number(row["title"], f"{where}.title")
+            if (source := find_column(row, ("source", "doc_id"))) is not None:
+                document["doc_id"] = id_of(row[source], f"{where}.{source}")
+            if "position" in row:
+                document["position"] = integer_of(row["position"], f"{where}.position")
+        except DataError as error:
+            faults.append(str(error))
+            continue
+        if (earlier := first.setdefault(document["_id"], where)) is not where:
+            faults.append(f"{where}: duplicate document id {document['_id']!r}, which {earlier} has too")
         yield document
     _stop(faults)
+    if not first:
+        raise DataError("documents: there are no documents")
 
 
 def _queries(queries: Any) -> Iterator[dict[str, Any]]:
-    if isinstance(queries, Mapping):
-        yield from ({"_id": str(id_), "text": text} for id_, text in queries.items())
-        return
-    faults = list[str]()
-    for where, row in rows(queries, "queries"):
-        id_ = next((row[name] for name in ("id", "_id", "qid", "query_id") if row.get(name) is not None), None)
-        if id_ is None or not isinstance(row.get("text"), str):
+    faults, seen = list[str](), set[str]()
+    if isinstance(queries, Mapping) and only_split(queries) is None:
+        listed: Rows = ((f"queries[{id_!r}]", {"id": id_, "text": text}) for id_, text in queries.items())
+    else:
+        listed = rows(queries, "queries")
+    for where, row in listed:
+        id_ = find_column(row, _QUERY_IDS)
+        if id_ is None or "text" not in row:
             faults.append(f"{where} has no {'id' if id_ is None else 'text'} (its columns: {', '.join(map(str, row))})")
-        else:
-            yield {"_id": str(id_), "text": row["text"]}
+            continue
+        try:
+            query = {"_id": id_of(row[id_], f"{where}.{id_}"), "text": text_or_number(row["text"], f"{where}.text")}
+        except DataError as error:
+            faults.append(str(error))
+            continue
+        if query["_id"] in seen:
+            faults.append(f"{where}: duplicate query id {query['_id']!r}")
+        seen.add(query["_id"])
+        yield query
     _stop(faults)
 
 
 def _qrels(qrels: Any) -> dict[str, str]:
     """Return the text of a qrels file for each split."""
     if isinstance(qrels, Mapping) and not all(_is_grades(value) for value in qrels.values()):
-        tables = {_SPLIT_NAMES.get(str(split), str(split)): table for split, table in qrels.items()}
+        tables = _by_split(qrels)
     else:
         tables = {"test": qrels}
     return {split: _qrels_file(table, f"qrels[{split!r}]") for split, table in tables.items()}
 
 
 def _is_grades(value: object) -> bool:
-    return isinstance(value, Mapping) and all(isinstance(grade, int) for grade in value.values())
+    """Return whether ``value`` maps document ids to grades, and not query ids to such mappings."""
+    return isinstance(value, Mapping) and not any(
+        isinstance(grade, (Mapping, list, tuple, set)) or reader_of(grade) for grade in value.values()
+    )
+
+
+def _by_split(tables: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return tables by the name of their split. Raises DataError for names that are no names, or the same one."""
+    named = dict[str, Any]()
+    for name, table in tables.items():
+        split = _SPLIT_NAMES.get(str(name), str(name))
+        if name is None or not _SPLIT_NAME.fullmatch(split) or len(split.encode()) > _MAX_SPLIT_BYTES:
+            raise DataError(
+                f"expected a name of a split of letters, digits, - and _, found {describe(name)}. Rename the split"
+            )
+        if split in named:
+            raise DataError(f"two splits are read as {split!r} ({', '.join(map(str, tables))}). Join or rename them")
+        named[split] = table
+    return named
 
 
 def _qrels_file(table: Any, name: str) -> str:
     lines, faults = ["query-id\tcorpus-id\tscore"], list[str]()
-    if isinstance(table, Mapping):
-        lines += [
-            f"{query}\t{document}\t{grade}" for query, grades in table.items() for document, grade in grades.items()
-        ]
-    else:
-        columns = (("query-id", "query_id", "query", "qid"), ("corpus-id", "corpus_id", "document", "doc_id", "docid"))
-        for where, row in rows(table, name):
-            query, document = (_column(row, names) for names in columns)
-            grade = _column(row, ("score", "grade", "relevance", "label"))
-            if query is None or document is None or grade is None:
-                faults.append(f"{where} needs query-id, corpus-id and score; it has {', '.join(map(str, row))}")
-            else:
-                lines.append(f"{row[query]}\t{row[document]}\t{row[grade]}")
+    for where, query, document, grade in _judgments(table, name, faults):
+        try:
+            ids = id_of(query, f"{where}: query id"), id_of(document, f"{where}: document id")
+            lines.append("\t".join((*ids, str(integer_of(grade, f"{where}: score")))))
+        except DataError as error:
+            faults.append(str(error))
     _stop(faults)
     return "".join(f"{line}\n" for line in lines)
 
 
-def _column(row: Mapping[str, Any], names: Iterable[str]) -> str | None:
-    return next((name for name in names if row.get(name) is not None), None)
-
-
-def _text(row: Mapping[str, Any], column: str, where: str) -> str:
-    value = row[column]
-    if not isinstance(value, str):
-        raise DataError(f"{where}: expected text in the column {column!r}, found {_kind(value)}")
-    return value
-
-
-def _reader(value: object) -> Any:
-    """Return a function that lists the rows of a data frame, an Arrow table or a dataset; None for anything else."""
-    if hasattr(value, "iter_rows") and hasattr(value, "columns"):  # polars
-        return lambda: value.iter_rows(named=True)
-    if hasattr(value, "to_dict") and hasattr(value, "columns"):  # pandas
-        return lambda: value.to_dict(orient="records")
-    if hasattr(value, "to_pylist") and hasattr(value, "schema"):  # pyarrow
-        return value.to_pylist
-    if hasattr(value, "column_names") and hasattr(value, "__iter__"):  # datasets
-        return lambda: iter(value)
-    return None
+def _judgments(table: Any, name: str, faults: list[str]) -> Iterator[tuple[str, Any, Any, Any]]:
+    """Yield where each judgment is, its query, document and grade. Add what is no judgment to ``faults``."""
+    if isinstance(table, Mapping) and only_split(table) is None:
+        for query, grades in table.items():
+            if not isinstance(grades, Mapping):
+                expected = "expected grades by document id, such as {'d1': 1}"
+                faults.append(f"{name}[{query!r}]: {expected}, found {describe(grades)}")
+                continue
+            yield from ((f"{name}[{query!r}][{id_!r}]", query, id_, grade) for id_, grade in grades.items())
+        return
+    for where, row in rows(table, name):
+        names = (_JUDGED_QUERIES, _JUDGED_DOCUMENTS, _GRADES)
+        columns = [column for some in names if (column := find_column(row, some)) is not None]
+        if len(columns) < len(names):
+            faults.append(f"{where} needs query-id, corpus-id and score; it has {', '.join(map(str, row))}")
+        else:
+            query, document, grade = (row[column] for column in columns)
+            yield where, query, document, grade
 
 
 def _lines(objects: Iterable[dict[str, Any]]) -> str:
@@ -244,12 +275,12 @@ def _lines(objects: Iterable[dict[str, Any]]) -> str:
 
 
 def _stored(text: str, name: str) -> Path:
-    """Write a text to the cache under its hash, unless it is there."""
+    """Write a text to the cache under its hash, unless the file exists."""
     return _stored_folder({name: text}) / name
 
 
 def _stored_folder(files: Mapping[str, str]) -> Path:
-    """Write files to a folder in the cache that is named by their hash, unless it is there."""
+    """Write files to a folder in the cache that is named by their hash, unless the folder exists."""
     digest = hashlib.sha256()
     for name, text in files.items():
         digest.update(f"{name}\0{len(text)}\0{text}".encode())
@@ -260,10 +291,6 @@ def _stored_folder(files: Mapping[str, str]) -> Path:
                 (staging / name).parent.mkdir(exist_ok=True)
                 (staging / name).write_text(text, encoding="utf-8", newline="\n")
     return folder
-
-
-def _kind(value: object) -> str:
-    return f"{type(value).__name__} {value!r}"[:80]
 
 
 def _stop(faults: list[str]) -> None:

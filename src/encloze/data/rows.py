@@ -1,0 +1,137 @@
+"""Rows of tables in memory: lists of dictionaries, data frames and datasets are read in one way, values are checked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from encloze.data.records import Document, Judgment, Query
+from encloze.errors import DataError
+
+Rows = Iterator[tuple[str, dict[str, Any]]]
+"""Rows by column name, each with a description of where it is, for messages."""
+
+_INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
+
+
+def is_rows(value: object) -> bool:
+    """Return whether ``value`` is a list or tuple, a data frame (pandas, polars), an Arrow table or a dataset."""
+    return isinstance(value, (list, tuple)) or reader_of(value) is not None
+
+
+def rows(value: Any, name: str) -> Rows:
+    """Read rows of whatever holds them in memory.
+
+    Args:
+        value: A list of dictionaries, ``Document``, ``Query`` or ``Judgment`` records, or strings; a pandas or polars
+            data frame; an Arrow table; a ``datasets.Dataset``, or a ``DatasetDict`` with one split. Recognized by their
+            methods, so none of these packages is imported.
+        name: What the rows are, for messages, such as ``documents``.
+
+    Yields:
+        Where each row is (``documents[3]``), and the row by column name; a string becomes ``{"text": string}``. Missing
+        values (None, NaN, NA) are left out.
+
+    Raises:
+        DataError: ``value`` holds no rows, or one of them is something else.
+    """
+    value = value if (only := only_split(value)) is None else only
+    read = reader_of(value)
+    has_order = isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping, set, frozenset))
+    if read is None and not has_order:
+        raise DataError(
+            f"{name}: expected rows (a list of dictionaries, a data frame, a dataset), found {describe(value)}"
+        )
+    for number, row in enumerate(value if read is None else read()):
+        where = f"{name}[{number}]"
+        if isinstance(row, (Document, Query, Judgment)):
+            row = row._asdict()
+        if isinstance(row, str):
+            yield where, {"text": row}
+        elif isinstance(row, Mapping):
+            yield where, {column: value for column, value in row.items() if not is_missing(value)}
+        else:
+            raise DataError(f"{where}: expected a dictionary or a string, found {describe(row)}")
+
+
+def only_split(value: object) -> Any:
+    """Return the table of a mapping with one split, such as a ``DatasetDict``; None for anything else."""
+    tables = list(value.values()) if isinstance(value, Mapping) and len(value) == 1 else []
+    return tables[0] if tables and reader_of(tables[0]) is not None else None
+
+
+def find_column(row: Mapping[str, Any], names: Iterable[str]) -> str | None:
+    """Return the first of several names of a column that a row has; None if it has none."""
+    return next((name for name in names if not is_missing(row.get(name))), None)
+
+
+def is_missing(value: object) -> bool:
+    """Return whether a value of a table is None, or the NaN, NA or NaT with which data frames write it."""
+    if isinstance(value, (float, np.floating)):
+        return bool(np.isnan(value))
+    return value is None or type(value).__name__ in ("NAType", "NaTType")
+
+
+def text_of(row: Mapping[str, Any], column: str, where: str) -> str:
+    """Return a column of a row that must be text. Raises DataError."""
+    value = row[column]
+    if not isinstance(value, str):
+        raise DataError(f"{where}: expected text in the column {column!r}, found {describe(value)}")
+    return _encodable(str(value), where)
+
+
+def text_or_number(value: Any, where: str) -> str:
+    """Return a text that may be given as a number, such as a title."""
+    return _encodable(value, where) if isinstance(value, str) else str(integer_of(value, where, "text"))
+
+
+def id_of(value: Any, where: str) -> str:
+    """Return an id as text. Data frames turn columns of whole numbers into floats if a value is missing."""
+    expected = "text or a whole number"
+    id_ = _encodable(value, where) if isinstance(value, str) else str(integer_of(value, where, expected))
+    if "\t" in id_ or (id_ and id_.splitlines() != [id_]):
+        raise DataError(f"{where}: the id {id_!r} contains a tab or a line break. Remove it")
+    return id_
+
+
+def integer_of(value: Any, where: str, expected: str = "a whole number") -> int:
+    """Return a whole number: an integer, a float such as 2.0, or the text of an integer."""
+    value = value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value  # numpy, torch
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    is_whole = is_whole or (isinstance(value, float) and value.is_integer())
+    is_whole = is_whole or (isinstance(value, str) and _INTEGER.fullmatch(value) is not None)
+    if is_whole and abs(number := int(value)) < 2**63:
+        return number
+    raise DataError(f"{where}: expected {expected}, found {describe(value)}")
+
+
+def _encodable(text: str, where: str) -> str:
+    """Return a text that UTF-8 can encode. Raises DataError."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"{where}: invalid text: unpaired surrogate {text[error.start]!a}. Remove it") from error
+    return str(text)
+
+
+def reader_of(value: object) -> Any:
+    """Return a function that lists the rows of a data frame, an Arrow table or a dataset; None for anything else."""
+    if isinstance(value, (Mapping, type)):  # a DatasetDict has the methods of a dataset
+        return None
+    if hasattr(value, "iter_rows") and hasattr(value, "columns"):  # polars
+        return lambda: value.iter_rows(named=True)
+    if hasattr(value, "to_dict") and hasattr(value, "columns"):  # pandas
+        return lambda: value.to_dict(orient="records")
+    if hasattr(value, "to_pylist") and hasattr(value, "schema"):  # pyarrow
+        return value.to_pylist
+    if hasattr(value, "column_names") and hasattr(value, "__iter__"):  # datasets
+        return lambda: iter(value.with_format(None) if hasattr(value, "with_format") else value)
+    return None
+
+
+def describe(value: object) -> str:
+    """Return the type of a value and the beginning of its ``repr``, for messages."""
+    return f"{type(value).__name__} {value!r}"[:80]
