@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 
 import encloze
@@ -91,18 +90,20 @@ def test_a_list_of_queries_is_never_one_query(words: Path) -> None:
 
 
 def test_results_are_tables(words: Path) -> None:
+    pandas = pytest.importorskip("pandas")
     hits = Retriever.load(words).search("river history", k=3)
     table = hits.to_pandas()
     assert list(table.columns) == ["query", "rank", "id", "score", "title", "text"] and list(table["rank"]) == [1, 2, 3]
     assert table["id"][0] == hits[0].id == "river-history"
     both = Retriever.load(words).search(["river", "engine"], k=2).to_pandas()
-    assert isinstance(both, pd.DataFrame) and list(both["query"]) == ["river", "river", "engine", "engine"]
+    assert isinstance(both, pandas.DataFrame) and list(both["query"]) == ["river", "river", "engine", "engine"]
     page = hits._repr_html_()
     assert "<table>" in page and "river-history" in page and "river history" in page
 
 
 def test_an_index_in_memory_needs_no_folder(tmp_path: Path, cache: Path) -> None:
-    retriever = Retriever.build(pd.DataFrame(toys.documents()), indexes=[{"type": "bm25", "k1": 0.9}])
+    frame = pytest.importorskip("pandas").DataFrame(toys.documents())
+    retriever = Retriever.build(frame, indexes=[{"type": "bm25", "k1": 0.9}])
     folder = retriever.folder
     assert folder and folder.is_relative_to(cache) and len(retriever) == 40
     assert "Retriever(40 documents, views: bm25" in repr(retriever)

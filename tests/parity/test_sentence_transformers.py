@@ -14,9 +14,13 @@ from encloze.models.heads.dense import Dense
 from encloze.progress import Listener, use_listener
 from encloze.storage.model_folders import has_minilm, locate
 
-pytest.importorskip("sentence_transformers")
-
 TEXTS = [*toys.texts()[::4], "", "Ünïcödé, שלום and 東京!", "a " * 400]
+
+
+@pytest.fixture(autouse=True)
+def sentence_transformers() -> None:
+    """Skip the tests if sentence-transformers is not installed; it is not imported before the tests run."""
+    pytest.importorskip("sentence_transformers")
 
 
 class SilentListener(Listener):

@@ -22,7 +22,11 @@ from encloze.evaluation.benchmarks.base import Benchmark
 from encloze.interop.mteb import MtebSearch
 from encloze.systems.bm25 import Bm25
 
-mteb = pytest.importorskip("mteb")
+
+@pytest.fixture(autouse=True)
+def mteb() -> Any:
+    """The package mteb, which takes seconds to import; tests are skipped without it."""
+    return pytest.importorskip("mteb")
 
 
 def build(name: str, path: Path | None = None) -> Benchmark:
@@ -65,7 +69,7 @@ def test_a_folder_in_beir_layout_is_read(dataset: Path) -> None:
     assert build("mteb/NFCorpus", dataset).format() == Beir(dataset)
 
 
-def test_a_task_has_its_own_measure_split_and_rules() -> None:
+def test_a_task_has_its_own_measure_split_and_rules(mteb: Any) -> None:
     assert build("mteb/NFCorpus").rules()[:] == (("nDCG@10", "R@100"), 100, False)
     assert build("mteb/ArguAna").rules().ignore_identical_ids
     msmarco = build("mteb/MSMARCO")
@@ -130,7 +134,7 @@ def task_of(dataset: Path, listed: dict[str, list[str]] | None = None) -> Any:
 
 
 @pytest.mark.parametrize("kind", ["bm25", "hybrid"])
-def test_mteb_computes_the_same_measures_for_a_system(kind: str, dataset: Path, model: Path) -> None:
+def test_mteb_computes_the_same_measures_for_a_system(mteb: Any, kind: str, dataset: Path, model: Path) -> None:
     settings = {} if kind == "bm25" else {"model": str(model)}
     system = MtebSearch(kind, **settings)
     found = mteb.evaluate(system, task_of(dataset), cache=None, co2_tracker=False, show_progress_bar=False)
