@@ -1,11 +1,11 @@
 """Exceptions: each message says what is wrong, where, and what to do.
 
     EnclozeError
-    ├── RecipeError         a recipe, a command line or an argument is wrong
+    ├── RecipeError         a recipe, a command line or an argument is invalid
     ├── DataError           documents, queries, judgments or a run cannot be read
     ├── CheckpointError     a model folder is missing, incomplete, damaged or of another kind
-    ├── StaleIndexError     an index was built by another model
-    ├── EndpointError       a server does not answer, refuses, or answers something unexpected
+    ├── StaleIndexError     an index was built with a different model
+    ├── EndpointError       a server does not respond, rejects the request, or sends an unexpected response
     ├── StorageError        a result cannot be written: the folder exists, the disk is full
     └── MissingExtraError   an optional package is not installed
 
@@ -24,10 +24,10 @@ class EnclozeError(Exception):
 
 
 class RecipeError(EnclozeError):
-    """A recipe, a command line or an argument is wrong; ``faults`` lists everything that is.
+    """A recipe, a command line or an argument is invalid; ``faults`` lists all errors.
 
     Attributes:
-        source: What is wrong: a recipe, ``the command line``, or a function.
+        source: Origin of the errors: a recipe, ``the command line``, or a function.
         faults: Pairs of a setting (``training.learning_rate``) and a message.
     """
 
@@ -47,11 +47,11 @@ class CheckpointError(EnclozeError):
 
 
 class StaleIndexError(EnclozeError):
-    """An index was built by another model than the one that searches it."""
+    """An index was built with a different model than the one used for searching."""
 
 
 class EndpointError(EnclozeError):
-    """A server does not answer, refuses a request, or answers something unexpected."""
+    """A server does not respond, rejects a request, or sends an unexpected response."""
 
 
 class StorageError(EnclozeError):
@@ -70,7 +70,7 @@ def importable(module: str, extra: str) -> ModuleType:
         extra: The extra of encloze that installs it.
 
     Raises:
-        MissingExtraError: It is not installed. The message names the extra.
+        MissingExtraError: The package is not installed. The message names the extra.
     """
     try:
         return importlib.import_module(module)
@@ -81,7 +81,7 @@ def importable(module: str, extra: str) -> ModuleType:
 
 
 def missing_extra(package: str, extra: str) -> MissingExtraError:
-    """Return the error that an optional package is not installed and that an extra of encloze installs it."""
+    """Return the error for an optional package that is not installed, with the extra of encloze that installs it."""
     return MissingExtraError(
         f"this needs the package {package!r}, which is not installed. Install it: pip install 'encloze[{extra}]'"
     )

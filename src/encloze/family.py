@@ -38,7 +38,7 @@ class Family(Settings):
 
     name: ClassVar[str]
     default_member: ClassVar[str | None] = None
-    """The member that takes a word which is no member's name as its setting ``model``."""
+    """Member that is used for a name that is not a member's. The name becomes its setting ``model``."""
     _loaded_members: ClassVar[dict[str, type]]
 
     def __init_subclass__(cls, *, name: str | None = None, **arguments: Any) -> None:
@@ -66,7 +66,7 @@ class Family(Settings):
         """Return the class of the member called ``name``.
 
         Raises:
-            ValueError: There is no such member. The message names the closest one and lists all.
+            ValueError: There is no such member. The message suggests the closest name and lists all names.
         """
         members = cls.members()
         if name not in members:
@@ -80,9 +80,9 @@ class Family(Settings):
 
     @classmethod
     def resolve_member(cls, type_: object, values: dict[str, Any]) -> tuple[type[Self], dict[str, Any]]:
-        """Return the member class and its settings for the ``type`` of a recipe and the values beside it.
+        """Return the member class for a ``type`` in a recipe, and its settings from the other values given with it.
 
-        Families whose members are also recognized by something else (a path, say) override this.
+        Families whose members can also be selected in other ways, such as by a path, override this method.
 
         Raises:
             ValueError: ``type_`` is missing or unknown.
@@ -96,7 +96,7 @@ class Family(Settings):
 
     @classmethod
     def from_name(cls, text: str) -> Self:
-        """Return the member that a single word of a recipe selects, with its default settings. Raises ValueError."""
+        """Return the member with this name and its default settings. Raises ValueError."""
         member, values = cls.resolve_member(text, {})
         return member(**values)
 
@@ -109,7 +109,7 @@ class Family(Settings):
 
     @classmethod
     def refuse_misspelled(cls, word: str) -> None:
-        """Raise ValueError if a word is neither a member's name nor a path, but close to a member's name."""
+        """Raise ValueError if a word is neither a member name nor a path, but similar to a member name."""
         if "/" not in word and not Path(word).exists() and difflib.get_close_matches(word, cls.members(), 1, 0.7):
             raise ValueError(f"unknown {_words(cls.__name__)} {word!r}; {nearest(word, cls.members())}")
 
@@ -164,7 +164,7 @@ def _import_member(module: str) -> None:
 
 @functools.cache
 def _plugins(group: str) -> EntryPoints:
-    """Return the entry points of a group; searching the installed packages is slow, so it is done once."""
+    """Return the entry points of a group. The result is cached, because searching installed packages is slow."""
     return entry_points(group=group)
 
 
@@ -174,7 +174,7 @@ def is_family(kind: object) -> bool:
 
 
 def _inlined(schema: Any, known: dict[str, Any]) -> Any:
-    """Return a JSON schema with references replaced by what they refer to; pydantic resolves only its own."""
+    """Return a JSON schema with references inlined, because pydantic resolves only references that it created."""
     if isinstance(schema, list):
         return [_inlined(part, known) for part in schema]
     if not isinstance(schema, dict):
@@ -186,7 +186,7 @@ def _inlined(schema: Any, known: dict[str, Any]) -> Any:
 
 
 def nearest(name: object, known: list[str]) -> str:
-    """Return the end of a message about an unknown name: the closest known name, and all of them."""
+    """Return the suggestion in an error message about an unknown name: the closest known name, then all known names."""
     close = difflib.get_close_matches(str(name), known, 1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return f"{hint}known: {', '.join(known)}"

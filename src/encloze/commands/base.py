@@ -48,7 +48,7 @@ class Command(Family, metaclass=CommandType):
     recipe: a path as a string, a family member by its name.
 
     Example:
-        >>> report = Evaluate(dataset="my_data", systems=["bm25", "minilm"]).run()
+        >>> report = encloze.Evaluate(dataset="my_data", systems=["bm25", "minilm"]).run()
 
     Raises:
         RecipeError: Settings are missing, unknown or invalid. The message lists all of them.

@@ -1,4 +1,4 @@
-"""The comparison of several systems on one or more data sets: means, and each system against the first."""
+"""Comparison of several systems on one or more data sets: means, and differences from the first system."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MEAN = "mean"
 
 
 class ComparedSystem(NamedTuple):
-    """A system of a comparison and the names of its results in the reports: one, or one for each seed."""
+    """A system of a comparison, and the names of its results in the reports (several if it has several seeds)."""
 
     name: str
     members: tuple[str, ...]
@@ -44,7 +44,7 @@ class ComparisonTable:
         names: Short name of each data set.
         equivalence_margin: Difference in the first measure below which two systems count as equivalent.
         seed: Seed of the bootstrap and of the randomization tests.
-        contamination: For each data set, what the evaluated split shares with the splits used for training.
+        contamination: For each data set, the overlap of the evaluated split with the splits used for training.
     """
 
     reports: tuple[Report, ...]
@@ -69,7 +69,7 @@ class ComparisonTable:
 
     @cached_property
     def means(self) -> dict[str, list[Interval]]:
-        """For each system, its mean on every data set and, if there are several data sets, their mean."""
+        """Mean of each system on every data set, and over all data sets if there are several."""
         means = {}
         for system in self.systems:
             values = [self.values(report, system, self.measure) for report in self.reports]

@@ -1,4 +1,4 @@
-"""The comparison of one system with the first one: difference, tests, wins, ties and losses."""
+"""Comparison of a system with the first one: difference, significance tests, wins, ties and losses."""
 
 from __future__ import annotations
 

@@ -41,10 +41,10 @@ class Inspection:
         lengths: Lengths of the texts in words and, if there is a tokenizer, in tokens.
         duplicates: Groups of ids of documents with the same text, the largest first.
         near_duplicates: Groups of ids of documents with nearly the same text, the largest first.
-        sources: Number of longer texts that the documents are passages of.
+        sources: Number of longer texts from which the documents were cut.
         with_neighbors: Number of documents with another passage of the same source.
         splits: Number of judged queries by split.
-        contamination: Overlap of every two splits.
+        contamination: Overlap of each pair of splits.
         panel: Metrics of the encoders.
     """
 

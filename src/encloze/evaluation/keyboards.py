@@ -53,5 +53,5 @@ def adjacent_letters(layout: Layout) -> dict[str, str]:
 
 
 def detect_layout(word: str) -> Layout:
-    """Return the layout that has most of the letters of a word; the first one of several."""
+    """Return the layout that contains the most letters of a word; the first one if several tie."""
     return max(_ROWS, key=lambda layout: sum(letter in adjacent_letters(layout) for letter in word.lower()))

@@ -183,7 +183,7 @@ class LabelReport:
                 stream.write(json.dumps(line, ensure_ascii=False) + "\n")
 
     def _measure_counts(self, system: LabelPredictions) -> dict[str, tuple[np.ndarray, Measure]]:
-        """Return for each measure the counts by text, of shape (texts, columns), and the function of their sums."""
+        """Return for each measure counts of shape (texts, columns), and a function that computes it from their sums."""
         label_counts = self._label_counts(system)
         correct, _, true = label_counts.sum(axis=2).T
         measures: dict[str, tuple[np.ndarray, Measure]] = {

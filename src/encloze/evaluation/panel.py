@@ -1,4 +1,4 @@
-"""Panel of encoders: statistics of their representations of the same documents, side by side."""
+"""Panel of encoders: a comparison of the statistics of their representations of the same documents."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class Panel:
         return Table(self.title, columns, tuple(rows))
 
     def tables(self) -> list[Table]:
-        """Return all tables of the panel without labels, which is one."""
+        """Return a list with the table of the panel, without tables of labels."""
         return [self.table()]
 
     def notes(self, *, with_terms: bool = True) -> list[str]:

@@ -46,7 +46,7 @@ class Report:
         measures: Names of the measures in the notation of ir-measures. Systems are compared by the first one.
         queries: Ids of the queries.
         systems: Results with the values of each measure.
-        differences: Difference of each system but the first from the first.
+        differences: Difference of every other system from the first one.
         seed: Seed of the bootstrap and of the randomization tests.
         counts: Numbers of queries, judgments and documents of the data set, if known.
 
@@ -110,7 +110,7 @@ class Report:
         return table.without_columns(*costs)
 
     def tables(self) -> list[Table]:
-        """Return all tables of the report, which is one."""
+        """Return a list with the only table of the report."""
         return [self.table()]
 
     def to_markdown(self) -> str:

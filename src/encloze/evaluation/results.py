@@ -44,7 +44,7 @@ class SystemResult:
     values: dict[str, np.ndarray] = field(default_factory=dict)
     """Value of each query by measure: float64, in the order of the queries of the report."""
     corpus: Corpus | None = None
-    """Documents that were ranked if they are not those of the data set, as with an index folder."""
+    """Corpus that was ranked, if it differs from that of the data set (an index folder contains its own documents)."""
 
     def ranked_corpus(self, dataset: DatasetSplit) -> Corpus:
         """Return the documents that the system ranked for this data set."""

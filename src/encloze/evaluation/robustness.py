@@ -27,7 +27,7 @@ _NUM_QUERIES = 5  # queries listed for each system and perturbation
 
 
 class AppliedPerturbation(NamedTuple):
-    """Perturbation with the texts of the queries that it produced."""
+    """A perturbation and the query texts that it produced."""
 
     name: str
     """Name with the settings that differ from their defaults."""
@@ -77,11 +77,11 @@ class Drop(NamedTuple):
     clean: float
     """Mean without perturbation."""
     perturbed: float
-    """Mean with perturbation."""
+    """Mean under the perturbation."""
     drop: Interval
     """Mean paired difference: clean minus perturbed."""
     degraded: float
-    """Share of the queries whose value is lower with the perturbation."""
+    """Share of the queries whose value is lower under the perturbation."""
 
 
 class DegradedQuery(NamedTuple):
@@ -94,12 +94,12 @@ class DegradedQuery(NamedTuple):
     clean: float
     """Value without perturbation."""
     perturbed: float
-    """Value with perturbation."""
+    """Value under the perturbation."""
     perturbation: str
 
     @property
     def change(self) -> float:
-        """Difference of the values, below 0."""
+        """Perturbed value minus clean value; always negative."""
         return self.perturbed - self.clean
 
 
@@ -150,7 +150,7 @@ class RobustnessReport:
 
     @cached_property
     def slice_results(self) -> list[SliceResult]:
-        """Each system on each slice, and on each other data set in contrast to this one."""
+        """Results of each system on each slice, and on each other data set compared with this one."""
         contrasts = [
             (one.name, system.name, system.clean[one.inside], system.clean[one.rest])
             for one in self.slices
@@ -180,7 +180,7 @@ class RobustnessReport:
 
         Args:
             system: One of ``systems``.
-            perturbation: Name of a perturbation; by default each query is listed under its worst one.
+            perturbation: Name of a perturbation; by default, the one with the largest drop for each query.
             count: Maximum number of queries.
         """
         degraded = [
@@ -307,7 +307,7 @@ class RobustnessReport:
 def select_most_degraded(queries: Iterable[DegradedQuery], count: int = _NUM_QUERIES) -> list[DegradedQuery]:
     """Return the queries with the largest drops, each query once.
 
-    Among perturbations with the same drop, the one is listed that was listed least often before.
+    If several perturbations of a query have the same drop, the one that has been listed least often is selected.
 
     Args:
         queries: Degraded queries, where a query may occur under several perturbations.

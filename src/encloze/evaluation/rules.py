@@ -10,7 +10,8 @@ from encloze.data.records import Run
 from encloze.data.runs import top_documents
 
 PassageAggregation = Literal["none", "max"]
-"""``none``: judgments name documents of the corpus; ``max``: they name sources, scored by their best passage."""
+"""``none``: judgments refer to documents of the corpus. ``max``: they refer to source texts; the score of a source is
+that of its best passage."""
 
 _PASSAGES_PER_SOURCE = 10  # passages retrieved for each source to be ranked
 
@@ -29,7 +30,7 @@ class RankingRules(NamedTuple):
     depth: int
     """Number of documents (or sources) per query, 1 or more."""
     passage_aggregation: PassageAggregation = "none"
-    """How scores of passages become scores of what judgments name."""
+    """How scores of passages are aggregated to scores of the longer texts that judgments refer to."""
     ignore_identical_ids: bool = False
     """Whether a document with the id of its query is removed."""
     max_cutoff: int = 0
@@ -101,14 +102,14 @@ def without_identical_ids(run: Run) -> Run:
 
 
 def max_passage_run(run: Run, corpus: Corpus) -> Run:
-    """Return a run of sources, each with the score of its best passage (MaxP: Dai and Callan, SIGIR 2019).
+    """Aggregate scores of passages to scores of their source texts by maximum (MaxP: Dai and Callan, SIGIR 2019).
 
     Args:
         run: Scores by query and passage.
         corpus: Corpus with the source of each passage.
 
     Returns:
-        Scores by query and source. A passage without a source, or that the corpus lacks, keeps its own id.
+        Scores by query and source. A passage keeps its own id if it has no source or is not in the corpus.
     """
     sources, number_of = corpus.column("source"), corpus.number_of
     aggregated: Run = {}

@@ -16,7 +16,7 @@ _FRACTION = 1 / 3
 
 
 class Slice(NamedTuple):
-    """Subset of the queries with a common property."""
+    """Subset of the queries that share a property."""
 
     name: str
     inside: np.ndarray
@@ -26,10 +26,11 @@ class Slice(NamedTuple):
 
 
 def query_slices(dataset: DatasetSplit, tokenize: Callable[[str], list[str]]) -> list[Slice]:
-    """Return the slices of a data set that hold some queries but not all.
+    """Return the slices of a data set that contain at least one query but not all.
 
-    The slices are the third of the queries with the rarest terms, the fewest and the most words, and the shortest and
-    the longest relevant documents, each including ties at the threshold, and the queries with unseen terms.
+    One slice contains the queries with a term that occurs in no document. Each other slice contains a third of the
+    queries, and ties at the threshold: those with the rarest terms, the fewest words, the most words, the shortest
+    relevant documents, or the longest relevant documents.
 
     Args:
         dataset: Split with documents, queries and judgments.

@@ -28,7 +28,7 @@ class TermActivations:
 
     @classmethod
     def empty(cls, vocabulary: int) -> Self:
-        """Return the counts of no texts.
+        """Return counts of zero texts.
 
         Args:
             vocabulary: Size of the vocabulary.
@@ -36,7 +36,7 @@ class TermActivations:
         return cls(np.zeros(vocabulary, np.int64), np.zeros(0, np.int64))
 
     def add(self, document_frequencies: np.ndarray, active_dims: np.ndarray) -> TermActivations:
-        """Return the counts of these texts and of further ones.
+        """Return the counts of these texts combined with those of further texts.
 
         Args:
             document_frequencies: Array of shape (vocabulary,) for the further texts.

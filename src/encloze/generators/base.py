@@ -1,4 +1,4 @@
-"""Generator: a model that writes queries which a document answers."""
+"""Generator: a model that generates queries for documents."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class SourceDocument(NamedTuple):
     """A document to generate queries for."""
 
     number: int
-    """Number of the document in the corpus. Together with the seed it determines the random numbers."""
+    """Index of the document in the corpus. Together with the seed it determines the random numbers."""
     title: str
     """Title of the document."""
     text: str
@@ -22,10 +22,10 @@ class SourceDocument(NamedTuple):
 
 
 class GeneratedTexts(NamedTuple):
-    """Texts that were generated for a document, one per query. Only the first line of each output is kept."""
+    """Texts generated for a document. The first line of each text is a candidate query."""
 
     number: int
-    """Number of the document."""
+    """Index of the document in the corpus."""
     texts: list[str]
     """The generated texts, unfiltered."""
 
@@ -40,7 +40,7 @@ class PreparedGenerator(Protocol):
             batches: Batches of documents.
 
         Yields:
-            The texts of each batch as soon as they are complete, in any order of the batches.
+            The texts of each batch as soon as they are complete. Batches may be yielded in any order.
         """
         ...
 
@@ -60,11 +60,11 @@ class Generator(Family):
     default_member: ClassVar[str | None] = "local"
 
     prompt: str = field(default="", kw_only=True)
-    """Prompt with the fields {text} and, optionally, {title}, which the model continues. By default, only the document
-    for sequence-to-sequence models, and a few-shot prompt for questions for other models."""
+    """Prompt with the fields {text} and, optionally, {title}, which the model continues. By default,
+    sequence-to-sequence models receive the document only, and other models a few-shot prompt for questions."""
     examples: Path | None = field(default=None, kw_only=True)
-    """JSON Lines file with the fields text, query and, optionally, title: documents with good queries, which precede
-    the prompt."""
+    """JSON Lines file with few-shot examples, which precede the prompt: documents with good queries, in the fields
+    text, query and, optionally, title."""
     temperature: float = field(default=1.0, kw_only=True)
     """Sampling temperature; above 0."""
     top_p: float = field(default=0.95, kw_only=True)

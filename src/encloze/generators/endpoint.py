@@ -29,7 +29,7 @@ _PATH = "/chat/completions"
 
 @dataclass(frozen=True)
 class Endpoint(Generator, name="endpoint"):
-    """A model behind HTTP, with one request per query. Each batch of results is saved as soon as it is complete."""
+    """A model on an HTTP server. Each query is one request, and each batch of results is saved when it is complete."""
 
     url: str
     """Base URL of the server up to /v1, such as http://localhost:8000/v1."""
@@ -40,12 +40,12 @@ class Endpoint(Generator, name="endpoint"):
     max_document_words: int = 300
     """Number of words to which the text of a document is truncated."""
     concurrency: int = 8
-    """Number of documents that requests are sent for at the same time."""
+    """Number of documents that are processed concurrently."""
     max_retries: int = 6
     """Number of retries after a timeout or one of the statuses 408, 429, 500, 502, 503 and 504. The first retry is
-    immediate, later ones follow increasing pauses."""
+    immediate; the delay before later ones increases."""
     backoff_factor: float = 1.0
-    """The pauses are 2, 4, 8 ... times this number of seconds, plus a random part. A Retry-After header takes
+    """The delays are 2, 4, 8 ... times this number of seconds, plus a random part. A Retry-After header takes
     precedence."""
     timeout: float = 120.0
     """Seconds to wait for a response."""
@@ -98,8 +98,8 @@ class _EndpointGenerator:
     def generate(self, batches: Iterable[list[SourceDocument]]) -> Iterator[list[GeneratedTexts]]:
         """Yield the texts of each batch when they arrive.
 
-        After an error no further requests are sent, but the results of running requests are yielded before it is
-        raised.
+        After an error no further requests are sent. The error is raised after the results of running requests are
+        yielded.
         """
         source, running, error = iter(batches), set[Future[list[GeneratedTexts]]](), None
         with ThreadPoolExecutor(self._settings.concurrency) as pool, self._connection_pool() as connections:

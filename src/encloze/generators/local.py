@@ -25,11 +25,11 @@ _RANDOM_STREAM = 17  # no other use of random numbers has this stream
 class Local(Generator, name="local"):
     """A generation model of transformers on this machine.
 
-    A text is a function of the seed, the document and the number of the text. ``generate`` of transformers samples with
-    the global random generator of torch, whose state depends on everything sampled before. Here the random number of
-    each token is a hash, so a text does not depend on other texts or on where a run was resumed. Rounding errors depend
-    on the shape of a batch and can change a token if a random number lies between two tokens; therefore a resumed run
-    uses the same batches.
+    A generated text depends only on the seed, the document and the index of the text. ``generate`` of transformers
+    samples with the global random generator of torch, whose state depends on everything sampled before. Here the random
+    number of each token is a hash, so a text does not depend on other texts or on where a run was resumed. Rounding
+    errors depend on the shape of a batch and can change a token if a random number lies between two tokens; therefore a
+    resumed run uses the same batches.
     """
 
     model: str
@@ -37,7 +37,7 @@ class Local(Generator, name="local"):
     max_document_tokens: int = 350
     """Number of tokens to which the text of a document is truncated."""
     top_k: int = 25
-    """Number of the most probable tokens that are sampled from; 0 for all tokens."""
+    """Number of highest-probability tokens to sample from (top-k sampling); 0 for all tokens."""
     batch_size: int = 16
     """Number of documents per batch."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -66,7 +66,7 @@ class Local(Generator, name="local"):
 
 
 class _LocalGenerator:
-    """A local generator with a loaded model. Without a prompt, the model reads the document only."""
+    """A local generator with a loaded model. Without a prompt, the input of the model is the document only."""
 
     def __init__(
         self, settings: Local, model: TextGenerationModel, prompt: Prompt | None, queries_per_document: int, seed: int
@@ -114,7 +114,7 @@ class TokenSampler:
         self._text_keys = text_keys
 
     def __call__(self, scores: Tensor, position: int) -> Tensor:
-        """Return the ids of the sampled tokens, int64 (texts), from scores (texts x vocabulary)."""
+        """Sample a token for each text: ids, int64 (texts), for scores (texts x vocabulary)."""
         top_k = min(self._top_k or scores.shape[1], scores.shape[1])
         top_scores, tokens = (scores.float() / self._temperature).topk(top_k)  # texts x top_k, in descending order
         probabilities = top_scores.softmax(dim=1)

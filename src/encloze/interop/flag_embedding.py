@@ -1,7 +1,7 @@
-"""RetroMAE classes of FlagEmbedding: its scripts run with encloze after a change of the import line.
+"""Replacements of FlagEmbedding's RetroMAE classes; only the import line of its scripts changes.
 
 ``RetroMAEForPretraining``, ``RetroMAECollator`` and ``ModelArguments`` have the names, signatures and weight names of
-FlagEmbedding's research/baai_general_embedding/retromae_pretrain. The mathematics is that of objectives/retromae.py.
+FlagEmbedding's research/baai_general_embedding/retromae_pretrain. The computation is that of objectives/retromae.py.
 
 Differences: the collator's default masking rates are 0.30 and 0.50, the paper's (FlagEmbedding's are 0.15 and 0.15).
 Each position of the decoder has a mask of its own. Whole words are recognized for any fast tokenizer. Long texts are
@@ -47,7 +47,7 @@ class RetroMAECollator:
     DataLoader draw different ones.
 
     Example:
-        >>> collate = RetroMAECollator(AutoTokenizer.from_pretrained("google-bert/bert-base-uncased"))
+        >>> collate = RetroMAECollator(transformers.AutoTokenizer.from_pretrained("google-bert/bert-base-uncased"))
         >>> batch = collate(["A river flows to the sea."])
     """
 
@@ -80,7 +80,7 @@ class RetroMAECollator:
             int64 tensors of shape batch x length; ``decoder_attention_mask`` is batch x length x length.
 
         Raises:
-            DataError: If ``examples`` is anything but a list of texts.
+            DataError: If ``examples`` is not a list of texts.
         """
         _check_texts(examples)
         tokenizer = self._tokenizer
@@ -107,13 +107,14 @@ class RetroMAEForPretraining(nn.Module):
 
     Args:
         bert: A ForMaskedLM model of any family that encloze supports.
-        model_args: Kept as an attribute, and not used otherwise.
+        model_args: Stored as an attribute, and otherwise ignored.
 
     Raises:
         CheckpointError: If the model has no usable head for masked language modeling.
 
     Example:
         >>> model = RetroMAEForPretraining.from_pretrained(ModelArguments(), "google-bert/bert-base-uncased")
+        >>> collate = RetroMAECollator(transformers.AutoTokenizer.from_pretrained("google-bert/bert-base-uncased"))
         >>> (loss,) = model(**collate(["A river flows to the sea."]))
     """
 
@@ -197,7 +198,7 @@ class RetroMAEForPretraining(nn.Module):
         """Load a model, with its decoder if the folder contains one. A progress note reports a new decoder.
 
         Args:
-            model_args: Kept as an attribute.
+            model_args: Stored as an attribute.
             folder: A folder of FlagEmbedding or encloze, any ForMaskedLM model, or an id on the Hugging Face hub.
             others: Ignored with a warning.
             options: Ignored with a warning; FlagEmbedding passes them to transformers.

@@ -49,8 +49,8 @@ def load_decoder(model: nn.Module, weights: dict[str, Tensor], folder: Path) -> 
 
     Args:
         model: The model; the weights of its encoder may be missing.
-        weights: What ``read_decoder`` returned.
-        folder: The folder they are from, for messages.
+        weights: Result of ``read_decoder``.
+        folder: The folder of the weights, for error messages.
 
     Raises:
         CheckpointError: If weights of the decoder are missing, or any are unknown or differ in shape.
@@ -66,16 +66,16 @@ def load_decoder(model: nn.Module, weights: dict[str, Tensor], folder: Path) -> 
     if any(faults.values()):
         listed = "; ".join(f"{fault}: {', '.join(names[:3])}" for fault, names in faults.items() if names)
         raise CheckpointError(
-            f"{folder} contains an incompatible RetroMAE model ({listed}). Give a folder that save_pretrained of "
-            f"FlagEmbedding or encloze wrote, or its subfolder {ENCODER_FOLDER}, for a new decoder"
+            f"{folder} contains an incompatible RetroMAE model ({listed}). Give a folder written by save_pretrained of "
+            f"FlagEmbedding or encloze. To start with a new decoder, give its subfolder {ENCODER_FOLDER}"
         )
     model.load_state_dict(relevant, strict=False)
 
 
 def _is_compatible(folder: Path) -> bool:
-    """Return whether the decoder of an encloze folder computes the same as FlagEmbedding's.
+    """Return whether the decoder of an encloze folder is equivalent to FlagEmbedding's.
 
-    The weights of other variants have the same names and shapes, but another meaning.
+    Weights of other variants have the same names and shapes, but are used differently.
     """
     recipe = folder / "recipe.yaml"
     if not recipe.is_file():
@@ -92,7 +92,7 @@ def _is_compatible(folder: Path) -> bool:
 
 
 def _read_state_dict(file: Path) -> dict[str, Tensor]:
-    """Read a file of torch.save that contains tensors by name and nothing else; its code is never run."""
+    """Read a state_dict saved by torch.save. Pickled code in the file is not executed."""
     try:
         weights = torch.load(file, map_location="cpu", weights_only=True)
     except OSError:

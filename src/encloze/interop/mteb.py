@@ -1,4 +1,4 @@
-"""Evaluate systems of encloze with MTEB 2, as search models of its own."""
+"""Wrapper that lets MTEB 2 evaluate systems of encloze as search models."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class MtebSearch:
         settings: Settings of the system, if it is given by name.
 
     Raises:
-        RecipeError: If the system has documents of its own (an index folder, a run) or is tuned on a split. MTEB
+        RecipeError: If the system contains documents (an index folder, a run) or is tuned on a split. MTEB
             provides the documents, and has no split for tuning.
 
     Example:
@@ -104,7 +104,7 @@ class MtebSearch:
             RuntimeError: If ``index`` was not called before.
         """
         if self._prepared is None:
-            raise RuntimeError("call index() before search()")
+            raise RuntimeError("the documents are not indexed: call index() before search()")
         rows = [Query(str(row["id"]), query_text(dict(row))) for row in queries]
         run, _milliseconds = self._prepared.run(rows, self._num_documents if top_ranked else top_k)
         return run if top_ranked is None else _select_documents(run, top_ranked, top_k)
@@ -125,7 +125,7 @@ def _hash_input(path: Path | str) -> str:
 
 
 def _select_documents(run: Run, candidates: Mapping[str, Sequence[str]], depth: int) -> Run:
-    """Return the ``depth`` best of each query's candidates, in the order of the run."""
+    """Return the ``depth`` highest-ranked candidates of each query, in the order of the run."""
     selected = {}
     for query, scores in run.items():
         allowed = set(candidates.get(query, scores))

@@ -18,8 +18,8 @@ class SparsityRegularizer(Loss):
     """Texts whose term weights are regularized; to regularize both, list the loss twice."""
     ramp_ratio: float = 0.33
     """Fraction of the training steps in which the regularization weight grows quadratically from 0 to ``weight``, as in
-    SPLADE's code. If ``target_active_dims`` is set: fraction in which the number of active dimensions moves
-    geometrically to the target."""
+    SPLADE's code. If ``target_active_dims`` is set, the setpoint of active dimensions moves geometrically to the target
+    in this fraction."""
     target_active_dims: int | None = None
     """Target mean number of active dimensions per text. A controller adapts the regularization weight at each step, and
     after training a bias on all logits corrects the remaining difference. ``weight`` is then the initial weight."""
@@ -60,5 +60,5 @@ class SparsityRegularizer(Loss):
         return self.weight * min(1.0, progress / self.ramp_ratio) ** 2
 
     def active_dims(self, batch: ScoredBatch) -> float:
-        """Return the mean number of term weights above 0 per text, but at least 0.5, because its log is taken."""
+        """Return the mean number of term weights above 0 per text, at least 0.5 so that its logarithm is finite."""
         return max(float((self.term_weights(batch) > 0).sum(dim=1).float().mean()), 0.5)

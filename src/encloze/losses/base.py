@@ -45,23 +45,23 @@ class CandidateScores(NamedTuple):
 class ScoredBatch(NamedTuple):
     """Queries, documents and scores of one training step, gathered over all processes and micro-batches.
 
-    Each distinct document occurs once. Losses receive this record and nothing else.
+    Each distinct document occurs once. This record is the only input of a loss.
     """
 
     queries: Representation
-    """Query representations as they enter scores: float32, queries x dim or vocabulary."""
+    """Query representations used to compute scores: float32, queries x dim or vocabulary."""
     documents: Representation
-    """Document representations as they enter scores: float32, documents x dim or vocabulary."""
+    """Document representations used to compute scores: float32, documents x dim or vocabulary."""
     unpruned: dict[Texts, Representation]
     """The same representations before top-k pruning of term weights; regularizers use these."""
     similarity: Similarity
-    """Function that gave ``scores``."""
+    """Function that computed ``scores``."""
     scores: Tensor
     """float32, queries x documents."""
     target: Tensor
     """int64, queries: column of each query's relevant document."""
     false_negative_mask: Tensor
-    """bool, queries x documents: other documents known to be relevant, which must not be used as negatives."""
+    """bool, queries x documents: other documents that are known to be relevant and must not be used as negatives."""
     candidates: Tensor
     """int64, queries x candidates: columns of the relevant document and the hard negatives; -1 is padding."""
     teacher_scores: Tensor
@@ -99,7 +99,7 @@ class Loss(Family):
     """Base class of the fine-tuning losses.
 
     A member implements ``compute``. The trainer divides the sum by the number of queries of the step, multiplies it by
-    ``weight_at(progress)`` and adds the losses of a recipe.
+    ``weight_at(progress)``, and sums the losses of a recipe.
 
     Example:
         >>> Loss.from_name("contrastive").term
@@ -129,7 +129,7 @@ class Loss(Family):
         return False
 
     def check_views(self, views: Mapping[str, int | None]) -> None:
-        """Check that the model makes the views that the loss requires.
+        """Check that the model has the views that the loss requires.
 
         Args:
             views: Dimension of each view of the model by name; None if the dimension is not known yet.
@@ -168,7 +168,7 @@ class Loss(Family):
         return None
 
     def weight_at(self, progress: float) -> float:
-        """Return the weight of the loss at a point of the training.
+        """Return the weight of the loss at a given progress of the training.
 
         Args:
             progress: Fraction of the training steps done, 0 to 1.
@@ -215,7 +215,7 @@ def check_losses(losses: tuple[Loss, ...], *, has_teacher: bool, has_negatives: 
         has_negatives: Whether hard negatives are given.
 
     Raises:
-        ValueError: No loss is given, two losses have the same term, or a required input is missing.
+        ValueError: No loss is given, two losses have the same name in the log, or a required input is missing.
     """
     terms = [loss.term for loss in losses]
     if not terms or len(set(terms)) < len(terms):

@@ -16,7 +16,7 @@ from encloze.losses.base import Loss, ScoredBatch
 class Contrastive(Loss, name="contrastive"):
     """Cross-entropy of the relevant document among all documents of the step.
 
-    Documents in ``false_negative_mask`` are left out of the softmax.
+    Documents in ``false_negative_mask`` are excluded from the softmax.
 
     Example:
         >>> Contrastive(view="sparse").term

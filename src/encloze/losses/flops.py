@@ -12,10 +12,10 @@ from encloze.losses.base import ScoredBatch
 
 @dataclass(frozen=True)
 class Flops(SparsityRegularizer, name="flops"):
-    """Sum over the vocabulary of the squared mean absolute term weight.
+    """FLOPS regularizer: sum over the vocabulary of the squared mean absolute term weight.
 
-    It makes posting lists short and balanced. The mean runs over all distinct texts of the step, over all processes and
-    micro-batches, so the result does not depend on how the step is split.
+    The loss makes postings lists short and balanced. The mean is over all distinct texts of the step, over all
+    processes and micro-batches, so the result does not depend on how the step is split.
 
     Example:
         >>> Flops(side="queries", target_active_dims=30).term

@@ -14,7 +14,7 @@ _NEARLY_UNIFORM = 2.0  # cosines divided by temperature differ by at most twice 
 
 @dataclass(frozen=True)
 class KlDivergence(CandidateLoss, name="kl_divergence"):
-    """KL divergence from the teacher's to the student's softmax over the candidates with a teacher score.
+    """KL divergence KL(teacher || student) of the softmax over the candidates with a teacher score.
 
     Example:
         >>> KlDivergence(temperature=0.05).needs_teacher

@@ -12,7 +12,7 @@ from encloze.losses.base import ScoredBatch
 
 @dataclass(frozen=True)
 class L1(SparsityRegularizer, name="l1"):
-    """Sum of a text's absolute term weights, averaged over texts.
+    """L1 regularizer: sum of a text's absolute term weights, averaged over texts.
 
     Example:
         >>> L1().term

@@ -21,7 +21,7 @@ class MarginMse(CandidateLoss, name="margin_mse"):
     """
 
     pairs: Literal["positive", "all"] = "positive"
-    """Pairs of candidates: ``positive`` pairs the relevant document with each negative; ``all`` takes any two
+    """Pairs of candidates: ``positive`` pairs the relevant document with each negative; ``all`` uses every pair of
     candidates, as SPLADE's trainer does."""
 
     @property

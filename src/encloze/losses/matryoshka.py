@@ -16,7 +16,7 @@ from encloze.losses.base import Loss, ScoredBatch
 class Matryoshka(Loss, name="matryoshka"):
     """Mean of another loss over embeddings truncated to several dimensions.
 
-    The loss of full embeddings is not included: list the other loss beside this one.
+    The loss of full embeddings is not included. Add the other loss to losses as well.
 
     Example:
         >>> Matryoshka(dims=(64, 128)).term
@@ -58,7 +58,7 @@ class Matryoshka(Loss, name="matryoshka"):
 
 
 def _truncate(batch: ScoredBatch, dim: int) -> ScoredBatch:
-    """Return the batch scored by the first ``dim`` components of embeddings, normalized again if they were."""
+    """Return the batch with embeddings truncated to ``dim`` components, and L2-normalized if they were before."""
 
     def truncate(embeddings: Tensor) -> Tensor:
         return F.normalize(embeddings[:, :dim], dim=1) if batch.is_normalized else embeddings[:, :dim]

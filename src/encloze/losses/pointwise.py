@@ -1,4 +1,4 @@
-"""Pointwise binary cross-entropy of each candidate's relevance."""
+"""Pointwise loss: binary cross-entropy of the relevance of each candidate."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from encloze.losses.base import CandidateLoss, CandidateScores
 
 @dataclass(frozen=True)
 class Pointwise(CandidateLoss, name="pointwise"):
-    """Mean of the binary cross-entropy of the relevant document and of the mean over its negatives.
+    """Binary cross-entropy of the relevant document and of its negatives, with equal weight.
 
-    Relevant document and negatives have equal weight, whatever the number of negatives.
+    The result is the mean of the loss of the relevant document and the mean loss of its negatives.
 
     Example:
         >>> Pointwise().needs_negatives

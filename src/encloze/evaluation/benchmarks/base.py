@@ -24,7 +24,7 @@ class BenchmarkRules(NamedTuple):
 
 
 def check_dataset_or_benchmark(dataset: Format | None, split: str, benchmark: Benchmark | None) -> None:
-    """Raise ValueError unless exactly one of dataset and benchmark is set, and no split with a benchmark."""
+    """Raise ValueError unless either dataset or benchmark is set. A benchmark cannot be combined with a split."""
     if (dataset is None) == (benchmark is None):
         raise ValueError(
             "set either dataset or benchmark, as in --dataset FOLDER or --benchmark beir/scifact, and not both"
@@ -50,7 +50,7 @@ class Benchmark(Family):
 
     @classmethod
     def resolve_member(cls, type_: object, values: dict[str, Any]) -> tuple[type[Self], dict[str, Any]]:
-        """Return the member and settings for a name with - or _, or for a collection of a group (``beir/scifact``)."""
+        """Return the member and settings for a name, such as ``msmarco-dev``, ``msmarco_dev`` or ``beir/scifact``."""
         word, _, collection = str(type_).partition("/")
         more = {"collection": collection} if collection else {}
         return super().resolve_member(type_ if type_ is None else word.replace("-", "_"), {**more, **values})

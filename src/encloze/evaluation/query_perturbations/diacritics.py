@@ -1,4 +1,4 @@
-"""Removal of the marks that many people do not type: accents, niqqud and harakat."""
+"""Removal of diacritics that are often not typed: accents, niqqud and harakat."""
 
 from __future__ import annotations
 

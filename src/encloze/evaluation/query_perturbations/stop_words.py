@@ -23,8 +23,8 @@ class StopWords(QueryPerturbation, name="stop_words"):
     """
 
     language: Language | None = None
-    """Language of the stop words. By default, it is detected for each query: the language in which most of its words
-    are stop words, if these are at least a quarter of the words."""
+    """Language of the stop words. By default, it is detected for each query: the language with the most stop words in
+    the query, if they are at least a quarter of its words."""
     custom_stop_words: tuple[str, ...] = ()
     """Stop words to use in place of the lists of the languages."""
     word_fraction: float = 1.0
@@ -63,7 +63,7 @@ def _has_blank(segment: Graphemes) -> bool:
 
 
 def _normalize(word: str) -> str:
-    """Return a word as the lists spell it: in lower case, composed, without niqqud."""
+    """Return a word in the spelling of the lists: lower case, Unicode NFC, without niqqud."""
     return strip_vowel_points(unicodedata.normalize("NFC", word.lower()))
 
 
@@ -72,7 +72,7 @@ def _function_words(language: Language | None) -> set[str] | frozenset[str]:
 
 
 def _detect_language(words: list[str]) -> Language | None:
-    """Return the language in which most words are function words, or None if these are less than a quarter.
+    """Return the language with the most function words among ``words``; None if they are less than a quarter.
 
     The threshold is needed because words of other languages coincide with function words: Turkish "son" and "ne" are
     in the French list.

@@ -10,7 +10,7 @@ from encloze.evaluation.query_perturbations.base import QueryPerturbation, check
 
 @dataclass(frozen=True)
 class WordOrder(QueryPerturbation, name="word_order"):
-    """Permute the words of a query, or some of them, at random."""
+    """Randomly permute all or some of the words of a query."""
 
     word_fraction: float = 1.0
     """Fraction of the words that move, above 0 and at most 1. The number is rounded up, and at least 2 words move."""
