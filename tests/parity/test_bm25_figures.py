@@ -9,7 +9,7 @@ import pytest
 from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
 from encloze.evaluation.measures import compute_measures
-from encloze.progress import Listener, listening
+from encloze.progress import Listener, use_listener
 from encloze.search.analyzers.base import Analyzer
 from encloze.search.analyzers.plain import Plain
 from encloze.search.analyzers.unicode import Unicode
@@ -73,7 +73,7 @@ class SilentListener(Listener):
 
 def figures_of(folder: Path, split: str, analyzer: Analyzer = PLAIN) -> dict[str, float]:
     """Return the mean measures of BM25 on a split of a collection."""
-    with listening(SilentListener()):
+    with use_listener(SilentListener()):
         dataset = DatasetSplit(Format.recognize(folder)(path=folder), split)  # type: ignore[call-arg]
         outcome = Bm25(analyzer=analyzer).rank(dataset, 100)
     values = compute_measures(outcome.run, dataset.judgments, ["nDCG@10", "RR@10", "R@100"])
