@@ -1,8 +1,8 @@
-"""Provenance: the recipe, package versions and input hashes that are saved beside every result."""
+"""Provenance: the recipe, package versions and input hashes that are saved with every result."""
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import importlib.metadata
 import platform
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ def write_provenance(folder: Path, recipe: str, inputs: Mapping[str, Path | str 
     Args:
         folder: The result folder.
         recipe: The resolved recipe, as YAML.
-        inputs: What the result was made from, by setting: paths, or names of what is not a file.
+        inputs: Inputs of the result, keyed by setting: paths, or names of inputs that are not files.
     """
     (folder / "recipe.yaml").write_text(recipe, encoding="utf-8")
     write_json(folder / "versions.json", versions())
@@ -34,12 +34,19 @@ def write_provenance(folder: Path, recipe: str, inputs: Mapping[str, Path | str 
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python, the platform, and every package that can change a result."""
+    """Return the versions of Python, of the platform, and of all packages that can affect results."""
     found = {"python": platform.python_version(), "machine": platform.machine(), "system": platform.system()}
-    for package in ("encloze", *_RECORDED_PACKAGES):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[package] = importlib.metadata.version(package)
-    return found
+    packages = {package: _package_version(package) for package in ("encloze", *_RECORDED_PACKAGES)}
+    return found | {package: version for package, version in packages.items() if version}
+
+
+@functools.cache
+def _package_version(package: str) -> str | None:
+    """Return the version of an installed package; cached, since each call reads a file."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def describe_input(path: Path | str) -> dict[str, Any]:
