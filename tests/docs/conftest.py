@@ -14,15 +14,32 @@ import toys
 from encloze.cli.main import main
 
 TRAINING = ["--training.epochs", "1", "--training.learning_rate", "1e-4"]
+MINE = ["mine", "--dataset", "my_data", "--num_negatives", "3"]
+RERANKER = ["finetune_reranker", "--dataset", "my_data", "--model", "minilm", "--negatives", "mined", *TRAINING]
+EVALUATE = ["evaluate", "--dataset", "my_data", "--systems", "bm25,minilm", "--split", "test"]
+SCORE = ["score", "--dataset", "my_data", "--model", "reranker", "--candidates", "rankings/runs/bm25.trec"]
 COMMANDS = {
     "adapted": ["pretrain", "--corpus", "my_texts", "--model", "minilm", "--objective", "retromae", *TRAINING],
     "retriever": ["finetune", "--dataset", "my_data", "--model", "adapted", *TRAINING],
     "classifier": ["finetune_classifier", "--dataset", "my_labels", "--model", "minilm", *TRAINING],
     "index": ["index", "--corpus", "my_texts", "--model", "retriever", "--indexes", "flat,bm25"],
-    "report": ["evaluate", "--dataset", "my_data", "--systems", "bm25,minilm", "--split", "test"],
+    "report": EVALUATE,
+    "evaluation": EVALUATE,
+    "mined": MINE,
+    "negatives": MINE,
+    "reranker": RERANKER,
+    "my_reranker": RERANKER,
+    "rankings": ["evaluate", "--dataset", "my_data", "--systems", "bm25", "--split", "dev"],
+    "scores": [*SCORE, "--split", "dev", "--include_relevant", "false"],
 }
 """The commands that make the folders which pages take as made; ``--output`` is the name."""
-NEEDS = {"retriever": ["adapted"], "index": ["retriever"]}
+NEEDS = {
+    "retriever": ["adapted"],
+    "index": ["retriever"],
+    "reranker": ["mined"],
+    "my_reranker": ["mined"],
+    "scores": ["reranker", "rankings"],
+}
 
 
 def write_inputs(folder: Path) -> None:
@@ -67,24 +84,28 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("prepared")
     write_inputs(folder)
     toys.write_model(folder / "minilm")  # a local folder goes before the packaged model
-    shutil.copytree(folder / "minilm", folder / "google-bert" / "bert-base-uncased")
+    for name in ("google-bert/bert-base-uncased", "my_encoder", "my_model"):
+        shutil.copytree(folder / "minilm", folder / name)
+    toys.write_writer(folder / "google" / "flan-t5-small")
     return folder
 
 
 @pytest.fixture
 def workspace(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
-    """Return a function that makes a folder the current one, with all inputs that a code names."""
+    """Return a function that makes a new folder the current one, with all inputs that a code names."""
 
     def make(code: str) -> Path:
-        folder = tmp_path / "workspace"
-        names = [name for name in COMMANDS if f'"{name}"' in code or f'"{name}/' in code]
-        for name in names:
-            with monkeypatch.context() as patch:
-                patch.chdir(prepared)
+        wanted = [name for name in COMMANDS if f'"{name}"' in code or f'"{name}/' in code]
+        wanted = [name for name in wanted if f'output="{name}"' not in code]  # the code makes it
+        with monkeypatch.context() as patch:
+            patch.chdir(prepared)
+            for name in wanted:
                 run_command(name)
-        shutil.copytree(
-            prepared, folder, ignore=lambda _, found: {name for name in COMMANDS if name in found} - {*names}
-        )
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        folder.mkdir()
+        for path in prepared.iterdir():
+            if path.name in wanted or path.name not in COMMANDS:
+                (folder / path.name).symlink_to(path)
         monkeypatch.chdir(folder)
         return folder
 

@@ -80,6 +80,7 @@ def finetune_reranker(
         The trained cross-encoder, loaded from ``output``.
 
     Example:
+        >>> negatives = encloze.mine("my_data")
         >>> reranker = encloze.finetune_reranker("minilm", "my_data", negatives=negatives, output="reranker")
     """
     run_command("finetune_reranker", model=model, dataset=dataset, negatives=negatives, output=output, **settings)
@@ -125,7 +126,7 @@ def mine(
     Example:
         >>> negatives = encloze.mine("my_data", sources=["bm25", "minilm"], num_negatives=7)
     """
-    values = {"dataset": dataset, "split": split, "sources": list(sources), **settings}
+    values = {"dataset": dataset, "split": split, "sources": sources, **settings}
     return cast("MiningResult", run_cached("mine", output, values))
 
 
@@ -143,6 +144,7 @@ def score(dataset: Any, model: Any, candidates: Any, *, output: Any = None, **se
         Counts, and the ``folder`` of the run; ``finetune`` takes the result as ``teacher``.
 
     Example:
+        >>> negatives = encloze.mine("my_data")
         >>> teacher = encloze.score("my_data", "reranker", negatives)
     """
     values = {"dataset": dataset, "model": model, "candidates": candidates, **settings}
@@ -198,6 +200,9 @@ def calibrate(model: Any, dataset: Any, scores: Any, *, output: str | Path, **se
         The calibrated cross-encoder, loaded from ``output``.
 
     Example:
+        >>> report = encloze.evaluate(["bm25"], "my_data", split="dev", output="rankings")
+        >>> run = "rankings/runs/bm25.trec"
+        >>> scores = encloze.score("my_data", "reranker", run, split="dev", include_relevant=False)
         >>> calibrated = encloze.calibrate("reranker", "my_data", scores, output="calibrated")
     """
     run_command("calibrate", model=model, dataset=dataset, scores=scores, output=output, **settings)

@@ -12,10 +12,10 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 
 def autocast(precision: Precision, device: torch.device) -> torch.autocast:
-    """Return a context in which matrix products are computed in the given format. Weights stay in float32.
+    """Return a context in which matrix multiplications use the given precision. Weights stay in float32.
 
     Args:
-        precision: The format, see ``Precision``.
+        precision: The precision, see ``Precision``.
         device: The device of the model.
 
     Returns:
@@ -23,13 +23,15 @@ def autocast(precision: Precision, device: torch.device) -> torch.autocast:
 
     Example:
         >>> with autocast("bfloat16", torch.device("cpu")):
-        ...     hidden = backbone.encode(ids, attention_mask)
+        ...     product = torch.ones(2, 2) @ torch.ones(2, 2)
+        >>> product.dtype
+        torch.bfloat16
     """
     return torch.autocast(device.type, torch.bfloat16, enabled=resolve_precision(precision, device) == "bfloat16")
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> Literal["float32", "bfloat16"]:
-    """Return the format that ``auto`` selects on a device; other formats are returned unchanged."""
+    """Return the precision that ``auto`` selects on a device; other values are returned unchanged."""
     if precision != "auto":
         return precision
     supported = torch.cuda.is_bf16_supported() if device.type == "cuda" else _cpu_supports_bfloat16()

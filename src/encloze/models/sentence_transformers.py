@@ -21,19 +21,20 @@ def is_expressible(config: EncoderConfig) -> bool:
 def write_sentence_transformers_files(folder: Path, config: EncoderConfig, hidden_size: int) -> bool:
     """Write modules, pooling, prompts and length limit in the layout of sentence-transformers.
 
-    sentence-transformers knows one length limit: that of documents is written, so that longer queries are not
-    truncated there.
+    sentence-transformers has a single length limit. That of documents is written, so that queries are not truncated to
+    the lower limit of queries.
 
     Args:
-        folder: A folder in which transformers' files and the tokenizer already are.
-        config: How the model encodes.
+        folder: A folder that already contains the files of transformers and the tokenizer.
+        config: Encoding configuration of the model.
         hidden_size: Number of dimensions of the encoder.
 
     Returns:
-        Whether the files were written: only if the model is expressible there.
+        Whether the files were written, which is only possible if the model is expressible.
 
     Example:
-        >>> write_sentence_transformers_files(Path("retriever"), EncoderConfig((Dense("mean", True),)), 384)
+        >>> from encloze.models.heads.dense import Dense
+        >>> write_sentence_transformers_files(folder, EncoderConfig((Dense("mean", True),)), 384)
         True
     """
     if not is_expressible(config):

@@ -23,10 +23,12 @@ class ExpandedSearcher:
         read_texts: Returns the texts of documents, given their numbers.
 
     Example:
-        >>> texts = ["rivers flow into the sea", "the sea is salty"]
+        >>> from encloze.search.expansions.rm3 import Rm3
+        >>> from encloze.search.indexes.bm25 import Bm25
+        >>> texts = ["rivers flow into the sea", "the sea is salty", *18 * ["engines need fuel"]]
         >>> Bm25().build(texts, folder)
         >>> searcher = ExpandedSearcher(Bm25().open(folder), Rm3(), lambda numbers: [texts[n] for n in numbers])
-        >>> searcher.search(["rivers"], k=2).numbers
+        >>> searcher.search(["rivers"], depth=2).numbers
         array([[0, 1]])
     """
 

@@ -1,4 +1,4 @@
-"""Folders that appear whole or not at all."""
+"""Atomic creation of folders."""
 
 from __future__ import annotations
 
@@ -12,18 +12,22 @@ from pathlib import Path
 
 from encloze.errors import StorageError
 from encloze.storage import locks
-from encloze.storage.disk import explain_write_errors, remove, sync
+from encloze.storage.disk import existing_parent, explain_write_errors, remove, sync
+from encloze.storage.json_files import read_json
 from encloze.storage.locks import hold, remove_abandoned
 from encloze.storage.manifest import write_manifest
 from encloze.storage.names import MANIFEST
 
+_MAX_NAME_BYTES = 200
+"""File systems allow 255 bytes; the names of temporary folders and checkpoints are longer than that of the output."""
+
 
 @contextlib.contextmanager
 def atomic_folder(output: Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """Write a folder that appears whole or not at all.
+    """Write a folder atomically: it exists only when it is complete.
 
-    The block writes into a temporary folder beside ``output``. When the block ends without an error, the folder gets a
-    manifest, is synced to disk and renamed to ``output``. After an error nothing is left behind, and an older
+    The block writes into a temporary folder next to ``output``. When the block ends without an error, the folder gets a
+    manifest, is synced to disk and renamed to ``output``. After an error the temporary folder is removed, and an older
     ``output`` is unchanged.
 
     Args:
@@ -38,7 +42,7 @@ def atomic_folder(output: Path, *, overwrite: bool = False) -> Iterator[Path]:
 
     Example:
         >>> with atomic_folder(Path("result")) as folder:
-        ...     write_json(folder / "figures.json", {"nDCG@10": 0.41})
+        ...     _ = (folder / "figures.json").write_text("{}")
     """
     refuse_existing(output, overwrite=overwrite)
     staging = output.with_name(f".{output.name}.writing-{os.getpid()}")
@@ -55,7 +59,7 @@ def atomic_folder(output: Path, *, overwrite: bool = False) -> Iterator[Path]:
 
 
 def _recover(output: Path) -> None:
-    """Remove what a killed process left half-written, and restore what it had moved out of the way."""
+    """Remove incomplete folders of a killed process, and restore an output that it had moved aside."""
     remove_abandoned(output.parent.glob(f".{glob.escape(output.name)}.writing-*"))
     for old in output.parent.glob(f".{glob.escape(output.name)}.old-*"):
         with contextlib.suppress(FileNotFoundError):  # another process was faster
@@ -74,11 +78,30 @@ def refuse_existing(output: Path, *, overwrite: bool) -> None:
     """
     if output.name in ("", ".."):
         raise StorageError(f"{output} is not a name for a new folder. Choose another --output")
+    if len(output.name.encode(errors="replace")) > _MAX_NAME_BYTES:
+        raise StorageError(f"{output}: the name is longer than {_MAX_NAME_BYTES} bytes. Choose a shorter --output")
+    with explain_write_errors(output):
+        parent = existing_parent(output)
+    if not parent.is_dir():
+        raise StorageError(f"{output} cannot be written: {parent} is not a folder. Choose another --output")
     _recover(output)
     if output.exists() and not overwrite:
         raise StorageError(f"{output} exists already. Choose another --output, or give --overwrite to replace it")
     if output.exists() and not (output / MANIFEST).is_file() and not (output.is_dir() and not any(output.iterdir())):
         raise StorageError(f"{output} was not written by encloze and is not overwritten. Choose another --output")
+    if others := _results_inside(output):
+        raise StorageError(
+            f"{output} contains another result, {others[0]}, that would be deleted. Move it, or choose another --output"
+        )
+
+
+def _results_inside(output: Path) -> list[Path]:
+    """Return folders with a manifest of their own that were written into a folder after its manifest."""
+    if not (output / MANIFEST).is_file():
+        return []
+    own = read_json(output / MANIFEST)["files"]
+    manifests = (file for file in output.rglob(MANIFEST) if file.parent != output)
+    return [file.parent for file in manifests if file.relative_to(output).as_posix() not in own]
 
 
 def replace_folder(source: Path, output: Path) -> None:

@@ -47,7 +47,7 @@ def disable_autocast(module: nn.Module) -> None:
         module: A module whose first argument is a tensor. Its class is replaced by a subclass of it.
 
     Example:
-        >>> disable_autocast(model.classifier)
+        >>> disable_autocast(torch.nn.Linear(4, 2))
     """
     _add_mixin(module, _Float32Forward)
 
