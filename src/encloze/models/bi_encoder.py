@@ -38,15 +38,16 @@ _TRUNCATED_SHARE = 0.01  # a smaller share of truncated texts gives no warning
 class BiEncoder(nn.Module):
     """A backbone with a tokenizer and one or two heads.
 
-    A dense head makes an embedding of a text, a sparse head a weight for each token of the vocabulary. Both come from
-    the same forward pass.
+    A dense head computes an embedding of a text, a sparse head a weight for each token of the vocabulary. Both use the
+    same forward pass.
 
     Args:
         backbone: The encoder.
         tokenizer: Its tokenizer.
         config: Heads, prompts and length limits.
-        heads_file: A safetensors file with weights of the heads. Weights of other names or shapes are skipped, and a
-            progress note names the head weights that stay randomly initialized. None: all of them stay so.
+        heads_file: A safetensors file with weights of the heads. Weights with other names or shapes are skipped, and a
+            progress note lists the head weights that remain randomly initialized. None: all heads are randomly
+            initialized.
 
     Raises:
         CheckpointError: If a length limit exceeds that of the encoder, or a sparse head needs an MLM head that the
@@ -122,7 +123,7 @@ class BiEncoder(nn.Module):
 
     @property
     def arithmetic(self) -> str:
-        """Number format and device of matrix products, such as ``float32 on cpu``."""
+        """Precision of matrix multiplications and device, such as ``float32 on cpu``."""
         return f"{resolve_precision(self.precision, self.device)} on {self.device.type}"
 
     @property
@@ -134,7 +135,7 @@ class BiEncoder(nn.Module):
 
     @property
     def similarity(self) -> Similarity:
-        """The score of a query and a document: the weighted sum of the inner products of their views."""
+        """Similarity function: the weighted sum of the inner products of the views of a query and a document."""
         return self.config.similarity
 
     def collate(self, encoded: list[Encoded], side: Side, device: torch.device) -> TextBatch:
@@ -164,7 +165,7 @@ class BiEncoder(nn.Module):
         )
 
     def prune(self, representation: Representation, side: Side, *, training: bool) -> Representation:
-        """Set the entries to 0 that do not count in scores, such as those below a head's top k."""
+        """Set entries that are not used in scores to 0, such as those outside a head's top k."""
         views = {h.view: h.prune(getattr(representation, h.view), side, training=training) for h in self.config.heads}
         return representation._replace(**views)
 
@@ -186,8 +187,8 @@ class BiEncoder(nn.Module):
         """Encode documents, in order.
 
         Args:
-            texts: The documents, without prompt.
-            count: Their number, for progress; by default counted, which reads an iterator into memory.
+            texts: The documents, without prompt. count: Number of documents, for the progress bar. By default they are
+            counted, which reads an iterator into memory.
 
         Returns:
             As ``encode_queries``.
@@ -198,7 +199,7 @@ class BiEncoder(nn.Module):
         return self._concatenate(self.documents_in_parts(texts, count))
 
     def documents_in_parts(self, texts: Iterable[str], count: int) -> Iterator[Representation]:
-        """Encode documents lazily, a few thousand at a time, so that memory stays bounded. Arguments as above."""
+        """Yield the documents of ``encode_documents`` in parts of a few thousand, so that memory stays bounded."""
         return self._encode(texts, count, "document")
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
@@ -222,7 +223,7 @@ class BiEncoder(nn.Module):
     def save(self, folder: Path) -> None:
         """Write a model folder that transformers and ``load`` read; the folder must exist.
 
-        sentence-transformers reads it, too, if it can express the model: one dense view without a projection.
+        sentence-transformers can also load the folder if the model has a single dense view without a projection.
         """
         self.backbone.save(folder)
         self.tokenizer.save(folder, self.backbone.max_tokens)
@@ -241,7 +242,7 @@ class BiEncoder(nn.Module):
     def _encode(
         self, texts: Iterable[str], count: int, side: Side, sides_warned_of: set[Side] | None = None
     ) -> Iterator[Representation]:
-        """Encode texts in windows of thousands; warn of truncated texts unless the side is in ``sides_warned_of``."""
+        """Encode texts in parts of a few thousand. Warn of truncated texts once per side (``sides_warned_of``)."""
         self.eval()
         warned = set() if sides_warned_of is None else sides_warned_of
         prompt, limit, unit = self.config.prompt(side), self.config.max_tokens(side), _UNITS[side]

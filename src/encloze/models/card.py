@@ -1,4 +1,4 @@
-"""README.md of a model folder: how it was made, how to use it, and the metadata that the Hugging Face hub reads."""
+"""README.md of a model folder: training, usage, and the metadata that the Hugging Face hub reads."""
 
 from __future__ import annotations
 
@@ -63,11 +63,11 @@ class CardMetadata:
     Args:
         library_name: The library that loads the model: ``sentence-transformers`` or ``transformers``.
         pipeline_tag: The task of the model.
-        base_model: Ids on the hub of the models it was made from; empty if there is none.
+        base_model: Hub ids of the models from which it was trained or merged; may be empty.
         base_model_relation: ``finetune`` or ``merge``.
         language: Codes of its languages, if the base model's card names them.
         license: Identifier of its license, if the base model's card names one.
-        tags: Words to find the model by.
+        tags: Keywords for search on the hub.
     """
 
     library_name: str
@@ -79,7 +79,7 @@ class CardMetadata:
     tags: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the values that are known, as they stand in the header."""
+        """Return the known values, as written to the YAML header."""
         values: dict[str, Any] = {"library_name": self.library_name, "pipeline_tag": self.pipeline_tag}
         if self.base_model:
             values["base_model"] = self.base_model[0] if len(self.base_model) == 1 else list(self.base_model)
@@ -102,14 +102,14 @@ def model_card(
 ) -> str:
     """Return the README.md of a model folder.
 
-    Language and license are those of the base models' own cards; a model that is trained from random weights has
-    none until its author adds them.
+    Language and license are taken from the model cards of the base models. A model trained from random weights has
+    neither until its author adds them.
 
     Args:
         folder: The folder with the files of the model.
         name: The name of the model, used as title.
-        summary: How the model was made, such as ``"fine-tuned by encloze"``.
-        base_models: Names of the models it was made from: hub ids, folders or ``minilm``; several if it was merged.
+        summary: How the model was trained, such as ``"fine-tuned by encloze"``.
+        base_models: Names of the models from which it was trained or merged: hub ids, folders or ``minilm``.
         pipeline_tag: The task of the model.
         extra_files: Descriptions of files by their names in Markdown, added to those that every folder has.
 
@@ -168,7 +168,7 @@ def card_metadata(folder: Path, pipeline_tag: PipelineTag, base_models: Sequence
 
 
 def _usage(name: str, metadata: CardMetadata, is_encoder: bool) -> str:
-    """Return the code that loads the model, in the libraries that can."""
+    """Return code that loads the model, for each library that supports it."""
     snippets = []
     if metadata.pipeline_tag == "text-ranking":
         snippets.append(_CROSS_ENCODER)
@@ -181,7 +181,7 @@ def _usage(name: str, metadata: CardMetadata, is_encoder: bool) -> str:
 
 
 def _header(name: str) -> dict[str, Any]:
-    """Return the header of a base model's card; nothing if it has none that can be read."""
+    """Return the header of a base model's card; empty if there is no readable one."""
     try:
         text = (locate(name) / README).read_text(encoding="utf-8")
         return split_header(text)[0]
@@ -190,7 +190,7 @@ def _header(name: str) -> dict[str, Any]:
 
 
 def _ids(name: str, header: Mapping[str, Any]) -> list[str]:
-    """Return the hub's ids of a base model; those that the card names of a folder that encloze wrote."""
+    """Return the hub ids of a base model. For a folder written by encloze, they are read from its model card."""
     if Path(name).exists():
         listed = header.get("base_model") or []
         is_own = (Path(name) / MANIFEST).is_file()

@@ -45,7 +45,7 @@ class Classifier(nn.Module):
         Args:
             name: A model folder or an id on the Hugging Face hub.
             labels: The labels, in the order of the logits.
-            of_words: Whether words have labels, not whole texts.
+            of_words: Whether the labels belong to words instead of whole texts.
             max_tokens: The length to which texts are truncated; by default 512, or the encoder's limit if it is lower.
 
         Returns:
@@ -78,7 +78,7 @@ class Classifier(nn.Module):
             precision: Precision of matrix multiplications.
 
         Returns:
-            int64, one label number for each text or word; -1 for words beyond the limit or without a token.
+            int64, one label index for each text or word; -1 for words beyond the limit or without a token.
         """
         self.eval()
         title, device = f"Evaluating on {name}", self.model.device
@@ -87,7 +87,7 @@ class Classifier(nn.Module):
         return np.where(is_seen, np.where(is_seen[:, None], logits, 0).argmax(axis=1), -1)
 
     def encoder_parameters(self) -> list[nn.Parameter]:
-        """Return the parameters of the encoder, without those of a pooler, which is new in most models."""
+        """Return the parameters of the encoder, except those of a pooler, which is newly initialized in most models."""
         parameters = self.model.base_model.named_parameters()
         return [parameter for name, parameter in parameters if not name.startswith("pooler.")]
 

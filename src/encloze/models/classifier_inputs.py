@@ -1,4 +1,4 @@
-"""Run a model over labeled texts in batches: one row of numbers for each text, or for each word."""
+"""Run a model over labeled texts in batches, with one output row for each text or word."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ClassifierInput(NamedTuple):
         return cls(ids, mask, None if positions is None else torch.from_numpy(positions).to(device))
 
     def select_words(self, hidden: Tensor) -> Tensor:
-        """Return the rows at the words' first tokens: words x ..., from batch x length x ..."""
+        """Select the rows at the words' first tokens: words x ..., from batch x length x ..."""
         assert self.word_positions is not None, "whole texts have labels"
         return hidden[self.word_positions[:, 0], self.word_positions[:, 1]]
 
@@ -82,13 +82,13 @@ def run_in_batches(
 
 
 def warn_truncated(texts: Sequence[LabeledTokens], max_tokens: int, name: str, default_label: str | None) -> None:
-    """Warn of texts longer than the limit, and of words that the model cannot see.
+    """Warn of texts longer than the limit, and of words that are truncated or have no token.
 
     Args:
         texts: Tokenized texts.
         max_tokens: The length limit.
         name: The name of the texts in the warning.
-        default_label: The label predicted for words that are not seen; None: they count as errors.
+        default_label: The label predicted for such words; None: they count as errors.
     """
     if truncated := sum(len(text.tokens.ids) > max_tokens - 2 for text in texts):
         progress.warn(

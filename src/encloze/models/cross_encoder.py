@@ -1,4 +1,4 @@
-"""A cross-encoder: a model that reads a query and a document together and returns one score."""
+"""A cross-encoder: a model that encodes a query and a document together and returns one score."""
 
 from __future__ import annotations
 
@@ -53,7 +53,8 @@ class PairBatch(NamedTuple):
 class CrossEncoder(nn.Module):
     """A transformers model for sequence classification with one label, and its tokenizer.
 
-    The layers above the encoder always compute in float32: scores of bfloat16 have three digits and are often equal.
+    The layers above the encoder always compute in float32, because bfloat16 scores have about three significant digits,
+    so many would tie.
 
     Args:
         model: A ForSequenceClassification model with one label.

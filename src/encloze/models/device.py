@@ -8,7 +8,7 @@ from encloze.errors import RecipeError
 
 
 def resolve_device(device: str | torch.device | None = None) -> torch.device:
-    """Return the device that a name stands for, after a test allocation on it.
+    """Return the torch device with this name, after a test allocation on it.
 
     Args:
         device: A device of torch such as ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``. None: the first GPU if

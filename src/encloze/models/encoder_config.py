@@ -22,7 +22,7 @@ _POOLINGS: tuple[Pooling, ...] = ("cls", "mean", "max")
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """How a bi-encoder turns texts into representations.
+    """Encoding configuration of a bi-encoder.
 
     Args:
         heads: One dense head, one sparse head, or one of each.
@@ -32,7 +32,7 @@ class EncoderConfig:
         max_document_tokens: Maximum length of documents in tokens, including prompt and special tokens.
 
     Raises:
-        ValueError: If there is no head, or two heads make the same kind of view.
+        ValueError: If there is no head, or two heads of the same kind.
 
     Example:
         >>> EncoderConfig((Dense("mean", normalize=True),), query_prompt="query: ")
@@ -52,7 +52,7 @@ class EncoderConfig:
 
     @property
     def dense(self) -> Dense | None:
-        """The dense head, if there is one."""
+        """The dense head, or None."""
         return next((head for head in self.heads if isinstance(head, Dense)), None)
 
     def prompt(self, side: Side) -> str:
@@ -65,7 +65,7 @@ class EncoderConfig:
 
     @property
     def similarity(self) -> Similarity:
-        """The score of a query and a document, from the weights of the heads."""
+        """Similarity function with the weights of the heads."""
         return Similarity(**{head.view: head.weight for head in self.heads})
 
     @property

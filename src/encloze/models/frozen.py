@@ -1,4 +1,4 @@
-"""Features from an encoder that is not trained: embeddings of texts, or hidden states of words, cached on disk."""
+"""Features of a frozen encoder: embeddings of texts or hidden states of words, cached on disk."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class FrozenEncoder:
 
 
 def _save_array(file: Path, array: np.ndarray) -> None:
-    """Write an array so that the file appears complete or not at all."""
+    """Write an array to a file atomically."""
     partial = file.with_name(f".{file.stem}.{os.getpid()}.npy")
     try:
         with explain_write_errors(file):

@@ -41,8 +41,8 @@ class EncoderOutput(NamedTuple):
 class PretrainingModule(Trainable):
     """Encoder with masked language modeling (loss term ``encoder``); objectives add decoders and other terms.
 
-    ``forward`` runs ``encode`` and then ``decode``. Monitors exchange the bottlenecks between the two to measure
-    whether the decoders use them.
+    ``forward`` runs ``encode`` and then ``decode``. To measure whether the decoders use the bottleneck, monitors call
+    both methods and replace the bottleneck of a text with that of another text.
     """
 
     def __init__(self, backbone: Backbone, tokenizer: Tokenizer, pooling: Pooling) -> None:
@@ -66,7 +66,7 @@ class PretrainingModule(Trainable):
         return {}
 
     def mlm_loss(self, term: str, hidden: Tensor, labels: Tensor, head: nn.Module | None = None) -> dict[str, Tensor]:
-        """Return the cross-entropy of the labeled tokens, summed, and the number of correct predictions.
+        """Return the summed cross-entropy of the labeled tokens, and the number of correct predictions.
 
         ``head`` maps hidden states to logits; the default is the encoder's head for masked language modeling.
         """
@@ -99,6 +99,6 @@ class PretrainingModule(Trainable):
 
 
 def token_counts(**labels: Tensor) -> dict[str, Tensor]:
-    """Return the number of labeled tokens (labels: batch x length) for each term and its accuracy."""
+    """Count the labeled tokens of each loss term; the count is also that of the term's accuracy."""
     counts = {term: (values != IGNORE_INDEX).sum() for term, values in labels.items()}
     return counts | {f"{term}_accuracy": count for term, count in counts.items()}

@@ -13,7 +13,7 @@ class EmbeddingBatch(NamedTuple):
     vectors: tuple[Tensor, ...]
     """float, items x ...: one or more tensors with one row for each item."""
     group_ids: Tensor
-    """int64, items x ids: numbers by which a global loss recognizes items, such as false negatives."""
+    """int64, items x ids: ids that a global loss compares, for example to detect false negatives."""
 
 
 class LossOutput(NamedTuple):
@@ -26,12 +26,12 @@ class LossOutput(NamedTuple):
 
 
 class Trainable(nn.Module):
-    """Base of modules under training.
+    """Base class of modules that the training loop trains.
 
-    For each micro-batch the loop first calls ``sample``, which makes all random choices. The result has a method
-    ``counts()``, the number of items that each loss term is summed over. The loop then calls the module with it, and
-    divides the sums by the counts of all processes and micro-batches. So the loss does not depend on how a batch is
-    split.
+    For each micro-batch the loop first calls ``sample``, which makes all random choices. Its result has a method
+    ``counts()``, which returns the number of items that each loss term is summed over. The loop then calls the module
+    with this result, and divides the sums by the counts of all processes and micro-batches. The loss therefore does not
+    depend on how a batch is split.
     """
 
     loss_weights: dict[str, float]

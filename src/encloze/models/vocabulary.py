@@ -20,13 +20,13 @@ _SHOWN_WORDS = 8
 
 
 def add_frequent_words(backbone: Backbone, tokenizer: Tokenizer, texts: Texts, count: int) -> Tokenizer:
-    """Add to the vocabulary the words whose addition shortens the tokenized texts most.
+    """Add words to the vocabulary: those that reduce the number of tokens of the texts most.
 
     Args:
         backbone: The encoder; its model is changed in place.
         tokenizer: Its tokenizer, which does not change.
-        texts: Function that returns an iterator over the training texts. They are read once, and the first 1,000 once
-            more.
+        texts: Function that returns an iterator over the training texts. All texts are read once, and the first 1,000 a
+            second time.
         count: Maximum number of new words.
 
     Returns:
@@ -59,7 +59,7 @@ def extend_vocabulary(model: Any, before: Tokenizer, after: Tokenizer) -> None:
     """Add rows to the embeddings and the output layer of a transformers model, in place, for new tokens.
 
     A new row of the embeddings, of the output matrix and of its bias is the mean of the rows of the token's subword
-    tokens. Existing rows do not change in any bit, and tied parameters stay tied. (``resize_token_embeddings`` of
+    tokens. Existing rows do not change, and tied parameters stay tied. (``resize_token_embeddings`` of
     transformers confuses the two biases of an untied head, so that the saved model cannot be loaded.)
 
     Args:
@@ -86,7 +86,7 @@ def extend_vocabulary(model: Any, before: Tokenizer, after: Tokenizer) -> None:
 
 
 def _token_parameters(model: Any) -> Iterator[nn.Parameter]:
-    """Yield the parameters that have one row for each token."""
+    """Yield the parameters that have one row for each token of the vocabulary."""
     yield model.get_input_embeddings().weight
     if (head := model.get_output_embeddings()) is not None:
         yield head.weight

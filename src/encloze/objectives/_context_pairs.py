@@ -1,4 +1,4 @@
-"""Base class of the objectives that reconstruct another text than the encoder reads."""
+"""Base class of the objectives that reconstruct a text related to the encoder's input."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from encloze.text.contexts.base import Context
 
 @dataclass(frozen=True)
 class ContextObjective(Objective):
-    """Objective whose decoders reconstruct a text related to the one that the encoder reads."""
+    """Objective whose decoders reconstruct a text related to the encoder's input."""
 
     context: Context = field(default_factory=lambda: Context.from_name("mixed"))
     """Source of the related text: near, overlapping, random, mixed, or queries."""
     encode_contexts: bool | None = None
-    """Whether the related text is encoded, too, and the first text reconstructed from it. By default true, except for
-    queries."""
+    """Whether each text of a pair is reconstructed from the other one, so that both are encoded. By default true,
+    except for queries."""
     encoder_mask_rate: float = 0.30
     """Fraction of tokens masked for the encoder."""
     decoder_mask_rate: float = 0.45
@@ -46,7 +46,7 @@ class ContextBatch(MaskedBatch):
 
 
 def sample_context_masks(module: PretrainingModule, settings: ContextObjective, batch: TokenBatch) -> ContextBatch:
-    """Sample encoder and decoder masks for a batch of pairs, whose second half holds the partners of the first."""
+    """Sample encoder and decoder masks for a batch of pairs; the second texts of the pairs are in its second half."""
     symmetric = settings.context.is_symmetric if settings.encode_contexts is None else settings.encode_contexts
     texts, contexts = (batch, swap_pairs(batch)) if symmetric else split_pairs(batch)
     encoder = module.mask_tokens(texts, settings.encoder_mask_rate)

@@ -33,13 +33,13 @@ def pair_embeddings(embeddings: Tensor, source_ids: Tensor) -> tuple[EmbeddingBa
     """Return the input of ``global_losses``.
 
     Args:
-        embeddings: Embeddings of texts and then of their partners, 2 pairs x hidden size.
+        embeddings: Embeddings of the first texts, followed by those of the second texts, (2 x pairs) x hidden size.
         source_ids: int64, pairs: document that each pair was taken from.
     """
     return (EmbeddingBatch((torch.stack(embeddings.chunk(2), dim=1),), source_ids[:, None]),)
 
 
 def contrastive_counts(texts: TokenBatch, views: int = 1) -> dict[str, Tensor]:
-    """Return the number of compared texts, of which each has ``views`` embeddings."""
+    """Return the number of compared embeddings; each text has ``views`` of them."""
     count = torch.tensor(views * len(texts.ids), device=texts.ids.device)
     return {"contrastive": count, "in_batch_accuracy": count}

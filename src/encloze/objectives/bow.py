@@ -2,12 +2,12 @@
 
 There is no decoder: the sentence embedding, passed through the head for masked language modeling, predicts which tokens
 the text contains. As in the released code (ma787639046/bowdpr), each distinct token has weight 1 / number of distinct
-tokens, and the weight of the term decays by a cosine to a tenth.
+tokens, and a cosine schedule reduces the weight of the loss term to a tenth.
 
-Differences to the released code:
+Differences from the released code:
 * The code excludes ids up to 998, which are the special and unused tokens of bert-base-uncased; here the tokenizer
   provides the special tokens.
-* The code's decay is too fast by the number of gradient accumulation steps; here it follows the optimizer steps.
+* The code's decay counts micro-batches, so it is too fast with gradient accumulation; here it counts optimizer steps.
 * The code's mean pooling averages logits; here the mean embedding passes through the head once.
 """
 
@@ -31,7 +31,7 @@ from encloze.text.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class Bow(Objective, name="bow"):
-    """Predict from the embedding which tokens the text contains; needs no decoder and costs as little as MLM.
+    """Predict from the embedding which tokens the text contains. Needs no decoder and is about as fast as MLM.
 
     Example:
         >>> Bow(bow_weight=0.5).final_bow_weight
@@ -43,7 +43,7 @@ class Bow(Objective, name="bow"):
     bow_weight: float = 1.0
     """Initial weight of the bag-of-words term."""
     final_bow_weight: float = 0.1
-    """Final weight of the bag-of-words term, reached by a cosine decay."""
+    """Final weight of the bag-of-words term, after a cosine decay."""
     bottleneck: Literal["cls", "mean"] | None = None
     """Pooling of the embedding that predicts the tokens; the default is the pooling of the model."""
 

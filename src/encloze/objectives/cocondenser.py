@@ -29,7 +29,7 @@ from encloze.text.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class CoCondenser(Objective, name="cocondenser"):
-    """Condenser with a contrastive loss of two spans of each document.
+    """Condenser with a contrastive loss between two spans of each document.
 
     Example:
         >>> CoCondenser(contrastive_weight=0.5).temperature
@@ -45,7 +45,7 @@ class CoCondenser(Objective, name="cocondenser"):
     head_layers: int = 2
     """Number of layers of the head."""
     late_mlm: bool = True
-    """Whether the encoder's last layer predicts the masked tokens, too."""
+    """Whether the last layer of the encoder also predicts the masked tokens."""
     contrastive_weight: float = 1.0
     """Weight of the contrastive term."""
     temperature: float = 1.0

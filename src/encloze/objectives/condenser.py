@@ -38,7 +38,7 @@ class Condenser(Objective, name="condenser"):
     head_layers: int = 2
     """Number of layers of the head."""
     late_mlm: bool = True
-    """Whether the encoder's last layer predicts the masked tokens, too."""
+    """Whether the last layer of the encoder also predicts the masked tokens."""
 
     def __post_init__(self) -> None:
         self.check_fractions("encoder_mask_rate")

@@ -36,7 +36,7 @@ _DECODER_TERMS = ("ae_dense", "ae_sparse", "ar_dense", "ar_sparse")
 
 @dataclass(frozen=True)
 class CotMaeV2(ContextObjective, name="cotmae_v2"):
-    """Reconstruct a neighboring span from a dense and a sparse view of a span, each by two decoders.
+    """Reconstruct a neighboring span from the dense and the sparse view of a span, with two decoders for each view.
 
     Example:
         >>> CotMaeV2(top_k=256, shared_decoders=False).projection
@@ -62,15 +62,15 @@ class CotMaeV2(ContextObjective, name="cotmae_v2"):
     embeddings get no gradient from this sum. LayerNorm is applied to the vector, so only proportions of weights
     count."""
     encoder_weight: float = 1.0
-    """Weight of the encoder's masked language modeling."""
+    """Weight of the encoder's masked language modeling loss."""
     ae_dense_weight: float = 1.0
-    """Weight of auto-encoding from the dense view."""
+    """Weight of the auto-encoding loss with the dense view."""
     ae_sparse_weight: float = 1.0
-    """Weight of auto-encoding from the sparse view."""
+    """Weight of the auto-encoding loss with the sparse view."""
     ar_dense_weight: float = 1.0
-    """Weight of auto-regressive prediction from the dense view."""
+    """Weight of the auto-regressive loss with the dense view."""
     ar_sparse_weight: float = 1.0
-    """Weight of auto-regressive prediction from the sparse view."""
+    """Weight of the auto-regressive loss with the sparse view."""
     bottleneck: Literal["cls", "mean"] | None = None
     """Pooling of the dense view; the default is the pooling of the model."""
 

@@ -1,7 +1,7 @@
 """Contrastive learning of crops, in the style of Contriever (Izacard et al., TMLR 2022).
 
-Contriever compares with a queue of earlier embeddings (MoCo); here the other texts of the batch are the negatives, as
-in its ablation, and the batch is that of the whole step, over all processes and micro-batches (gradient caching). No
+Contriever uses a queue of earlier embeddings as negatives (MoCo); here the other texts of the batch are the negatives,
+as in its ablation, and the batch is that of the whole step, over all processes and micro-batches (gradient caching). No
 tokens are masked or predicted, so any encoder can be trained.
 """
 

@@ -40,7 +40,7 @@ from encloze.text.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class LexMae(Objective, name="lexmae"):
-    """Reconstruct a text from a distribution over its words; suited to sparse retrieval.
+    """Reconstruct a text from a distribution over the vocabulary; suited to sparse retrieval.
 
     Example:
         >>> LexMae(distribution="saturated").decoder_layers
@@ -50,7 +50,7 @@ class LexMae(Objective, name="lexmae"):
     encoder_mask_rate: float = 0.30
     """Fraction of tokens masked for the encoder."""
     decoder_mask_rate: float = 0.50
-    """Fraction of tokens masked for the decoder, the encoder's included."""
+    """Fraction of tokens masked for the decoder, including those masked for the encoder."""
     whole_word_masking: bool = False
     """Whether all tokens of a word are masked together for the encoder."""
     distribution: Literal["softmax", "saturated"] = "softmax"
@@ -124,7 +124,7 @@ class LexMaeModule(PretrainingModule):
 def mask_additional_tokens(
     batch: TokenBatch, masked: MaskedTokens, rates: tuple[float, float], mask_id: int, vocab_size: int
 ) -> MaskedTokens:
-    """Mask for a decoder the tokens that the encoder masks, and further tokens up to the decoder's rate.
+    """Mask the tokens that are masked for the encoder, and further tokens up to the mask rate of the decoder.
 
     As in the released code, each further token is selected independently, and all replacements are sampled again.
 

@@ -40,9 +40,10 @@ class RetroMae(Objective, name="retromae"):
     """
 
     encoder_mask_rate: float = 0.30
-    """Fraction of tokens masked for the encoder; in the paper 0.15 to 0.30 is good and 0.90 is bad."""
+    """Fraction of tokens masked for the encoder; in the paper, 0.15 to 0.30 works well and 0.90 does not."""
     decoder_mask_rate: float = 0.50
-    """Fraction of tokens masked for each decoder position; best are 0.50 with enhanced and 0.70 with basic decoding."""
+    """Fraction of tokens masked for each decoder position. In the paper 0.50 is best with enhanced and 0.70 with basic
+    decoding."""
     decoding: Literal["enhanced", "basic"] = "enhanced"
     """enhanced: predict every token, each with its own mask; basic: predict the masked tokens, one mask per text."""
     decoder_layers: int = 1
@@ -58,7 +59,7 @@ class RetroMae(Objective, name="retromae"):
         self.check_fractions("encoder_mask_rate", "decoder_mask_rate")
         self.check_positive("decoder_layers", "num_decoder_masks")
         if self.decoding == "basic" and (self.num_decoder_masks or self.query_stream != "normalized"):
-            raise ValueError("num_decoder_masks and query_stream require decoding enhanced: remove them")
+            raise ValueError("num_decoder_masks and query_stream require decoding: enhanced. Remove them")
         if self.decoding == "enhanced" and self.decoder_layers > 1:
             raise ValueError(
                 f"decoder_layers is {self.decoder_layers}, but enhanced decoding has one layer: in a second layer each "

@@ -25,7 +25,7 @@ from encloze.text.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class SimCse(Objective, name="simcse"):
-    """Contrastive loss that brings two encodings of a text together, which differ by dropout only.
+    """Contrastive loss between two encodings of the same text, which differ only by dropout.
 
     Example:
         >>> SimCse(temperature=0.1).encoder_passes

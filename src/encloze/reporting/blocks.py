@@ -41,7 +41,7 @@ class Excerpt(NamedTuple):
     id: str
     title: str
     parts: list[tuple[str, bool]]
-    """Consecutive pieces of the excerpt, each with whether it is a word of the query."""
+    """Consecutive pieces of the excerpt as pairs (text, whether it is a word of the query)."""
     is_relevant: bool | None
     """None if the document is not judged."""
 
@@ -53,9 +53,9 @@ class QueryExample(NamedTuple):
     """Id of the query."""
     text: str
     verdict: str
-    """Which system is better on the query, and by how much."""
+    """The system that is better on the query, and the difference."""
     results: list[tuple[str, list[Excerpt]]]
-    """Name of each system with the documents it retrieved."""
+    """Name of each system and the documents that it retrieved."""
 
 
 Block = Paragraph | BulletList | Table | Chart | Code | QueryExample

@@ -63,11 +63,11 @@ class CostPoint(NamedTuple):
 
 
 def bar_chart(title: str, means: Mapping[str, Interval]) -> str:
-    """Return horizontal bars of means with error bars.
+    """Return a horizontal bar chart of means with error bars.
 
     Args:
         title: Title for screen readers.
-        means: Mean with its confidence interval by name.
+        means: Means with confidence intervals, keyed by name.
     """
 
     def draw(axes: Axes) -> None:
@@ -88,11 +88,11 @@ def bar_chart(title: str, means: Mapping[str, Interval]) -> str:
 
 
 def line_chart(title: str, curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> str:
-    """Return curves over training steps.
+    """Return a line chart of values over training steps.
 
     Args:
         title: Title for screen readers.
-        curves: Steps and values by name.
+        curves: Steps and values, keyed by name.
     """
 
     def draw(axes: Axes) -> None:
@@ -109,14 +109,14 @@ def line_chart(title: str, curves: Mapping[str, tuple[Sequence[float], Sequence[
 def scatter_plot(
     title: str, measure: str, x_system: str, y_system: str, points: Mapping[tuple[float, float], Sequence[str]]
 ) -> str:
-    """Return the values of queries under two systems. Queries with equal values share one larger point.
+    """Return a scatter plot of the values of queries under two systems. Equal points are drawn as one larger point.
 
     Args:
         title: Title for screen readers.
         measure: Name of the measure.
         x_system: Name of the system on the x axis.
         y_system: Name of the system on the y axis.
-        points: Labels of the queries by their values under both systems.
+        points: Labels of the queries, keyed by the pair of values under both systems.
     """
 
     def draw(axes: Axes) -> None:
@@ -143,7 +143,7 @@ def scatter_plot(
 
 
 def cost_chart(title: str, cost: str, measure: str, points: Sequence[CostPoint]) -> str:
-    """Return quality with its interval against a cost on a logarithmic axis.
+    """Return a scatter plot of quality, with its confidence interval, against a cost on a logarithmic axis.
 
     Args:
         title: Title for screen readers.
@@ -173,12 +173,12 @@ def cost_chart(title: str, cost: str, measure: str, points: Sequence[CostPoint])
 
 
 def _finite(mean: Interval) -> Interval:
-    """Return the interval, or one without width at its mean if its bounds are infinite."""
+    """Return the interval; if its bounds are infinite, return an interval with both bounds at its mean."""
     return mean if np.isfinite(mean).all() else Interval(mean.mean, mean.mean, mean.mean)
 
 
 def _shorten(name: str) -> str:
-    """Return a name that fits beside the chart; wide East Asian characters count twice."""
+    """Shorten a name to the width of the label column; wide East Asian characters count twice."""
     widths = itertools.accumulate(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in name)
     fitting = sum(width <= _MAX_NAME_WIDTH for width in widths)
     return name if fitting == len(name) else f"{name[: fitting - 3]}..."
@@ -190,7 +190,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _svg(title: str, draw: Callable[[Axes], None], width: float, height: float, labels: Sequence[str] = ()) -> str:
-    """Return a drawing of ``width`` x ``height`` inches. An element with the URL #N gets the tooltip ``labels[N]``."""
+    """Render a plot of ``width`` x ``height`` inches as SVG. Elements with URL #N get the tooltip ``labels[N]``."""
     matplotlib: Any = importable("matplotlib", "report")
     from matplotlib.figure import Figure
 
@@ -228,14 +228,14 @@ def _embeddable(svg: str) -> str:
 
 
 def _compact(svg: str) -> str:
-    """Return the drawing in half the bytes: no indentation, coordinates with two decimals, and circle elements."""
+    """Minify the SVG image: remove indentation, round coordinates to two decimals, and use circle elements."""
     svg = re.sub(r"\s*\n\s*", " ", svg).replace("> <", "><")
     svg = re.sub(r"<[^>]+>", lambda tag: _LONG_NUMBER.sub(lambda number: f"{float(number[0]):.2f}", tag[0]), svg)
     return _CIRCLE.sub(_circle, svg)
 
 
 def _circle(path: re.Match[str]) -> str:
-    """Return a circle element for a path of eight curves: the lowest point begins it, the fourth curve ends on top."""
+    """Return a circle element for a path of eight curves that starts at the lowest point of the circle."""
     points = re.findall(r"(-?[\d.]+) (-?[\d.]+)", path[1])
     (x, low), (_, high) = ((float(number) for number in points[position]) for position in (0, 12))
     return f'<circle cx="{x:g}" cy="{(low + high) / 2:.4g}" r="{(low - high) / 2:.3g}"'

@@ -39,7 +39,7 @@ class DatasetTexts:
 
 @dataclass(frozen=True)
 class _DatasetSettings(Settings):
-    """The part of a recipe that names data sets."""
+    """The settings of a recipe that name data sets."""
 
     dataset: tuple[Format, ...] = ()
     """Data sets named by their paths."""
@@ -83,7 +83,7 @@ def _read_dataset(setting: str, entry: Any, result: ResultFolder, number: int) -
 
 
 def _changed_input(result: ResultFolder, number: int) -> str:
-    """Return which input of a data set changed since the result was written; empty if none did."""
+    """Return the input of a data set that has changed since the result was written; empty if none has."""
     for name, recorded in result.inputs.items():
         if name.partition(".")[0] in ("dataset", f"dataset[{number}]") and "path" in recorded:
             if not Path(recorded["path"]).exists():

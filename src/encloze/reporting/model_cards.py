@@ -156,7 +156,7 @@ def _card_folders(result: ResultFolder, system: dict[str, Any]) -> list[Path]:
 
 
 def write_cards(figures: Sequence[ModelFigures]) -> list[Path]:
-    """Write results into the cards of model folders, in place of earlier results on the same data sets.
+    """Write results to the cards of model folders; replace earlier results on the same data sets.
 
     Args:
         figures: The results of all model folders.

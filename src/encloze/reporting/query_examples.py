@@ -61,7 +61,7 @@ def _excerpts(system: SystemResult, query: str, texts: DatasetTexts) -> list[Exc
 
 
 def highlight(text: str, words: set[str], characters: int = _EXCERPT_CHARACTERS) -> list[tuple[str, bool]]:
-    """Return the excerpt of a text with most of the words, split into pieces that are such words or not.
+    """Return the excerpt of a text with the most query words, split into query words and other pieces.
 
     Args:
         text: Text of a document.
@@ -69,7 +69,7 @@ def highlight(text: str, words: set[str], characters: int = _EXCERPT_CHARACTERS)
         characters: Maximum length of the excerpt; a single longer word is returned whole.
 
     Returns:
-        Consecutive pieces, each with whether it is one of the words.
+        Consecutive pieces as pairs (text, whether it is one of the words).
 
     Example:
         >>> highlight("The River runs.", {"river"})
@@ -89,7 +89,7 @@ def highlight(text: str, words: set[str], characters: int = _EXCERPT_CHARACTERS)
 
 
 def _best_window(tokens: list[str], hits: list[bool], characters: int) -> tuple[int, int]:
-    """Return start and end (token numbers) of the window with the most different words of the query."""
+    """Return the start and end token of the window with the largest number of distinct query words."""
     highest, window, end, size = -1, (0, 0), 0, 0
     counts: dict[str, int] = {}
     for start in range(len(tokens)):

@@ -1,4 +1,4 @@
-"""Result folders: which command wrote them, with which settings, from which inputs."""
+"""Result folders, with the command, settings and inputs that produced them."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class ResultFolder(NamedTuple):
     versions: dict[str, str]
     """Versions of Python and of packages."""
     inputs: dict[str, Any]
-    """Path or name, and hash, of each input by setting."""
+    """Path or name of each input and its hash, keyed by setting."""
     working_folder: Path
-    """The folder that relative paths of the recipe are relative to."""
+    """The folder to which relative paths in the recipe refer."""
 
     def without_texts(self) -> ResultFolder:
         """Return the folder with texts removed from its recipe and from the recipes of its stages."""
@@ -46,7 +46,7 @@ class ResultFolder(NamedTuple):
 
 
 def find_result_folders(folders: Sequence[Path]) -> list[ResultFolder]:
-    """Return all result folders at and below the given folders, in the order in which they were written.
+    """Return the given folders and their subfolders that contain results, in the order in which they were written.
 
     Args:
         folders: Folders that encloze wrote, or folders that contain such folders.
@@ -72,7 +72,7 @@ def find_result_folders(folders: Sequence[Path]) -> list[ResultFolder]:
 
 
 def model_folders(result: ResultFolder, system: dict[str, Any]) -> list[Path]:
-    """Return the folders of the models that a system uses, those of its index and re-ranker included.
+    """Return the folders of the models that a system uses, including those of its index and re-ranker.
 
     Args:
         result: The result folder whose recipe contains the system.

@@ -37,15 +37,15 @@ def build_index(
     Args:
         corpus: The documents.
         indexes: The indexes to build; empty for an exact index of each view of the encoder.
-        encoder: Makes the representations; None if all indexes are built from text.
+        encoder: Encoder of the documents; None if all indexes are built from text.
         folder: The folder to write into.
-        executor: Where documents are encoded; this process by default.
+        executor: Executor that encodes the documents; by default in this process.
 
     Returns:
         The description of each view: its name, settings, model, fingerprint and number of dimensions.
 
     Raises:
-        RecipeError: An index needs a view that the encoder does not make, or there is nothing to build.
+        RecipeError: An index needs a view that the encoder does not have, or no index is given.
         StorageError: The disk is full.
     """
     indexes = tuple(indexes) or (exact_indexes(encoder) if encoder else ())
@@ -69,7 +69,7 @@ def build_views(
     folder: Path,
     executor: Executor | None = None,
 ) -> None:
-    """Build an index of each name in a sub-folder of ``folder``. Each document is read and encoded once for all."""
+    """Build the named indexes in subfolders of ``folder``. Each document is read and encoded only once."""
     executor, builders = executor or Local(), dict[str, list[IndexBuilder]]()
     with explain_write_errors(folder):
         for name, index in indexes.items():
@@ -140,7 +140,7 @@ def open_view(folder: Path, entry: Mapping[str, Any]) -> IndexSearcher:
 
 
 def model_location(folder: Path, entry: Mapping[str, Any]) -> str:
-    """Return where the model of a view is: where it was, or at the same place relative to the index."""
+    """Return the path of a view's model: the stored absolute path, or else the stored path relative to the index."""
     name, relative = str(entry["model"]), entry.get("relative_path")
     is_moved = relative is not None and not Path(name).exists() and (folder / relative).exists()
     return str((folder / relative).resolve()) if is_moved and relative else name
@@ -168,7 +168,7 @@ def _check_indexes(indexes: Sequence[Index], encoder: Encoder | None) -> None:
 
 
 def _model_entry(encoder: Encoder | None, index: Index, folder: Path) -> dict[str, Any]:
-    """Return what the description says of the encoder of a view.
+    """Return the entry on the encoder of a view for the description of an index.
 
     A model folder is named by its absolute path and by its path relative to the index, so that both may be moved
     together.

@@ -1,4 +1,4 @@
-"""Re-ranking: the first documents of a run scored again by a cross-encoder or bi-encoder."""
+"""Re-ranking of the top-ranked documents of a run by a cross-encoder or bi-encoder."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from encloze.encoders.base import Scorer
 
 
 def rerank(run: Run, query_texts: Mapping[str, str], corpus: Corpus, reranker: Scorer, depth: int) -> Run:
-    """Return a run in which the first ``depth`` documents of each query are scored by a re-ranker.
+    """Re-rank the first ``depth`` documents of each query of a run.
 
-    The other documents follow in their order, with scores below the lowest score of the re-ranker.
+    The other documents keep their order and follow with lower scores.
 
     Args:
         run: The run to re-rank.

@@ -1,4 +1,4 @@
-"""Views of a collection: an index with the encoder of its queries, and the candidates that views find together."""
+"""Views of a collection (an index with its query encoder), and the candidates retrieved by several views."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class View:
 
     @property
     def weight(self) -> float:
-        """Weight of the view in the similarity its encoder was trained with; 1 without an encoder."""
+        """Weight of the view in the similarity function of its encoder; 1 without an encoder."""
         return float(getattr(self.encoder.similarity, self.index.input_type)) if self.encoder else 1.0
 
 
 class CandidatePool(NamedTuple):
-    """Candidates of one query: the documents that at least one view found, scored by every view."""
+    """Candidates of one query: the documents that at least one view retrieved, scored by every view."""
 
     numbers: np.ndarray  # int64, candidates: document numbers
     scores: np.ndarray  # float32, views x candidates

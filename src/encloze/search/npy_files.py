@@ -39,7 +39,7 @@ class AppendableArray:
 def allocate_array(file: Path, dtype: type[np.generic], size: int) -> np.memmap[Any, Any]:
     """Return a writable memory-mapped array of ``size`` numbers in a new .npy file.
 
-    Its disk space is allocated at once, because a process is killed if the disk gets full while a mapped page is
+    Disk space is allocated immediately, because a process is killed if the disk becomes full while a mapped page is
     written.
     """
     array = np.lib.format.open_memmap(file, "w+", dtype, (size,))

@@ -1,4 +1,4 @@
-"""Postings lists on disk: for each term, the documents that contain it, each with a value."""
+"""Postings lists on disk: for each term, the documents that contain it and a value (weight or frequency) for each."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class PostingsWriter:
 
 
 class PostingsSearcher:
-    """Exhaustive search over postings: a score is the sum, over query terms, of query weight times document weight."""
+    """Exhaustive search over postings: the score is the inner product of query and document weights."""
 
     def __init__(self, postings: Postings, num_documents: int, weight_function: WeightFunction) -> None:
         self._postings, self._num_documents, self._weight_function = postings, num_documents, weight_function

@@ -12,7 +12,7 @@ from encloze.storage.locks import hold, remove_abandoned
 
 
 def cache_folder() -> Path:
-    """Return the cache folder: ``ENCLOZE_CACHE``, or ``encloze`` in the user's cache. All of it can be recomputed."""
+    """Return the cache folder: ``ENCLOZE_CACHE``, or ``encloze`` in the user's cache. Its content can be recomputed."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = Path(os.environ.get("ENCLOZE_CACHE") or Path(home) / "encloze")
     folder.mkdir(parents=True, exist_ok=True)
@@ -23,8 +23,8 @@ def cache_folder() -> Path:
 def temporary_folder() -> Iterator[Path]:
     """Create a temporary folder that is removed when the block ends.
 
-    It is in the cache folder, since ``/tmp`` may be in memory. Temporary folders of processes that were killed are
-    removed first; each is locked while its process runs.
+    The folder is inside the cache folder, because ``/tmp`` may be in memory. Temporary folders of processes that were
+    killed are removed first; each is locked while its process runs.
     """
     remove_abandoned(cache_folder().glob("working-*"))
     with tempfile.TemporaryDirectory(prefix="working-", dir=cache_folder()) as folder, hold(Path(folder)):

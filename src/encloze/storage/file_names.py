@@ -35,7 +35,7 @@ def file_name(text: str) -> str:
 
 
 def file_names(texts: Sequence[str]) -> list[str]:
-    """Return a different file name for each text; a number is appended where two would be equal.
+    """Return a unique file name for each text; a number is appended to repeated names.
 
     Example:
         >>> file_names(["a/b", "a b"])

@@ -17,7 +17,7 @@ def hash_file(file: Path) -> str:
 def hash_tree(path: Path) -> str:
     """Return the SHA-256 of a file, or of the names and contents of a folder's files.
 
-    The README of a folder that encloze wrote is left out, since users may edit it.
+    The README of a folder that encloze wrote is excluded, because users may edit it.
     """
     if path.is_file():
         return hash_file(path)

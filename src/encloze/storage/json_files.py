@@ -1,4 +1,4 @@
-"""JSON files, read and written with one treatment of errors."""
+"""Reading and writing of JSON files, with uniform error handling."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ NOT_YET_LOCKED = 60.0
 
 @contextlib.contextmanager
 def hold(folder: Path) -> Iterator[None]:
-    """Lock a folder while the block runs. The lock ends with the process, however it ends."""
+    """Lock a folder while the block runs. The lock is released when the process ends, even if it is killed."""
     try:
         handle = os.open(folder, os.O_RDONLY)
     except OSError:  # folders cannot be opened on Windows
@@ -29,7 +29,7 @@ def hold(folder: Path) -> Iterator[None]:
 
 
 def is_held(folder: Path) -> bool:
-    """Return whether a folder is in use: locked by a live process, or too new to tell."""
+    """Return whether a folder may be in use: it is locked, or so new that its process may not have locked it yet."""
     try:
         if time.time() - folder.stat().st_mtime < NOT_YET_LOCKED:
             return True
@@ -43,7 +43,7 @@ def is_held(folder: Path) -> bool:
 
 
 def _lock(handle: int) -> bool:
-    """Take the lock of an open folder; return whether it was free. Without lock support, it never is."""
+    """Try to lock an open folder; return whether that succeeded. It always fails without lock support."""
     try:
         import fcntl
 

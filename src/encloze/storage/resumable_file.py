@@ -24,7 +24,7 @@ class ResumableFile:
         self.stream, self.num_done, self._progress_file = stream, num_done, progress_file
 
     def commit(self, num_items: int) -> None:
-        """Record that the text written since the last commit holds ``num_items`` complete items."""
+        """Record that the text written since the last commit contains ``num_items`` complete items."""
         self.stream.flush()
         self.num_done += num_items
         staging = self._progress_file.with_name(f"{self._progress_file.name}.new")
@@ -34,11 +34,11 @@ class ResumableFile:
 
 @contextlib.contextmanager
 def open_resumable_file(file: Path) -> Iterator[ResumableFile]:
-    """Open a text file that appears under its name when the block is left without an exception.
+    """Open a text file that is renamed to its final name when the block ends without an exception.
 
-    Until then the text is in ``FILE.partial``, and ``FILE.progress`` records the last commit. When the block is entered
+    Until then the text is in ``FILE.partial``, and ``FILE.progress`` records the last commit. When the file is opened
     again after an interruption, text after the last commit is removed. Batches therefore start at the same items as
-    without the interruption, and results that depend on the batch are the same to the bit.
+    without the interruption, so results that depend on the batch are identical.
 
     Args:
         file: File to write.

@@ -21,7 +21,7 @@ class RunState:
     """Folder ``OUTPUT.checkpoint`` that a run writes while it is unfinished, and from which it is resumed.
 
     Args:
-        output: The folder that the finished run writes. The work folder lies beside it.
+        output: The folder that the finished run writes. The work folder is next to it.
 
     Example:
         >>> state = RunState(Path("model"))
@@ -57,7 +57,7 @@ class RunState:
         if resume and exists:
             self._check_same_settings(settings)
         elif resume:
-            raise CheckpointError(f"there is no unfinished run of {self.output} to resume. Leave --resume out")
+            raise CheckpointError(f"there is no unfinished run of {self.output} to resume. Omit --resume")
         elif exists and not overwrite:
             raise StorageError(
                 f"{self.folder} holds an unfinished run. Resume it with --resume, or start over with --overwrite"
@@ -95,19 +95,19 @@ class RunState:
             stream.write(json.dumps(entry) + "\n")
 
     def truncate_log(self, step: int) -> None:
-        """Remove log entries after ``step``, and a line that a kill cut off: those steps are run again."""
+        """Remove log entries after ``step``, which is run again, and an incomplete last line of a killed process."""
         if self.log.exists():
             lines = self.log.read_text(encoding="utf-8").splitlines()
             kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
             self.log.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
 
     def copy_log(self, folder: Path) -> None:
-        """Copy the log, if there is one, into ``folder``."""
+        """Copy the log, if it exists, into ``folder``."""
         if self.log.exists():
             shutil.copyfile(self.log, folder / self.log.name)
 
     def delete(self) -> None:
-        """Delete the folder. It is renamed first, so that a kill never leaves part of it under its name."""
+        """Delete the folder. It is renamed first, so that an interruption never leaves an incomplete folder."""
         deleted = self.folder.with_name(f".{self.folder.name}.gone")
         shutil.rmtree(deleted, ignore_errors=True)  # left by an earlier kill
         if self.folder.exists():

@@ -13,8 +13,8 @@ class StageRecord:
     """Keys of the stages of a pipeline, saved after every change.
 
     A stage is finished with a key that changes with its settings and inputs. While it runs, the record holds the hash
-    of the manifest that its folder had before, so that a kill between the completion of the folder and the update of
-    the record is detected.
+    of the manifest that its folder had before, so that an interruption between the completion of the folder and the
+    update of the record is detected.
 
     Args:
         file: The JSON file, which may not exist yet.
@@ -55,6 +55,6 @@ class StageRecord:
 
 
 def _manifest_hash(folder: Path) -> str:
-    """Return the hash of a folder's manifest, which is written last; empty if there is none."""
+    """Return the hash of a folder's manifest, which is written last; empty if it does not exist."""
     file = folder / MANIFEST
     return hash_file(file) if file.is_file() else ""

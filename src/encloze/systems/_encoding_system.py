@@ -40,7 +40,7 @@ class EncodingSystem(System):
         raise NotImplementedError
 
     def build_retriever(self, views: Sequence[View], dataset: DatasetSplit) -> tuple[Retriever, str]:
-        """Return the retriever over the views, and a note on its tuned settings."""
+        """Return the retriever that searches the views, and a note on its tuned settings."""
         return Retriever(dataset.corpus, views), ""
 
     @contextmanager

@@ -27,7 +27,7 @@ _INTERVAL = 0.005
 
 @dataclass(frozen=True)
 class MemoryRequest(Settings):
-    """What the process runs."""
+    """Request to the worker process."""
 
     system: System
     """The system that searches."""
@@ -66,7 +66,7 @@ def _anonymous_memory() -> int:
 
 
 def _release_free_memory() -> None:
-    """Return memory that preparation has freed to the operating system."""
+    """Let glibc return freed memory to the operating system."""
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):  # only glibc has malloc_trim
         ctypes.CDLL("libc.so.6").malloc_trim(0)

@@ -35,7 +35,7 @@ class PreparedSystem(NamedTuple):
         note: Remark shown below tables, such as tuned parameters.
         index_bytes: Size of the index on disk.
         model_bytes: Size of the weights of the models.
-        corpus: Documents that are ranked if they are not those of the data set.
+        corpus: Corpus that is ranked, if it differs from that of the data set.
     """
 
     run: Callable[[Sequence[Query], int], tuple[Run, float | None]]
@@ -71,8 +71,8 @@ class PreparedSystem(NamedTuple):
 class System(Family):
     """Base class of systems, which rank the documents of a data set for its queries.
 
-    In a recipe and on the command line, a bare path stands for the index folder, run file or model folder found there.
-    A member implements ``prepare``.
+    In a recipe and on the command line, a path without further settings selects an index folder, run file or model
+    folder. A member implements ``prepare``.
 
     Example:
         >>> from encloze.systems.bm25 import Bm25
@@ -93,7 +93,8 @@ class System(Family):
     def depends_on(self) -> tuple[str, ...]:
         """Parts of the data set that the ranking depends on: a subset of ``queries`` and ``documents``.
 
-        An index folder has documents of its own; the rankings of a run file do not change with either part.
+        An index folder contains its own documents, so it depends on ``queries`` only; a run file depends on neither
+        part.
         """
         return ("queries", "documents")
 
@@ -127,7 +128,7 @@ class System(Family):
         raise NotImplementedError(type(self).__name__)
 
     def parts(self) -> tuple[System, ...]:
-        """Return the systems that are run one by one: the system itself, or the seeds that it stands for."""
+        """Return the systems that are run separately: the system itself, or each seed if it has several."""
         return (self,)
 
     def per_view(self) -> tuple[System, ...]:
@@ -150,7 +151,7 @@ class System(Family):
     def measure_memory(self, dataset: DatasetSplit, depth: int) -> int | None:
         """Return the peak memory while the system searches, measured in a separate process.
 
-        In a process that runs several systems, the memory of one cannot be distinguished from what others left.
+        A separate process is needed because memory that other systems have not released would be counted, too.
 
         Args:
             dataset: The split to evaluate on.
@@ -182,7 +183,7 @@ class System(Family):
 
     @classmethod
     def resolve_member(cls, type_: object, values: dict[str, Any]) -> tuple[type[Self], dict[str, Any]]:
-        """Return the member and settings for a word: a path by what it contains, else a member, else a model's name.
+        """Return the member and settings for a name: a path is recognized by its content, other names are models.
 
         Paths come first if no other settings are given, so that an index folder may be called ``index``.
         """
@@ -199,7 +200,7 @@ class System(Family):
 
 
 def unique_titles(systems: Iterable[System]) -> list[str]:
-    """Return the name of each system in tables."""
+    """Return a unique title for each system, for tables."""
     return unique_names(system.title or system.default_title() for system in systems)
 
 

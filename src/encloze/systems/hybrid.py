@@ -22,7 +22,7 @@ from encloze.systems.base import System
 
 @dataclass(frozen=True)
 class Hybrid(EncodingSystem, name="hybrid"):
-    """A bi-encoder and BM25 with a fusion of their rankings, as ``encloze index`` and ``encloze search`` combine them.
+    """A bi-encoder and BM25 with a fusion of their rankings, as in ``encloze index`` and ``encloze search``.
 
     The indexes are built for each data set and deleted afterwards.
     """

@@ -72,7 +72,7 @@ class Index(System, name="index"):
         )
 
     def _missing_documents(self, retriever: Retriever, dataset: DatasetSplit) -> str:
-        """Return a note on judged documents that the index lacks. Raises DataError if it lacks all of them."""
+        """Return a note on judged documents that are not in the index. Raises DataError if none of them is."""
         judged = {document for grades in dataset.judgments.values() for document in grades}
         known = dataset.judgment_targets(retriever.corpus)
         if not judged & known:

@@ -1,4 +1,4 @@
-"""A system whose first documents are re-ranked by a cross-encoder."""
+"""A system whose top-ranked documents are re-ranked by a cross-encoder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from encloze.systems.base import PreparedSystem, System
 
 @dataclass(frozen=True)
 class Reranked(System, name="reranked"):
-    """Another system with a cross-encoder that re-ranks its first documents."""
+    """Another system with a cross-encoder that re-ranks its top-ranked documents."""
 
     system: System
     """System that retrieves the candidates."""

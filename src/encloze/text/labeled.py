@@ -45,7 +45,7 @@ class PaddedLabeledTexts(NamedTuple):
 def encode_labeled(examples: Sequence[LabeledText], tokenizer: Tokenizer) -> list[LabeledTokens]:
     """Tokenize labeled texts.
 
-    Words are joined by spaces and tokenized as a text, so that they get the tokens that they have in running text. A
+    Words are joined by spaces and tokenized as one text, so that their tokens are the same as in running text. A
     token belongs to the word that contains its last character, because some tokenizers include the preceding space.
 
     Args:

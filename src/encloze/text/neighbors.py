@@ -1,4 +1,4 @@
-"""Sampling of a text from the neighborhood of a span in its source."""
+"""Sampling of a text from the neighborhood of a span in its source document."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from encloze.text.tokenizer import Encoded
 
 @dataclass(frozen=True)
 class NeighborSampler:
-    """Base class of samplers, which return another text for a span that has a neighbor."""
+    """Base class of samplers, which return a text from the neighborhood of a span."""
 
     spans: Spans
 
@@ -20,7 +20,7 @@ class NeighborSampler:
         """Sample a text from the neighborhood of a span.
 
         Args:
-            number: Number of the span. It must have a neighbor.
+            number: Index of the span. It must have a neighbor.
             rng: Source of randomness.
         """
         raise NotImplementedError(type(self).__name__)
@@ -45,7 +45,7 @@ class AdjacentSampler(NeighborSampler):
 
 @dataclass(frozen=True)
 class WindowSampler(NeighborSampler):
-    """Any other span within ``max_distance`` spans of the same source, with equal probability."""
+    """Any other span of the same source document within ``max_distance`` spans, with equal probability."""
 
     max_distance: int
 
@@ -63,9 +63,9 @@ class WindowSampler(NeighborSampler):
 class OverlapSampler(NeighborSampler):
     """The end of the span followed by the beginning of the next span.
 
-    For the last span of a source: the end of the previous span followed by the beginning of the span. A quarter to a
-    half of the tokens of the span itself is taken, cut at a word start; a span of a single word is cut inside the word.
-    The result has at most as many tokens as the longer of the two spans.
+    For the last span of a source document: the end of the previous span followed by the beginning of the span. A
+    quarter to a half of the tokens of the span itself is taken, cut at a word start; a span of a single word is cut
+    inside the word. The result has at most as many tokens as the longer of the two spans.
     """
 
     def __call__(self, number: int, rng: np.random.Generator) -> Encoded:

@@ -1,4 +1,4 @@
-"""New words for a tokenizer: frequent words of a corpus that it splits into many pieces become single tokens."""
+"""Extension of a tokenizer: frequent corpus words that it splits into many pieces become single tokens."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def frequent_words(
         min_count: Minimum number of occurrences of a word.
 
     Returns:
-        Words by saved tokens, occurrences x (pieces - 1), in descending order; ties in alphabetical order.
+        Words in descending order of the number of saved tokens, occurrences x (pieces - 1); ties in alphabetical order.
     """
     counts = {word: times for word, times in _count_words(texts, tokenizer).items() if times >= min_count}
     words, saved_tokens = sorted(counts), dict[str, int]()
@@ -101,7 +101,7 @@ def extend_tokenizer(tokenizer: Tokenizer, words: Sequence[str]) -> Tokenizer:
 
 
 def _count_words(texts: Iterable[str], tokenizer: Tokenizer) -> Mapping[str, int]:
-    """Count the words of normalized texts. Above a million words, all counts are lowered and zeros are discarded."""
+    """Count the words of normalized texts. Above a million words, all counts are reduced and zeros are discarded."""
     normalizer, counts, threshold = tokenizer.backend.normalizer, Counter[str](), 0
     for text in texts:
         normalized = normalizer.normalize_str(text) if normalizer else text
@@ -113,7 +113,7 @@ def _count_words(texts: Iterable[str], tokenizer: Tokenizer) -> Mapping[str, int
 
 
 def _with_entries(vocabulary: Mapping[str, int], entries: Iterable[str]) -> dict[str, int]:
-    """Return the vocabulary with new entries. It includes added tokens, because ids must be consecutive."""
+    """Return the vocabulary with new entries and with added tokens, because ids must be consecutive."""
     extended, next_id = dict(vocabulary), _next_id(vocabulary)
     for entry in entries:
         if entry not in extended:

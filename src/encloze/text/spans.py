@@ -1,4 +1,4 @@
-"""Spans: segments of tokenized texts that pre-training reads, with the order in which they follow each other."""
+"""Spans: segments of tokenized texts for pre-training, with their order in the source documents."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class Spans:
     ends: np.ndarray
     """int64, spans: index after the last token of each span."""
     text_numbers: np.ndarray
-    """int64, spans: number of the text that each span was cut from."""
+    """int64, spans: index of the text that each span was cut from."""
     source_numbers: np.ndarray
-    """int64, spans: number of the source of each span."""
+    """int64, spans: index of the source document of each span."""
     reading_order: np.ndarray
-    """int64, spans: numbers of the spans, source by source, in the order in which they follow each other."""
+    """int64, spans: indices of the spans, ordered by source document and by position in it."""
     num_dropped: int
     """Number of spans that were too short."""
 
@@ -48,7 +48,7 @@ class Spans:
         A text longer than ``max_tokens`` minus two special tokens is cut at word starts into as few parts as possible,
         of similar length. Only a word that is longer than a part is cut inside. Texts with the same ``Document.source``
         belong to one source, ordered by position; texts without a position come last, in the order of the corpus. A
-        text without a source is a source of its own.
+        text without a source counts as a separate source.
 
         Args:
             tokens: The tokenized corpus.
@@ -103,12 +103,12 @@ class Spans:
 
     @cached_property
     def previous_span(self) -> np.ndarray:
-        """int64, spans: number of the span before each span in its source, or -1."""
+        """int64, spans: index of the previous span in the same source, or -1."""
         return self._link(self.reading_order[1:], self.reading_order[:-1])
 
     @cached_property
     def next_span(self) -> np.ndarray:
-        """int64, spans: number of the span after each span in its source, or -1."""
+        """int64, spans: index of the next span in the same source, or -1."""
         return self._link(self.reading_order[:-1], self.reading_order[1:])
 
     def window(self, number: int, max_distance: int) -> np.ndarray:
@@ -137,12 +137,12 @@ class Spans:
 
     @cached_property
     def _source_offsets(self) -> np.ndarray:
-        """int64, sources + 1: position of the first span of each source in the reading order, and their number."""
+        """int64, sources + 1: start of each source in the reading order, followed by the number of spans."""
         return np.append(0, np.cumsum(np.bincount(self.source_numbers)))
 
 
 def _find_cuts(word_starts: np.ndarray, max_length: int) -> list[int]:
-    """Return where the parts of a text begin, except the first: as few parts as possible, of similar length.
+    """Return the positions at which a text is cut into as few parts as possible, of similar length.
 
     A pass from the end of the text with parts of maximal length gives the number of parts and the earliest start of
     each. Then each part starts as close as its bounds allow to an even division of the remaining text.
@@ -164,7 +164,7 @@ def _find_cuts(word_starts: np.ndarray, max_length: int) -> list[int]:
 
 
 def _cut_positions(word_starts: np.ndarray, max_length: int) -> list[int]:
-    """Return where a text may be cut: at word starts, anywhere in words longer than a part, and at both ends."""
+    """Return the possible cut positions: word starts, all positions in words longer than a part, and both ends."""
     word_starts[0] = True
     lengths = np.diff(np.flatnonzero(word_starts), append=len(word_starts))
     is_position = word_starts | np.repeat(lengths > max_length, lengths)
@@ -172,7 +172,7 @@ def _cut_positions(word_starts: np.ndarray, max_length: int) -> list[int]:
 
 
 def _source_numbers(corpus: Corpus) -> np.ndarray:
-    """Return the number of the source of each text: int64, texts. Texts without a source get numbers of their own."""
+    """Return the index of the source of each text: int64, texts. Texts without a source count as separate sources."""
     chunks = corpus.column("source").dictionary_encode().chunks  # all chunks share one dictionary
     numbers = np.concatenate([np.empty(0, np.int64), *(chunk.indices.fill_null(-1).to_numpy() for chunk in chunks)])
     has_no_source = numbers < 0

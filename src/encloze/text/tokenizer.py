@@ -1,4 +1,4 @@
-"""Tokenizer: text to token ids and word starts, from a tokenizer.json file."""
+"""Tokenizer that maps texts to token ids and word starts, loaded from a tokenizer.json file."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SPECIAL_TOKEN_KEYS = {
 
 @dataclass(frozen=True)
 class Encoded:
-    """Token ids of one text, without special tokens, and where words start."""
+    """Token ids of one text, without special tokens, and a mask of the tokens that start a word."""
 
     ids: np.ndarray
     """int32, length: token ids."""
@@ -53,7 +53,7 @@ class PairTemplate(NamedTuple):
 
 
 class SpecialTokens(NamedTuple):
-    """A sequence of special tokens."""
+    """A sequence of special tokens in a pair template, with their token types."""
 
     ids: list[int]
     token_type_ids: list[int]
@@ -174,7 +174,7 @@ class Tokenizer:
 
     @cached_property
     def pair_template(self) -> PairTemplate:
-        """How two texts are joined. Raises CheckpointError if the tokenizer does not define it."""
+        """Template for joining two texts. Raises CheckpointError if the tokenizer does not define one."""
         encoding = self.backend.encode("a 1 .", "a 1 .")
         sequences = encoding.sequence_ids
         if 0 not in sequences or 1 not in sequences:
@@ -199,7 +199,7 @@ class Tokenizer:
 
     @cached_property
     def special_ids(self) -> np.ndarray:
-        """int64: sorted ids of all special tokens, with or without a role. They are not masked or predicted."""
+        """int64: sorted ids of all special tokens, with or without a role. They are never masked or predicted."""
         with_role = {
             id_ for token in self.special_tokens.values() if (id_ := self.backend.token_to_id(token)) is not None
         }
@@ -222,10 +222,10 @@ class Tokenizer:
 
 
 def word_starts(word_ids: Sequence[int | None], max_pieces: int | None = MAX_WORD_PIECES) -> np.ndarray:
-    """Return which tokens start a word.
+    """Return a mask of the tokens that start a word.
 
     Args:
-        word_ids: Number of the word that each token belongs to; None for tokens outside words.
+        word_ids: Index of the word that each token belongs to; None for tokens outside words.
         max_pieces: A word with more tokens counts as several words of one token each; None for no limit.
 
     Returns:

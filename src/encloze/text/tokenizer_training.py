@@ -1,7 +1,7 @@
 """Deterministic training of a tokenizer on a corpus.
 
-The WordPiece and Unigram trainers of the tokenizers library iterate over hash maps in random order, so each run gives
-another vocabulary. Unigram tokenizers are therefore trained by sentencepiece. WordPiece vocabularies consist of the
+The WordPiece and Unigram trainers of the tokenizers library iterate over hash maps in random order, so the vocabulary
+differs between runs. Unigram tokenizers are therefore trained by sentencepiece. WordPiece vocabularies consist of the
 pieces of a BPE tokenizer, whose training is deterministic, that are most frequent at the start and inside of words.
 """
 

@@ -24,7 +24,7 @@ class TokenizedTexts:
     """Token ids of many texts, without special tokens and without truncation."""
 
     ids: np.ndarray
-    """int32, tokens: token ids of all texts, one text after the other."""
+    """int32, tokens: token ids of all texts, concatenated."""
     word_starts: np.ndarray
     """bool, tokens: whether each token starts a word."""
     offsets: np.ndarray
@@ -38,7 +38,7 @@ class TokenizedTexts:
             texts: Texts to tokenize.
             count: Number of texts, for the progress bar.
             tokenizer: Tokenizer to use.
-            key: Name of the texts in the cache; their fingerprint.
+            key: Cache key of the texts: their fingerprint.
         """
         folder = cache_folder() / "tokens" / f"{key}-{tokenizer.fingerprint}"
         if not folder.exists():
@@ -78,7 +78,7 @@ class PaddedTexts:
     attention_mask: np.ndarray
     """bool, batch x length: False for padding."""
     word_ids: np.ndarray
-    """int64, batch x length: number of the word in the text; -1 for special tokens and padding."""
+    """int64, batch x length: index of the word in the text; -1 for special tokens and padding."""
 
 
 def batch_by_length(lengths: np.ndarray, max_tokens: int) -> Iterator[np.ndarray]:
@@ -89,7 +89,7 @@ def batch_by_length(lengths: np.ndarray, max_tokens: int) -> Iterator[np.ndarray
         max_tokens: Maximum number of tokens of a batch, including padding. A batch has at least one text.
 
     Yields:
-        int64: numbers of the texts of each batch.
+        int64: indices of the texts of each batch.
 
     Example:
         >>> [batch.tolist() for batch in batch_by_length(np.array([1, 4, 2]), 4)]

@@ -41,11 +41,11 @@ class TrainingArguments(Settings):
     """Number of optimizer steps; overrides epochs."""
     micro_batches: int = 1
     """Number of parts that each batch is split into to save memory. Loss and gradients are those of the whole batch,
-    except for dropout. In-batch negatives are compared across the parts by gradient caching, which takes a third more
-    time."""
+    except for dropout. Gradient caching allows in-batch negatives from all parts, and takes a third more time."""
     freeze_encoder_steps: int | None = None
-    """Number of first steps in which only the new parameters (head, decoder) are trained. By default a tenth of the
-    steps, at most 100, if pre-training starts with a newly initialized language modeling head, and otherwise 0."""
+    """Number of steps at the beginning in which only the new parameters (head, decoder) are trained. By default a tenth
+    of the steps, at most 100, if pre-training starts with a newly initialized language modeling head, and otherwise
+    0."""
     precision: Precision = "auto"
     """Precision of matrix multiplications: float32 or bfloat16; auto selects bfloat16 if the hardware supports it."""
     logging_steps: int = 10

@@ -1,4 +1,4 @@
-"""Batch plan: the examples of each training step, computed from the seed and the text lengths alone."""
+"""Batch plan: the examples of each training step, determined only by the seed and the text lengths."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Step(NamedTuple):
     """Batch of one optimizer step."""
 
     number: int
-    """Step number, from 0."""
+    """Index of the step, from 0."""
     epoch: int
-    """Epoch, from 0."""
+    """Index of the epoch, from 0."""
     examples: np.ndarray
     """int64 ``(batch,)``: indices of examples."""
 
@@ -57,7 +57,7 @@ class BatchPlan:
         return max(1, whole + round((epochs % 1) * len(self.epoch(int(epochs)))))
 
     def from_step(self, number: int) -> Iterator[Step]:
-        """Yield the steps from ``number`` on, epoch after epoch, without end."""
+        """Yield the steps starting with ``number``. The iterator is infinite."""
         epoch, start = 0, number
         while start >= len(self.epoch(epoch)):
             start -= len(self.epoch(epoch))

@@ -31,13 +31,13 @@ def cached_gradients(
         accelerator: Used to gather the embeddings of all processes.
         module: Module whose ``global_losses`` is differentiated.
         micro_batches: Embeddings of each micro-batch of this process.
-        is_empty: Whether a micro-batch has no examples. It takes part in the communication only.
+        is_empty: Whether a micro-batch has no examples. Such a micro-batch only takes part in the communication.
         counts: Divisor of each loss term, summed over all processes.
         loss_weights: Weight of each loss term.
 
     Returns:
-        Gradients for each micro-batch, and the sums of the loss terms. Every process computes the same sums and gets
-        its share, so that adding up the shares of all processes gives the sums.
+        Gradients for each micro-batch, and the sums of the loss terms. Every process computes the same sums and returns
+        a share of them; the shares of all processes add up to the sums.
     """
     processes, is_real = accelerator.num_processes, [not empty for empty in is_empty]
     gathered, offsets = list[EmbeddingBatch](), list[int]()
@@ -70,7 +70,7 @@ def embedding_tensors(batches: tuple[EmbeddingBatch, ...]) -> list[Tensor]:
 
 
 def _take(part: tuple[EmbeddingBatch, ...], is_real: bool, remaining: list[list[Tensor]]) -> Gradients:
-    """Remove the gradients of a micro-batch from the front of this process's remaining ones, and return them."""
+    """Pop the gradients of the next micro-batch from the remaining gradients of this process."""
     taken = []
     for batch, left in zip(part, remaining, strict=True):
         for index, vectors in enumerate(batch.vectors):

@@ -24,7 +24,7 @@ class Relevance(NamedTuple):
 
     @classmethod
     def from_examples(cls, examples: Sequence[TrainingExample], text_ids: np.ndarray) -> Relevance:
-        """Collect the relevant texts of the examples. Queries with the same normalized text share theirs.
+        """Collect the relevant texts of the examples. Queries with the same normalized text share their relevant texts.
 
         Args:
             examples: Training examples.
@@ -60,7 +60,7 @@ class SampledCandidates(NamedTuple):
     text_ids: np.ndarray
     """int64 ``(queries, candidates)``: ids of texts; -1 pads queries with fewer candidates."""
     teacher_scores: np.ndarray
-    """float32 ``(queries, candidates)``: scores of a teacher model, NaN where there is none."""
+    """float32 ``(queries, candidates)``: scores of a teacher model, NaN where there is no score."""
 
 
 class CandidateSampler:
@@ -101,7 +101,7 @@ class CandidateSampler:
         return SampledCandidates(text_ids, teacher_scores)
 
     def sample_one(self, index: int, epoch: int) -> tuple[list[int], list[float]]:
-        """Return the documents of an example, a relevant one first, and their teacher scores, if there are any."""
+        """Return the documents of an example, a relevant one first, and their teacher scores if available."""
         example, generator = self.examples[index], np.random.default_rng([self.seed, epoch, index])
         scores = np.array(example.positive_scores or [0.0] * len(example.positives))
         with_score = np.flatnonzero(~np.isnan(scores))

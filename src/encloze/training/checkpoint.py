@@ -1,4 +1,4 @@
-"""Training checkpoints: weights, optimizer state and step, replaced as a whole."""
+"""Training checkpoints: weights, optimizer state and step, replaced atomically."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def load_checkpoint(folder: Path, module: nn.Module, optimizer: torch.optim.Opti
 
 
 def _find_checkpoint(folder: Path) -> Path | None:
-    """Return the checkpoint's folder; a kill between two renames leaves it under its temporary name."""
+    """Return the checkpoint's folder. After an interruption between two renames it has its temporary name."""
     current = folder / _NAME
     if current.exists():
         return current

@@ -19,14 +19,14 @@ LOSS, ACCURACY = "cross_entropy", "accuracy"
 
 
 class LabeledBatch(NamedTuple):
-    """Texts and the labels of these, or of their words."""
+    """A batch of texts with labels of the texts or of their words."""
 
     texts: ClassifierInput
     labels: Tensor
     """int64, labels: label ids."""
 
     def counts(self) -> dict[str, Tensor]:
-        """Return the number of labels, as the divisor of each term."""
+        """Return the number of labels, by which each loss term is divided."""
         return dict.fromkeys((LOSS, ACCURACY), torch.tensor(len(self.labels), device=self.labels.device))
 
 
@@ -55,7 +55,7 @@ class LabeledBatches:
     """Creates batches of labeled texts.
 
     Args:
-        classifier: Provides the tokenizer and the limit.
+        classifier: Provides the tokenizer and the length limit.
         texts: Tokenized texts.
         label_ids: For each text, int64 ``(labels,)``.
     """

@@ -29,7 +29,7 @@ class SampledBatch(NamedTuple):
         return texts
 
     def counts(self) -> dict[str, Tensor]:
-        """Return the divisor of each term: of the additional one, the number of texts."""
+        """Return the count by which each loss term is divided. That of the additional term is the number of texts."""
         texts = torch.tensor(len(self.texts.ids), device=self.texts.ids.device)
         return {**self.inner.counts(), TERM: texts}
 

@@ -42,12 +42,12 @@ class LabeledFeatures(NamedTuple):
 
     @property
     def has_features(self) -> np.ndarray:
-        """bool ``(rows,)``: whether the encoder has a vector of the row."""
+        """bool ``(rows,)``: whether the row has features."""
         return np.asarray(~np.isnan(self.features[:, 0]))
 
     @property
     def usable(self) -> LabeledFeatures:
-        """The rows with features and a label that occurs in train."""
+        """Subset of the rows with features and a label that occurs in train."""
         return self.select((self.label_ids >= 0) & self.has_features)
 
 
@@ -110,7 +110,7 @@ def linear_probe(
         evaluated_split: Name of the split that the probe will be evaluated on.
         penalties: Candidates of the L2 penalty (1 / C of scikit-learn).
         seed: Seed of the folds.
-        max_iterations: Maximum number of iterations of the optimizer; a progress note says if they are not sufficient.
+        max_iterations: Maximum number of iterations of the optimizer; a progress note reports if it has not converged.
 
     Raises:
         DataError: train has a single text, and a penalty would have to be selected by cross-validation.

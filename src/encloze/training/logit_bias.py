@@ -1,7 +1,8 @@
 """Calibration of the logit bias of a sparse head after training, so that texts have the target number of active terms.
 
-Hundreds of a text's logits are close to 0. While the learning rate decays, the number of positive ones changes by a
-third, too late for a regularization weight to react. A bias of a few hundredths on all logits corrects it.
+Hundreds of logits of a text are close to 0. While the learning rate decays, the number of positive logits changes by a
+third, which is too late to correct by the regularization weight. Adding a bias of a few hundredths to all logits
+corrects it.
 """
 
 from __future__ import annotations
@@ -53,11 +54,11 @@ def check_regularizers(losses: Sequence[Loss], heads: Sequence[Head]) -> None:
 
 
 def calibrate_logit_bias(module: RetrievalModule, batches: RetrievalBatches) -> None:
-    """Set the logit bias of the sparse head so that training texts have as many active terms as the losses ask for.
+    """Set the logit bias of the sparse head so that training texts have the target number of active terms.
 
     Args:
         module: The fine-tuned module; the configuration of its encoder is changed in place.
-        batches: Its training examples, of which up to 256 are used.
+        batches: Its training examples; up to 256 are used.
     """
     targets = {target.side: target.active_dims for loss in module.losses if (target := loss.sparsity_target)}
     encoder = module.encoder.eval()
@@ -89,7 +90,7 @@ def calibrate_logit_bias(module: RetrievalModule, batches: RetrievalBatches) -> 
 
 @torch.no_grad()
 def _threshold(encoder: BiEncoder, head: Sparse, side: Side, texts: list[TextBatch], target: int) -> float | None:
-    """Return the value that ``target`` logits per text exceed on average; None if fewer exceed the minimum.
+    """Return the value that ``target`` logits per text exceed on average; None if too few exceed the minimum.
 
     A term is active if its maximum logit over the positions is above 0, for max and sum pooling alike.
     """

@@ -35,8 +35,8 @@ def train(
 ) -> None:
     """Train ``module`` in place, from the checkpoint of ``state`` if it has one.
 
-    The run may be killed at any moment and resumed; on a CPU with the same number of threads it then ends with
-    identical weights.
+    The run may be interrupted at any time and resumed. On a CPU with the same number of threads, the final weights are
+    identical to those of an uninterrupted run.
 
     Args:
         module: The module to train.
@@ -51,7 +51,7 @@ def train(
     Raises:
         EnclozeError: The loss is infinite or NaN.
         CheckpointError: The checkpoint is damaged, or was written with other training data.
-        RecipeError: ``freeze_encoder_steps`` is above 0, and the encoder has all parameters.
+        RecipeError: ``freeze_encoder_steps`` is above 0, but all parameters belong to the encoder.
     """
     total_steps = arguments.steps or plan.steps(arguments.epochs)
     tracker_folder = state.output.with_name(f"{state.output.name}.trackers")
@@ -86,7 +86,7 @@ class _Run:
         self.logged_at = time.monotonic()
 
     def start(self, identity: dict[str, Any]) -> int:
-        """Load the checkpoint, if there is one, and return the number of completed steps."""
+        """Load the checkpoint, if it exists, and return the number of completed steps."""
         steps = self.optimizer_steps
         freeze_steps = steps.arguments.freeze_encoder_steps or 0
         steps.freeze_encoder(freeze_steps > 0)  # may raise, and nothing has been written yet
@@ -160,12 +160,12 @@ class _Run:
         self.module.eval()
 
     def _track(self, metrics: dict[str, Any], completed: int) -> None:
-        """Send metrics to the experiment trackers, if there are any."""
+        """Send metrics to the experiment trackers, if any are configured."""
         if metrics:
             self.accelerator.log(metrics, step=completed)
 
     def _check_finite(self, completed: int) -> None:
-        """Raise EnclozeError if a loss term is infinite or NaN: the weights cannot recover from it."""
+        """Raise EnclozeError if a loss term is infinite or NaN, because training cannot continue from such weights."""
         names = self.optimizer_steps.metrics.non_finite([*self.optimizer_steps.loss_weights])
         if names:
             raise EnclozeError(

@@ -14,8 +14,8 @@ def learning_rate_factor(step: int, total_steps: int, warmup_steps: int, schedul
     Args:
         step: Number of completed steps, from 0.
         total_steps: Number of steps of the run.
-        warmup_steps: Number of steps in which the factor rises linearly; it is above 0 at the first step.
-        scheduler: Shape after the warmup. Linear and cosine decay come close to 0 at the last step.
+        warmup_steps: Number of steps in which the factor rises linearly; the factor is above 0 at the first step.
+        scheduler: Shape after the warmup. With linear and cosine decay, the factor is close to 0 at the last step.
 
     Returns:
         A factor from 0 to 1.

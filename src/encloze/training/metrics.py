@@ -42,9 +42,9 @@ class MetricAverages:
         return {name: total / max(1, count) for name, total, count in zip(names, sums, counts, strict=True)}
 
     def reset(self) -> None:
-        """Forget all sums and counts."""
+        """Reset all sums and counts to 0."""
         self._sums, self._counts = {}, {}
 
     def non_finite(self, names: list[str]) -> list[str]:
-        """Return those of ``names`` whose sum on this process is infinite or NaN."""
+        """Return the names whose sum on this process is infinite or NaN."""
         return [name for name in names if name in self._sums and not math.isfinite(float(self._sums[name]))]

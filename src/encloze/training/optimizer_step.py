@@ -30,8 +30,8 @@ MakeBatch = Callable[[np.ndarray, int, torch.device], Any]
 class OptimizerSteps:
     """Runs AdamW steps on a module.
 
-    Sums of losses are divided by the counts of all micro-batches and processes, so that the number of these does not
-    change loss and gradients, except for dropout, which each micro-batch samples for itself.
+    Sums of losses are divided by the counts of all micro-batches and processes. The number of micro-batches and
+    processes therefore does not change loss and gradients, except for dropout, which is sampled per micro-batch.
 
     Args:
         module: The module to train, in place.
@@ -66,7 +66,7 @@ class OptimizerSteps:
         self._frozen: list[nn.Parameter] = []
 
     def wrap_distributed(self) -> None:
-        """Synchronize gradients among the processes, if there are several."""
+        """Wrap the module to synchronize gradients between processes, if there are several."""
         if self.accelerator.num_processes > 1:
             self._distributed = nn.parallel.DistributedDataParallel(self.module)
 
@@ -187,7 +187,7 @@ class OptimizerSteps:
 
     @contextlib.contextmanager
     def _gradient_sync(self, *, is_last: bool) -> Iterator[None]:
-        """Let processes exchange gradients after the last micro-batch only."""
+        """Synchronize gradients between processes only after the last micro-batch."""
         if is_last or not isinstance(self._distributed, nn.parallel.DistributedDataParallel):
             yield
         else:
@@ -198,7 +198,7 @@ class OptimizerSteps:
 def _parameter_groups(
     module: nn.Module, arguments: TrainingArguments, encoder: list[nn.Parameter]
 ) -> list[dict[str, Any]]:
-    """Return parameter groups by learning rate and weight decay; parameters with one dimension have no decay."""
+    """Group parameters by learning rate and weight decay. Parameters with one dimension have no weight decay."""
     encoder_ids = {id(parameter) for parameter in encoder}
     groups = []
     for is_encoder in (False, True):

@@ -24,8 +24,8 @@ _REQUIRED_SPECIAL_TOKENS: tuple[Role, ...] = ("cls", "sep", "pad")
 class PretrainingBatches:
     """Creates batches of spans.
 
-    With a context a batch has twice as many rows: the spans, then the context of each. Contexts are sampled as a
-    function of (seed, epoch, span). Their rows are numbered after all spans, so that they get other masks.
+    With contexts, a batch has twice as many rows: the spans, followed by the context of each. Contexts are sampled as a
+    function of (seed, epoch, span). Their example ids differ from those of the spans, so their masks are independent.
 
     Args:
         format_: Format of the corpus, for messages and contexts.

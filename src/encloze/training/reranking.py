@@ -22,18 +22,18 @@ ACCURACY = "top1_accuracy"
 
 
 class RerankingBatch(NamedTuple):
-    """Pairs of each query with its candidates, query after query."""
+    """Pairs of each query with its candidates, ordered by query."""
 
     pairs: PairBatch
     candidate_mask: Tensor
     """bool, queries x candidates: False in columns that pad a query with fewer candidates."""
     teacher_scores: Tensor
-    """float32, queries x candidates: scores of a teacher model, NaN where there is none."""
+    """float32, queries x candidates: scores of a teacher model, NaN where there is no score."""
     terms: tuple[str, ...]
     """Names of the quantities that are summed over the queries."""
 
     def counts(self) -> dict[str, Tensor]:
-        """Return the number of queries, as the divisor of each term."""
+        """Return the number of queries, by which each loss term is divided."""
         queries = torch.tensor(len(self.candidate_mask), device=self.candidate_mask.device)
         return dict.fromkeys(self.terms, queries)
 
@@ -76,7 +76,7 @@ class RerankingBatches:
     """Creates batches from training examples.
 
     Args:
-        encoder: Provides the tokenizer and the limit.
+        encoder: Provides the tokenizer and the length limit.
         corpus: The documents.
         examples: Training examples, with indices of documents.
         negatives: Number of hard negatives per query.

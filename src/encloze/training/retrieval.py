@@ -84,7 +84,7 @@ class RetrievalModule(Trainable):
         )
 
     def global_losses(self, embeddings: tuple[EmbeddingBatch, ...]) -> dict[str, Tensor]:
-        """Compute the losses of a step, and update the sparsity controller at the progress given to ``start_step``."""
+        """Compute the losses of a step, and update the sparsity controller."""
         scored = self.score(embeddings)
         sums = {loss.term: loss.compute(scored) for loss in self.losses}
         with torch.no_grad():
@@ -97,8 +97,9 @@ class RetrievalModule(Trainable):
         """Score all queries of a step against its distinct documents.
 
         Args:
-            embeddings: Queries with (example, candidates) as group ids and teacher scores as the last tensor, and
-                documents with their text ids.
+            embeddings: Two records, of queries and of documents. The group ids of a query are its example index and the
+            text ids of its candidates; its last tensor has the teacher scores. The group id of a document is its text
+            id.
         """
         query_batch, document_batch = embeddings
         text_ids, inverse = torch.unique(document_batch.group_ids[:, 0], return_inverse=True)
@@ -125,7 +126,7 @@ class RetrievalModule(Trainable):
         )
 
     def _false_negatives(self, examples: Tensor, text_ids: Tensor, target: Tensor) -> Tensor:
-        """Return which documents are relevant to a query, except its target: bool, queries x documents."""
+        """Return a mask of relevant documents other than the target: bool, queries x documents."""
         mask = torch.zeros(len(target), len(text_ids), dtype=torch.bool, device=target.device)
         rows, relevant = (
             torch.from_numpy(array).to(target.device) for array in self.relevance.lookup(examples.cpu().numpy())
@@ -139,7 +140,7 @@ class RetrievalModule(Trainable):
         return Representation(**dict(zip(views, vectors, strict=True)))
 
     def _logged(self, scored: ScoredBatch) -> dict[str, Tensor]:
-        """Return sums over the queries of quantities that are logged only."""
+        """Return metrics that are logged but not part of the loss, summed over queries."""
         best = scored.scores.masked_fill(scored.false_negative_mask, float("-inf")).argmax(dim=1)
         sums = {ACCURACY: (best == scored.target).sum()}
         targets = Representation(*(None if view is None else view[scored.target] for view in scored.documents))

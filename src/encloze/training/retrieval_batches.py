@@ -1,4 +1,4 @@
-"""Batches of bi-encoder fine-tuning: queries with their candidates, and the distinct documents of these."""
+"""Batches for fine-tuning of bi-encoders: queries, their candidates, and the distinct candidate documents."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class RetrievalBatches:
         return RetrievalBatch(queries, documents, *tensors)
 
     def _query(self, index: int, epoch: int) -> Encoded:
-        """Return the tokens of an example's query, augmented if that is its turn."""
+        """Return the tokens of an example's query, augmented if the query is selected in this epoch."""
         text = self.sampler.examples[index].query
         augmented = self.augmentation(text, index, epoch) if self.augmentation else text
         if augmented == text:

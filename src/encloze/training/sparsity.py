@@ -1,4 +1,4 @@
-"""Controller of regularization weights: adapts them until texts have a target number of active dimensions."""
+"""Controller that adapts regularization weights to reach a target number of active dimensions per text."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class SparsityController(nn.Module):
         Args:
             loss: Index of the loss.
             active_dims: Mean number of active dimensions per text in this step; above 0.
-            target: Number to reach, and the fraction of the run in which to reach it.
+            target: Target number of active dimensions, and the fraction of the run in which the setpoint moves to it.
             progress: Fraction of the training steps completed, from 0 to 1.
         """
         if not self.first[loss]:

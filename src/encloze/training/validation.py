@@ -25,7 +25,7 @@ _MAX_HELD_OUT_FRACTION = 0.05
 
 @dataclass(frozen=True)
 class ValidationSettings(Settings):
-    """When monitors run during pre-training, on how many texts, and how their metrics select the saved weights.
+    """Validation during pre-training: schedule of the monitors, number of texts, and selection of the saved weights.
 
     Raises:
         ValueError: A value is outside its range, or ``early_stopping_patience`` is set without a metric.
@@ -35,7 +35,8 @@ class ValidationSettings(Settings):
     """
 
     evaluations: int = 4
-    """Number of evaluations at equal distances after the one before the first step; the last is after the last step."""
+    """Number of evaluations at equal intervals, the last one after the last step. An additional one is before the first
+    step."""
     max_texts: int = 256
     """Maximum number of texts held out from training for the monitors; at most 5 % of the corpus is held out."""
     metric_for_best_model: str | None = None
@@ -64,7 +65,7 @@ class Validator:
         module: The trained module, which is evaluated and saved.
 
     Raises:
-        RecipeError: No monitor computes ``metric_for_best_model``, or it has no better direction.
+        RecipeError: No monitor computes ``metric_for_best_model``, or it cannot select the best model.
         DataError: The texts are not sufficient for a monitor.
     """
 
@@ -87,7 +88,7 @@ class Validator:
         return bool(self._metrics) and completed in {round(total_steps * n / count) for n in range(1, count + 1)}
 
     def start(self, completed: int) -> dict[str, float]:
-        """Drop records after ``completed`` steps, and evaluate the untrained model if there is no record yet.
+        """Remove records after ``completed`` steps, and evaluate the untrained model if there are no records.
 
         Returns:
             The metrics of the untrained model by name; empty in a resumed run.
@@ -137,12 +138,12 @@ class Validator:
             )
 
     def copy_records(self, folder: Path) -> None:
-        """Copy ``monitors.jsonl`` into ``folder``, if there are monitors."""
+        """Copy ``monitors.jsonl`` into ``folder`` if monitors are configured."""
         if self._metrics:
             shutil.copyfile(self._file, folder / self._file.name)
 
     def _records(self) -> list[dict[str, Any]]:
-        """Return the metrics of each evaluation so far; a line that a kill cut off is dropped."""
+        """Return the metrics of each evaluation so far. An incomplete last line of a killed process is ignored."""
         if not self._file.exists():
             return []
         lines = self._file.read_text(encoding="utf-8").splitlines()
@@ -175,8 +176,8 @@ def default_monitors() -> tuple[Monitor, ...]:
 def select_held_out(sources: np.ndarray, usable: np.ndarray, max_texts: int, seed: int) -> np.ndarray:
     """Select texts to hold out from training.
 
-    Whole sources are held out, so that no neighbor of a held-out text is trained on. The selection does not depend on
-    the objective.
+    All texts of a source document are held out together, so that no neighbor of a held-out text is used in training.
+    The selection does not depend on the objective.
 
     Args:
         sources: int64 ``(texts,)``, source of each text.
@@ -201,7 +202,7 @@ def select_held_out(sources: np.ndarray, usable: np.ndarray, max_texts: int, see
 
 
 def _higher_is_better(metric: str | None, monitors: tuple[Monitor, ...], module: PretrainingModule) -> bool:
-    """Return the better direction of ``metric``; raise RecipeError if it cannot select the best model."""
+    """Return whether a higher value of ``metric`` is better. Raises RecipeError if it cannot select the best model."""
     if metric is None:
         return True
     directions = {

@@ -1,4 +1,4 @@
-"""Heads: from hidden states to the dense or sparse representation of a text, one kind per file."""
+"""Heads, which map hidden states to the dense or sparse representation of a text; one per file."""
 
 from encloze.family import lazy_members
 

@@ -20,7 +20,7 @@ class TermHead(Head):
     needs_mlm_head: ClassVar[bool] = True
 
     pool_special_tokens: bool = True
-    """Whether the positions of special tokens and of the prompt are pooled, too."""
+    """Whether pooling includes the positions of special tokens and of the prompt."""
     query_top_k: int | None = None
     """Number of largest weights kept of each query. By default all weights above 0."""
     document_top_k: int | None = None
@@ -46,7 +46,7 @@ class TermHead(Head):
 
 
 def multi_hot(texts: TextBatch, vocabulary: int) -> Tensor:
-    """Return 1 for each of a text's own tokens and 0 for all others: float32, batch x vocabulary."""
+    """Return 1 for tokens that the text contains (without prompt) and 0 for others: float32, batch x vocabulary."""
     vector = torch.zeros(len(texts.ids), vocabulary + 1, device=texts.ids.device)
     # All tokens that do not count are written to an extra last column.
     vector.scatter_(1, torch.where(texts.own_tokens, texts.ids, vocabulary), 1.0)

@@ -1,4 +1,4 @@
-"""A head of a bi-encoder: from hidden states to one view (dense or sparse) of a text."""
+"""A head of a bi-encoder, which maps hidden states to one view (dense or sparse) of a text."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class TextBatch(NamedTuple):
         Args:
             padded: The texts with special tokens and padding.
             device: The target device.
-            prompt: Token ids of the prompt, int64. From the first token on that differs from it, tokens count as the
-                text's own.
+            prompt: Token ids of the prompt, int64. The matching tokens at the beginning of a text are masked in
+                ``own_tokens``.
 
         Returns:
             The batch.
@@ -82,11 +82,11 @@ class Head(Family):
             raise ValueError(f"weight must be above 0, not {self.weight}")
 
     def with_defaults(self, other: Any) -> Self:
-        """Return this head with its unset settings taken from ``other``, the checkpoint's head (None: no such head)."""
+        """Return this head with unset settings filled from ``other``, the head of the checkpoint, or None."""
         return self
 
     def build_module(self, backbone: Backbone) -> nn.Module | None:
-        """Return a new module with the head's own parameters, drawn from torch's global generator; None without any."""
+        """Return a randomly initialized module with the parameters of the head; None if it has none."""
         return None
 
     def needs_hidden_states(self, side: Side) -> bool:
@@ -108,5 +108,5 @@ class Head(Family):
         raise NotImplementedError(type(self).__name__)
 
     def prune(self, view: Tensor, side: Side, *, training: bool) -> Tensor:
-        """Return the view with the entries that do not count in scores set to 0, in the same shape."""
+        """Return the view with entries that are not used in scores set to 0, in the same shape."""
         return view

@@ -21,11 +21,11 @@ class Dense(Head, name="dense"):
     view: ClassVar[Literal["dense", "sparse"]] = "dense"
 
     pooling: Pooling | None = None
-    """Pooling method: cls (first token), mean or max over all tokens. By default the checkpoint's own; another one only
-    works after training."""
+    """Pooling method: cls (first token), mean or max over all tokens. By default the method of the checkpoint; after a
+    change the model must be trained."""
     normalize: bool | None = None
-    """Whether embeddings are L2-normalized, so that inner products are cosine similarities. By default the checkpoint's
-    own."""
+    """Whether embeddings are L2-normalized, so that inner products are cosine similarities. By default as in the
+    checkpoint."""
     dim: int | None = None
     """Number of dimensions after a learned linear projection. By default there is no projection."""
 

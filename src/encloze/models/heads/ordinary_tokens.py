@@ -1,7 +1,8 @@
 """Ordinary-token representation of DupMAE (Xiao et al., ACL 2023, section 3.4): the highest logit of each token.
 
-The maximum goes over the text's own positions. A document keeps its 384 highest logits, a query all of them. Together
-with a dense head of 384 dimensions this is the paper's representation. The authors have not released code for it.
+The maximum is over the positions of the text, by default without special tokens and prompt. Documents keep their 384
+highest logits, queries keep all. Together with a dense head of 384 dimensions this is the paper's representation. The
+authors have not released code for it.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Weights follow Formal et al., SIGIR 2021 (https://arxiv.org/abs/2107.05720) and, for the maximum, its second version
 (https://arxiv.org/abs/2109.10086): w_j = max over positions i of log(1 + max(0, logit_ij)). Bag-of-words queries are
-SPLADE-doc's and need no encoder (inference-free). Term weighting without expansion is SPLADE-v3-Lexical's.
+those of SPLADE-doc and need no encoder (inference-free). Term weighting without expansion is that of SPLADE-v3-Lexical.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class Sparse(TermHead, name="sparse"):
     """expansion: any token may get a weight. term_weighting: only tokens of the document."""
 
     query_logit_bias: float = 0.0
-    """Added to all logits of queries; negative values leave fewer active dimensions. Fine-tuning with active_terms sets
-    it at its end."""
+    """Bias added to all logits of queries; negative values reduce the number of active dimensions. Fine-tuning with
+    target_active_dims sets it after training."""
     document_logit_bias: float = 0.0
-    """Added to all logits of documents, as query_logit_bias."""
+    """Bias added to all logits of documents; see query_logit_bias."""
 
     def needs_hidden_states(self, side: Side) -> bool:
         return side == "document" or self.query_encoding != "bag_of_words"

@@ -9,7 +9,7 @@ from encloze.models.layers.masking import TokenBatch
 
 
 def multi_hot(batch: TokenBatch, vocab_size: int) -> Tensor:
-    """Return which tokens each text contains, special tokens excluded: bool, batch x vocabulary.
+    """Return a mask of the tokens that each text contains, without special tokens: bool, batch x vocabulary.
 
     Args:
         batch: Texts.

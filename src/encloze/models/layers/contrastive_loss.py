@@ -10,10 +10,11 @@ from torch import Tensor
 def in_batch_contrastive_loss(
     pairs: Tensor, source_ids: Tensor, temperature: float, *, normalize: bool
 ) -> tuple[Tensor, Tensor]:
-    """Compute the cross-entropy of finding each text's partner among the texts of a batch.
+    """Compute the InfoNCE loss of text pairs: each text must identify the other text of its pair in the batch.
 
-    The candidates of a text are its partner and all texts of other source documents. Other texts of the same document
-    are excluded as false negatives: they may be identical to the text, or as similar to it as its partner.
+    The candidates of a text are its positive (the other text of its pair) and all texts of other source documents.
+    Other texts of the same document are excluded as false negatives: they may be identical to the text, or as similar
+    to it as its positive.
 
     Args:
         pairs: Embeddings, pairs x 2 x dim.
@@ -22,7 +23,7 @@ def in_batch_contrastive_loss(
         normalize: Whether similarities are cosines instead of dot products.
 
     Returns:
-        Loss summed over the 2 x pairs texts, and the number of texts whose partner has the highest similarity.
+        Loss summed over the 2 x pairs texts, and the number of texts whose positive has the highest similarity.
     """
     texts = pairs.transpose(0, 1).flatten(0, 1)
     texts = texts.to(torch.promote_types(texts.dtype, torch.float32))

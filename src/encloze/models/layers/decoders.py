@@ -18,7 +18,7 @@ QueryStream = Literal["normalized", "raw"]
 class DecoderLayer(nn.Module):
     """Post-norm transformer layer with separate query and context inputs; parameters are named as in BERT.
 
-    The residual connection adds the queries, so nothing of the context bypasses the attention mask.
+    The residual connection adds only the queries, so the context cannot bypass the attention mask.
     """
 
     def __init__(self, config: LayerConfig) -> None:
@@ -62,9 +62,9 @@ class DecoderLayer(nn.Module):
 
 
 class DecoderEmbeddings(nn.Module):
-    """Input embeddings of a decoder: the encoder's, or own position embeddings if the encoder has none.
+    """Input embeddings of a decoder: those of the encoder, with new position embeddings if the encoder has none.
 
-    Encoders without absolute position embeddings (DeBERTa, ModernBERT) would leave a decoder unaware of token order.
+    Without position embeddings (DeBERTa, ModernBERT), the decoder would receive no information on token order.
     """
 
     def __init__(self, backbone: Backbone) -> None:

@@ -19,8 +19,8 @@ def example_keys(seed: int, epoch: int, stream: int, example_ids: Tensor) -> Ten
 
     Args:
         seed: Seed of the run.
-        epoch: Number of the epoch.
-        stream: Number of the purpose; keys of different streams are independent.
+        epoch: Index of the epoch.
+        stream: Identifier of the use, such as a kind of mask; keys of different streams are independent.
         example_ids: int64, any shape.
     """
     key = torch.zeros_like(example_ids)
@@ -30,7 +30,7 @@ def example_keys(seed: int, epoch: int, stream: int, example_ids: Tensor) -> Ten
 
 
 def derive_keys(keys: Tensor, numbers: Tensor) -> Tensor:
-    """Return the keys of numbered children of keys: int64; the shapes are broadcast."""
+    """Derive one new key from each pair of a key and a number: int64; the shapes are broadcast."""
     mixed = keys + (numbers + 1) * _GOLDEN_GAMMA
     mixed = (mixed ^ _shift_right(mixed, 30)) * _MULTIPLIERS[0]
     mixed = (mixed ^ _shift_right(mixed, 27)) * _MULTIPLIERS[1]
@@ -48,5 +48,5 @@ def random_integers(keys: Tensor, limit: int) -> Tensor:
 
 
 def _shift_right(value: Tensor, bits: int) -> Tensor:
-    """Shift right and fill with zeros; torch's own shift repeats the sign bit."""
+    """Logical right shift, which fills with zeros; torch's shift is arithmetic."""
     return (value >> bits) & ((1 << (64 - bits)) - 1)

@@ -1,4 +1,4 @@
-"""Batches of text pairs: the first half holds the texts, the second half their partners in the same order."""
+"""Batches of text pairs: first texts in the first half, second texts in the same order in the second half."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from encloze.models.layers.masking import TokenBatch
 
 
 def split_pairs(batch: TokenBatch) -> tuple[TokenBatch, TokenBatch]:
-    """Return the texts and their partners as two batches, each truncated to its longest text."""
+    """Return the first texts and the second texts of the pairs as two batches, each truncated to its longest text."""
     middle = len(batch.ids) // 2
     return _select_rows(batch, slice(None, middle)), _select_rows(batch, slice(middle, None))
 
 
 def swap_pairs(batch: TokenBatch) -> TokenBatch:
-    """Return the batch in which each text is replaced by its partner."""
+    """Return the batch with the two texts of each pair exchanged."""
     middle = len(batch.ids) // 2
     ids, attention_mask, word_ids, example_ids, source_ids = (tensor.roll(middle, dims=0) for tensor in batch[:5])
     return TokenBatch(ids, attention_mask, word_ids, example_ids, source_ids, batch.seed, batch.epoch)

@@ -1,4 +1,4 @@
-"""Origins: the sources of models that are trained, one kind per file."""
+"""Origins: sources of the initial model for training, one per file."""
 
 from encloze.family import lazy_members
 

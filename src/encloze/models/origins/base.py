@@ -1,4 +1,4 @@
-"""An origin: the source of the model that is trained."""
+"""An origin: the source of the initial model for training."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class InitialModel(NamedTuple):
 
 @dataclass(frozen=True)
 class Origin(Family):
-    """Base of origins. A word that names no member is a model folder, an id on the Hugging Face hub, or minilm."""
+    """Base class of origins. A name that is not a member's is a model folder, a Hugging Face hub id, or minilm."""
 
     default_member: ClassVar[str | None] = "pretrained"
 

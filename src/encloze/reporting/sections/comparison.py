@@ -1,4 +1,4 @@
-"""Section on an evaluation or comparison: verdicts, means, differences, values of each query, costs and examples."""
+"""Section on an evaluation or comparison: verdicts, means, differences, per-query values, costs and examples."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def _point_label(query: str, texts: DatasetTexts) -> str:
 
 
 def _cost_charts(comparison: ComparisonTable) -> Iterator[Chart]:
-    """Yield charts of the measure against time, size and memory for data sets on which these are known."""
+    """Yield charts of the measure against time, size and memory, for data sets with these values."""
     for cost in _COSTS:
         for number, (report, name) in enumerate(zip(comparison.reports, comparison.names, strict=True)):
             points = []

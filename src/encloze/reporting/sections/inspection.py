@@ -1,4 +1,4 @@
-"""Section on an inspection: statistics of a corpus, and properties of encoders' representations of it."""
+"""Section on an inspection: statistics of a corpus, and properties of its representations."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def robustness_section(result: ResultFolder, *, include_texts: bool) -> Section:
 
 
 def _heat_map(report: dict[str, Any], systems: list[str]) -> Table:
-    """Return a table of perturbations by systems; the color of a cell shows the relative drop of the measure."""
+    """Return a table with perturbations as rows and systems as columns; colors show the relative drop."""
     drops = {(drop["system"], drop["perturbation"]): drop for drop in report["drops"]}
     clean = {drop["system"]: drop["clean"] for drop in report["drops"]}
     columns = (
@@ -80,7 +80,7 @@ def _interval(values: dict[str, float | None]) -> Interval | float | None:
 def _degraded_queries(
     result: ResultFolder, report: dict[str, Any], systems: list[str], system: str, *, include_texts: bool
 ) -> BulletList:
-    """Return the most degraded queries of a system, each under its worst perturbation."""
+    """Return the most degraded queries of a system, each with the perturbation that degrades it most."""
     degraded, column = list[DegradedQuery](), 2 * systems.index(system)
     for perturbation, name in zip(report["changed"], per_query_files(list(report["changed"])), strict=True):
         _, *rows = (result.path / name).read_text(encoding="utf-8").rstrip("\n").split("\n")

@@ -18,5 +18,5 @@ class Analyzer(Family):
     """
 
     def words(self, text: str) -> list[str]:
-        """Return the terms of a text, in order and with repetitions."""
+        """Return the terms of a text in order, including repeated terms."""
         raise NotImplementedError(type(self).__name__)

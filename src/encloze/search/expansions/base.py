@@ -21,7 +21,7 @@ class FeedbackDocument(NamedTuple):
 
 @dataclass(frozen=True)
 class Expansion(Family):
-    """Base class of query expansions: terms of the first hits are added to the query with weights.
+    """Base class of query expansions, which add weighted terms of the top-ranked documents to the query.
 
     Example:
         >>> from encloze.search.expansions.rm3 import Rm3
@@ -31,7 +31,7 @@ class Expansion(Family):
     """
 
     feedback_documents: int = 10
-    """Number of first hits that terms are taken from."""
+    """Number of top-ranked documents from which expansion terms are taken."""
 
     def expand(
         self, query: TermWeights, feedback: Sequence[FeedbackDocument], df_ratio: Callable[[str], float]
@@ -40,7 +40,7 @@ class Expansion(Family):
 
         Args:
             query: Counts of the query's terms.
-            feedback: The first hits of the query, best first.
+            feedback: The top-ranked documents of the first search, best first.
             df_ratio: Returns the fraction of all documents that contain a term, from 0 to 1.
 
         Returns:

@@ -1,4 +1,4 @@
-"""RM3 (Abdul-Jaleel et al., TREC 2004): query terms interpolated with a relevance model of the first hits."""
+"""RM3 (Abdul-Jaleel et al., TREC 2004): query interpolated with a relevance model of the top documents."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Rm3(Expansion, name="rm3"):
     feedback_terms: int = 10
     """Number of terms taken from each document, and number of terms added to the query."""
     original_query_weight: float = 0.5
-    """Interpolation weight of the original query, from 0 to 1; the expansion terms have the rest."""
+    """Interpolation weight of the original query, from 0 to 1; the expansion terms have weight 1 minus this value."""
 
     def __post_init__(self) -> None:
         if self.feedback_documents < 1 or self.feedback_terms < 1 or not 0 <= self.original_query_weight <= 1:

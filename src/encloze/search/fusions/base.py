@@ -11,7 +11,7 @@ from encloze.family import Family
 
 @dataclass(frozen=True)
 class Fusion(Family):
-    """Base class of rank fusions: one score for each candidate from the scores and ranks of several indexes.
+    """Base class of rank fusions, which combine the scores and ranks of several indexes to one score per candidate.
 
     Example:
         >>> from encloze.search.fusions.reciprocal_rank import ReciprocalRank

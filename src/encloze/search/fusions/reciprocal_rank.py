@@ -14,7 +14,7 @@ class ReciprocalRank(Fusion, name="reciprocal_rank"):
     """Sum of ``1 / (k + rank)`` over the indexes that return a candidate; scores are ignored."""
 
     k: float = 60.0
-    """Smoothing constant: the larger it is, the less the first ranks dominate. The paper uses 60."""
+    """Smoothing constant: larger values reduce the influence of the top ranks. The paper uses 60."""
 
     def fuse(self, scores: np.ndarray, ranks: np.ndarray) -> np.ndarray:
         """Return the fused scores of the candidates of one query (see ``Fusion.fuse``)."""

@@ -12,7 +12,7 @@ from encloze.search.fusions.base import Fusion
 
 @dataclass(frozen=True)
 class Weighted(Fusion, name="weighted"):
-    """Weighted sum of scores: every index scores every candidate, also those that it did not return itself."""
+    """Weighted sum of scores: every index scores all candidates, including those that only other indexes returned."""
 
     weights: tuple[float, ...] = ()
     """Weight of each index, in order; by default all are 1."""

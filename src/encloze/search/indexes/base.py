@@ -26,7 +26,8 @@ class IndexSearcher(Protocol):
             depth: Maximum number of documents per query.
 
         Returns:
-            Document numbers and scores, ``(queries, depth)``, best first; number -1 where fewer are found.
+            Document numbers and scores, ``(queries, depth)``, best first; the number is -1 if fewer documents are
+            found.
         """
         ...
 
@@ -68,7 +69,7 @@ class Index(Family):
     """
 
     input_type: ClassVar[Literal["text", "dense", "sparse"]]
-    """Kind of documents and queries that it takes: texts, or the dense or sparse view of a representation."""
+    """Type of documents and queries: texts, or the dense or sparse view of a representation."""
 
     def builder(self, folder: Path) -> IndexBuilder:
         """Return a builder that writes a new index into an existing empty folder."""

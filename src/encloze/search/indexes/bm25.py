@@ -1,7 +1,7 @@
 """BM25 (Robertson and Zaragoza, 2009) with Lucene's formula, over memory-mapped term frequencies.
 
-It is not built on bm25s, because bm25s builds the index in memory and stores scores for fixed k1 and b.
-``benchmarks/bm25.py`` compares both: the build is as fast, a query takes 1.2 times as long, memory is a third.
+The implementation does not use bm25s, which builds the index in memory and stores scores for fixed k1 and b.
+``benchmarks/bm25.py`` compares both: build time is equal, query time 1.2 times, memory a third of that of bm25s.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Bm25(Index, name="bm25"):
     input_type: ClassVar[Literal["text", "dense", "sparse"]] = "text"
 
     k1: float = 1.2
-    """Term frequency saturation, 0 or more; with 0, repetitions of a term do not count."""
+    """Term frequency saturation, 0 or more; with 0, the frequency of a term is ignored."""
     b: float = 0.75
     """Document length normalization, from 0 (none) to 1 (full)."""
     analyzer: Analyzer = field(default_factory=Unicode)
@@ -144,7 +144,7 @@ class Bm25Searcher:
 
 
 def _require_texts(texts: Iterable[str] | Representation) -> Iterable[str]:
-    """Return the texts. Raises TypeError for a representation, and for a single string, which is no list of texts."""
+    """Return the texts. Raises TypeError for a representation, and for a single string."""
     if isinstance(texts, (Representation, str)):
         raise TypeError(f"a bm25 index takes a list of texts, not a {type(texts).__name__}")
     return texts

@@ -36,9 +36,10 @@ class ContextPairs:
     """Base class of pairs of spans and their contexts, which are sampled on access."""
 
     span_numbers: np.ndarray
-    """int64, pairs: numbers of the spans that have a context."""
+    """int64, pairs: indices of the spans that have a context."""
     lengths: np.ndarray
-    """int64, pairs: maximum number of tokens of the two texts, without special tokens."""
+    """int64, pairs: number of tokens of the longer text of each pair, without special tokens; an upper bound if texts
+    are sampled."""
     fingerprint: str = ""
     """Hash of the data that the pairs use in addition to the corpus."""
 
@@ -46,7 +47,7 @@ class ContextPairs:
         """Return a span and its context.
 
         Args:
-            number: Number of the span; one of ``span_numbers``.
+            number: Index of the span; one of ``span_numbers``.
             rng: Source of randomness.
         """
         raise NotImplementedError(type(self).__name__)
@@ -63,7 +64,7 @@ class Context(Family):
     """
 
     is_symmetric: ClassVar[bool] = True
-    """Whether a span is also a possible context of its context."""
+    """Whether the relation is symmetric: a span is also a possible context of its context."""
 
     def pairs(self, inputs: ContextInputs) -> ContextPairs:
         """Return the pairs of a corpus. Reports the number of texts that have no context.
@@ -78,7 +79,7 @@ class Context(Family):
 
 
 class NeighborPairs(ContextPairs):
-    """Spans with contexts from their neighborhood. On each access one of the samplers is chosen at random."""
+    """Spans with contexts from the same source document. On each access, a sampler is chosen at random."""
 
     def __init__(self, inputs: ContextInputs, *samplers: NeighborSampler) -> None:
         """Initialize the pairs.
@@ -106,16 +107,16 @@ class NeighborPairs(ContextPairs):
 
 
 def select_spans(has_context: np.ndarray, inputs: ContextInputs, reason: str, remedy: str) -> np.ndarray:
-    """Return the numbers of the spans that have a context. Reports the number of texts without any.
+    """Return the indices of the spans that have a context. Reports the number of texts without a context.
 
     Args:
         has_context: bool, spans.
         inputs: Spans and corpus.
-        reason: Why texts have no context, for messages, such as ``have no neighbor``.
+        reason: Reason why texts have no context, for messages, such as ``have no neighbor``.
         remedy: Sentence that is appended to the error.
 
     Returns:
-        int64: numbers of the spans.
+        int64: indices of the spans.
 
     Raises:
         DataError: No span has a context.

@@ -15,7 +15,7 @@ _MIN_TOKENS = 4  # of a crop
 
 @dataclass(frozen=True)
 class Crops(Context, name="crops"):
-    """Two crops of one span, which may overlap. A crop starts at a word start. No neighbors are needed."""
+    """Two crops of the same span, which may overlap and start at word starts. No neighboring spans are required."""
 
     min_ratio: float = 0.1
     """Minimum length of a crop as a fraction of the tokens of the span; a crop has at least 4 tokens."""
@@ -34,7 +34,7 @@ class Crops(Context, name="crops"):
 
 
 class _CropPairs(ContextPairs):
-    """Pairs of crops of each span that has at least twice the tokens of the shortest crop."""
+    """Pairs of crops of the spans with at least twice as many tokens as the shortest crop."""
 
     def __init__(self, settings: Crops, inputs: ContextInputs) -> None:
         self._ratios = settings.min_ratio, settings.max_ratio

@@ -10,10 +10,10 @@ from encloze.text.neighbors import AdjacentSampler, OverlapSampler, WindowSample
 
 @dataclass(frozen=True)
 class Mixed(Context, name="mixed"):
-    """One of the contexts near, overlapping and random on each access, as in the training of CoT-MAE."""
+    """Context near, overlapping or random, sampled on each access, as in the training of CoT-MAE."""
 
     max_distance: int = 100
-    """Maximum distance of a random span, in spans of the same source; 100 in CoT-MAE."""
+    """Maximum distance of a random span, in spans of the same source document; 100 in CoT-MAE."""
 
     def __post_init__(self) -> None:
         if self.max_distance < 1:

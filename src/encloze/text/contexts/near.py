@@ -10,7 +10,7 @@ from encloze.text.neighbors import AdjacentSampler
 
 @dataclass(frozen=True)
 class Near(Context, name="near"):
-    """The previous or the next span of the same source, with equal probability if both exist."""
+    """The previous or the next span of the same source document, with equal probability if both exist."""
 
     def pairs(self, inputs: ContextInputs) -> ContextPairs:
         return NeighborPairs(inputs, AdjacentSampler(inputs.spans))

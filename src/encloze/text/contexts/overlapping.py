@@ -12,9 +12,9 @@ from encloze.text.neighbors import OverlapSampler
 class Overlapping(Context, name="overlapping"):
     """The last quarter to half of the span, from a word start, followed by the beginning of the next span.
 
-    For the last span of a source: the end of the previous span followed by the first quarter to half of the span. The
-    released code of CoT-MAE takes between one and half of the sentences and samples once; here the unit is tokens,
-    since sentences are not known, and the length is sampled on each access.
+    For the last span of a source document: the end of the previous span followed by the first quarter to half of the
+    span. The released code of CoT-MAE takes between one and half of the sentences and samples once; here the length is
+    in tokens, because sentence boundaries are unknown, and is sampled on each access.
     """
 
     def pairs(self, inputs: ContextInputs) -> ContextPairs:

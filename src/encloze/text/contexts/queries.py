@@ -23,8 +23,8 @@ from encloze.text.tokens import TokenizedTexts
 class Queries(Context, name="queries"):
     """A query that is judged relevant to the text, sampled uniformly from the queries of a split.
 
-    The paper generates queries with a model. Here the queries are part of a data set, which may be generated. All parts
-    of a text that was cut have the queries of the whole text.
+    Wu et al. generate the queries with a model. Here the queries are read from a data set, which may contain generated
+    queries. All spans of a text share the queries of the whole text.
     """
 
     is_symmetric: ClassVar[bool] = False
@@ -32,8 +32,8 @@ class Queries(Context, name="queries"):
     split: str = "train"
     """Split with the judgments."""
     path: Path | None = None
-    """Data set with the queries and judgments, if it is not that of the corpus. Its judgments refer to documents of the
-    corpus by id."""
+    """Data set with the queries and judgments, if it is not that of the corpus. Its judgments must contain ids of
+    documents of the corpus."""
 
     def pairs(self, inputs: ContextInputs) -> ContextPairs:
         return _QueryPairs(DatasetSplit(self._format(inputs), self.split), inputs)

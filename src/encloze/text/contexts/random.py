@@ -1,4 +1,4 @@
-"""Any other span of the same source (``random_sampled`` of CoT-MAE, Wu et al., 2023)."""
+"""Any other span of the same source document (``random_sampled`` of CoT-MAE, Wu et al., 2023)."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from encloze.text.neighbors import WindowSampler
 
 @dataclass(frozen=True)
 class Random(Context, name="random"):
-    """Another span of the same source, sampled uniformly on each access. The released code of CoT-MAE samples once."""
+    """Another span of the same document, sampled uniformly on each access (only once in CoT-MAE's released code)."""
 
     max_distance: int = 100
-    """Maximum distance of the span, in spans of the same source; 100 in CoT-MAE."""
+    """Maximum distance of the span, in spans of the same source document; 100 in CoT-MAE."""
 
     def __post_init__(self) -> None:
         if self.max_distance < 1:

@@ -33,14 +33,14 @@ Metrics = Callable[[PretrainingModule], dict[str, float]]
 
 
 class PretrainingData(NamedTuple):
-    """Texts of a pre-training, split into training and held-out examples, and what is needed to encode them."""
+    """Training and held-out texts of a pre-training, with the tokenizer and the function that creates batches."""
 
     held_out: np.ndarray
     """int64 ``(held_out,)``: indices of the spans that are held out."""
     training: np.ndarray
     """int64 ``(training,)``: indices of the spans that are trained on."""
     lengths: np.ndarray
-    """int64 ``(spans,)``: number of tokens of each span as the batch plan counts them."""
+    """int64 ``(spans,)``: number of tokens of each span, as used in the batch plan."""
     make_batch: Callable[[np.ndarray, int, torch.device], TokenBatch]
     """Function from (indices of spans, epoch, device) to a batch."""
     spans: Spans
@@ -53,7 +53,7 @@ class PretrainingData(NamedTuple):
     seed: int
 
     def held_out_batches(self) -> list[np.ndarray]:
-        """Return batches of indices of held-out spans, always the same."""
+        """Return batches of indices of held-out spans. The batches are the same in every call."""
         plan = BatchPlan(self.lengths[self.held_out], self.seed, self.batch_tokens)
         return [self.held_out[batch] for batch in plan.epoch(0)]
 
@@ -69,7 +69,7 @@ class Monitor(Family):
     """
 
     def directions(self, module: PretrainingModule) -> dict[str, Direction]:
-        """Return the metrics that can select the best model, with the direction that is better.
+        """Return the metrics that can select the best model; each is mapped to "higher" or "lower" (is better).
 
         Args:
             module: The trained module, which determines the loss terms.

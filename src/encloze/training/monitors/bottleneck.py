@@ -1,4 +1,4 @@
-"""Monitor of the embedding bottleneck: decoder losses with a text's own embedding and with another text's."""
+"""Monitor of the embedding bottleneck: decoder losses with the text's embedding and with that of another text."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class Bottleneck(Monitor, name="bottleneck"):
 def pair_across_sources(indices: np.ndarray, sources: np.ndarray) -> list[tuple[int, int]]:
     """Pair each text with the nearest preceding text of another source, cyclically.
 
-    The embedding of a neighbor from the same source says much about a text, so it is used only if all texts are from
-    one source.
+    The embedding of a neighbor from the same source contains information on the text, so such a pair is used only if
+    all texts are from one source.
 
     Args:
         indices: int64 ``(held_out,)``, indices of texts.

@@ -36,14 +36,15 @@ class Retrieval(Monitor, name="retrieval"):
     """
 
     task: Literal["neighbors", "titles", "queries"] | None = None
-    """Relevant documents: the neighboring span of a span, the text of a title, or the judged documents of dev queries.
-    By default queries if dataset is set, otherwise neighbors if the corpus has any, otherwise titles."""
+    """Retrieval task. neighbors: spans are queries for their neighboring span; titles: titles are queries for their
+    text; queries: judged dev queries of dataset. By default queries if dataset is set, otherwise neighbors if the
+    corpus has any, otherwise titles."""
     dataset: Path | None = None
     """Dataset with train and dev queries, for the task queries."""
     queries: int = 300
     """Maximum number of queries."""
     documents: int = 1000
-    """Number of documents to search in; all relevant ones are included, even if they are more."""
+    """Number of documents to search in. All relevant documents are included, even if that exceeds the number."""
     max_tokens: int = 64
     """Maximum number of tokens of a text; longer texts are truncated."""
     pooling: Pooling | None = None
@@ -76,7 +77,7 @@ class Retrieval(Monitor, name="retrieval"):
         return compute
 
     def build_task(self, data: PretrainingData) -> RetrievalTask:
-        """Return the retrieval task, which depends on the texts and the seed alone.
+        """Return the retrieval task, which depends only on the texts and the seed.
 
         Raises:
             DataError: The texts have no queries, no relevant documents or no training pairs of this kind.
@@ -152,7 +153,7 @@ class Retrieval(Monitor, name="retrieval"):
         )
 
     def _sample_documents(self, relevant: set[int], count: int, generator: np.random.Generator) -> list[int]:
-        """Return the relevant documents, filled up to ``documents`` with others of the ``count`` ones, in order."""
+        """Return the sorted indices of all relevant documents and of random others, ``documents`` in total."""
         others = (int(n) for n in generator.permutation(count) if int(n) not in relevant)
         missing = max(0, self.documents - len(relevant))
         return sorted([*relevant, *(n for n, _ in zip(others, range(missing), strict=False))])
