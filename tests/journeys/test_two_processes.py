@@ -9,45 +9,42 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
+import two_processes
 
 import toys
-from encloze.objectives.base import Objective
-
-SCRIPT = Path(__file__).with_name("two_processes.py")
 
 
-def run(dataset: Path, output: Path, *, processes: int, micro_batches: int) -> dict[str, list[dict[str, float]]]:
-    output.mkdir()
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+def run_two_processes(dataset: Path, output: Path) -> None:
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    command = [*launch, str(SCRIPT), str(dataset), str(output), str(micro_batches)]
+    command = [*launch, two_processes.__file__, str(dataset), str(output)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=280)
     assert done.returncode == 0, done.stderr[-3000:]
-    metrics: dict[str, list[dict[str, float]]] = json.loads((output / "metrics.json").read_text())
-    return metrics
 
 
+@pytest.mark.long
 def test_processes_and_micro_batches_equal_one_batch(tmp_path: Path) -> None:
     """Compare one process, two processes, and two processes with four micro-batches, for every objective.
 
-    This is a single test, because parallel test workers would each launch the processes.
+    The one process is this one. The two processes are launched once, since they take most of the time to start.
     """
-    dataset = toys.write_dataset(tmp_path / "toys")
-    kinds = {"whole": (1, 1), "two": (2, 1), "parts": (2, 4)}
-    runs = {
-        kind: (run(dataset, tmp_path / kind, processes=processes, micro_batches=parts), tmp_path / kind)
-        for kind, (processes, parts) in kinds.items()
-    }
-    for name in (*Objective.members(), "finetune"):
-        for kind in ("two", "parts"):
-            equal(name, runs["whole"], runs[kind])
+    dataset, whole = toys.write_dataset(tmp_path / "toys"), tmp_path / "whole"
+    for folder in (whole, *(tmp_path / kind for kind in two_processes.KINDS)):
+        folder.mkdir()
+    run_two_processes(dataset, tmp_path)
+    for name in two_processes.CASES:
+        metrics = two_processes.steps(name, dataset, whole, 1)["metrics"]
+        for kind in two_processes.KINDS:
+            of_two = json.loads((tmp_path / kind / "metrics.json").read_text())[name]
+            equal(name, (metrics, whole), (of_two, tmp_path / kind))
 
 
 def equal(name: str, first_run: tuple[Any, Path], second_run: tuple[Any, Path]) -> None:
     """Assert that two launches have the same metrics, gradients and weights for an objective."""
     (whole, whole_folder), (shared, shared_folder) = first_run, second_run
-    for first, second in zip(whole[name], shared[name], strict=True):
+    for first, second in zip(whole, shared, strict=True):
         assert len(first) > 1
         for term in first:
             assert abs(first[term] - second[term]) < 1e-5, (name, term)

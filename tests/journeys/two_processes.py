@@ -36,6 +36,8 @@ from encloze.training.retrieval import RetrievalModule
 from encloze.training.retrieval_batches import RetrievalBatches
 
 STEPS = 3
+CASES = (*Objective.members(), "finetune")
+KINDS = {"one_micro_batch": 1, "four_micro_batches": 4}
 
 
 def pretraining(name: str, dataset: Path) -> Case:
@@ -111,14 +113,17 @@ def steps(name: str, dataset: Path, output: Path, micro_batches: int) -> dict[st
     return {"metrics": metrics, "accelerator": runner.accelerator}
 
 
-def main(dataset: Path, output: Path, micro_batches: int) -> None:
-    metrics, accelerator = {}, None
-    for name in (*Objective.members(), "finetune"):
-        result = steps(name, dataset, output, micro_batches)
-        metrics[name], accelerator = result["metrics"], result["accelerator"]
+def main(dataset: Path, output: Path) -> None:
+    """Run all cases with one micro-batch and with four, and write their metrics."""
+    accelerator = None
+    for kind, micro_batches in KINDS.items():
+        metrics = {}
+        for name in CASES:
+            result = steps(name, dataset, output / kind, micro_batches)
+            metrics[name], accelerator = result["metrics"], result["accelerator"]
+        if accelerator.is_main_process:
+            (output / kind / "metrics.json").write_text(json.dumps(metrics))
     assert accelerator is not None
-    if accelerator.is_main_process:
-        (output / "metrics.json").write_text(json.dumps(metrics))
     accelerator.wait_for_everyone()
     accelerator.end_training()
     sys.stdout.flush()
@@ -126,4 +131,4 @@ def main(dataset: Path, output: Path, micro_batches: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
