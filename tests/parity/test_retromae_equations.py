@@ -150,7 +150,7 @@ def test_settings_of_the_two_decodings_cannot_be_combined() -> None:
     with pytest.raises(ValueError, match="enhanced decoding has one"):
         RetroMae(decoder_layers=2)
     for settings in ({"query_stream": "raw"}, {"num_decoder_masks": 4}):
-        with pytest.raises(ValueError, match="require decoding enhanced"):
+        with pytest.raises(ValueError, match="require decoding: enhanced"):
             RetroMae(decoding="basic", **settings)  # type: ignore[arg-type]
     assert len(build(RetroMae(decoder_layers=2, decoding="basic")).decoder.layers) == 2
 

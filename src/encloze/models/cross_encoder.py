@@ -54,7 +54,7 @@ class CrossEncoder(nn.Module):
     """A transformers model for sequence classification with one label, and its tokenizer.
 
     The layers above the encoder always compute in float32, because bfloat16 scores have about three significant digits,
-    so many would tie.
+    which causes many ties.
 
     Args:
         model: A ForSequenceClassification model with one label.
