@@ -1,4 +1,4 @@
-"""``python -m encloze`` is ``encloze``."""
+"""Run ``encloze`` as ``python -m encloze``."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Exceptions: each message says what is wrong, where, and what to do.
+"""Exceptions. Each message describes the error, its location and its remedy.
 
     EnclozeError
     ├── RecipeError         a recipe, a command line or an argument is invalid

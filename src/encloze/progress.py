@@ -35,7 +35,7 @@ class Task:
         self.title, self.total, self.unit = title, total, unit
         self.initial = self.completed = completed
         self.metrics: dict[str, float] = {}
-        """Values to show beside the progress bar, such as losses."""
+        """Values to show next to the progress bar, such as losses."""
 
     def advance(self, by: float = 1, **metrics: float) -> None:
         """Add ``by`` completed units and update the shown metrics."""
@@ -146,5 +146,5 @@ def note(text: str) -> None:
 
 
 def warn(text: str) -> None:
-    """Report a warning: what is wrong, and what to do."""
+    """Report a warning that describes a problem and its remedy."""
     _listener.get().warn(text)

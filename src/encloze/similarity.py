@@ -1,4 +1,4 @@
-"""The score of a query and a document: one definition for numpy arrays in search and torch tensors in training."""
+"""Similarity function of queries and documents, for numpy arrays in search and torch tensors in training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from encloze.data.records import Representation
 
 @dataclass(frozen=True)
 class Similarity:
-    """The weighted sum of the inner products of the dense and the sparse views of two texts.
+    """Similarity function: the weighted sum of the inner products of the dense and the sparse views of two texts.
 
     Embeddings of models trained with cosine similarity are L2-normalized by their head, so their inner product is the
     cosine.

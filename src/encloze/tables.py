@@ -17,7 +17,7 @@ from encloze.errors import importable
 from encloze.intervals import Interval
 
 Value = str | int | float | Interval | None
-"""What a cell holds; None is an empty cell."""
+"""Value of a cell; None for an empty cell."""
 
 
 class Kind(enum.Enum):

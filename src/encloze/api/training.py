@@ -30,7 +30,7 @@ def pretrain(
         The trained encoder, loaded from ``output``.
 
     Raises:
-        RecipeError: A setting is wrong.
+        RecipeError: A setting is invalid.
         StorageError: The output exists.
 
     Example:
@@ -54,7 +54,7 @@ def finetune(model: Encoder | str | Path, dataset: Any, *, output: str | Path, *
         The trained encoder, loaded from ``output``.
 
     Raises:
-        RecipeError: A setting is wrong.
+        RecipeError: A setting is invalid.
         StorageError: The output exists.
 
     Example:

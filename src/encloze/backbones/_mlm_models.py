@@ -11,7 +11,7 @@ from encloze.errors import CheckpointError
 
 
 def missing_class(config: Any) -> str | None:
-    """Return why transformers cannot build a ForMaskedLM model for a configuration, or None if it can."""
+    """Return the reason why transformers cannot build a ForMaskedLM model for a configuration, or None."""
     from transformers import MODEL_FOR_MASKED_LM_MAPPING as SUPPORTED
 
     return None if type(config) in SUPPORTED else "transformers has no ForMaskedLM class for it"

@@ -198,7 +198,7 @@ class Backbone(nn.Module, Family):
         Args:
             ids: Token ids, batch x length.
             attention_mask: Mask, batch x length.
-            layer: The number of the layer, from 1 to the number of layers - 1.
+            layer: Index of the layer, from 1 to the number of layers - 1.
 
         Returns:
             Two tensors, batch x length x hidden.
@@ -268,7 +268,7 @@ class Backbone(nn.Module, Family):
         return logits
 
     def missing_mlm_head_reason(self) -> str | None:
-        """Return why objectives cannot use a head for masked language modeling, or None if they can."""
+        """Return the reason why the head for masked language modeling cannot be used, or None."""
         if not self.has_mlm_head:
             return "it was loaded without its head"
         return None if "mlm_head" in self._verified_parts else "the layers of its head could not be identified"

@@ -23,7 +23,7 @@ _OPTIONS = ("help", "print_recipe", "print_schema")
 """Options of every command that are not settings."""
 
 Flags = list[tuple[str, str | None]]
-"""Settings on the command line: path and value, where None is the value of a switch."""
+"""Settings on the command line as pairs of path and value; the value is None if none is given."""
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -177,7 +177,7 @@ class Demo(Command, name="demo"):
         return next((size for size in SIZES if self.forecast(size, speed) <= self.max_minutes), SIZES[-1])
 
     def limitations(self, num_queries: int) -> list[str]:
-        """Return why a run with these steps and this number of test queries is too small to show effects.
+        """Return the reasons why a run with these steps and test queries is too small to show effects.
 
         The list is empty if the run is large enough.
         """

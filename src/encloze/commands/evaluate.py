@@ -55,12 +55,12 @@ class Evaluate(Command, name="evaluate"):
     depth: int = 100
     """Number of documents that each system ranks per query; at least the largest cutoff of the measures."""
     passage_aggregation: PassageAggregation = "none"
-    """With max, judgments name sources, and a source has the score of its best passage. With none, judgments name
-    documents of the corpus."""
+    """Whether judgments refer to source texts (max), whose score is that of their best passage, or to documents of the
+    corpus (none)."""
     ignore_identical_ids: bool = False
     """Whether documents with the id of their query are removed from the rankings, as in BEIR."""
     measure_memory: bool = False
-    """Whether each system also runs in a process of its own that measures its memory."""
+    """Whether to measure the memory of each system, by running it again in a separate process."""
     output: Path | None = None
     """Folder for the report, the values of each query and the rankings. By default nothing is saved."""
     overwrite: bool = False

@@ -33,9 +33,9 @@ from encloze.systems.base import PreparedSystem, System, inputs_of
 from encloze.systems.bm25 import Bm25
 
 RANKING_BATCH_SIZE = 10_000
-"""Number of queries that a source ranks at a time: bounds the memory, and what an interruption can lose."""
+"""Number of queries that a source ranks at a time. Limits the memory, and the work lost by an interruption."""
 FILTER_BATCH_SIZE = 16
-"""Number of queries whose candidates are filtered at a time: the most that an interruption can lose."""
+"""Number of queries whose candidates are filtered at a time. An interruption loses at most one batch."""
 
 
 @dataclass(frozen=True)

@@ -68,8 +68,8 @@ class Robustness(Command, name="robustness"):
     depth: int = 100
     """Number of documents that each system ranks per query; at least the cutoff of the measure."""
     passage_aggregation: PassageAggregation = "none"
-    """With max, judgments name sources, and a source has the score of its best passage. With none, judgments name
-    documents of the corpus."""
+    """Whether judgments refer to source texts (max), whose score is that of their best passage, or to documents of the
+    corpus (none)."""
     ignore_identical_ids: bool = False
     """Whether documents with the id of their query are removed from the rankings, as in BEIR."""
     output: Path | None = None
@@ -90,8 +90,8 @@ class Robustness(Command, name="robustness"):
         self._rules.check(is_tuned=any(system.tuned_on for system in self.systems))
         if self.document_perturbations and self.passage_aggregation == "max":
             raise ValueError(
-                "document_perturbations cannot be combined with passage_aggregation: they change the documents that "
-                "judgments name, and these judgments name sources. Remove one of the two settings"
+                "document_perturbations cannot be combined with passage_aggregation: they change documents, but "
+                "these judgments refer to source texts. Remove one of the two settings"
             )
         self._check_systems()
         names = Counter(each.summary() for each in (*self.query_perturbations, *self.document_perturbations))

@@ -24,7 +24,7 @@ from encloze.storage.hashes import hash_of
 from encloze.storage.provenance import describe_input, write_provenance
 
 BATCH_SIZE = 16
-"""Number of queries scored at a time: the most that an interruption can lose."""
+"""Number of queries scored at a time. An interruption loses at most one batch."""
 
 
 @dataclass(frozen=True)

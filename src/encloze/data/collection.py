@@ -41,7 +41,7 @@ class Dataset:
             format_: The format that reads the data set. ``Dataset.load`` finds it.
 
         Raises:
-            DataError: ``format_`` is something else.
+            DataError: ``format_`` is not a ``Format``.
         """
         if not isinstance(format_, Format):
             raise DataError(f"Dataset: expected a Format, found {describe(format_)}. Open it with Dataset.load")

@@ -52,7 +52,7 @@ def format_of(source: Any) -> Format:
             becomes absolute, so that the working folder may change.
 
     Raises:
-        DataError: Nothing is there, or it is not recognized.
+        DataError: The source does not exist, or is not recognized.
     """
     if isinstance(source, Format):
         return source

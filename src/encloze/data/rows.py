@@ -23,7 +23,7 @@ def is_rows(value: object) -> bool:
 
 
 def rows(value: Any, name: str) -> Rows:
-    """Read rows of whatever holds them in memory.
+    """Iterate over the rows of in-memory data.
 
     Args:
         value: A list of dictionaries, ``Document``, ``Query`` or ``Judgment`` records, or strings; a pandas or polars
@@ -36,7 +36,7 @@ def rows(value: Any, name: str) -> Rows:
         values (None, NaN, NA) are left out.
 
     Raises:
-        DataError: ``value`` holds no rows, or one of them is something else.
+        DataError: ``value`` has no rows, or a row has another type.
     """
     value = value if (only := only_split(value)) is None else only
     read = reader_of(value)

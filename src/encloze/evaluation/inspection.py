@@ -135,7 +135,7 @@ class Inspection:
         """Write the inspection into an existing folder.
 
         Args:
-            folder: Receives ``inspection.json``, ``inspection.md``, and the report on labels if there is one.
+            folder: Receives ``inspection.json``, ``inspection.md``, and the report on labels if it exists.
         """
         (folder / "inspection.md").write_text(self.to_markdown(), encoding="utf-8")
         excluded = ("panel", "lengths", "contamination")

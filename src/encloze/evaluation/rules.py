@@ -59,8 +59,8 @@ class RankingRules(NamedTuple):
             raise ValueError(f"depth must be 1 or more, not {self.depth}")
         if self.passage_aggregation == "max" and is_tuned:
             raise ValueError(
-                "tune_on cannot be combined with passage_aggregation: tuning needs judgments of documents, and these "
-                "judgments name sources. Remove one of the two settings"
+                "tune_on cannot be combined with passage_aggregation: tuning needs judgments of documents, but these "
+                "judgments refer to source texts. Remove one of the two settings"
             )
         if self.ignore_identical_ids and is_tuned:
             raise ValueError(

@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 
 FREQUENT_TERM_RATIO = 0.95
-"""Document frequency, as a share of the texts, from which a term counts as frequent."""
+"""Minimum document frequency of a frequent term, as a fraction of the texts."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 _INT_MAX = 2**31 - 1
 
 VARIABLE = "ENCLOZE_KEEP_FREED_MEMORY"
-"""Environment variable that switches this off when its value is 0."""
+"""Environment variable; the value 0 disables ``keep_freed_memory``."""
 
 
 @functools.cache

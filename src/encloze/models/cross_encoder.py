@@ -122,7 +122,7 @@ class CrossEncoder(nn.Module):
     def from_pretrained(
         cls, name: str, *, precision: str = "auto", device: str | torch.device | None = None
     ) -> CrossEncoder:
-        """Load a cross-encoder, and refuse encoders without a trained classification head.
+        """Load a cross-encoder. Raise an error for encoders without a trained classification head.
 
         Args:
             name: As in ``load``.

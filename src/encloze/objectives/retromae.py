@@ -8,7 +8,7 @@ Differences between the paper, the released code (staoxiao/RetroMAE, FlagEmbeddi
   text and assigns them to positions: ``num_decoder_masks``.
 * Query stream: sentence embedding + position, with LayerNorm and dropout (FlagEmbedding) or without (original code):
   ``query_stream``.
-* The code masks at most 512 tokens whatever the rate; here the number is not limited.
+* The code masks at most 512 tokens at any rate; here the number is not limited.
 * The code detects words by BERT's "##"; here the tokenizer provides word boundaries.
 """
 

@@ -51,7 +51,7 @@ _MAX_LISTED_QUERIES = 3
 _MAX_NAME_WIDTH = 40
 """Width of a system's name in a chart, in columns of a fixed-width font."""
 _MAX_CURVES_WITH_MARKERS = 12
-"""Points of a curve up to which each one is marked."""
+"""Maximum number of points of a curve with markers."""
 
 
 class CostPoint(NamedTuple):

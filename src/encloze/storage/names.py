@@ -5,4 +5,4 @@ from __future__ import annotations
 MANIFEST = "manifest.json"
 """Lists the files of a folder with their sizes and hashes."""
 README = "README.md"
-"""A description for people. Users may edit it, so neither the manifest nor a folder's hash includes it."""
+"""Description of the folder. Users may edit it, so it is excluded from the manifest and from the folder's hash."""

@@ -132,7 +132,7 @@ class System(Family):
         return (self,)
 
     def per_view(self) -> tuple[System, ...]:
-        """Return a system for each view and the system itself; only the latter if there is one view."""
+        """Return a system for each view, followed by the system itself; only the system if it has one view."""
         return (self,)
 
     def rank(self, dataset: DatasetSplit, depth: int) -> SystemResult:

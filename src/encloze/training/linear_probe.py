@@ -129,7 +129,7 @@ def linear_probe(
 def nearest_neighbors(splits: dict[str, LabeledFeatures], neighbors: int) -> ProbeResult:
     """Classify by majority vote of the nearest rows of train, by cosine similarity.
 
-    Ties are broken by label name. Nothing is trained, so the result depends on the features alone.
+    Ties are broken by label name. Nothing is trained, so the result depends only on the features.
 
     Args:
         splits: Features and labels by split.

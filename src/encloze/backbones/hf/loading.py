@@ -1,4 +1,4 @@
-"""Context managers around calls into transformers: silence its output, and turn its errors into CheckpointError."""
+"""Context managers for calls of transformers: silence its output, and convert its errors to CheckpointError."""
 
 from __future__ import annotations
 

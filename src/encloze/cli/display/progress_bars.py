@@ -15,7 +15,7 @@ from encloze.cli.display.console import ERR
 _LINE_INTERVAL = 10.0
 """Seconds between two lines about a task."""
 _MIN_DURATION = 2.0
-"""Seconds from which on the end of a task is reported in a line."""
+"""Minimum duration in seconds of a task whose end is reported."""
 
 
 def progress_display() -> ProgressDisplay:

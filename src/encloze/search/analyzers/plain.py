@@ -21,7 +21,7 @@ class Plain(Analyzer, name="plain"):
     """
 
     def words(self, text: str) -> list[str]:
-        """Return the terms of a text, in order and with repetitions."""
+        """Return the terms of a text in order, including repeated terms."""
         words: list[str] = _WORD.findall(text.lower())
         if not _UNSPACED.search(text):
             return words

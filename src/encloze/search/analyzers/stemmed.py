@@ -37,7 +37,7 @@ class Stemmed(Analyzer, name="stemmed"):
         return Stemmer.Stemmer(self.language)
 
     def words(self, text: str) -> list[str]:
-        """Return the terms of a text, in order and with repetitions."""
+        """Return the terms of a text in order, including repeated terms."""
         words = split_words(text)
         if self.language == "english":
             words = [word for word in words if word not in _ENGLISH_STOP_WORDS]

@@ -18,5 +18,5 @@ class Unicode(Analyzer, name="unicode"):
     """
 
     def words(self, text: str) -> list[str]:
-        """Return the terms of a text, in order and with repetitions."""
+        """Return the terms of a text in order, including repeated terms."""
         return split_words(text)

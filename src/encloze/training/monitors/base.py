@@ -26,7 +26,7 @@ from encloze.training.batch_plan import BatchPlan
 _BATCH_SIZE = 64
 
 Direction = Literal["higher", "lower"]
-"""Which values of a metric are better."""
+"""Whether higher or lower values of a metric are better."""
 
 Metrics = Callable[[PretrainingModule], dict[str, float]]
 """Function that computes a monitor's metrics, by name, of a module in its current state."""
