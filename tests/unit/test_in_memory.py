@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
 
@@ -103,6 +104,14 @@ def test_a_corpus_shows_itself(dataset: Path) -> None:
 def test_what_is_not_documents_is_refused(source: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         Corpus.load(source)
+
+
+def test_threads_may_make_the_same_corpus_at_once(cache: Path) -> None:
+    rows = [{"id": str(number), "text": f"text {number}"} for number in range(2000)]
+    with ThreadPoolExecutor(8) as pool:
+        corpora = list(pool.map(Corpus.from_dicts, [rows] * 16))
+    assert {corpus.fingerprint for corpus in corpora} == {corpora[0].fingerprint} and len(corpora[0]) == 2000
+    assert not [path for path in cache.rglob("*") if path.name.startswith(".")]
 
 
 def test_missing_values_of_data_frames_are_left_out() -> None:

@@ -10,11 +10,19 @@ import platform
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
+import faiss
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
+from encloze.data.corpus import write_documents
+from encloze.data.records import Document
 from encloze.errors import CheckpointError, StorageError
+from encloze.search.postings import PostingsWriter
 from encloze.storage import locks
 from encloze.storage.atomic import atomic_folder, refuse_existing, replace_folder
 from encloze.storage.cache import cache_folder, temporary_folder
@@ -72,6 +80,17 @@ def test_an_existing_folder_is_unchanged_without_overwrite(tmp_path: Path) -> No
     assert [path.name for path in tmp_path.iterdir()] == ["result"]
 
 
+def test_a_folder_that_another_process_has_written_meanwhile_is_unchanged(tmp_path: Path) -> None:
+    output = tmp_path / "result"
+    with pytest.raises(StorageError, match="exists already"), atomic_folder(output) as staging:
+        (staging / "a.txt").write_text("second")
+        output.mkdir()
+        (output / "a.txt").write_text("first")
+        write_manifest(output)
+        before = hash_tree(output)
+    assert hash_tree(output) == before and not list(tmp_path.glob(".*"))
+
+
 def test_overwrite_replaces_the_old_folder_and_leaves_none_of_its_files(tmp_path: Path) -> None:
     output = write_result(tmp_path / "result")
     with atomic_folder(output, overwrite=True) as staging:
@@ -114,6 +133,23 @@ def test_paths_that_cannot_be_new_folders_are_refused(path: str, overwrite: bool
         raise AssertionError("the block ran")
 
 
+def test_names_that_are_too_long_and_files_in_the_path_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for name, message in (("x" * 240, "longer than 200 bytes"), ("file/sub/result", "file is not a folder")):
+        with pytest.raises(StorageError, match=message), atomic_folder(tmp_path / name):
+            raise AssertionError("the block ran")
+    assert names(tmp_path) == ["file"]
+
+
+def test_a_folder_with_another_result_inside_is_not_overwritten(tmp_path: Path) -> None:
+    output = write_result(tmp_path / "result")
+    write_result(output / "other")
+    with pytest.raises(StorageError, match="contains another result, .*other, that would be deleted"):
+        refuse_existing(output, overwrite=True)
+    write_manifest(output)  # a result that consists of several, such as that of run
+    refuse_existing(output, overwrite=True)
+
+
 def test_remains_of_a_killed_process_with_the_same_id_are_removed(tmp_path: Path) -> None:
     remains = tmp_path / f".result.writing-{os.getpid()}"
     remains.mkdir()
@@ -134,45 +170,49 @@ def test_replace_moves_a_folder_over_another(tmp_path: Path) -> None:
 # The disk
 
 
-FULL = """
-import resource, signal, sys
-from pathlib import Path
-from encloze.errors import StorageError
-from encloze.storage.atomic import atomic_folder
+def write_faiss(staging: Path) -> None:
+    index = faiss.IndexFlatIP(64)
+    index.add(np.ones((4000, 64), "f4"))
+    faiss.write_index(index, str(staging / "flat.faiss"))
 
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
-try:
-    with atomic_folder(Path(sys.argv[1]), overwrite=True) as staging:
-        (staging / "small.txt").write_text("fits")
-        WRITE
-except StorageError as error:
-    print(error)
-"""
-WRITES = {
-    "python": '(staging / "big.bin").write_bytes(bytes(10**6))',
-    "numpy": 'import numpy; numpy.zeros(10**6, "u1").tofile(staging / "big.bin")',
-    "numpy.save": 'import numpy; numpy.save(staging / "big.npy", numpy.zeros(10**6))',
-    "faiss": "import faiss, numpy; i = faiss.IndexFlatIP(64); i.add(numpy.ones((4000, 64), 'f4'));"
-    ' faiss.write_index(i, str(staging / "flat.faiss"))',
-    "postings": "import numpy; from encloze.search.postings import PostingsWriter; n = numpy.arange(40000);"
-    " w = PostingsWriter(staging); w.add(n, n % 9, n + 1); w.finish(9)",
-    "safetensors": "import numpy; from safetensors.numpy import save_file;"
-    ' save_file({"a": numpy.zeros(10**6)}, str(staging / "a.safetensors"))',
-    "arrow": "from encloze.data.corpus import write_documents; from encloze.data.records import Document;"
-    ' write_documents((Document(str(n), "", "word " * 50) for n in range(5000)), staging / "documents.arrow")',
+
+def write_postings(staging: Path) -> None:
+    writer, numbers = PostingsWriter(staging), np.arange(40000)
+    writer.add(numbers, numbers % 9, numbers + 1)
+    writer.finish(9)
+
+
+def write_arrow(staging: Path) -> None:
+    write_documents((Document(str(n), "", "word " * 50) for n in range(5000)), staging / "documents.arrow")
+
+
+WRITES: dict[str, Callable[[Path], object]] = {
+    "python": lambda staging: (staging / "big.bin").write_bytes(bytes(10**6)),
+    "numpy": lambda staging: np.zeros(10**6, "u1").tofile(staging / "big.bin"),
+    "numpy.save": lambda staging: np.save(staging / "big.npy", np.zeros(10**6)),
+    "faiss": write_faiss,
+    "postings": write_postings,
+    "safetensors": lambda staging: save_file({"a": np.zeros(10**6)}, str(staging / "a.safetensors")),
+    "arrow": write_arrow,
 }
 
 
-@pytest.mark.parametrize("writer", list(WRITES))
-def test_a_full_disk_is_one_error_and_changes_nothing(tmp_path: Path, writer: str) -> None:
+@pytest.mark.parametrize("writer", WRITES)
+def test_a_full_disk_is_one_error_and_changes_nothing(
+    tmp_path: Path, writer: str, full_disk: Callable[[int], AbstractContextManager[None]]
+) -> None:
     output = write_result(tmp_path / "result")
     before = hash_tree(output)
-    code = FULL.replace("WRITE", WRITES[writer])
-    process = subprocess.run([sys.executable, "-c", code, str(output)], capture_output=True, text=True, check=False)
-    assert process.returncode == 0, process.stderr
-    assert process.stdout.startswith("the disk is full (") and f"while writing {tmp_path}" in process.stdout
-    assert "Free some space or choose another --output" in process.stdout
+    with (
+        pytest.raises(StorageError) as error,
+        full_disk(4096),
+        atomic_folder(output, overwrite=True) as staging,
+    ):
+        (staging / "small.txt").write_text("fits")
+        WRITES[writer](staging)
+    message = str(error.value)
+    assert message.startswith("the disk is full (") and f"while writing {tmp_path}" in message
+    assert "Free some space or choose another --output" in message
     assert [path.name for path in tmp_path.iterdir()] == ["result"] and hash_tree(output) == before
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import itertools
-import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +21,7 @@ from encloze.data.records import Document, full_text
 from encloze.data.rows import rows
 from encloze.errors import DataError, importable
 from encloze.storage.cache import cache_folder
-from encloze.storage.disk import explain_write_errors
+from encloze.storage.disk import explain_write_errors, writer_id
 from encloze.storage.hashes import hash_file
 
 _SCHEMA = pa.schema(
@@ -248,7 +247,7 @@ def write_documents(documents: Iterator[Document], file: Path) -> None:
         file: File to write; its folder is created if necessary.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{file.name}.{os.getpid()}")
+    partial = file.with_name(f".{file.name}.{writer_id()}")
     try:
         with (
             explain_write_errors(file),

@@ -25,7 +25,7 @@ from encloze.data.rows import (
     text_of,
     text_or_number,
 )
-from encloze.errors import DataError
+from encloze.errors import DataError, StorageError
 from encloze.storage.atomic import atomic_folder
 from encloze.storage.cache import cache_folder
 
@@ -286,10 +286,14 @@ def _stored_folder(files: Mapping[str, str]) -> Path:
         digest.update(f"{name}\0{len(text)}\0{text}".encode())
     folder = cache_folder() / "in_memory" / digest.hexdigest()[:32]
     if not folder.is_dir():
-        with atomic_folder(folder, overwrite=True) as staging:
-            for name, text in files.items():
-                (staging / name).parent.mkdir(exist_ok=True)
-                (staging / name).write_text(text, encoding="utf-8", newline="\n")
+        try:
+            with atomic_folder(folder) as staging:
+                for name, text in files.items():
+                    (staging / name).parent.mkdir(exist_ok=True)
+                    (staging / name).write_text(text, encoding="utf-8", newline="\n")
+        except StorageError:
+            if not folder.is_dir():  # else another thread or process has written the same meanwhile
+                raise
     return folder
 
 

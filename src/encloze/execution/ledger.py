@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from encloze.errors import StorageError
-from encloze.storage.disk import explain_write_errors
+from encloze.storage.disk import explain_write_errors, writer_id
 
 T = TypeVar("T")
 
@@ -46,7 +45,7 @@ class Ledger(Generic[T]):
     def store(self, shard: int, result: T) -> None:
         """Store the result of a shard. Raises StorageError if the disk is full."""
         path = self.path(shard)
-        partial = path.with_name(f".{path.stem}.{os.getpid()}{self._suffix}")
+        partial = path.with_name(f".{path.stem}.{writer_id()}{self._suffix}")
         try:
             with explain_write_errors(path):
                 self._write(result, partial)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import glob
-import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from encloze.errors import StorageError
 from encloze.storage import locks
-from encloze.storage.disk import existing_parent, explain_write_errors, remove, sync
+from encloze.storage.disk import existing_parent, explain_write_errors, remove, sync, writer_id
 from encloze.storage.json_files import read_json
 from encloze.storage.locks import hold, remove_abandoned
 from encloze.storage.manifest import write_manifest
@@ -45,7 +44,7 @@ def atomic_folder(output: Path, *, overwrite: bool = False) -> Iterator[Path]:
         ...     _ = (folder / "figures.json").write_text("{}")
     """
     refuse_existing(output, overwrite=overwrite)
-    staging = output.with_name(f".{output.name}.writing-{os.getpid()}")
+    staging = output.with_name(f".{output.name}.writing-{writer_id()}")
     try:
         with explain_write_errors(output):
             shutil.rmtree(staging, ignore_errors=True)
@@ -53,6 +52,7 @@ def atomic_folder(output: Path, *, overwrite: bool = False) -> Iterator[Path]:
             with hold(staging):
                 yield staging
                 write_manifest(staging)
+                refuse_existing(output, overwrite=overwrite)  # another process may have written it meanwhile
                 replace_folder(staging, output)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -106,7 +106,7 @@ def _results_inside(output: Path) -> list[Path]:
 
 def replace_folder(source: Path, output: Path) -> None:
     """Rename the folder ``source`` to ``output``; an older ``output`` is moved aside first and removed last."""
-    old = output.with_name(f".{output.name}.old-{os.getpid()}")
+    old = output.with_name(f".{output.name}.old-{writer_id()}")
     if output.exists():
         shutil.rmtree(old, ignore_errors=True)  # left by a killed process with the same id
         output.rename(old)

@@ -1,4 +1,4 @@
-"""Disk operations whose failures are reported in one way: full disks, permissions, syncing."""
+"""Disk operations with uniform error reporting: full disks, permissions, syncing."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import contextlib
 import errno
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 from encloze.errors import StorageError
 
+_UNUSABLE_ERRNO = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EROFS, errno.ELOOP)
 _FULL_ERRNO = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FULL_MESSAGES = ("No space left on device", "File too large", "os error 28", "requested and")  # the last is numpy's
 
 
 @contextlib.contextmanager
 def explain_write_errors(output: Path) -> Iterator[None]:
-    """Turn the exceptions with which libraries report a full disk or missing permissions into StorageError."""
+    """Turn exceptions for a full disk, missing permissions or an impossible path into StorageError."""
     try:
         yield
     except Exception as error:  # safetensors, arrow and faiss each raise their own type
@@ -31,12 +33,28 @@ def explain_write_errors(output: Path) -> Iterator[None]:
         if isinstance(error, PermissionError):
             path = error.filename or output
             raise StorageError(f"{path} cannot be written: permission denied. Choose another --output") from error
+        if isinstance(error, OSError) and error.errno in _UNUSABLE_ERRNO:
+            raise StorageError(f"{output} cannot be written: {error.strerror}. Choose another --output") from error
         raise
 
 
 def existing_parent(path: Path) -> Path:
     """Return the closest parent folder of ``path`` that exists."""
     return next(parent for parent in path.resolve().parents if parent.exists())
+
+
+def writer_id() -> str:
+    """Return an id of this process and thread, for the names of temporary files and folders."""
+    is_main = threading.current_thread() is threading.main_thread()
+    return str(os.getpid()) if is_main else f"{os.getpid()}-{threading.get_ident()}"
+
+
+def exists(path: Path) -> bool:
+    """Return whether a file or folder exists; False for a name that no file can have, such as one that is too long."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def size_of(path: Path) -> int:

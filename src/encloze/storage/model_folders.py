@@ -6,6 +6,7 @@ import importlib.util
 from pathlib import Path
 
 from encloze.errors import CheckpointError, MissingExtraError, importable
+from encloze.storage.disk import exists
 from encloze.storage.hashes import hash_file
 from encloze.storage.manifest import check_manifest
 from encloze.storage.names import MANIFEST
@@ -26,8 +27,8 @@ def locate(name: str | Path) -> Path:
         CheckpointError: There is no such model, or its folder is damaged or incomplete.
     """
     folder = Path(name)
-    if str(name) == MINILM and not folder.exists():
-        return _minilm()
+    if not exists(folder) and not exists(folder.with_name(f"{folder.name}.checkpoint")):
+        return _minilm() if str(name) == MINILM else _downloaded(str(name))
     if (folder / "config.json").is_file():
         if (folder / MANIFEST).is_file():
             check_manifest(folder)
@@ -37,13 +38,11 @@ def locate(name: str | Path) -> Path:
         raise CheckpointError(
             f"{name} is not a model folder: it has no config.json (it contains {content or 'nothing'})"
         )
-    if folder.with_name(folder.name + ".checkpoint").exists():
-        raise CheckpointError(f"the training of {name} is not finished. Continue it: the same command with --resume")
-    return _downloaded(str(name))
+    raise CheckpointError(f"the training of {name} is not finished. Continue it: the same command with --resume")
 
 
 def size_of_weights(name: str | Path) -> int:
-    """Return the size in bytes of the weights that inference loads; decoders of pre-training are not among them."""
+    """Return the size in bytes of the weights that are loaded for inference, without decoders of pre-training."""
     folder = locate(name)
     files = list(folder.glob("*.safetensors")) or list(folder.glob("pytorch_model*.bin"))
     return sum(file.stat().st_size for file in files if file.name != "decoders.safetensors")
