@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse
 
 import toys
-from encloze import Corpus, Document, Encoder, Representation
+from encloze import Corpus, Document, Encoder, Query, Representation
 from encloze.errors import CheckpointError, EndpointError, RecipeError, StorageError
 
 TEXTS = ["a river", "the engine history", "violin repair"]
@@ -69,6 +70,19 @@ def test_encoders_with_a_sparse_view(tmp_path: Path) -> None:
         (lambda e: e.encode_queries([1]), r"queries\[0\]: expected a string, found int 1"),
         (lambda e: e.encode_queries(3), "queries: expected a list of strings, found int 3"),
         (lambda e: e.encode_queries(b"x"), "queries: expected a list of strings, found bytes"),
+        (lambda e: e.encode_queries(Query("q", "x")), "queries: expected a list of strings, found Query"),
+        (lambda e: e.encode_queries({"q": "x"}), "queries: expected a list of strings, found dict"),
+        (lambda e: e.encode_queries({"x"}), "queries: expected a list of strings, found set"),
+        (lambda e: e.encode_queries(np.array("x")), "queries: expected a list of strings, found ndarray"),
+        (lambda e: e.encode_queries(pd.DataFrame({"text": ["x"]})), "queries: expected a list of strings, .*DataFrame"),
+        (lambda e: e.encode_queries(["\ud800"]), r"queries\[0\]: invalid text: unpaired surrogate"),
+        (lambda e: e.encode_documents(Document("d", "", "x")), "documents: expected a list of texts or of documents"),
+        (lambda e: e.score(["ab"]), r"pairs\[0\]: expected a query and a document"),
+        (lambda e: e.score([("a", 1)]), r"pairs\[0\]: expected a query and a document"),
+        (lambda e: e.score(None), "pairs: expected a list of pairs of texts, found NoneType"),
+        (lambda e: e.save_pretrained(None), "folder: expected a path, found None"),
+        (lambda e: e.save_pretrained("a\0b"), "folder: expected a path"),
+        (lambda e: e.push_to_hub(None), "repo_id: expected a name"),
         (lambda e: e.encode_documents([{"title": "x"}]), r"documents\[0\]: expected a string, found dict"),
         (lambda e: e.encode_documents({"text": "x"}), "documents: expected a list of texts or of documents"),
         (lambda e: Encoder.from_pretrained(3), "name: expected a model folder, a hub id or minilm, found 3"),
@@ -85,9 +99,26 @@ def test_wrong_arguments_are_named(call: Callable[[Encoder], Any], message: str,
         call(encoder)
 
 
-def test_a_missing_model_is_named() -> None:
-    with pytest.raises(CheckpointError, match="'nowhere' is no"):
-        Encoder.from_pretrained("nowhere")
+@pytest.mark.parametrize("name", ["nowhere", "x" * 5000])
+def test_a_missing_model_is_named(name: str) -> None:
+    with pytest.raises(CheckpointError, match=f"'{name}' is no"):
+        Encoder.from_pretrained(name)
+
+
+def test_a_data_frame_of_documents_is_encoded(encoder: Encoder) -> None:
+    table = pd.DataFrame({"title": ["T", None], "text": ["a river", "the sea"]})
+    expected = encoder.encode_documents([{"title": "T", "text": "a river"}, "the sea"])
+    np.testing.assert_allclose(encoder.encode_documents(table), expected, atol=1e-5)
+    np.testing.assert_allclose(encoder.encode_documents(table.to_dict("records")), expected, atol=1e-5)
+
+
+def test_an_encoder_from_a_relative_path_survives_a_change_of_the_working_folder(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(model.parent)
+    encoder = Encoder.from_pretrained(model.name, device="cpu")
+    monkeypatch.chdir(tmp_path)
+    assert encoder.name == str(model) and Encoder.from_pretrained(encoder.name).fingerprint == encoder.fingerprint
 
 
 def test_a_saved_encoder_gives_the_same_vectors(encoder: Encoder, tmp_path: Path) -> None:

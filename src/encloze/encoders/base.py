@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -14,9 +14,11 @@ import numpy as np
 from encloze.calibration import Calibration
 from encloze.data.corpus import Corpus
 from encloze.data.records import Document, Representation, full_text
+from encloze.data.rows import is_missing, reader_of, rows
 from encloze.errors import RecipeError, importable
 from encloze.family import Family
 from encloze.similarity import Similarity
+from encloze.storage.disk import exists
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -43,7 +45,7 @@ class Encoder(ABC):
 
         Args:
             name: A model folder (of encloze, sentence-transformers or transformers), an id on the Hugging Face hub, or
-                ``minilm`` for the all-MiniLM-L6-v2 that a Python package carries.
+                ``minilm`` for the all-MiniLM-L6-v2 from a Python package.
             device: ``cpu``, ``cuda``, ``cuda:1`` or ``mps``; by default the first GPU, or the CPU if no GPU is
                 available.
             precision: Precision of matrix multiplications. ``auto`` uses bfloat16 where the hardware supports it.
@@ -54,7 +56,7 @@ class Encoder(ABC):
 
         Raises:
             CheckpointError: There is no such model, or it is damaged.
-            RecipeError: An argument is wrong.
+            RecipeError: An argument is invalid.
         """
         if not isinstance(name, (str, Path)) or not str(name):
             message = f"expected a model folder, a hub id or minilm, found {name!r}"
@@ -62,8 +64,10 @@ class Encoder(ABC):
         if precision not in ("auto", "float32", "bfloat16"):
             message = f"expected auto, float32 or bfloat16, found {precision!r}"
             raise RecipeError("Encoder.from_pretrained", [("precision", message)])
+        path = Path(name).absolute()  # so that the working folder may change
+        location = str(path if exists(path) else name)
         try:
-            return EncoderBackend.member(backend)().load(str(name), device=device, precision=precision)
+            return EncoderBackend.member(backend)().load(location, device=device, precision=precision)
         except ValueError as error:
             raise RecipeError("Encoder.from_pretrained", [("backend", str(error))]) from error
 
@@ -147,7 +151,7 @@ class Encoder(ABC):
 
         Args:
             documents: A list of texts, a list of ``Document`` records or dictionaries with ``text`` (and ``title``), a
-                ``Corpus``, or one text.
+                data frame or ``datasets.Dataset`` with such columns, a ``Corpus``, or one text.
 
         Returns:
             As ``encode_queries``.
@@ -189,7 +193,10 @@ class Encoder(ABC):
         Raises:
             MissingExtraError: The package ``huggingface_hub`` is not installed.
             EndpointError: The hub cannot be reached or rejects the upload.
+            RecipeError: ``repo_id`` is not a name.
         """
+        if not isinstance(repo_id, str) or not repo_id:
+            raise RecipeError("push_to_hub", [("repo_id", f"expected a name (user/name), found {_described(repo_id)}")])
         importable("huggingface_hub", "hub")
         from encloze.encoders._hub import upload_folder
 
@@ -260,27 +267,57 @@ def load_reranker(name: str, precision: Precision = "auto", device: str | None =
 
 
 def strings(values: Any, function: str, argument: str) -> list[str]:
-    """Return ``values`` as a list of strings; raise RecipeError for values of other types."""
-    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+    """Return ``values`` as a list of strings; raise RecipeError if they are anything else."""
+    if not _is_list(values) or reader_of(values) is not None:
         raise RecipeError(function, [(argument, f"expected a list of strings, found {_described(values)}")])
     listed = list(values)
-    wrong = [(f"{argument}[{at}]", value) for at, value in enumerate(listed) if not isinstance(value, str)]
-    if wrong:
-        faults = [(path, f"expected a string, found {_described(value)}") for path, value in wrong[:5]]
-        raise RecipeError(function, faults)
+    faults = [(f"{argument}[{at}]", fault) for at, value in enumerate(listed) if (fault := _fault_of_text(value))]
+    if faults:
+        raise RecipeError(function, faults[:5])
     return listed
 
 
+def text_pairs(pairs: Any, function: str, argument: str) -> list[tuple[str, str]]:
+    """Return ``pairs`` as a list of pairs of strings; raise RecipeError if they are anything else."""
+    if not _is_list(pairs):
+        raise RecipeError(function, [(argument, f"expected a list of pairs of texts, found {_described(pairs)}")])
+    listed = list(pairs)
+    for at, pair in enumerate(listed):
+        if not isinstance(pair, (list, tuple)) or len(pair) != 2 or any(map(_fault_of_text, pair)):
+            message = f"expected a query and a document (two strings), found {_described(pair)}"
+            raise RecipeError(function, [(f"{argument}[{at}]", message)])
+    return [(query, document) for query, document in listed]
+
+
+def _is_list(values: Any) -> bool:
+    """Return whether ``values`` have items in an order, and are not one text, one record, or a mapping."""
+    is_one = isinstance(values, (str, bytes, Mapping, set, frozenset)) or hasattr(values, "_fields")
+    return isinstance(values, Iterable) and not is_one and getattr(values, "ndim", 1) > 0
+
+
+def _fault_of_text(value: Any) -> str:
+    """Return the error of a value that must be a text; empty if the value is valid."""
+    if not isinstance(value, str):
+        return f"expected a string, found {_described(value)}"
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        return f"invalid text: unpaired surrogate {value[error.start]!a}"
+    return ""
+
+
 def _document_texts(documents: Any) -> list[str]:
-    if isinstance(documents, dict) or not isinstance(documents, Iterable):
+    is_table = reader_of(documents) is not None
+    if not is_table and not _is_list(documents):
         message = f"expected a list of texts or of documents, found {_described(documents)}"
         raise RecipeError("encode_documents", [("documents", message)])
     texts: list[Any] = []
-    for document in documents:
+    for document in (row for _, row in rows(documents, "documents")) if is_table else documents:
         if isinstance(document, Document):
             texts.append(full_text(document.title, document.text))
         elif isinstance(document, dict) and isinstance(document.get("text"), str):
-            texts.append(full_text(str(document.get("title") or ""), document["text"]))
+            title = document.get("title")
+            texts.append(full_text("" if is_missing(title) else str(title), document["text"]))
         else:
             texts.append(document)
     return strings(texts, "encode_documents", "documents")

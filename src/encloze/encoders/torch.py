@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from encloze import recipe
 from encloze.data.records import Representation
-from encloze.encoders.base import Encoder, EncoderBackend, Precision, Reranker, Scorer
+from encloze.encoders.base import Encoder, EncoderBackend, Precision, Reranker, Scorer, text_pairs
 from encloze.errors import importable
 from encloze.similarity import Similarity
 from encloze.storage.atomic import atomic_folder
@@ -58,11 +59,12 @@ class TorchEncoder(Encoder):
         return self.model.documents_in_parts(texts, count)
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
-        """Return the similarity of each query and document: float32, one for each pair."""
-        return self.model.score(pairs)
+        """Return the similarity of each query and document: float32, one for each pair. Raises RecipeError."""
+        return self.model.score(text_pairs(pairs, "score", "pairs"))
 
     def save_pretrained(self, folder: str | Path, *, overwrite: bool = False) -> None:
-        with atomic_folder(Path(folder), overwrite=overwrite) as staging:
+        output: Path = recipe.coerce(Path, folder, source="save_pretrained", name="folder")
+        with atomic_folder(output, overwrite=overwrite) as staging:
             self.model.save(staging)
             (staging / README).write_text(self._model_card(staging, Path(folder).name), encoding="utf-8")
 
