@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
+import os
 import types
 import typing
+from collections.abc import Iterator
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -20,8 +23,12 @@ from encloze.settings import Settings, default_of, hints_of, plain
 Tree = dict[str, Any]
 Faults = list[tuple[str, str]]
 
+_MAX_NAME_BYTES = 255
+"""Limit of file systems."""
+_MAX_SEED = 2**32 - 1
+"""Limit of the random generators of numpy; that of torch is higher."""
 _INVALID = object()
-"""What a value that does not fit is converted to."""
+"""Placeholder for a value that cannot be converted."""
 
 
 class _Dumper(yaml.SafeDumper):
@@ -54,19 +61,24 @@ def read(path: str | Path, verb: str = "") -> Tree:
     Raises:
         RecipeError: The file cannot be read, or is not a YAML mapping of settings.
     """
+    if not isinstance(path, (str, Path)):
+        raise RecipeError("the recipe", [("", f"expected a YAML file or a recipe that ships, found {path!r}")])
     file, known = Path(path), shipped(verb)
     if str(path) in known:
         text = known[str(path)].read_text(encoding="utf-8")
     else:
         try:
             text = file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:  # UnicodeDecodeError, or a null character in the path
             reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
             shipping = f" or a recipe that ships ({', '.join(known)})" if known else ""
             message = f"cannot be read: {reason}. Give a YAML file{shipping}"
             raise RecipeError(f"the recipe {path}", [("", message)]) from error
     try:
-        tree = yaml.safe_load(text)
+        tree = _copied(yaml.safe_load(text))
+    except RecursionError as error:
+        message = "is nested too deeply, or an alias refers to itself"
+        raise RecipeError(f"the recipe {path}", [("", message)]) from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -91,8 +103,8 @@ def apply_flags(tree: Tree, flags: list[tuple[str, str | None]]) -> Tree:
         if text is not None and (text[:1] in tuple("[{\"'") or text in ("null", "~")):
             try:
                 value = yaml.safe_load(text)
-            except yaml.YAMLError as error:
-                raise RecipeError("the command line", [(path, f"invalid YAML: {text!r}")]) from error
+            except (yaml.YAMLError, RecursionError) as error:
+                raise RecipeError("the command line", [(path, f"invalid YAML: {text!r:.200}")]) from error
         _put(merged, path.split("."), value)
     return merged
 
@@ -132,7 +144,7 @@ def coerce(hint: Any, value: Any, *, source: str, name: str) -> Any:
     Unlike in recipes, a string is never split into a list.
 
     Args:
-        hint: The type: of a setting, such as ``tuple[Index, ...]`` or ``Fusion | None``.
+        hint: The target type, such as ``tuple[Index, ...]`` or ``Fusion | None``.
         value: Plain values, or objects of the type.
         source: The function, for messages.
         name: The argument, for messages.
@@ -197,7 +209,7 @@ def _items(value: Any) -> list[Any]:
         value = _split(value)
     if isinstance(value, dict) and all(isinstance(key, int) for key in value):
         return [value[key] for key in sorted(value)]
-    return list(value) if isinstance(value, (list, tuple)) else [value]
+    return list(value) if isinstance(value, (list, tuple, Iterator)) else [value]
 
 
 def _split(text: str) -> Any:
@@ -214,6 +226,8 @@ def _member(family: Any, value: Any, path: str, faults: Faults) -> Any:
     """Return the family member that is selected by a name or by settings with a type."""
     if isinstance(value, family):
         return value
+    if value == "":
+        return _fail(faults, path, "expected a name or a path, found an empty string")
     settings = {"type": value} if isinstance(value, str) else value
     if not isinstance(settings, dict):
         members = ", ".join(family.members())
@@ -223,6 +237,8 @@ def _member(family: Any, value: Any, path: str, faults: Faults) -> Any:
         member, settings = family.resolve_member(settings.pop("type", None), settings)
     except ValueError as error:
         return _fail(faults, path, str(error))
+    except OSError as error:  # a path that cannot exist, such as one that is too long
+        return _fail(faults, path, f"{value!r:.80} cannot be read: {error.strerror}")
     return _settings(member, settings, path, faults)
 
 
@@ -245,6 +261,9 @@ def _settings(kind: type, values: Any, path: str, faults: Faults) -> Any:
     for name, default in fields.items():
         if default is dataclasses.MISSING and name not in values:
             _fail(faults, f"{path}.{name}" if path else name, "is required")
+    seed = arguments.get("seed", 0)
+    if isinstance(seed, int) and not 0 <= seed <= _MAX_SEED:
+        _fail(faults, f"{path}.seed" if path else "seed", f"expected 0 to {_MAX_SEED}, found {seed}")
     if len(faults) > before:
         return _INVALID
     try:
@@ -266,10 +285,11 @@ def _with_defaults(hint: Any, value: Any, default: Any) -> Any:
 def _plain_value(hint: Any, value: Any, path: str, faults: Faults) -> Any:
     """Return a number, boolean, text, path or choice. Common cases avoid pydantic, which is slow to import."""
     inner = inner_type(hint)[0]
-    if inner in (str, int, bool, float) and type(value) is inner:
+    if inner in (str, int, bool, float) and type(value) is inner and value == value:
         return value
     if inner is Path and isinstance(value, (str, Path)):
-        return Path(value)
+        message = _path_fault(str(value))
+        return _fail(faults, path, message) if message else Path(value)
     if inner is int and isinstance(value, str) and value.isascii() and value.isdigit():
         return int(value)
     if typing.get_origin(inner) is typing.Literal and isinstance(value, str) and value in typing.get_args(inner):
@@ -277,12 +297,29 @@ def _plain_value(hint: Any, value: Any, path: str, faults: Faults) -> Any:
     from pydantic import ValidationError
 
     try:
-        return _adapter(hint).validate_python(value)
+        built = _adapter(hint).validate_python(value)
+        if not isinstance(built, float) or not math.isnan(built):
+            return built
+        _fail(faults, path, "expected a number, found nan")
     except ValidationError as error:
         for fault in error.errors():
             inside = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"])
             _fail(faults, f"{path}{inside}", _message(fault))
     return _INVALID
+
+
+def _path_fault(text: str) -> str:
+    """Return why a text is no path; empty if it is one."""
+    if not text:
+        return "expected a path, found an empty string"
+    try:
+        is_too_long = any(len(os.fsencode(part)) > _MAX_NAME_BYTES for part in Path(text).parts)
+    except UnicodeEncodeError:
+        is_too_long = False
+    if is_too_long or "\0" in text or any("\ud800" <= letter <= "\udbff" for letter in text):
+        cause = f"a name is longer than {_MAX_NAME_BYTES} bytes" if is_too_long else "it has a character no name has"
+        return f"expected a path, found {text[:60]!a}: {cause}"
+    return ""
 
 
 @functools.cache

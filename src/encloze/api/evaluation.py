@@ -62,6 +62,7 @@ def compare(systems: Sequence[Any], dataset: Sequence[Any] | Any = (), **setting
     Example:
         >>> encloze.compare(["bm25", "minilm"], ["my_data", "other_data"]).to_pandas()
     """
+    dataset = [dataset] if isinstance(dataset, (str, Path)) else dataset
     return cast("ComparisonTable", run_command("compare", systems=systems, dataset=dataset, **settings))
 
 
@@ -117,4 +118,4 @@ def report(folders: Sequence[str | Path], **settings: Any) -> ReportResult:
     Example:
         >>> page = encloze.report(["evaluation"], output="page").page
     """
-    return cast("ReportResult", run_command("report", folders=list(folders), **settings))
+    return cast("ReportResult", run_command("report", folders=folders, **settings))

@@ -6,6 +6,7 @@ because the command line registers a renderer for each result class and must not
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, cast
@@ -37,7 +38,11 @@ class CommandType(type):
             message = f"{len(arguments)} arguments for {len(names)} settings. Give settings by name"
             raise RecipeError(kind.__name__, [("", message)])
         values = {**dict(zip(names, arguments, strict=False)), **settings}
-        return recipe.build(kind, settings_of(kind, values, kind.__name__), source=kind.__name__)
+        values = {name: list(value) if isinstance(value, Iterator) else value for name, value in values.items()}
+        command = recipe.build(kind, settings_of(kind, values, kind.__name__), source=kind.__name__)
+        # Settings name an index in memory by its folder, which is removed with its retriever.
+        object.__setattr__(command, "_arguments", values)
+        return command
 
 
 @dataclass(frozen=True)
