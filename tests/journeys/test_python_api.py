@@ -112,6 +112,32 @@ def test_an_index_in_memory_needs_no_folder(tmp_path: Path, cache: Path) -> None
     assert not folder.exists() and list(tmp_path.iterdir()) == []
 
 
+def test_the_corpus_of_an_index_in_memory_outlives_it() -> None:
+    retriever = Retriever.build(toys.documents(), indexes=["bm25"])
+    corpus, hits = retriever.corpus, retriever.search("violin repair")
+    del retriever
+    assert Retriever.build(corpus, indexes=["bm25"]).search("violin repair") == hits
+
+
+def test_the_working_folder_may_change(words: Path, dataset: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(words.parent)
+    retriever = Retriever.load(words.name)
+    monkeypatch.chdir(tmp_path)
+    systems = (system for system in [retriever, Retriever.build(dataset, indexes=["bm25"])])
+    report = encloze.evaluate(systems, Dataset.load(dataset), measures=["nDCG@10"])
+    assert [system.name for system in report.systems] == ["index", "retriever"]
+
+
+def test_a_command_keeps_an_index_in_memory(dataset: Path) -> None:
+    command = encloze.Evaluate(systems=[Retriever.build(dataset, indexes=["bm25"])], dataset=dataset)
+    assert [system.name for system in command.run().systems] == ["retriever"]
+
+
+def test_no_hits_are_a_table_with_columns(words: Path) -> None:
+    for hits in (Retriever.load(words).search("zzz"), Retriever.load(words).search([])):
+        assert list(hits.to_pandas().columns) == ["query", "rank", "id", "score", "title", "text"]
+
+
 def test_a_retriever_and_an_encoder_are_systems(dataset: Path, model: Path, words: Path) -> None:
     retriever, encoder = Retriever.load(words), Encoder.from_pretrained(model)
     report = encloze.evaluate([retriever, "bm25", encoder], Dataset.load(dataset), measures=["nDCG@10"])
@@ -232,6 +258,46 @@ WRONG: dict[str, tuple[Callable[[Path, Path], Any], type[EnclozeError], str]] = 
     ),
     "a data set that is none": (lambda *_: Dataset.load("nowhere"), DataError, "nowhere: there is no such file"),
     "documents without text": (lambda *_: Corpus.from_dicts([{"id": "1"}]), DataError, r"documents\[0\] has no text"),
+    "a path that cannot be an output": (
+        lambda data, _: encloze.evaluate(["bm25"], data, output="x" * 300),
+        RecipeError,
+        "output: expected a path, found 'xxx.* longer than 255 bytes",
+    ),
+    "an empty path": (lambda data, _: encloze.evaluate(["bm25"], data, output=""), RecipeError, "an empty string"),
+    "an empty name": (lambda *_: encloze.evaluate(["bm25"], ""), RecipeError, "expected a name or a path"),
+    "a path that is too long": (lambda *_: encloze.evaluate(["bm25"], "x" * 5000), RecipeError, "File name too long"),
+    "a number that is none": (
+        lambda data, _: Retriever.build(data, indexes=[{"type": "bm25", "k1": float("nan")}]),
+        RecipeError,
+        "k1: expected a number, found nan",
+    ),
+    "a negative seed": (
+        lambda data, _: encloze.evaluate(["bm25"], data, seed=-1),
+        RecipeError,
+        "seed: expected 0 to 4294967295, found -1",
+    ),
+    "a string for the sources": (lambda data, _: encloze.mine(data, sources="bm25"), RecipeError, "expected a list"),
+    "no sources": (lambda data, _: encloze.mine(data, sources=None), RecipeError, "sources"),
+    "a string for the folders": (lambda *_: encloze.report("x", output="o"), RecipeError, "expected a list"),
+    "no recipe": (lambda *_: encloze.run(None), RecipeError, "expected a YAML file or a recipe that ships"),
+    "a class for an encoder": (lambda data, _: Retriever.build(data, Encoder), RecipeError, "expected an Encoder"),
+    "a fusion of one weight too many": (
+        lambda data, _: Retriever.build(
+            data, indexes=["bm25"], output="o", fusion={"type": "weighted", "weights": [1, 1]}
+        ),
+        RecipeError,
+        "the weighted fusion has 2 weights for 1 index",
+    ),
+    "a re-ranker of another type": (
+        lambda _, words: Retriever.load(words, reranker=3),
+        RecipeError,
+        "reranker: expected a cross-encoder or the name of one, found int",
+    ),
+    "a re-ranking depth that is no number": (
+        lambda _, words: Retriever.load(words, rerank_depth="x"),
+        RecipeError,
+        "rerank_depth: expected a whole number",
+    ),
     "too many arguments": (lambda data, _: encloze.Search(*range(20)), RecipeError, "20 arguments for 9 settings"),
     "a recipe for another command": (
         lambda data, _: encloze.run("contrastive", dataset=data, output="o"),

@@ -1,4 +1,4 @@
-"""Search results: the hits of a query or of many, as lists that notebooks and pandas show as tables."""
+"""Search results: lists of hits for one or several queries, with rendering in notebooks and pandas."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from encloze.data.records import Hit
 from encloze.errors import importable
 
 _EXCERPT = 200  # characters
+_COLUMNS = ["query", "rank", "id", "score", "title", "text"]
 
 
 class Hits(list[Hit]):
@@ -39,7 +40,7 @@ class Hits(list[Hit]):
 
     def to_pandas(self) -> Any:
         """Return a ``pandas.DataFrame`` with one row for each hit. Raises MissingExtraError without pandas."""
-        return importable("pandas", "pandas").DataFrame(self.records())
+        return _data_frame(self.records())
 
     def _repr_html_(self) -> str:
         rows = "".join(
@@ -56,10 +57,14 @@ class BatchHits(list[Hits]):
 
     def to_pandas(self) -> Any:
         """Return a ``pandas.DataFrame`` with one row for each hit. Raises MissingExtraError without pandas."""
-        return importable("pandas", "pandas").DataFrame([record for hits in self for record in hits.records()])
+        return _data_frame([record for hits in self for record in hits.records()])
 
     def _repr_html_(self) -> str:
         return "".join(hits._repr_html_() for hits in self)
+
+
+def _data_frame(records: list[dict[str, Any]]) -> Any:
+    return importable("pandas", "pandas").DataFrame(records, columns=None if records else _COLUMNS)
 
 
 def _excerpt(text: str) -> str:

@@ -17,7 +17,15 @@ from encloze.data.records import Hit, Query, Representation, Run
 from encloze.data.runs import top_documents
 from encloze.encoders.base import Encoder, Precision, Reranker, load_encoder, load_reranker, strings
 from encloze.errors import RecipeError
-from encloze.retrieval.index_folder import DOCUMENTS, build_index, check_model, model_location, open_view, view_entries
+from encloze.retrieval.index_folder import (
+    DOCUMENTS,
+    build_index,
+    check_model,
+    exact_indexes,
+    model_location,
+    open_view,
+    view_entries,
+)
 from encloze.retrieval.reranking import rerank
 from encloze.retrieval.results import BatchHits, Hits
 from encloze.retrieval.views import CandidatePool, View, default_fusion
@@ -33,7 +41,7 @@ _QUERY_BATCH = 256
 
 
 class Retriever:
-    """Searches a collection: queries in, hits out.
+    """Searches a collection with one or several indexes, their encoders, and optionally a re-ranker.
 
     Example:
         >>> corpus = Corpus.from_dicts([{"id": "1", "text": "Rivers flow into the sea."}])
@@ -47,7 +55,7 @@ class Retriever:
         corpus: The documents.
         views: The indexes that are searched, with their encoders.
         fusion: Combines the scores of several views.
-        reranker: Scores the first documents again; None for no re-ranking.
+        reranker: Re-ranks the top-ranked documents; None for no re-ranking.
         rerank_depth: Number of documents the re-ranker scores.
         folder: The index folder; None if the views were given.
     """
@@ -61,17 +69,20 @@ class Retriever:
         rerank_depth: int = 50,
         folder: Path | None = None,
     ) -> None:
-        """``Retriever.build`` and ``Retriever.load`` make retrievers; see the class for the arguments.
+        """Use ``Retriever.build`` or ``Retriever.load`` instead. The class describes the arguments.
 
         Raises:
-            RecipeError: The fusion does not fit the number of views.
+            RecipeError: The fusion does not fit the number of views, or another argument is invalid.
         """
         self.corpus, self.views, self.fusion = corpus, list(views), fusion or default_fusion(views)
-        self.reranker, self.rerank_depth, self.folder = reranker, rerank_depth, folder
-        try:
-            self.fusion.check(len(self.views))
-        except ValueError as error:
-            raise RecipeError("the search", [("fusion", str(error))]) from error
+        self.reranker, self.rerank_depth = reranker, rerank_depth
+        self.folder = folder.absolute() if folder else None  # so that the working folder may change
+        _check_fusion(self.fusion, len(self.views))
+        _check_count(rerank_depth, "rerank_depth")
+        is_reranker = hasattr(reranker, "score") and hasattr(reranker, "calibration")
+        if reranker is not None and (isinstance(reranker, type) or not is_reranker):
+            message = f"expected a cross-encoder or the name of one, found {type(reranker).__name__}"
+            raise RecipeError("the search", [("reranker", message)])
 
     @classmethod
     def build(
@@ -94,14 +105,14 @@ class Retriever:
             indexes: The indexes to build, by name (``["flat", "bm25"]``), as settings (``{"type": "bm25", "k1": 0.9}``)
                 or as objects. By default an exact index for each view of the encoder.
             output: The index folder to write, for ``Retriever.load``. Without it, the index is in a temporary folder
-                that is removed with the retriever: for small collections.
+                that is removed with the retriever, which suits small collections.
             fusion: How the scores of several views are combined; see ``default_fusion`` for the default.
             device: Device of an encoder that is given by name.
             precision: Precision of an encoder that is given by name.
             overwrite: Whether an index folder that exists may be replaced.
 
         Raises:
-            RecipeError: An argument is wrong, or the encoder does not make what an index needs.
+            RecipeError: An argument is invalid, or the encoder does not have a view that an index needs.
             StorageError: The output exists, or the disk is full.
         """
         source = "Retriever.build"
@@ -110,9 +121,12 @@ class Retriever:
         target: Path | None = recipe.coerce(Path | None, output, source=source, name="output")
         documents = Corpus.load(corpus)
         loaded = _loaded_encoder(encoder, device, precision)
+        if fused:
+            _check_fusion(fused, len(kinds) or len(exact_indexes(loaded) if loaded else ()))
         close = contextlib.ExitStack()
         if target is None:
-            target = close.enter_context(temporary_folder())
+            target = close.enter_context(temporary_folder()) / "retriever"  # a system's name in tables
+            target.mkdir()
             build_index(documents, kinds, loaded, target)
             write_manifest(target)
         else:
@@ -123,7 +137,8 @@ class Retriever:
                 text = recipe.dump_tree({"verb": "index", **settings, "indexes": plain(kinds), "precision": precision})
                 write_provenance(staging, text, {**documents.inputs(), "model": name})
         views = [View(e["name"], open_view(target, e), loaded if e["model"] else None) for e in view_entries(target)]
-        retriever = cls(Corpus(target / DOCUMENTS), views, fused, folder=target)
+        own = documents if output is None else Corpus(target / DOCUMENTS)  # the corpus may outlive the retriever
+        retriever = cls(own, views, fused, folder=target)
         weakref.finalize(retriever, close.close)
         return retriever
 
@@ -146,14 +161,15 @@ class Retriever:
             folder: The index folder.
             views: Names of the views to search; all by default.
             fusion: How the scores of several views are combined; see ``default_fusion`` for the default.
-            encoder: The model that built the index, if it was moved since; by default it is loaded from where it was.
+            encoder: The model that built the index, if it was moved since; by default it is loaded from its stored
+                path.
             device: Device of the models that are loaded.
             precision: Precision of the models that are loaded.
-            reranker: A cross-encoder, or the name of one, that scores the first documents again.
-            rerank_depth: Number of documents it scores.
+            reranker: A cross-encoder, or its name, that re-ranks the top-ranked documents.
+            rerank_depth: Number of documents that the re-ranker scores.
 
         Raises:
-            RecipeError: An argument is wrong.
+            RecipeError: An argument is invalid.
             CheckpointError: The folder is not an index, is damaged, or has no view of such a name.
             StaleIndexError: The encoder is not the one that built the index.
         """
@@ -197,9 +213,8 @@ class Retriever:
         if isinstance(queries, str):
             return self.search([queries], k, depth)[0]
         texts = strings(queries, "search", "queries")
-        for name, value in (("k", k), ("depth", depth)):
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-                raise RecipeError("search", [(name, f"expected a whole number of 1 or more, found {value!r}")])
+        _check_count(k, "k")
+        _check_count(depth, "depth")
         pools = self.candidates(texts, self._candidate_depth(max(k, depth)))
         found = [[hit for _, hit in self._hits(pool, self.fusion)] for pool in pools]
         if self.reranker:
@@ -244,7 +259,7 @@ class Retriever:
     def fused_run(
         self, queries: Sequence[Query], pools: Sequence[CandidatePool], fusion: Fusion, depth: int = 100
     ) -> Run:
-        """Return the run that a fusion makes of the candidates of each query."""
+        """Return the run of fused scores of the candidates of each query."""
         return {
             query.id: {hit.id: hit.score for _, hit in self._hits(pool, fusion)[:depth]}
             for query, pool in zip(queries, pools, strict=True)
@@ -258,11 +273,11 @@ class Retriever:
         return f"Retriever({len(self.corpus):,} documents, views: {views}, fusion: {self.fusion.summary()})"
 
     def _candidate_depth(self, depth: int) -> int:
-        """Return how many documents each view finds, so that there are enough for the re-ranker."""
+        """Return the number of documents that each view retrieves, at least as many as the re-ranker needs."""
         return max(depth, self.rerank_depth) if self.reranker else depth
 
     def _encoded(self, queries: Sequence[str]) -> list[Any]:
-        """Return the queries as each view takes them; each encoder encodes them once."""
+        """Return the queries in the input format of each view (texts or representations). Each encoder runs once."""
         encoders = {id(view.encoder): view.encoder for view in self.views if view.encoder}
         encoded = {key: encoder.represent_queries(queries) for key, encoder in encoders.items()}
         return [encoded.get(id(view.encoder), queries) for view in self.views]
@@ -299,7 +314,7 @@ class Retriever:
         return [(number, Hit(ids[number], score, of_views)) for number, score, of_views in triples]
 
     def _reranked(self, queries: Sequence[str], found: list[list[Hit]]) -> list[list[Hit]]:
-        """Return the hits of each query in the order of the re-ranker, with the earlier score among their parts."""
+        """Return the re-ranked hits of each query. Their ``parts`` include the score before re-ranking."""
         assert self.reranker is not None  # the caller checks
         names = [str(number) for number in range(len(queries))]
         first: Run = {name: {hit.id: hit.score for hit in hits} for name, hits in zip(names, found, strict=True)}
@@ -318,10 +333,23 @@ class Retriever:
         return reranked
 
 
+def _check_fusion(fusion: Fusion, views: int) -> None:
+    """Raise RecipeError if a fusion does not fit the number of views."""
+    try:
+        fusion.check(views)
+    except ValueError as error:
+        raise RecipeError("the search", [("fusion", str(error))]) from error
+
+
+def _check_count(value: Any, name: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise RecipeError("search", [(name, f"expected a whole number of 1 or more, found {value!r}")])
+
+
 def _loaded_encoder(encoder: Any, device: str | None, precision: Precision) -> Encoder | None:
     if isinstance(encoder, (str, Path)):
         return load_encoder(str(encoder), precision, device)
-    if encoder is not None and not hasattr(encoder, "represent_documents"):
+    if encoder is not None and (isinstance(encoder, type) or not hasattr(encoder, "represent_documents")):
         message = f"expected an Encoder or the name of one, found {type(encoder).__name__}"
         raise RecipeError("Retriever", [("encoder", message)])
     found: Encoder | None = encoder
