@@ -169,7 +169,7 @@ class Table:
         return result
 
     def without_columns(self, *names: str) -> Table:
-        """Return the table without the columns of these names."""
+        """Return the table without the columns with these names."""
         return self._keep([name not in names for name in self.names])
 
     def without_empty_columns(self) -> Table:

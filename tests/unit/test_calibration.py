@@ -183,7 +183,7 @@ def test_the_calibration_error_is_cross_validated(
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ("another model", "contains scores of another model than"),
+        ("another model", "was computed by another model than"),
         ("relevant documents added", "Run score again with --include_relevant false"),
         ("another command", "was written by evaluate, not by score"),
         ("no re-ranker", "is not a re-ranker. Train one with finetune_reranker"),

@@ -116,7 +116,9 @@ class LabeledDataset:
         """Compare the labels and texts of a split with train: raise DataError or warn if they are inconsistent."""
         train, unit = self.splits["train"], self.labeled_unit
         if (examples[0].words is None) != (train[0].words is None):
-            raise DataError(f"{self.path}: train has labels of {unit} and {name} does not. Label the same unit in both")
+            raise DataError(
+                f"{self.path}: train has labels of {unit}, but {name} has not. Label either texts or words in both"
+            )
         labels = [label for example in examples for label in example.labels]
         unknown = [label for label in labels if label not in self.label_names]
         names = ", ".join(repr(label) for label in list(dict.fromkeys(unknown))[:3])

@@ -68,7 +68,7 @@ def _relevant_by_text(dataset: DatasetSplit) -> dict[str, set[int]]:
 
 
 def _check_negatives(dataset: DatasetSplit, examples: list[TrainingExample], unknown: list[str]) -> None:
-    """Warn of problems with the run of negatives. Raise DataError if it gives no query a negative."""
+    """Warn of problems with the run of negatives. Raise DataError if it contains no negative for any query."""
     ids = f", for example {', '.join(unknown[:3])}" if unknown else ""
     without = sum(not example.negatives for example in examples)
     if without == len(examples):

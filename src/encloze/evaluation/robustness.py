@@ -133,7 +133,7 @@ class RobustnessReport:
     def drops(self) -> list[Drop]:
         """Drop of each system under each perturbation.
 
-        Intervals are Student's, because most differences are 0 and bootstrap intervals would be too narrow.
+        Intervals are based on Student's t, because most differences are 0 and bootstrap intervals would be too narrow.
         """
         return [
             Drop(

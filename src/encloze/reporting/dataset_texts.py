@@ -28,7 +28,7 @@ class DatasetTexts:
     judgments: Judgments = field(default_factory=dict)
     corpus: Corpus | None = None
     reason: str = ""
-    """Why the texts cannot be read; empty if they can or if they were not requested."""
+    """Reason why the texts cannot be read; empty if they were read or not requested."""
 
     def document(self, id_: str) -> Document | None:
         """Return a document by its id, or None if the corpus has no such document."""

@@ -37,7 +37,7 @@ class Postings(NamedTuple):
         return cls(np.load(folder / _OFFSETS), map_array(folder / _DOCUMENTS), map_array(folder / _VALUES))
 
     def of_term(self, term: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the document numbers and values of a term's list."""
+        """Return the document numbers and values in the postings list of a term."""
         part = slice(self.offsets[term], self.offsets[term + 1])
         return self.documents[part], self.values[part]
 

@@ -15,7 +15,7 @@ _MIN_TOKENS = 4  # of a crop
 
 @dataclass(frozen=True)
 class Crops(Context, name="crops"):
-    """Two crops of the same span, which may overlap and start at word starts. No neighboring spans are required."""
+    """Two possibly overlapping crops of the same span, each from a word start. No neighboring spans are required."""
 
     min_ratio: float = 0.1
     """Minimum length of a crop as a fraction of the tokens of the span; a crop has at least 4 tokens."""
