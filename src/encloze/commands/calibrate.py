@@ -88,7 +88,7 @@ class Calibrate(Command, name="calibrate"):
         return result
 
     def _check_scores(self, folder: Path) -> None:
-        """Raise DataError if the scores are of another model, or include relevant documents that were not retrieved.
+        """Raise DataError if another model computed the scores, or if they include relevant documents not retrieved.
 
         Either case would silently make the probabilities wrong.
         """
@@ -98,7 +98,9 @@ class Calibrate(Command, name="calibrate"):
         recorded = read_json(self.scores / "inputs.json")["inputs"].get("model")
         current = describe_input(folder if recorded is not None and "sha256" in recorded else self.model)
         if recorded is not None and any(recorded.get(key) != current.get(key) for key in ("sha256", "name")):
-            raise DataError(f"{self.scores} contains scores of another model than {self.model}. Run score with it")
+            raise DataError(
+                f"{self.scores} was computed by another model than {self.model}. Run score with --model {self.model}"
+            )
         settings = recipe.read(str(self.scores / "recipe.yaml"))
         if settings.get("verb") != "score":
             raise DataError(
