@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import os
+import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,22 @@ def model(tmp_path: Path) -> Path:
     import toys
 
     return toys.write_model(tmp_path / "model")
+
+
+@pytest.fixture
+def full_disk() -> Callable[[int], AbstractContextManager[None]]:
+    """Return a context manager in which no file may grow above a size; the error is treated as that of a full disk."""
+
+    @contextmanager
+    def limit(size: int) -> Iterator[None]:
+        previous = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, previous[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, previous)
+
+    return limit
 
 
 @pytest.fixture

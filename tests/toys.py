@@ -1,9 +1,12 @@
-"""Small things to test with, made on the spot: forty documents with judgments, a tokenizer, tiny models."""
+"""Small inputs of the tests: forty documents with judgments, a tokenizer, tiny models."""
 
 from __future__ import annotations
 
+import copy
+import functools
 import gzip
 import json
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,15 +30,15 @@ from transformers import (
     XLMRobertaConfig,
 )
 
-from encloze.backbones.hf.loading import quiet_transformers
 from encloze.backbones.base import Backbone
+from encloze.backbones.hf.loading import quiet_transformers
 from encloze.models.encoder_config import EncoderConfig
 from encloze.models.heads.dense import Dense
 from encloze.models.heads.sparse import Sparse
 from encloze.models.layers.masking import TokenBatch
 from encloze.text.tokenizer import Tokenizer
-from encloze.text.tokens import pad_texts
 from encloze.text.tokenizer_training import TokenizerSettings, train_tokenizer
+from encloze.text.tokens import pad_texts
 
 _SUBJECTS = ("river", "engine", "violin", "comet", "bakery", "harbour", "glacier", "orchard", "library", "reactor")
 _ASPECTS = {
@@ -105,7 +108,13 @@ def texts() -> list[str]:
 
 
 def tokenizer(kind: str = "wordpiece") -> Tokenizer:
-    """A tokenizer trained on the documents; the same every time."""
+    """A copy of the tokenizer that was trained on the documents."""
+    return copy.deepcopy(trained_tokenizer(kind))
+
+
+@functools.cache
+def trained_tokenizer(kind: str) -> Tokenizer:
+    """Train a tokenizer on the documents, once in a process."""
     return train_tokenizer(texts, TokenizerSettings(algorithm=kind, vocab_size=300))  # type: ignore[arg-type]
 
 
@@ -186,15 +195,29 @@ def text_batches(made: Tokenizer) -> tuple[np.ndarray, Callable[[np.ndarray, int
 
 
 def write_model(folder: Path, *, views: tuple[str, ...] = ()) -> Path:
-    """Write a model folder as transformers does, with the toy tokenizer; with ``views``, as encloze does."""
-    toy_tokenizer = tokenizer()
+    """Write a model folder as transformers does, with the toy tokenizer; with ``views``, as encloze does.
+
+    The state of torch's generator of random numbers is afterwards that of a model just made.
+    """
+    files, random_state = model_files()
     folder.mkdir(parents=True)
-    backbone(toy_tokenizer.vocab_size).save(folder)
-    toy_tokenizer.save(folder, 64)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    torch.set_rng_state(random_state)
     if views:
         heads = {"dense": Dense("cls", False), "sparse": Sparse()}
         EncoderConfig(tuple(heads[view] for view in views), max_document_tokens=64).write(folder)
     return folder
+
+
+@functools.cache
+def model_files() -> tuple[dict[str, bytes], torch.Tensor]:
+    """Make the toy model, once in a process; return its files, and the state of torch's generator afterwards."""
+    toy_tokenizer = tokenizer()
+    with tempfile.TemporaryDirectory() as folder:
+        backbone(toy_tokenizer.vocab_size).save(Path(folder))
+        toy_tokenizer.save(Path(folder), 64)
+        return {file.name: file.read_bytes() for file in Path(folder).iterdir()}, torch.get_rng_state()
 
 
 def write_writer(folder: Path, kind: str = "t5") -> Path:

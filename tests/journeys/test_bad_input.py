@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from encloze.backbones.base import Backbone
 from encloze.cli.main import main
 
 Check = Callable[..., str]
+FullDisk = Callable[[int], AbstractContextManager[None]]
 
 
 def listing(folder: Path) -> dict[str, float]:
@@ -332,19 +334,15 @@ def test_overwrite_refuses_folders_that_encloze_did_not_write(tmp_path: Path, da
     refused("index", "--corpus", dataset, "--indexes", "bm25", *out, says=says)
 
 
-def test_a_full_disk_during_training_leaves_no_partial_output(tmp_path: Path, dataset: Path, model: Path) -> None:
-    """A limit on the size of files simulates the full disk: writing fails with the same type of error."""
-    code = (
-        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000));"
-        "from encloze.cli.main import main; sys.exit(main(sys.argv[1:]))"
-    )
+def test_a_full_disk_during_training_leaves_no_partial_output(
+    tmp_path: Path, dataset: Path, model: Path, full_disk: FullDisk, capsys: pytest.CaptureFixture[str]
+) -> None:
     settings = ["--training.steps", "4", "--training.save_steps", "2", "--training.precision", "float32"]
-    settings += ["--corpus", dataset, "--model", model, "--objective", "retromae", "--output", tmp_path / "out"]
-    done = subprocess.run(
-        [sys.executable, "-c", code, "pretrain", *map(str, settings)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2, done.stderr
-    assert "the disk is full" in done.stderr and "Traceback" not in done.stderr
+    settings += ["--corpus", str(dataset), "--model", str(model), "--objective", "retromae"]
+    with full_disk(60_000):
+        assert main(["pretrain", *settings, "--output", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert "the disk is full" in error and "Traceback" not in error
     assert not (tmp_path / "out").exists()
     assert {file.name for file in (tmp_path / "out.checkpoint").iterdir()} == {"recipe.json", "identity.json"}
 
@@ -432,40 +430,34 @@ def test_outputs_that_are_not_folder_names_are_refused(
         refused(*index, says=("Choose another --output",))
 
 
+def test_a_full_disk_gives_one_message_and_leaves_no_files(
+    tmp_path: Path, dataset: Path, cache: Path, full_disk: FullDisk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["inspect", "--corpus", str(dataset), "--near_duplicate_threshold", "1"]) == 0  # this fills the cache
+    before, in_cache = listing(tmp_path), listing(cache)
+    for size in (1000, 5000):
+        capsys.readouterr()
+        with full_disk(size):
+            code = main(["index", "--corpus", str(dataset), "--indexes", "bm25", "--output", str(tmp_path / "out")])
+        error = capsys.readouterr().err
+        assert code == 2, error
+        assert "encloze: the disk is full (" in error and "Free some space or choose another --output" in error
+        assert "Traceback" not in error
+        assert listing(tmp_path) == before and listing(cache) == in_cache
+
+
 # Processes
 
 
-def run(*arguments: object, before: str = "", **more: str) -> subprocess.CompletedProcess[str]:
-    """Run a command line in a separate process, after the code ``before``."""
-    code = f"import sys\n{before}\nfrom encloze.cli.main import main\nsys.exit(main(sys.argv[1:]))"
+def run(*arguments: object, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run a command line in a separate process."""
     return subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
+        [sys.executable, "-m", "encloze", *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,
         env={**os.environ, **more},
     )
-
-
-def test_a_full_disk_gives_one_message_and_leaves_no_files(tmp_path: Path, dataset: Path, cache: Path) -> None:
-    limit = (
-        "import resource, signal\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST, LARGEST))"
-    )
-    index = ("index", "--corpus", dataset, "--indexes", "bm25", "--output", tmp_path / "out")
-    before = listing(tmp_path)
-    assert (
-        run("inspect", "--corpus", dataset, "--near_duplicate_threshold", "1").returncode == 0
-    )  # this fills the cache
-    in_cache = listing(cache)
-    for size in ("1000", "5000"):
-        done = run(*index, before=limit.replace("LARGEST", size))
-        assert done.returncode == 2, done.stderr
-        assert (
-            "encloze: the disk is full (" in done.stderr and "Free some space or choose another --output" in done.stderr
-        )
-        assert "Traceback" not in done.stderr
-        assert listing(tmp_path) == before and listing(cache) == in_cache
 
 
 def test_the_exit_code_is_2_and_the_traceback_is_shown_only_on_request(tmp_path: Path, dataset: Path) -> None:
