@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-import os
 import types
 import typing
 from collections.abc import Iterator
@@ -18,13 +17,11 @@ import yaml
 
 from encloze.errors import RecipeError
 from encloze.family import Family, is_family, nearest
-from encloze.settings import Settings, default_of, hints_of, plain
+from encloze.settings import Settings, default_of, hints_of, path_fault, plain
 
 Tree = dict[str, Any]
 Faults = list[tuple[str, str]]
 
-_MAX_NAME_BYTES = 255
-"""Limit of file systems."""
 _MAX_SEED = 2**32 - 1
 """Limit of the random generators of numpy; that of torch is higher."""
 _INVALID = object()
@@ -75,7 +72,7 @@ def read(path: str | Path, verb: str = "") -> Tree:
             message = f"cannot be read: {reason}. Give a YAML file{shipping}"
             raise RecipeError(f"the recipe {path}", [("", message)]) from error
     try:
-        tree = _copied(yaml.safe_load(text))
+        tree = plain(yaml.safe_load(text))
     except RecursionError as error:
         message = "is nested too deeply, or an alias refers to itself"
         raise RecipeError(f"the recipe {path}", [("", message)]) from error
@@ -96,7 +93,7 @@ def apply_flags(tree: Tree, flags: list[tuple[str, str | None]]) -> Tree:
     A value is parsed as YAML if it starts like a list, a mapping or a quoted string or is ``null``. Otherwise it is
     text, which validation converts to a number or a boolean if the setting is one.
     """
-    merged: Tree = _copied(tree)
+    merged: Tree = plain(tree)
     # Short paths first: --objective retromae --objective.encoder_mask_rate 0.3 means the same in either order.
     for path, text in sorted(flags, key=lambda flag: flag[0].count(".")):
         value: Any = True if text is None else text
@@ -288,7 +285,7 @@ def _plain_value(hint: Any, value: Any, path: str, faults: Faults) -> Any:
     if inner in (str, int, bool, float) and type(value) is inner and value == value:
         return value
     if inner is Path and isinstance(value, (str, Path)):
-        message = _path_fault(str(value))
+        message = path_fault(str(value))
         return _fail(faults, path, message) if message else Path(value)
     if inner is int and isinstance(value, str) and value.isascii() and value.isdigit():
         return int(value)
@@ -306,20 +303,6 @@ def _plain_value(hint: Any, value: Any, path: str, faults: Faults) -> Any:
             inside = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"])
             _fail(faults, f"{path}{inside}", _message(fault))
     return _INVALID
-
-
-def _path_fault(text: str) -> str:
-    """Return why a text is no path; empty if it is one."""
-    if not text:
-        return "expected a path, found an empty string"
-    try:
-        is_too_long = any(len(os.fsencode(part)) > _MAX_NAME_BYTES for part in Path(text).parts)
-    except UnicodeEncodeError:
-        is_too_long = False
-    if is_too_long or "\0" in text or any("\ud800" <= letter <= "\udbff" for letter in text):
-        cause = f"a name is longer than {_MAX_NAME_BYTES} bytes" if is_too_long else "it has a character no name has"
-        return f"expected a path, found {text[:60]!a}: {cause}"
-    return ""
 
 
 @functools.cache
@@ -353,12 +336,6 @@ def _put(tree: Tree, path: list[str], value: Any) -> None:
         return  # the recipe selected this member already: keep its settings
     else:
         tree[key] = value
-
-
-def _copied(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _copied(item) for key, item in value.items()}
-    return [_copied(item) for item in value] if isinstance(value, list) else value
 
 
 def _message(fault: Any) -> str:

@@ -7,10 +7,14 @@ import dataclasses
 import functools
 import inspect
 import itertools
+import os
 import textwrap
 import typing
 from pathlib import Path
 from typing import Any, ClassVar
+
+_MAX_NAME_BYTES = 255
+"""Limit of file systems."""
 
 
 class Settings:
@@ -75,3 +79,17 @@ def default_of(field: dataclasses.Field[Any]) -> Any:
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
     return field.default
+
+
+def path_fault(text: str) -> str:
+    """Return why a text is no path; empty if it is one."""
+    if not text:
+        return "expected a path, found an empty string"
+    try:
+        is_too_long = any(len(os.fsencode(part)) > _MAX_NAME_BYTES for part in Path(text).parts)
+    except UnicodeEncodeError:
+        is_too_long = False
+    if is_too_long or "\0" in text or any("\ud800" <= letter <= "\udbff" for letter in text):
+        cause = f"a name is longer than {_MAX_NAME_BYTES} bytes" if is_too_long else "it has a character no name has"
+        return f"expected a path, found {text[:60]!a}: {cause}"
+    return ""

@@ -13,10 +13,11 @@ import numpy as np
 
 from encloze import progress, recipe
 from encloze.data.corpus import Corpus
-from encloze.data.records import Hit, Query, Representation, Run
+from encloze.data.records import Hit, Query, Run
 from encloze.data.runs import top_documents
 from encloze.encoders.base import Encoder, Precision, Reranker, load_encoder, load_reranker, strings
 from encloze.errors import RecipeError
+from encloze.retrieval._arguments import check_count, check_fusion, rows_of
 from encloze.retrieval.index_folder import (
     DOCUMENTS,
     build_index,
@@ -77,8 +78,8 @@ class Retriever:
         self.corpus, self.views, self.fusion = corpus, list(views), fusion or default_fusion(views)
         self.reranker, self.rerank_depth = reranker, rerank_depth
         self.folder = folder.absolute() if folder else None  # so that the working folder may change
-        _check_fusion(self.fusion, len(self.views))
-        _check_count(rerank_depth, "rerank_depth")
+        check_fusion(self.fusion, len(self.views))
+        check_count(rerank_depth, "rerank_depth")
         is_reranker = hasattr(reranker, "score") and hasattr(reranker, "calibration")
         if reranker is not None and (isinstance(reranker, type) or not is_reranker):
             message = f"expected a cross-encoder or the name of one, found {type(reranker).__name__}"
@@ -122,7 +123,7 @@ class Retriever:
         documents = Corpus.load(corpus)
         loaded = _loaded_encoder(encoder, device, precision)
         if fused:
-            _check_fusion(fused, len(kinds) or len(exact_indexes(loaded) if loaded else ()))
+            check_fusion(fused, len(kinds) or len(exact_indexes(loaded) if loaded else ()))
         close = contextlib.ExitStack()
         if target is None:
             target = close.enter_context(temporary_folder()) / "retriever"  # a system's name in tables
@@ -213,8 +214,8 @@ class Retriever:
         if isinstance(queries, str):
             return self.search([queries], k, depth)[0]
         texts = strings(queries, "search", "queries")
-        _check_count(k, "k")
-        _check_count(depth, "depth")
+        check_count(k, "k")
+        check_count(depth, "depth")
         pools = self.candidates(texts, self._candidate_depth(max(k, depth)))
         found = [[hit for _, hit in self._hits(pool, self.fusion)] for pool in pools]
         if self.reranker:
@@ -251,7 +252,7 @@ class Retriever:
         pools: list[CandidatePool] = []
         with progress.task("Searching", len(queries), "queries") as bar:
             for start in range(0, len(queries), _QUERY_BATCH):
-                batch = [_rows(view, slice(start, start + _QUERY_BATCH)) for view in encoded]
+                batch = [rows_of(view, slice(start, start + _QUERY_BATCH)) for view in encoded]
                 pools += self._pools(batch, depth)
                 bar.advance(len(pools) - start)
         return pools
@@ -333,20 +334,8 @@ class Retriever:
         return reranked
 
 
-def _check_fusion(fusion: Fusion, views: int) -> None:
-    """Raise RecipeError if a fusion does not fit the number of views."""
-    try:
-        fusion.check(views)
-    except ValueError as error:
-        raise RecipeError("the search", [("fusion", str(error))]) from error
-
-
-def _check_count(value: Any, name: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise RecipeError("search", [(name, f"expected a whole number of 1 or more, found {value!r}")])
-
-
 def _loaded_encoder(encoder: Any, device: str | None, precision: Precision) -> Encoder | None:
+    """Return an encoder that is given as an object or by name; raise RecipeError for anything else."""
     if isinstance(encoder, (str, Path)):
         return load_encoder(str(encoder), precision, device)
     if encoder is not None and (isinstance(encoder, type) or not hasattr(encoder, "represent_documents")):
@@ -354,10 +343,3 @@ def _loaded_encoder(encoder: Any, device: str | None, precision: Precision) -> E
         raise RecipeError("Retriever", [("encoder", message)])
     found: Encoder | None = encoder
     return found
-
-
-def _rows(queries: Any, rows: slice) -> Any:
-    """Return some of the queries: texts, or a representation."""
-    if not isinstance(queries, Representation):
-        return queries[rows]
-    return Representation(*(None if view is None else view[rows] for view in queries))

@@ -1,0 +1,32 @@
+"""Checks and conversions of the arguments of retrievers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from encloze.data.records import Representation
+from encloze.errors import RecipeError
+from encloze.search.fusions.base import Fusion
+
+
+def check_fusion(fusion: Fusion, views: int) -> None:
+    """Raise RecipeError if a fusion does not fit the number of views."""
+    try:
+        fusion.check(views)
+    except ValueError as error:
+        raise RecipeError("the search", [("fusion", str(error))]) from error
+
+
+def check_count(value: Any, name: str) -> None:
+    """Raise RecipeError if a value is not a whole number of 1 or more."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise RecipeError("search", [(name, f"expected a whole number of 1 or more, found {value!r}")])
+
+
+def rows_of(queries: Any, part: slice) -> Any:
+    """Return some of the queries: texts, or a representation."""
+    if not isinstance(queries, Representation):
+        return queries[part]
+    return Representation(*(None if view is None else view[part] for view in queries))
