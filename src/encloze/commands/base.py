@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class CommandType(type):
     """Metaclass of commands: a call converts its arguments as the command line does, and raises the same errors.
 
-    pydantic builds commands from recipes without this call, so nothing is converted twice.
+    ``recipe.build`` converts and checks the settings, and creates the command without this call.
     """
 
     def __call__(cls, *arguments: Any, **settings: Any) -> Any:
