@@ -150,6 +150,8 @@ class FakeHub(http.server.BaseHTTPRequestHandler):
         if self.path == "/api/repos/create":
             self.received["created"] = json.loads(body)
             self.answer({"url": f"{self.address}/me/retriever"})
+        elif self.path == "/api/validate-yaml":  # of the model card's header
+            self.answer({"errors": [], "warnings": []})
         elif "/preupload/" in self.path:
             files = json.loads(body)["files"]
             self.answer({"files": [{"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in files]})

@@ -292,3 +292,11 @@ def test_a_data_set_folder(dataset: Path) -> None:
     assert repr(data) == f"Dataset({str(dataset)!r}, format='beir', splits=['dev', 'test', 'train'])"
     (dataset / "corpus.jsonl").write_text(json.dumps({"_id": "x", "text": "y"}) + "\n", encoding="utf-8")
     assert [document.id for document in Dataset.load(dataset).corpus] == ["x"]
+
+
+def test_a_format_with_settings_is_opened(dataset: Path) -> None:
+    file = dataset / "corpus.jsonl"
+    corpus = Corpus.load({"type": "jsonl", "path": str(file), "title_field": "doc_id"})
+    assert corpus[0].title == "river" and len(corpus) == 40
+    with pytest.raises(DataError, match=r"jsonl\.titel_field: unknown setting; did you mean 'title_field'"):
+        Corpus.load({"type": "jsonl", "path": str(file), "titel_field": "doc_id"})

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from encloze import recipe
 from encloze.data.formats.base import Format
 from encloze.data.formats.beir import Beir
 from encloze.data.formats.jsonl import Jsonl
@@ -25,7 +26,7 @@ from encloze.data.rows import (
     text_of,
     text_or_number,
 )
-from encloze.errors import DataError, StorageError
+from encloze.errors import DataError, RecipeError, StorageError
 from encloze.storage.atomic import atomic_folder
 from encloze.storage.cache import cache_folder
 
@@ -47,9 +48,9 @@ def format_of(source: Any) -> Format:
     """Return a format that reads ``source``; data in memory is written to the cache first, under its hash.
 
     Args:
-        source: A path, the name of a format without settings (``python_docs``), a ``Format``, a ``Corpus`` or a
-            ``Dataset``; rows of documents (see ``rows``); or a mapping of splits to rows of pairs. A relative path
-            becomes absolute, so that the working folder may change.
+        source: A path; the name of a format without settings (``python_docs``); the settings of a format with its
+            ``type``; a ``Format``, a ``Corpus`` or a ``Dataset``; rows of documents (see ``rows``); or a mapping of
+            splits to rows of pairs. A relative path becomes absolute, so that the working folder may change.
 
     Raises:
         DataError: The source does not exist, or is not recognized.
@@ -61,6 +62,8 @@ def format_of(source: Any) -> Format:
     if isinstance(source, (str, Path)):
         return _format_of_path(str(source))
     if isinstance(source, Mapping):
+        if isinstance(source.get("type"), str):
+            return _format_of_settings(dict(source))
         if {"corpus", "queries", "qrels"} <= set(source):
             return dataset_format(source["corpus"], source["queries"], source["qrels"])
         if {"corpus", "queries"} <= set(source):
@@ -70,6 +73,14 @@ def format_of(source: Any) -> Format:
             return pairs_format(source)
     read = list(rows(source, "documents"))
     return pairs_format({"train": [row for _, row in read]}) if _is_pairs(read) else corpus_format(read)
+
+
+def _format_of_settings(settings: dict[str, Any]) -> Format:
+    try:
+        made: Format = recipe.coerce(Format, settings, source="the format", name=settings["type"])
+    except RecipeError as error:
+        raise DataError(str(error)) from error
+    return made
 
 
 def _format_of_path(source: str) -> Format:
