@@ -30,41 +30,13 @@ def test_pretrain_finetune_index_search_evaluate(
 ) -> None:
     origin = [model] if start == "model" else ["scratch", "--model.size", "tiny", "--model.tokenizer.vocab_size", "200"]
     adapted, retriever, index, report = (tmp_path / name for name in ("adapted", "retriever", "index", "report"))
-    pretrain = [
-        "--training.steps",
-        "6",
-        "--training.learning_rate",
-        "1e-3",
-        "--batch_tokens",
-        "256",
-        "--max_tokens",
-        "60",
-    ]
-    run(
-        "pretrain",
-        "--corpus",
-        dataset,
-        "--model",
-        *origin,
-        "--objective",
-        "retromae",
-        "--output",
-        adapted,
-        *pretrain,
-        *TRAINING,
-    )
+    pretrain = ["--training.steps", "6", "--training.learning_rate", "1e-3"]
+    pretrain += ["--batch_tokens", "256", "--max_tokens", "60", "--objective", "retromae"]
+    run("pretrain", "--corpus", dataset, "--model", *origin, "--output", adapted, *pretrain, *TRAINING)
     assert AutoModelForMaskedLM.from_pretrained(adapted).config.model_type == "bert"
-    finetune = [
-        "--max_query_tokens",
-        "32",
-        "--max_document_tokens",
-        "60",
-        "--training.steps",
-        "60",
-        "--batch_size",
-        "10",
-    ]
-    finetune += ["--training.learning_rate", "2e-3"]
+    steps = "60" if start == "model" else "20"
+    finetune = ["--max_query_tokens", "32", "--max_document_tokens", "60", "--batch_size", "10"]
+    finetune += ["--training.steps", steps, "--training.learning_rate", "2e-3"]
     run("finetune", "--dataset", dataset, "--model", adapted, "--output", retriever, *finetune, *TRAINING)
     for folder in (adapted, retriever):
         check_manifest(folder, contents=True)
@@ -78,17 +50,8 @@ def test_pretrain_finetune_index_search_evaluate(
     capsys.readouterr()
     run("search", "--index", index, "tell me about the river history", "--k", "3")
     assert "river-" in capsys.readouterr().out
-    run(
-        "evaluate",
-        "--systems",
-        f"bm25,{retriever},{index}",
-        "--dataset",
-        dataset,
-        "--split",
-        "train",
-        "--output",
-        report,
-    )
+    systems = f"bm25,{retriever},{index}"
+    run("evaluate", "--systems", systems, "--dataset", dataset, "--split", "train", "--output", report)
     figures = json.loads((report / "report.json").read_text())
     values = {system["name"]: system["measures"]["nDCG@10"]["mean"] for system in figures["systems"]}
     if start == "model":
@@ -117,6 +80,7 @@ def test_the_same_recipe_gives_the_same_weights(dataset: Path, tmp_path: Path) -
         run(
             *("pretrain", "--corpus", dataset, "--model", "scratch", "--model.size", "tiny", "--objective", "retromae"),
             *("--model.tokenizer.vocab_size", "150", "--output", tmp_path / name, "--training.steps", "3", *TRAINING),
+            *("--batch_tokens", "256"),
         )
     for file in ("model.safetensors", "tokenizer.json", "decoders.safetensors"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
