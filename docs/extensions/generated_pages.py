@@ -64,6 +64,7 @@ def _command_pages() -> Iterator[tuple[str, str]]:
             f"commands/{name}",
             _page(
                 f"(command-{name})=\n# encloze {name}",
+                summary_of(SOURCE / "commands" / f"{name}.py"),
                 f"```\nencloze {name} [RECIPE.yaml]{words} [--setting VALUE ...]\n```",
                 f"Shipped recipes: {recipes}." if recipes else "",
                 f"## Settings\n\n{_settings(kind)}",

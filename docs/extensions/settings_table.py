@@ -57,7 +57,7 @@ class SettingsTable(SphinxDirective):
         prefix = [nodes.Text("list of ")] if several else []
         suffix = [nodes.Text(", or null")] if optional else []
         if is_family(inner):
-            return [*prefix, nodes.Text("one of "), self._family_link(inner), *suffix]
+            return [*(prefix or [nodes.Text("one of ")]), self._family_link(inner), *suffix]
         if typing.get_origin(inner) is typing.Literal:
             words = " | ".join(f"``{value}``" for value in typing.get_args(inner))
         elif typing.get_origin(inner) is dict:
