@@ -65,7 +65,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(os.environ, "ENCLOZE_CACHE", str(folder / "cache"))
         dataset = toys.write_dataset(folder / "toys")
-        tiny(dataset, folder / "out", report=True).run()
+        tiny(dataset, folder / "out").run()
     return dataset, folder / "out"
 
 
@@ -227,7 +227,7 @@ def test_a_kill_at_any_moment_of_a_stage_is_survived(
         "first": {"verb": "mine", "dataset": "@dataset", "sources": ["bm25"], "num_negatives": 3},
         "second": {"verb": "mine", "dataset": "@dataset", "sources": ["@first"]},
     }
-    tree = {"dataset": str(dataset), "output": str(tmp_path / "out"), "stages": stages}
+    tree = {"dataset": str(dataset), "output": str(tmp_path / "out"), "stages": stages, "report": False}
 
     def killed(*_: Any, **__: Any) -> None:
         raise Killed
@@ -257,7 +257,8 @@ def test_a_truncated_record_file_is_replaced(dataset: Path, tmp_path: Path) -> N
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / ".stages.json").write_text('{"beg')
     stages = {"first": {"verb": "mine", "dataset": "@dataset"}}
-    recipe.build(Run, {"dataset": str(dataset), "output": str(tmp_path / "out"), "stages": stages}).run()
+    tree = {"dataset": str(dataset), "output": str(tmp_path / "out"), "stages": stages, "report": False}
+    recipe.build(Run, tree).run()
 
 
 def test_a_stage_that_refers_to_a_run_of_another_is_finished_once(
@@ -269,7 +270,7 @@ def test_a_stage_that_refers_to_a_run_of_another_is_finished_once(
         "second": {"verb": "mine", "dataset": "@dataset", "sources": ["@first"]},
         "evaluation": {"verb": "evaluate", "dataset": "@dataset", "split": "train", "systems": ["bm25", "@first"]},
     }
-    tree = {"dataset": str(dataset), "output": str(tmp_path / "out"), "stages": stages}
+    tree = {"dataset": str(dataset), "output": str(tmp_path / "out"), "stages": stages, "report": False}
     result = recipe.build(Run, tree).run()
     assert (result.report.systems[1].values["nDCG@10"] == 0).all()  # negatives contain no relevant document
     notes: list[str] = []
@@ -321,7 +322,8 @@ def test_the_command_line_shows_the_effect_of_each_stage(
     }
     stages = {"bm25_negatives": {"verb": "mine", "dataset": "@dataset", "split": "@split"}, "evaluation": judged}
     file.write_text(yaml.safe_dump({"verb": "run", "stages": stages}, sort_keys=False), encoding="utf-8")
-    assert main(["run", str(file), "--dataset", str(dataset), "--output", str(tmp_path / "out"), "--split", "dev"]) == 0
+    arguments = ["--dataset", str(dataset), "--output", str(tmp_path / "out"), "--split", "dev", "--no-report"]
+    assert main(["run", str(file), *arguments]) == 0
     output = " ".join(capsys.readouterr().out.split())
     assert "run compared with bm25: degraded" in output  # its relevant documents were removed
 
@@ -337,8 +339,8 @@ def test_a_pipeline_can_end_with_a_comparison_on_several_data_sets(
     file.write_text(yaml.safe_dump({"verb": "run", "stages": stages}, sort_keys=False), encoding="utf-8")
     arguments = ["run", str(file), "--dataset", str(dataset), "--output", str(tmp_path / "out")]
     outputs = []
-    for _ in range(2):  # the second run repeats nothing
-        assert main(arguments) == 0
+    for more in ([], ["--no-report"]):  # the second run repeats nothing
+        assert main([*arguments, *more]) == 0
         outputs.append(" ".join(capsys.readouterr().out.split()))
         monkeypatch.setattr(Command.member("mine"), "run", None)
     for output in outputs:
