@@ -38,7 +38,7 @@ class Family(Settings):
 
     name: ClassVar[str]
     default_member: ClassVar[str | None] = None
-    """Member that is used for a name that is not a member's. The name becomes its setting ``model``."""
+    """Name of the member that is selected by an unknown name; the unknown name becomes the ``model`` of that member."""
     _loaded_members: ClassVar[dict[str, type]]
 
     def __init_subclass__(cls, *, name: str | None = None, **arguments: Any) -> None:

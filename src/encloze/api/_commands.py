@@ -15,7 +15,7 @@ def run_command(command: str, **settings: Any) -> Any:
 
 
 def run_cached(command: str, output: Any, settings: dict[str, Any]) -> Any:
-    """Run a command. If no output is given, it is a folder in the cache that is determined by the settings."""
+    """Run a command. Without an output, write to a folder in the cache that is named by a hash of the settings."""
     if output is None:
         folder = cache_folder() / command
         prepared = Command.member(command)(**{**settings, "output": folder})

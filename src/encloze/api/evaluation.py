@@ -52,7 +52,9 @@ def evaluate(systems: Sequence[Any], dataset: Any = None, *, split: str = "test"
 
 
 def compare(systems: Sequence[Any], dataset: Sequence[Any] | Any = (), **settings: Any) -> ComparisonTable:
-    """Compare systems on one or more data sets: means, differences, equivalence, contamination.
+    """Compare systems on one or more data sets, with significance and equivalence tests.
+
+    The result also counts evaluation texts that are near-duplicates of training texts.
 
     Args:
         systems: What to compare, the baseline first; see ``evaluate``.

@@ -274,7 +274,7 @@ class Backbone(nn.Module, Family):
         return None if "mlm_head" in self._verified_parts else "the layers of its head could not be identified"
 
     def layers(self) -> nn.ModuleList:
-        """Return the layers of the encoder, first to last, found as the longest ModuleList in it."""
+        """Return the layers of the encoder, first to last: the items of its longest ModuleList."""
         lists = [module for module in self.encoder.modules() if isinstance(module, nn.ModuleList)]
         if not lists:
             raise CheckpointError(

@@ -10,8 +10,8 @@ from encloze.backbones.base import Backbone, MlmHead
 class DebertaV2(Backbone, name="deberta_v2"):
     """DeBERTa v2: either BERT's head (``legacy: true``, the default of transformers) or DeBERTa's own.
 
-    The published v3 checkpoints were trained with replaced token detection and contain no head of the first kind, so
-    they get a new one.
+    The published v3 checkpoints were trained with replaced token detection and do not contain BERT's head, so a new
+    head is initialized randomly.
     """
 
     def mlm_head(self) -> MlmHead:

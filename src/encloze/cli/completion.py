@@ -26,9 +26,9 @@ class CommandWords(NamedTuple):
     """Completions of one command: its settings and positional arguments."""
 
     settings: dict[str, list[str]]
-    """Choices of each setting, such as ``training.precision``. The list is empty for settings without fixed choices."""
+    """Allowed values by name of the setting (``training.precision``); empty for a setting without fixed choices."""
     positional: list[str]
-    """Shipped recipes, and choices of positional arguments."""
+    """Values for positional arguments: names of shipped recipes and, for ``encloze list``, of families."""
 
 
 def completion_script(shell: str) -> str:

@@ -130,7 +130,7 @@ def _type_name(inner: Any, *, is_list: bool) -> str:
 
 
 def choices_of(inner: Any) -> list[str]:
-    """Return the names that a setting of this type can have, or an empty list if it is not a choice of names."""
+    """Return the names that are allowed as values of a setting; empty if its type is not a choice of names."""
     if is_family(inner):
         return list(inner.members())
     if typing.get_origin(inner) is typing.Literal:

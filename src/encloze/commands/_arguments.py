@@ -74,7 +74,7 @@ def _member(family: Any, value: Any) -> Any:
 
 
 def _index_system(retriever: Any) -> dict[str, Any]:
-    """Return the settings of the system that is equivalent to a retriever."""
+    """Return the settings of an evaluated system that ranks documents as the retriever does."""
     if retriever.folder is None:
         raise ValueError("the retriever has no index folder. Create it with Retriever.build or Retriever.load")
     views = [view.name for view in retriever.views]

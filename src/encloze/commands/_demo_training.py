@@ -20,7 +20,7 @@ _MEASURED_STEPS, _MEASURED_TEXTS = 4, 8  # a quarter of a step's texts, so that 
 
 
 def build_pretrain(docs: PythonDocs, model: str, steps: int, *, max_tokens: int, seed: int) -> Pretrain:
-    """Return the RetroMAE pre-training of the demo, with an unused output."""
+    """Return the demo's command for RetroMAE pre-training; the caller replaces its output path."""
     from encloze.commands.pretrain import Pretrain
     from encloze.models.origins.base import Origin
     from encloze.objectives.retromae import RetroMae
@@ -59,7 +59,10 @@ def build_finetune(
     max_document_tokens: int,
     seed: int,
 ) -> Finetune:
-    """Return the fine-tuning of the demo, with an unused output. ``is_new``: the encoder began with random weights."""
+    """Return the demo's command for fine-tuning; the caller replaces its output path.
+
+    ``is_new`` states whether the encoder was pre-trained from random weights, which requires a higher learning rate.
+    """
     from encloze.commands.finetune import Finetune
     from encloze.models.origins.base import Origin
     from encloze.training.arguments import TrainingArguments
@@ -88,7 +91,7 @@ def measure_speed(docs: PythonDocs, model: str, seed: int) -> tuple[float, float
 
 
 def _seconds_per_step(command: Any) -> float:
-    """Return the median duration of a training step, scaled to a full step; the first step is a warmup."""
+    """Return the median seconds of a training step, extrapolated to a full batch; the first step is not counted."""
     training = replace(command.training, logging_steps=1, save_steps=0, freeze_encoder_steps=0)
     with tempfile.TemporaryDirectory() as folder:
         replace(command, training=training, output=Path(folder) / "model").run()

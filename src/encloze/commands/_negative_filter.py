@@ -17,7 +17,7 @@ ABOVE_MARGIN = "scored within the margin of a relevant document"
 
 
 class MinedNegatives(NamedTuple):
-    """Negatives of one query, best first, and the number of rejected candidates by reason."""
+    """Negatives of one query, highest ranked first, and the number of rejected candidates by reason."""
 
     query: str
     negatives: list[str]
@@ -36,7 +36,7 @@ class NegativeFilter:
     near_duplicate_threshold: float | None
     """Minimum Jaccard similarity to a relevant document at which a candidate is dropped."""
     scorer: Scorer | None
-    """Model whose scores are compared with the margins."""
+    """Model that scores candidates and relevant documents; the margins apply to its scores."""
     absolute_margin: float | None
     relative_margin: float | None
 

@@ -106,7 +106,7 @@ class PanelInputs:
     def _encode(
         self, encoder: BiEncoder, texts: list[str]
     ) -> tuple[Representation, Representation, tuple[Representation, Representation] | None]:
-        """Return the representations of the documents, of the queries, and of both sides of the positive pairs.
+        """Return the representations of the documents, of the queries, and of both texts of each positive pair.
 
         Each distinct text is encoded once.
         """
@@ -124,7 +124,10 @@ class PanelInputs:
         return documents.select(texts, encoded_documents), queries.select(self.queries, encoded_queries), sides
 
     def _pair_embeddings(self, firsts: np.ndarray, seconds: np.ndarray) -> PairEmbeddings:
-        """Return the embeddings (pairs, dim) with the negatives: pairs without a text in common with the first text."""
+        """Return the embeddings of the first and the second texts of the pairs, each of shape (pairs, dim), and a mask.
+
+        The mask has shape (pairs, pairs). It marks the negatives of each pair: the pairs that share no text with it.
+        """
         assert self.positives is not None
         sides = (self.positives.first_texts, self.positives.second_texts)
         same_first, same_second = (
@@ -165,7 +168,7 @@ class _DistinctTexts:
         self.number_of = {text: number for number, text in enumerate(dict.fromkeys(texts))}
 
     def select(self, texts: Sequence[str], representation: Representation) -> Representation:
-        """Return the rows of some texts from the representation of all distinct texts."""
+        """Return the representation of ``texts``, selected from the representation of all distinct texts."""
         numbers = self.numbers(texts)
         return Representation(*(None if view is None else view[numbers] for view in representation))
 
@@ -204,7 +207,7 @@ def label_report(
 
 
 def _load_encoder(model: str, pooling: Pooling | None, precision: Precision) -> BiEncoder:
-    """Load a bi-encoder; ``pooling`` replaces that of its dense heads."""
+    """Load a bi-encoder; ``pooling``, if given, replaces the pooling method of its dense heads."""
     encoder = BiEncoder.load(model, precision=precision)
     if pooling is None or encoder.config.dense is None:
         return encoder
@@ -216,7 +219,10 @@ def _load_encoder(model: str, pooling: Pooling | None, precision: Precision) -> 
 
 
 def _mlm_head_activations(encoder: BiEncoder, texts: list[Encoded]) -> TermActivations:
-    """Count the terms that the MLM head activates, pooled as in SPLADE (maximum of log(1 + relu(logits)))."""
+    """Count the terms that the MLM head activates in each text and in how many texts it activates each term.
+
+    Term weights are pooled as in SPLADE: the maximum of log(1 + relu(logits)) over tokens.
+    """
     backbone, max_tokens = encoder.backbone, encoder.config.max_document_tokens
     device, activations = backbone.model.device, TermActivations.empty(int(backbone.config.vocab_size))
     lengths = np.array([min(len(text.ids) + 2, max_tokens) for text in texts])
@@ -233,7 +239,7 @@ def _mlm_head_activations(encoder: BiEncoder, texts: list[Encoded]) -> TermActiv
 
 
 def _describe(encoder: BiEncoder) -> str:
-    """Return the model type, views and document limit of an encoder as text."""
+    """Describe an encoder: model type, dense and sparse representation, and maximum tokens of a document."""
     parts = [f"{encoder.backbone.config.model_type}, hidden size {encoder.backbone.hidden_size}"]
     if dense := encoder.config.dense:
         norm = "L2-normalized" if dense.normalize else "not normalized"
@@ -243,7 +249,10 @@ def _describe(encoder: BiEncoder) -> str:
 
 
 def _activations(weights: Any) -> TermActivations:
-    """Count the active terms of a ``csr_matrix`` of term weights of shape (texts, vocabulary)."""
+    """Count the active terms of each text, and the texts of each active term.
+
+    ``weights`` is a ``csr_matrix`` of term weights of shape (texts, vocabulary).
+    """
     is_active = weights > 0
     per_term, per_text = (np.asarray(is_active.getnnz(axis=axis), np.int64) for axis in (0, 1))
     return TermActivations(per_term, per_text)

@@ -22,7 +22,7 @@ _TRAINING_FILES = {"`log.jsonl`, `monitors.jsonl`": "losses and validation metri
 
 
 def begin_run(command: Any) -> RunState:
-    """Return the work folder of a command, checked for a new or resumed run.
+    """Return the work folder of a command, after checking that its run can be started or resumed.
 
     Args:
         command: A command with the settings output, resume and overwrite.

@@ -1,4 +1,4 @@
-"""Keys of pipeline stages: hashes of settings in which files count by their contents and not by their paths."""
+"""Hashes that identify pipeline stages by their settings and by the contents (not the paths) of their files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def references(value: Any) -> list[str]:
 
 
 def values_of(value: Any, names: tuple[str, ...]) -> Iterator[str]:
-    """Yield the string values of all settings with these names, at any depth."""
+    """Yield the string values of all settings called one of ``names``, in ``value`` and in nested settings."""
     if isinstance(value, dict):
         yield from (item for key, item in value.items() if key in names and isinstance(item, str))
     if isinstance(value, (dict, list)):
@@ -32,13 +32,13 @@ def values_of(value: Any, names: tuple[str, ...]) -> Iterator[str]:
 
 
 def result_key(stage: Command, dependencies: Mapping[str, str], output: Path, hashes: dict[Path, str]) -> str:
-    """Return a key that changes with everything that can change the result of a stage.
+    """Return a hash of everything that can change the result of a stage; a finished stage with this hash is not rerun.
 
     Args:
         stage: The command with its settings.
-        dependencies: Keys of the earlier stages that it refers to.
-        output: Folder of the pipeline. Paths in it are represented by their relative path.
-        hashes: Cache of the hashes of files and folders, which is filled.
+        dependencies: Result keys by name of the earlier stages that the stage refers to.
+        output: Output folder of the pipeline. Paths inside it are hashed as relative paths.
+        hashes: Hash by path. The function adds the hashes that it computes.
     """
     settings = {name: _portable(value, output, hashes) for name, value in _fields(stage) if name not in _NO_INFLUENCE}
     content = json.dumps([stage.name, settings, dict(dependencies)], sort_keys=True, default=str)
@@ -46,7 +46,7 @@ def result_key(stage: Command, dependencies: Mapping[str, str], output: Path, ha
 
 
 def path_key(stage: Command) -> str:
-    """Return a key that changes with the paths of a stage. Unfinished work is resumed only with the same paths."""
+    """Return a hash of all settings of a stage, paths included; unfinished work is resumed only if it is unchanged."""
     return hashlib.sha256(json.dumps(plain(stage), sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -60,7 +60,7 @@ def _strings(value: Any) -> list[str]:
 
 
 def _portable(value: Any, output: Path, hashes: dict[Path, str]) -> Any:
-    """Return a setting as plain values in which paths are replaced by content hashes, or are relative to ``output``."""
+    """Return a setting as JSON values: paths inside ``output`` become relative, other paths become content hashes."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         settings = {name: _portable(item, output, hashes) for name, item in _fields(value)}
         return {"type": getattr(value, "name", type(value).__name__), **settings}

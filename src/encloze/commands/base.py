@@ -134,7 +134,7 @@ class OperatingPoint(NamedTuple):
 
     probability: float
     precision: float | None
-    """None if no pair has this probability."""
+    """Fraction of these pairs that are relevant; None if there are none."""
     recall: float
 
 
@@ -149,7 +149,7 @@ class CalibrationResult:
     relevant: float
     """Fraction of the pairs that are relevant."""
     uncalibrated: CalibrationError
-    """Errors of the logistic function of the scores."""
+    """Errors if the logistic function of a score is used as its probability."""
     calibrated: CalibrationError
     """Errors of the fitted curve, by cross-validation over queries."""
     operating_points: list[OperatingPoint]
@@ -172,17 +172,17 @@ class GenerationResult:
 
 @dataclass(frozen=True)
 class StageEffect:
-    """Difference that one stage makes to the first measure of a report, paired by query."""
+    """Effect of one pipeline stage: the difference, paired by query, that it makes in the first measure of a report."""
 
     stage: str
     difference: Interval
     """Mean difference with its 95 % confidence interval."""
     minimum_detectable_difference: float
-    """True difference that this number of queries would detect with a power of 80 %."""
+    """Smallest true difference that a test with this number of queries detects with a power of 80 %."""
 
     @classmethod
     def from_estimate(cls, stage: str, difference: Estimate) -> Self:
-        """Return the effect with the interval and the minimum detectable difference of an estimate."""
+        """Return the effect of a stage from the estimate of a difference."""
         return cls(stage, difference.interval(), difference.minimum_detectable_difference())
 
     def verdict(self) -> str:

@@ -44,9 +44,10 @@ class Calibrate(Command, name="calibrate"):
     split: str = "dev"
     """Split whose judgments are used. It should not have been used in training."""
     method: Method = "isotonic"
-    """isotonic: any non-decreasing function, for many judged pairs. platt: a logistic function, for few."""
+    """isotonic: any non-decreasing function; suited to many judged pairs. platt: a logistic function; suited to few.
+    """
     folds: int = 5
-    """Number of folds of cross-validation over queries, by which the calibration error is measured."""
+    """Number of folds of the cross-validation over queries that measures the calibration error."""
     seed: int = 0
     """Seed of the assignment of queries to folds."""
     overwrite: bool = False
@@ -88,7 +89,7 @@ class Calibrate(Command, name="calibrate"):
         return result
 
     def _check_scores(self, folder: Path) -> None:
-        """Raise DataError if another model computed the scores, or if they include relevant documents not retrieved.
+        """Raise DataError if another model computed the scores, or if they include documents that were not retrieved.
 
         Either case would silently make the probabilities wrong.
         """
@@ -145,7 +146,7 @@ def _errors(probabilities: np.ndarray, relevant: np.ndarray) -> CalibrationError
 
 
 def _logistic(scores: np.ndarray) -> np.ndarray:
-    """Return the logistic function of scores, which is often used as a probability without calibration."""
+    """Return the logistic function of scores, a common estimate of probabilities without calibration."""
     probabilities: np.ndarray = 1 / (1 + np.exp(-np.clip(scores, -500, 500)))
     return probabilities
 

@@ -44,13 +44,13 @@ class Compare(Command, name="compare"):
     split: str = "test"
     """Split of the queries to evaluate on, the same for all data sets."""
     measures: tuple[str, ...] = ()
-    """Measures in the spelling of ir-measures or a common one (mrr@10, recall@100). Systems are compared by the first
-    one. Default: nDCG@10, RR@10, R@100 and AP, or the measures of the benchmarks."""
+    """Measures in the spelling of ir-measures or a common one (mrr@10, recall@100). Systems are compared
+    by the first measure. Default: nDCG@10, RR@10, R@100 and AP, or the measures of the benchmarks."""
     depth: int = 100
     """Number of documents that each system ranks per query; at least the largest cutoff of the measures."""
     passage_aggregation: PassageAggregation = "none"
-    """Whether judgments refer to source texts (max), whose score is that of their best passage, or to documents of the
-    corpus (none)."""
+    """none: judgments refer to documents of the corpus. max: judgments refer to source texts, which are split into
+    passages; the score of a source text is the highest score of its passages."""
     ignore_identical_ids: bool = False
     """Whether documents with the id of their query are removed from the rankings, as in BEIR."""
     measure_memory: bool = False
@@ -142,7 +142,7 @@ class Compare(Command, name="compare"):
         return evaluations + [Evaluate(systems=self.systems, benchmark=one, **common) for one in self.benchmark]
 
     def _common_measures(self) -> tuple[str, ...]:
-        """Return the configured measures, or the default ones, which all data sets and benchmarks must share."""
+        """Return the configured measures, or else the default measures, which must be the same for all data sets."""
         defaults = {benchmark.rules().measures for benchmark in self.benchmark}
         if self.dataset:
             defaults.add(DEFAULT_MEASURES)

@@ -50,13 +50,13 @@ class Evaluate(Command, name="evaluate"):
     rerank_depth: int = 50
     """Number of documents per query that the cross-encoder re-ranks."""
     measures: tuple[str, ...] = ()
-    """Measures in the spelling of ir-measures or a common one (mrr@10, recall@100). Systems are compared by the first
-    one. Default: nDCG@10, RR@10, R@100 and AP, or the measures of the benchmark."""
+    """Measures in the spelling of ir-measures or a common one (mrr@10, recall@100). Systems are compared
+    by the first measure. Default: nDCG@10, RR@10, R@100 and AP, or the measures of the benchmark."""
     depth: int = 100
     """Number of documents that each system ranks per query; at least the largest cutoff of the measures."""
     passage_aggregation: PassageAggregation = "none"
-    """Whether judgments refer to source texts (max), whose score is that of their best passage, or to documents of the
-    corpus (none)."""
+    """none: judgments refer to documents of the corpus. max: judgments refer to source texts, which are split into
+    passages; the score of a source text is the highest score of its passages."""
     ignore_identical_ids: bool = False
     """Whether documents with the id of their query are removed from the rankings, as in BEIR."""
     measure_memory: bool = False
@@ -137,7 +137,7 @@ class Evaluate(Command, name="evaluate"):
         return replace(result, name=title, run=run, memory_bytes=memory)
 
     def _counts(self, dataset: DatasetSplit, results: list[SystemResult]) -> DatasetCounts:
-        """Count the parts of the data set that the systems read; run files alone need neither queries nor documents."""
+        """Count queries, documents and judgments, as far as the systems read them; run files need no texts."""
         parts = {part for system in self._all_systems() for part in system.depends_on}
         reads_corpus = bool(self.reranker) or self.passage_aggregation == "max"
         return dataset.counts(

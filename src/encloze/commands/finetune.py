@@ -63,9 +63,9 @@ class Finetune(Command, name="finetune"):
     negatives: Path | None = None
     """TREC run over the same queries; its documents that are not judged relevant are hard negatives."""
     negatives_per_query: int = 1
-    """Number of hard negatives per query in an epoch, if negatives is set."""
+    """Number of hard negatives of each query in each epoch; requires the setting negatives."""
     negatives_depth: int = 200
-    """Maximum rank in the run negatives of a hard negative."""
+    """Maximum rank of a hard negative in the run given as negatives."""
     teacher: Path | None = None
     """TREC run with scores of a teacher model for relevant documents and negatives, for distillation losses."""
     query_augmentations: tuple[QueryPerturbation, ...] = ()
@@ -157,7 +157,7 @@ class Finetune(Command, name="finetune"):
         return TrainingResult(self.output, "index")
 
     def _build_encoder(self, dataset: DatasetSplit) -> BiEncoder:
-        """Return the bi-encoder to train; raise RecipeError if the losses do not fit its heads."""
+        """Return the bi-encoder to train; raise RecipeError if a loss cannot be computed from its heads."""
         needs_mlm_head = any(head.needs_mlm_head for head in self.heads)
         initial = self.model.load(dataset.corpus.texts, require_mlm_head=needs_mlm_head, seed=self.seed)
         encoder = BiEncoder(initial.backbone, initial.tokenizer, self._encoder_config(initial.config), initial.heads)
@@ -181,7 +181,10 @@ class Finetune(Command, name="finetune"):
         return encoder
 
     def _check_losses(self, heads: tuple[Head, ...], dims: Mapping[str, int | None]) -> None:
-        """Raise ValueError if a loss does not fit the heads; ``dims`` by view, None if not known yet."""
+        """Raise ValueError if a loss cannot be computed from the representations of the heads.
+
+        ``dims`` maps ``dense`` and ``sparse`` to numbers of dimensions, which are None if they are not known yet.
+        """
         for loss in self.losses:
             loss.check_views(dims)
         check_regularizers(self.losses, heads)

@@ -54,7 +54,8 @@ class FinetuneClassifier(Command, name="finetune_classifier"):
     training: TrainingArguments = field(
         default_factory=lambda: TrainingArguments(learning_rate=1e-3, encoder_learning_rate=5e-5, epochs=3.0)
     )
-    """Optimizer, learning rate schedule, logging and checkpoints. The new head has a higher rate than the encoder."""
+    """Optimizer, learning rate schedule, logging and checkpoints. The new head has a higher learning rate than the
+    encoder."""
     seed: int = 0
     """Random seed."""
     resume: bool = False

@@ -53,9 +53,9 @@ class FinetuneReranker(Command, name="finetune_reranker"):
     losses: tuple[Loss, ...] = field(default_factory=lambda: (Listwise(),))
     """Losses to minimize: listwise, pairwise, pointwise; with a teacher also margin_mse and kl_divergence."""
     negatives_per_query: int = 7
-    """Number of hard negatives per query in an epoch."""
+    """Number of hard negatives of each query in each epoch."""
     negatives_depth: int = 100
-    """Maximum rank in the run negatives of a hard negative."""
+    """Maximum rank of a hard negative in the run given as negatives."""
     teacher: Path | None = None
     """TREC run with scores of a teacher model for relevant documents and negatives, for distillation losses."""
     max_tokens: int | None = None

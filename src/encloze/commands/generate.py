@@ -39,8 +39,8 @@ class Generate(Command, name="generate"):
     """Generate queries for documents with a language model.
 
     Writes queries and judgments in BEIR layout: each query is judged relevant to the document from which it was
-    generated. The documents are not copied: {type: generated_queries, corpus: CORPUS, path: OUTPUT} combines both into
-    a data set.
+    generated. The documents are not copied. To combine them with the generated queries in other commands, set
+    ``dataset: {type: generated_queries, corpus: CORPUS, path: OUTPUT}``.
 
     Example:
         >>> Generate(corpus=corpus, generator=generator, output=Path("queries")).run()  # doctest: +SKIP

@@ -24,7 +24,7 @@ class IndexingResult:
     Attributes:
         folder: The index folder.
         documents: Number of documents.
-        views: Description of each view: name, settings, model, fingerprint, dimensions.
+        views: Description of each index in the folder: name, settings, model, fingerprint, dimensions.
     """
 
     folder: Path
@@ -49,8 +49,8 @@ class Index(Command, name="index"):
     model: str | None = None
     """The encoder, for indexes of embeddings or term weights: a model folder, a hub id, or minilm."""
     indexes: tuple[SearchIndex, ...] = ()
-    """The indexes to build; several are searched together (flat,inverted,bm25). By default an exact index for each view
-    of the model: flat for embeddings, inverted for term weights."""
+    """The indexes to build; several are searched together (flat,inverted,bm25). By default an exact index for each
+    representation of the model: flat for embeddings, inverted for term weights."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the encoder's matrix multiplications; auto uses bfloat16 if the hardware supports it."""
     seed: int = 0

@@ -1,4 +1,4 @@
-"""Inspect a corpus, and the representations of encoders on it."""
+"""Inspect a corpus, and the representations of its documents by encoders."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _MAX_TRUNCATED = 0.05  # share of truncated texts at the recommended limit
 
 @dataclass(frozen=True)
 class Inspect(Command, name="inspect"):
-    """Compute statistics of a corpus and, if encoders are named, of their representations of it.
+    """Compute statistics of a corpus and, if encoders are named, of the embeddings and term weights of its documents.
 
     A small encoder takes one or two minutes on a CPU, because only ``sample_size`` documents are encoded.
 
@@ -86,7 +86,9 @@ class Inspect(Command, name="inspect"):
         if self.neighbors < 1:
             raise ValueError(f"neighbors must be 1 or more, not {self.neighbors}")
         if self.split == "train":
-            raise ValueError("split cannot be train, from which the labels are learned. Choose another split")
+            raise ValueError(
+                "split cannot be train, on which the classifiers of labels are trained. Choose another split"
+            )
         for name in ("labels", "queries"):
             if getattr(self, name) and not (self.model and self.sample_size):
                 raise ValueError(f"{name} needs an encoder. Set model, and sample_size above 0")

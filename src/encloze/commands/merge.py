@@ -48,10 +48,10 @@ class Merge(Command, name="merge"):
     """
 
     model: str
-    """The adapted model: a folder, an id on the Hugging Face hub, or minilm. The result has its pooling, prompts and
-    length limits."""
+    """The adapted model: a folder, an id on the Hugging Face hub, or minilm. The merged model has the same pooling,
+    prompts and length limits."""
     original: str
-    """The model that it was adapted from, or another one of the same architecture."""
+    """The model from which the adapted model was trained, or another model of the same architecture."""
     output: Path
     """The model folder to write."""
     weights: tuple[float, ...] = (0.5,)
@@ -60,7 +60,7 @@ class Merge(Command, name="merge"):
     dataset: Format | None = None
     """Data set of the domain that the model was adapted to."""
     retention_dataset: Format | None = None
-    """Data set of another domain, to measure how much of the original's quality is retained."""
+    """Data set of another domain, to measure how much of the retrieval quality of the original model is retained."""
     split: str = "dev"
     """Split of both data sets whose queries are evaluated."""
     seed: int = 0

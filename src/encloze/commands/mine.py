@@ -73,8 +73,8 @@ class Mine(Command, name="mine"):
     absolute_margin: float | None = None
     """A negative must score at least this much below the lowest score of a relevant document."""
     relative_margin: float | None = None
-    """A negative must score below the lowest score of a relevant document by this fraction of it. NV-Retriever's
-    TopK-PercPos at 95 % is 0.05."""
+    """A negative must score below (1 - relative_margin) times the lowest score of a relevant document, if that score is
+    positive. 0.05 is TopK-PercPos at 95 % (NV-Retriever)."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the scorer's matrix multiplications."""
     resume: bool = False
@@ -146,7 +146,7 @@ class Mine(Command, name="mine"):
         return {query: documents for query, documents in relevant.items() if documents}
 
     def _identity(self, dataset: DatasetSplit, relevant: dict[str, list[str]]) -> dict[str, object]:
-        """Return fingerprints of all inputs. An interrupted run is resumed only if they are the same."""
+        """Return fingerprints of all inputs. An interrupted run is resumed only if no input has changed."""
         return {
             "corpus": dataset.corpus.fingerprint,
             "queries": hash_of({query.id: query.text for query in dataset.queries}),
@@ -203,7 +203,7 @@ class Mine(Command, name="mine"):
         return list(dict.fromkeys(document for document in interleaved if document is not None and document in known))
 
     def _model_inputs(self) -> dict[str, Path | str]:
-        """Return the files and models by which candidates are ranked and scored."""
+        """Return the files and models that rank and score the candidates."""
         return inputs_of(self.sources, "sources") | ({"scorer": self.scorer} if self.scorer else {})
 
     def _write_output(self, state: RunState, negatives_file: Path) -> MiningResult:

@@ -211,7 +211,8 @@ class PreparedPretraining(NamedTuple):
     data: PretrainingData
     plan: BatchPlan
     context_fingerprint: str
-    """Fingerprint of the inputs of contexts other than the corpus; empty if there are none."""
+    """Fingerprint of the inputs other than the corpus from which pairs of texts (contexts) are made; empty if there are
+    none."""
 
 
 def _write_model(module: PretrainingModule, initial: InitialModel, folder: Path) -> None:

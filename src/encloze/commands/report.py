@@ -31,7 +31,7 @@ class ReportResult:
     cards: tuple[Path, ...] = ()
     """Model folders whose README.md was updated."""
     cards_requested: bool = False
-    """Whether model cards were to be updated."""
+    """Whether an update of the model cards was requested."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class MakeReport(Command, name="report"):
     """Write one HTML page on the results of evaluations, comparisons, robustness, inspections and training runs.
 
     The page is a single file that loads nothing from the network. It has a light and a dark theme and can be printed.
-    Markdown and JSON files with the same figures are written next to it.
+    Markdown and JSON files with the same numbers are written to the same folder.
     """
 
     positional_settings: ClassVar[tuple[str, ...]] = ("folders",)
@@ -53,8 +53,8 @@ class MakeReport(Command, name="report"):
     include_texts: bool = True
     """Whether texts of queries and documents are shown. Without them, only ids are shown."""
     examples: int = 3
-    """Number of queries shown on which the best system is better than the first, and of queries on which it is
-    worse."""
+    """Number of example queries on which the best system is better than the first system. As many on which it is worse
+    are also shown."""
     model_cards: bool = False
     """Whether results are added to the README.md of each evaluated model folder, as tables and as metadata for the
     Hugging Face hub."""

@@ -51,7 +51,8 @@ class Robustness(Command, name="robustness"):
     systems: tuple[System, ...] = ()
     """Systems to evaluate: bm25, a model's name or folder, an index folder, or one of these with a re-ranker."""
     per_view: bool = False
-    """Whether each view of a system with several views is also evaluated by itself."""
+    """Whether the parts of a system that combines several indexes, such as embeddings and BM25, are also evaluated
+    alone."""
     split: str = "test"
     """Split of the queries to evaluate on."""
     query_perturbations: tuple[QueryPerturbation, ...] = ()
@@ -60,16 +61,16 @@ class Robustness(Command, name="robustness"):
     """Perturbations of the documents: length, position, duplicates, distractors. For each one, every system encodes
     and indexes all documents again."""
     other_datasets: tuple[Format, ...] = ()
-    """Data sets of other domains. The systems are also evaluated on the same split of these, and the differences from
-    dataset are listed among the slices."""
+    """Data sets of other domains. The systems are also evaluated on them (on the split of the same name). The report
+    lists the differences from dataset among its slices."""
     measure: str | None = None
     """Measure whose drop is reported, in the spelling of ir-measures or a common one (mrr@10, recall@100). Default:
     nDCG@10, or the first measure of the benchmark."""
     depth: int = 100
     """Number of documents that each system ranks per query; at least the cutoff of the measure."""
     passage_aggregation: PassageAggregation = "none"
-    """Whether judgments refer to source texts (max), whose score is that of their best passage, or to documents of the
-    corpus (none)."""
+    """none: judgments refer to documents of the corpus. max: judgments refer to source texts, which are split into
+    passages; the score of a source text is the highest score of its passages."""
     ignore_identical_ids: bool = False
     """Whether documents with the id of their query are removed from the rankings, as in BEIR."""
     output: Path | None = None

@@ -33,13 +33,13 @@ _SPLIT_SETTINGS = ("split", "tune_on")
 
 @dataclass(frozen=True)
 class PipelineResult:
-    """Result of ``run``: the last evaluation, and the difference of each system from the previous one."""
+    """Result of ``run``: the last evaluation, and the difference of each system from the system before it."""
 
     folder: Path
     report: Report | ComparisonTable | None
     """Result of the last evaluation stage; None if no stage evaluates."""
     effects: list[StageEffect]
-    """Difference of each system in the report from the previous one."""
+    """Difference of each system from the system before it in the report."""
     page: Path | None = None
     """Report page of all stages; None if it was not requested, or if the packages that it requires are missing."""
 
@@ -176,7 +176,7 @@ class Run(Command, name="run"):
             return None
 
     def _faults(self, name: str) -> list[tuple[str, str]]:
-        """Return the errors of a stage as pairs of a path in the recipe and a message."""
+        """Return the invalid settings of a stage as pairs: a path in the recipe, and an error message."""
         path, settings = f"stages.{name}", self._enabled_stages[name]
         if not isinstance(settings, dict) or "verb" not in settings:
             return [(path, "has no verb: write name: {verb: pretrain, ...}")]
@@ -220,7 +220,7 @@ class Run(Command, name="run"):
 
 
 def _effects(report: Report | ComparisonTable) -> list[StageEffect]:
-    """Return the difference of each system from the previous one, averaged over data sets."""
+    """Return the difference of each system from the system before it in the report, averaged over data sets."""
     table = ComparisonTable.from_report(report) if isinstance(report, Report) else report
     values = [
         (system.name, [table.values(report, system, table.measure) for report in table.reports])

@@ -41,10 +41,10 @@ class Search(Command, name="search"):
     k: int = 5
     """Number of documents to return."""
     views: tuple[str, ...] = ()
-    """Names of the views to search (flat, bm25); all by default."""
+    """Names of the indexes in the folder to search, such as flat and bm25; all by default."""
     fusion: Fusion | None = None
-    """How the scores of several views are combined. By default the weighted sum that the model defines if all are views
-    of one model, otherwise reciprocal_rank."""
+    """How the scores of several indexes are combined. The default is reciprocal_rank, or, if all indexes are built from
+    the representations of one model, the weighted sum that the model defines."""
     model: str | None = None
     """Path of the model, if it was moved since the index was built."""
     reranker: str | None = None

@@ -26,8 +26,8 @@ Precision = Literal["auto", "float32", "bfloat16"]
 class Encoder(ABC):
     """A bi-encoder: encodes queries and documents independently of each other.
 
-    An encoder has one or two views of a text: a dense one (an embedding) and a sparse one (a weight for each term of
-    the vocabulary).
+    An encoder represents a text by one or two views: a dense one (an embedding) or a sparse one (a weight for each term
+    of the vocabulary), or both.
 
     Example:
         >>> encoder = Encoder.from_pretrained("minilm", device="cpu")
@@ -89,16 +89,16 @@ class Encoder(ABC):
     @property
     @abstractmethod
     def views(self) -> dict[str, int]:
-        """The views of a text (``dense``, ``sparse``) with their numbers of dimensions."""
+        """Numbers of dimensions of the representations of a text, by name (``dense``, ``sparse``)."""
 
     @property
     @abstractmethod
     def similarity(self) -> Similarity:
-        """Similarity function that the encoder was trained with: ``encoder.similarity(queries, documents)``."""
+        """Similarity function with which the encoder was trained. Call ``encoder.similarity(queries, documents)``."""
 
     @abstractmethod
     def represent_queries(self, texts: Sequence[str]) -> Representation:
-        """Return all views of queries: float32, one row for each text."""
+        """Return the embeddings, term weights or both of queries (float32, one row per query)."""
 
     @abstractmethod
     def represent_documents(self, texts: Iterable[str], count: int) -> Iterator[Representation]:
@@ -109,7 +109,7 @@ class Encoder(ABC):
             count: Number of texts, for the progress bar.
 
         Yields:
-            All views of the next documents, in order.
+            The embeddings, term weights or both of the next documents, in order.
         """
 
     @abstractmethod
@@ -126,7 +126,7 @@ class Encoder(ABC):
 
     @property
     def dim(self) -> int | None:
-        """Number of dimensions of the embedding; None if the encoder has no dense view."""
+        """Number of dimensions of the embedding; None if the encoder computes only term weights."""
         return self.views.get("dense")
 
     def encode_queries(self, queries: str | Sequence[str]) -> Any:
@@ -154,7 +154,7 @@ class Encoder(ABC):
                 data frame or ``datasets.Dataset`` with such columns, a ``Corpus``, or one text.
 
         Returns:
-            As ``encode_queries``.
+            Embeddings, term weights or both, in the types that ``encode_queries`` returns.
 
         Raises:
             RecipeError: ``documents`` has another type.
@@ -238,7 +238,7 @@ class Scorer(Protocol):
         ...
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
-        """Return the score of each pair of a query and a document: float32, one for each pair."""
+        """Return the score of each pair of a query and a document (float32, one per pair)."""
         ...
 
 
@@ -290,7 +290,7 @@ def text_pairs(pairs: Any, function: str, argument: str) -> list[tuple[str, str]
 
 
 def _is_list(values: Any) -> bool:
-    """Return whether ``values`` have items in an order, and are not one text, one record, or a mapping."""
+    """Return whether ``values`` is an ordered collection other than a string, a record or a mapping."""
     is_one = isinstance(values, (str, bytes, Mapping, set, frozenset)) or hasattr(values, "_fields")
     return isinstance(values, Iterable) and not is_one and getattr(values, "ndim", 1) > 0
 
@@ -329,7 +329,7 @@ def _described(value: object) -> str:
 
 
 def _unwrapped(representation: Representation, *, single: bool) -> Any:
-    """Return the only view of a representation, or the representation if it has two."""
+    """Return the embeddings or the term weights if there is only one of them, else the representation with both."""
     if representation.sparse is None:
         return representation.dense[0] if single else representation.dense
     return representation.sparse if representation.dense is None else representation

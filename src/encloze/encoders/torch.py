@@ -59,7 +59,10 @@ class TorchEncoder(Encoder):
         return self.model.documents_in_parts(texts, count)
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
-        """Return the similarity of each query and document: float32, one for each pair. Raises RecipeError."""
+        """Return the similarity of the query and the document of each pair (float32, one per pair).
+
+        Raises RecipeError if ``pairs`` is not a list of pairs of strings.
+        """
         return self.model.score(text_pairs(pairs, "score", "pairs"))
 
     def save_pretrained(self, folder: str | Path, *, overwrite: bool = False) -> None:

@@ -31,7 +31,7 @@ _DEFAULT_LIMIT = 20.0  # GiB
 
 
 class CorpusJob(Job[list[str]]):
-    """The texts of a corpus, for indexes that read text."""
+    """Job that reads the texts of a corpus in shards, for indexes that are built from text (BM25)."""
 
     def __init__(self, corpus: Corpus) -> None:
         self.corpus, self.sizes = corpus, shard_sizes(len(corpus))
@@ -128,12 +128,12 @@ def read_representation(file: Path) -> Representation:
     if "weights" in arrays:
         sparse = csr_matrix((arrays["weights"], arrays["terms"], arrays["ends"]), shape=arrays["shape"])
     if sparse is None and "dense" not in arrays:
-        raise ValueError("it holds neither embeddings nor term weights")
+        raise ValueError("the file holds neither embeddings nor term weights")
     return Representation(arrays.get("dense"), sparse)
 
 
 def _resized(parts: Iterable[Representation], sizes: Sequence[int]) -> Iterator[Representation]:
-    """Cut and join consecutive parts so that they have the given numbers of rows."""
+    """Split and concatenate consecutive representations so that their numbers of rows are ``sizes``."""
     source, rest, available = iter(parts), list[Representation](), 0
     for size in sizes:
         while available < size:

@@ -60,5 +60,5 @@ class Ledger(Generic[T]):
             return self._read(path)
         except Exception as error:  # numpy, zipfile and others each raise their own
             raise StorageError(
-                f"{path} is damaged ({error}). Remove the file, and its {self._item} are computed again"
+                f"{path} is damaged ({error}). Remove the file; the {self._item} in it are then computed again"
             ) from error

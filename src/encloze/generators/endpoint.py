@@ -151,7 +151,7 @@ class _EndpointGenerator:
         ]
 
     def _generate_text(self, document: SourceDocument, index: int, connections: urllib3.PoolManager) -> str:
-        """Return the text with the given index for a document."""
+        """Request one text for a document, and return it; ``index`` distinguishes the texts of a document."""
         settings = self._settings
         text = truncate_words(document.text, settings.max_document_words)
         digest = hashlib.sha256(f"{self._seed} {document.number} {index}".encode()).digest()

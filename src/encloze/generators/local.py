@@ -101,7 +101,7 @@ class _LocalGenerator:
 
 
 def random_keys(seed: int, document_numbers: Tensor, queries_per_document: int) -> Tensor:
-    """Return a random key for each text: int64, documents * queries_per_document."""
+    """Return a random key (int64) for each text to generate, ``queries_per_document`` for each document."""
     keys = example_keys(seed, 0, _RANDOM_STREAM, document_numbers)
     return derive_keys(keys[:, None], torch.arange(queries_per_document, device=document_numbers.device)).flatten()
 
@@ -114,7 +114,7 @@ class TokenSampler:
         self._text_keys = text_keys
 
     def __call__(self, scores: Tensor, position: int) -> Tensor:
-        """Sample a token for each text: ids, int64 (texts), for scores (texts x vocabulary)."""
+        """Sample the next token of each text: return ids (int64, one per text) for scores (texts x vocabulary)."""
         top_k = min(self._top_k or scores.shape[1], scores.shape[1])
         top_scores, tokens = (scores.float() / self._temperature).topk(top_k)  # texts x top_k, in descending order
         probabilities = top_scores.softmax(dim=1)

@@ -3,9 +3,10 @@
 ``RetroMAEForPretraining``, ``RetroMAECollator`` and ``ModelArguments`` have the names, signatures and weight names of
 FlagEmbedding's research/baai_general_embedding/retromae_pretrain. The computation is that of objectives/retromae.py.
 
-Differences: the collator's default masking rates are 0.30 and 0.50, the paper's (FlagEmbedding's are 0.15 and 0.15).
-Each position of the decoder has a mask of its own. Whole words are recognized for any fast tokenizer. Long texts are
-not masked less. ``from_pretrained`` restores the decoder that ``save_pretrained`` wrote.
+Differences: the collator's default masking rates are 0.30 and 0.50, the rates of the paper (FlagEmbedding's are 0.15
+and 0.15). A separate attention mask is drawn for each position of the decoder. Whole words are recognized for any fast
+tokenizer. Long texts are masked at the same rate as short texts. ``from_pretrained`` restores the decoder that
+``save_pretrained`` wrote.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from encloze.text.tokens import pad_texts
 
 @dataclass
 class ModelArguments:
-    """The model to start from, as FlagEmbedding's scripts parse it."""
+    """Arguments of FlagEmbedding's scripts that select the initial model."""
 
     model_name_or_path: str | None = "bert-base-uncased"
     config_name: str | None = None

@@ -75,7 +75,7 @@ def load_decoder(model: nn.Module, weights: dict[str, Tensor], folder: Path) -> 
 def _is_compatible(folder: Path) -> bool:
     """Return whether the decoder of an encloze folder is equivalent to FlagEmbedding's.
 
-    Weights of other variants have the same names and shapes, but are used differently.
+    Other variants of RetroMAE have weights with the same names and shapes, but compute with them differently.
     """
     recipe = folder / "recipe.yaml"
     if not recipe.is_file():
