@@ -107,7 +107,7 @@ def test_a_failed_job_resumes_with_the_missing_shards(name: str, tmp_path: Path)
 def test_a_damaged_result_is_named_with_the_remedy(tmp_path: Path) -> None:
     list(Executor.member("local")().run(Squares(3, tmp_path)))
     (tmp_path / "000001.txt").write_text("?")
-    with pytest.raises(StorageError, match=r"000001\.txt is damaged .* Remove the file, and its numbers are computed"):
+    with pytest.raises(StorageError, match=r"000001\.txt is damaged .* Remove the file; the numbers in it are then"):
         list(Executor.member("local")().run(Squares(3, tmp_path)))
 
 
@@ -200,7 +200,7 @@ def test_the_least_recently_used_encodings_are_removed_first(corpus: Corpus, mon
 def test_a_damaged_shard_is_encoded_again_once_it_is_removed(size: int, corpus: Corpus) -> None:
     list(encode_corpus(CountingEncoder(), corpus))
     stored_shards()[1].write_bytes(stored_shards()[1].read_bytes()[:size])
-    with pytest.raises(StorageError, match=r"000001\.npz is damaged .*Remove the file, and its documents are computed"):
+    with pytest.raises(StorageError, match=r"000001\.npz is damaged .*Remove the file; the documents in it are then"):
         list(encode_corpus(CountingEncoder(), corpus))
     stored_shards()[1].unlink()
     again = CountingEncoder()
