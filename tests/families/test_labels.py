@@ -184,5 +184,5 @@ def test_labels_and_texts_that_do_not_match_train(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"train has none of the labels of test \('u', 'v'\)"):
         LabeledDataset.load(Tsv(tmp_path), "test")
     put(tmp_path, train_jsonl=AS_JSON, test_jsonl='{"words": ["a"], "tags": ["O"]}')
-    with pytest.raises(DataError, match="train has labels of texts, but test has not"):
+    with pytest.raises(DataError, match="train has labels of texts, but test does not"):
         LabeledDataset.load(Jsonl(tmp_path), "test")

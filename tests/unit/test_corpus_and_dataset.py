@@ -202,7 +202,7 @@ def test_missing_negatives_cause_a_warning_or_an_error(dataset: Path) -> None:
     run = {"q-river-history": {"river-history": 2.0, "river-repair": 1.0}, "q-comet-repair": {"comet-repair": 1.0}}
     with pytest.warns(UserWarning, match="19 of 20 queries have no negatives in the run"):
         training_examples(DatasetSplit(Beir(dataset), "train"), run)
-    with pytest.raises(DataError, match="has no negative for any query of the split 'train'.*2 are not in it"):
+    with pytest.raises(DataError, match="has no negative for any query of the split 'train'.*2 are not in the corpus"):
         training_examples(DatasetSplit(Beir(dataset), "train"), {"q-river-history": {"x": 2.0, "y": 1.0}})
 
 

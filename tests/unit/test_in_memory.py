@@ -223,8 +223,8 @@ def test_grades_may_have_any_type_of_whole_number(grade: Any) -> None:
         ({"test": {"q": ["a"]}}, r"qrels\['test'\]\['q'\]: expected grades by document id, .* found list"),
         ({"test": {"q": {"a\tb": 1}}}, "document id: the id 'a.*contains a tab or a line break"),
         ({"dev": {"q": {"a": 1}}, "validation": {"q": {"b": 1}}}, "two splits are read as 'dev'"),
-        ({"../x": {"q": {"a": 1}}}, "expected a name of a split .*found str '../x'"),
-        ({"x" * 300: {"q": {"a": 1}}}, "expected a name of a split"),
+        ({"../x": {"q": {"a": 1}}}, "expected the name of a split.*found str '../x'"),
+        ({"x" * 300: {"q": {"a": 1}}}, "expected the name of a split"),
         ([{"query": float("nan"), "document": "a", "grade": 1}], r"qrels\['test'\]\[0\] needs query-id"),
     ],
 )
@@ -265,10 +265,10 @@ def test_splits_of_pairs() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Dataset.from_pairs([{"anchor": "x", "bad": "y"}]), r"train\[0\] has no column of a document .*bad"),
-        (lambda: Dataset.from_pairs([{"positive": "y"}]), r"train\[0\] has no column of a query"),
+        (lambda: Dataset.from_pairs([{"anchor": "x", "bad": "y"}]), r"train\[0\] has no column with a document .*bad"),
+        (lambda: Dataset.from_pairs([{"positive": "y"}]), r"train\[0\] has no column with a query"),
         (lambda: Dataset.from_pairs([{"anchor": 3, "positive": "y"}]), "expected text in the column 'anchor'"),
-        (lambda: Dataset.from_pairs([{"query": "x", "passage": "y", "label": 0}]), r"train\[0\]: its label is 0"),
+        (lambda: Dataset.from_pairs([{"query": "x", "passage": "y", "label": 0}]), r"train\[0\]: the label is 0"),
         (lambda: Dataset.from_pairs([]), "there are no pairs"),
         (
             lambda: Dataset.from_dicts(ROWS, {"q": b"x"}, {"test": {}}),

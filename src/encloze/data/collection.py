@@ -38,7 +38,7 @@ class Dataset:
         """Initialize the data set.
 
         Args:
-            format_: The format that reads the data set. ``Dataset.load`` finds it.
+            format_: Format that reads the data set. ``Dataset.load`` recognizes the format of a path.
 
         Raises:
             DataError: ``format_`` is not a ``Format``.
@@ -116,7 +116,7 @@ class Dataset:
         return queries
 
     def split(self, name: str) -> DatasetSplit:
-        """Return the queries and judgments of a split. Raises DataError for an unknown split, when it is read."""
+        """Return one split. DataError for an unknown split is raised when its queries or judgments are first read."""
         return DatasetSplit(self.format, name)
 
     @property

@@ -27,14 +27,14 @@ class Contamination(NamedTuple):
     queries: int
     """Number of queries in the split."""
     similar_queries: list[tuple[str, str]]
-    """Ids of queries that are identical or nearly identical to a query of the earlier split, each with its id."""
+    """Pairs of ids: a query of the split, and an identical or nearly identical query of the earlier split."""
     documents: int
     """Number of relevant documents in the split."""
     shared_documents: list[str]
     """Ids of documents that are relevant in both splits."""
     similar_documents: list[tuple[str, str]]
-    """Ids of other relevant documents that are identical or nearly identical to a relevant document of the earlier
-    split, with that document's id."""
+    """Pairs of ids: a relevant document of the split, and another document that is relevant in the earlier split and
+    identical or nearly identical."""
 
     def summary(self) -> str:
         """Return the overlap as one sentence with up to three examples of each kind."""
@@ -146,14 +146,14 @@ def _query_ids(judgments: Sequence[Judgment], queries: Mapping[str, str]) -> lis
 
 
 def _relevant_ids(judgments: Sequence[Judgment]) -> list[str]:
-    """Return the ids of the relevant documents, each once."""
+    """Return the ids of the documents that are relevant to at least one query, each once."""
     return list(dict.fromkeys(judgment.document for judgment in judgments if judgment.grade > 0))
 
 
 def _pairs_in_same_group(
     ids: Sequence[str], other_ids: Sequence[str], groups: Mapping[str, int]
 ) -> list[tuple[str, str]]:
-    """Pair each id with the first of the other ids in the same group; ids that are alone in their group are omitted."""
+    """Pair each id with the first id of ``other_ids`` in the same group. Ids without such a partner are omitted."""
     first = dict[int, str]()
     for other in other_ids:
         if other in groups:

@@ -57,7 +57,7 @@ class Corpus(Sequence[Document]):
             format_: The format that the documents were read from, if known.
 
         Raises:
-            DataError: The file is missing or damaged, or is no such file.
+            DataError: The file is missing, damaged, or was not written by ``write_documents``.
         """
         try:
             self.file, self.format = Path(file), format_
@@ -79,11 +79,11 @@ class Corpus(Sequence[Document]):
 
         Args:
             format_: Data set.
-            pretraining: Whether to open the documents for pre-training, which may differ
-                (``Format.pretraining_documents``).
+            pretraining: Whether to open the documents of ``Format.pretraining_documents`` instead of
+                ``Format.documents``.
 
         Raises:
-            DataError: Lines are malformed, ids occur twice, or there are no documents. The error lists all of them.
+            DataError: Lines are malformed, ids occur twice, or there are no documents. The error lists all problems.
         """
         kind = "pretraining" if pretraining else "documents"
         file = cache_folder() / "corpora" / f"{format_.fingerprint()}-{kind}.arrow"
@@ -151,7 +151,7 @@ class Corpus(Sequence[Document]):
 
     @classmethod
     def from_documents(cls, documents: Sequence[Document], file: Path) -> Corpus:
-        """Write documents to an Arrow file and open it.
+        """Write documents to an Arrow file and return the corpus that reads it.
 
         Args:
             documents: Documents with unique ids. They are not checked.

@@ -43,7 +43,7 @@ class DatasetCounts(NamedTuple):
         return cls(**content) if content else None
 
     def with_queries(self, judgments: Judgments, query_count: int, ids_with_text: Set[str]) -> DatasetCounts:
-        """Return these counts with those of the queries added.
+        """Return a copy of these counts that also contains the counts of the queries.
 
         Args:
             judgments: Judgments of the split.
@@ -53,12 +53,12 @@ class DatasetCounts(NamedTuple):
         return self._replace(queries=query_count, queries_without_text=len(judgments.keys() - ids_with_text))
 
     def with_documents(self, judgments: Judgments, document_count: int, known_ids: Set[str]) -> DatasetCounts:
-        """Return these counts with those of the documents added.
+        """Return a copy of these counts that also contains the counts of the documents.
 
         Args:
             judgments: Judgments of the split.
             document_count: Number of documents in the corpus.
-            known_ids: Ids of the corpus that judgments can refer to: of its documents, or of their sources.
+            known_ids: Ids that judgments can refer to: the ids of the documents in the corpus, or of their sources.
         """
         relevant = [{d for d, grade in grades.items() if grade > 0} for grades in judgments.values()]
         missing = {document for grades in judgments.values() for document in grades} - known_ids

@@ -24,8 +24,8 @@ class DatasetSplit:
     Args:
         format: Data set.
         split: Name of the split.
-        judgments_by_source: Whether judgments name the longer texts that the documents were cut from, instead of the
-            documents.
+        judgments_by_source: Whether judgments contain ids of the longer texts that the documents were cut from, instead
+            of document ids.
     """
 
     format: Format
@@ -93,7 +93,7 @@ class DatasetSplit:
         """Return the judgments that an evaluation uses.
 
         Args:
-            texts: Whether a system reads the texts of the queries. Judged queries without a text are then excluded.
+            texts: Whether to exclude judged queries without a text, because a system reads the texts.
         """
         if not texts:
             return self.judgments
@@ -173,7 +173,7 @@ class DatasetSplit:
             raise DataError(
                 f"{name}: none of the {len(ids)} documents that it ranks for the queries of the split {self.split!r} "
                 f"is in {self.format.location()} (in the run: {ids[0]!r}, in the corpus: {self.corpus.ids[0]!r}). "
-                "Give a run over this corpus, with documents, not passages"
+                "Give a run over this corpus that ranks documents, not passages"
             )
         if ids:
             progress.warn(
@@ -183,7 +183,7 @@ class DatasetSplit:
         return has_candidate
 
     def _warn_missing(self, kind: str, missing: list[str]) -> None:
-        """Warn once of judged queries or documents that do not exist."""
+        """Warn once of judged queries or documents that are missing from the data set."""
         if missing and kind not in self._warned:
             self._warned.add(kind)
             progress.warn(

@@ -27,7 +27,7 @@ def group_duplicates(texts: Sequence[str], similarity: float = 0.8) -> np.ndarra
             except for case and punctuation are linked.
 
     Returns:
-        int64, texts: the group of each text, identified by the index of its first text.
+        For each text, the index of the first text in its group: int64 array of shape (texts,).
 
     Example:
         >>> group_duplicates(["The river is deep.", "Bread is baked.", "the river is deep"], similarity=1).tolist()
@@ -44,7 +44,7 @@ def group_duplicates(texts: Sequence[str], similarity: float = 0.8) -> np.ndarra
 
 
 class ShingleSets:
-    """Sets of 4-word shingles of some texts, to compare other texts with.
+    """Shingles (sequences of 4 words) of a list of texts, to which other texts can be compared.
 
     Example:
         >>> ShingleSets(["a river flows into the sea"]).max_similarity("a river flows into the lake")
@@ -66,7 +66,7 @@ class ShingleSets:
 
 
 def _link_similar(words: list[tuple[str, ...]], numbers: list[int], groups: np.ndarray, similarity: float) -> None:
-    """Merge the groups of similar texts in place. ``numbers`` are the indices of the texts with distinct words."""
+    """Merge the groups of similar texts in place. ``numbers``: indices of the texts without copies."""
     from datasketch import MinHash, MinHashLSH  # takes long to import, and few commands need it
 
     index = MinHashLSH(threshold=similarity, num_perm=_PERMUTATIONS, weights=_LSH_WEIGHTS)
@@ -86,7 +86,7 @@ def _link_similar(words: list[tuple[str, ...]], numbers: list[int], groups: np.n
 
 
 def _shingles(words: tuple[str, ...]) -> set[bytes]:
-    """Return all sequences of 4 consecutive words; a shorter text is one shingle."""
+    """Return all sequences of 4 consecutive words; a text of fewer words is a single sequence."""
     count = max(1, len(words) - _SHINGLE_WORDS + 1)
     return {" ".join(words[start : start + _SHINGLE_WORDS]).encode() for start in range(count)} - {b""}
 

@@ -17,8 +17,8 @@ class DocumentIds(Sequence[str]):
 
         Args:
             chunks: Arrow string arrays that together hold all ids.
-            offsets: int64, chunks + 1: index of the first document of each chunk, followed by the total number of
-                documents.
+            offsets: Index of the first document of each chunk, followed by the total number of documents: int64 array
+                of shape (chunks + 1,).
         """
         self._chunks = chunks
         self._offsets: list[int] = offsets.tolist()
@@ -52,7 +52,7 @@ class NumberById(Mapping[str, int]):
 
         Args:
             ids: Ids in the order of their documents. They are read to confirm matches, because the mapping stores
-            hashes only.
+                hashes only.
         """
         self._ids = ids
         hashes = np.fromiter(map(hash, ids), np.int64, len(ids))

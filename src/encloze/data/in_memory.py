@@ -145,11 +145,12 @@ def pairs_format(splits: Mapping[str, Any]) -> Format:
             if query is None or positive is None:
                 wanted, columns = ("a query", _QUERY_COLUMNS) if query is None else ("a document", _POSITIVE_COLUMNS)
                 raise DataError(
-                    f"{where} has no column of {wanted} ({', '.join(columns)}); it has {', '.join(map(str, row))}"
+                    f"{where} has no column with {wanted} ({', '.join(columns)}); its columns are "
+                    f"{', '.join(map(str, row))}"
                 )
             if (grade := find_column(row, _GRADES)) and row[grade] == 0:
                 raise DataError(
-                    f"{where}: its {grade} is 0, but every pair is read as relevant. Leave out such rows, or give "
+                    f"{where}: the {grade} is 0, but every pair counts as relevant. Leave out such rows, or give "
                     "judgments with Dataset.from_dicts"
                 )
             query_text, document_text = text_of(row, query, where), text_of(row, positive, where)
@@ -235,13 +236,14 @@ def _is_grades(value: object) -> bool:
 
 
 def _by_split(tables: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return tables by the name of their split. Raises DataError for names that are no names, or the same one."""
+    """Return the tables by split name. Raises DataError if a name is invalid or two names mean the same split."""
     named = dict[str, Any]()
     for name, table in tables.items():
         split = _SPLIT_NAMES.get(str(name), str(name))
         if name is None or not _SPLIT_NAME.fullmatch(split) or len(split.encode()) > _MAX_SPLIT_BYTES:
             raise DataError(
-                f"expected a name of a split of letters, digits, - and _, found {describe(name)}. Rename the split"
+                "expected the name of a split, made of letters, digits, spaces, - and _, "
+                f"found {describe(name)}. Rename the split"
             )
         if split in named:
             raise DataError(f"two splits are read as {split!r} ({', '.join(map(str, tables))}). Join or rename them")
@@ -262,7 +264,7 @@ def _qrels_file(table: Any, name: str) -> str:
 
 
 def _judgments(table: Any, name: str, faults: list[str]) -> Iterator[tuple[str, Any, Any, Any]]:
-    """Yield where each judgment is, its query, document and grade. Add what is no judgment to ``faults``."""
+    """Yield the location, query, document and grade of each judgment. Append other values as errors to ``faults``."""
     if isinstance(table, Mapping) and only_split(table) is None:
         for query, grades in table.items():
             if not isinstance(grades, Mapping):

@@ -65,7 +65,7 @@ class LabeledDataset:
 
     @property
     def labeled_unit(self) -> str:
-        """Unit with labels: ``texts`` or ``words``."""
+        """What the labels belong to: ``texts`` or ``words``."""
         return "texts" if self.splits["train"][0].words is None else "words"
 
     @property
@@ -93,12 +93,12 @@ class LabeledDataset:
         return [np.array([ids.get(label, -1) for label in example.labels], np.int64) for example in self.splits[split]]
 
     def labels_from_ids(self, split: str, label_ids: np.ndarray) -> list[tuple[str | None, ...]]:
-        """Return predicted labels by text.
+        """Return the predicted labels of each text.
 
         Args:
             split: Name of the split.
-            label_ids: int64, labels of the split: predicted indices of ``label_names``; -1 for words that were cut off,
-                which become ``truncated_label``.
+            label_ids: Predicted indices of ``label_names`` for all texts or words of the split, concatenated (int64);
+                -1 for words beyond the token limit, which become ``truncated_label``.
         """
         labels = iter([self.label_names[id_] if id_ >= 0 else self.truncated_label for id_ in label_ids])
         return [tuple(next(labels) for _ in example.labels) for example in self.splits[split]]
@@ -117,7 +117,7 @@ class LabeledDataset:
         train, unit = self.splits["train"], self.labeled_unit
         if (examples[0].words is None) != (train[0].words is None):
             raise DataError(
-                f"{self.path}: train has labels of {unit}, but {name} has not. Label either texts or words in both"
+                f"{self.path}: train has labels of {unit}, but {name} does not. Label either texts or words in both"
             )
         labels = [label for example in examples for label in example.labels]
         unknown = [label for label in labels if label not in self.label_names]

@@ -30,7 +30,7 @@ def token_pattern() -> re.Pattern[str]:
 
 @cache
 def combining_marks() -> str:
-    r"""Return all combining marks up to U+FFFF, for use in a character class, because ``\w`` matches none of them.
+    r"""Return all combining marks up to U+FFFF, for use in a regular expression, because ``\w`` matches none of them.
 
     Marks above U+FFFF, which scripts such as Chakma and Adlam use, would make matching ten times slower.
     """

@@ -84,7 +84,7 @@ def read_lines(file: Path) -> Iterator[tuple[str, str]]:
 
 
 def read_all_lines(file: Path) -> Iterator[tuple[str, str]]:
-    """Read the lines of a file as ``read_lines`` does, blank lines included."""
+    """Read all lines of a file, including blank ones. Otherwise like ``read_lines``."""
     number = 0
     try:
         with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as stream:
@@ -139,7 +139,7 @@ def _is_encodable(value: Any) -> bool:
 def required_text(
     row: dict[str, Any], names: Iterable[str], location: str, errors: ErrorCollector, hint: str = ""
 ) -> str | None:
-    """Return the first of several fields as text.
+    """Return the first of several alternative fields that a row has, as text.
 
     Args:
         row: Fields by name.

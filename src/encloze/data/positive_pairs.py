@@ -31,10 +31,10 @@ class PositivePairs(NamedTuple):
 def sample_positive_pairs(
     corpus: Corpus, queries: Mapping[str, str], judgments: Sequence[Judgment], max_pairs: int, seed: int
 ) -> PositivePairs | None:
-    """Sample positive pairs: two related texts each.
+    """Sample positive pairs, each of two related texts.
 
-    The pairs are queries with their relevant documents; without judgments, titles with their texts; without titles,
-    neighboring passages of the same source.
+    The pairs are queries with their relevant documents. If there are no judgments, the pairs are titles with their
+    texts. If there are no titles, the pairs are neighboring passages of the same source.
 
     Args:
         corpus: Documents.

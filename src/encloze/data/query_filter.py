@@ -46,7 +46,7 @@ def group_by_split(
 
     Args:
         queries: Queries to group.
-        split_of: Split of each document by id.
+        split_of: Split of each document, by document id.
         rejected: Receives the number of rejected queries by reason.
     """
     groups: dict[str, list[LabeledQuery]] = {}
@@ -66,7 +66,7 @@ def split_of_document(document: Document, seed: int, dev_ratio: float) -> str:
 
 
 def _rejection_reason(text: str, key: str, document: Document, seen: set[str]) -> str | None:
-    """Return the reason for rejecting a text, or None. ``seen`` has the normalized earlier texts for the document."""
+    """Return the reason for rejecting a text, or None. ``seen``: the earlier texts for the document, normalized."""
     if not split_words(text):
         return EMPTY
     if key in seen:
@@ -75,7 +75,7 @@ def _rejection_reason(text: str, key: str, document: Document, seen: set[str]) -
 
 
 def _is_copied(key: str, document: Document) -> bool:
-    """Return whether a normalized query is the title, or the beginning of the text or of title and text."""
+    """Return whether a normalized query equals the title, or the beginning of the text or of the title plus text."""
     title, text = normalize_text(document.title), normalize_text(document.text)
     return key == title or any(
         beginning.startswith(key) and not beginning[len(key) : len(key) + 1].isalnum()

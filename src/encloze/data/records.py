@@ -70,9 +70,10 @@ class Hit(NamedTuple):
     """A document that a search found.
 
     Attributes:
-        id: The document's id.
-        score: The score that determines its rank.
-        parts: The scores that contributed: of each view if several were combined, and of the search before re-ranking.
+        id: Id of the document.
+        score: Score that the hits are ranked by.
+        parts: Further scores of the document, by name: the score of each dense or sparse search if several were
+            combined and, with a re-ranker, the score before re-ranking.
         document: The document, if the search returns documents.
     """
 
@@ -83,12 +84,12 @@ class Hit(NamedTuple):
 
     @property
     def title(self) -> str:
-        """The title of the document; empty without one."""
+        """The title of the document; empty if it has none or ``document`` is None."""
         return self.document.title if self.document else ""
 
     @property
     def text(self) -> str:
-        """The text of the document; empty without a document."""
+        """The text of the document; empty if ``document`` is None."""
         return self.document.text if self.document else ""
 
 
@@ -117,7 +118,7 @@ class TrainingExample:
     query: str
     """Text of the query."""
     positives: tuple[int, ...]
-    """Row numbers of the documents that are judged relevant to the query."""
+    """Row numbers in the corpus of the documents that are judged relevant to the query."""
     negatives: tuple[int, ...] = ()
     """Row numbers of the hard negatives, best ranked first."""
     positive_scores: tuple[float, ...] = ()
@@ -130,7 +131,7 @@ class TrainingExample:
 
 
 def full_text(title: str, text: str) -> str:
-    """Return the text that encoders and analyzers read of a document: the title, if any, followed by the text."""
+    """Return the text of a document that encoders and analyzers read: the title, if any, followed by the text."""
     return f"{title} {text}" if title else text
 
 
@@ -138,14 +139,14 @@ class Representation(NamedTuple):
     """Dense vectors, sparse vectors, or both, of a batch of texts; one row per text."""
 
     dense: Any = None
-    """float32, texts x dim: a numpy array for search, a tensor in training; None without a dense view."""
+    """Dense vectors (float32, texts x dim): a numpy array for search, a tensor in training; None if there are none."""
     sparse: Any = None
-    """float32, texts x vocabulary: a ``scipy.sparse.csr_matrix`` for search, a dense tensor in training; None without
-    a sparse view."""
+    """Sparse vectors (float32, texts x vocabulary): a ``scipy.sparse.csr_matrix`` for search, a dense tensor in
+    training; None if there are none."""
 
     @classmethod
     def concatenate(cls, parts: Sequence[Representation]) -> Representation:
-        """Return one representation with the rows of all parts, which have the same views; ``parts`` is not empty."""
+        """Concatenate the rows of one or more representations that have the same kinds of vectors."""
         from scipy.sparse import vstack
 
         dense, sparse = [part.dense for part in parts], [part.sparse for part in parts]
@@ -158,6 +159,6 @@ class SearchResults(NamedTuple):
     """The best documents of an index for a batch of queries, best first."""
 
     numbers: np.ndarray
-    """int64, queries x depth: row numbers of the documents; -1 where fewer than ``depth`` documents were found."""
+    """Row numbers of the documents (int64, queries x depth); -1 where fewer than ``depth`` documents were found."""
     scores: np.ndarray
-    """float32, queries x depth: scores of the documents."""
+    """Scores of the documents (float32, queries x depth)."""

@@ -23,7 +23,7 @@ def write_rankings(
     tag: str = "encloze",
     title: str = "",
 ) -> None:
-    """Rank queries in batches and write them to a run file, in their order.
+    """Rank queries in batches and write the rankings to a run file, in the order of the queries.
 
     A call with the same arguments resumes an interrupted one after its last complete batch. A finished file is not
     changed.
@@ -31,7 +31,7 @@ def write_rankings(
     Args:
         file: Run file to write.
         queries: Queries to rank.
-        rank: Returns the rankings of a batch of queries. Queries without results may be missing.
+        rank: Function that returns the rankings of a batch of queries. Queries without results may be missing.
         batch_size: Number of queries per call of ``rank``. An interruption loses at most one batch.
         tag: Name of the run, written in the last column.
         title: Title of the progress bar; None shows no progress.
@@ -56,7 +56,7 @@ def write_rankings(
 
 
 def iterate_rankings(file: Path, queries: Sequence[Query]) -> Iterator[dict[str, float]]:
-    """Yield the ranking of each query from a file of ``write_rankings``, one at a time.
+    """Yield the ranking of each query, one at a time, from a file that ``write_rankings`` wrote.
 
     Args:
         file: Run file whose queries are in the order of ``queries``.
@@ -66,7 +66,7 @@ def iterate_rankings(file: Path, queries: Sequence[Query]) -> Iterator[dict[str,
         Scores by document id, best first.
 
     Raises:
-        StorageError: The file has a query that is not among ``queries``, or out of order.
+        StorageError: The file contains a query that is not in ``queries`` or is out of order.
     """
     with file.open(encoding="utf-8") as stream:
         groups = groupby(map(split_run_line, stream), key=lambda columns: columns[0])

@@ -1,4 +1,4 @@
-"""Rows of tables in memory: lists of dictionaries, data frames and datasets are read in one way, values are checked."""
+"""Reading of rows from lists of dictionaries, data frames and datasets in memory, with checks of the values."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def rows(value: Any, name: str) -> Rows:
 
     Args:
         value: A list of dictionaries, ``Document``, ``Query`` or ``Judgment`` records, or strings; a pandas or polars
-            data frame; an Arrow table; a ``datasets.Dataset``, or a ``DatasetDict`` with one split. Recognized by their
-            methods, so none of these packages is imported.
-        name: What the rows are, for messages, such as ``documents``.
+            data frame; an Arrow table; a ``datasets.Dataset``, or a ``DatasetDict`` with one split. Types are
+            recognized by their methods, so none of these packages is imported.
+        name: Name of the data in messages, such as ``documents``.
 
     Yields:
-        Where each row is (``documents[3]``), and the row by column name; a string becomes ``{"text": string}``. Missing
-        values (None, NaN, NA) are left out.
+        The location of each row (``documents[3]``), and its values by column name. A string becomes
+        ``{"text": string}``. Missing values (None, NaN, NA) are left out.
 
     Raises:
         DataError: ``value`` has no rows, or a row has another type.
@@ -64,19 +64,19 @@ def only_split(value: object) -> Any:
 
 
 def find_column(row: Mapping[str, Any], names: Iterable[str]) -> str | None:
-    """Return the first of several names of a column that a row has; None if it has none."""
+    """Return the first of ``names`` that is a column of the row with a value; None if there is none."""
     return next((name for name in names if not is_missing(row.get(name))), None)
 
 
 def is_missing(value: object) -> bool:
-    """Return whether a value of a table is None, or the NaN, NA or NaT with which data frames write it."""
+    """Return whether a value of a table is missing: None, NaN, or the NA or NaT of data frames."""
     if isinstance(value, (float, np.floating)):
         return bool(np.isnan(value))
     return value is None or type(value).__name__ in ("NAType", "NaTType")
 
 
 def text_of(row: Mapping[str, Any], column: str, where: str) -> str:
-    """Return a column of a row that must be text. Raises DataError."""
+    """Return the text in a column of a row. Raises DataError if the value is not text."""
     value = row[column]
     if not isinstance(value, str):
         raise DataError(f"{where}: expected text in the column {column!r}, found {describe(value)}")
@@ -84,12 +84,12 @@ def text_of(row: Mapping[str, Any], column: str, where: str) -> str:
 
 
 def text_or_number(value: Any, where: str) -> str:
-    """Return a text that may be given as a number, such as a title."""
+    """Return a value, such as a title, as text. Raises DataError unless it is text or a whole number."""
     return _encodable(value, where) if isinstance(value, str) else str(integer_of(value, where, "text"))
 
 
 def id_of(value: Any, where: str) -> str:
-    """Return an id as text. Data frames turn columns of whole numbers into floats if a value is missing."""
+    """Return an id as text: ``2`` for 2.0, because data frames store integer columns with missing values as floats."""
     expected = "text or a whole number"
     id_ = _encodable(value, where) if isinstance(value, str) else str(integer_of(value, where, expected))
     if "\t" in id_ or (id_ and id_.splitlines() != [id_]):
@@ -98,7 +98,7 @@ def id_of(value: Any, where: str) -> str:
 
 
 def integer_of(value: Any, where: str, expected: str = "a whole number") -> int:
-    """Return a whole number: an integer, a float such as 2.0, or the text of an integer."""
+    """Return a value as an integer. It may be an integer, a float such as 2.0, or the text of an integer."""
     value = value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value  # numpy, torch
     is_whole = isinstance(value, int) and not isinstance(value, bool)
     is_whole = is_whole or (isinstance(value, float) and value.is_integer())
@@ -109,7 +109,7 @@ def integer_of(value: Any, where: str, expected: str = "a whole number") -> int:
 
 
 def _encodable(text: str, where: str) -> str:
-    """Return a text that UTF-8 can encode. Raises DataError."""
+    """Return the text. Raises DataError if it cannot be encoded as UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError as error:

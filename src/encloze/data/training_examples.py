@@ -18,20 +18,22 @@ def training_examples(
     """Return a training example for each query that has a relevant document.
 
     Documents of the negatives' run that are relevant to the query, or to another query with the same text, are never
-    negatives. Unjudged documents are. Warns of queries that are skipped and of documents that are not in the corpus.
+    negatives. Unjudged documents may be negatives. Warns of queries that are skipped and of documents that are not in
+    the corpus.
 
     Args:
         dataset: Split to train on.
         negatives: Run that hard negatives are taken from.
         depth: Maximum rank of a negative in the run.
-        teacher: Scores of a teacher. Candidates without a score are removed, and also queries without a scored positive
-            or without a scored negative.
+        teacher: Scores of a teacher. Candidates without a score are removed, and so are queries without a scored
+            positive or without a scored negative.
 
     Returns:
         Queries with their examples, in the order of the queries.
 
     Raises:
-        DataError: No query has a relevant document, a negative (if a run is given), or teacher scores (if given).
+        DataError: No query has a relevant document, or none has a negative in the given run, or none has teacher
+            scores.
 
     Example:
         >>> (query, example), *_ = training_examples(Dataset.load("my_data").split("train"))  # doctest: +SKIP
@@ -74,8 +76,8 @@ def _check_negatives(dataset: DatasetSplit, examples: list[TrainingExample], unk
     if without == len(examples):
         raise DataError(
             f"the run of negatives has no negative for any query of the split {dataset.split!r}: all documents that it "
-            f"ranks are relevant or not in {dataset.format.location()} ({len(unknown)} are not in it{ids}). Give a run "
-            "over this split and this corpus"
+            f"ranks are relevant or not in {dataset.format.location()} ({len(unknown)} are not in the corpus{ids}). "
+            "Give a run over this split and this corpus"
         )
     if unknown:
         progress.warn(f"{len(unknown)} documents of the run of negatives are not in {dataset.format.location()}{ids}")

@@ -87,7 +87,8 @@ def normalize_text(text: str) -> str:
 
 @cache
 def _patterns() -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
-    """Return patterns of a word, of a run of letters in a script without spaces, and of a letter with its marks."""
+    """Return regular expressions for a word, for letters of a script without spaces, and for a letter with its
+    marks."""
     marks = combining_marks()
     return (
         re.compile(WORD_PATTERN.format(marks=marks)),

@@ -26,7 +26,7 @@ MEAN = "mean"
 
 
 class ComparedSystem(NamedTuple):
-    """A system of a comparison, and the names of its results in the reports (several if it has several seeds)."""
+    """A system of a comparison, and the names of its results in the reports (one for each training seed)."""
 
     name: str
     members: tuple[str, ...]
@@ -40,7 +40,7 @@ class ComparisonTable:
 
     Args:
         reports: Report of each data set.
-        systems: Compared systems. Several seeds of one training configuration are one system.
+        systems: Compared systems. Models that differ only in their training seed are one system.
         names: Short name of each data set.
         equivalence_margin: Difference in the first measure below which two systems count as equivalent.
         seed: Seed of the bootstrap and of the randomization tests.
@@ -64,7 +64,7 @@ class ComparisonTable:
         return [result for result in report.systems if result.name in system.members]
 
     def values(self, report: Report, system: ComparedSystem, measure: str) -> np.ndarray:
-        """Return the value of each query: float64, seeds x queries."""
+        """Return the values of a measure for each training seed and query: float64 array of shape (seeds, queries)."""
         return np.stack([result.values[measure] for result in self.results(report, system)])
 
     @cached_property
@@ -256,7 +256,7 @@ class ComparisonTable:
         return cls((report,), systems, short_names([report.dataset]), seed=report.seed)
 
     def to_dict(self) -> dict[str, object]:
-        """Return the content of ``comparison.json``: means, contrasts and contamination as plain values."""
+        """Return the content of ``comparison.json``: means, contrasts and contamination as JSON values."""
         columns = [*self.names, *[MEAN] * (len(self.reports) > 1)]
         systems = [
             {
@@ -304,6 +304,6 @@ def short_names(paths: Sequence[str]) -> tuple[str, ...]:
 
 
 def _mean(values: Sequence[float | None], unit: float = 1) -> float | None:
-    """Return the mean of the known values in multiples of ``unit``, or None if none is known."""
+    """Return the mean of the values that are not None, divided by ``unit``; None if there are none."""
     known = [value for value in values if value is not None]
     return sum(known) / len(known) / unit if known else None

@@ -35,13 +35,16 @@ class Contrast:
     losses: int
     """Number of queries on which the system is worse than the first one."""
     p_value: float
-    """P-value for no difference: paired randomization test, or Student's t-test if systems have several seeds."""
+    """P-value of the null hypothesis of no difference: paired randomization test, or Student's t-test with several
+    seeds."""
     p_not_worse: float
-    """P-value for being worse by the equivalence margin or more: one-sided t-test."""
+    """P-value of the null hypothesis that the system is worse by the equivalence margin or more: one-sided t-test."""
     p_equivalent: float
-    """P-value for a difference of the equivalence margin or more in either direction: two one-sided t-tests."""
+    """P-value of the null hypothesis that the difference is at least the equivalence margin in either direction: two
+    one-sided t-tests."""
     minimum_detectable_difference: float
-    """Difference that an uncorrected test at 5 % detects with a power of 80 %, given this number of queries."""
+    """Smallest true difference that a test at the 5 % level, without Holm's correction, detects with a power
+    of 80 %."""
 
     def verdict(self, margin: float) -> str:
         """Return the conclusion from the three tests at a significance level of 5 %.
@@ -51,7 +54,8 @@ class Contrast:
 
         Returns:
             ``better``, ``worse``, ``equivalent within MARGIN``, ``not worse by MARGIN`` or ``undecided``. ``, by less
-            than MARGIN`` is appended to the first two if the difference is also shown to be within the margin.
+            than MARGIN`` is appended to ``better`` or ``worse`` if the difference is also shown to be within the
+            margin.
         """
         suffix = f", by less than {margin:g}" * (self.p_equivalent <= _LEVEL)
         if self.p_value <= _LEVEL:
@@ -75,7 +79,7 @@ def contrast_with(
         dataset: Name of the data set, or ``mean``.
         system: Name of the system.
         values: Values of the system on each data set: float64, seeds x queries.
-        baseline: Values of the first system in the same form.
+        baseline: Values of the first system on each data set: float64, seeds x queries.
         equivalence_margin: Difference below which two systems count as equivalent.
         seed: Seed of the randomization test.
     """

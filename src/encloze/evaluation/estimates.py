@@ -1,4 +1,4 @@
-"""Means and mean differences over queries, data sets and training seeds, with errors, tests and power."""
+"""Means and mean differences over queries, data sets and training seeds, with standard errors, tests and power."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def estimate(values: Sequence[np.ndarray], baseline: Sequence[np.ndarray] | None
 
     Args:
         values: For each data set an array of shape (queries,) or (seeds, queries).
-        baseline: The same for the system to subtract, with its own number of seeds.
+        baseline: Values of the system to subtract, in the same form as ``values``; the number of seeds may differ.
 
     Returns:
         The estimate of the mean or the mean difference.
@@ -119,7 +119,7 @@ def welch_difference(first: np.ndarray, second: np.ndarray) -> Estimate:
 
 
 def _seed_variance(arrays: Sequence[np.ndarray]) -> tuple[float, float, int]:
-    """Return the variance of a mean over seeds, the part expected without a seed effect, and degrees of freedom.
+    """Return the variance of a mean over seeds, its expectation without a seed effect, and its degrees of freedom.
 
     Each array has the shape (seeds, queries) and belongs to one data set.
     """

@@ -145,7 +145,8 @@ class Hubness(NamedTuple):
     """Distribution of the number of nearest-neighbor lists in which a text occurs (its k-occurrence)."""
 
     skewness: float
-    """Skewness of the k-occurrence: 0 if it is even, above about 1.5 if a few texts (hubs) are in very many lists."""
+    """Skewness of the k-occurrence: 0 for a symmetric distribution, above about 1.5 if a few texts (hubs) are in very
+    many lists."""
     anti_hub_rate: float
     """Share of texts that are in no list (anti-hubs)."""
 
@@ -195,7 +196,7 @@ def _singular_values(embeddings: np.ndarray) -> np.ndarray:
 
 
 def _cosines(unit: np.ndarray) -> Iterator[np.ndarray]:
-    """Return the cosines of blocks of rows with all rows; -inf for a row with itself."""
+    """Yield the cosines of each block of embeddings with all embeddings; -inf for an embedding with itself."""
     for start in range(0, len(unit), _ROWS):
         cosines = unit[start : start + _ROWS] @ unit.T
         rows = np.arange(len(cosines))

@@ -29,7 +29,7 @@ class LabelPredictions(NamedTuple):
     name: str
     """Name of the system."""
     labels: list[tuple[str | None, ...]]
-    """Predicted labels of each text, as many as its true labels; None for a word that the system did not read."""
+    """Predicted labels of each text, one for each true label; None for a word that the system did not read."""
     note: str = ""
     """Remark on how the labels were predicted."""
 
@@ -183,7 +183,7 @@ class LabelReport:
                 stream.write(json.dumps(line, ensure_ascii=False) + "\n")
 
     def _measure_counts(self, system: LabelPredictions) -> dict[str, tuple[np.ndarray, Measure]]:
-        """Return for each measure counts of shape (texts, columns), and a function that computes it from their sums."""
+        """For each measure, return counts (texts, columns) and a function that computes the measure from their sums."""
         label_counts = self._label_counts(system)
         correct, _, true = label_counts.sum(axis=2).T
         measures: dict[str, tuple[np.ndarray, Measure]] = {
@@ -215,7 +215,11 @@ def _ratio(sums: np.ndarray) -> np.ndarray:
 
 
 def _macro_f1(sums: np.ndarray) -> np.ndarray:
-    """Compute the mean F1 of the labels that occur or are predicted, as scikit-learn, from shape (..., 3 * labels)."""
+    """Compute the mean F1 of the labels that occur or are predicted, as in scikit-learn.
+
+    Args:
+        sums: Numbers of correct, predicted and true labels, for each label: shape (..., 3 * labels).
+    """
     correct, predicted, true = np.moveaxis(sums.reshape(*sums.shape[:-1], 3, -1), -2, 0)
     total = predicted + true
     f1 = np.divide(2 * correct, total, out=np.zeros_like(total, float), where=total > 0)

@@ -106,8 +106,8 @@ def cutoff_of(name: str) -> int:
 
 
 def _rank(scores: dict[str, float]) -> dict[str, float]:
-    """Return the ranking with distinct scores, ordered by score in float32 and then by descending id, as trec_eval.
+    """Return a ranking with distinct scores in the order of trec_eval: by score in float32, then by descending id.
 
-    Providers other than trec_eval (that of RR@10) would order equal scores differently.
+    Other providers of ir-measures, such as the provider of RR@10, order equal scores differently.
     """
     return {document: -float(rank) for rank, document in enumerate(top_documents(scores, len(scores)))}

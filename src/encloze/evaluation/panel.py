@@ -22,12 +22,13 @@ class NearestDocument(NamedTuple):
     score: float
     """Similarity score of the model."""
     cosine: float | None
-    """Cosine of the embeddings; None for an encoder without a dense view."""
+    """Cosine of the embeddings; None for an encoder without dense embeddings."""
     terms: tuple[tuple[str, float], ...]
-    """Matching terms of the sparse view with their contributions to the score, the largest first."""
+    """Terms that are active in the sparse vectors of both texts, with their contributions to the score, the largest
+    first."""
 
     def summary(self) -> str:
-        """Return the document on one line. The cosine is left out if it equals the score."""
+        """Return a description of the document on one line. The cosine is left out if it equals the score."""
         has_cosine = self.cosine is not None and abs(self.cosine - self.score) > 5e-4
         cosine = f", cosine {self.cosine:.3f}" if has_cosine else ""
         terms = "; " + ", ".join(f"{term} {score:.2f}" for term, score in self.terms) if self.terms else ""
@@ -42,7 +43,7 @@ class EncoderMetrics:
         name: Name of the encoder in tables.
         description: Model type, pooling, dimensions and limits of the encoder.
         metrics: The metrics.
-        frequent_terms: Terms that are active in most documents, with the share of these documents.
+        frequent_terms: Terms that are active in most documents, each with its share of the documents.
         nearest: For each query of the panel, the nearest documents.
     """
 
@@ -81,7 +82,8 @@ class Panel:
         return f"Encoders on {self.num_documents:,} documents{sampled}; {self.pairs or 'no positive pairs'}"
 
     def table(self) -> Table:
-        """Return one row for each metric with the value of each encoder. Quantiles appear as bounds."""
+        """Return one row for each metric with its value for each encoder. Medians have the 5 % and 95 % quantiles as
+        bounds."""
         metrics = [{(metric.group, metric.name): metric for metric in encoder.metrics} for encoder in self.encoders]
         known = {key: metric for of_encoder in reversed(metrics) for key, metric in of_encoder.items()}
         names = (Column(encoder.name, Kind.STATISTIC) for encoder in self.encoders)
@@ -97,10 +99,10 @@ class Panel:
         return [self.table()]
 
     def notes(self, *, with_terms: bool = True) -> list[str]:
-        """Return the description of each encoder, then its frequent terms.
+        """Return the description of each encoder, then the terms that it activates in most documents.
 
         Args:
-            with_terms: Whether to include the frequent terms, which are words of the documents.
+            with_terms: Whether to include the terms, which are words of the documents.
         """
         notes = [f"{encoder.name}: {encoder.description}" for encoder in self.encoders]
         for encoder in self.encoders:
@@ -125,10 +127,10 @@ class Panel:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Panel:
-        """Return the panel that ``to_dict`` stored, without its labels.
+        """Return the panel from the value of ``to_dict``, without the results on labels.
 
         Args:
-            content: Value of ``to_dict``.
+            content: Value that ``to_dict`` returned.
         """
         encoders = tuple(
             EncoderMetrics(
@@ -147,7 +149,7 @@ class Panel:
         return cls(content["num_documents"], content["num_available"], content["pairs"], encoders, queries)
 
     def to_dict(self) -> dict[str, object]:
-        """Return the panel as plain values, without its labels."""
+        """Return the panel as JSON values, without the results on labels."""
         encoders = [
             {
                 "name": encoder.name,

@@ -21,9 +21,9 @@ class PairEmbeddings(NamedTuple):
     kind: str
     """Kind of the pairs, such as "queries and relevant documents"."""
     firsts: np.ndarray
-    """Array of shape (pairs, dim)."""
+    """Embeddings of the first texts, of shape (pairs, dim)."""
     seconds: np.ndarray
-    """Array of shape (pairs, dim)."""
+    """Embeddings of the second texts, of shape (pairs, dim)."""
     negatives: np.ndarray
     """Boolean array of shape (pairs, pairs): whether second text j is a negative for first text i."""
 
@@ -36,10 +36,10 @@ class PanelMetric(NamedTuple):
     name: str
     value: float
     range: str
-    """Possible values."""
+    """Range of possible values, as text."""
     interpretation: str
     is_count: bool = False
-    """Whether the value counts something."""
+    """Whether the value is a count."""
     low: float | None = None
     """5 % quantile if ``value`` is a median."""
     high: float | None = None
@@ -64,7 +64,7 @@ def dense_metrics(
         neighbors: Number of nearest neighbors for hubness.
 
     Returns:
-        The metrics. Embeddings of zeros are counted and excluded from the others.
+        The metrics. The share of all-zero embeddings is one of them; the other metrics exclude these embeddings.
     """
     metrics, nonzero = list[PanelMetric](), embeddings[embeddings.any(axis=1)]
     if len(nonzero) < len(embeddings):
@@ -131,7 +131,8 @@ def sparse_metrics(
     """Compute the metrics of the term weights of documents.
 
     Args:
-        group: ``sparse``, or ``MLM head`` for the head of an encoder without a sparse view.
+        group: ``sparse``, or ``MLM head`` for the head for masked language modeling of an encoder without sparse
+            vectors.
         activations: Counts of the active terms of the documents.
         is_in_corpus: Boolean array of shape (vocabulary,): whether a term occurs in the documents.
         query_active_dims: Number of active terms of each query, if there are queries.

@@ -31,7 +31,7 @@ class BaselineDifference:
     difference: Interval
     """Mean over queries of the system's value minus the baseline's, with its 95 % confidence interval."""
     p_value: float
-    """Paired randomization test, Holm-corrected for all differences of the report."""
+    """P-value of the paired randomization test, Holm-corrected for all differences of the report."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class Report:
     def to_pandas(self) -> Any:
         """Return the table as a ``pandas.DataFrame`` with one row for each system.
 
-        Bounds of intervals are columns of their own: ``nDCG@10 low`` and ``nDCG@10 high``.
+        Bounds of intervals are separate columns: ``nDCG@10 low`` and ``nDCG@10 high``.
 
         Raises:
             MissingExtraError: pandas is not installed.
@@ -132,7 +132,7 @@ class Report:
         return notebook_html(self.tables(), self.notes)
 
     def to_dict(self) -> dict[str, object]:
-        """Return the content of ``report.json``: means, intervals, p-values and costs as plain values."""
+        """Return the content of ``report.json``: means, intervals, p-values and costs as JSON values."""
         differences = {one.system: one for one in self.differences}
         systems = []
         for system in self.systems:

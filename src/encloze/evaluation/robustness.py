@@ -34,7 +34,7 @@ class AppliedPerturbation(NamedTuple):
     texts: tuple[str, ...]
     """Text of each query; the original texts for a perturbation of documents."""
     changed: tuple[bool, ...]
-    """Whether each query, or a document that is relevant to it, was changed."""
+    """For each query, whether its text or one of its relevant documents was changed."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class SliceResult(NamedTuple):
     inside: Interval
     rest: Interval
     difference: Interval
-    """Mean inside the slice minus mean of the rest."""
+    """Mean on the queries of the slice minus mean on the rest."""
 
 
 class Drop(NamedTuple):
@@ -150,7 +150,10 @@ class RobustnessReport:
 
     @cached_property
     def slice_results(self) -> list[SliceResult]:
-        """Results of each system on each slice, and on each other data set compared with this one."""
+        """Results of each system on each slice and each other data set.
+
+        A slice is compared with the other queries, and another data set with this one.
+        """
         contrasts = [
             (one.name, system.name, system.clean[one.inside], system.clean[one.rest])
             for one in self.slices
@@ -235,7 +238,7 @@ class RobustnessReport:
         return Table(title, columns, tuple(tuple(result) for result in self.slice_results))
 
     def tables(self) -> list[Table]:
-        """Return the table of the drops and, if there are slices, that of the slices."""
+        """Return the table of the drops and, if there are slices, the table of the slices."""
         return [self.table(), *([self.slice_table()] if self.slice_results else [])]
 
     def to_markdown(self) -> str:
@@ -307,7 +310,8 @@ class RobustnessReport:
 def select_most_degraded(queries: Iterable[DegradedQuery], count: int = _NUM_QUERIES) -> list[DegradedQuery]:
     """Return the queries with the largest drops, each query once.
 
-    If several perturbations of a query have the same drop, the one that has been listed least often is selected.
+    If several perturbations of a query have the same drop, the perturbation that was selected least often so far is
+    selected.
 
     Args:
         queries: Degraded queries, where a query may occur under several perturbations.

@@ -32,9 +32,9 @@ class RankingRules(NamedTuple):
     passage_aggregation: PassageAggregation = "none"
     """How scores of passages are aggregated to scores of the longer texts that judgments refer to."""
     ignore_identical_ids: bool = False
-    """Whether a document with the id of its query is removed."""
+    """Whether documents whose id equals the id of the query are removed."""
     max_cutoff: int = 0
-    """Largest cutoff of the measures; the run is at least this deep."""
+    """Largest cutoff of the measures; at least this number of documents per query is kept."""
 
     @property
     def search_depth(self) -> int:
@@ -47,10 +47,11 @@ class RankingRules(NamedTuple):
         return max(self.depth, self.max_cutoff)
 
     def check(self, *, is_tuned: bool) -> None:
-        """Check the rules.
+        """Check the depth, and that tuning is not combined with rules that it does not apply.
 
         Args:
-            is_tuned: Whether a system is tuned. Tuning does not apply the rules, so they must be the default ones.
+            is_tuned: Whether a system is tuned. ``passage_aggregation`` and ``ignore_identical_ids`` must then have
+                their default values.
 
         Raises:
             ValueError: ``depth`` is below 1, or a system is tuned under rules that tuning does not apply.
@@ -86,7 +87,7 @@ class RankingRules(NamedTuple):
 
 
 def without_identical_ids(run: Run) -> Run:
-    """Return a run without the documents that have the id of their query.
+    """Return a run without the documents whose id equals the id of the query.
 
     BEIR's evaluation does this by default (``ignore_identical_ids``). It is meant for data sets whose queries are
     documents of the collection, such as ArguAna and Quora.

@@ -17,7 +17,7 @@ def bootstrap(values: np.ndarray, *, confidence: float = 0.95, samples: int = 50
     Per-query values contain many zeros and ones, so that their means are skewed. With 50 queries, one in seven of them
     with a value above 0, percentile intervals contain the true mean in 92 % of simulations, BCa intervals in 94 to
     96 %. Use ``estimates.estimate`` for differences between systems: most differences are 0, and BCa intervals contain
-    the true one in only 86 %.
+    the true difference in only 86 % of simulations.
 
     Args:
         values: One value per query.

@@ -22,15 +22,16 @@ class Slice(NamedTuple):
     inside: np.ndarray
     """Boolean array of shape (queries,): whether a query is in the slice."""
     rest: np.ndarray
-    """Boolean array of shape (queries,): whether a query is outside; False if the property is unknown for it."""
+    """Boolean array of shape (queries,): whether a query is outside the slice; False also if its property is
+    unknown."""
 
 
 def query_slices(dataset: DatasetSplit, tokenize: Callable[[str], list[str]]) -> list[Slice]:
     """Return the slices of a data set that contain at least one query but not all.
 
-    One slice contains the queries with a term that occurs in no document. Each other slice contains a third of the
-    queries, and ties at the threshold: those with the rarest terms, the fewest words, the most words, the shortest
-    relevant documents, or the longest relevant documents.
+    One slice contains the queries with a term that occurs in no document. Each other slice contains about a third of
+    the queries (more if several equal the threshold): the queries with the rarest terms, the fewest words, the most
+    words, the shortest relevant documents, or the longest relevant documents.
 
     Args:
         dataset: Split with documents, queries and judgments.

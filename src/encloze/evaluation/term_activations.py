@@ -28,7 +28,7 @@ class TermActivations:
 
     @classmethod
     def empty(cls, vocabulary: int) -> Self:
-        """Return counts of zero texts.
+        """Return the counts for an empty set of texts.
 
         Args:
             vocabulary: Size of the vocabulary.
@@ -36,11 +36,11 @@ class TermActivations:
         return cls(np.zeros(vocabulary, np.int64), np.zeros(0, np.int64))
 
     def add(self, document_frequencies: np.ndarray, active_dims: np.ndarray) -> TermActivations:
-        """Return the counts of these texts combined with those of further texts.
+        """Return these counts with the counts of further texts added.
 
         Args:
-            document_frequencies: Array of shape (vocabulary,) for the further texts.
-            active_dims: Array of shape (further texts,).
+            document_frequencies: Number of further texts in which each term is active, of shape (vocabulary,).
+            active_dims: Number of active terms of each further text, of shape (further texts,).
         """
         return TermActivations(
             self.document_frequencies + document_frequencies, np.concatenate([self.active_dims, active_dims])

@@ -20,8 +20,9 @@ from encloze.settings import plain
 class Format(Family):
     """Base class of formats of data sets: documents and, optionally, queries and judgments.
 
-    In a recipe and on the command line, a bare path selects the first format that recognizes it. A member implements
-    ``recognizes`` and, as far as its layout contains them, ``documents``, ``queries``, ``judgments`` and ``splits``.
+    In a recipe and on the command line, a path without the name of a format selects the first format that recognizes
+    it. A subclass implements ``recognizes`` and those of ``documents``, ``queries``, ``judgments`` and ``splits`` that
+    its layout contains.
 
     Example:
         >>> from encloze.data.formats.jsonl import Jsonl
@@ -84,10 +85,11 @@ class Format(Family):
         return getattr(self, "path", self.name)
 
     def inputs(self, name: str) -> dict[str, Path | str]:
-        """Return the files that are read, whose hashes are saved with results.
+        """Return the files and folders that are read, by name. Their hashes are saved with results.
 
         Args:
-            name: Name of the setting that holds the format; names of further files begin with it.
+            name: Name of the setting that selects the format. It is the key of the first file and the prefix of other
+                keys.
         """
         return {name: self.location()}
 

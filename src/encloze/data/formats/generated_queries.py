@@ -43,5 +43,6 @@ class GeneratedQueries(Format, name="generated_queries"):
         return self.corpus.fingerprint()
 
     def _query_format(self) -> Format:
-        """Recognize the format of the folder on access, because a pipeline names folders that do not exist yet."""
+        """Recognize the format of the folder only on access, because an earlier pipeline step may still have to write
+        it."""
         return Format.recognize(self.path)(path=self.path)  # type: ignore[call-arg]

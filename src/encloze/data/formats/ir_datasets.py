@@ -17,8 +17,8 @@ class IrDatasets(Format, name="ir_datasets"):
     """A collection of ir_datasets (https://ir-datasets.com), downloaded once to ~/.ir_datasets.
 
     The splits of a collection are the suffixes of longer ids: ``beir/scifact/train`` is the split ``train`` of
-    ``beir/scifact``. If an id has judgments itself (``msmarco-passage/dev/small``), they are used for every split
-    without an id of its own.
+    ``beir/scifact``. If the collection has judgments itself (``msmarco-passage/dev/small``), they are used for every
+    split ``NAME`` for which there is no id ``ID/NAME``.
     """
 
     id: str

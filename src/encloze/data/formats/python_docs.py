@@ -62,7 +62,8 @@ class PythonDocs(Format, name="python_docs"):
     packages: tuple[str, ...] = ("stdlib", "numpy", "scipy", "torch")
     """Packages to read. ``stdlib`` is the standard library; each of its modules counts as a package."""
     subset: Literal["all", "train", "held_out"] = "all"
-    """Documents to include; held_out means those of the dev and test packages, which training never reads."""
+    """Documents to include; ``held_out`` means the documents of the dev and test packages, which training never
+    reads."""
     min_summary_words: int = 4
     """Minimum number of words of a summary line; docstrings with shorter ones are skipped."""
     min_body_words: int = 15
@@ -105,7 +106,7 @@ class PythonDocs(Format, name="python_docs"):
         return (entry for entry in self._entries() if self.subset in ("all", subset_of[entry["split"]]))
 
     def _document_ids(self) -> dict[str, list[str]]:
-        """Return the ids of the documents that each summary line is relevant to.
+        """Return the ids of the relevant documents for each summary line that serves as a query.
 
         Three kinds of summary lines are not queries: those that occur in several splits; those that more than five
         docstrings share ("Return the number of ..."), which are too general; and those that are repeated in the rest of
@@ -159,7 +160,7 @@ def _package_hash(package: str) -> str:
 
 
 def _alphanumeric(text: str) -> str:
-    """Return the lower-case words of a text, to find a line regardless of its punctuation."""
+    """Return the words of a text in lower case without punctuation, joined by spaces."""
     return " ".join(re.findall(r"\w+", text.lower()))
 
 
@@ -226,7 +227,7 @@ def _public_nodes(node: ast.AST, name: str) -> Iterator[tuple[str, Any]]:
 
 
 def _assign_splits(entries: list[_Entry]) -> None:
-    """Add the split to each entry: that of its package, or the earliest split of its near-duplicates."""
+    """Add the split to each entry: the split of its package, or the earliest split of its near-duplicates."""
     sizes = Counter((entry["package"], entry["module"].partition(".")[0]) for entry in entries)
     rank_of = {name: _SPLITS.index(split) for name, split in _package_splits(sizes).items()}
     groups = group_duplicates([entry["body"] for entry in entries]).tolist()

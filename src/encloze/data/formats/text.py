@@ -60,8 +60,8 @@ class Text(Format, name="text"):
     def _passages(self, content: str, file_stem: str) -> Iterator[tuple[str, str]]:
         """Yield the title and text of each passage.
 
-        A Markdown heading ends a passage and is the title of the next ones. Consecutive headings are joined to one
-        title; headings at the end of the file become a passage.
+        A Markdown heading ends a passage and is the title of the passages that follow. Consecutive headings are joined
+        to one title; headings at the end of the file become a passage.
         """
         title, paragraphs, words, is_after_heading = file_stem, list[str](), 0, False
         for paragraph in re.split(r"\n\s*\n", content.replace("\r\n", "\n")):

@@ -75,7 +75,7 @@ class Titles(Format, name="titles"):
 
 
 def strip_title(title: str, text: str) -> str:
-    """Return a text without the title that it may begin with. A longer word that starts with the title is kept."""
+    """Return a text without the title at its beginning. A longer word that starts with the title is kept."""
     title, body = title.strip(), text.strip()
     rest = body[len(title) :]
     has_title = bool(title) and body[: len(title)].casefold() == title.casefold() and not rest[:1].isalnum()

@@ -19,8 +19,8 @@ SPLITS = ("train", "dev", "test")
 class LabelFormat(Family):
     """Base class of formats of labeled texts.
 
-    In a recipe and on the command line, a bare path selects the format by the extension of the files in the folder.
-    A member sets ``extension`` and implements ``examples``.
+    In a recipe and on the command line, a path without the name of a format selects the format by the extension of the
+    files in the folder. A subclass sets ``extension`` and implements ``examples``.
 
     Example:
         >>> from encloze.data.labels.tsv import Tsv
@@ -78,7 +78,8 @@ class LabelFormat(Family):
 
     @classmethod
     def resolve_member(cls, type_: object, values: dict[str, Any]) -> tuple[type[Self], dict[str, Any]]:
-        """Return the member with a given name, or the one whose extension the files of a given folder have."""
+        """Return the class and settings of the format with a given name, or with the extension of the files in a
+        folder."""
         is_named = type_ in cls.members() and "path" in values
         if is_named or (type_ is None and "path" not in values):
             return super().resolve_member(type_, values)

@@ -20,7 +20,7 @@ class BenchmarkRules(NamedTuple):
     depth: int = 100
     """Minimum number of documents ranked per query."""
     ignore_identical_ids: bool = False
-    """Whether a document with the id of its query is removed from the run."""
+    """Whether documents whose id equals the id of the query are removed from the run."""
 
 
 def check_dataset_or_benchmark(dataset: Format | None, split: str, benchmark: Benchmark | None) -> None:
@@ -37,8 +37,8 @@ def check_dataset_or_benchmark(dataset: Format | None, split: str, benchmark: Be
 class Benchmark(Family):
     """Base class of benchmarks, chosen by names such as ``msmarco-dev``, ``beir/scifact`` or ``mteb/NFCorpus``.
 
-    A subclass implements ``rules``, ``ir_datasets_id`` (or ``remote_format``), ``local_format`` and, if it is not
-    ``test``, ``split``.
+    A subclass implements ``rules``, ``ir_datasets_id`` (or ``remote_format``), ``local_format`` and, if the evaluated
+    split is not ``test``, ``split``.
 
     Example:
         >>> Benchmark.from_name("beir/scifact").rules().measures
@@ -46,11 +46,12 @@ class Benchmark(Family):
     """
 
     path: Path | None = None
-    """Folder with the published files of the collection. By default, ir_datasets downloads them."""
+    """Folder with the published files of the collection. By default, the collection is downloaded."""
 
     @classmethod
     def resolve_member(cls, type_: object, values: dict[str, Any]) -> tuple[type[Self], dict[str, Any]]:
-        """Return the member and settings for a name, such as ``msmarco-dev``, ``msmarco_dev`` or ``beir/scifact``."""
+        """Return the class and settings of a benchmark by name, such as ``msmarco-dev``, ``msmarco_dev`` or
+        ``beir/scifact``."""
         word, _, collection = str(type_).partition("/")
         more = {"collection": collection} if collection else {}
         return super().resolve_member(type_ if type_ is None else word.replace("-", "_"), {**more, **values})
@@ -60,7 +61,7 @@ class Benchmark(Family):
 
         Args:
             settings: Dataclass with the fields ``benchmark``, ``dataset``, ``split``, ``depth`` and
-                ``ignore_identical_ids``. A greater depth than that of the benchmark is kept.
+                ``ignore_identical_ids``. If ``depth`` is greater than the depth of the benchmark, it is kept.
             **changes: Further fields to replace.
 
         Returns:

@@ -1,4 +1,4 @@
-"""MS MARCO passage ranking: the 6,980 queries of dev.small with about one relevant passage each, by MRR@10."""
+"""MS MARCO passage ranking: the 6,980 queries of dev.small with about one relevant passage each, measured by MRR@10."""
 
 from __future__ import annotations
 

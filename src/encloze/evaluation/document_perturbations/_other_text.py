@@ -16,7 +16,7 @@ from encloze.evaluation.keyed_random import KeyedRandom
 
 @dataclass(frozen=True)
 class OtherText(DocumentPerturbation):
-    """Perturbation that adds the text of documents without relevant queries to every relevant document."""
+    """Perturbation that adds the text of documents that are not relevant to any query to every relevant document."""
 
     num_documents: int = 3
     """Number of documents whose text is added to each relevant document."""
@@ -34,7 +34,7 @@ class OtherText(DocumentPerturbation):
         if not len(candidates):
             raise DataError(
                 f"{dataset.format.location()}: every document is relevant to a query of the split {dataset.split!r}, "
-                f"so no document can supply other text. Remove {self.name} from document_perturbations"
+                f"so there is no other text to add. Remove {self.name} from document_perturbations"
             )
         for document in corpus:
             if document.id not in relevant:

@@ -12,7 +12,7 @@ from encloze.evaluation.document_perturbations.base import DocumentPerturbation
 
 @dataclass(frozen=True)
 class Distractors(DocumentPerturbation, name="distractors"):
-    """Add one document for each query whose text is the query itself."""
+    """For each query, add one document whose text is the text of the query."""
 
     def documents(self, dataset: DatasetSplit, seed: int) -> Iterator[Document]:
         yield from dataset.corpus

@@ -12,7 +12,7 @@ from encloze.evaluation.document_perturbations.base import DocumentPerturbation,
 
 @dataclass(frozen=True)
 class Duplicates(DocumentPerturbation, name="duplicates"):
-    """Add copies of every document that is not relevant to a query, so that wrong hits occupy more ranks."""
+    """Add copies of every document that is not relevant to a query, so that irrelevant documents occupy more ranks."""
 
     copies: int = 1
     """Number of copies of each document."""

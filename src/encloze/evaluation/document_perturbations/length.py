@@ -1,4 +1,4 @@
-"""Longer documents: text of other documents is appended to the relevant ones."""
+"""Longer documents: the text of other documents is appended to relevant documents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Later answers: text of other documents is inserted before that of the relevant ones."""
+"""Later answers: the text of other documents is inserted before the text of relevant documents."""
 
 from __future__ import annotations
 
