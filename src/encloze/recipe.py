@@ -29,7 +29,7 @@ _INVALID = object()
 
 
 class _Dumper(yaml.SafeDumper):
-    """YAML dumper that quotes text with rare line separators, which the plain style would turn into spaces."""
+    """YAML dumper that quotes text with rare line separators, which unquoted YAML text would turn into spaces."""
 
 
 def _quoted_if_needed(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
@@ -59,7 +59,9 @@ def read(path: str | Path, verb: str = "") -> Tree:
         RecipeError: The file cannot be read, or is not a YAML mapping of settings.
     """
     if not isinstance(path, (str, Path)):
-        raise RecipeError("the recipe", [("", f"expected a YAML file or a recipe that ships, found {path!r}")])
+        raise RecipeError(
+            "the recipe", [("", f"expected a YAML file or the name of a recipe included in encloze, found {path!r}")]
+        )
     file, known = Path(path), shipped(verb)
     if str(path) in known:
         text = known[str(path)].read_text(encoding="utf-8")
@@ -68,7 +70,7 @@ def read(path: str | Path, verb: str = "") -> Tree:
             text = file.read_text(encoding="utf-8")
         except (OSError, ValueError) as error:  # UnicodeDecodeError, or a null character in the path
             reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-            shipping = f" or a recipe that ships ({', '.join(known)})" if known else ""
+            shipping = f" or a recipe included in encloze ({', '.join(known)})" if known else ""
             message = f"cannot be read: {reason}. Give a YAML file{shipping}"
             raise RecipeError(f"the recipe {path}", [("", message)]) from error
     try:
@@ -83,7 +85,9 @@ def read(path: str | Path, verb: str = "") -> Tree:
             f"the recipe {path}", [(where, f"invalid YAML: {getattr(error, 'problem', error)}")]
         ) from error
     if tree is not None and not isinstance(tree, dict):
-        raise RecipeError(f"the recipe {path}", [("", f"holds a {type(tree).__name__}, not settings by name")])
+        raise RecipeError(
+            f"the recipe {path}", [("", f"contains a {type(tree).__name__}, but expected settings by name")]
+        )
     return tree or {}
 
 
@@ -125,7 +129,7 @@ def build(kind: type, tree: Tree, *, source: str = "the recipe") -> Any:
 
 
 def dump(settings: object, head: Tree | None = None) -> str:
-    """Return settings as YAML text that ``build`` reads; ``head`` replaces the entry for the type."""
+    """Return settings as YAML text that ``build`` reads; ``head`` holds first entries in place of ``type``."""
     values = {name: value for name, value in plain(settings).items() if name != "type"}
     return dump_tree({**(head or {}), **values})
 
@@ -136,7 +140,7 @@ def dump_tree(tree: Tree) -> str:
 
 
 def coerce(hint: Any, value: Any, *, source: str, name: str) -> Any:
-    """Convert an argument of a Python call to a type, as a setting of a recipe would be.
+    """Convert an argument of a Python call to its declared type, by the rules for settings of a recipe.
 
     Unlike in recipes, a string is never split into a list.
 
@@ -157,7 +161,7 @@ def coerce(hint: Any, value: Any, *, source: str, name: str) -> Any:
 
 
 def list_faults(hint: Any, value: Any, path: str) -> Faults:
-    """Return an error if a list is expected and ``value`` is a string."""
+    """Return a list with one error if a list is expected and ``value`` is a string; otherwise an empty list."""
     if inner_type(hint)[2] and isinstance(value, (str, bytes)):
         return [(path, f"expected a list, found the string {value!r}. Write [{value!r}]")]
     return []
@@ -173,7 +177,7 @@ def json_schema(kind: type) -> Tree:
 
 
 def inner_type(kind: Any) -> tuple[Any, bool, bool]:
-    """Return the X of ``X | None`` or ``tuple[X, ...]``, whether it is optional, and whether it is a tuple."""
+    """Return X for ``X | None`` and ``tuple[X, ...]``, then whether None is allowed, then whether it is a tuple."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         rest = [argument for argument in arguments if argument is not type(None)]
@@ -186,7 +190,7 @@ def inner_type(kind: Any) -> tuple[Any, bool, bool]:
 
 
 def _value(hint: Any, value: Any, path: str, faults: Faults) -> Any:
-    """Return ``value`` converted to a type. If that fails, add to ``faults`` and return ``_INVALID``."""
+    """Return ``value`` converted to a type. If it is invalid, add errors to ``faults`` and return ``_INVALID``."""
     inner, optional, is_list = inner_type(hint)
     if value is None and optional:
         return None
@@ -201,7 +205,7 @@ def _value(hint: Any, value: Any, path: str, faults: Faults) -> Any:
 
 
 def _items(value: Any) -> list[Any]:
-    """Return the items of a list, a comma-separated text or a mapping of indices; any other value is one item."""
+    """Return the items of a list, of comma-separated text, or of a dict with indices as keys; else the value alone."""
     if isinstance(value, str):
         value = _split(value)
     if isinstance(value, dict) and all(isinstance(key, int) for key in value):
@@ -220,7 +224,7 @@ def _split(text: str) -> Any:
 
 
 def _member(family: Any, value: Any, path: str, faults: Faults) -> Any:
-    """Return the family member that is selected by a name or by settings with a type."""
+    """Return the object that ``value`` describes: the name of a class of ``family``, or a dict of settings and type."""
     if isinstance(value, family):
         return value
     if value == "":
@@ -240,7 +244,7 @@ def _member(family: Any, value: Any, path: str, faults: Faults) -> Any:
 
 
 def _settings(kind: type, values: Any, path: str, faults: Faults) -> Any:
-    """Return a settings dataclass built from values by name."""
+    """Return an instance of the settings dataclass ``kind``, built from a dict of values by name."""
     if isinstance(values, kind):
         return values
     if not isinstance(values, dict):
@@ -270,7 +274,7 @@ def _settings(kind: type, values: Any, path: str, faults: Faults) -> Any:
 
 
 def _with_defaults(hint: Any, value: Any, default: Any) -> Any:
-    """Fill missing settings of a nested dataclass or member from the default value of its field."""
+    """Return ``value`` with settings that are missing from a nested dataclass taken from its field's default."""
     if isinstance(value, dict) and is_family(inner_type(hint)[0]):
         is_default_member = "type" not in value and hasattr(type(default), "name")
         return {"type": type(default).name, **value} if is_default_member else value
@@ -280,7 +284,7 @@ def _with_defaults(hint: Any, value: Any, default: Any) -> Any:
 
 
 def _plain_value(hint: Any, value: Any, path: str, faults: Faults) -> Any:
-    """Return a number, boolean, text, path or choice. Common cases avoid pydantic, which is slow to import."""
+    """Return ``value`` as a number, boolean, text, path or choice. Common cases avoid the slow import of pydantic."""
     inner = inner_type(hint)[0]
     if inner in (str, int, bool, float) and type(value) is inner and value == value:
         return value

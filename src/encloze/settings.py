@@ -82,7 +82,7 @@ def default_of(field: dataclasses.Field[Any]) -> Any:
 
 
 def path_fault(text: str) -> str:
-    """Return why a text is no path; empty if it is one."""
+    """Return the reason why a text cannot be a path; an empty string if it can."""
     if not text:
         return "expected a path, found an empty string"
     try:
@@ -90,6 +90,6 @@ def path_fault(text: str) -> str:
     except UnicodeEncodeError:
         is_too_long = False
     if is_too_long or "\0" in text or any("\ud800" <= letter <= "\udbff" for letter in text):
-        cause = f"a name is longer than {_MAX_NAME_BYTES} bytes" if is_too_long else "it has a character no name has"
+        cause = f"a name is longer than {_MAX_NAME_BYTES} bytes" if is_too_long else "it has an invalid character"
         return f"expected a path, found {text[:60]!a}: {cause}"
     return ""

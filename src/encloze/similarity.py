@@ -12,7 +12,7 @@ from encloze.data.records import Representation
 
 @dataclass(frozen=True)
 class Similarity:
-    """Similarity function: the weighted sum of the inner products of the dense and the sparse views of two texts.
+    """Similarity function: the weighted sum of the inner products of dense and of sparse representations.
 
     Embeddings of models trained with cosine similarity are L2-normalized by their head, so their inner product is the
     cosine.
@@ -36,13 +36,13 @@ class Similarity:
         Args:
             queries: Output of an encoder for queries: a dense array (queries x dim; one vector counts as one row),
                 a scipy sparse matrix (queries x vocabulary), or a Representation with both.
-            documents: The same for documents, with the same views and dimensions.
+            documents: Output of an encoder for documents, of the same kind and with the same dimensions.
 
         Returns:
             float array, queries x documents.
 
         Raises:
-            ValueError: If the views or dimensions of queries and documents differ.
+            ValueError: If queries and documents have different kinds of representations or different dimensions.
         """
         of_queries, of_documents = _to_representation(queries), _to_representation(documents)
         for view in ("dense", "sparse"):
@@ -50,12 +50,12 @@ class Similarity:
             if (one is None) != (other is None):
                 side, other_side = ("documents", "queries") if one is None else ("queries", "documents")
                 raise ValueError(
-                    f"{side} have a {view} view, but {other_side} have none. Encode both by the same model"
+                    f"{side} have {view} representations, but {other_side} do not. Encode both with the same model"
                 )
             if one is not None and one.shape[1] != other.shape[1]:
                 raise ValueError(
                     f"queries have {one.shape[1]} {view} dimensions, but documents have {other.shape[1]}. Encode both "
-                    "by the same model"
+                    "with the same model"
                 )
         return np.asarray(self.score(of_queries, of_documents))
 
@@ -63,8 +63,8 @@ class Similarity:
         """Score every query against every document, for arrays or torch tensors, without checks.
 
         Args:
-            queries: Views of queries.
-            documents: Views of documents.
+            queries: Representations of queries.
+            documents: Representations of documents.
 
         Returns:
             Array or tensor, queries x documents.
@@ -72,7 +72,7 @@ class Similarity:
         return sum(self.per_view(queries, documents).values())
 
     def per_view(self, queries: Representation, documents: Representation) -> dict[str, Any]:
-        """Return the contribution of each view to ``score``, each queries x documents."""
+        """Return what the dense and what the sparse representations add to ``score``, each queries x documents."""
         weights = (("dense", self.dense), ("sparse", self.sparse))
         return {
             view: weight * _inner_products(getattr(queries, view), getattr(documents, view))
@@ -86,8 +86,8 @@ class Similarity:
         """Score pairs of one query and one document.
 
         Args:
-            queries: Views of queries, as arrays.
-            documents: Views of documents, as arrays.
+            queries: Representations of queries, as arrays.
+            documents: Representations of documents, as arrays.
             rows: The row of each pair's query, int64.
             columns: The row of each pair's document, int64.
 

@@ -34,10 +34,10 @@ def refused(dataset: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFi
 @pytest.mark.parametrize(
     ("losses", "says"),
     [
-        ("[contrastive, flops]", "flops requires a sparse view: add sparse to heads"),
-        ("[{type: contrastive, view: sparse}]", "uses the sparse view, and the model has only dense"),
+        ("[contrastive, flops]", "flops requires a sparse head: add sparse to heads"),
+        ("[{type: contrastive, view: sparse}]", "requires a sparse head, but the model has only dense"),
         ("[{type: matryoshka, dims: [8, 32]}]", "dims must be below 32, the embedding dimension, not 32"),
-        ("[{type: matryoshka, dims: [8], loss: l1}]", "l1 requires a sparse view"),
+        ("[{type: matryoshka, dims: [8], loss: l1}]", "l1 requires a sparse head"),
     ],
 )
 def test_loss_on_a_missing_view_is_refused(losses: str, says: str, heads: tuple[str, ...], refused: Check) -> None:
@@ -70,7 +70,7 @@ def test_candidate_losses_require_negatives(losses: str, refused: Check, tmp_pat
 
 def test_negatives_outside_the_corpus_are_reported(refused: Check, tmp_path: Path) -> None:
     (tmp_path / "run.trec").write_text("q-river-history Q0 nowhere 1 1.0 x\n")
-    assert "(1 are not in it, for example nowhere)" in refused("--negatives", str(tmp_path / "run.trec"))
+    assert "(1 are not in the corpus, for example nowhere)" in refused("--negatives", str(tmp_path / "run.trec"))
 
 
 def test_documents_with_the_same_text_are_refused(refused: Check, dataset: Path) -> None:

@@ -279,7 +279,11 @@ WRONG: dict[str, tuple[Callable[[Path, Path], Any], type[EnclozeError], str]] = 
     "a string for the sources": (lambda data, _: encloze.mine(data, sources="bm25"), RecipeError, "expected a list"),
     "no sources": (lambda data, _: encloze.mine(data, sources=None), RecipeError, "sources"),
     "a string for the folders": (lambda *_: encloze.report("x", output="o"), RecipeError, "expected a list"),
-    "no recipe": (lambda *_: encloze.run(None), RecipeError, "expected a YAML file or a recipe that ships"),
+    "no recipe": (
+        lambda *_: encloze.run(None),
+        RecipeError,
+        "expected a YAML file or the name of a recipe included in encloze",
+    ),
     "a class for an encoder": (lambda data, _: Retriever.build(data, Encoder), RecipeError, "expected an Encoder"),
     "a fusion of one weight too many": (
         lambda data, _: Retriever.build(

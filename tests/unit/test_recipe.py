@@ -319,8 +319,8 @@ def test_other_values_than_names_and_settings_are_refused(wrong: object) -> None
     ("text", "message"),
     [
         ("a: [1\nb: 2\n", "invalid YAML"),
-        ("- a\n- b\n", "holds a list, not settings by name"),
-        ("just words\n", "holds a str"),
+        ("- a\n- b\n", "contains a list, but expected settings by name"),
+        ("just words\n", "contains a str"),
         ("systems: &systems [bm25, *systems]\n", "an alias refers to itself"),
         ("a: !!python/object/apply:os.system ['true']\n", "invalid YAML"),
     ],

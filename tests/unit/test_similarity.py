@@ -54,8 +54,12 @@ def test_scores_of_tensors_and_of_pairs_are_the_same() -> None:
     ("queries", "documents", "message"),
     [
         (QUERIES, DOCUMENTS[:, :3], "queries have 4 dense dimensions, but documents have 3"),
-        (QUERIES, SPARSE_DOCUMENTS, "queries have a dense view, but documents have none"),
-        (SPARSE_QUERIES, Representation(DOCUMENTS, SPARSE_DOCUMENTS), "documents have a dense view, but queries have"),
+        (QUERIES, SPARSE_DOCUMENTS, "queries have dense representations, but documents do not"),
+        (
+            SPARSE_QUERIES,
+            Representation(DOCUMENTS, SPARSE_DOCUMENTS),
+            "documents have dense representations, but queries do",
+        ),
         (QUERIES[None], DOCUMENTS, r"expected an array of numbers .* found ndarray of shape \(1, 2, 4\)"),
         ("a river", DOCUMENTS, "expected an array of numbers .* found str"),
     ],

@@ -12,17 +12,18 @@ from encloze.losses.base import Loss, ScoredBatch, SparsityTarget, Texts
 
 @dataclass(frozen=True)
 class SparsityRegularizer(Loss):
-    """Regularizer of the term weights of queries or documents."""
+    """Base class of the regularizers of term weights, of either queries or documents."""
 
     side: Texts = "documents"
     """Texts whose term weights are regularized; to regularize both, list the loss twice."""
     ramp_ratio: float = 0.33
     """Fraction of the training steps in which the regularization weight grows quadratically from 0 to ``weight``, as in
-    SPLADE's code. If ``target_active_dims`` is set, the setpoint of active dimensions moves geometrically to the target
-    in this fraction."""
+    SPLADE's code. If ``target_active_dims`` is set, ``weight`` has no ramp; in this fraction of the steps, the
+    controller's target moves geometrically from the initial number of active dimensions to ``target_active_dims``."""
     target_active_dims: int | None = None
-    """Target mean number of active dimensions per text. A controller adapts the regularization weight at each step, and
-    after training a bias on all logits corrects the remaining difference. ``weight`` is then the initial weight."""
+    """Target mean number of active dimensions (term weights above 0) per text. If set, a controller adapts the
+    regularization weight at each step, starting from ``weight``. After training, a bias added to all logits corrects
+    the remaining difference."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -37,10 +38,10 @@ class SparsityRegularizer(Loss):
 
     def check_views(self, views: Mapping[str, int | None]) -> None:
         if "sparse" not in views:
-            raise ValueError(f"{self.name} requires a sparse view: add sparse to heads, or remove {self.name}")
+            raise ValueError(f"{self.name} requires a sparse head: add sparse to heads, or remove {self.name}")
 
     def term_weights(self, batch: ScoredBatch) -> Tensor:
-        """Return the unpruned term weights of the regularized texts: float32, texts x vocabulary."""
+        """Return the term weights of the regularized texts before top-k pruning (float32, texts x vocabulary)."""
         weights: Tensor = batch.unpruned[self.side].sparse
         return weights
 

@@ -1,4 +1,4 @@
-"""Base classes of the fine-tuning losses and the scored batch that they receive."""
+"""Base classes of the fine-tuning losses, and the scored batch from which a loss is computed."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ class SparsityTarget(NamedTuple):
 
 
 class CandidateScores(NamedTuple):
-    """Scores of each query's own candidates; the relevant document is in column 0."""
+    """Scores of each query's candidates: its relevant document (column 0) and its hard negatives."""
 
     scores: Tensor
-    """float32, queries x candidates."""
+    """Scores of the trained model (float32, queries x candidates)."""
     candidate_mask: Tensor
-    """bool, queries x candidates: False in columns that pad a query with fewer candidates."""
+    """True for candidates, False for padding of queries with fewer candidates (bool, queries x candidates)."""
     teacher_scores: Tensor
-    """float32, queries x candidates: scores of a teacher model, NaN where there is no score."""
+    """Scores of a teacher model, NaN where there is no score (float32, queries x candidates)."""
 
     @property
     def has_teacher_score(self) -> Tensor:
-        """Mask of the candidates with a teacher score: bool, queries x candidates."""
+        """Mask of the candidates that have a teacher score (bool, queries x candidates)."""
         return self.candidate_mask & ~self.teacher_scores.isnan()
 
 
@@ -49,36 +49,39 @@ class ScoredBatch(NamedTuple):
     """
 
     queries: Representation
-    """Query representations used to compute scores: float32, queries x dim or vocabulary."""
+    """Representations of the queries, from which scores are computed (float32, queries x dim or vocabulary)."""
     documents: Representation
-    """Document representations used to compute scores: float32, documents x dim or vocabulary."""
+    """Representations of the documents, from which scores are computed (float32, documents x dim or vocabulary)."""
     unpruned: dict[Texts, Representation]
-    """The same representations before top-k pruning of term weights; regularizers use these."""
+    """Representations of ``queries`` and ``documents`` before top-k pruning of term weights, as used by
+    regularizers."""
     similarity: Similarity
     """Function that computed ``scores``."""
     scores: Tensor
-    """float32, queries x documents."""
+    """Score of every query with every document (float32, queries x documents)."""
     target: Tensor
-    """int64, queries: column of each query's relevant document."""
+    """Column of each query's relevant document in ``scores`` (int64, one per query)."""
     false_negative_mask: Tensor
-    """bool, queries x documents: other documents that are known to be relevant and must not be used as negatives."""
+    """True for further documents that are known to be relevant to a query and must not be used as its negatives (bool,
+    queries x documents)."""
     candidates: Tensor
-    """int64, queries x candidates: columns of the relevant document and the hard negatives; -1 is padding."""
+    """Columns in ``scores`` of each query's relevant document and hard negatives, -1 for padding (int64, queries x
+    candidates)."""
     teacher_scores: Tensor
-    """float32, queries x candidates: scores of a teacher model, NaN where there is no score."""
+    """Scores of a teacher model, NaN where there is no score (float32, queries x candidates)."""
     is_normalized: bool
     """Whether dense embeddings are L2-normalized."""
 
     @property
     def is_cosine(self) -> bool:
-        """Whether scores are cosine similarities, up to the weight of the dense head."""
+        """Whether scores are cosine similarities multiplied by the weight of the dense head."""
         return self.is_normalized and self.queries.sparse is None
 
     def for_view(self, view: Literal["dense", "sparse"]) -> ScoredBatch:
-        """Return the same batch scored by one view with weight 1.
+        """Return the batch with scores from its dense or its sparse representations alone, with weight 1.
 
         Args:
-            view: Name of the view whose inner product becomes the score.
+            view: The representations whose inner products become the scores.
         """
         queries, documents = (
             Representation(**{view: getattr(texts, view)}) for texts in (self.queries, self.documents)
@@ -89,7 +92,7 @@ class ScoredBatch(NamedTuple):
         )
 
     def candidate_scores(self) -> CandidateScores:
-        """Return the scores of each query's own candidates."""
+        """Return the scores of each query's candidates: its relevant document and its hard negatives."""
         scores = self.scores.gather(1, self.candidates.clamp(min=0))
         return CandidateScores(scores, self.candidates >= 0, self.teacher_scores)
 
@@ -98,8 +101,8 @@ class ScoredBatch(NamedTuple):
 class Loss(Family):
     """Base class of the fine-tuning losses.
 
-    A member implements ``compute``. The trainer divides the sum by the number of queries of the step, multiplies it by
-    ``weight_at(progress)``, and sums the losses of a recipe.
+    A subclass implements ``compute``. The trainer divides the result by the number of queries of the step and
+    multiplies it by ``weight_at(progress)``. The total loss is the sum over all losses of the recipe.
 
     Example:
         >>> Loss.from_name("contrastive").term
@@ -129,20 +132,22 @@ class Loss(Family):
         return False
 
     def check_views(self, views: Mapping[str, int | None]) -> None:
-        """Check that the model has the views that the loss requires.
+        """Check that the model computes the dense or sparse representations that the loss requires.
 
         Args:
-            views: Dimension of each view of the model by name; None if the dimension is not known yet.
+            views: Dimension of each representation (``dense``, ``sparse``) that the model computes; None if not yet
+                known.
 
         Raises:
-            ValueError: A required view is missing or has an unsuitable dimension.
+            ValueError: A required representation is missing or has an unsuitable dimension.
         """
 
     def configuration_warnings(self, cosine_scale: float) -> str:
         """Return a warning about settings that are valid but unlikely to train well, or an empty string.
 
         Args:
-            cosine_scale: Factor between cosine similarity and score; 0 if scores are not cosines.
+            cosine_scale: Factor by which a cosine similarity is multiplied to give a score; 0 if scores are not
+                cosines.
         """
         return ""
 
@@ -164,7 +169,7 @@ class Loss(Family):
 
     @property
     def sparsity_target(self) -> SparsityTarget | None:
-        """Target number of active dimensions; None if the loss has a fixed weight."""
+        """Target number of active dimensions; None if the loss is not a regularizer with such a target."""
         return None
 
     def weight_at(self, progress: float) -> float:
@@ -176,15 +181,15 @@ class Loss(Family):
         return self.weight
 
     def active_dims(self, batch: ScoredBatch) -> float:
-        """Return the mean number of active dimensions that is compared with ``sparsity_target``."""
+        """Return the mean number of term weights above 0 per text, to be compared with ``sparsity_target``."""
         raise NotImplementedError(type(self).__name__)
 
 
 @dataclass(frozen=True)
 class CandidateLoss(Loss):
-    """Base class of losses that use only a query's own candidates; they also train cross-encoders.
+    """Base class of losses over each query's relevant document and hard negatives, without in-batch negatives.
 
-    A member implements ``compute_candidates``.
+    These losses can also train cross-encoders. A subclass implements ``compute_candidates``.
     """
 
     @property
@@ -192,7 +197,7 @@ class CandidateLoss(Loss):
         return True
 
     def compute_candidates(self, candidates: CandidateScores) -> Tensor:
-        """Compute the loss of candidate scores, summed over queries.
+        """Compute the loss from the scores of each query's candidates, summed over queries.
 
         Args:
             candidates: Scores of each query's candidates; column 0 is the relevant document.

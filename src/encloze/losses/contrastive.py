@@ -28,8 +28,9 @@ class Contrastive(Loss, name="contrastive"):
     otherwise."""
 
     view: Literal["dense", "sparse"] | None = None
-    """View whose scores are used; the default is the weighted sum of all views. If one view dominates the sum,
-    the other one receives little gradient: list the loss again with that view."""
+    """Whether scores are computed from the ``dense`` or the ``sparse`` representations. By default, scores are the
+    weighted sum of both. If one of them dominates the sum, the other one receives little gradient: list this loss a
+    second time with ``view`` set to the other one."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -43,8 +44,8 @@ class Contrastive(Loss, name="contrastive"):
     def check_views(self, views: Mapping[str, int | None]) -> None:
         if self.view and self.view not in views:
             raise ValueError(
-                f"{self.name} uses the {self.view} view, and the model has only {' and '.join(views)}: add a head for "
-                "it, or change view"
+                f"{self.name} with view: {self.view} requires a {self.view} head, but the model has only "
+                f"{' and '.join(views)}: add {self.view} to heads, or change view"
             )
 
     def compute(self, batch: ScoredBatch) -> Tensor:

@@ -12,10 +12,10 @@ from encloze.losses.base import ScoredBatch
 
 @dataclass(frozen=True)
 class Flops(SparsityRegularizer, name="flops"):
-    """FLOPS regularizer: sum over the vocabulary of the squared mean absolute term weight.
+    """FLOPS regularizer: the mean absolute weight of each term over texts, squared and summed over terms.
 
-    The loss makes postings lists short and balanced. The mean is over all distinct texts of the step, over all
-    processes and micro-batches, so the result does not depend on how the step is split.
+    The loss makes postings lists short and balanced. The mean is taken over all distinct texts of a training step, in
+    all processes and micro-batches, so the loss does not depend on how the step is split into micro-batches.
 
     Example:
         >>> Flops(side="queries", target_active_dims=30).term

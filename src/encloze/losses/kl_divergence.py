@@ -14,7 +14,9 @@ _NEARLY_UNIFORM = 2.0  # cosines divided by temperature differ by at most twice 
 
 @dataclass(frozen=True)
 class KlDivergence(CandidateLoss, name="kl_divergence"):
-    """KL divergence KL(teacher || student) of the softmax over the candidates with a teacher score.
+    """KL(teacher || student) between the softmax distributions over each query's candidates.
+
+    Candidates without a teacher score are left out of both distributions.
 
     Example:
         >>> KlDivergence(temperature=0.05).needs_teacher

@@ -11,7 +11,7 @@ from encloze.losses.base import CandidateLoss, CandidateScores
 
 @dataclass(frozen=True)
 class Listwise(CandidateLoss, name="listwise"):
-    """Cross-entropy of the relevant document among its query's candidates.
+    """Cross-entropy of the relevant document in the softmax over a query's relevant document and hard negatives.
 
     Example:
         >>> Listwise().needs_negatives

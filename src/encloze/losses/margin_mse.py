@@ -13,7 +13,7 @@ from encloze.losses.base import CandidateLoss, CandidateScores
 
 @dataclass(frozen=True)
 class MarginMse(CandidateLoss, name="margin_mse"):
-    """Mean squared error between the student's and the teacher's score margins of candidate pairs.
+    """Mean squared error between student and teacher of the score difference of two candidates of a query.
 
     Example:
         >>> MarginMse(pairs="all").needs_teacher

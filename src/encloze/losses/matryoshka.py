@@ -16,7 +16,7 @@ from encloze.losses.base import Loss, ScoredBatch
 class Matryoshka(Loss, name="matryoshka"):
     """Mean of another loss over embeddings truncated to several dimensions.
 
-    The loss of full embeddings is not included. Add the other loss to losses as well.
+    The mean does not include the full embeddings. To train them too, also list the other loss in ``losses``.
 
     Example:
         >>> Matryoshka(dims=(64, 128)).term
@@ -26,12 +26,12 @@ class Matryoshka(Loss, name="matryoshka"):
     loss: Loss = field(default_factory=lambda: Loss.from_name("contrastive"))
     """Loss that is computed from truncated embeddings."""
     dims: tuple[int, ...] = (64, 128, 256)
-    """Dimensions that embeddings are truncated to; each is below the full dimension."""
+    """Numbers of dimensions to which embeddings are truncated; each must be below the full number of dimensions."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.dims or min(self.dims) < 1:
-            raise ValueError(f"dims must contain one or more numbers of 1 or more, not {self.dims}")
+            raise ValueError(f"dims must be one or more positive integers, not {self.dims}")
 
     @property
     def term(self) -> str:
@@ -47,7 +47,7 @@ class Matryoshka(Loss, name="matryoshka"):
 
     def check_views(self, views: Mapping[str, int | None]) -> None:
         if "dense" not in views:
-            raise ValueError(f"{self.name} requires a dense view: add dense to heads, or remove {self.name}")
+            raise ValueError(f"{self.name} requires a dense head: add dense to heads, or remove {self.name}")
         dim = views["dense"]
         if dim is not None and max(self.dims) >= dim:
             raise ValueError(f"dims must be below {dim}, the embedding dimension, not {max(self.dims)}")
@@ -58,7 +58,7 @@ class Matryoshka(Loss, name="matryoshka"):
 
 
 def _truncate(batch: ScoredBatch, dim: int) -> ScoredBatch:
-    """Return the batch with embeddings truncated to ``dim`` components, and L2-normalized if they were before."""
+    """Return the batch with embeddings truncated to ``dim`` dimensions; normalized embeddings are normalized again."""
 
     def truncate(embeddings: Tensor) -> Tensor:
         return F.normalize(embeddings[:, :dim], dim=1) if batch.is_normalized else embeddings[:, :dim]

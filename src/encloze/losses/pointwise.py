@@ -13,9 +13,10 @@ from encloze.losses.base import CandidateLoss, CandidateScores
 
 @dataclass(frozen=True)
 class Pointwise(CandidateLoss, name="pointwise"):
-    """Binary cross-entropy of the relevant document and of its negatives, with equal weight.
+    """Binary cross-entropy that classifies each candidate of a query as relevant or not.
 
-    The result is the mean of the loss of the relevant document and the mean loss of its negatives.
+    The relevant document and the negatives have equal weight: the loss of a query is the average of the loss of its
+    relevant document and the mean loss of its negatives.
 
     Example:
         >>> Pointwise().needs_negatives

@@ -36,7 +36,7 @@ _TRUNCATED_SHARE = 0.01  # a smaller share of truncated texts gives no warning
 
 
 class BiEncoder(nn.Module):
-    """A backbone with a tokenizer and one or two heads.
+    """Bi-encoder: a transformer encoder (the backbone) with a tokenizer and one or two heads.
 
     A dense head computes an embedding of a text, a sparse head a weight for each token of the vocabulary. Both use the
     same forward pass.
@@ -128,14 +128,14 @@ class BiEncoder(nn.Module):
 
     @property
     def views(self) -> dict[str, int]:
-        """The views of a text (``dense``, ``sparse``) with their numbers of dimensions."""
+        """Number of dimensions of each representation (``dense``, ``sparse``) that the model computes."""
         dense, vocabulary = self.config.dense, int(self.backbone.config.vocab_size)
         dims = {"dense": (dense.dim if dense else None) or self.backbone.hidden_size, "sparse": vocabulary}
         return {head.view: dims[head.view] for head in self.config.heads}
 
     @property
     def similarity(self) -> Similarity:
-        """Similarity function: the weighted sum of the inner products of the views of a query and a document."""
+        """Similarity function: the weighted sum of the inner products of dense and of sparse representations."""
         return self.config.similarity
 
     def collate(self, encoded: list[Encoded], side: Side, device: torch.device) -> TextBatch:
@@ -143,17 +143,20 @@ class BiEncoder(nn.Module):
 
         Args:
             encoded: Tokenized texts that begin with the prompt, without special tokens.
-            side: Whether they are queries or documents.
+            side: Whether the texts are queries or documents.
             device: The device of the batch.
 
         Returns:
-            The texts with special tokens and padding, truncated to the limit of the side.
+            The texts with special tokens and padding, truncated to ``max_query_tokens`` or ``max_document_tokens``.
         """
         padded = pad_texts(encoded, self.tokenizer, self.config.max_tokens(side))
         return TextBatch.from_padded(padded, device, self._prompt_ids[side])
 
     def forward(self, texts: TextBatch, side: Side) -> Representation:
-        """Compute the views of a batch as tensors: dense batch x dim, sparse batch x vocabulary, None if absent."""
+        """Compute the representations of a batch as tensors.
+
+        ``dense`` is batch x dim, ``sparse`` is batch x vocabulary; None if the model has no such head.
+        """
         is_encoded = any(head.needs_hidden_states(side) for head in self.config.heads)
         hidden = self.backbone.encode(texts.ids, texts.attention_mask) if is_encoded else None
         inputs, modules = HeadInput(texts, hidden), dict(self.head_modules.items())
@@ -165,18 +168,19 @@ class BiEncoder(nn.Module):
         )
 
     def prune(self, representation: Representation, side: Side, *, training: bool) -> Representation:
-        """Set entries that are not used in scores to 0, such as those outside a head's top k."""
+        """Return representations with entries that are not used in scores set to 0, such as those outside the top k."""
         views = {h.view: h.prune(getattr(representation, h.view), side, training=training) for h in self.config.heads}
         return representation._replace(**views)
 
     def encode_queries(self, texts: Sequence[str]) -> Representation:
-        """Encode queries, in order.
+        """Encode queries; the rows of the result are in the order of the texts.
 
         Args:
             texts: The queries, without prompt.
 
         Returns:
-            Dense view: float32 array, queries x dim. Sparse view: float32 CSR matrix, queries x vocabulary.
+            Representation with ``dense`` (float32 array, queries x dim) and ``sparse`` (float32 CSR matrix, queries x
+            vocabulary); None if the model has no such head.
 
         Raises:
             CheckpointError: If the model's outputs contain NaN or infinite values.
@@ -184,11 +188,12 @@ class BiEncoder(nn.Module):
         return self._concatenate(self._encode(texts, len(texts), "query"))
 
     def encode_documents(self, texts: Iterable[str], count: int | None = None) -> Representation:
-        """Encode documents, in order.
+        """Encode documents; the rows of the result are in the order of the texts.
 
         Args:
-            texts: The documents, without prompt. count: Number of documents, for the progress bar. By default they are
-            counted, which reads an iterator into memory.
+            texts: The documents, without prompt.
+            count: Number of documents, for the progress bar. By default the documents are counted, which reads an
+                iterator into memory.
 
         Returns:
             As ``encode_queries``.
@@ -199,7 +204,7 @@ class BiEncoder(nn.Module):
         return self._concatenate(self.documents_in_parts(texts, count))
 
     def documents_in_parts(self, texts: Iterable[str], count: int) -> Iterator[Representation]:
-        """Yield the documents of ``encode_documents`` in parts of a few thousand, so that memory stays bounded."""
+        """Encode documents, and yield their representations in parts of a few thousand to limit memory use."""
         return self._encode(texts, count, "document")
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
@@ -242,7 +247,10 @@ class BiEncoder(nn.Module):
     def _encode(
         self, texts: Iterable[str], count: int, side: Side, sides_warned_of: set[Side] | None = None
     ) -> Iterator[Representation]:
-        """Encode texts in parts of a few thousand. Warn of truncated texts once per side (``sides_warned_of``)."""
+        """Encode texts in parts of a few thousand, with a warning if many are truncated.
+
+        There is no warning if ``sides_warned_of`` contains ``side``; a warning adds ``side`` to it.
+        """
         self.eval()
         warned = set() if sides_warned_of is None else sides_warned_of
         prompt, limit, unit = self.config.prompt(side), self.config.max_tokens(side), _UNITS[side]
@@ -276,7 +284,7 @@ class BiEncoder(nn.Module):
 
 
 class _RepresentationBuffer:
-    """Collects the views of a fixed number of texts, which arrive in any order."""
+    """Collects the dense and sparse representations of a fixed number of texts, which arrive in any order."""
 
     def __init__(self, count: int, views: dict[str, int]) -> None:
         self._count, self._views = count, views
@@ -304,7 +312,7 @@ class _RepresentationBuffer:
 
 
 def _load_matching(modules: nn.ModuleDict, file: Path | None) -> list[str]:
-    """Load the weights of a file that match in name and shape; return the names of the weights without a match."""
+    """Load the weights of a file that match in name and shape; return the names of the modules' other weights."""
     own = modules.state_dict()
     weights = load_file(str(file)) if file is not None and file.is_file() else {}
     matching = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}

@@ -58,15 +58,15 @@ classifier("a text")
 
 @dataclass(frozen=True)
 class CardMetadata:
-    """Metadata in the header of a model card, by the names of the Hugging Face hub.
+    """Metadata in the header of a model card; fields are named as on the Hugging Face hub.
 
     Args:
         library_name: The library that loads the model: ``sentence-transformers`` or ``transformers``.
         pipeline_tag: The task of the model.
-        base_model: Hub ids of the models from which it was trained or merged; may be empty.
+        base_model: Hub ids of the models from which this one was trained or merged; may be empty.
         base_model_relation: ``finetune`` or ``merge``.
-        language: Codes of its languages, if the base model's card names them.
-        license: Identifier of its license, if the base model's card names one.
+        language: Codes of the model's languages, if the base model's card names them.
+        license: Identifier of the model's license, if the base model's card names one.
         tags: Keywords for search on the hub.
     """
 
@@ -79,7 +79,7 @@ class CardMetadata:
     tags: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the known values, as written to the YAML header."""
+        """Return the YAML header as a dictionary, without fields that have no value."""
         values: dict[str, Any] = {"library_name": self.library_name, "pipeline_tag": self.pipeline_tag}
         if self.base_model:
             values["base_model"] = self.base_model[0] if len(self.base_model) == 1 else list(self.base_model)
@@ -109,9 +109,9 @@ def model_card(
         folder: The folder with the files of the model.
         name: The name of the model, used as title.
         summary: How the model was trained, such as ``"fine-tuned by encloze"``.
-        base_models: Names of the models from which it was trained or merged: hub ids, folders or ``minilm``.
+        base_models: Names of the models from which this one was trained or merged: hub ids, folders or ``minilm``.
         pipeline_tag: The task of the model.
-        extra_files: Descriptions of files by their names in Markdown, added to those that every folder has.
+        extra_files: Descriptions of further files, by file name in Markdown; files in every folder are always listed.
 
     Returns:
         Markdown with a YAML header.
@@ -137,7 +137,7 @@ def card_metadata(folder: Path, pipeline_tag: PipelineTag, base_models: Sequence
     Args:
         folder: The folder with the files of the model.
         pipeline_tag: The task of the model.
-        base_models: Names of the models it was made from: hub ids, folders or ``minilm``.
+        base_models: Names of the models from which this one was trained or merged: hub ids, folders or ``minilm``.
 
     Returns:
         The metadata. ``library_name`` is ``sentence-transformers`` if that library gives the same scores.
@@ -181,7 +181,7 @@ def _usage(name: str, metadata: CardMetadata, is_encoder: bool) -> str:
 
 
 def _header(name: str) -> dict[str, Any]:
-    """Return the header of a base model's card; empty if there is no readable one."""
+    """Return the YAML header of a base model's card; an empty mapping if the card is missing or unreadable."""
     try:
         text = (locate(name) / README).read_text(encoding="utf-8")
         return split_header(text)[0]
@@ -190,7 +190,7 @@ def _header(name: str) -> dict[str, Any]:
 
 
 def _ids(name: str, header: Mapping[str, Any]) -> list[str]:
-    """Return the hub ids of a base model. For a folder written by encloze, they are read from its model card."""
+    """Return the hub id of a base model; for a folder written by encloze, the hub ids in its model card."""
     if Path(name).exists():
         listed = header.get("base_model") or []
         is_own = (Path(name) / MANIFEST).is_file()

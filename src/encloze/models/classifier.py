@@ -40,7 +40,7 @@ class Classifier(nn.Module):
 
     @classmethod
     def load(cls, name: str, labels: Sequence[str], *, of_words: bool, max_tokens: int | None = None) -> Classifier:
-        """Load a classifier; an encoder without a classification head gets a new one, and a note reports it.
+        """Load a classifier. An encoder without a classification head gets a randomly initialized one, with a note.
 
         Args:
             name: A model folder or an id on the Hugging Face hub.
@@ -74,11 +74,11 @@ class Classifier(nn.Module):
 
         Args:
             texts: Tokenized texts.
-            name: The name of the texts in progress.
+            name: The name of the texts in progress reports.
             precision: Precision of matrix multiplications.
 
         Returns:
-            int64, one label index for each text or word; -1 for words beyond the limit or without a token.
+            Index of the predicted label of each text or word (int64); -1 for words that are truncated or have no token.
         """
         self.eval()
         title, device = f"Evaluating on {name}", self.model.device

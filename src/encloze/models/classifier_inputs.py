@@ -22,21 +22,21 @@ class ClassifierInput(NamedTuple):
     """A padded batch of texts, and the positions of their words if words have labels."""
 
     ids: Tensor
-    """int64, batch x length: token ids."""
+    """Token ids (int64, batch x length)."""
     attention_mask: Tensor
-    """bool, batch x length: true for all tokens except padding."""
+    """True for all tokens except padding (bool, batch x length)."""
     word_positions: Tensor | None
-    """int64, words x 2: row and column of each word's first token. None if whole texts have labels."""
+    """Row and column in ``ids`` of each word's first token (int64, words x 2). None if whole texts have labels."""
 
     @classmethod
     def from_padded(cls, texts: PaddedLabeledTexts, device: torch.device) -> ClassifierInput:
-        """Move padded texts to a device."""
+        """Return padded texts as tensors on a device."""
         ids, mask = (torch.from_numpy(a).to(device) for a in (texts.padded.ids, texts.padded.attention_mask))
         positions = texts.positions
         return cls(ids, mask, None if positions is None else torch.from_numpy(positions).to(device))
 
     def select_words(self, hidden: Tensor) -> Tensor:
-        """Select the rows at the words' first tokens: words x ..., from batch x length x ..."""
+        """Return the vector of each word's first token (words x size) from ``hidden`` (batch x length x size)."""
         assert self.word_positions is not None, "whole texts have labels"
         return hidden[self.word_positions[:, 0], self.word_positions[:, 1]]
 
@@ -55,7 +55,7 @@ def run_in_batches(
 
     Args:
         texts: Tokenized texts with the positions of their words.
-        model: Function from a batch to one row for each of its texts (or words).
+        model: Function that returns one row for each text (or labeled word) of a batch.
         tokenizer: The model's tokenizer.
         max_tokens: The length to which texts are truncated.
         device: The device of the model.
@@ -63,7 +63,8 @@ def run_in_batches(
         title: The title of the progress bar.
 
     Returns:
-        float32, labels x size, in the order of the texts. NaN for words beyond the limit or without a token.
+        One row for each text or word, in the order of the texts (float32, rows x size). Rows of words that are
+        truncated or have no token are NaN.
     """
     lengths = np.array([len(text.tokens.ids) + 2 for text in texts])
     counts = np.array([text.num_labels for text in texts])
@@ -82,13 +83,14 @@ def run_in_batches(
 
 
 def warn_truncated(texts: Sequence[LabeledTokens], max_tokens: int, name: str, default_label: str | None) -> None:
-    """Warn of texts longer than the limit, and of words that are truncated or have no token.
+    """Warn about texts longer than the limit, and about words that are truncated or have no token.
 
     Args:
         texts: Tokenized texts.
         max_tokens: The length limit.
         name: The name of the texts in the warning.
-        default_label: The label predicted for such words; None: they count as errors.
+        default_label: The label predicted for words that are truncated or have no token. None: their predictions count
+            as wrong.
     """
     if truncated := sum(len(text.tokens.ids) > max_tokens - 2 for text in texts):
         progress.warn(

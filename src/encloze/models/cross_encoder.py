@@ -37,15 +37,15 @@ class PairBatch(NamedTuple):
     """A padded batch of queries joined with documents, as tensors of shape pairs x length."""
 
     ids: Tensor
-    """int64: token ids."""
+    """Token ids (int64)."""
     attention_mask: Tensor
-    """bool: true for all tokens except padding."""
+    """True for all tokens except padding (bool)."""
     token_type_ids: Tensor
-    """int64: 0 for the query and 1 for the document, if the tokenizer distinguishes them."""
+    """0 for tokens of the query and 1 for those of the document, if the tokenizer distinguishes them (int64)."""
 
     @classmethod
     def from_padded(cls, padded: PaddedPairs, device: torch.device) -> PairBatch:
-        """Move padded pairs to a device."""
+        """Return padded pairs as tensors on a device."""
         arrays = (padded.ids, padded.attention_mask, padded.token_type_ids)
         return cls(*(torch.from_numpy(array).to(device) for array in arrays))
 
@@ -87,7 +87,7 @@ class CrossEncoder(nn.Module):
         precision: str = "auto",
         device: str | torch.device | None = None,
     ) -> CrossEncoder:
-        """Load a cross-encoder; an encoder without a classification head gets a new one, and a note reports it.
+        """Load a cross-encoder. An encoder without a classification head gets a randomly initialized one, with a note.
 
         Args:
             name: A model folder (of encloze, sentence-transformers or transformers) or an id on the Hugging Face hub.
@@ -145,7 +145,7 @@ class CrossEncoder(nn.Module):
         return cls.load(name, precision=precision, device=device)
 
     def forward(self, pairs: PairBatch) -> Tensor:
-        """Return one score for each pair: float32."""
+        """Return one score for each pair (float32)."""
         types = {"token_type_ids": pairs.token_type_ids} if self._has_token_types else {}
         logits: Tensor = self.model(input_ids=pairs.ids, attention_mask=pairs.attention_mask.long(), **types).logits
         return logits[:, 0].float()
@@ -154,7 +154,7 @@ class CrossEncoder(nn.Module):
         """Write a model folder that ``from_pretrained``, transformers and sentence-transformers load.
 
         Args:
-            folder: The folder to write; it appears whole or not at all.
+            folder: The folder to write. It appears only once it is complete.
             overwrite: Whether a model folder that encloze wrote may be replaced.
 
         Raises:
@@ -166,7 +166,7 @@ class CrossEncoder(nn.Module):
     def save(self, folder: Path) -> None:
         """Write a folder that transformers, sentence-transformers and ``load`` read; the folder must exist.
 
-        The calibration is not saved: it belongs to the scores of the model before training.
+        The score calibration is not saved, because it fits only the model from before training.
         """
         with quiet_transformers():
             self.model.save_pretrained(folder)

@@ -108,7 +108,7 @@ class EncoderConfig:
 
 
 def _read_sentence_transformers(folder: Path, max_tokens: int) -> EncoderConfig:
-    """Read pooling, normalization, prompts and limits from the files of sentence-transformers, in all its layouts."""
+    """Read pooling, normalization, prompts and length limits from a folder of any sentence-transformers version."""
     modules = [(module["type"].rpartition(".")[2], module["path"]) for module in read_json(folder / "modules.json")]
     if unknown := [kind for kind, _ in modules if kind not in _MODULES]:
         raise CheckpointError(

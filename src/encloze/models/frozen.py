@@ -28,7 +28,7 @@ from encloze.text.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class FrozenEncoder:
-    """An encoder whose hidden states are features for probes.
+    """A frozen encoder, whose embeddings or hidden states are the input features of probes (small classifiers).
 
     Args:
         name: The name that the encoder was loaded by.
@@ -86,11 +86,11 @@ class FrozenEncoder:
         Args:
             examples: The labeled texts, which identify the features in the cache.
             texts: The same texts, tokenized.
-            name: The name of the texts in progress.
+            name: The name of the texts in progress reports.
 
         Returns:
-            float32, labels x hidden size: pooled vectors of texts, or hidden states of words' first tokens. NaN for
-            words beyond the limit or without a token.
+            The pooled vector of each text, or the hidden state of each word's first token (float32, texts or words x
+            hidden size). Rows of words that are truncated or have no token are NaN.
         """
         precision = resolve_precision(self.precision, self.backbone.model.device)
         settings = (self.pooling, self.max_tokens, precision, self.fingerprint)
@@ -101,7 +101,7 @@ class FrozenEncoder:
         return np.asarray(np.load(file))
 
     def compute_features(self, texts: Sequence[LabeledTokens], name: str) -> np.ndarray:
-        """Compute features. Arguments and result as in ``cached_features``."""
+        """Compute features without the cache; arguments and result are those of ``cached_features``."""
         device = self.backbone.model.device
         title = f"Encoding {name}"
         return run_in_batches(texts, self._features, self.tokenizer, self.max_tokens, device, self.precision, title)

@@ -12,11 +12,11 @@ _SHOWN_NAMES = 3
 
 
 class WeightInterpolation:
-    """Interpolates between two models, and writes the result into the first one.
+    """Interpolates between the weights of two models, and writes the result into the first one.
 
     Args:
-        model: The adapted model. Parameters that only it has do not change.
-        original: The original model. Parameters that only it has are ignored.
+        model: The adapted model. Parameters that the original model lacks do not change.
+        original: The original model. Parameters that the adapted model lacks are ignored.
 
     Example:
         >>> interpolation = WeightInterpolation(adapted.backbone, original.backbone)
@@ -83,9 +83,10 @@ def _shape(parameter: nn.Parameter) -> str:
 
 
 def _parameters(backbone: Backbone) -> dict[str, nn.Parameter]:
-    """Return the parameters of the encoder, under names that do not depend on the MLM head, then those of the head.
+    """Return the parameters of the encoder by name, then those of its head for masked language modeling, if any.
 
-    A tied parameter is listed under each of its names.
+    The names of the encoder's parameters are the same with and without that head. A tied parameter is listed under each
+    of its names.
     """
     of_encoder = backbone.encoder.named_parameters(remove_duplicate=False)
     parameters = {f"encoder.{name}": parameter for name, parameter in of_encoder}

@@ -42,7 +42,7 @@ class PretrainingModule(Trainable):
     """Encoder with masked language modeling (loss term ``encoder``); objectives add decoders and other terms.
 
     ``forward`` runs ``encode`` and then ``decode``. To measure whether the decoders use the bottleneck, monitors call
-    both methods and replace the bottleneck of a text with that of another text.
+    both methods and exchange the bottleneck (the sentence embedding) of a text with that of another text.
     """
 
     def __init__(self, backbone: Backbone, tokenizer: Tokenizer, pooling: Pooling) -> None:
@@ -99,6 +99,6 @@ class PretrainingModule(Trainable):
 
 
 def token_counts(**labels: Tensor) -> dict[str, Tensor]:
-    """Count the labeled tokens of each loss term; the count is also that of the term's accuracy."""
+    """Return the number of labeled tokens of each loss term, as the count of both the loss and its accuracy."""
     counts = {term: (values != IGNORE_INDEX).sum() for term, values in labels.items()}
     return counts | {f"{term}_accuracy": count for term, count in counts.items()}

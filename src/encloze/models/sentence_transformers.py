@@ -14,15 +14,15 @@ _TYPE = "sentence_transformers.models."
 
 
 def is_expressible(config: EncoderConfig) -> bool:
-    """Return whether sentence-transformers can score texts in the same way: one dense view, without a projection."""
+    """Return whether sentence-transformers can give the same scores: for a single dense head, without projection."""
     return len(config.heads) == 1 and config.dense is not None and config.dense.dim is None
 
 
 def write_sentence_transformers_files(folder: Path, config: EncoderConfig, hidden_size: int) -> bool:
     """Write modules, pooling, prompts and length limit in the layout of sentence-transformers.
 
-    sentence-transformers has a single length limit. That of documents is written, so that queries are not truncated to
-    the lower limit of queries.
+    sentence-transformers has a single length limit. The limit of documents is written, because the limit of queries may
+    be lower and would truncate documents.
 
     Args:
         folder: A folder that already contains the files of transformers and the tokenizer.
@@ -30,7 +30,7 @@ def write_sentence_transformers_files(folder: Path, config: EncoderConfig, hidde
         hidden_size: Number of dimensions of the encoder.
 
     Returns:
-        Whether the files were written, which is only possible if the model is expressible.
+        Whether the files were written; False if sentence-transformers cannot give the same scores.
 
     Example:
         >>> from encloze.models.heads.dense import Dense

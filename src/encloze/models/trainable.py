@@ -8,16 +8,16 @@ from torch import Tensor, nn
 
 
 class EmbeddingBatch(NamedTuple):
-    """Embeddings of one kind of items (such as queries), with their identities."""
+    """Embeddings of one kind of items (such as queries), with ids of the items."""
 
     vectors: tuple[Tensor, ...]
-    """float, items x ...: one or more tensors with one row for each item."""
+    """One or more tensors with one row for each item (float, items x ...)."""
     group_ids: Tensor
-    """int64, items x ids: ids that a global loss compares, for example to detect false negatives."""
+    """Ids that a global loss compares, for example to detect false negatives (int64, items x number of ids)."""
 
 
 class LossOutput(NamedTuple):
-    """The result of a forward pass."""
+    """Result of a forward pass: summed loss terms, and embeddings for the global losses."""
 
     sums: dict[str, Tensor]
     """Loss terms, summed over the items of the micro-batch, and counts of correct predictions."""
@@ -40,11 +40,11 @@ class Trainable(nn.Module):
     """Whether the forward pass returns embeddings for ``global_losses``."""
 
     def sample(self, batch: Any) -> Any:
-        """Return the batch with all random choices made, such as masks."""
+        """Make all random choices for a batch, such as masks, and return the batch with them."""
         raise NotImplementedError(type(self).__name__)
 
     def global_losses(self, embeddings: tuple[EmbeddingBatch, ...]) -> dict[str, Tensor]:
-        """Return the summed loss terms that compare all items of a step.
+        """Return the loss terms that compare all items of a step, summed over items.
 
         Args:
             embeddings: The embeddings of all processes and micro-batches, one record for each kind of items.

@@ -20,7 +20,7 @@ _SHOWN_WORDS = 8
 
 
 def add_frequent_words(backbone: Backbone, tokenizer: Tokenizer, texts: Texts, count: int) -> Tokenizer:
-    """Add words to the vocabulary: those that reduce the number of tokens of the texts most.
+    """Add to the vocabulary the words that reduce the number of tokens of the texts most.
 
     Args:
         backbone: The encoder; its model is changed in place.
@@ -30,7 +30,7 @@ def add_frequent_words(backbone: Backbone, tokenizer: Tokenizer, texts: Texts, c
         count: Maximum number of new words.
 
     Returns:
-        A tokenizer with the new words, or the same one if there are none.
+        A tokenizer with the new words, or ``tokenizer`` itself if no word is added.
 
     Raises:
         CheckpointError: If the kind of tokenizer is not supported.

@@ -18,10 +18,11 @@ class ContextObjective(Objective):
     """Objective whose decoders reconstruct a text related to the encoder's input."""
 
     context: Context = field(default_factory=lambda: Context.from_name("mixed"))
-    """Source of the related text: near, overlapping, random, mixed, or queries."""
+    """Source of the related text: a ``near``, ``overlapping`` or ``random`` span of the same document, ``mixed`` (one
+    of these at random), or ``queries`` (a query that the text answers)."""
     encode_contexts: bool | None = None
-    """Whether each text of a pair is reconstructed from the other one, so that both are encoded. By default true,
-    except for queries."""
+    """Whether both texts of a pair are encoded, and each is reconstructed from the other one. If false, only the first
+    text is encoded, and the second one reconstructed. By default true, except if ``context`` is ``queries``."""
     encoder_mask_rate: float = 0.30
     """Fraction of tokens masked for the encoder."""
     decoder_mask_rate: float = 0.45
@@ -36,7 +37,7 @@ class ContextObjective(Objective):
 
 @dataclass(frozen=True)
 class ContextBatch(MaskedBatch):
-    """Masked tokens of the encoder, and the related texts with the masked tokens of the decoder."""
+    """Texts masked for the encoder, and the related texts, masked for the decoder."""
 
     contexts: TokenBatch
     decoder: MaskedTokens

@@ -12,9 +12,9 @@ from encloze.models.trainable import EmbeddingBatch
 
 
 class ContrastiveModule(PretrainingModule):
-    """Pre-training module whose term ``contrastive`` compares the text pairs of a whole step.
+    """Pre-training module with a loss term ``contrastive`` over the text pairs of a whole training step.
 
-    Subclasses set ``temperature`` and ``normalize`` and return ``pair_embeddings`` from ``encode``.
+    Subclasses set ``temperature`` and ``normalize``, and put ``pair_embeddings`` into the output of ``encode``.
     """
 
     has_global_losses = True
@@ -30,16 +30,16 @@ class ContrastiveModule(PretrainingModule):
 
 
 def pair_embeddings(embeddings: Tensor, source_ids: Tensor) -> tuple[EmbeddingBatch]:
-    """Return the input of ``global_losses``.
+    """Return the embeddings of text pairs in the form that ``global_losses`` takes.
 
     Args:
         embeddings: Embeddings of the first texts, followed by those of the second texts, (2 x pairs) x hidden size.
-        source_ids: int64, pairs: document that each pair was taken from.
+        source_ids: Id of the document that each pair was taken from (int64, one per pair).
     """
     return (EmbeddingBatch((torch.stack(embeddings.chunk(2), dim=1),), source_ids[:, None]),)
 
 
 def contrastive_counts(texts: TokenBatch, views: int = 1) -> dict[str, Tensor]:
-    """Return the number of compared embeddings; each text has ``views`` of them."""
+    """Return the number of embeddings that the contrastive loss compares; each text has ``views`` embeddings."""
     count = torch.tensor(views * len(texts.ids), device=texts.ids.device)
     return {"contrastive": count, "in_batch_accuracy": count}

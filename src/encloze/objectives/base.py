@@ -18,7 +18,7 @@ from encloze.text.tokenizer import Tokenizer
 class Objective(Family):
     """Base class of the pre-training objectives: settings, and the module that they train.
 
-    A member implements ``build_module``. The module samples masks with ``sample`` and returns summed loss terms from
+    A subclass implements ``build_module``. The module samples masks with ``sample`` and returns summed loss terms from
     ``forward``; see ``PretrainingModule``.
 
     Example:
@@ -53,27 +53,27 @@ class Objective(Family):
         return None
 
     def check_fractions(self, *names: str) -> None:
-        """Raise ValueError unless each of these settings is strictly between 0 and 1."""
+        """Raise ValueError unless each of the named settings is above 0 and below 1."""
         for name in names:
             if not 0 < getattr(self, name) < 1:
                 raise ValueError(f"{name} must be between 0 and 1, not {getattr(self, name)}")
 
     def check_positive(self, *names: str) -> None:
-        """Raise ValueError unless each of these settings is above 0 or None."""
+        """Raise ValueError unless each of the named settings is above 0 or None."""
         for name in names:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be above 0, not {value}")
 
     def check_non_negative(self, *names: str) -> None:
-        """Raise ValueError if one of these settings is below 0."""
+        """Raise ValueError if one of the named settings is below 0."""
         for name in names:
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be 0 or more, not {getattr(self, name)}")
 
 
 def resolve_bottleneck(bottleneck: Pooling | None, pooling: Pooling) -> Pooling:
-    """Return the pooling of the embedding that decoders receive.
+    """Return the pooling method of the embedding that decoders receive.
 
     Args:
         bottleneck: Setting of the objective; None uses the pooling of the model.

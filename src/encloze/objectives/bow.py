@@ -57,14 +57,14 @@ class Bow(Objective, name="bow"):
 
 @dataclass(frozen=True)
 class BowBatch(MaskedBatch):
-    """Masked tokens of the encoder; the bag-of-words term is summed over texts."""
+    """Texts masked for the encoder; the loss term ``bow`` counts texts, not tokens."""
 
     def counts(self) -> dict[str, Tensor]:
         return super().counts() | {"bow": torch.tensor(len(self.texts.ids), device=self.texts.ids.device)}
 
 
 class BowModule(PretrainingModule):
-    """Encoder and its head for masked language modeling."""
+    """Module of the bag-of-words objective: encoder with its head for masked language modeling."""
 
     def __init__(self, settings: Bow, backbone: Backbone, tokenizer: Tokenizer, pooling: Pooling) -> None:
         super().__init__(backbone, tokenizer, pooling)

@@ -37,13 +37,14 @@ class CoCondenser(Objective, name="cocondenser"):
     """
 
     context: Context = field(default_factory=lambda: Context.from_name("random"))
-    """Source of the second span: random (as published), near, overlapping, mixed, crops, or queries."""
+    """Source of the second text of a pair: ``random`` (as published), ``near``, ``overlapping``, ``mixed``, ``crops``,
+    or ``queries``."""
     encoder_mask_rate: float = 0.15
     """Fraction of tokens masked."""
     early_layer: int | None = None
-    """Layer whose token vectors the head receives; by default the middle layer."""
+    """Encoder layer whose token vectors the Condenser head receives; by default the middle layer."""
     head_layers: int = 2
-    """Number of layers of the head."""
+    """Number of layers of the Condenser head."""
     late_mlm: bool = True
     """Whether the last layer of the encoder also predicts the masked tokens."""
     contrastive_weight: float = 1.0
@@ -64,7 +65,7 @@ class CoCondenser(Objective, name="cocondenser"):
 
 @dataclass(frozen=True)
 class CoCondenserBatch(MaskedBatch):
-    """Masked tokens of pairs of spans, which the encoder and the Condenser head predict."""
+    """Pairs of spans with masked tokens, which the encoder and the Condenser head predict."""
 
     def counts(self) -> dict[str, Tensor]:
         labels = self.encoder.labels

@@ -34,9 +34,9 @@ class Condenser(Objective, name="condenser"):
     encoder_mask_rate: float = 0.15
     """Fraction of tokens masked."""
     early_layer: int | None = None
-    """Layer whose token vectors the head receives; by default the middle layer."""
+    """Encoder layer whose token vectors the Condenser head receives; by default the middle layer."""
     head_layers: int = 2
-    """Number of layers of the head."""
+    """Number of layers of the Condenser head."""
     late_mlm: bool = True
     """Whether the last layer of the encoder also predicts the masked tokens."""
 
@@ -50,7 +50,7 @@ class Condenser(Objective, name="condenser"):
 
 @dataclass(frozen=True)
 class CondenserBatch(MaskedBatch):
-    """Masked tokens, which the encoder and the Condenser head predict."""
+    """Texts with masked tokens, which the encoder and the Condenser head predict."""
 
     def counts(self) -> dict[str, Tensor]:
         return token_counts(encoder=self.encoder.labels, decoder=self.encoder.labels)

@@ -36,7 +36,7 @@ _DECODER_TERMS = ("ae_dense", "ae_sparse", "ar_dense", "ar_sparse")
 
 @dataclass(frozen=True)
 class CotMaeV2(ContextObjective, name="cotmae_v2"):
-    """Reconstruct a neighboring span from the dense and the sparse view of a span, with two decoders for each view.
+    """Reconstruct a neighboring span from the dense and from the sparse representation of a span.
 
     Example:
         >>> CotMaeV2(top_k=256, shared_decoders=False).projection
@@ -46,21 +46,21 @@ class CotMaeV2(ContextObjective, name="cotmae_v2"):
     decoder_layers: int = 1
     """Number of layers of each decoder."""
     shared_decoders: bool = True
-    """Whether the two views share both decoders; otherwise each view has its own."""
+    """Whether the dense and the sparse view (representation) share the two decoders; otherwise each has its own two."""
     window: int | None = None
     """Number of last tokens that the auto-regressive decoder attends to, the current one included; by default all."""
     activation: Activation = "log1p_relu"
-    """Activation that turns logits into term weights: log1p_relu (SPLADE), relu, or raw (no activation). Not used if
-    projection is distribution."""
+    """Activation that turns logits into term weights: ``log1p_relu`` (SPLADE), ``relu``, or ``raw`` (no activation).
+    Not used if ``projection`` is ``distribution``."""
     pool_special_tokens: bool = True
     """Whether the sparse view includes the positions of special tokens (as in SPLADE; not in LexMAE)."""
     top_k: int | None = 768
-    """Number of largest weights of the sparse view that are kept; null keeps all."""
+    """Number of weights of the sparse view that are kept, the largest ones; null keeps all."""
     projection: Literal["embeddings", "distribution", "linear"] = "embeddings"
-    """Map from the sparse view to the vector that a decoder receives. embeddings: sum of token embeddings, weighted by
-    term weights; distribution: the same, weighted by the softmax of the logits (LexMAE); linear: a trained matrix. The
-    embeddings get no gradient from this sum. LayerNorm is applied to the vector, so only proportions of weights
-    count."""
+    """How the sparse view becomes the vector that a decoder receives. ``embeddings``: sum of token embeddings, weighted
+    by term weights. ``distribution``: sum of token embeddings, weighted by the softmax of the logits (LexMAE).
+    ``linear``: product of the term weights and a trained matrix. Gradients of the sums reach the weights, not the token
+    embeddings. LayerNorm is applied to the vector, so only the proportions of the weights matter."""
     encoder_weight: float = 1.0
     """Weight of the encoder's masked language modeling loss."""
     ae_dense_weight: float = 1.0
@@ -85,7 +85,7 @@ class CotMaeV2(ContextObjective, name="cotmae_v2"):
 
 @dataclass(frozen=True)
 class CotMaeV2Batch(ContextBatch):
-    """Masked tokens of the encoder and of the auto-encoding decoder, and the related texts."""
+    """Texts masked for the encoder, and the related texts, masked for the auto-encoding decoder."""
 
     def next_tokens(self) -> Tensor:
         """Return the labels of the auto-regressive decoder: the next token of each position."""
@@ -141,7 +141,7 @@ class CotMaeV2Module(PretrainingModule):
         return self.sparse_auto_encoding, self.sparse_auto_regressive
 
     def sparse_view(self, texts: TokenBatch, hidden: Tensor) -> Tensor:
-        """Return the sparse view projected to a vector: batch x hidden size, for hidden (batch x length x size)."""
+        """Return the sparse view of each text, projected to a vector (batch x hidden size)."""
         settings = self.settings
         positions = texts.attention_mask if settings.pool_special_tokens else texts.content_mask()
         logits = max_logits(hidden, positions, self.backbone.mlm_head())

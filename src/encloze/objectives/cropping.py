@@ -34,7 +34,8 @@ class Cropping(Objective, name="cropping"):
     needs_mlm_head: ClassVar[bool] = False
 
     context: Context = field(default_factory=lambda: Context.from_name("crops"))
-    """Source of the pairs: crops of one text, or near, overlapping, random, mixed, queries."""
+    """Source of the pairs: ``crops`` (two crops of one text), ``near``, ``overlapping``, ``random``, ``mixed``, or
+    ``queries``."""
     temperature: float = 0.05
     """Divisor of the similarities."""
     normalize: bool = True
@@ -63,7 +64,7 @@ class CroppingBatch:
 
 
 class CroppingModule(ContrastiveModule):
-    """Encoder without new layers."""
+    """Module of the cropping objective: the encoder, without new layers."""
 
     def __init__(self, settings: Cropping, backbone: Backbone, tokenizer: Tokenizer, pooling: Pooling) -> None:
         super().__init__(backbone, tokenizer, pooling)

@@ -64,7 +64,7 @@ class DupMae(Objective, name="dupmae"):
 
 @dataclass(frozen=True)
 class DupMaeBatch(MaskedBatch):
-    """Masked tokens of the encoder, and the attention mask of the decoder."""
+    """Texts masked for the encoder, and the attention mask of the decoder."""
 
     decoder_attention_mask: Tensor  # bool, batch x length x length
 

@@ -4,10 +4,10 @@ The bottleneck is lexical: the maximum logit of each vocabulary token over the t
 which weights the token embeddings in a sum. A decoder of two layers with a head of its own predicts masked tokens of
 the text from that vector. Gradients reach the encoder through the distribution, not through the summed embeddings.
 
-The implementation follows the released code (taoshen58/LexMAE) and the abstract. The decoder masks the encoder's tokens
-and more ("inclusive"), with new replacements. Differences: the code masks the ceiling of rate x tokens, here it is
-rounded; its head's transformation starts from the encoder's weights, here from random ones; its head has a bias of its
-own, here it shares the encoder's.
+The implementation follows the released code (taoshen58/LexMAE) and the abstract. The decoder's masked tokens include
+the encoder's ("inclusive"), with newly sampled replacements. Differences: the code masks the ceiling of rate x tokens,
+here it is rounded; its head's transformation starts from the encoder's weights, here from random ones; its head has a
+bias of its own, here it shares the encoder's.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ class LexMae(Objective, name="lexmae"):
     whole_word_masking: bool = False
     """Whether all tokens of a word are masked together for the encoder."""
     distribution: Literal["softmax", "saturated"] = "softmax"
-    """Map from logits to the distribution: softmax, or log(1 + max(0, x)) divided by its sum."""
+    """How logits x become the distribution: ``softmax``, or ``saturated``, which is log(1 + max(0, x)) divided by its
+    sum."""
     decoder_layers: int = 2
     """Number of decoder layers."""
 
@@ -113,7 +114,7 @@ class LexMaeModule(PretrainingModule):
         return self.mlm_loss("decoder", hidden, sampled.decoder.labels, head)
 
     def lexical_view(self, texts: TokenBatch, hidden: Tensor) -> Tensor:
-        """Return the weighted sum of token embeddings: batch x hidden size, for hidden (batch x length x size)."""
+        """Return the sum of token embeddings, weighted by each text's distribution (batch x hidden size)."""
         logits = max_logits(hidden, texts.content_mask(), self.backbone.mlm_head())
         if self.settings.distribution == "softmax":
             return self.backbone.mix_token_embeddings(logits.softmax(dim=1))
@@ -126,7 +127,8 @@ def mask_additional_tokens(
 ) -> MaskedTokens:
     """Mask the tokens that are masked for the encoder, and further tokens up to the mask rate of the decoder.
 
-    As in the released code, each further token is selected independently, and all replacements are sampled again.
+    As in the released code, each further token is selected independently, and the replacements of all masked tokens are
+    sampled anew.
 
     Args:
         batch: Texts to mask.

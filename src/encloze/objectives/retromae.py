@@ -32,7 +32,7 @@ from encloze.text.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class RetroMae(Objective, name="retromae"):
-    """Reconstruct a text from its embedding with a decoder that is too weak to do so without it.
+    """Reconstruct a text from its embedding with a decoder too weak to reconstruct the text without the embedding.
 
     Example:
         >>> RetroMae(encoder_mask_rate=0.15).decoding
@@ -45,13 +45,16 @@ class RetroMae(Objective, name="retromae"):
     """Fraction of tokens masked for each decoder position. In the paper 0.50 is best with enhanced and 0.70 with basic
     decoding."""
     decoding: Literal["enhanced", "basic"] = "enhanced"
-    """enhanced: predict every token, each with its own mask; basic: predict the masked tokens, one mask per text."""
+    """``enhanced``: the decoder predicts every token, each with its own attention mask. ``basic``: the decoder predicts
+    the masked tokens of the text, which has one mask."""
     decoder_layers: int = 1
     """Number of decoder layers; must be 1 with enhanced decoding (the paper finds no gain from more layers)."""
     query_stream: QueryStream = "normalized"
-    """Enhanced decoding: whether embedding + position passes LayerNorm and dropout (normalized) or not (raw)."""
+    """For enhanced decoding: whether LayerNorm and dropout are applied to the sum of sentence and position embedding
+    (``normalized``) or not (``raw``)."""
     num_decoder_masks: int | None = None
-    """Enhanced decoding: number of masks sampled per text and shared by positions; by default one per position."""
+    """For enhanced decoding: number of masks that are sampled per text and shared by its positions; by default each
+    position has its own mask."""
     bottleneck: Literal["cls", "mean"] | None = None
     """Pooling of the embedding that the decoder receives; the default is the pooling of the model."""
 
@@ -59,7 +62,7 @@ class RetroMae(Objective, name="retromae"):
         self.check_fractions("encoder_mask_rate", "decoder_mask_rate")
         self.check_positive("decoder_layers", "num_decoder_masks")
         if self.decoding == "basic" and (self.num_decoder_masks or self.query_stream != "normalized"):
-            raise ValueError("num_decoder_masks and query_stream require decoding: enhanced. Remove them")
+            raise ValueError("num_decoder_masks and query_stream require decoding: enhanced. Remove these settings")
         if self.decoding == "enhanced" and self.decoder_layers > 1:
             raise ValueError(
                 f"decoder_layers is {self.decoder_layers}, but enhanced decoding has one layer: in a second layer each "

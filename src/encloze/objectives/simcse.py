@@ -62,7 +62,7 @@ class SimCseBatch:
 
 
 class SimCseModule(ContrastiveModule):
-    """Encoder without new layers."""
+    """Module of the SimCSE objective: the encoder, without new layers."""
 
     def __init__(self, settings: SimCse, backbone: Backbone, tokenizer: Tokenizer, pooling: Pooling) -> None:
         super().__init__(backbone, tokenizer, pooling)

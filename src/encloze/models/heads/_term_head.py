@@ -1,4 +1,4 @@
-"""Base of sparse heads, which weight tokens of the vocabulary by the logits of the MLM head."""
+"""Base of sparse heads, which compute term weights from the logits of the head for masked language modeling."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class TermHead(Head):
     pool_special_tokens: bool = True
     """Whether pooling includes the positions of special tokens and of the prompt."""
     query_top_k: int | None = None
-    """Number of largest weights kept of each query. By default all weights above 0."""
+    """Number of weights kept for each query, the largest ones. By default, all weights above 0 are kept."""
     document_top_k: int | None = None
-    """Number of largest weights kept of each document. By default all weights above 0."""
+    """Number of weights kept for each document, the largest ones. By default, all weights above 0 are kept."""
     top_k_in_training: bool = False
-    """Whether query_top_k and document_top_k also apply in training, not only in indexing and search."""
+    """Whether ``query_top_k`` and ``document_top_k`` also apply in training, not only in indexing and search."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -36,7 +36,7 @@ class TermHead(Head):
                 raise ValueError(f"{name} must be 1 or more, not {count}")
 
     def position_mask(self, inputs: HeadInput) -> Tensor:
-        """Return the positions that are pooled: bool, batch x length."""
+        """Return a mask of the token positions that are pooled (bool, batch x length)."""
         return inputs.texts.attention_mask if self.pool_special_tokens else inputs.texts.content_mask
 
     def prune(self, view: Tensor, side: Side, *, training: bool) -> Tensor:
@@ -46,7 +46,7 @@ class TermHead(Head):
 
 
 def multi_hot(texts: TextBatch, vocabulary: int) -> Tensor:
-    """Return 1 for tokens that the text contains (without prompt) and 0 for others: float32, batch x vocabulary."""
+    """Return 1 for each token that a text (without prompt) contains, and 0 for others (float32, batch x vocabulary)."""
     vector = torch.zeros(len(texts.ids), vocabulary + 1, device=texts.ids.device)
     # All tokens that do not count are written to an extra last column.
     vector.scatter_(1, torch.where(texts.own_tokens, texts.ids, vocabulary), 1.0)

@@ -1,4 +1,4 @@
-"""A head of a bi-encoder, which maps hidden states to one view (dense or sparse) of a text."""
+"""A head of a bi-encoder, which maps hidden states to the dense or sparse representation of a text."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ Side = Literal["query", "document"]
 
 
 class TextBatch(NamedTuple):
-    """A padded batch of texts as tensors, all batch x length."""
+    """A padded batch of texts as tensors of shape batch x length."""
 
     ids: Tensor
-    """int64: token ids."""
+    """Token ids (int64)."""
     attention_mask: Tensor
-    """bool: true for all tokens except padding."""
+    """True for all tokens except padding (bool)."""
     own_tokens: Tensor
-    """bool: true for the tokens of the text itself, false for special tokens, padding and the prompt."""
+    """True for the tokens of the text itself, False for special tokens, padding and the prompt (bool)."""
 
     @classmethod
     def from_padded(cls, padded: PaddedTexts, device: torch.device, prompt: np.ndarray | None = None) -> TextBatch:
-        """Move padded texts to a device.
+        """Return padded texts as tensors on a device.
 
         Args:
             padded: The texts with special tokens and padding.
@@ -49,7 +49,7 @@ class TextBatch(NamedTuple):
 
     @property
     def content_mask(self) -> Tensor:
-        """``own_tokens``; for texts without any, all tokens except padding. bool, batch x length."""
+        """Mask of ``own_tokens``; if a text has none, of all its tokens except padding (bool, batch x length)."""
         return self.own_tokens | (self.attention_mask & ~self.own_tokens.any(dim=1, keepdim=True))
 
 
@@ -58,31 +58,32 @@ class HeadInput(NamedTuple):
 
     texts: TextBatch
     hidden: Tensor | None
-    """float, batch x length x hidden size; None if no head of the model needs them."""
+    """Hidden states (float, batch x length x hidden size); None if no head of the model needs them."""
 
 
 @dataclass(frozen=True)
 class Head(Family):
-    """Base of heads, which turn the last hidden states of an encoder into one view of a text.
+    """Base class of heads, which map the last hidden states of an encoder to a dense or sparse representation.
 
-    A head is a frozen record of settings. Its trainable parameters, if any, are in the module that ``build_module``
-    returns.
+    A head is an immutable dataclass of settings. Its trainable parameters, if any, are in the module that
+    ``build_module`` returns.
     """
 
     view: ClassVar[Literal["dense", "sparse"]]
-    """``dense``: one vector of fixed size. ``sparse``: one weight for each token of the vocabulary, most of them 0."""
+    """Kind of representation. ``dense``: one vector of fixed size. ``sparse``: one weight for each token of the
+    vocabulary, most of them 0."""
     needs_mlm_head: ClassVar[bool] = False
     """Whether the encoder's head for masked language modeling is used."""
 
     weight: float = field(default=1.0, kw_only=True)
-    """Factor of this view's inner product in the score; above 0."""
+    """Weight of this head's inner product in the similarity score; must be above 0."""
 
     def __post_init__(self) -> None:
         if not self.weight > 0:
             raise ValueError(f"weight must be above 0, not {self.weight}")
 
     def with_defaults(self, other: Any) -> Self:
-        """Return this head with unset settings filled from ``other``, the head of the checkpoint, or None."""
+        """Return this head with unset settings taken from ``other``: the head of the checkpoint, or None."""
         return self
 
     def build_module(self, backbone: Backbone) -> nn.Module | None:
@@ -90,17 +91,17 @@ class Head(Family):
         return None
 
     def needs_hidden_states(self, side: Side) -> bool:
-        """Return whether queries (or documents) must pass through the encoder for this head."""
+        """Return whether this head needs the encoder's hidden states of queries or of documents (``side``)."""
         return True
 
     def represent(self, inputs: HeadInput, side: Side, backbone: Backbone, module: nn.Module | None) -> Tensor:
-        """Compute the view of each text.
+        """Compute the representation of each text.
 
         Args:
             inputs: The texts and their hidden states.
             side: Whether the texts are queries or documents.
             backbone: The encoder.
-            module: What ``build_module`` returned.
+            module: The module that ``build_module`` returned.
 
         Returns:
             float32, batch x dim (dense) or batch x vocabulary (sparse).
@@ -108,5 +109,5 @@ class Head(Family):
         raise NotImplementedError(type(self).__name__)
 
     def prune(self, view: Tensor, side: Side, *, training: bool) -> Tensor:
-        """Return the view with entries that are not used in scores set to 0, in the same shape."""
+        """Return ``view``, the representations of texts, with entries that are not used in scores set to 0."""
         return view

@@ -21,8 +21,8 @@ class Dense(Head, name="dense"):
     view: ClassVar[Literal["dense", "sparse"]] = "dense"
 
     pooling: Pooling | None = None
-    """Pooling method: cls (first token), mean or max over all tokens. By default the method of the checkpoint; after a
-    change the model must be trained."""
+    """Pooling method: cls (first token), mean or max over all tokens. By default the method of the checkpoint; with
+    another method the model must be fine-tuned."""
     normalize: bool | None = None
     """Whether embeddings are L2-normalized, so that inner products are cosine similarities. By default as in the
     checkpoint."""

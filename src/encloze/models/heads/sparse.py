@@ -20,21 +20,23 @@ from encloze.models.layers.term_weights import apply_activation, lexical_term_we
 
 @dataclass(frozen=True)
 class Sparse(TermHead, name="sparse"):
-    """Term weights, with or without expansion by tokens that do not occur in the text."""
+    """Sparse head of SPLADE, with or without expansion by tokens that do not occur in the text."""
 
     pooling: Literal["max", "sum"] = "max"
     """Whether a token's weight is the maximum or the sum over the positions of the text."""
     query_encoding: Literal["expansion", "term_weighting", "bag_of_words"] = "expansion"
-    """expansion: any token may get a weight. term_weighting: only tokens of the query. bag_of_words: tokens of the
-    query, each with weight 1, so queries need no encoder (inference-free)."""
+    """Which tokens get a weight in queries. ``expansion``: any token of the vocabulary. ``term_weighting``: only tokens
+    of the query. ``bag_of_words``: tokens of the query, each with weight 1, so queries need no encoder
+    (inference-free)."""
     document_encoding: Literal["expansion", "term_weighting"] = "expansion"
-    """expansion: any token may get a weight. term_weighting: only tokens of the document."""
+    """Which tokens get a weight in documents. ``expansion``: any token of the vocabulary. ``term_weighting``: only
+    tokens of the document."""
 
     query_logit_bias: float = 0.0
     """Bias added to all logits of queries; negative values reduce the number of active dimensions. Fine-tuning with
-    target_active_dims sets it after training."""
+    ``target_active_dims`` sets this bias after training."""
     document_logit_bias: float = 0.0
-    """Bias added to all logits of documents; see query_logit_bias."""
+    """Bias added to all logits of documents; see ``query_logit_bias``."""
 
     def needs_hidden_states(self, side: Side) -> bool:
         return side == "document" or self.query_encoding != "bag_of_words"

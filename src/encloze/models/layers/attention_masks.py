@@ -1,4 +1,4 @@
-"""Attention masks of plain decoders: bool, batch x length x length, True where a query attends to a key."""
+"""Attention masks of decoders (bool, batch x length x length): True where a position attends to another one."""
 
 from __future__ import annotations
 

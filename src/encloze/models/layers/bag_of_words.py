@@ -1,4 +1,4 @@
-"""Bag-of-words targets and their loss."""
+"""Bag-of-words targets (the tokens that a text contains), and the loss of predicting them."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ def bag_of_words_loss(logits: Tensor, tokens: Tensor, token_weights: Tensor) -> 
     Args:
         logits: batch x vocabulary.
         tokens: bool, batch x vocabulary: tokens that each text contains.
-        token_weights: batch: weight of each token of a text.
+        token_weights: For each text, the weight of each of its tokens (one number per text).
 
     Returns:
-        Scalar: sum over texts of weight x sum over its tokens of -log softmax(logits)[token].
+        Scalar: the sum of -log softmax(logits)[token] over a text's tokens, times the text's token weight, summed over
+        texts.
     """
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     negative_log_likelihood = logits.logsumexp(dim=1, keepdim=True) - logits

@@ -14,7 +14,9 @@ class CondenserHead(nn.Module):
     """Transformer layers whose only input from the late encoder layers is the CLS vector."""
 
     def __init__(self, backbone: Backbone, num_layers: int, early_layer: int | None) -> None:
-        """``early_layer`` is the encoder layer that provides the other tokens; None selects the middle layer.
+        """Create the layers of the head.
+
+        ``early_layer`` is the encoder layer whose vectors are used for all tokens but CLS; None selects the middle one.
 
         Raises:
             RecipeError: The encoder has no such layer before its last one.

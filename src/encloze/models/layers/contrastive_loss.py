@@ -18,7 +18,7 @@ def in_batch_contrastive_loss(
 
     Args:
         pairs: Embeddings, pairs x 2 x dim.
-        source_ids: int64, pairs: source document of each pair.
+        source_ids: Id of the source document of each pair (int64, one per pair).
         temperature: Divisor of the similarities.
         normalize: Whether similarities are cosines instead of dot products.
 

@@ -1,4 +1,4 @@
-"""Cross-entropy over a large vocabulary that holds the logits of a few rows at a time.
+"""Cross-entropy over a large vocabulary, with the logits of only a few rows in memory at a time.
 
 ``torch.nn.functional.cross_entropy`` needs the logits of all rows at once: 4 GB in float32 for 32,768 rows and a
 vocabulary of 30,522. Here gradients are computed together with the loss, one chunk of rows after the other.
@@ -35,7 +35,7 @@ def select_labeled(hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 def chunked_cross_entropy(
     rows: Tensor, labels: Tensor, head: nn.Module, chunk_rows: int = CHUNK_ROWS
 ) -> tuple[Tensor, Tensor]:
-    """Compute the cross-entropy of labels under a head, summed over rows.
+    """Compute the cross-entropy of the logits that a head returns with the labels, summed over rows.
 
     The loss has gradients for the rows and for the head's parameters. They are computed in the forward pass, so the
     loss cannot be differentiated twice.
@@ -97,9 +97,9 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
 
 
 def _softmax_loss(logits: Tensor, labels: Tensor, with_gradients: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the summed cross-entropy, the number of correct rows, and the gradient of the loss for the logits.
+    """Return the summed cross-entropy, the number of correct rows, and the gradient with respect to the logits.
 
-    With gradients, the buffer of the logits is overwritten: this step is memory-bound on CPUs.
+    With ``with_gradients``, the gradient overwrites the logits: on CPUs this step is limited by memory bandwidth.
     """
     highest, predicted = logits.max(dim=1, keepdim=True)
     label_logits = logits.gather(1, labels[:, None])

@@ -62,7 +62,7 @@ class DecoderLayer(nn.Module):
 
 
 class DecoderEmbeddings(nn.Module):
-    """Input embeddings of a decoder: those of the encoder, with new position embeddings if the encoder has none.
+    """Input embeddings of a decoder: the encoder's, with new position embeddings if the encoder has none.
 
     Without position embeddings (DeBERTa, ModernBERT), the decoder would receive no information on token order.
     """
@@ -78,14 +78,15 @@ class DecoderEmbeddings(nn.Module):
             nn.init.normal_(self.positions.weight, std=config.initializer_range)
 
     def embed_tokens(self, backbone: Backbone, ids: Tensor) -> Tensor:
-        """Return embeddings of tokens and positions: batch x length x hidden size, for ids batch x length."""
+        """Return token plus position embeddings (batch x length x hidden size) of token ids (batch x length)."""
         embedded = backbone.embed(ids)
         return embedded if self.shares_positions else self._add_positions(embedded)
 
     def embed_queries(self, backbone: Backbone, embedding: Tensor, length: int, stream: QueryStream) -> Tensor:
-        """Return sentence embedding + position for each position: batch x length x hidden size (RetroMAE, Eq. 4).
+        """Return the sentence embedding plus the position embedding, for each position (RetroMAE, Eq. 4).
 
-        Stream ``normalized`` applies the LayerNorm and dropout of the embedding layer to the sum, ``raw`` does not.
+        The result is batch x length x hidden size. With ``stream`` ``normalized``, LayerNorm and dropout of the
+        embedding layer are applied to the sum; with ``raw`` they are not.
         """
         repeated = embedding[:, None].expand(-1, length, -1)
         if stream == "raw":
@@ -139,5 +140,5 @@ class EnhancedDecoder(Decoder):
 
 
 def replace_first_token(tokens: Tensor, embedding: Tensor) -> Tensor:
-    """Return token vectors (batch x length x hidden size) with the embedding (batch x hidden size) at position 0."""
+    """Return token vectors (batch x length x hidden size) with position 0 replaced by the sentence embedding."""
     return torch.cat([embedding[:, None].to(tokens.dtype), tokens[:, 1:]], dim=1)

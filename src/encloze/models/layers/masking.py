@@ -1,6 +1,7 @@
 """Whole-word masking of token batches, and the attention masks of RetroMAE's enhanced decoding.
 
-All random numbers are a pure function of (seed, epoch, stream, example, position); see ``randomness``.
+All random numbers are a pure function of (seed, epoch, stream, example, position), where the stream is a number for the
+purpose, such as selecting words; see ``randomness``.
 """
 
 from __future__ import annotations
@@ -32,7 +33,10 @@ class TokenBatch(NamedTuple):
     epoch: int = 0
 
     def content_mask(self) -> Tensor:
-        """Return the mask of non-special tokens, or of all tokens of texts without any: bool, batch x length."""
+        """Return the mask of all tokens except special ones (bool, batch x length).
+
+        For a text with special tokens only, the mask covers all tokens except padding.
+        """
         content = self.word_ids >= 0
         return content | (self.attention_mask & ~content.any(dim=1, keepdim=True))
 
@@ -55,7 +59,8 @@ def mask_whole_words(
     """Select whole words and replace 80 % of their tokens by the mask token and 10 % by random tokens.
 
     As in RetroMAE's released code, ``rate`` is a fraction of all tokens including special tokens, special tokens are
-    never selected, and random tokens come from the whole vocabulary. ``decoder`` uses other random streams.
+    never selected, and random tokens come from the whole vocabulary. With ``decoder``, the random numbers are
+    independent of those for the encoder.
     """
     streams = (DECODER_SELECTION, DECODER_CORRUPTION) if decoder else (ENCODER_SELECTION, ENCODER_CORRUPTION)
     selected = sample_words(batch, rate, 1, streams[0])[:, 0]
@@ -75,10 +80,11 @@ def corrupt_tokens(batch: TokenBatch, selected: Tensor, mask_id: int, vocab_size
 def enhanced_decoding_mask(batch: TokenBatch, rate: float, num_masks: int | None = None) -> Tensor:
     """Sample the attention mask of RetroMAE's enhanced decoding (section 3.3): bool, batch x queries x keys.
 
-    Each query position has a whole-word mask of its own at ``rate`` and never attends to itself. Key 0 holds the
-    sentence embedding; all other positions attend to it. No position attends to padding; queries at padding attend to
-    key 0 only, so that softmax is defined. ``num_masks`` samples that many masks per text and shares them among the
-    positions, as in the released code (256, or 128 in FlagEmbedding); by default each position has its own (paper).
+    Each query position has its own mask, which hides whole words up to the fraction ``rate`` of the tokens, and never
+    attends to itself. Key 0 holds the sentence embedding, to which all other positions attend. No position attends to
+    padding; queries at padding attend to key 0 only, so that softmax is defined. If ``num_masks`` is set, only that
+    many masks are sampled per text, and each position gets one of them at random, as in the released code (256, or 128
+    in FlagEmbedding). By default each position has its own mask, as in the paper.
     """
     length, device = batch.ids.shape[1], batch.ids.device
     positions = torch.arange(length, device=device)
@@ -98,7 +104,7 @@ def sample_words(batch: TokenBatch, rate: float, count: int, stream: int) -> Ten
     """Sample ``count`` independent selections of whole words per text: bool, batch x count x length.
 
     Words are taken in random order; a word that exceeds the remaining budget is skipped. The budget is
-    max(1, round(rate x tokens)) tokens, special tokens counted.
+    max(1, round(rate x tokens)) tokens, where tokens include special tokens.
     """
     word_ids = batch.word_ids
     budget = (batch.attention_mask.sum(dim=1).double() * rate).round().clamp(min=1).long()  # half to even, as Python
@@ -113,10 +119,11 @@ def sample_words(batch: TokenBatch, rate: float, count: int, stream: int) -> Ten
 
 
 def _select_within_budget(sizes: Tensor, word_keys: Tensor, budget: Tensor) -> Tensor:
-    """Select words in the order of their keys, skipping those that exceed the budget: bool, batch x count x words.
+    """Select words in the order of their random keys, and skip words that exceed the remaining budget of tokens.
 
-    Equal to a loop over words, but each round takes all words up to the next one that does not fit. A skipped word can
-    never fit later, because the budget only shrinks, so the number of rounds is at most the number of word lengths.
+    The result (bool, batch x count x words) equals that of a loop over words, but each round takes all words up to the
+    next one that does not fit. A skipped word can never fit later, because the budget only shrinks, so the number of
+    rounds is at most the number of different word lengths.
     """
     order = word_keys.argsort(dim=2)
     size = sizes[:, None, :].expand_as(order).gather(2, order)

@@ -15,7 +15,7 @@ _MULTIPLIERS = (0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64)
 
 
 def example_keys(seed: int, epoch: int, stream: int, example_ids: Tensor) -> Tensor:
-    """Return one key per example: int64, shape of ``example_ids``.
+    """Return one random key per example (int64, in the shape of ``example_ids``).
 
     Args:
         seed: Seed of the run.
@@ -30,7 +30,7 @@ def example_keys(seed: int, epoch: int, stream: int, example_ids: Tensor) -> Ten
 
 
 def derive_keys(keys: Tensor, numbers: Tensor) -> Tensor:
-    """Derive one new key from each pair of a key and a number: int64; the shapes are broadcast."""
+    """Derive one new key (int64) from each pair of a key and a number; their shapes are broadcast."""
     mixed = keys + (numbers + 1) * _GOLDEN_GAMMA
     mixed = (mixed ^ _shift_right(mixed, 30)) * _MULTIPLIERS[0]
     mixed = (mixed ^ _shift_right(mixed, 27)) * _MULTIPLIERS[1]
@@ -38,12 +38,12 @@ def derive_keys(keys: Tensor, numbers: Tensor) -> Tensor:
 
 
 def uniform(keys: Tensor) -> Tensor:
-    """Return uniform numbers in [0, 1) from keys: float32, from 24 bits, which float32 represents exactly."""
+    """Return one uniform number in [0, 1) for each key: float32, from 24 bits, which float32 represents exactly."""
     return _shift_right(keys, 40).to(torch.float32) / 2**24
 
 
 def random_integers(keys: Tensor, limit: int) -> Tensor:
-    """Return integers in [0, limit) from keys: int64; the bias of the remainder is below limit / 2**63."""
+    """Return one integer in [0, limit) for each key (int64). The bias towards small integers is below limit / 2**63."""
     return _shift_right(keys, 1) % limit
 
 

@@ -1,7 +1,7 @@
 """Term weights of sparse representations: logits over the vocabulary, pooled over the tokens of a text.
 
-Logits of all tokens are batch x length x vocabulary (16 GB in float32 for 64 texts of 2,048 tokens and 30,522 terms),
-so custom autograd functions hold the logits of one text at a time.
+The logits of all tokens have the shape batch x length x vocabulary (16 GB in float32 for 64 texts of 2,048 tokens and
+30,522 terms), so custom autograd functions hold the logits of one text at a time.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Activation = Literal["log1p_relu", "relu", "raw"]
 
 
 def max_logits(hidden: Tensor, positions: Tensor, head: MlmHead, logit_bias: float = 0.0) -> Tensor:
-    """Return the maximum logit of each vocabulary token over positions of a text: batch x vocabulary, float32.
+    """Return each vocabulary token's maximum logit over the positions of a text (float32, batch x vocabulary).
 
     The gradient flows to the position with the maximum.
 
@@ -35,7 +35,7 @@ def max_logits(hidden: Tensor, positions: Tensor, head: MlmHead, logit_bias: flo
 
 
 def summed_term_weights(hidden: Tensor, positions: Tensor, head: MlmHead, logit_bias: float = 0.0) -> Tensor:
-    """Return the sum over positions of log(1 + max(0, logit)) per token: batch x vocabulary, float32.
+    """Return log(1 + max(0, logit)) of each vocabulary token, summed over positions (float32, batch x vocabulary).
 
     Arguments are those of ``max_logits``. Logits are recomputed in the backward pass.
     """

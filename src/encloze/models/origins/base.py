@@ -20,16 +20,16 @@ class InitialModel(NamedTuple):
     tokenizer: Tokenizer
     config: EncoderConfig
     decoders: Path | None = None
-    """File with the decoders of an earlier pre-training, which a new one can continue."""
+    """File with the decoder weights of an earlier pre-training run, from which a new run can continue."""
     fingerprint: str = ""
-    """Hash of weights, tokenizer and configuration; empty if the weights are drawn from the seed."""
+    """Hash of weights, tokenizer and configuration; empty if the weights are random."""
     heads: Path | None = None
-    """File with the weights of the heads of an earlier fine-tuning."""
+    """File with the head weights of an earlier fine-tuning run."""
 
 
 @dataclass(frozen=True)
 class Origin(Family):
-    """Base class of origins. A name that is not a member's is a model folder, a Hugging Face hub id, or minilm."""
+    """Base class of origins. A name of no origin is taken as a model folder, a Hugging Face hub id, or minilm."""
 
     default_member: ClassVar[str | None] = "pretrained"
 

@@ -24,7 +24,7 @@ class Scratch(Origin, name="scratch"):
     """A new encoder of BERT's architecture, for languages and domains without a suitable pre-trained one."""
 
     size: Literal["tiny", "mini", "small", "base"] = "mini"
-    """Layers x hidden size: tiny 2x128, mini 4x256, small 6x384, base 12x768."""
+    """Number of layers x hidden size: ``tiny`` is 2 x 128, ``mini`` 4 x 256, ``small`` 6 x 384, ``base`` 12 x 768."""
     tokenizer: TokenizerSettings = field(default_factory=TokenizerSettings)
     """Settings of the tokenizer, which is trained on the corpus."""
     max_tokens: int = 512
