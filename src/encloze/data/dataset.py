@@ -128,7 +128,7 @@ class DatasetSplit:
         return other
 
     def judgment_targets(self, corpus: Corpus) -> Set[str]:
-        """Return the ids of a corpus that judgments refer to: ids of documents, or ids of their sources."""
+        """Return the ids in a corpus that judgments can refer to: ids of documents, or ids of their sources."""
         return corpus.sources if self.judgments_by_source else corpus.number_of.keys()
 
     def check_judged_documents(self) -> None:

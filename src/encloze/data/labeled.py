@@ -36,7 +36,7 @@ class LabeledDataset:
     def load(cls, labels: LabelFormat, split: str) -> LabeledDataset:
         """Read the splits train, ``split`` and, if it exists, dev.
 
-        Warns of labels that do not occur in train and of texts that train contains as well.
+        Warns of labels that do not occur in train, and of texts that also occur in train.
 
         Args:
             labels: Data set.

@@ -228,7 +228,8 @@ class ComparisonTable:
 
     @classmethod
     def load(cls, folder: Path) -> ComparisonTable:
-        """Return the comparison that ``save`` wrote. Tests are computed again from values with six decimals.
+        """Return the comparison that ``save`` wrote. Significance tests are recomputed from per-query values rounded to
+        six decimals.
 
         Args:
             folder: Folder with ``comparison.json`` and a folder for each data set.

@@ -1,4 +1,4 @@
-"""Texts as words and letters, where each letter keeps its combining marks."""
+"""Splitting of texts into words and letters. Each letter keeps its combining marks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics of one encoder in a panel: geometry of embeddings, active terms, fit of the tokenizer."""
+"""Metrics of one encoder: geometry of its embeddings, terms that it activates, fit of its tokenizer."""
 
 from __future__ import annotations
 

@@ -167,7 +167,7 @@ class Report:
 
     @classmethod
     def load(cls, folder: Path) -> Report:
-        """Return the report that ``save`` wrote. Values of queries have six decimals.
+        """Return the report that ``save`` wrote. Per-query values are rounded to six decimals.
 
         Args:
             folder: Folder with ``report.json``, ``per_query.tsv`` and ``runs``.

@@ -79,7 +79,7 @@ class Drop(NamedTuple):
     perturbed: float
     """Mean under the perturbation."""
     drop: Interval
-    """Mean paired difference: clean minus perturbed."""
+    """Mean over queries of the value without perturbation minus the value under the perturbation."""
     degraded: float
     """Share of the queries whose value is lower under the perturbation."""
 

@@ -28,7 +28,7 @@ class RankingRules(NamedTuple):
     """
 
     depth: int
-    """Number of documents (or sources) per query, 1 or more."""
+    """Number of documents (or source texts, if passages are aggregated) per query, 1 or more."""
     passage_aggregation: PassageAggregation = "none"
     """How scores of passages are aggregated to scores of the longer texts that judgments refer to."""
     ignore_identical_ids: bool = False

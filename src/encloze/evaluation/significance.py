@@ -50,7 +50,8 @@ def bootstrap(values: np.ndarray, *, confidence: float = 0.95, samples: int = 50
 
 
 def _bca_levels(values: np.ndarray, means: np.ndarray, tail: float) -> np.ndarray:
-    """Return the quantile levels of the bootstrap means that bound the interval, corrected for bias and skewness."""
+    """Return the quantile levels of the bootstrap means that are the bounds of the interval, corrected for bias and
+    skewness."""
     from scipy.special import ndtr, ndtri
 
     # Equal means may differ in their last bits, and in the sixth digit if a report was saved and loaded.

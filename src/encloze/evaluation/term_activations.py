@@ -22,9 +22,9 @@ class TermActivations:
     """
 
     document_frequencies: np.ndarray
-    """int64 array of shape (vocabulary,): number of texts in which each term is active."""
+    """Number of texts in which each term is active: int64 array of shape (vocabulary,)."""
     active_dims: np.ndarray
-    """int64 array of shape (texts,): number of active terms of each text."""
+    """Number of active terms of each text: int64 array of shape (texts,)."""
 
     @classmethod
     def empty(cls, vocabulary: int) -> Self:

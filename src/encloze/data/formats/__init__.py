@@ -1,4 +1,4 @@
-"""Formats of documents, queries and judgments, one per file."""
+"""Formats of documents, queries and judgments, each in its own module."""
 
 from encloze.family import lazy_members
 

@@ -53,8 +53,9 @@ class PythonDocs(Format, name="python_docs"):
     """A retrieval task made of docstrings: the summary line is the query, the rest of the docstring is the document.
 
     The title of a document is its qualified name, its source is the module, and its position is the order in the
-    module. Each package belongs to train, dev or test as a whole; near-identical docstrings belong to the same split,
-    to train if any of them does. Pre-training reads all documents, with the summary lines of the train split only.
+    module. Each package belongs to train, dev or test as a whole; near-identical docstrings are all assigned to the
+    earliest of their splits in this order. Pre-training reads all documents, with the summary lines of the train split
+    only.
     """
 
     recognition_order: ClassVar[int] = 100

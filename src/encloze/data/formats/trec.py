@@ -17,7 +17,7 @@ from encloze.errors import DataError
 class Trec(Format, name="trec"):
     """A file of TREC judgments, and optionally files of queries and documents.
 
-    The judgments suffice to evaluate run files. They are used for any split.
+    The judgments suffice to evaluate run files. The same judgments are used for every split.
     """
 
     recognition_order: ClassVar[int] = 90

@@ -1,4 +1,4 @@
-"""Formats of labeled texts and tagged words, one per file."""
+"""Formats of labeled texts and tagged words, each in its own module."""
 
 from encloze.family import lazy_members
 

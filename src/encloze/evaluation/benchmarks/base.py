@@ -24,7 +24,7 @@ class BenchmarkRules(NamedTuple):
 
 
 def check_dataset_or_benchmark(dataset: Format | None, split: str, benchmark: Benchmark | None) -> None:
-    """Raise ValueError unless either dataset or benchmark is set. A benchmark cannot be combined with a split."""
+    """Raise ValueError unless either ``dataset`` or ``benchmark`` is set, or if ``split`` is set with ``benchmark``."""
     if (dataset is None) == (benchmark is None):
         raise ValueError(
             "set either dataset or benchmark, as in --dataset FOLDER or --benchmark beir/scifact, and not both"

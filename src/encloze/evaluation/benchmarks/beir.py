@@ -12,8 +12,8 @@ from encloze.evaluation.benchmarks.base import Benchmark, BenchmarkRules
 
 @dataclass(frozen=True)
 class Beir(Benchmark, name="beir"):
-    """Collection of BEIR, as in ``beir/scifact``. Documents whose id equals the id of the query are removed from the
-    run.
+    """A collection of BEIR, such as ``beir/scifact``. Documents whose id equals the id of the query are removed from
+    the run.
 
     A folder given as ``path`` holds corpus.jsonl, queries.jsonl and qrels/test.tsv, either directly or in a subfolder
     with the name of the collection. Source: https://github.com/beir-cellar/beir (``ignore_identical_ids``).

@@ -1,4 +1,4 @@
-"""Document perturbations: changes that make a collection harder to search, one per file. Does not import torch."""
+"""Document perturbations: changes that make a collection harder to search. Does not import torch."""
 
 from encloze.family import lazy_members
 

@@ -1,4 +1,4 @@
-"""Query perturbations: changes to the text of a query, such as typing errors, one per file. Does not import torch."""
+"""Query perturbations: changes to the text of a query, such as typing errors. Does not import torch."""
 
 from encloze.family import lazy_members
 

@@ -11,7 +11,7 @@ from encloze.evaluation.query_perturbations._misspelling import Misspelling
 
 @dataclass(frozen=True)
 class Dropped(Misspelling, name="dropped"):
-    """Delete one letter in each of some words of two letters or more."""
+    """Delete one letter in each randomly chosen word of two or more letters."""
 
     def misspell(self, word: Graphemes, rng: KeyedRandom) -> Graphemes | None:
         position = rng.randbelow(len(word))

@@ -11,7 +11,7 @@ from encloze.evaluation.query_perturbations._misspelling import Misspelling
 
 @dataclass(frozen=True)
 class Transposed(Misspelling, name="transposed"):
-    """Swap two adjacent, different letters in each of some words."""
+    """Swap two adjacent, different letters in each randomly chosen word."""
 
     def misspell(self, word: Graphemes, rng: KeyedRandom) -> Graphemes | None:
         positions = [position for position in range(len(word) - 1) if word[position] != word[position + 1]]

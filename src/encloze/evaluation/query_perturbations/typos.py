@@ -12,7 +12,7 @@ from encloze.evaluation.query_perturbations._misspelling import Misspelling
 
 @dataclass(frozen=True)
 class Typos(Misspelling, name="typos"):
-    """Replace one letter by a letter on an adjacent key in each of some words of two letters or more.
+    """Replace one letter by a letter on an adjacent key in each randomly chosen word of two or more letters.
 
     Example:
         >>> from encloze.data.records import Query
