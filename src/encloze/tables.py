@@ -50,7 +50,7 @@ class Kind(enum.Enum):
         return self is Kind.TEXT
 
     def format(self, value: Value) -> str:
-        """Return a value as text. Of an interval, this is the estimate without its bounds."""
+        """Return a value as text; for an interval, the estimate without its bounds."""
         if value is None:
             return ""
         if isinstance(value, str):
@@ -101,7 +101,7 @@ class Column(NamedTuple):
     Args:
         name: Heading of the column.
         kind: Kind of its values.
-        is_grouping: Whether the terminal and HTML show a value only once if consecutive rows have the same one.
+        is_grouping: Whether the terminal and HTML show a value only once if it is the same in consecutive rows.
     """
 
     name: str
@@ -149,14 +149,14 @@ class Table:
         return [_cell(row[position]).value for row in self.rows]
 
     def cells(self) -> list[list[tuple[Cell, Kind]]]:
-        """Return every cell with the kind that its value is rendered with, row by row."""
+        """Return the cells of each row as pairs of a cell and the kind of its value."""
         return [
             [(cell := _cell(value), cell.kind or column.kind) for value, column in zip(row, self.columns, strict=True)]
             for row in self.rows
         ]
 
     def shown_cells(self) -> list[list[tuple[Cell, Kind]]]:
-        """Return the cells as ``cells`` does, with repeated values of grouping columns replaced by empty cells."""
+        """Return the same pairs as ``cells``, with repeated values of grouping columns replaced by empty cells."""
         result, previous = [], list[tuple[Cell, Kind]]()
         for row in self.cells():
             count = 0
@@ -169,7 +169,7 @@ class Table:
         return result
 
     def without_columns(self, *names: str) -> Table:
-        """Return the table without the columns with these names."""
+        """Return the table without the named columns."""
         return self._keep([name not in names for name in self.names])
 
     def without_empty_columns(self) -> Table:
@@ -177,7 +177,7 @@ class Table:
         return self._keep([any(value not in (None, "") for value in self.values(name)) for name in self.names])
 
     def with_best(self, *names: str) -> Table:
-        """Return the table with the highest value of each of these columns marked as best."""
+        """Return the table with the highest value of each given column marked as best."""
         rows = [list(row) for row in self.rows]
         for name in names if len(rows) > 1 else ():
             position = self.names.index(name)
@@ -240,7 +240,7 @@ class Table:
         return pandas.DataFrame(columns)
 
     def _repr_html_(self) -> str:
-        """Return the representation that notebooks display."""
+        """Return the table as HTML, for display in a notebook."""
         return f'<div class="encloze-table">{_NOTEBOOK_STYLE}{self.to_html()}</div>'
 
     def _keep(self, is_kept: Sequence[bool]) -> Table:
@@ -258,7 +258,7 @@ def as_text(cell: Cell, kind: Kind) -> str:
 
 
 def quote(text: str) -> str:
-    """Return ``text`` in quotation marks, isolated so that right-to-left text does not reorder its surroundings."""
+    """Return ``text`` in quotation marks; Unicode isolates keep right-to-left text from reordering its context."""
     return f'"\u2068{text}\u2069"'
 
 

@@ -194,9 +194,9 @@ def test_inverted_equals_brute_force(depth: int, signed: bool, tmp_path: Path) -
 
 
 def test_flat_and_inverted_reject_texts(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match="an inverted index takes the sparse view of a Representation. Encode the"):
+    with pytest.raises(TypeError, match="an inverted index takes a Representation with sparse term weights. Encode"):
         Inverted().build(["a text"], tmp_path)
-    with pytest.raises(TypeError, match="a flat index takes the dense view of a Representation. Encode the texts"):
+    with pytest.raises(TypeError, match="a flat index takes a Representation with dense embeddings. Encode the texts"):
         Flat().build(["a text"], tmp_path)
 
 

@@ -41,9 +41,9 @@ class Excerpt(NamedTuple):
     id: str
     title: str
     parts: list[tuple[str, bool]]
-    """Consecutive pieces of the excerpt as pairs (text, whether it is a word of the query)."""
+    """Consecutive pieces of the excerpt, as pairs (piece, whether the piece is a word of the query)."""
     is_relevant: bool | None
-    """None if the document is not judged."""
+    """Whether the document is judged relevant; None if it is not judged."""
 
 
 class QueryExample(NamedTuple):
@@ -55,7 +55,7 @@ class QueryExample(NamedTuple):
     verdict: str
     """The system that is better on the query, and the difference."""
     results: list[tuple[str, list[Excerpt]]]
-    """Name of each system and the documents that it retrieved."""
+    """The name of each of the two systems, with the documents that the system retrieved."""
 
 
 Block = Paragraph | BulletList | Table | Chart | Code | QueryExample

@@ -109,14 +109,16 @@ def line_chart(title: str, curves: Mapping[str, tuple[Sequence[float], Sequence[
 def scatter_plot(
     title: str, measure: str, x_system: str, y_system: str, points: Mapping[tuple[float, float], Sequence[str]]
 ) -> str:
-    """Return a scatter plot of the values of queries under two systems. Equal points are drawn as one larger point.
+    """Return a scatter plot with one point for each query: the values of a measure for two systems.
+
+    Queries with equal values are drawn as one larger point.
 
     Args:
         title: Title for screen readers.
         measure: Name of the measure.
         x_system: Name of the system on the x axis.
         y_system: Name of the system on the y axis.
-        points: Labels of the queries, keyed by the pair of values under both systems.
+        points: Labels of the queries, keyed by the pair (value for the x system, value for the y system).
     """
 
     def draw(axes: Axes) -> None:
@@ -173,7 +175,7 @@ def cost_chart(title: str, cost: str, measure: str, points: Sequence[CostPoint])
 
 
 def _finite(mean: Interval) -> Interval:
-    """Return the interval; if its bounds are infinite, return an interval with both bounds at its mean."""
+    """Return the interval, with infinite bounds replaced by its mean."""
     return mean if np.isfinite(mean).all() else Interval(mean.mean, mean.mean, mean.mean)
 
 
@@ -190,7 +192,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _svg(title: str, draw: Callable[[Axes], None], width: float, height: float, labels: Sequence[str] = ()) -> str:
-    """Render a plot of ``width`` x ``height`` inches as SVG. Elements with URL #N get the tooltip ``labels[N]``."""
+    """Return a plot (``width`` x ``height`` inches) as SVG. Elements linking to #N get the tooltip ``labels[N]``."""
     matplotlib: Any = importable("matplotlib", "report")
     from matplotlib.figure import Figure
 

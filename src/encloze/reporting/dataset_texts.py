@@ -21,7 +21,7 @@ from encloze.storage.provenance import describe_input
 
 @dataclass(frozen=True)
 class DatasetTexts:
-    """Queries, judgments and documents of a data set. If they cannot be read, ``reason`` explains why."""
+    """Queries, judgments and documents of a data set; ``reason`` says why they cannot be read, if so."""
 
     queries: dict[str, str] = field(default_factory=dict)
     """Text of each query by id."""
@@ -83,7 +83,7 @@ def _read_dataset(setting: str, entry: Any, result: ResultFolder, number: int) -
 
 
 def _changed_input(result: ResultFolder, number: int) -> str:
-    """Return the input of a data set that has changed since the result was written; empty if none has."""
+    """Return a sentence on an input of a data set that changed after the result was written; empty if none has."""
     for name, recorded in result.inputs.items():
         if name.partition(".")[0] in ("dataset", f"dataset[{number}]") and "path" in recorded:
             if not Path(recorded["path"]).exists():

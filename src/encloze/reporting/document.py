@@ -1,4 +1,4 @@
-"""Assembly of a report from result folders: its sections, the figures in them, and the evaluated models."""
+"""Assembly of a report from result folders: its sections, the measured numbers, and the evaluated models."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ReportDocument(NamedTuple):
     title: str
     sections: list[Section]
     figures: list[dict[str, Any]]
-    """For each result folder: command, settings, versions, inputs and figures, as plain values."""
+    """For each result folder: its command, settings, versions, inputs and measured numbers, as JSON values."""
     models: list[ModelFigures]
     """Results of the model folders that were evaluated."""
 
@@ -47,7 +47,7 @@ def build_document(
         title: Title of the report.
         results: The result folders.
         include_texts: Whether texts of queries and documents are read and shown.
-        examples: Number of won and of lost queries that are shown for each data set.
+        examples: Number of queries with the largest gain, and with the largest loss, that are shown for each data set.
 
     Raises:
         CheckpointError: A file of a result folder is damaged.
@@ -73,7 +73,7 @@ def build_document(
 
 
 def _rank(result: ResultFolder) -> int:
-    """Return the position of a result's section: comparisons, robustness and inspections precede training."""
+    """Return a sort key for the section of a result: comparisons, robustness and inspections precede training runs."""
     files = (_COMPARISON, _REPORT, ROBUSTNESS, INSPECTION_FILE)
     return next((number for number, name in enumerate(files) if (result.path / name).is_file()), len(files))
 

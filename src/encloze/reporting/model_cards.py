@@ -24,7 +24,7 @@ _HUB_NAMES = {"rr": "mrr", "r": "recall", "p": "precision", "ap": "map"}
 
 
 class EvaluationFigures(NamedTuple):
-    """Measures of a model folder, or of one of its views, on one data set."""
+    """Measures of a model folder, or of its dense or sparse representations alone, on one data set."""
 
     folder: Path
     system: str
@@ -37,18 +37,18 @@ class EvaluationFigures(NamedTuple):
     measures: dict[str, float]
     """Mean of each measure."""
     interval: Interval | None
-    """Mean of the first measure with its interval; None for single seeds."""
+    """Mean of the first measure with its confidence interval; None for one seed of a system with several seeds."""
     verdict: str
-    """Comparison with the first system; empty for the first one."""
+    """Result of the comparison with the first system; empty for the first system itself."""
 
     @property
     def section(self) -> tuple[str, str]:
-        """Title and key of the card's section. A later section with the same key replaces it."""
+        """Title and key of the card's section with these numbers. A later section with the same key replaces it."""
         return f"Evaluation on {self.dataset}, {self.split}", f"evaluation {self.identity} {self.split}"
 
 
 class RobustnessFigures(NamedTuple):
-    """Drop of a measure of a model folder under one perturbation."""
+    """How much a measure of a model folder drops under one perturbation of queries or documents."""
 
     folder: Path
     system: str
@@ -63,7 +63,7 @@ class RobustnessFigures(NamedTuple):
 
     @property
     def section(self) -> tuple[str, str]:
-        """Title and key of the card's section. A later section with the same key replaces it."""
+        """Title and key of the card's section with these numbers. A later section with the same key replaces it."""
         return f"Robustness on {self.dataset}, {self.split}", f"robustness {self.identity} {self.split}"
 
 
@@ -99,7 +99,7 @@ def evaluation_figures(result: ResultFolder, comparison: ComparisonTable) -> Ite
 
 
 def robustness_figures(result: ResultFolder, report: dict[str, Any]) -> Iterator[RobustnessFigures]:
-    """Yield the drops of each model folder in a robustness report.
+    """Yield how much the measure of each model folder drops under each perturbation of a robustness report.
 
     Args:
         result: The folder of the robustness report.
@@ -137,26 +137,26 @@ def _system_settings(result: ResultFolder) -> list[dict[str, Any]]:
 
 
 def _identity(result: ResultFolder, setting: str) -> str:
-    """Return a short hash of a data set's content."""
+    """Return the first 8 characters of the hash of a data set's content."""
     entry = result.inputs[setting]
     return str(entry.get("sha256") or hash_of(entry))[:8]
 
 
 def _parts(system: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the settings of the systems that are evaluated one by one."""
+    """Return the settings of each seed of a system with several seeds, otherwise those of the system itself."""
     if system["type"] != "seeds":
         return [system]
     return [part for one in system["systems"] for part in _parts(one)]
 
 
 def _card_folders(result: ResultFolder, system: dict[str, Any]) -> list[Path]:
-    """Return the model folders of a system that encloze wrote and that have a card."""
+    """Return the model folders of a system, without those that encloze did not write or that have no README.md."""
     folders = dict.fromkeys(folder.resolve() for folder in model_folders(result, system))
     return [folder for folder in folders if (folder / MANIFEST).is_file() and (folder / README).is_file()]
 
 
 def write_cards(figures: Sequence[ModelFigures]) -> list[Path]:
-    """Write results to the cards of model folders; replace earlier results on the same data sets.
+    """Write evaluation results to the README.md of model folders. Earlier results on the same data sets are replaced.
 
     Args:
         figures: The results of all model folders.
@@ -252,7 +252,7 @@ def _robustness_table(title: str, figures: Sequence[RobustnessFigures]) -> Table
 
 
 def _key(result: dict[str, Any]) -> tuple[str, str]:
-    """Return the data set and split of a result in a card's header."""
+    """Return the data set and the split of a result that is listed in the YAML header of a card."""
     dataset = result.get("dataset") or {}
     return str(dataset.get("config")), str(dataset.get("split"))
 

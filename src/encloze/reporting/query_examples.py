@@ -20,13 +20,13 @@ _EXCERPT_CHARACTERS = 240
 
 
 def query_examples(report: Report, texts: DatasetTexts, count: int, dataset: str = "") -> Iterator[QueryExample]:
-    """Yield the queries on which the best system gains and loses most against the first one.
+    """Yield the queries with the largest gains and losses of the best system compared with the first system.
 
     Args:
-        report: Report with two or more systems. The best of the others is compared with the first.
+        report: Report on two or more systems. The best system other than the first is compared with the first one.
         texts: Texts of the data set.
-        count: Number of queries that the best system wins, and of queries that it loses.
-        dataset: Name of the data set if the report covers several.
+        count: Number of queries with a gain, and number of queries with a loss.
+        dataset: Name of the data set if the report covers several data sets.
     """
     if len(report.systems) < 2 or count < 1 or not texts.queries:
         return
@@ -66,10 +66,10 @@ def highlight(text: str, words: set[str], characters: int = _EXCERPT_CHARACTERS)
     Args:
         text: Text of a document.
         words: Words of the query in lower case.
-        characters: Maximum length of the excerpt; a single longer word is returned whole.
+        characters: Maximum length of the excerpt in characters; a single word is never cut.
 
     Returns:
-        Consecutive pieces as pairs (text, whether it is one of the words).
+        Consecutive pieces of the excerpt, as pairs (piece, whether the piece is one of the words).
 
     Example:
         >>> highlight("The River runs.", {"river"})

@@ -38,7 +38,7 @@ class ResultFolder(NamedTuple):
     """The folder to which relative paths in the recipe refer."""
 
     def without_texts(self) -> ResultFolder:
-        """Return the folder with texts removed from its recipe and from the recipes of its stages."""
+        """Return a copy of this record with query texts removed from its recipe and from the recipes of its stages."""
         tree = _without_texts(self.tree)
         if tree == self.tree:
             return self
@@ -90,7 +90,7 @@ def model_folders(result: ResultFolder, system: dict[str, Any]) -> list[Path]:
 
 
 def _without_texts(settings: Any) -> Any:
-    """Return settings with the queries of ``inspect`` removed. Other settings called queries are paths, not lists."""
+    """Return settings without the query texts of the command ``inspect``: every list called ``queries`` is removed."""
     if isinstance(settings, dict):
         return {
             key: [] if key == "queries" and isinstance(value, list) else _without_texts(value)

@@ -1,4 +1,4 @@
-"""Logs of a training run: curves of losses and monitors, and their summary."""
+"""Logs of a training run: curves of losses and of the metrics of monitors, and a summary table."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def read_curves(file: Path) -> Curves:
     """Return the curves in a log file.
 
     Args:
-        file: File of JSON lines with a ``step`` each.
+        file: File in JSON Lines format; every line has the key ``step``.
 
     Returns:
         The curves; empty if the file does not exist.

@@ -12,7 +12,7 @@ from encloze.search.fusions.base import Fusion
 
 
 def check_fusion(fusion: Fusion, views: int) -> None:
-    """Raise RecipeError if a fusion does not fit the number of views."""
+    """Raise RecipeError if the number of fusion weights differs from the number of searched indexes."""
     try:
         fusion.check(views)
     except ValueError as error:
@@ -26,7 +26,7 @@ def check_count(value: Any, name: str) -> None:
 
 
 def rows_of(queries: Any, part: slice) -> Any:
-    """Return some of the queries: texts, or a representation."""
+    """Return the queries in the slice ``part``. Queries are a list of texts, or a representation of texts."""
     if not isinstance(queries, Representation):
         return queries[part]
     return Representation(*(None if view is None else view[part] for view in queries))

@@ -1,4 +1,4 @@
-"""Index folders: the documents of a collection with one index for each view, and a description of them."""
+"""Index folders: the documents of a collection, one or several indexes (views) of them, and a description."""
 
 from __future__ import annotations
 
@@ -32,12 +32,15 @@ _FORMAT_VERSION = 3
 def build_index(
     corpus: Corpus, indexes: Sequence[Index], encoder: Encoder | None, folder: Path, executor: Executor | None = None
 ) -> list[dict[str, Any]]:
-    """Write the documents, one index for each view and their description into an existing empty folder.
+    """Write documents, their indexes and a description of the indexes into an existing empty folder.
+
+    A view is a searchable index of the documents, such as ``flat`` over dense or ``inverted`` over sparse
+    representations, or ``bm25`` over text.
 
     Args:
         corpus: The documents.
-        indexes: The indexes to build; empty for an exact index of each view of the encoder.
-        encoder: Encoder of the documents; None if all indexes are built from text.
+        indexes: The indexes to build; if empty, an exact index of each representation (dense, sparse) of the encoder.
+        encoder: Encoder of the documents; None if all indexes are built from text, as BM25 is.
         folder: The folder to write into.
         executor: Executor that encodes the documents; by default in this process.
 
@@ -45,7 +48,8 @@ def build_index(
         The description of each view: its name, settings, model, fingerprint and number of dimensions.
 
     Raises:
-        RecipeError: An index needs a view that the encoder does not have, or no index is given.
+        RecipeError: An index needs a representation that the encoder does not have, or there is neither an index nor
+            an encoder.
         StorageError: The disk is full.
     """
     indexes = tuple(indexes) or (exact_indexes(encoder) if encoder else ())
@@ -90,13 +94,13 @@ def build_views(
 
 
 def exact_indexes(encoder: Encoder) -> tuple[Index, ...]:
-    """Return an index with exact search for each view of an encoder."""
+    """Return an index with exact search for each representation of an encoder: flat for dense, inverted for sparse."""
     kinds = {"dense": Flat(), "sparse": Inverted()}
     return tuple(kinds[view] for view in encoder.views)
 
 
 def check_index(folder: Path) -> None:
-    """Raise CheckpointError if a folder is not an index, or is damaged."""
+    """Raise CheckpointError if a folder is not an index folder, or is damaged."""
     if not is_index(folder):
         raise CheckpointError(
             f"{folder} is not an index: it has no {_DESCRIPTION}. Build one: encloze index --output {folder} ..."
@@ -105,20 +109,20 @@ def check_index(folder: Path) -> None:
 
 
 def is_index(path: Path) -> bool:
-    """Return whether a folder is an index, intact or damaged."""
+    """Return whether a folder is an index folder, even if it is damaged."""
     return (path / _DESCRIPTION).is_file()
 
 
 def view_names(folder: Path) -> tuple[str, ...]:
-    """Return the names of an index's views."""
+    """Return the names of the indexes in an index folder, such as ``flat`` and ``bm25``."""
     return tuple(entry["name"] for entry in read_json(folder / _DESCRIPTION)["views"])
 
 
 def view_entries(folder: Path, views: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """Return the descriptions of an index's views, or of some of them by name.
+    """Return the descriptions of all indexes in an index folder, or of those with the given names.
 
     Raises:
-        CheckpointError: The folder is not an index, is damaged, or has no view of such a name.
+        CheckpointError: The folder is not an index folder, is damaged, or has no index with a given name.
         StaleIndexError: The index was written in a format of another version of encloze.
     """
     check_index(folder)
@@ -140,14 +144,16 @@ def open_view(folder: Path, entry: Mapping[str, Any]) -> IndexSearcher:
 
 
 def model_location(folder: Path, entry: Mapping[str, Any]) -> str:
-    """Return the path of a view's model: the stored absolute path, or else the stored path relative to the index."""
+    """Return the path of the model that built an index.
+
+    It is the stored absolute path or, if that does not exist, the stored path relative to the index folder."""
     name, relative = str(entry["model"]), entry.get("relative_path")
     is_moved = relative is not None and not Path(name).exists() and (folder / relative).exists()
     return str((folder / relative).resolve()) if is_moved and relative else name
 
 
 def check_model(folder: Path, entry: Mapping[str, Any], encoder: Encoder) -> None:
-    """Raise StaleIndexError if a view was not built by this encoder."""
+    """Raise StaleIndexError if an index was not built by this encoder."""
     if encoder.fingerprint != entry["fingerprint"]:
         dims = " and ".join(map(str, encoder.views.values()))
         raise StaleIndexError(
@@ -168,10 +174,10 @@ def _check_indexes(indexes: Sequence[Index], encoder: Encoder | None) -> None:
 
 
 def _model_entry(encoder: Encoder | None, index: Index, folder: Path) -> dict[str, Any]:
-    """Return the entry on the encoder of a view for the description of an index.
+    """Return the part of an index's description that identifies the encoder.
 
-    A model folder is named by its absolute path and by its path relative to the index, so that both may be moved
-    together.
+    A model folder is saved with its absolute path and its path relative to the index, so that the index and the model
+    may be moved together.
     """
     if encoder is None or index.input_type == "text":
         return {"model": None, "fingerprint": None, "dim": None}

@@ -24,7 +24,7 @@ class Hits(list[Hit]):
         self.query = query
 
     def records(self) -> list[dict[str, Any]]:
-        """Return a dictionary for each hit: query, rank, id, score, title, text, and the score of each view."""
+        """Return a dictionary for each hit: query, rank, id, score, title, text, and the score in each index."""
         return [
             {
                 "query": self.query,

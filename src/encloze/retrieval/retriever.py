@@ -54,11 +54,11 @@ class Retriever:
 
     Attributes:
         corpus: The documents.
-        views: The indexes that are searched, with their encoders.
-        fusion: Combines the scores of several views.
+        views: The searched indexes of the collection, each with the encoder of its queries.
+        fusion: Combines the scores of several indexes.
         reranker: Re-ranks the top-ranked documents; None for no re-ranking.
         rerank_depth: Number of documents the re-ranker scores.
-        folder: The index folder; None if the views were given.
+        folder: The index folder; None if the views were passed to the constructor.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Retriever:
         """Use ``Retriever.build`` or ``Retriever.load`` instead. The class describes the arguments.
 
         Raises:
-            RecipeError: The fusion does not fit the number of views, or another argument is invalid.
+            RecipeError: The number of fusion weights differs from the number of views, or another argument is invalid.
         """
         self.corpus, self.views, self.fusion = corpus, list(views), fusion or default_fusion(views)
         self.reranker, self.rerank_depth = reranker, rerank_depth
@@ -104,16 +104,16 @@ class Retriever:
             corpus: A ``Corpus``, or anything that ``Corpus.load`` opens.
             encoder: An ``Encoder``, or the name of one; None if all indexes are built from text.
             indexes: The indexes to build, by name (``["flat", "bm25"]``), as settings (``{"type": "bm25", "k1": 0.9}``)
-                or as objects. By default an exact index for each view of the encoder.
+                or as objects. By default an exact index for each representation (dense, sparse) of the encoder.
             output: The index folder to write, for ``Retriever.load``. Without it, the index is in a temporary folder
                 that is removed with the retriever, which suits small collections.
-            fusion: How the scores of several views are combined; see ``default_fusion`` for the default.
+            fusion: How the scores of several indexes are combined; see ``default_fusion`` for the default.
             device: Device of an encoder that is given by name.
             precision: Precision of an encoder that is given by name.
             overwrite: Whether an index folder that exists may be replaced.
 
         Raises:
-            RecipeError: An argument is invalid, or the encoder does not have a view that an index needs.
+            RecipeError: An argument is invalid, or an index needs a representation that the encoder does not have.
             StorageError: The output exists, or the disk is full.
         """
         source = "Retriever.build"
@@ -160,8 +160,8 @@ class Retriever:
 
         Args:
             folder: The index folder.
-            views: Names of the views to search; all by default.
-            fusion: How the scores of several views are combined; see ``default_fusion`` for the default.
+            views: Names of the indexes in the folder to search, such as ``flat`` or ``bm25``; all by default.
+            fusion: How the scores of several indexes are combined; see ``default_fusion`` for the default.
             encoder: The model that built the index, if it was moved since; by default it is loaded from its stored
                 path.
             device: Device of the models that are loaded.
@@ -171,7 +171,7 @@ class Retriever:
 
         Raises:
             RecipeError: An argument is invalid.
-            CheckpointError: The folder is not an index, is damaged, or has no view of such a name.
+            CheckpointError: The folder is not an index folder, is damaged, or has no view with a given name.
             StaleIndexError: The encoder is not the one that built the index.
         """
         source = "Retriever.load"
@@ -202,7 +202,7 @@ class Retriever:
         Args:
             queries: One query, or a list of queries; a list is always several queries.
             k: Number of hits for each query.
-            depth: Number of candidates of each view before fusion and re-ranking; ``k`` if that is larger.
+            depth: Number of candidates that each index retrieves, before fusion and re-ranking; at least ``k``.
 
         Returns:
             The hits of a query, best first: fewer than ``k`` if fewer documents match. For a list of queries, a list of
@@ -233,8 +233,9 @@ class Retriever:
             depth: Number of documents for each query.
 
         Returns:
-            The run, and the milliseconds per query, encoding included. Queries are processed in batches, so this is the
-            inverse of throughput, not the latency of a single query.
+            The run (the scores of the ranked documents of each query), and the milliseconds per query, encoding
+            included. Queries are processed in batches, so this is the inverse of throughput, not the latency of a
+            single query.
         """
         began = time.perf_counter()
         wide = self._candidate_depth(depth)
@@ -247,7 +248,7 @@ class Retriever:
         return run, (time.perf_counter() - began) * 1000 / max(1, len(queries))
 
     def candidates(self, queries: Sequence[str], depth: int = 100) -> list[CandidatePool]:
-        """Return the candidates of each query: the ``depth`` best documents of each view, scored by all views."""
+        """Return the candidates of each query: the ``depth`` best documents of each index, scored by all indexes."""
         encoded = self._encoded(queries) if queries else []
         pools: list[CandidatePool] = []
         with progress.task("Searching", len(queries), "queries") as bar:
@@ -260,7 +261,7 @@ class Retriever:
     def fused_run(
         self, queries: Sequence[Query], pools: Sequence[CandidatePool], fusion: Fusion, depth: int = 100
     ) -> Run:
-        """Return the run of fused scores of the candidates of each query."""
+        """Return the candidates of each query with their fused scores, as a run."""
         return {
             query.id: {hit.id: hit.score for _, hit in self._hits(pool, fusion)[:depth]}
             for query, pool in zip(queries, pools, strict=True)
@@ -274,11 +275,11 @@ class Retriever:
         return f"Retriever({len(self.corpus):,} documents, views: {views}, fusion: {self.fusion.summary()})"
 
     def _candidate_depth(self, depth: int) -> int:
-        """Return the number of documents that each view retrieves, at least as many as the re-ranker needs."""
+        """Return the number of documents that each index retrieves, at least as many as the re-ranker scores."""
         return max(depth, self.rerank_depth) if self.reranker else depth
 
     def _encoded(self, queries: Sequence[str]) -> list[Any]:
-        """Return the queries in the input format of each view (texts or representations). Each encoder runs once."""
+        """Return the queries as each index searches them: as texts or representations. Each encoder runs once."""
         encoders = {id(view.encoder): view.encoder for view in self.views if view.encoder}
         encoded = {key: encoder.represent_queries(queries) for key, encoder in encoders.items()}
         return [encoded.get(id(view.encoder), queries) for view in self.views]

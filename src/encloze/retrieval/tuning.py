@@ -16,12 +16,12 @@ from encloze.search.fusions.weighted import Weighted
 
 
 def tune_fusion(retriever: Retriever, queries: Sequence[Query], judgments: Judgments) -> Weighted:
-    """Return the weighted fusion of two or more views with the highest nDCG@10 on judged queries.
+    """Return the weighted fusion of two or more indexes that has the highest nDCG@10 on judged queries.
 
-    For two views, 19 pairs of weights in steps of 0.05 are tried; for three, 36 in steps of 0.1.
+    For two indexes, 19 pairs of weights in steps of 0.05 are tried; for three, 36 triples in steps of 0.1.
 
     Raises:
-        RecipeError: The retriever has one view only.
+        RecipeError: The retriever searches one index only.
     """
     count = len(retriever.views)
     if count < 2:

@@ -1,4 +1,4 @@
-"""Views of a collection (an index with its query encoder), and the candidates retrieved by several views."""
+"""Views of a collection (an index with its query encoder), and the candidates that several views retrieve."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class View:
 
     @property
     def weight(self) -> float:
-        """Weight of the view in the similarity function of its encoder; 1 without an encoder."""
+        """Weight that the encoder's similarity function gives to this representation; 1 without an encoder."""
         return float(getattr(self.encoder.similarity, self.index.input_type)) if self.encoder else 1.0
 
 
@@ -44,7 +44,7 @@ class CandidatePool(NamedTuple):
 
 
 def default_fusion(views: Sequence[View]) -> Fusion:
-    """Return the weighted sum of the scores if all views belong to one encoder, else reciprocal rank fusion."""
+    """Return a weighted sum of the scores if all views use the same encoder, otherwise reciprocal rank fusion."""
     encoders = {id(view.encoder) for view in views}
     if len(encoders) == 1 and all(view.encoder for view in views):
         return Weighted(tuple(view.weight for view in views), normalization="none")

@@ -1,4 +1,4 @@
-"""Two-pass BM25 search: the hits of a first search expand the query of the second (pseudo-relevance feedback)."""
+"""Two-pass BM25 search: terms of the hits of a first search are added to the query (pseudo-relevance feedback)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from encloze.search.indexes.bm25 import Bm25Searcher
 
 
 class ExpandedSearcher:
-    """BM25 searcher that expands each query before it is searched.
+    """BM25 searcher that adds related terms to each query before the search.
 
     An expanded query also finds documents that contain no word of the original query.
 

@@ -1,4 +1,4 @@
-"""Arrays in .npy files that may be larger than memory: appended to, allocated on disk, or memory-mapped."""
+"""Arrays in .npy files that may be larger than memory: they are written row by row, or memory-mapped."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class AppendableArray:
     """Array in an .npy file that rows are appended to; the number of rows is written to the header by ``close``."""
 
     def __init__(self, file: Path, dtype: type[np.generic], dim: int | None = None) -> None:
-        """Create the file. A row is one number, or ``dim`` numbers."""
+        """Create the file. Each row has ``dim`` numbers; without ``dim``, a row is a single number."""
         self._file, self._dtype, self._num_rows = file, np.dtype(dtype), 0
         self._row_shape = () if dim is None else (dim,)
         with file.open("wb") as stream:
@@ -39,8 +39,8 @@ class AppendableArray:
 def allocate_array(file: Path, dtype: type[np.generic], size: int) -> np.memmap[Any, Any]:
     """Return a writable memory-mapped array of ``size`` numbers in a new .npy file.
 
-    Disk space is allocated immediately, because a process is killed if the disk becomes full while a mapped page is
-    written.
+    Disk space is allocated immediately: if the disk became full during a write to a memory map, the operating system
+    would kill the process.
     """
     array = np.lib.format.open_memmap(file, "w+", dtype, (size,))
     if hasattr(os, "posix_fallocate"):  # not on macOS

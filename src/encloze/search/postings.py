@@ -25,7 +25,7 @@ WeightFunction = Callable[[int, np.ndarray, np.ndarray], np.ndarray]
 
 
 class Postings(NamedTuple):
-    """Postings lists of all terms, one after another; the documents of a term are in ascending order."""
+    """Postings lists of all terms, concatenated. The document numbers of each term are in ascending order."""
 
     offsets: np.ndarray  # int64, (terms + 1,): start of each term's list
     documents: np.ndarray  # int32, (postings,): document numbers
@@ -42,7 +42,7 @@ class Postings(NamedTuple):
         return self.documents[part], self.values[part]
 
     def among(self, term: int, candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the positions in ``candidates`` of documents that contain a term, and their values."""
+        """Return the positions in ``candidates`` of the documents that contain a term, and the value of each."""
         documents, values = self.of_term(term)
         if not len(documents):
             return np.empty(0, np.int64), np.empty(0, np.float32)
@@ -52,7 +52,7 @@ class Postings(NamedTuple):
 
 
 class PostingsWriter:
-    """Writer that collects postings by document on disk and sorts them by term in ``finish``."""
+    """Writer of postings lists. It writes postings to disk in the order of documents; ``finish`` sorts them by term."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -124,7 +124,10 @@ class PostingsSearcher:
 
 
 def _top_k(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return numbers and scores of the k best documents above 0, padded with -1; ties are in order of numbers."""
+    """Return the numbers and scores of the k best documents with scores above 0; equal scores are in order of numbers.
+
+    If there are fewer than k, the remaining numbers are -1.
+    """
     k = min(k, len(scores))
     threshold = np.partition(scores, -k)[-k]
     selected = np.flatnonzero((scores >= threshold) & (scores > 0))

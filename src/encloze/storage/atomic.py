@@ -23,7 +23,7 @@ _MAX_NAME_BYTES = 200
 
 @contextlib.contextmanager
 def atomic_folder(output: Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """Write a folder atomically: it exists only when it is complete.
+    """Write a folder atomically: ``output`` appears only after all of its files are written.
 
     The block writes into a temporary folder next to ``output``. When the block ends without an error, the folder gets a
     manifest, is synced to disk and renamed to ``output``. After an error the temporary folder is removed, and an older
@@ -59,7 +59,7 @@ def atomic_folder(output: Path, *, overwrite: bool = False) -> Iterator[Path]:
 
 
 def _recover(output: Path) -> None:
-    """Remove incomplete folders of a killed process, and restore an output that it had moved aside."""
+    """Remove the incomplete folders of a killed process, and restore an older output that the process had renamed."""
     remove_abandoned(output.parent.glob(f".{glob.escape(output.name)}.writing-*"))
     for old in output.parent.glob(f".{glob.escape(output.name)}.old-*"):
         with contextlib.suppress(FileNotFoundError):  # another process was faster
@@ -96,7 +96,7 @@ def refuse_existing(output: Path, *, overwrite: bool) -> None:
 
 
 def _results_inside(output: Path) -> list[Path]:
-    """Return folders with a manifest of their own that were written into a folder after its manifest."""
+    """Return the subfolders that contain other results: their manifest is not listed in the manifest of ``output``."""
     if not (output / MANIFEST).is_file():
         return []
     own = read_json(output / MANIFEST)["files"]
@@ -105,7 +105,7 @@ def _results_inside(output: Path) -> list[Path]:
 
 
 def replace_folder(source: Path, output: Path) -> None:
-    """Rename the folder ``source`` to ``output``; an older ``output`` is moved aside first and removed last."""
+    """Rename the folder ``source`` to ``output``. An older ``output`` is first renamed, and removed at the end."""
     old = output.with_name(f".{output.name}.old-{writer_id()}")
     if output.exists():
         shutil.rmtree(old, ignore_errors=True)  # left by a killed process with the same id

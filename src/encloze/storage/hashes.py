@@ -15,7 +15,7 @@ def hash_file(file: Path) -> str:
 
 
 def hash_tree(path: Path) -> str:
-    """Return the SHA-256 of a file, or of the names and contents of a folder's files.
+    """Return the SHA-256 of a file; for a folder, the SHA-256 of the names and contents of its files.
 
     The README of a folder that encloze wrote is excluded, because users may edit it.
     """

@@ -29,7 +29,7 @@ def hold(folder: Path) -> Iterator[None]:
 
 
 def is_held(folder: Path) -> bool:
-    """Return whether a folder may be in use: it is locked, or so new that its process may not have locked it yet."""
+    """Return whether a process may use a folder: the folder is locked, or too new for its lock to exist already."""
     try:
         if time.time() - folder.stat().st_mtime < NOT_YET_LOCKED:
             return True
@@ -43,7 +43,7 @@ def is_held(folder: Path) -> bool:
 
 
 def _lock(handle: int) -> bool:
-    """Try to lock an open folder; return whether that succeeded. It always fails without lock support."""
+    """Lock an open folder, and return whether that succeeded. Returns False if the system does not support locks."""
     try:
         import fcntl
 

@@ -24,7 +24,7 @@ def write_provenance(folder: Path, recipe: str, inputs: Mapping[str, Path | str 
     Args:
         folder: The result folder.
         recipe: The resolved recipe, as YAML.
-        inputs: Inputs of the result, keyed by setting: paths, or names of inputs that are not files.
+        inputs: Inputs of the result, keyed by the name of the setting: paths, or names such as a Hugging Face hub id.
     """
     (folder / "recipe.yaml").write_text(recipe, encoding="utf-8")
     write_json(folder / "versions.json", versions())
@@ -50,7 +50,7 @@ def _package_version(package: str) -> str | None:
 
 
 def describe_input(path: Path | str) -> dict[str, Any]:
-    """Return a path with the SHA-256 of its content, or the name of something that is not a path (a hub id)."""
+    """Return the absolute path and the SHA-256 of an input; only its name if it is not a path (a hub id)."""
     place = Path(path)
     if not place.exists():
         return {"name": str(path)}

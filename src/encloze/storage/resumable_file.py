@@ -12,7 +12,7 @@ from encloze.storage.json_files import read_json, write_json
 
 
 class ResumableFile:
-    """Open file of ``open_resumable_file``.
+    """The open file that ``open_resumable_file`` yields.
 
     Args:
         stream: Stream to write text to.
@@ -37,8 +37,8 @@ def open_resumable_file(file: Path) -> Iterator[ResumableFile]:
     """Open a text file that is renamed to its final name when the block ends without an exception.
 
     Until then the text is in ``FILE.partial``, and ``FILE.progress`` records the last commit. When the file is opened
-    again after an interruption, text after the last commit is removed. Batches therefore start at the same items as
-    without the interruption, so results that depend on the batch are identical.
+    again after an interruption, text after the last commit is removed. Batches therefore contain the same items as
+    without the interruption, and results that depend on the batch are identical.
 
     Args:
         file: File to write.

@@ -18,7 +18,7 @@ _IDENTITY = "identity.json"
 
 
 class RunState:
-    """Folder ``OUTPUT.checkpoint`` that a run writes while it is unfinished, and from which it is resumed.
+    """Work folder of a run, ``OUTPUT.checkpoint``. It exists until the run is finished, and the run is resumed from it.
 
     Args:
         output: The folder that the finished run writes. The work folder is next to it.
@@ -44,7 +44,7 @@ class RunState:
         """Check that the run may start or be resumed. Nothing is written before ``open``.
 
         Args:
-            settings: Plain values of the run's settings. A resumed run must have the same ones.
+            settings: The settings of the run, as JSON values. A resumed run must have the same settings.
             resume: Whether to continue the unfinished run.
             overwrite: Whether an existing output or unfinished run may be replaced.
 
@@ -95,7 +95,7 @@ class RunState:
             stream.write(json.dumps(entry) + "\n")
 
     def truncate_log(self, step: int) -> None:
-        """Remove log entries after ``step``, which is run again, and an incomplete last line of a killed process."""
+        """Remove the log entries after ``step``, because these steps are repeated, and an incomplete last line."""
         if self.log.exists():
             lines = self.log.read_text(encoding="utf-8").splitlines()
             kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]

@@ -10,11 +10,11 @@ from encloze.storage.names import MANIFEST
 
 
 class StageRecord:
-    """Keys of the stages of a pipeline, saved after every change.
+    """Keys of the started and finished stages of a pipeline. The file is saved after every change.
 
-    A stage is finished with a key that changes with its settings and inputs. While it runs, the record holds the hash
-    of the manifest that its folder had before, so that an interruption between the completion of the folder and the
-    update of the record is detected.
+    The key of a stage is a hash of its settings and inputs. When a stage starts, the hash of its folder's manifest is
+    saved, too. If the process is killed after the folder is complete but before the stage is recorded as finished, a
+    different manifest shows that the folder is new.
 
     Args:
         file: The JSON file, which may not exist yet.
@@ -31,14 +31,14 @@ class StageRecord:
         self._save()
 
     def start(self, name: str, key: str, folder: Path) -> None:
-        """Record that a stage starts. It no longer counts as finished, because its folder may change."""
+        """Record that a stage starts. The stage no longer counts as finished, because its folder may change."""
         self.started[name] = key
         self._manifest_before[name] = _manifest_hash(folder)
         self.done.pop(name, None)
         self._save()
 
     def has_new_output(self, name: str, folder: Path) -> bool:
-        """Return whether a started stage has completed its folder since it was started."""
+        """Return whether the folder of a stage was completely written after the stage started."""
         return name in self._manifest_before and _manifest_hash(folder) not in ("", self._manifest_before[name])
 
     def finish(self, name: str, key: str) -> None:

@@ -22,7 +22,7 @@ from encloze.systems.base import PreparedSystem, System
 
 @dataclass(frozen=True)
 class EncodingSystem(System):
-    """A bi-encoder that encodes every document, and temporary indexes of its representations."""
+    """Base class of systems with a bi-encoder: all documents are encoded and searched in temporary indexes."""
 
     model: str
     """Model folder, Hugging Face hub id, or minilm."""
@@ -36,11 +36,11 @@ class EncodingSystem(System):
         locate(self.model)
 
     def indexes(self, encoder: Encoder) -> Mapping[str, Index]:
-        """Return the indexes to build, by the name of their view."""
+        """Return the indexes to build, keyed by name."""
         raise NotImplementedError
 
     def build_retriever(self, views: Sequence[View], dataset: DatasetSplit) -> tuple[Retriever, str]:
-        """Return the retriever that searches the views, and a note on its tuned settings."""
+        """Return a retriever that searches the opened indexes (``views``), and a note on its tuned settings."""
         return Retriever(dataset.corpus, views), ""
 
     @contextmanager

@@ -8,7 +8,7 @@ from encloze.retrieval.tuning import tune_fusion
 
 
 def tune_fusion_weights(retriever: Retriever, tuning: DatasetSplit) -> str:
-    """Set the fusion weights of a retriever to the best ones on a split, and return a note with the weights."""
+    """Set the fusion weights of a retriever to those with the best nDCG@10 on a split, and return a note on them."""
     retriever.fusion = fusion = tune_fusion(retriever, tuning.queries, tuning.judgments)
     names = [view.name for view in retriever.views]
     weights = ", ".join(f"{name} {weight:g}" for name, weight in zip(names, fusion.weights, strict=True))

@@ -36,7 +36,7 @@ class MemoryRequest(Settings):
     split: str
     """The split of the queries."""
     judgments_by_source: bool
-    """Whether judgments name the longer texts that documents were cut from."""
+    """Whether the judgments contain ids of the longer source texts that the documents are passages of."""
     depth: int
     """Number of documents to rank for each query."""
 
@@ -66,7 +66,7 @@ def _anonymous_memory() -> int:
 
 
 def _release_free_memory() -> None:
-    """Let glibc return freed memory to the operating system."""
+    """Return freed memory to the operating system (``malloc_trim`` of glibc)."""
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):  # only glibc has malloc_trim
         ctypes.CDLL("libc.so.6").malloc_trim(0)

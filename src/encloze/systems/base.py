@@ -30,12 +30,12 @@ class PreparedSystem(NamedTuple):
     """A system that has read, encoded and indexed the documents of a data set and ranks them for any queries.
 
     Args:
-        run: Function of queries and a depth (documents per query) that returns the ranking and the milliseconds per
-            query, or None for the latter if the ranking was read from a file.
+        run: Function that takes queries and a depth (documents per query). It returns the ranking and the milliseconds
+            per query, which are None if the ranking was read from a file.
         note: Remark shown below tables, such as tuned parameters.
         index_bytes: Size of the index on disk.
         model_bytes: Size of the weights of the models.
-        corpus: Corpus that is ranked, if it differs from that of the data set.
+        corpus: Corpus that is ranked, if it is not the corpus of the data set.
     """
 
     run: Callable[[Sequence[Query], int], tuple[Run, float | None]]
@@ -53,7 +53,7 @@ class PreparedSystem(NamedTuple):
             name: Title of the system in tables.
 
         Returns:
-            The ranking with its cost, without measures.
+            The ranking and its cost (time and size). Measures are not computed.
         """
         run, milliseconds = self.run(queries, depth)
         return SystemResult(
@@ -72,7 +72,7 @@ class System(Family):
     """Base class of systems, which rank the documents of a data set for its queries.
 
     In a recipe and on the command line, a path without further settings selects an index folder, run file or model
-    folder. A member implements ``prepare``.
+    folder. A subclass implements ``prepare``.
 
     Example:
         >>> from encloze.systems.bm25 import Bm25
@@ -86,7 +86,7 @@ class System(Family):
     """Name in tables; derived from the other settings by default."""
 
     def inputs(self) -> dict[str, Path | str]:
-        """Return the files and models that the system consists of, by setting; their hashes are saved with results."""
+        """Return the files and models of the system, keyed by setting. Their hashes are saved with results."""
         return {}
 
     @property
@@ -100,7 +100,7 @@ class System(Family):
 
     @property
     def tuned_on(self) -> str | None:
-        """The split on which settings of the system are tuned, if any."""
+        """The split on which settings of the system are tuned; None if no setting is tuned."""
         return None
 
     def default_title(self) -> str:
@@ -110,7 +110,7 @@ class System(Family):
     def check_files(self) -> None:
         """Raise an EnclozeError if files that the system names are missing or invalid.
 
-        It is called for all systems before the first one is run.
+        This method is called for all systems before the first one is run.
         """
 
     def check_dataset(self, dataset: DatasetSplit) -> None:
@@ -132,7 +132,10 @@ class System(Family):
         return (self,)
 
     def per_view(self) -> tuple[System, ...]:
-        """Return a system for each view, followed by the system itself; only the system if it has one view."""
+        """Return a system for each searched index or representation alone, followed by this system.
+
+        If there is only one, return only this system.
+        """
         return (self,)
 
     def rank(self, dataset: DatasetSplit, depth: int) -> SystemResult:
@@ -143,7 +146,7 @@ class System(Family):
             depth: Number of documents to rank for each query.
 
         Returns:
-            The ranking with its cost, without measures.
+            The ranking and its cost (time and size). Measures are not computed.
         """
         with self.prepare(dataset) as prepared:
             return prepared.rank(dataset.queries, depth, self.title or self.default_title())
@@ -183,9 +186,10 @@ class System(Family):
 
     @classmethod
     def resolve_member(cls, type_: object, values: dict[str, Any]) -> tuple[type[Self], dict[str, Any]]:
-        """Return the member and settings for a name: a path is recognized by its content, other names are models.
+        """Return the type of system and its settings for a name in a recipe or on the command line.
 
-        Paths come first if no other settings are given, so that an index folder may be called ``index``.
+        Without other settings, a path is recognized by its content: an index folder, a run file or a model folder. A
+        path has precedence over a type of system with the same name.
         """
         path = Path(str(type_))
         if not values and is_index(path):
@@ -219,7 +223,7 @@ def unique_names(names: Iterable[str]) -> list[str]:
 
 
 def inputs_of(systems: Iterable[System], setting: str) -> dict[str, Path | str]:
-    """Return the inputs of several systems, with names such as ``systems[0].model``."""
+    """Return the inputs (files and models) of several systems, keyed by setting, such as ``systems[0].model``."""
     return {
         f"{setting}[{number}].{name}": path
         for number, system in enumerate(systems)

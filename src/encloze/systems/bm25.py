@@ -77,7 +77,7 @@ class Bm25(System, name="bm25"):
 
 
 def tune_bm25(index: Bm25Index, dataset: DatasetSplit, folder: Path) -> Bm25Index:
-    """Return the index settings with the k1 and b of the highest nDCG@10 on a split, from a grid of 20.
+    """Return index settings with the values of k1 and b, from a grid of 20, that have the highest nDCG@10 on a split.
 
     Args:
         index: Settings of the built index. k1 and b only affect search, so the index is not built again.

@@ -22,7 +22,7 @@ from encloze.systems.base import System
 
 @dataclass(frozen=True)
 class Hybrid(EncodingSystem, name="hybrid"):
-    """A bi-encoder and BM25 with a fusion of their rankings, as in ``encloze index`` and ``encloze search``.
+    """A bi-encoder and BM25, whose rankings are fused as by ``encloze search``.
 
     The indexes are built for each data set and deleted afterwards.
     """
@@ -32,7 +32,8 @@ class Hybrid(EncodingSystem, name="hybrid"):
     fusion: Fusion | None = None
     """How the rankings are combined; reciprocal_rank by default."""
     tune_on: str | None = None
-    """Split, other than the evaluated one, on which the weights of the views are tuned by nDCG@10."""
+    """Split, other than the evaluated one, on which the fusion weights of the bi-encoder and BM25 are tuned by
+    nDCG@10."""
 
     @property
     def tuned_on(self) -> str | None:

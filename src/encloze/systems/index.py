@@ -1,4 +1,4 @@
-"""An index folder with all its views and their fusion."""
+"""A system that searches an index folder and fuses the rankings of its indexes."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Index(System, name="index"):
     index: Path
     """Index folder written by ``encloze index``."""
     views: tuple[str, ...] = ()
-    """Views to search, such as flat or bm25; all views of the index by default."""
+    """Names of the indexes in the folder to search, such as flat or bm25; all by default."""
     fusion: Fusion | None = None
-    """How the rankings of several views are combined. By default the weighted sum that the model defines if all are
-    views of one model, otherwise reciprocal_rank."""
+    """How the rankings of several indexes are combined. By default the weighted sum that the model defines if all
+    indexes were built by one model, otherwise reciprocal_rank."""
     tune_on: str | None = None
-    """Split, other than the evaluated one, on which a weighted fusion of the views is tuned by nDCG@10."""
+    """Split, other than the evaluated one, on which the weights of a weighted fusion are tuned by nDCG@10."""
 
     def inputs(self) -> dict[str, Path | str]:
         return {"index": self.index}

@@ -20,10 +20,11 @@ _VIEWS: tuple[_View, ...] = get_args(_View)
 
 @dataclass(frozen=True)
 class Model(EncodingSystem, name="model"):
-    """A bi-encoder that encodes all documents and compares each with every query."""
+    """A bi-encoder with exact search: every query is compared with every document."""
 
     views: tuple[_View, ...] = ()
-    """Views to score by: dense, sparse. By default the weighted sum of all views of the model."""
+    """Representations to score by: dense, sparse or both. By default all of the model; several scores are added with
+    the weights that the model defines."""
 
     def default_title(self) -> str:
         return " ".join([Path(self.model).name, *self.views])
@@ -38,7 +39,8 @@ class Model(EncodingSystem, name="model"):
     def indexes(self, encoder: Encoder) -> Mapping[str, Index]:
         if missing := [view for view in self.views if view not in encoder.views]:
             raise CheckpointError(
-                f"the model {self.model} has no {missing[0]} view. Its views: {', '.join(encoder.views)}"
+                f"the model {self.model} has no {missing[0]} representation. Its representations: "
+                f"{', '.join(encoder.views)}"
             )
         indexes = exact_indexes(encoder)
         return {index.name: index for index in indexes if not self.views or index.input_type in self.views}

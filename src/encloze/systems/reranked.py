@@ -19,7 +19,7 @@ from encloze.systems.base import PreparedSystem, System
 
 @dataclass(frozen=True)
 class Reranked(System, name="reranked"):
-    """Another system with a cross-encoder that re-ranks its top-ranked documents."""
+    """A system whose top-ranked documents are re-ranked by a cross-encoder."""
 
     system: System
     """System that retrieves the candidates."""

@@ -54,13 +54,13 @@ class RunFile(System, name="run"):
         yield PreparedSystem(run, note)
 
     def rank(self, dataset: DatasetSplit, depth: int) -> SystemResult:
-        """Return the rankings of the file. The texts of the queries are not required."""
+        """Return the rankings in the run file. The texts of the queries are not required."""
         note = self._note(dataset)
         rankings = {query: top_documents(scores, depth) for query, scores in self._rankings.items()}
         return SystemResult(self.title or self.default_title(), rankings, note=note)
 
     def _note(self, dataset: DatasetSplit) -> str:
-        """Return a note on queries missing in the file or in the split. Raises DataError if they share none."""
+        """Return a note on queries that only the run or only the split has. Raises DataError if they share none."""
         rankings, judged = self._rankings, dataset.judgments.keys()
         missing, unjudged = len(judged - rankings.keys()), len(rankings.keys() - judged)
         if unjudged == len(rankings):

@@ -48,4 +48,7 @@ class Seeds(System, name="seeds"):
             system.check_dataset(dataset)
 
     def prepare(self, dataset: DatasetSplit) -> AbstractContextManager[PreparedSystem]:
-        raise RecipeError("the recipe", [("systems", "seeds is not one system: name one of them here")])
+        raise RecipeError(
+            "the recipe",
+            [("systems", "a group of seeds cannot be used as one system here. Name the system of a single seed")],
+        )

@@ -65,8 +65,8 @@ class Prompt(NamedTuple):
         """Return the prompt of a generator.
 
         Args:
-            template: Template; empty for the default template, which has default examples.
-            examples: File of examples, which replace the default ones.
+            template: Template; if empty, the default template with the default examples.
+            examples: File of examples, which are used instead of the default examples.
 
         Raises:
             DataError: The file of examples is malformed or empty.
@@ -122,7 +122,7 @@ def read_examples(file: Path) -> tuple[FewShotExample, ...]:
 
 
 def first_line(text: str) -> str:
-    """Return the first non-blank line of a generated text, without reasoning and quotation marks."""
+    """Return the first non-blank line of a text that a model generated, without its reasoning and quotation marks."""
     encodable = text.encode("utf-8", "ignore").decode()  # unpaired surrogates cannot be saved
     lines = (line.strip() for line in _REASONING.sub("", encodable).splitlines())
     return " ".join(next((line for line in lines if line), "").strip("\"'“”„«»`* ").split())

@@ -1,4 +1,4 @@
-"""Tokenized texts with labels: the position of the first token of each labeled word."""
+"""Tokenized texts with labels, and the position of the first token of each labeled word."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _BATCH_TEXTS = 1024
 
 
 class LabeledTokens(NamedTuple):
-    """A tokenized text and the positions of its labels."""
+    """A tokenized text with one label, or with a label for each word at the word's first token."""
 
     tokens: Encoded
     """The tokenized text."""
     first_tokens: np.ndarray | None
-    """int64, words: index of the first token of each word, -1 for a word without a token of its own; None if the whole
-    text has one label."""
+    """Index of the first token of each word (int64, one per word), -1 for a word without a token of its own. None if
+    the whole text has one label."""
 
     @property
     def num_labels(self) -> int:
-        """Number of labels of the text."""
+        """Number of labels of the text: 1, or the number of its words."""
         return 1 if self.first_tokens is None else len(self.first_tokens)
 
 
@@ -36,20 +36,21 @@ class PaddedLabeledTexts(NamedTuple):
     padded: PaddedTexts
     """The padded texts."""
     positions: np.ndarray | None
-    """int64, words x 2: row and column of the first token of each word that was not cut off; None if whole texts are
-    labeled."""
+    """Row and column, in the batch, of the first token of each word that was not cut off (int64, words x 2). None if
+    whole texts are labeled."""
     label_mask: np.ndarray
-    """bool, labels: False for labels of words that were cut off."""
+    """Whether each label is used (bool, one per label): False for words that were cut off."""
 
 
 def encode_labeled(examples: Sequence[LabeledText], tokenizer: Tokenizer) -> list[LabeledTokens]:
     """Tokenize labeled texts.
 
-    Words are joined by spaces and tokenized as one text, so that their tokens are the same as in running text. A
-    token belongs to the word that contains its last character, because some tokenizers include the preceding space.
+    Words are joined by spaces and tokenized as one text, so that their tokens are the same as in running text. A token
+    belongs to the word that contains the last character of the token, because some tokenizers include the space before
+    a word in its first token.
 
     Args:
-        examples: Labeled texts, all with labels of texts or all with labels of words.
+        examples: Labeled texts. Either each text has one label, or each word of each text has one.
         tokenizer: Tokenizer to use.
     """
     results = list[LabeledTokens]()
@@ -86,7 +87,7 @@ def pad_labeled(texts: Sequence[LabeledTokens], tokenizer: Tokenizer, max_tokens
 
 
 def _first_tokens(words: Sequence[str], offsets: Sequence[tuple[int, int]]) -> np.ndarray:
-    """Return the index of the first token of each word, or -1: int64, words.
+    """Return the index of the first token of each word (int64), or -1 for a word without a token of its own.
 
     ``offsets`` are the character positions of each token in the words joined by spaces.
     """

@@ -1,4 +1,4 @@
-"""Sampling of a text from the neighborhood of a span in its source document."""
+"""Samplers of a text near a span in the same source document."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from encloze.text.tokenizer import Encoded
 
 @dataclass(frozen=True)
 class NeighborSampler:
-    """Base class of samplers, which return a text from the neighborhood of a span."""
+    """Base class of samplers, which return a text near a span in the same source document."""
 
     spans: Spans
 
     def __call__(self, number: int, rng: np.random.Generator) -> Encoded:
-        """Sample a text from the neighborhood of a span.
+        """Return a random text near a span in the same source document.
 
         Args:
             number: Index of the span. It must have a neighbor.
@@ -26,7 +26,7 @@ class NeighborSampler:
         raise NotImplementedError(type(self).__name__)
 
     def max_lengths(self) -> np.ndarray:
-        """Return the maximum number of tokens that is sampled for each span: int64, spans."""
+        """Return the maximum number of tokens of the text that is sampled for each span (int64, one per span)."""
         raise NotImplementedError(type(self).__name__)
 
 
@@ -45,7 +45,7 @@ class AdjacentSampler(NeighborSampler):
 
 @dataclass(frozen=True)
 class WindowSampler(NeighborSampler):
-    """Any other span of the same source document within ``max_distance`` spans, with equal probability."""
+    """Any other span of the same source document at most ``max_distance`` positions away, with equal probability."""
 
     max_distance: int
 
@@ -92,9 +92,9 @@ class OverlapSampler(NeighborSampler):
 
 
 def _nearest(word_starts: np.ndarray, position: int, *, from_above: bool) -> int:
-    """Return the first word start at or after ``position``, or the last one at or before it.
+    """Return the nearest word start: at or after ``position`` with ``from_above``, otherwise at or before it.
 
-    If there is none on that side, return the nearest one on the other side; without word starts, return ``position``.
+    If no word starts there, return the nearest word start on the other side; without any word starts, ``position``.
     """
     if not len(word_starts):
         return position

@@ -1,4 +1,4 @@
-"""Extension of a tokenizer: frequent corpus words that it splits into many pieces become single tokens."""
+"""Extension of a tokenizer by frequent words of the corpus, which become single tokens instead of several pieces."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def frequent_words(
     """Return the words that would shorten the tokenized texts most if they were single tokens.
 
     A word is a run of letters and combining marks in the normalized text that the pre-tokenizer does not split. Words
-    that count as several words for masking (``MAX_WORD_PIECES``) are excluded. If the texts contain more than a million
-    different words, counts of the rarest are discarded.
+    of more than ``MAX_WORD_PIECES`` pieces, which whole-word masking treats as several words, are excluded. If the
+    texts contain more than a million different words, counts of the rarest are discarded.
 
     Args:
         texts: Texts of the corpus; iterated over once.
@@ -40,7 +40,8 @@ def frequent_words(
         min_count: Minimum number of occurrences of a word.
 
     Returns:
-        Words in descending order of the number of saved tokens, occurrences x (pieces - 1); ties in alphabetical order.
+        Words in descending order of the number of tokens that they save, which is occurrences x (pieces - 1). Ties are
+        in alphabetical order.
     """
     counts = {word: times for word, times in _count_words(texts, tokenizer).items() if times >= min_count}
     words, saved_tokens = sorted(counts), dict[str, int]()
@@ -60,16 +61,16 @@ def extend_tokenizer(tokenizer: Tokenizer, words: Sequence[str]) -> Tokenizer:
     and one for use after brackets and hyphens. Texts without the words are tokenized as before, with these exceptions:
 
     - WordPiece always takes the longest matching piece, so ``carcinomas`` becomes ``carcinoma ##s``. Both words then
-      share a token, which works better than whole-word matching (figures in docs/explanation/log.md).
-    - Unigram changes a longer word only if its pieces included exactly those of the new word.
-    - Byte-level BPE does not change longer words.
+      share a token, which works better than whole-word matching (measurements in docs/explanation/log.md).
+    - Unigram tokenizes a longer word differently only if its pieces included all pieces of the new word in sequence.
+    - Byte-level BPE tokenizes longer words as before.
 
     Args:
         tokenizer: Tokenizer with a WordPiece, Unigram or byte-level BPE model. It is not modified.
         words: Words to add, as ``frequent_words`` returns them.
 
     Raises:
-        CheckpointError: The model is of another type, or a word cannot become one token.
+        CheckpointError: The tokenizer's model is of another type, or a word cannot become one token.
     """
     content = json.loads(tokenizer.backend.to_str())
     model, model_type, config = content["model"], content["model"]["type"], tokenizer.config
@@ -101,7 +102,7 @@ def extend_tokenizer(tokenizer: Tokenizer, words: Sequence[str]) -> Tokenizer:
 
 
 def _count_words(texts: Iterable[str], tokenizer: Tokenizer) -> Mapping[str, int]:
-    """Count the words of normalized texts. Above a million words, all counts are reduced and zeros are discarded."""
+    """Return the count of each word of normalized texts. Above a million words, the rarest words are discarded."""
     normalizer, counts, threshold = tokenizer.backend.normalizer, Counter[str](), 0
     for text in texts:
         normalized = normalizer.normalize_str(text) if normalizer else text
@@ -113,7 +114,7 @@ def _count_words(texts: Iterable[str], tokenizer: Tokenizer) -> Mapping[str, int
 
 
 def _with_entries(vocabulary: Mapping[str, int], entries: Iterable[str]) -> dict[str, int]:
-    """Return the vocabulary with new entries and with added tokens, because ids must be consecutive."""
+    """Return the vocabulary with new entries. Added tokens are included, because ids must be consecutive."""
     extended, next_id = dict(vocabulary), _next_id(vocabulary)
     for entry in entries:
         if entry not in extended:
@@ -124,10 +125,10 @@ def _with_entries(vocabulary: Mapping[str, int], entries: Iterable[str]) -> dict
 def _extend_unigram(
     model: dict[str, Any], vocabulary: Mapping[str, int], entries: list[str], tokenizer: Tokenizer
 ) -> None:
-    """Append pieces that score slightly more than their best segmentation so far, so that they are preferred.
+    """Append new words to a Unigram model, each with a slightly higher score than its best segmentation so far.
 
-    The margin grows faster than the length of a piece, so a new word is also preferred to two other new words that it
-    consists of.
+    The model then prefers the new word to its pieces. The difference grows faster than the length of a word, so a new
+    word is also preferred to two other new words that it consists of.
     """
     pieces: list[list[Any]] = model["vocab"]
     scores, lowest = [score for _, score in pieces], min(score for _, score in pieces)

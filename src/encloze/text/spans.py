@@ -1,4 +1,4 @@
-"""Spans: segments of tokenized texts for pre-training, with their order in the source documents."""
+"""Spans: tokenized texts, or parts of long texts, for pre-training, with their order in the source documents."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ class Spans:
     tokens: TokenizedTexts
     """The tokenized corpus."""
     starts: np.ndarray
-    """int64, spans: index of the first token of each span in ``tokens.ids``."""
+    """Index of the first token of each span in ``tokens.ids`` (int64, one per span)."""
     ends: np.ndarray
-    """int64, spans: index after the last token of each span."""
+    """Index after the last token of each span in ``tokens.ids`` (int64, one per span)."""
     text_numbers: np.ndarray
-    """int64, spans: index of the text that each span was cut from."""
+    """Index of the text that each span was cut from (int64, one per span)."""
     source_numbers: np.ndarray
-    """int64, spans: index of the source document of each span."""
+    """Index of the source document of each span (int64, one per span)."""
     reading_order: np.ndarray
-    """int64, spans: indices of the spans, ordered by source document and by position in it."""
+    """Indices of the spans, ordered by source document and by position in the document (int64, one per span)."""
     num_dropped: int
-    """Number of spans that were too short."""
+    """Number of spans that were dropped because they were too short."""
 
     @classmethod
     def from_tokens(cls, tokens: TokenizedTexts, corpus: Corpus, max_tokens: int, min_tokens: int = 4) -> Spans:
@@ -47,8 +47,8 @@ class Spans:
 
         A text longer than ``max_tokens`` minus two special tokens is cut at word starts into as few parts as possible,
         of similar length. Only a word that is longer than a part is cut inside. Texts with the same ``Document.source``
-        belong to one source, ordered by position; texts without a position come last, in the order of the corpus. A
-        text without a source counts as a separate source.
+        belong to one source document, ordered by position; texts without a position come last, in the order of the
+        corpus. A text without a source is a source document of its own.
 
         Args:
             tokens: The tokenized corpus.
@@ -91,28 +91,28 @@ class Spans:
         return self.slice(int(self.starts[number]), int(self.ends[number]))
 
     def slice(self, start: int, end: int) -> Encoded:
-        """Return the tokens from ``start`` to ``end``, indices into ``tokens.ids``. The first token starts a word."""
+        """Return the tokens with indices from ``start`` to ``end``. The first one is marked as a word start."""
         word_starts = np.array(self.tokens.word_starts[start:end])
         word_starts[:1] = True
         return Encoded(np.asarray(self.tokens.ids[start:end]), word_starts)
 
     @property
     def lengths(self) -> np.ndarray:
-        """int64, spans: number of tokens of each span, without special tokens."""
+        """Number of tokens of each span, without special tokens (int64, one per span)."""
         return np.asarray(self.ends - self.starts)
 
     @cached_property
     def previous_span(self) -> np.ndarray:
-        """int64, spans: index of the previous span in the same source, or -1."""
+        """Index of the previous span in the same source document, or -1 (int64, one per span)."""
         return self._link(self.reading_order[1:], self.reading_order[:-1])
 
     @cached_property
     def next_span(self) -> np.ndarray:
-        """int64, spans: index of the next span in the same source, or -1."""
+        """Index of the next span in the same source document, or -1 (int64, one per span)."""
         return self._link(self.reading_order[:-1], self.reading_order[1:])
 
     def window(self, number: int, max_distance: int) -> np.ndarray:
-        """Return the indices of all spans of the same source within ``max_distance``, including the span itself.
+        """Return the indices of a span and of its neighbors, at most ``max_distance`` away in the source document.
 
         The spans are in reading order.
         """
@@ -122,7 +122,7 @@ class Spans:
         return self.reading_order[max(first, rank - max_distance) : min(last, rank + max_distance + 1)]
 
     def _link(self, spans: np.ndarray, targets: np.ndarray) -> np.ndarray:
-        """Return the target of each span if both have the same source, else -1: int64, spans."""
+        """Return the target of each span (int64), or -1 if the target is in another source document."""
         linked = np.full(len(self), -1, np.int64)
         is_same_source = self.source_numbers[spans] == self.source_numbers[targets]
         linked[spans[is_same_source]] = targets[is_same_source]
@@ -130,14 +130,14 @@ class Spans:
 
     @cached_property
     def _ranks(self) -> np.ndarray:
-        """int64, spans: position of each span in the reading order."""
+        """Position of each span in ``reading_order`` (int64, one per span)."""
         ranks = np.empty_like(self.reading_order)
         ranks[self.reading_order] = np.arange(len(self))
         return ranks
 
     @cached_property
     def _source_offsets(self) -> np.ndarray:
-        """int64, sources + 1: start of each source in the reading order, followed by the number of spans."""
+        """Start of each source document in ``reading_order``, followed by the number of spans (int64)."""
         return np.append(0, np.cumsum(np.bincount(self.source_numbers)))
 
 
@@ -145,7 +145,7 @@ def _find_cuts(word_starts: np.ndarray, max_length: int) -> list[int]:
     """Return the positions at which a text is cut into as few parts as possible, of similar length.
 
     A pass from the end of the text with parts of maximal length gives the number of parts and the earliest start of
-    each. Then each part starts as close as its bounds allow to an even division of the remaining text.
+    each. Then each part starts as close as possible to an even division of the remaining text.
     """
     positions = _cut_positions(word_starts, max_length)
     end = positions[-1]
@@ -164,7 +164,7 @@ def _find_cuts(word_starts: np.ndarray, max_length: int) -> list[int]:
 
 
 def _cut_positions(word_starts: np.ndarray, max_length: int) -> list[int]:
-    """Return the possible cut positions: word starts, all positions in words longer than a part, and both ends."""
+    """Return the positions at which a text may be cut: both ends, word starts, and positions inside very long words."""
     word_starts[0] = True
     lengths = np.diff(np.flatnonzero(word_starts), append=len(word_starts))
     is_position = word_starts | np.repeat(lengths > max_length, lengths)
@@ -172,7 +172,7 @@ def _cut_positions(word_starts: np.ndarray, max_length: int) -> list[int]:
 
 
 def _source_numbers(corpus: Corpus) -> np.ndarray:
-    """Return the index of the source of each text: int64, texts. Texts without a source count as separate sources."""
+    """Return the index of each text's source document (int64). A text without a source is its own source document."""
     chunks = corpus.column("source").dictionary_encode().chunks  # all chunks share one dictionary
     numbers = np.concatenate([np.empty(0, np.int64), *(chunk.indices.fill_null(-1).to_numpy() for chunk in chunks)])
     has_no_source = numbers < 0

@@ -14,11 +14,11 @@ class PaddedPairs:
     """A batch of text pairs with special tokens, truncated and padded to the same length."""
 
     ids: np.ndarray
-    """int64, pairs x length: token ids."""
+    """Token ids (int64, pairs x length)."""
     attention_mask: np.ndarray
-    """bool, pairs x length: False for padding."""
+    """Attention mask (bool, pairs x length): False for padding."""
     token_type_ids: np.ndarray
-    """int64, pairs x length: token types of the tokenizer; 0 for padding."""
+    """Token type ids, as the tokenizer defines them (int64, pairs x length); 0 for padding."""
 
 
 def pad_pairs(queries: list[Encoded], documents: list[Encoded], tokenizer: Tokenizer, max_tokens: int) -> PaddedPairs:

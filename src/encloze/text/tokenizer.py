@@ -38,9 +38,9 @@ class Encoded:
     """Token ids of one text, without special tokens, and a mask of the tokens that start a word."""
 
     ids: np.ndarray
-    """int32, length: token ids."""
+    """Token ids (int32, one per token)."""
     word_starts: np.ndarray
-    """bool, length: whether the token is the first of a word."""
+    """Whether each token is the first token of a word (bool, one per token)."""
 
 
 class PairTemplate(NamedTuple):
@@ -60,7 +60,7 @@ class SpecialTokens(NamedTuple):
 
 
 class Tokenizer:
-    """A fast tokenizer of the tokenizers library, with the roles of its special tokens.
+    """A tokenizer of the Hugging Face library ``tokenizers``, with its special tokens by role.
 
     Example:
         >>> tokenizer = Tokenizer.load(Path("my_model"))  # doctest: +SKIP
@@ -157,7 +157,7 @@ class Tokenizer:
         """Return the id of a special token.
 
         Args:
-            role: Role of the token.
+            role: Role of the special token, a key of ``SPECIAL_TOKEN_KEYS``.
 
         Raises:
             CheckpointError: The tokenizer has no token with this role.
@@ -174,7 +174,7 @@ class Tokenizer:
 
     @cached_property
     def pair_template(self) -> PairTemplate:
-        """Template for joining two texts. Raises CheckpointError if the tokenizer does not define one."""
+        """Special tokens and token types for joining two texts. Raises CheckpointError if there are none."""
         encoding = self.backend.encode("a 1 .", "a 1 .")
         sequences = encoding.sequence_ids
         if 0 not in sequences or 1 not in sequences:
@@ -199,7 +199,7 @@ class Tokenizer:
 
     @cached_property
     def special_ids(self) -> np.ndarray:
-        """int64: sorted ids of all special tokens, with or without a role. They are never masked or predicted."""
+        """Sorted ids of all special tokens, with or without a role (int64). They are never masked or predicted."""
         with_role = {
             id_ for token in self.special_tokens.values() if (id_ := self.backend.token_to_id(token)) is not None
         }
@@ -229,7 +229,7 @@ def word_starts(word_ids: Sequence[int | None], max_pieces: int | None = MAX_WOR
         max_pieces: A word with more tokens counts as several words of one token each; None for no limit.
 
     Returns:
-        bool, tokens.
+        Mask, bool ``(tokens,)``.
 
     Example:
         >>> word_starts([0, 0, 1]).tolist()

@@ -1,8 +1,9 @@
 """Deterministic training of a tokenizer on a corpus.
 
 The WordPiece and Unigram trainers of the tokenizers library iterate over hash maps in random order, so the vocabulary
-differs between runs. Unigram tokenizers are therefore trained by sentencepiece. WordPiece vocabularies consist of the
-pieces of a BPE tokenizer, whose training is deterministic, that are most frequent at the start and inside of words.
+differs between runs. Unigram tokenizers are therefore trained by sentencepiece. For WordPiece, a BPE tokenizer is
+trained, which is deterministic; the vocabulary consists of its most frequent pieces at the start of words and inside
+words.
 """
 
 from __future__ import annotations

@@ -24,11 +24,11 @@ class TokenizedTexts:
     """Token ids of many texts, without special tokens and without truncation."""
 
     ids: np.ndarray
-    """int32, tokens: token ids of all texts, concatenated."""
+    """Token ids of all texts, concatenated (int32, one per token)."""
     word_starts: np.ndarray
-    """bool, tokens: whether each token starts a word."""
+    """Whether each token starts a word (bool, one per token)."""
     offsets: np.ndarray
-    """int64, texts + 1: index of the first token of each text, and the number of tokens."""
+    """Index of the first token of each text in ``ids``, followed by the number of tokens (int64, texts + 1)."""
 
     @classmethod
     def from_texts(cls, texts: Iterable[str], count: int, tokenizer: Tokenizer, key: str) -> TokenizedTexts:
@@ -38,7 +38,7 @@ class TokenizedTexts:
             texts: Texts to tokenize.
             count: Number of texts, for the progress bar.
             tokenizer: Tokenizer to use.
-            key: Cache key of the texts: their fingerprint.
+            key: Fingerprint of the texts, which identifies them in the cache.
         """
         folder = cache_folder() / "tokens" / f"{key}-{tokenizer.fingerprint}"
         if not folder.exists():
@@ -65,7 +65,7 @@ class TokenizedTexts:
 
     @property
     def lengths(self) -> np.ndarray:
-        """int64, texts: number of tokens of each text, without special tokens."""
+        """Number of tokens of each text, without special tokens (int64, one per text)."""
         return np.diff(self.offsets)
 
 
@@ -74,22 +74,22 @@ class PaddedTexts:
     """A batch of texts with special tokens, truncated and padded to the same length."""
 
     ids: np.ndarray
-    """int64, batch x length: token ids."""
+    """Token ids (int64, batch x length)."""
     attention_mask: np.ndarray
-    """bool, batch x length: False for padding."""
+    """Attention mask (bool, batch x length): False for padding."""
     word_ids: np.ndarray
-    """int64, batch x length: index of the word in the text; -1 for special tokens and padding."""
+    """Index of each token's word in the text (int64, batch x length); -1 for special tokens and padding."""
 
 
 def batch_by_length(lengths: np.ndarray, max_tokens: int) -> Iterator[np.ndarray]:
     """Divide texts into batches of texts with similar length, longest first.
 
     Args:
-        lengths: int64, texts: number of tokens of each text.
+        lengths: Number of tokens of each text, int64 ``(texts,)``.
         max_tokens: Maximum number of tokens of a batch, including padding. A batch has at least one text.
 
     Yields:
-        int64: indices of the texts of each batch.
+        Indices of the texts of each batch, int64.
 
     Example:
         >>> [batch.tolist() for batch in batch_by_length(np.array([1, 4, 2]), 4)]
@@ -125,7 +125,7 @@ def pad_texts(texts: list[Encoded], tokenizer: Tokenizer, max_tokens: int) -> Pa
 
 
 def _rename(partial: Path, folder: Path) -> None:
-    """Rename the finished folder, unless another process has already written the same one."""
+    """Rename the finished folder, unless another process has already written a folder with this name."""
     try:
         partial.rename(folder)
     except OSError:
@@ -134,7 +134,7 @@ def _rename(partial: Path, folder: Path) -> None:
 
 
 def _write(texts: Iterable[str], count: int, tokenizer: Tokenizer, folder: Path) -> None:
-    """Write the files ``ids``, ``starts`` and ``offsets``."""
+    """Tokenize texts, and write the files ``ids``, ``starts`` and ``offsets``."""
     lengths: list[int] = []
     source: Iterator[str] = iter(texts)
     with (

@@ -1,1 +1,1 @@
-"""The training loop with batch plan, learning rate scheduler, checkpoints and monitors."""
+"""The training loop, with batches, learning rate schedule, checkpoints and monitors."""

@@ -30,7 +30,7 @@ class TrainingArguments(Settings):
     lr_scheduler: LrScheduler = "linear"
     """Learning rate schedule after the warmup: linear or cosine decay to 0, or constant."""
     warmup_ratio: float = 0.1
-    """Fraction of the steps in which the learning rate rises linearly to its peak."""
+    """Fraction of the training steps over which the learning rate increases linearly to its peak."""
     weight_decay: float = 0.01
     """Weight decay of AdamW; not applied to biases and normalization weights."""
     max_grad_norm: float = 1.0
@@ -41,7 +41,8 @@ class TrainingArguments(Settings):
     """Number of optimizer steps; overrides epochs."""
     micro_batches: int = 1
     """Number of parts that each batch is split into to save memory. Loss and gradients are those of the whole batch,
-    except for dropout. Gradient caching allows in-batch negatives from all parts, and takes a third more time."""
+    except for dropout. If a loss compares texts across a batch (in-batch negatives), gradient caching is used, which
+    takes a third more time."""
     freeze_encoder_steps: int | None = None
     """Number of steps at the beginning in which only the new parameters (head, decoder) are trained. By default a tenth
     of the steps, at most 100, if pre-training starts with a newly initialized language modeling head, and otherwise

@@ -20,7 +20,7 @@ class Step(NamedTuple):
     epoch: int
     """Index of the epoch, from 0."""
     examples: np.ndarray
-    """int64 ``(batch,)``: indices of examples."""
+    """Indices of the examples in the batch, int64 ``(batch,)``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,12 +28,12 @@ class BatchPlan:
     """Batches of examples with similar lengths.
 
     Each epoch shuffles all examples, sorts windows of about 50 batches by length, cuts these into batches, and shuffles
-    the batches. Every example occurs once in an epoch.
+    the batches. Every example occurs once per epoch.
 
     Args:
-        lengths: int64 ``(examples,)``, number of tokens of each example.
+        lengths: Number of tokens of each example, int64 ``(examples,)``.
         seed: Seed of the shuffling.
-        batch_tokens: Maximum number of tokens of a batch, with padding. A single example always fits.
+        batch_tokens: Maximum number of tokens of a batch, including padding. A batch has at least one example.
         batch_size: Maximum number of examples of a batch.
 
     Example:
@@ -48,7 +48,7 @@ class BatchPlan:
     batch_size: int | None = None
 
     def epoch(self, epoch: int) -> list[np.ndarray]:
-        """Return the batches of an epoch, each with indices of examples (int64)."""
+        """Return the batches of an epoch. Each is an int64 array of indices of examples."""
         return _epoch_batches(self, epoch)
 
     def steps(self, epochs: float) -> int:

@@ -1,4 +1,4 @@
-"""Gradient caching (Gao et al., 2021): losses over the embeddings of all processes and micro-batches."""
+"""Gradient caching (Gao et al., 2021): compute losses over all processes and micro-batches, with bounded memory."""
 
 from __future__ import annotations
 
@@ -31,13 +31,14 @@ def cached_gradients(
         accelerator: Used to gather the embeddings of all processes.
         module: Module whose ``global_losses`` is differentiated.
         micro_batches: Embeddings of each micro-batch of this process.
-        is_empty: Whether a micro-batch has no examples. Such a micro-batch only takes part in the communication.
+        is_empty: Whether each micro-batch has no examples. Empty micro-batches only serve the communication between
+            processes.
         counts: Divisor of each loss term, summed over all processes.
         loss_weights: Weight of each loss term.
 
     Returns:
-        Gradients for each micro-batch, and the sums of the loss terms. Every process computes the same sums and returns
-        a share of them; the shares of all processes add up to the sums.
+        The gradients of each micro-batch, and the sums of the loss terms divided by the number of processes, so that
+        the values of all processes add up to the sums.
     """
     processes, is_real = accelerator.num_processes, [not empty for empty in is_empty]
     gathered, offsets = list[EmbeddingBatch](), list[int]()
@@ -70,7 +71,7 @@ def embedding_tensors(batches: tuple[EmbeddingBatch, ...]) -> list[Tensor]:
 
 
 def _take(part: tuple[EmbeddingBatch, ...], is_real: bool, remaining: list[list[Tensor]]) -> Gradients:
-    """Pop the gradients of the next micro-batch from the remaining gradients of this process."""
+    """Remove the gradients of the next micro-batch from ``remaining``, and return them."""
     taken = []
     for batch, left in zip(part, remaining, strict=True):
         for index, vectors in enumerate(batch.vectors):
@@ -81,7 +82,7 @@ def _take(part: tuple[EmbeddingBatch, ...], is_real: bool, remaining: list[list[
 
 
 def _gather(accelerator: Accelerator, parts: list[Tensor]) -> tuple[Tensor, int]:
-    """Concatenate the rows of all processes in process order; return them and the offset of this process's rows."""
+    """Return the rows of all processes, concatenated in process order, and the offset of the rows of this process."""
     rows = torch.cat(parts)
     if accelerator.num_processes == 1:
         return rows, 0
@@ -94,5 +95,5 @@ def _gather(accelerator: Accelerator, parts: list[Tensor]) -> tuple[Tensor, int]
 
 
 def _detach(vectors: Tensor) -> Tensor:
-    """Return vectors without their graph, in float32 at least."""
+    """Return vectors without their autograd graph, converted to float32 if their precision is lower."""
     return vectors.detach().to(torch.promote_types(vectors.dtype, torch.float32))

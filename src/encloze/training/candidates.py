@@ -15,20 +15,20 @@ from encloze.errors import DataError
 
 
 class Relevance(NamedTuple):
-    """Relevant texts of each training example, in compressed sparse row layout."""
+    """The relevant texts of each training example, stored like a CSR matrix: concatenated ids, and offsets."""
 
     offsets: np.ndarray
-    """int64 ``(examples + 1,)``: start of each example's part of ``text_ids``."""
+    """Start of each example's ids in ``text_ids``, int64 ``(examples + 1,)``."""
     text_ids: np.ndarray
-    """int64: ids of texts."""
+    """Ids of the relevant texts of all examples, concatenated (int64)."""
 
     @classmethod
     def from_examples(cls, examples: Sequence[TrainingExample], text_ids: np.ndarray) -> Relevance:
-        """Collect the relevant texts of the examples. Queries with the same normalized text share their relevant texts.
+        """Collect the relevant texts of the examples. They are merged for queries with the same normalized text.
 
         Args:
             examples: Training examples.
-            text_ids: int64 ``(documents,)``, id of each document's text.
+            text_ids: Id of each document's text, int64 ``(documents,)``.
         """
         by_query: dict[str, set[int]] = {}
         queries = [normalize_text(example.query) for example in examples]
@@ -40,13 +40,13 @@ class Relevance(NamedTuple):
         return cls(offsets, np.array([text_id for row in rows for text_id in row], np.int64))
 
     def lookup(self, examples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the relevant texts of some examples as pairs.
+        """Return pairs of an example and a relevant text, for the given examples.
 
         Args:
-            examples: int64 ``(queries,)``, indices of examples.
+            examples: Indices of examples, int64 ``(queries,)``.
 
         Returns:
-            Row in ``examples`` and text id of each pair: two arrays, int64 ``(pairs,)``.
+            Two int64 arrays ``(pairs,)``: the position in ``examples``, and the text id, of each pair.
         """
         sizes = self.offsets[examples + 1] - self.offsets[examples]
         rows = np.repeat(np.arange(len(examples)), sizes)
@@ -55,16 +55,17 @@ class Relevance(NamedTuple):
 
 
 class SampledCandidates(NamedTuple):
-    """Candidates of some queries; a relevant document is in column 0."""
+    """Candidate documents of some queries. Column 0 has a relevant document, the other columns have hard negatives."""
 
     text_ids: np.ndarray
-    """int64 ``(queries, candidates)``: ids of texts; -1 pads queries with fewer candidates."""
+    """Ids of the candidates' texts, int64 ``(queries, candidates)``. Queries with fewer candidates are padded with
+    -1."""
     teacher_scores: np.ndarray
-    """float32 ``(queries, candidates)``: scores of a teacher model, NaN where there is no score."""
+    """Scores of the candidates by a teacher model, float32 ``(queries, candidates)``; NaN if there is no score."""
 
 
 class CandidateSampler:
-    """Samples candidates as a function of (seed, epoch, example).
+    """Samples candidate documents for queries; the sample depends only on the seed, the epoch and the example.
 
     In each epoch a query gets one of its relevant documents and up to ``negatives`` of its hard negatives. Documents
     with the same text have the same text id, so that a copy of a relevant document is never a negative.
@@ -91,7 +92,7 @@ class CandidateSampler:
         self.relevance = Relevance.from_examples(examples, self.text_ids)
 
     def __call__(self, examples: np.ndarray, epoch: int) -> SampledCandidates:
-        """Sample the candidates of the examples with these indices: int64 ``(queries,)``."""
+        """Return the sampled candidates of examples, given by their indices (int64, ``(queries,)``), in an epoch."""
         text_ids = np.full((len(examples), 1 + self.negatives), -1, np.int64)
         teacher_scores = np.full(text_ids.shape, np.nan, np.float32)
         for row, example in enumerate(examples):
@@ -101,7 +102,7 @@ class CandidateSampler:
         return SampledCandidates(text_ids, teacher_scores)
 
     def sample_one(self, index: int, epoch: int) -> tuple[list[int], list[float]]:
-        """Return the documents of an example, a relevant one first, and their teacher scores if available."""
+        """Return the sampled documents of an example, a relevant one first, and their teacher scores, if any."""
         example, generator = self.examples[index], np.random.default_rng([self.seed, epoch, index])
         scores = np.array(example.positive_scores or [0.0] * len(example.positives))
         with_score = np.flatnonzero(~np.isnan(scores))

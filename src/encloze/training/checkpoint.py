@@ -77,7 +77,7 @@ def load_checkpoint(folder: Path, module: nn.Module, optimizer: torch.optim.Opti
 
 
 def _find_checkpoint(folder: Path) -> Path | None:
-    """Return the checkpoint's folder. After an interruption between two renames it has its temporary name."""
+    """Return the checkpoint's folder. It has a temporary name if the process was killed while renaming folders."""
     current = folder / _NAME
     if current.exists():
         return current

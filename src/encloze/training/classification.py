@@ -23,7 +23,7 @@ class LabeledBatch(NamedTuple):
 
     texts: ClassifierInput
     labels: Tensor
-    """int64, labels: label ids."""
+    """Label ids (int64, one per label)."""
 
     def counts(self) -> dict[str, Tensor]:
         """Return the number of labels, by which each loss term is divided."""
@@ -31,7 +31,7 @@ class LabeledBatch(NamedTuple):
 
 
 class ClassifierModule(Trainable):
-    """A classifier with the cross-entropy of its labels as loss."""
+    """A classifier that is trained with the cross-entropy loss."""
 
     def __init__(self, classifier: Classifier) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class LabeledBatches:
     Args:
         classifier: Provides the tokenizer and the length limit.
         texts: Tokenized texts.
-        label_ids: For each text, int64 ``(labels,)``.
+        label_ids: Label ids of each text, int64 ``(labels,)``.
     """
 
     def __init__(self, classifier: Classifier, texts: Sequence[LabeledTokens], label_ids: Sequence[np.ndarray]) -> None:
@@ -66,7 +66,7 @@ class LabeledBatches:
         self.lengths = np.array([min(len(text.tokens.ids) + 2, self._max_tokens) for text in texts])
 
     def __call__(self, indices: np.ndarray, epoch: int, device: torch.device) -> LabeledBatch:
-        """Return the batch of the texts with these indices: int64 ``(texts,)``."""
+        """Return the batch of texts with the given indices (int64, ``(texts,)``)."""
         padded = pad_labeled([self._texts[int(index)] for index in indices], self._tokenizer, self._max_tokens)
         labels = np.concatenate([self._label_ids[int(index)] for index in indices])[padded.label_mask]
         return LabeledBatch(ClassifierInput.from_padded(padded, device), torch.from_numpy(labels).to(device))

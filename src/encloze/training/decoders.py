@@ -1,4 +1,4 @@
-"""Decoder weights of an earlier pre-training, which a further pre-training starts from."""
+"""Loading of decoder weights of an earlier pre-training, from which another pre-training starts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from encloze.models.pretraining_module import PretrainingModule
 
 
 def load_decoders(module: PretrainingModule, file: Path) -> None:
-    """Load the decoders whose parameters have the same names and shapes; the others keep their initialization.
+    """Load the decoders whose parameters have the same names and shapes in the file. Other decoders are unchanged.
 
     Args:
         module: Module of the objective, changed in place.

@@ -18,7 +18,7 @@ TERM = "embedding_distillation"
 
 
 class SampledBatch(NamedTuple):
-    """The batch that the objective sampled, with the count of the additional term."""
+    """A batch of the pre-training objective, with the number of texts for the embedding distillation term."""
 
     inner: Any
 
@@ -29,20 +29,20 @@ class SampledBatch(NamedTuple):
         return texts
 
     def counts(self) -> dict[str, Tensor]:
-        """Return the count by which each loss term is divided. That of the additional term is the number of texts."""
+        """Return the divisor of each loss term. The embedding distillation term is divided by the number of texts."""
         texts = torch.tensor(len(self.texts.ids), device=self.texts.ids.device)
         return {**self.inner.counts(), TERM: texts}
 
 
 class EmbeddingDistillation(PretrainingModule):
-    """An objective with the additional term 1 - cosine(embedding, embedding of the original model).
+    """A pre-training objective with an additional loss term: 1 - cosine(embedding, embedding by the original model).
 
-    Both embeddings are those of the text without masks. A copy of the original encoder is kept in memory.
+    Both are embeddings of the text without masked tokens. A copy of the original encoder is kept in memory.
 
     Args:
         module: Module of the objective.
         weight: Weight of the additional term.
-        pooling: Pooling of the original model; the objective may use another one.
+        pooling: Pooling of the original model, used for both embeddings; the objective may use another pooling.
     """
 
     def __init__(self, module: PretrainingModule, weight: float, pooling: Pooling) -> None:

@@ -27,27 +27,27 @@ _FOLDS = 5
 
 
 class LabeledFeatures(NamedTuple):
-    """Features and labels of texts, or of their words. A row with NaN features was truncated."""
+    """Features and labels of texts, or of words. Features are NaN if no token is left after truncation."""
 
     features: np.ndarray
-    """float32 ``(rows, dim)``."""
+    """Features of each text or word, float32 ``(rows, dim)``."""
     label_ids: np.ndarray
-    """int64 ``(rows,)``: -1 for labels that do not occur in train."""
+    """Label id of each row, int64 ``(rows,)``; -1 for labels that do not occur in the split train."""
     texts: np.ndarray
-    """int64 ``(rows,)``: index of the text of each row."""
+    """Index of the text of each row, int64 ``(rows,)``."""
 
     def select(self, mask: np.ndarray) -> LabeledFeatures:
-        """Return the rows where ``mask`` (bool ``(rows,)``) is true."""
+        """Return the rows for which ``mask`` (bool, ``(rows,)``) is true."""
         return LabeledFeatures(self.features[mask], self.label_ids[mask], self.texts[mask])
 
     @property
     def has_features(self) -> np.ndarray:
-        """bool ``(rows,)``: whether the row has features."""
+        """Whether each row has features, bool ``(rows,)``."""
         return np.asarray(~np.isnan(self.features[:, 0]))
 
     @property
     def usable(self) -> LabeledFeatures:
-        """Subset of the rows with features and a label that occurs in train."""
+        """The rows that have features and a label that occurs in the split train."""
         return self.select((self.label_ids >= 0) & self.has_features)
 
 
@@ -58,7 +58,7 @@ class ProbeResult(NamedTuple):
     note: str
 
     def predict(self, rows: LabeledFeatures) -> np.ndarray:
-        """Return predicted label ids: int64 ``(rows,)``; -1 for rows without features."""
+        """Return the predicted label id of each row, int64 ``(rows,)``; -1 for rows without features."""
         label_ids = np.full(len(rows.label_ids), -1)
         if rows.has_features.any():
             label_ids[rows.has_features] = self.model.predict(rows.features[rows.has_features])
@@ -76,7 +76,7 @@ def extract_features(data: LabeledDataset, encoder: FrozenEncoder) -> dict[str, 
         Features and labels by split.
 
     Raises:
-        DataError: No row of train has features.
+        DataError: No text or word of the split train has features.
     """
     splits = dict[str, LabeledFeatures]()
     for name, examples in data.splits.items():
@@ -87,8 +87,8 @@ def extract_features(data: LabeledDataset, encoder: FrozenEncoder) -> dict[str, 
         splits[name] = LabeledFeatures(encoder.cached_features(examples, texts, name), label_ids, indices)
     if not len(splits["train"].usable.label_ids):
         raise DataError(
-            f"{data.path}: {encoder.name} has no token of any of the {data.labeled_unit} of train. Choose another "
-            "model, or raise max_tokens"
+            f"{data.path}: after truncation by {encoder.name}, none of the {data.labeled_unit} of train has a token. "
+            "Choose another model, or raise max_tokens"
         )
     return splits
 
@@ -100,20 +100,20 @@ def linear_probe(
     seed: int,
     max_iterations: int = 500,
 ) -> ProbeResult:
-    """Fit a logistic regression on train.
+    """Fit a logistic regression on the split train.
 
-    The L2 penalty is selected by macro F1 on dev if there is a dev split that is not evaluated, otherwise by
-    cross-validation on train. Among equally good penalties the largest is selected.
+    The L2 penalty is selected by macro F1: on the split dev if it exists and is not the evaluated split, otherwise by
+    cross-validation on train. Among equally good penalties, the largest is selected.
 
     Args:
         splits: Features and labels by split.
         evaluated_split: Name of the split that the probe will be evaluated on.
-        penalties: Candidates of the L2 penalty (1 / C of scikit-learn).
+        penalties: L2 penalties to select from (1 / C of scikit-learn).
         seed: Seed of the folds.
         max_iterations: Maximum number of iterations of the optimizer; a progress note reports if it has not converged.
 
     Raises:
-        DataError: train has a single text, and a penalty would have to be selected by cross-validation.
+        DataError: The split train has a single text, so no penalty can be selected by cross-validation.
     """
     train = splits["train"].usable
     dev = splits["dev"].usable if "dev" in splits and evaluated_split != "dev" else None
@@ -127,7 +127,7 @@ def linear_probe(
 
 
 def nearest_neighbors(splits: dict[str, LabeledFeatures], neighbors: int) -> ProbeResult:
-    """Classify by majority vote of the nearest rows of train, by cosine similarity.
+    """Fit a k-nearest-neighbor classifier with cosine similarity and majority vote on the split train.
 
     Ties are broken by label name. Nothing is trained, so the result depends only on the features.
 
@@ -136,7 +136,7 @@ def nearest_neighbors(splits: dict[str, LabeledFeatures], neighbors: int) -> Pro
         neighbors: Number of neighbors.
 
     Raises:
-        DataError: train has fewer usable rows than ``neighbors``.
+        DataError: The split train has fewer than ``neighbors`` rows with features and a label.
     """
     train = splits["train"].usable
     if len(train.label_ids) < neighbors:
@@ -154,7 +154,7 @@ def _select_penalty(
     penalties: list[float],
     seed: int,
 ) -> ProbeResult:
-    """Return the probe with the best of ``penalties``, which are in descending order."""
+    """Return the linear probe with the best penalty. ``penalties`` are in descending order."""
     if len(penalties) == 1:
         return ProbeResult(fit(train, penalties[0]), f"penalty {penalties[0]:g}")
     if dev is None and len(np.unique(train.texts)) < 2:
@@ -192,7 +192,7 @@ def _fit(rows: LabeledFeatures, penalty: float, max_iterations: int) -> Any:
 
 
 def _folds(rows: LabeledFeatures, seed: int) -> Iterator[tuple[LabeledFeatures, LabeledFeatures]]:
-    """Yield (training rows, evaluated rows) of a cross-validation over texts."""
+    """Yield (training rows, evaluated rows) for each fold of a cross-validation; folds do not split texts."""
     texts = np.unique(rows.texts)
     for _, evaluated in KFold(min(_FOLDS, len(texts)), shuffle=True, random_state=seed).split(texts):
         is_evaluated = np.isin(rows.texts, texts[evaluated])

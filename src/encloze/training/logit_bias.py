@@ -1,8 +1,8 @@
 """Calibration of the logit bias of a sparse head after training, so that texts have the target number of active terms.
 
 Hundreds of logits of a text are close to 0. While the learning rate decays, the number of positive logits changes by a
-third, which is too late to correct by the regularization weight. Adding a bias of a few hundredths to all logits
-corrects it.
+third, and the remaining steps are too few to correct this by the regularization weight. A bias of a few hundredths,
+added to all logits, corrects the number.
 """
 
 from __future__ import annotations
@@ -27,14 +27,15 @@ _MIN_LOGIT = -2.0  # lower logits are never raised above 0
 
 
 def check_regularizers(losses: Sequence[Loss], heads: Sequence[Head]) -> None:
-    """Check that losses regularize term weights that are trained, and that targets can be reached.
+    """Check that regularized term weights are trained, and that heads with a target number of active terms have a bias.
 
     Args:
         losses: The losses of a fine-tuning.
         heads: The heads of its model.
 
     Raises:
-        ValueError: A loss regularizes bag-of-words queries, or has a target that the head cannot be calibrated to.
+        ValueError: A loss regularizes queries that are encoded as bags of words, or has ``target_active_dims`` although
+            the head has no logit bias.
     """
     head = next((head for head in heads if head.view == "sparse"), None)
     if head is None:
@@ -90,7 +91,9 @@ def calibrate_logit_bias(module: RetrievalModule, batches: RetrievalBatches) -> 
 
 @torch.no_grad()
 def _threshold(encoder: BiEncoder, head: Sparse, side: Side, texts: list[TextBatch], target: int) -> float | None:
-    """Return the value that ``target`` logits per text exceed on average; None if too few exceed the minimum.
+    """Return the logit threshold that an average of ``target`` terms per text exceed.
+
+    Returns None if too few terms have logits above the minimum ``_MIN_LOGIT``.
 
     A term is active if its maximum logit over the positions is above 0, for max and sum pooling alike.
     """

@@ -43,10 +43,10 @@ def train(
         plan: Examples of each step.
         make_batch: Creates a batch from (indices of examples, epoch, device).
         arguments: Number of steps, optimizer, logging and checkpoints.
-        state: Work folder of the run, prepared.
+        state: Work folder of the run, after ``RunState.prepare``.
         seed: Seed of dropout.
-        identity: Fingerprints of the training data. A resumed run must have the same ones.
-        validator: Runs monitors at the start and at regular steps; may stop the run early.
+        identity: Fingerprints of the training data. A resumed run must have the same fingerprints.
+        validator: Runs monitors at the start and at regular intervals, and may stop the run early.
 
     Raises:
         EnclozeError: The loss is infinite or NaN.
@@ -106,7 +106,7 @@ class _Run:
         return completed
 
     def write_log(self, completed: int, epoch: float) -> dict[str, float]:
-        """Write a line of the log, and return the mean of each loss term since the last line."""
+        """Write a line to the log, and return the mean of each loss term since the previous line."""
         steps = self.optimizer_steps
         means = steps.metrics.compute()
         self._check_finite(completed)
@@ -136,7 +136,7 @@ class _Run:
         self.accelerator.wait_for_everyone()
 
     def validate(self, completed: int) -> bool:
-        """Run the monitors on the main process; return whether to stop early, in every process."""
+        """Run the monitors on the main process, and return in every process whether to stop early."""
         assert self.validator is not None
         stop = torch.zeros((), dtype=torch.int64, device=self.optimizer_steps.device)
         if self.accelerator.is_main_process:
@@ -153,7 +153,7 @@ class _Run:
         return bool(stop)
 
     def end(self) -> None:
-        """Load the best weights, if requested, and close the trackers."""
+        """Load the best weights, if ``metric_for_best_model`` is set, and close the experiment trackers."""
         if self.validator and self.accelerator.is_main_process:
             self.validator.load_best_weights()
         self.accelerator.end_training()

@@ -12,7 +12,7 @@ _MIN_RATIO, _MIN_INCREASE = 1.25, 0.5  # the latter because a quarter of a small
 
 
 class LossSpikeDetector:
-    """Warns if a loss term exceeds the median of its last ten logged values by a quarter and by 0.5.
+    """Warns if a loss term exceeds the median of its last ten logged values by more than 25 % and by more than 0.5.
 
     A spike that lasts for several log lines gives one warning.
 

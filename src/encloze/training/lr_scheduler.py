@@ -9,16 +9,16 @@ LrScheduler = Literal["linear", "cosine", "constant"]
 
 
 def learning_rate_factor(step: int, total_steps: int, warmup_steps: int, scheduler: LrScheduler) -> float:
-    """Return the factor of the peak learning rate at a step.
+    """Return the learning rate at a step, divided by the peak learning rate.
 
     Args:
         step: Number of completed steps, from 0.
         total_steps: Number of steps of the run.
-        warmup_steps: Number of steps in which the factor rises linearly; the factor is above 0 at the first step.
-        scheduler: Shape after the warmup. With linear and cosine decay, the factor is close to 0 at the last step.
+        warmup_steps: Number of steps over which the result increases linearly to 1. It is above 0 at the first step.
+        scheduler: Schedule after the warmup: linear or cosine decay to almost 0 at the last step, or constant.
 
     Returns:
-        A factor from 0 to 1.
+        The fraction of the peak learning rate, from 0 to 1.
 
     Example:
         >>> learning_rate_factor(5, total_steps=10, warmup_steps=0, scheduler="linear")

@@ -22,13 +22,13 @@ class MetricAverages:
         self._counts: dict[str, Tensor] = {}
 
     def add(self, sums: dict[str, Tensor]) -> None:
-        """Add this process's sums, each a scalar tensor."""
+        """Add the sums of quantities on this process. Each sum is a scalar tensor."""
         zero = torch.zeros((), dtype=torch.float64, device=self._accelerator.device)
         for name, value in sums.items():
             self._sums[name] = self._sums.get(name, zero) + value
 
     def add_counts(self, counts: dict[str, Tensor]) -> None:
-        """Add the counts of all processes, each a scalar int64 tensor."""
+        """Add the counts of quantities, already summed over all processes. Each count is a scalar int64 tensor."""
         zero = torch.zeros((), dtype=torch.int64, device=self._accelerator.device)
         for name, count in counts.items():
             self._counts[name] = self._counts.get(name, zero) + count
@@ -46,5 +46,5 @@ class MetricAverages:
         self._sums, self._counts = {}, {}
 
     def non_finite(self, names: list[str]) -> list[str]:
-        """Return the names whose sum on this process is infinite or NaN."""
+        """Return the names of the quantities whose sum on this process is infinite or NaN."""
         return [name for name in names if name in self._sums and not math.isfinite(float(self._sums[name]))]

@@ -28,10 +28,11 @@ MakeBatch = Callable[[np.ndarray, int, torch.device], Any]
 
 
 class OptimizerSteps:
-    """Runs AdamW steps on a module.
+    """Runs optimizer steps of AdamW on a module.
 
-    Sums of losses are divided by the counts of all micro-batches and processes. The number of micro-batches and
-    processes therefore does not change loss and gradients, except for dropout, which is sampled per micro-batch.
+    Each loss is a sum over all micro-batches and processes, divided by the total count of its summands. The number of
+    micro-batches and processes therefore does not change loss and gradients, except for dropout, which is sampled per
+    micro-batch.
 
     Args:
         module: The module to train, in place.
@@ -66,18 +67,18 @@ class OptimizerSteps:
         self._frozen: list[nn.Parameter] = []
 
     def wrap_distributed(self) -> None:
-        """Wrap the module to synchronize gradients between processes, if there are several."""
+        """Wrap the module in DistributedDataParallel if there are several processes, and return it."""
         if self.accelerator.num_processes > 1:
             self._distributed = nn.parallel.DistributedDataParallel(self.module)
 
     def freeze_encoder(self, is_frozen: bool) -> None:
         """Freeze or unfreeze the encoder's parameters.
 
-        One process does not compute their gradients. Several processes compute and discard them, because
-        DistributedDataParallel is set up for every parameter.
+        With a single process, the gradients of frozen parameters are not computed. With several processes, they are
+        computed and discarded, because DistributedDataParallel is set up for every parameter.
 
         Raises:
-            RecipeError: The module has no other parameters to train.
+            RecipeError: The module has only parameters of the encoder, so none is left to train.
         """
         self._frozen = self.module.encoder_parameters() if is_frozen else []
         trained = {id(parameter) for parameter in self.module.parameters() if parameter.requires_grad}
@@ -123,13 +124,13 @@ class OptimizerSteps:
             group["lr"] = group["peak_lr"] * factor
 
     def _micro_batches(self, step: Step) -> list[np.ndarray]:
-        """Return the indices of examples of each of this process's micro-batches."""
+        """Return the indices of the examples in each micro-batch of this process."""
         processes = self.accelerator.num_processes
         shares = np.array_split(step.examples, self.arguments.micro_batches * processes)
         return shares[self.accelerator.process_index :: processes]
 
     def _total_counts(self, batches: list[Any], is_empty: list[bool]) -> dict[str, Tensor]:
-        """Return the count of each term over all micro-batches and processes, at least 1."""
+        """Return the divisor of each loss term: its count over all micro-batches and processes, at least 1."""
         own = [batch.counts() for batch, empty in zip(batches, is_empty, strict=True) if not empty]
         names = sorted(batches[0].counts())
         zero = torch.zeros((), dtype=torch.int64, device=self.device)
@@ -143,8 +144,8 @@ class OptimizerSteps:
     ) -> list[Gradients]:
         """Return the gradients of the global losses with respect to the embeddings of each micro-batch.
 
-        All micro-batches are encoded once without storing activations, so the compared batch may be much larger than
-        memory allows. The result equals that of a single batch.
+        All micro-batches are encoded once without storing activations. The batch whose texts are compared may therefore
+        be larger than memory allows for training, and the result is the same as without micro-batches.
         """
         embeddings = []
         for index, batch in enumerate(batches):
@@ -181,7 +182,7 @@ class OptimizerSteps:
         self.metrics.add({name: value.detach() * (not is_empty) for name, value in sums.items()})
 
     def _seed_dropout(self, step: Step, index: int) -> None:
-        """Seed dropout from the seed, the step, the process and the micro-batch, so that a resumed run repeats it."""
+        """Seed dropout from the seed, step, process and micro-batch, so that it is the same in a resumed run."""
         entropy = (self.seed, step.number, self.accelerator.process_index, index)
         torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1))
 

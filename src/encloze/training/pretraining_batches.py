@@ -24,8 +24,8 @@ _REQUIRED_SPECIAL_TOKENS: tuple[Role, ...] = ("cls", "sep", "pad")
 class PretrainingBatches:
     """Creates batches of spans.
 
-    With contexts, a batch has twice as many rows: the spans, followed by the context of each. Contexts are sampled as a
-    function of (seed, epoch, span). Their example ids differ from those of the spans, so their masks are independent.
+    With contexts, a batch has twice as many rows: the spans, followed by the context of each span. The sampled contexts
+    depend only on the seed, the epoch and the span. Masked tokens are sampled independently for spans and contexts.
 
     Args:
         format_: Format of the corpus, for messages and contexts.
@@ -57,7 +57,7 @@ class PretrainingBatches:
             self.usable, self.lengths = self.pairs.span_numbers, 2 * (self.pairs.lengths + 2)
 
     def __call__(self, indices: np.ndarray, epoch: int, device: torch.device) -> TokenBatch:
-        """Return the batch of the spans with these indices: int64 ``(batch,)``."""
+        """Return the batch of spans with the given indices (int64, ``(batch,)``)."""
         if self.pairs is None:
             return self._batch([self.spans[int(index)] for index in indices], indices, epoch, device)
         pairs = [self.pairs(int(n), np.random.default_rng([self._seed, epoch, int(n)])) for n in indices]
@@ -72,7 +72,7 @@ class PretrainingBatches:
         return TokenBatch(ids, attention_mask, word_ids, examples, sources, self._seed, epoch)
 
     def _report_split_texts(self, texts: int, location: str) -> None:
-        """Report how many texts are split and how many are dropped; raise DataError if none is left."""
+        """Report how many texts are split and how many spans are dropped. Raises DataError if no span is left."""
         spans, min_tokens = self.spans, MIN_TOKENS - 2
         if not len(spans):
             raise DataError(

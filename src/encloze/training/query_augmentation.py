@@ -12,10 +12,10 @@ from encloze.evaluation.query_perturbations.base import QueryPerturbation
 
 @dataclass(frozen=True)
 class QueryAugmentation:
-    """Perturbs a random fraction of the queries in each epoch, as a function of (seed, epoch, example).
+    """Perturbs a random fraction of the queries in each epoch. The result depends only on the seed, epoch and example.
 
     Args:
-        perturbations: Each augmented query gets one of these, chosen at random.
+        perturbations: Perturbations to choose from; one is applied to each augmented query.
         probability: Probability that a query is augmented in an epoch, from 0 to 1.
         seed: Seed of the sampling.
     """
@@ -25,7 +25,7 @@ class QueryAugmentation:
     seed: int
 
     def __call__(self, text: str, example: int, epoch: int) -> str:
-        """Return the text of the query of an example in an epoch."""
+        """Return the training text of a query in a given epoch: the original or an augmented one."""
         random = KeyedRandom(self.seed, "perturbing", epoch, example)
         if random.random() >= self.probability:
             return text

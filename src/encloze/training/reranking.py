@@ -22,15 +22,16 @@ ACCURACY = "top1_accuracy"
 
 
 class RerankingBatch(NamedTuple):
-    """Pairs of each query with its candidates, ordered by query."""
+    """Tokenized pairs of a query and a candidate document, ordered by query."""
 
     pairs: PairBatch
     candidate_mask: Tensor
-    """bool, queries x candidates: False in columns that pad a query with fewer candidates."""
+    """Whether each candidate exists (bool, queries x candidates): False for the padding of queries with fewer
+    candidates."""
     teacher_scores: Tensor
-    """float32, queries x candidates: scores of a teacher model, NaN where there is no score."""
+    """Scores of the candidates by a teacher model (float32, queries x candidates); NaN if there is no score."""
     terms: tuple[str, ...]
-    """Names of the quantities that are summed over the queries."""
+    """Names of the loss terms and metrics, each summed over the queries of the batch."""
 
     def counts(self) -> dict[str, Tensor]:
         """Return the number of queries, by which each loss term is divided."""
@@ -39,7 +40,7 @@ class RerankingBatch(NamedTuple):
 
 
 class RerankingModule(Trainable):
-    """A cross-encoder with one or more losses over each query's own candidates.
+    """A cross-encoder with one or more losses, each computed over the candidates of each query.
 
     Args:
         encoder: The model to fine-tune.
@@ -52,7 +53,7 @@ class RerankingModule(Trainable):
         self.loss_weights = {loss.term: loss.weight for loss in losses}
 
     def sample(self, batch: RerankingBatch) -> RerankingBatch:
-        """Return the batch; its candidates were sampled when it was created."""
+        """Add the names of the loss terms to the batch. Nothing is sampled, since the batch contains the candidates."""
         return batch._replace(terms=(*self.loss_weights, ACCURACY))
 
     def encoder_parameters(self) -> list[nn.Parameter]:
@@ -97,7 +98,7 @@ class RerankingBatches:
         self.lengths = np.minimum(document_lengths + query_lengths, encoder.max_tokens)
 
     def __call__(self, examples: np.ndarray, epoch: int, device: torch.device) -> RerankingBatch:
-        """Return the batch of the examples with these indices: int64 ``(queries,)``."""
+        """Return the batch of examples with the given indices (int64, ``(queries,)``)."""
         sampled = self.sampler(examples, epoch)
         is_candidate = sampled.text_ids >= 0
         rows, _ = np.nonzero(is_candidate)

@@ -1,4 +1,4 @@
-"""Fine-tuning of a bi-encoder: the trained module, which combines losses over all texts of a step."""
+"""Fine-tuning of a bi-encoder: the module to train, with losses that compare all queries and documents of a step."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ ACCURACY = "in_batch_accuracy"
 
 
 class SampledBatch(NamedTuple):
-    """A batch and the names of the quantities that are summed over its queries."""
+    """A batch, with the names of the loss terms and metrics that are summed over its queries."""
 
     batch: RetrievalBatch
     terms: tuple[str, ...]
 
     def counts(self) -> dict[str, Tensor]:
-        """Return the number of queries, as the divisor of each term."""
+        """Return the number of queries, by which each loss term is divided."""
         queries = torch.tensor(len(self.batch.examples), device=self.batch.examples.device)
         return dict.fromkeys(self.terms, queries)
 
 
 class RetrievalModule(Trainable):
-    """A bi-encoder with one or more losses, which compare all queries of a step with all of its documents.
+    """A bi-encoder with one or more losses, which compare all queries of a step with all documents of the step.
 
     Args:
         encoder: The model to fine-tune.
@@ -57,7 +57,7 @@ class RetrievalModule(Trainable):
         self._terms = (*self.loss_weights, *logged)
 
     def sample(self, batch: RetrievalBatch) -> SampledBatch:
-        """Return the batch; its candidates were sampled when it was created."""
+        """Add the names of the loss terms to the batch. Nothing is sampled, since the batch contains the candidates."""
         return SampledBatch(batch, self._terms)
 
     def encoder_parameters(self) -> list[nn.Parameter]:
@@ -94,12 +94,12 @@ class RetrievalModule(Trainable):
             return sums | self._logged(scored)
 
     def score(self, embeddings: tuple[EmbeddingBatch, ...]) -> ScoredBatch:
-        """Score all queries of a step against its distinct documents.
+        """Score all queries of a step against all distinct documents of the step.
 
         Args:
-            embeddings: Two records, of queries and of documents. The group ids of a query are its example index and the
-            text ids of its candidates; its last tensor has the teacher scores. The group id of a document is its text
-            id.
+            embeddings: The embeddings of the queries, then of the documents. The group ids of a query are its example
+                index and the text ids of its candidates; the last tensor of the queries has the teacher scores. The
+                group id of a document is its text id.
         """
         query_batch, document_batch = embeddings
         text_ids, inverse = torch.unique(document_batch.group_ids[:, 0], return_inverse=True)
@@ -126,7 +126,7 @@ class RetrievalModule(Trainable):
         )
 
     def _false_negatives(self, examples: Tensor, text_ids: Tensor, target: Tensor) -> Tensor:
-        """Return a mask of relevant documents other than the target: bool, queries x documents."""
+        """Return a mask of false negatives: relevant documents other than the target (bool, queries x documents)."""
         mask = torch.zeros(len(target), len(text_ids), dtype=torch.bool, device=target.device)
         rows, relevant = (
             torch.from_numpy(array).to(target.device) for array in self.relevance.lookup(examples.cpu().numpy())
@@ -159,6 +159,6 @@ def _views_of(representation: Representation) -> tuple[Tensor, ...]:
 
 
 def _columns(text_ids: Tensor, ids: Tensor) -> Tensor:
-    """Return the index of each of ``ids`` in ``text_ids``, which are sorted and distinct; -1 if it is absent."""
+    """Return the index in ``text_ids`` (sorted, distinct) of each of ``ids``, or -1 if it is absent."""
     index = torch.searchsorted(text_ids, ids.contiguous()).clamp(max=len(text_ids) - 1)
     return torch.where(text_ids[index] == ids, index, -1)

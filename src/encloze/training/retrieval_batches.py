@@ -26,25 +26,25 @@ class RetrievalBatch(NamedTuple):
     queries: TextBatch
     documents: TextBatch
     examples: Tensor
-    """int64, queries: index of each query's training example."""
+    """Index of the training example of each query (int64, one per query)."""
     candidates: Tensor
-    """int64, queries x candidates: ids of texts, a relevant one first; -1 is padding."""
+    """Ids of the candidates' texts, a relevant one first (int64, queries x candidates); -1 is padding."""
     teacher_scores: Tensor
-    """float32, queries x candidates: scores of a teacher model, NaN where there is none."""
+    """Scores of the candidates by a teacher model (float32, queries x candidates); NaN if there is no score."""
     text_ids: Tensor
-    """int64, documents: ids of the documents' texts."""
+    """Id of the text of each document (int64, one per document)."""
 
 
 class RetrievalBatches:
     """Creates batches from training examples.
 
     Args:
-        encoder: Provides the tokenizer, prompts and limits.
+        encoder: Provides the tokenizer, the prompts and the maximum lengths.
         corpus: The documents.
         examples: Training examples, with indices of documents.
         negatives: Number of hard negatives per query.
         seed: Seed of the sampling of candidates.
-        augmentation: Applied to queries; prompts are never augmented.
+        augmentation: Augmentation of the query texts; prompts are never augmented.
 
     Raises:
         DataError: All documents have the same text.
@@ -73,11 +73,11 @@ class RetrievalBatches:
 
     @property
     def relevance(self) -> Relevance:
-        """Relevant texts of each example."""
+        """The relevant texts of each training example."""
         return self.sampler.relevance
 
     def __call__(self, examples: np.ndarray, epoch: int, device: torch.device) -> RetrievalBatch:
-        """Return the batch of the examples with these indices: int64 ``(queries,)``."""
+        """Return the batch of examples with the given indices (int64, ``(queries,)``)."""
         sampled = self.sampler(examples, epoch)
         text_ids = np.array(list(dict.fromkeys(sampled.text_ids[sampled.text_ids >= 0].tolist())), np.int64)
         queries = self.encoder.collate([self._query(int(index), epoch) for index in examples], "query", device)

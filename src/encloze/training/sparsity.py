@@ -16,10 +16,11 @@ _INTEGRAL_GAIN, _PROPORTIONAL_GAIN = 0.1, 8.0
 
 
 class SparsityController(nn.Module):
-    """Proportional-integral controller of the logarithm of regularization weights.
+    """Proportional-integral controller that multiplies regularization weights by factors; it updates their logarithms.
 
-    The setpoint moves geometrically from the first observed number of active dimensions to the target during the ramp,
-    and stays there. The state consists of buffers, so that a checkpoint saves it and a resumed run continues it.
+    During the ramp (the first part of the run, see ``SparsityTarget``), the desired number of active dimensions changes
+    geometrically from the first observed number to the target. After the ramp, it is the target. The state consists of
+    buffers, so a checkpoint contains the state and a resumed run continues from it.
 
     Args:
         num_losses: Number of losses; those without a target keep the factor 1.
@@ -41,7 +42,7 @@ class SparsityController(nn.Module):
             self.register_buffer(name, torch.zeros(num_losses, dtype=torch.float64))
 
     def factors(self) -> list[float]:
-        """Return the factor of each loss's weight."""
+        """Return the factor by which the regularization weight of each loss is multiplied."""
         factors: list[float] = (self.integral + self.proportional).exp().tolist()
         return factors
 
@@ -51,7 +52,7 @@ class SparsityController(nn.Module):
         Args:
             loss: Index of the loss.
             active_dims: Mean number of active dimensions per text in this step; above 0.
-            target: Target number of active dimensions, and the fraction of the run in which the setpoint moves to it.
+            target: Target number of active dimensions, and the fraction of the run over which it is approached.
             progress: Fraction of the training steps completed, from 0 to 1.
         """
         if not self.first[loss]:

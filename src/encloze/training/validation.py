@@ -35,8 +35,8 @@ class ValidationSettings(Settings):
     """
 
     evaluations: int = 4
-    """Number of evaluations at equal intervals, the last one after the last step. An additional one is before the first
-    step."""
+    """Number of evaluations at equal intervals; the last one is after the last step. There is an additional evaluation
+    before the first step."""
     max_texts: int = 256
     """Maximum number of texts held out from training for the monitors; at most 5 % of the corpus is held out."""
     metric_for_best_model: str | None = None
@@ -65,8 +65,8 @@ class Validator:
         module: The trained module, which is evaluated and saved.
 
     Raises:
-        RecipeError: No monitor computes ``metric_for_best_model``, or it cannot select the best model.
-        DataError: The texts are not sufficient for a monitor.
+        RecipeError: No monitor computes ``metric_for_best_model``, or neither higher nor lower values of it are better.
+        DataError: There are too few texts for a monitor, or they lack data that it needs, such as titles.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class Validator:
         return len([record for record in records if record["step"] > best.step]) >= patience
 
     def load_best_weights(self) -> None:
-        """Load the weights with the best value of ``metric_for_best_model`` into the module, if it is set."""
+        """Load the weights with the best value of ``metric_for_best_model`` into the module. Without it, do nothing."""
         best = self._best(self._records())
         if best is not None:
             load_model(self._module, str(self._best_weights))
@@ -180,13 +180,13 @@ def select_held_out(sources: np.ndarray, usable: np.ndarray, max_texts: int, see
     The selection does not depend on the objective.
 
     Args:
-        sources: int64 ``(texts,)``, source of each text.
-        usable: int64 ``(usable,)``, indices of the texts that the objective can use.
+        sources: Index of the source document of each text, int64 ``(texts,)``.
+        usable: Indices of the texts that the objective can use, int64 ``(usable,)``.
         max_texts: Maximum number of texts; at most 5 % of all texts are held out.
         seed: Seed of the selection.
 
     Returns:
-        bool ``(usable,)``: whether a usable text is held out. All false if fewer than 8 could be held out.
+        Whether each usable text is held out, bool ``(usable,)``. If fewer than 8 could be held out, none is.
     """
     remaining = min(max_texts, int(_MAX_HELD_OUT_FRACTION * len(sources)))
     sizes = np.bincount(sources)
@@ -202,7 +202,7 @@ def select_held_out(sources: np.ndarray, usable: np.ndarray, max_texts: int, see
 
 
 def _higher_is_better(metric: str | None, monitors: tuple[Monitor, ...], module: PretrainingModule) -> bool:
-    """Return whether a higher value of ``metric`` is better. Raises RecipeError if it cannot select the best model."""
+    """Return whether higher values of ``metric`` are better. Raises RecipeError if it cannot select the best model."""
     if metric is None:
         return True
     directions = {

@@ -1,4 +1,4 @@
-"""Section on an evaluation or comparison: verdicts, means, differences, per-query values, costs and examples."""
+"""Section on an evaluation or comparison: means, significance, values per query, costs and examples."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MAX_QUERY_CHARACTERS = 100
 
 
 class _Cost(NamedTuple):
-    """A cost that measures are plotted against: fields of ``SystemResult``, summed and divided by ``unit``."""
+    """A cost on the x axis of a chart: the sum of some fields of ``SystemResult``, divided by ``unit``."""
 
     label: str
     fields: tuple[str, ...]
@@ -46,7 +46,7 @@ def comparison_section(
         result: The folder of the comparison or evaluation.
         comparison: Its content.
         texts: Texts of each data set.
-        examples: Number of won and of lost queries that are shown for each data set.
+        examples: Number of queries with the largest gain, and with the largest loss, that are shown for each data set.
     """
     blocks: list[Block] = [*_verdicts(comparison), *_mean_charts(comparison), *_tables(comparison)]
     blocks += [*_scatter_plots(comparison, texts), *_cost_charts(comparison)]
@@ -84,7 +84,7 @@ def _verdicts(comparison: ComparisonTable) -> Iterator[BulletList]:
 
 
 def _in_words(contrast: Contrast, first: str, margin: float, *, several: bool) -> str:
-    """Return the verdict on a contrast as a sentence."""
+    """Return a sentence on whether a system is better or worse than the first one, or not significantly different."""
     dataset = "the mean of all data sets" if contrast.dataset == MEAN else contrast.dataset
     where = f" on {dataset}" * several
     kind, comma, suffix = contrast.verdict(margin).partition(",")
@@ -107,7 +107,7 @@ def _in_words(contrast: Contrast, first: str, margin: float, *, several: bool) -
 
 
 def _scatter_plots(comparison: ComparisonTable, texts: list[DatasetTexts]) -> Iterator[Chart]:
-    """Yield a chart of the values of each query under the first system and another one."""
+    """Yield a scatter plot for each system other than the first: the values of each query for both systems."""
     first, *others = comparison.systems
     for report, of_dataset, name in zip(comparison.reports, texts, comparison.names, strict=True):
         baseline = comparison.values(report, first, comparison.measure).mean(axis=0).round(3)
@@ -126,7 +126,7 @@ def _point_label(query: str, texts: DatasetTexts) -> str:
 
 
 def _cost_charts(comparison: ComparisonTable) -> Iterator[Chart]:
-    """Yield charts of the measure against time, size and memory, for data sets with these values."""
+    """Yield charts of the measure against time, size and memory, for each data set on which these were measured."""
     for cost in _COSTS:
         for number, (report, name) in enumerate(zip(comparison.reports, comparison.names, strict=True)):
             points = []

@@ -75,7 +75,7 @@ def _label_table(system: dict[str, Any]) -> Table:
 
 
 def _confusions(file: Path, system: str, *, include_texts: bool) -> list[Block]:
-    """Return the most frequent confusions of labels, each with the first text that shows it."""
+    """Return the most frequent confusions of two labels, each with the first text in which it occurs."""
     counts, examples = defaultdict[tuple[str, str], int](int), dict[tuple[str, str], str]()
     with file.open(encoding="utf-8") as stream:
         for line in stream:

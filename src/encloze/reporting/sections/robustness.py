@@ -1,4 +1,4 @@
-"""Section on robustness: a heat map of drops, slices, and the most degraded queries."""
+"""Section on robustness: a heat map of drops of the measure, subsets of queries, and the most degraded queries."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _slice_table(report: dict[str, Any]) -> Table:
 
 
 def _interval(values: dict[str, float | None]) -> Interval | float | None:
-    """Return an interval, or its mean alone if it has no bounds."""
+    """Return an interval; only its mean if its bounds are not finite."""
     return values["mean"] if values["low"] is None else Interval.from_dict(values)
 
 

@@ -1,4 +1,4 @@
-"""Section on a training run: losses, accuracies and monitors over the steps."""
+"""Section on a training run: losses, accuracies and the metrics of monitors over the steps."""
 
 from __future__ import annotations
 

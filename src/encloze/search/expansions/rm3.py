@@ -1,4 +1,4 @@
-"""RM3 (Abdul-Jaleel et al., TREC 2004): query interpolated with a relevance model of the top documents."""
+"""RM3 (Abdul-Jaleel et al., TREC 2004): the query is interpolated with a relevance model of the top documents."""
 
 from __future__ import annotations
 

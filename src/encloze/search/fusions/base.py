@@ -11,7 +11,7 @@ from encloze.family import Family
 
 @dataclass(frozen=True)
 class Fusion(Family):
-    """Base class of rank fusions, which combine the scores and ranks of several indexes to one score per candidate.
+    """Base class of rank fusions, which combine the scores and ranks of several indexes into one score per candidate.
 
     Example:
         >>> from encloze.search.fusions.reciprocal_rank import ReciprocalRank
@@ -22,17 +22,17 @@ class Fusion(Family):
     """
 
     def check(self, num_indexes: int) -> None:
-        """Raise ValueError if the settings do not fit the number of indexes."""
+        """Raise ValueError if the fusion cannot combine this number of indexes, for example for lack of weights."""
 
     def fuse(self, scores: np.ndarray, ranks: np.ndarray) -> np.ndarray:
         """Return the fused scores of the candidates of one query.
 
         Args:
-            scores: float64, ``(indexes, candidates)``: the score of each candidate by each index.
-            ranks: float64, ``(indexes, candidates)``: the rank, from 1, of each candidate in each index; infinite if
-                the index did not return the candidate.
+            scores: Score of each candidate by each index, float64 ``(indexes, candidates)``.
+            ranks: Rank, from 1, of each candidate in each index, float64 ``(indexes, candidates)``; infinite if the
+                index did not return the candidate.
 
         Returns:
-            float64, ``(candidates,)``: fused scores; higher is better.
+            Fused scores, float64 ``(candidates,)``; higher is better.
         """
         raise NotImplementedError(type(self).__name__)

@@ -22,12 +22,12 @@ class IndexSearcher(Protocol):
         """Return the ``depth`` best documents of each query.
 
         Args:
-            queries: A list of query texts, or their representation, depending on ``input_type``.
+            queries: A list of query texts, or the representation of the queries, depending on ``input_type``.
             depth: Maximum number of documents per query.
 
         Returns:
-            Document numbers and scores, ``(queries, depth)``, best first; the number is -1 if fewer documents are
-            found.
+            Document numbers and scores, each ``(queries, depth)``, best first. If fewer documents are found, the
+            remaining numbers are -1.
         """
         ...
 
@@ -35,7 +35,7 @@ class IndexSearcher(Protocol):
         """Return the scores of given documents, including documents that a search would not return.
 
         Args:
-            queries: A list of query texts, or their representation, depending on ``input_type``.
+            queries: A list of query texts, or the representation of the queries, depending on ``input_type``.
             numbers: Document numbers for each query.
 
         Returns:
@@ -48,7 +48,7 @@ class IndexBuilder(Protocol):
     """Protocol of index builders, which receive the documents in batches and hold at most one batch in memory."""
 
     def add(self, documents: Iterable[str] | Representation) -> None:
-        """Add documents: texts, or their representation, depending on the index's ``input_type``."""
+        """Add documents: a list of texts, or a representation, depending on the index's ``input_type``."""
         ...
 
     def finish(self) -> None:
@@ -58,7 +58,7 @@ class IndexBuilder(Protocol):
 
 @dataclass(frozen=True)
 class Index(Family):
-    """Base class of search indexes: a kind of index with its settings.
+    """Base class of search indexes: the settings of one type of index, which build an index and open it.
 
     Example:
         >>> from encloze.search.indexes.bm25 import Bm25
@@ -69,7 +69,7 @@ class Index(Family):
     """
 
     input_type: ClassVar[Literal["text", "dense", "sparse"]]
-    """Type of documents and queries: texts, or the dense or sparse view of a representation."""
+    """What the index stores and searches: texts, or dense or sparse representations."""
 
     def builder(self, folder: Path) -> IndexBuilder:
         """Return a builder that writes a new index into an existing empty folder."""

@@ -83,5 +83,5 @@ class FlatSearcher:
 def _require_dense(texts_or_views: Iterable[str] | Representation) -> np.ndarray:
     """Return the embeddings of a representation as float32, contiguous. Raises TypeError if there are none."""
     if not isinstance(texts_or_views, Representation) or texts_or_views.dense is None:
-        raise TypeError("a flat index takes the dense view of a Representation. Encode the texts first")
+        raise TypeError("a flat index takes a Representation with dense embeddings. Encode the texts first")
     return np.ascontiguousarray(texts_or_views.dense, np.float32)

@@ -1,4 +1,4 @@
-"""Exact search over sparse term weights: all postings of the query's terms are scored."""
+"""Exact search over sparse term weights: every document that contains a term of the query is scored."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ class InvertedSearcher:
     def search(self, queries: Sequence[str] | Representation, depth: int) -> SearchResults:
         """Return the ``depth`` best documents of each query (see ``IndexSearcher.search``).
 
-        Documents with a score of 0 or less are never returned: those without a common term, and, with the head
-        ``ordinary_tokens``, which has negative weights, those whose inner product is not positive.
+        Documents with a score of 0 or less are never returned. These are documents that share no term with the query,
+        and, with the head ``ordinary_tokens``, which can have negative weights, documents with a negative score.
         """
         return self._postings.search(_query_terms(_require_sparse(queries)), depth)
 
@@ -83,7 +83,7 @@ class InvertedSearcher:
 
 
 def _query_terms(weights: csr_matrix) -> list[QueryTerms]:
-    """Return term numbers and weights of each row."""
+    """Return the term numbers and term weights of each query."""
     rows = (slice(start, end) for start, end in pairwise(weights.indptr))
     return [list(zip(weights.indices[row].tolist(), weights.data[row].tolist(), strict=True)) for row in rows]
 
@@ -91,5 +91,5 @@ def _query_terms(weights: csr_matrix) -> list[QueryTerms]:
 def _require_sparse(texts_or_views: Iterable[str] | Representation) -> csr_matrix:
     """Return the term weights of a representation. Raises TypeError if there are none."""
     if not isinstance(texts_or_views, Representation) or texts_or_views.sparse is None:
-        raise TypeError("an inverted index takes the sparse view of a Representation. Encode the texts first")
+        raise TypeError("an inverted index takes a Representation with sparse term weights. Encode the texts first")
     return texts_or_views.sparse

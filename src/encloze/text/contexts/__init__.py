@@ -1,4 +1,4 @@
-"""Contexts: sources of the second text of a training pair, one per file."""
+"""Contexts for pre-training on text pairs: each type of context selects the second text of a pair."""
 
 from encloze.family import lazy_members
 

@@ -1,4 +1,4 @@
-"""Context: the second text of a training pair in contextual pre-training."""
+"""Interface of contexts. In contextual pre-training, the context is the second text of a training pair."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from encloze.text.tokenizer import Encoded, Tokenizer
 
 
 class ContextInputs(NamedTuple):
-    """Data that a context is built from."""
+    """Data from which the pairs of spans and contexts are built."""
 
     spans: Spans
-    """Spans of the corpus."""
+    """Spans (texts, or parts of long texts) of the corpus."""
     corpus: Corpus
     """The corpus."""
     format: Format
@@ -33,15 +33,15 @@ class ContextInputs(NamedTuple):
 
 
 class ContextPairs:
-    """Base class of pairs of spans and their contexts, which are sampled on access."""
+    """Base class of pairs of a span and its context. Contexts are sampled each time that a pair is accessed."""
 
     span_numbers: np.ndarray
-    """int64, pairs: indices of the spans that have a context."""
+    """Indices of the spans that have a context (int64, one per pair)."""
     lengths: np.ndarray
-    """int64, pairs: number of tokens of the longer text of each pair, without special tokens; an upper bound if texts
-    are sampled."""
+    """Number of tokens of the longer text of each pair, without special tokens (int64, one per pair). If texts are
+    sampled, it is the maximum."""
     fingerprint: str = ""
-    """Hash of the data that the pairs use in addition to the corpus."""
+    """Hash of the data other than the corpus that the pairs are built from, such as queries; empty if there is none."""
 
     def __call__(self, number: int, rng: np.random.Generator) -> tuple[Encoded, Encoded]:
         """Return a span and its context.
@@ -55,7 +55,7 @@ class ContextPairs:
 
 @dataclass(frozen=True)
 class Context(Family):
-    """Base class of contexts. A member implements ``pairs``.
+    """Base class of contexts: how the second text of a training pair is selected. A subclass implements ``pairs``.
 
     Example:
         >>> from encloze.text.contexts.crops import Crops
@@ -64,10 +64,10 @@ class Context(Family):
     """
 
     is_symmetric: ClassVar[bool] = True
-    """Whether the relation is symmetric: a span is also a possible context of its context."""
+    """Whether the two texts of a pair can be exchanged: each is a possible context of the other."""
 
     def pairs(self, inputs: ContextInputs) -> ContextPairs:
-        """Return the pairs of a corpus. Reports the number of texts that have no context.
+        """Return the pairs of spans and contexts of a corpus. Reports the number of texts that have no context.
 
         Args:
             inputs: Spans and corpus.
@@ -79,10 +79,10 @@ class Context(Family):
 
 
 class NeighborPairs(ContextPairs):
-    """Spans with contexts from the same source document. On each access, a sampler is chosen at random."""
+    """Pairs of a span and a context from the same source document, sampled by one of several random samplers."""
 
     def __init__(self, inputs: ContextInputs, *samplers: NeighborSampler) -> None:
-        """Initialize the pairs.
+        """Store the spans that have a neighbor, and the samplers.
 
         Args:
             inputs: Spans and corpus.
@@ -107,16 +107,16 @@ class NeighborPairs(ContextPairs):
 
 
 def select_spans(has_context: np.ndarray, inputs: ContextInputs, reason: str, remedy: str) -> np.ndarray:
-    """Return the indices of the spans that have a context. Reports the number of texts without a context.
+    """Return the indices of the spans that have a context, as int64. Reports the number of texts without a context.
 
     Args:
-        has_context: bool, spans.
+        has_context: Whether each span has a context, bool ``(spans,)``.
         inputs: Spans and corpus.
-        reason: Reason why texts have no context, for messages, such as ``have no neighbor``.
-        remedy: Sentence that is appended to the error.
+        reason: End of a message about texts without a context, such as ``have no neighbor``.
+        remedy: What the user can do; it is appended to the error message.
 
     Returns:
-        int64: indices of the spans.
+        Indices of the spans, int64.
 
     Raises:
         DataError: No span has a context.

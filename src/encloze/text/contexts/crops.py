@@ -1,4 +1,4 @@
-"""Two random crops of the same text (Contriever, Izacard et al., 2022); coCondenser samples spans similarly."""
+"""Two random crops of the same span (Contriever, Izacard et al., 2022). coCondenser samples pairs similarly."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _MIN_TOKENS = 4  # of a crop
 
 @dataclass(frozen=True)
 class Crops(Context, name="crops"):
-    """Two possibly overlapping crops of the same span, each from a word start. No neighboring spans are required."""
+    """Two random crops of the same span, which may overlap. Each begins with a whole word."""
 
     min_ratio: float = 0.1
-    """Minimum length of a crop as a fraction of the tokens of the span; a crop has at least 4 tokens."""
+    """Minimum length of a crop, as a fraction of the tokens of the span. A crop always has at least 4 tokens."""
     max_ratio: float = 0.5
-    """Maximum length of a crop as a fraction of the tokens of the span. Fractions are sampled uniformly."""
+    """Maximum length of a crop, as a fraction of the tokens of the span. Lengths are sampled uniformly."""
 
     def __post_init__(self) -> None:
         if not 0 < self.min_ratio <= self.max_ratio <= 1:

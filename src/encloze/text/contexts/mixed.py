@@ -1,4 +1,4 @@
-"""A near, overlapping or random span, chosen at random on each access (``mixed`` of CoT-MAE, Wu et al., 2023)."""
+"""A near, overlapping or random context, chosen at random on each access (``mixed`` of CoT-MAE, Wu et al., 2023)."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from encloze.text.neighbors import AdjacentSampler, OverlapSampler, WindowSample
 
 @dataclass(frozen=True)
 class Mixed(Context, name="mixed"):
-    """Context near, overlapping or random, sampled on each access, as in the training of CoT-MAE."""
+    """One of the contexts near, overlapping and random, chosen at random each time that a pair is accessed."""
 
     max_distance: int = 100
-    """Maximum distance of a random span, in spans of the same source document; 100 in CoT-MAE."""
+    """Maximum number of positions between a span and its context ``random`` in the source document; 100 in CoT-MAE."""
 
     def __post_init__(self) -> None:
         if self.max_distance < 1:

@@ -10,7 +10,7 @@ from encloze.text.neighbors import OverlapSampler
 
 @dataclass(frozen=True)
 class Overlapping(Context, name="overlapping"):
-    """The last quarter to half of the span, from a word start, followed by the beginning of the next span.
+    """The last quarter to half of the span, beginning at a word, followed by the beginning of the next span.
 
     For the last span of a source document: the end of the previous span followed by the first quarter to half of the
     span. The released code of CoT-MAE takes between one and half of the sentences and samples once; here the length is

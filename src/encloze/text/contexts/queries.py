@@ -1,4 +1,4 @@
-"""A query that the text answers (query-as-context pre-training, Wu et al., EMNLP 2023)."""
+"""A query to which the text is relevant (query-as-context pre-training, Wu et al., EMNLP 2023)."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class Queries(Context, name="queries"):
     is_symmetric: ClassVar[bool] = False
 
     split: str = "train"
-    """Split with the judgments."""
+    """Name of the split whose queries and judgments are used."""
     path: Path | None = None
-    """Data set with the queries and judgments, if it is not that of the corpus. Its judgments must contain ids of
+    """Data set with the queries and judgments; by default the data set of the corpus. The judgments must contain ids of
     documents of the corpus."""
 
     def pairs(self, inputs: ContextInputs) -> ContextPairs:
@@ -46,7 +46,7 @@ class Queries(Context, name="queries"):
 
 
 class _QueryPairs(ContextPairs):
-    """Pairs of spans and queries that are relevant to their texts."""
+    """Pairs of a span and a query to which the text of the span is relevant."""
 
     def __init__(self, dataset: DatasetSplit, inputs: ContextInputs) -> None:
         queries, judgments = _judged_queries(dataset), dataset.judgments
@@ -89,7 +89,7 @@ class _QueryPairs(ContextPairs):
 
 
 def _judged_queries(dataset: DatasetSplit) -> list[Query]:
-    """Return the judged queries. Raises DataError if there are no queries or no judgments."""
+    """Return the queries that have judgments. Raises DataError if there are no queries or no judgments."""
     try:
         return dataset.queries
     except DataError as error:

@@ -10,10 +10,10 @@ from encloze.text.neighbors import WindowSampler
 
 @dataclass(frozen=True)
 class Random(Context, name="random"):
-    """Another span of the same document, sampled uniformly on each access (only once in CoT-MAE's released code)."""
+    """Another span of the same document, sampled uniformly on each access (CoT-MAE's code samples it only once)."""
 
     max_distance: int = 100
-    """Maximum distance of the span, in spans of the same source document; 100 in CoT-MAE."""
+    """Maximum number of positions between a span and its context in the source document; 100 in CoT-MAE."""
 
     def __post_init__(self) -> None:
         if self.max_distance < 1:

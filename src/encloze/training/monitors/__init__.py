@@ -1,4 +1,4 @@
-"""Monitors: metrics computed at regular steps of a pre-training, one per file."""
+"""Monitors: metrics that are computed at regular intervals during pre-training."""
 
 from encloze.family import lazy_members
 

@@ -1,4 +1,4 @@
-"""Base class of monitors: metrics that are computed at regular steps of a pre-training."""
+"""Base class of monitors: metrics that are computed at regular intervals during pre-training."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class PretrainingData(NamedTuple):
     """Training and held-out texts of a pre-training, with the tokenizer and the function that creates batches."""
 
     held_out: np.ndarray
-    """int64 ``(held_out,)``: indices of the spans that are held out."""
+    """Indices of the spans that are held out from training, int64 ``(held_out,)``."""
     training: np.ndarray
-    """int64 ``(training,)``: indices of the spans that are trained on."""
+    """Indices of the spans that are trained on, int64 ``(training,)``."""
     lengths: np.ndarray
-    """int64 ``(spans,)``: number of tokens of each span, as used in the batch plan."""
+    """Number of tokens of each span, int64 ``(spans,)``; used to form batches of similar length."""
     make_batch: Callable[[np.ndarray, int, torch.device], TokenBatch]
-    """Function from (indices of spans, epoch, device) to a batch."""
+    """Function that takes indices of spans, an epoch and a device, and returns a batch."""
     spans: Spans
     corpus: Corpus
     format: Format
@@ -60,7 +60,7 @@ class PretrainingData(NamedTuple):
 
 @dataclass(frozen=True)
 class Monitor(Family):
-    """Base class of monitors. A monitor runs before the first step, at regular steps, and after the last step.
+    """Base class of monitors. A monitor runs before the first step, at regular intervals, and after the last step.
 
     Example:
         >>> class TokenCount(Monitor, name="token_count"):
@@ -69,7 +69,7 @@ class Monitor(Family):
     """
 
     def directions(self, module: PretrainingModule) -> dict[str, Direction]:
-        """Return the metrics that can select the best model; each is mapped to "higher" or "lower" (is better).
+        """Return the metrics that can select the best model, and for each whether higher or lower is better.
 
         Args:
             module: The trained module, which determines the loss terms.
@@ -86,14 +86,14 @@ class Monitor(Family):
             The function that computes the metrics of a module. It must leave the module unchanged.
 
         Raises:
-            DataError: The texts are not sufficient.
+            DataError: There are too few texts for the monitor, or they lack data that it needs, such as titles.
         """
         raise NotImplementedError(type(self).__name__)
 
 
 @contextlib.contextmanager
 def eval_mode(module: PretrainingModule, precision: Precision) -> Iterator[torch.device]:
-    """Disable dropout and gradients inside the block; yields the module's device."""
+    """Disable dropout and gradients while the block runs; yield the device of the module."""
     device, was_training = next(module.parameters()).device, module.training
     module.eval()
     with torch.no_grad(), autocast(precision, device):
@@ -108,14 +108,14 @@ def embed(
     max_tokens: int,
     pooling: Pooling | None = None,
 ) -> Tensor:
-    """Return the embeddings of texts: float32 ``(texts, dim)``, with gradients if they are enabled.
+    """Return the embeddings of texts, float32 ``(texts, dim)``. Gradients can be computed if they are enabled.
 
     Args:
         module: The module whose encoder is used.
         texts: Tokenized texts.
         data: Provides the tokenizer.
         max_tokens: Texts are truncated to this number of tokens.
-        pooling: Pooling of the token vectors; by default the module's.
+        pooling: Pooling of the token embeddings; by default that of the module.
     """
     order = np.argsort([len(text.ids) for text in texts], kind="stable")
     device = next(module.parameters()).device

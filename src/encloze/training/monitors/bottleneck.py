@@ -1,4 +1,4 @@
-"""Monitor of the embedding bottleneck: decoder losses with the text's embedding and with that of another text."""
+"""Monitor of the embedding bottleneck: whether the decoder's loss depends on the embedding of the text."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ _CONFIDENCE = 0.99
 
 @dataclass(frozen=True)
 class Bottleneck(Monitor, name="bottleneck"):
-    """Increase of each decoder's loss if a text's embedding is replaced by that of a text of another source.
+    """Increase of each decoder's loss if the embedding of a text is replaced by the embedding of an unrelated text.
 
-    A ``gap`` of 0 means that the decoder does not use the embedding. Values are means over texts; the 99 % confidence
-    interval of the gap is a bootstrap over the texts.
+    The increase is called ``gap``. If it is 0, the decoder does not use the embedding. Values are means over texts, and
+    the 99 % confidence interval of the gap is computed by a bootstrap over the texts. The unrelated text is from
+    another source document.
     """
 
     texts: int = 256
@@ -45,14 +46,14 @@ class Bottleneck(Monitor, name="bottleneck"):
 
 
 def pair_across_sources(indices: np.ndarray, sources: np.ndarray) -> list[tuple[int, int]]:
-    """Pair each text with the nearest preceding text of another source, cyclically.
+    """Pair each text with the nearest preceding text of another source document; the last text precedes the first.
 
-    The embedding of a neighbor from the same source contains information on the text, so such a pair is used only if
-    all texts are from one source.
+    Texts of the same source document are paired only if all texts are from one source document, because the embedding
+    of such a text contains information on the other.
 
     Args:
-        indices: int64 ``(held_out,)``, indices of texts.
-        sources: int64 ``(texts,)``, source of each text.
+        indices: Indices of texts, int64 ``(held_out,)``.
+        sources: Index of the source document of each text, int64 ``(texts,)``.
 
     Returns:
         Pairs of indices, in the order of ``indices``.
@@ -72,7 +73,7 @@ def pair_across_sources(indices: np.ndarray, sources: np.ndarray) -> list[tuple[
 def _decoder_losses(
     module: PretrainingModule, data: PretrainingData, indices: np.ndarray
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return the mean loss of each text, float64 ``(texts,)``, with its own and with another embedding, by decoder."""
+    """Return for each decoder the loss of each text with its own embedding, and with that of another text."""
     losses: dict[str, tuple[list[float], list[float]]] = {}
     with eval_mode(module, data.precision) as device:
 

@@ -14,7 +14,7 @@ _COLLAPSED_RANK = 2.0  # below it, all embeddings lie on a line
 
 @dataclass(frozen=True)
 class Embeddings(Monitor, name="embeddings"):
-    """Effective rank of held-out embeddings (Roy and Vetterli, 2007), and mean cosine similarity of two texts.
+    """Effective rank (Roy and Vetterli, 2007) and mean pairwise cosine similarity of the embeddings of held-out texts.
 
     Warns if the effective rank falls below 2.
     """

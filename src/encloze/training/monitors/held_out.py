@@ -15,7 +15,7 @@ _MAX_EXPONENT = 100.0
 
 @dataclass(frozen=True)
 class HeldOut(Monitor, name="held_out"):
-    """Each loss term on held-out texts, with the same masks in each evaluation, and the encoder's perplexity.
+    """Loss terms and the encoder's perplexity on held-out texts. The masked tokens are the same in each evaluation.
 
     Warns if a loss term is above its minimum in two consecutive evaluations.
     """

@@ -30,21 +30,22 @@ _TEMPERATURE, _CUTOFF = 0.05, 10
 
 @dataclass(frozen=True)
 class Retrieval(Monitor, name="retrieval"):
-    """nDCG@10 of cosine similarity on a small retrieval task: ``zero_shot``, and ``finetuned``.
+    """nDCG@10 on a small retrieval task, with cosine similarity: the metrics ``zero_shot`` and ``finetuned``.
 
-    The latter is computed on a copy of the encoder after a short contrastive fine-tuning, always with the same pairs.
+    ``finetuned`` is computed on a copy of the encoder after a short contrastive fine-tuning, always on the same pairs.
     """
 
     task: Literal["neighbors", "titles", "queries"] | None = None
-    """Retrieval task. neighbors: spans are queries for their neighboring span; titles: titles are queries for their
-    text; queries: judged dev queries of dataset. By default queries if dataset is set, otherwise neighbors if the
-    corpus has any, otherwise titles."""
+    """Retrieval task. neighbors: a span is the query, and the next or previous span of its document is relevant;
+    titles: a title is the query, and its text is relevant; queries: the judged dev queries of the setting dataset. By
+    default queries if dataset is set, otherwise neighbors if documents have several spans, otherwise titles."""
     dataset: Path | None = None
-    """Dataset with train and dev queries, for the task queries."""
+    """Dataset with the splits train and dev, for the task queries."""
     queries: int = 300
     """Maximum number of queries."""
     documents: int = 1000
-    """Number of documents to search in. All relevant documents are included, even if that exceeds the number."""
+    """Number of documents to search in. All relevant documents are included, even if there are more than this
+    number."""
     max_tokens: int = 64
     """Maximum number of tokens of a text; longer texts are truncated."""
     pooling: Pooling | None = None
@@ -80,7 +81,7 @@ class Retrieval(Monitor, name="retrieval"):
         """Return the retrieval task, which depends only on the texts and the seed.
 
         Raises:
-            DataError: The texts have no queries, no relevant documents or no training pairs of this kind.
+            DataError: There are no queries, no relevant documents or no training pairs for the task.
         """
         name = self.task
         if name is None:
@@ -96,7 +97,7 @@ class Retrieval(Monitor, name="retrieval"):
         return task
 
     def evaluate(self, module: PretrainingModule, task: RetrievalTask, data: PretrainingData) -> dict[str, np.ndarray]:
-        """Return nDCG@10 of each query: float64 ``(queries,)``, by name of the metric. ``module`` is unchanged."""
+        """Return nDCG@10 of each query, float64 ``(queries,)``, keyed by metric. ``module`` is unchanged."""
         values = {"zero_shot": self._ndcg(module, task, data)}
         if self.finetuning_steps:
             values["finetuned"] = self._ndcg(self._finetuned(module, task, data), task, data)
@@ -178,7 +179,7 @@ class Retrieval(Monitor, name="retrieval"):
         return compute_measures(run, judgments, ["nDCG@10"])["nDCG@10"]
 
     def _finetuned(self, module: PretrainingModule, task: RetrievalTask, data: PretrainingData) -> PretrainingModule:
-        """Return a copy of ``module`` after the contrastive fine-tuning, which has no dropout and no randomness."""
+        """Return a copy of ``module`` after contrastive fine-tuning without dropout; the result is deterministic."""
         copied = copy.deepcopy(module).eval()
         parameters = copied.encoder_parameters()
         for parameter in parameters:
@@ -200,14 +201,15 @@ class Retrieval(Monitor, name="retrieval"):
 
 
 class RetrievalTask(NamedTuple):
-    """Queries, documents, relevance and training pairs of the monitor."""
+    """Queries, documents, relevance judgments, and training pairs for the fine-tuning."""
 
     queries: list[Encoded]
     documents: list[Encoded]
     relevant: list[tuple[set[int], int | None]]
-    """For each query: columns of its relevant documents, and the column of the query's own text, which is excluded."""
+    """For each query: indices of its relevant documents, and the index of the document that is the query itself, which
+    is excluded (None if there is none)."""
     pairs: list[tuple[Encoded, Encoded]]
-    """Training pairs of the fine-tuning."""
+    """Pairs of a query and a relevant document, for the fine-tuning."""
 
 
 def _cycle_batches(

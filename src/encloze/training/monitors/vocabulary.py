@@ -1,4 +1,4 @@
-"""Monitor of a sparse view: vocabulary terms that are never activated, and active dimensions per text."""
+"""Monitor of sparse representations: vocabulary terms that are never activated, and active dimensions per text."""
 
 from __future__ import annotations
 
