@@ -127,7 +127,10 @@ def test_settings_out_of_range_are_rejected(settings: dict[str, float]) -> None:
 def test_bm25_with_rm3_returns_documents_without_a_query_term(dataset: Path) -> None:
     given = DatasetSplit(Beir(dataset), "test")
     system = Bm25System(expansion=Rm3())
-    assert system.default_title() == "bm25 rm3" and Bm25System(tune_on="dev", expansion=Rm3()).default_title() == "bm25 tuned rm3"
+    assert (
+        system.default_title() == "bm25 rm3"
+        and Bm25System(tune_on="dev", expansion=Rm3()).default_title() == "bm25 tuned rm3"
+    )
     plain, more = (one.rank(given, 40).run for one in (Bm25System(), system))
     assert all(set(plain[query]) <= set(more[query]) for query in plain)
     wanted, words = (

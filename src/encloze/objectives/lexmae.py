@@ -128,7 +128,7 @@ def mask_additional_tokens(
     """Mask the tokens that are masked for the encoder, and further tokens up to the mask rate of the decoder.
 
     As in the released code, each further token is selected independently, and the replacements of all masked tokens are
-    sampled anew.
+    sampled again.
 
     Args:
         batch: Texts to mask.
