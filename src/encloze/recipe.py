@@ -22,8 +22,7 @@ from encloze.settings import Settings, default_of, hints_of, path_fault, plain
 Tree = dict[str, Any]
 Faults = list[tuple[str, str]]
 
-_MAX_SEED = 2**32 - 1
-"""Limit of the random generators of numpy; that of torch is higher."""
+_MAX_SEED = 2**32 - 1  # of numpy; that of torch is higher
 _INVALID = object()
 """Placeholder for a value that cannot be converted."""
 
@@ -81,13 +80,11 @@ def read(path: str | Path, verb: str = "") -> Tree:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise RecipeError(
-            f"the recipe {path}", [(where, f"invalid YAML: {getattr(error, 'problem', error)}")]
-        ) from error
+        message = f"invalid YAML: {getattr(error, 'problem', error)}"
+        raise RecipeError(f"the recipe {path}", [(where, message)]) from error
     if tree is not None and not isinstance(tree, dict):
-        raise RecipeError(
-            f"the recipe {path}", [("", f"contains a {type(tree).__name__}, but expected settings by name")]
-        )
+        message = f"contains a {type(tree).__name__}, but expected settings by name"
+        raise RecipeError(f"the recipe {path}", [("", message)])
     return tree or {}
 
 
