@@ -30,6 +30,7 @@ def settings(dataset: Path, model: Path, output: Path, *more: str) -> list[str]:
     return ["pretrain", *(part for name, value in given.items() for part in (f"--{name}", str(value))), *more]
 
 
+@pytest.mark.long
 def test_killed_and_resumed_run_gives_identical_weights(
     dataset: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -201,7 +201,8 @@ def write_slow(model: Path, **config: object) -> Path:
     return model
 
 
-@pytest.mark.parametrize("name", ["ByT5Tokenizer", "CanineTokenizer"])
+# CanineTokenizer makes a dictionary of all Unicode characters.
+@pytest.mark.parametrize("name", ["ByT5Tokenizer", pytest.param("CanineTokenizer", marks=pytest.mark.slow)])
 def test_slow_tokenizer_is_refused(dataset: Path, model: Path, refused: Check, name: str) -> None:
     write_slow(model, tokenizer_class=name)
     says = (f"{model} has no tokenizer.json: {name} is not a fast tokenizer", "Use a model with a tokenizer.json")

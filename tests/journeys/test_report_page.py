@@ -193,7 +193,7 @@ def test_folders_below_are_included_except_unfinished_runs(results: Path, tmp_pa
     shutil.copytree(results / "model", tmp_path / "all" / "other.checkpoint")
     assert main(["report", str(tmp_path / "all"), "--examples", "0"]) == 0
     text = (tmp_path / "all-report" / "report.md").read_text(encoding="utf-8")
-    assert "## all/deep/model: training (pretrain)" in text and "unfinished" not in text
+    assert "## all/deep/model: training (pretrain)" in text and "other.checkpoint" not in text
 
 
 @pytest.mark.parametrize(

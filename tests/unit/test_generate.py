@@ -170,8 +170,8 @@ def test_short_documents_are_skipped(dataset: Path, tmp_path: Path) -> None:
 
 
 def test_round_trip_keeps_queries_that_retrieve_one_of_their_documents(dataset: Path, tmp_path: Path) -> None:
-    told = {"river": ["the wet river"], "comet": ["my comet", "broken violin repair"]}
-    made, data = generate(dataset, tmp_path, told, dev_ratio=0.0)
+    generated = {"river": ["the wet river"], "comet": ["my comet", "broken violin repair"]}
+    made, data = generate(dataset, tmp_path, generated, dev_ratio=0.0)
     whole = DatasetSplit(data, "train")
     assert made.queries["train"] == 32 + 1 + 2 and "broken violin repair" in relevant_documents(data)["train"]
     for depth in (1, 3):
@@ -179,10 +179,10 @@ def test_round_trip_keeps_queries_that_retrieve_one_of_their_documents(dataset: 
         found = {
             q.text: whole.judgments[q.id].keys() for q in whole.queries if run[q.id].keys() & whole.judgments[q.id]
         }
-        again, filtered = generate(
-            dataset, tmp_path, told, dev_ratio=0.0, round_trip=Bm25(), round_trip_depth=depth, output="again"
+        result, filtered = generate(
+            dataset, tmp_path, generated, dev_ratio=0.0, round_trip=Bm25(), round_trip_depth=depth, output="filtered"
         )
-        assert relevant_documents(filtered)["train"] == found and again.dropped[NOT_RETRIEVED] == 35 - len(found) > 0
+        assert relevant_documents(filtered)["train"] == found and result.dropped[NOT_RETRIEVED] == 35 - len(found) > 0
         assert "my comet" in found and "broken violin repair" not in found
         assert found["the wet river"] == {f"river-{a}" for a in ("history", "structure", "dangers", "repair")}
 

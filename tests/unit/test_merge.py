@@ -213,7 +213,7 @@ def test_all_differences_are_reported_together(tmp_path: Path) -> None:
     [
         ((), "from 0 to 1, not none"),
         ((1.5,), "from 0 to 1, not 1.5"),
-        ((float("nan"),), "not nan"),
+        ((float("nan"),), "expected a number, found nan"),
         ((0.3, 0.3), "contains a number twice: 0.3, 0.3"),
         ((0.3, 0.5), "a choice among the weights 0.3, 0.5 needs a data set"),
     ],

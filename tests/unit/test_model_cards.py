@@ -173,8 +173,8 @@ def test_models_and_rerankers_inside_other_systems_get_results(
     systems = json.dumps(["bm25", hybrid, reranked, seeds])
     given = ["--dataset", str(dataset), "--systems", systems, "--output", str(tmp_path / "all" / "compared")]
     assert main(["compare", *given]) == 0
-    stress = ["robustness", "--dataset", str(dataset), "--systems", json.dumps(["bm25", reranked])]
-    assert main([*stress, "--query_perturbations", "case", "--output", str(tmp_path / "all" / "card")]) == 0
+    robustness = ["robustness", "--dataset", str(dataset), "--systems", json.dumps(["bm25", reranked])]
+    assert main([*robustness, "--query_perturbations", "case", "--output", str(tmp_path / "all" / "card")]) == 0
     assert main(["report", str(tmp_path / "all"), "--output", str(tmp_path / "found"), "--model-cards"]) == 0
     ours, theirs = ((folder / README).read_text(encoding="utf-8") for folder in (model, reranker))
     for name, in_ours, in_theirs in (("model + bm25", 1, 0), ("twice", 2, 2), ("model", 1, 0), ("other", 1, 0)):
