@@ -193,7 +193,7 @@ def test_matryoshka_is_the_mean_over_truncated_embeddings() -> None:
         (KlDivergence, {"teacher_temperature": 0.0}, "teacher_temperature must be above 0"),
         (Flops, {"ramp_ratio": 1.5}, "ramp_ratio must be between 0 and 1"),
         (L1, {"target_active_dims": 0}, "target_active_dims must be 1 or more"),
-        (Matryoshka, {"dims": ()}, "dims must contain one or more numbers"),
+        (Matryoshka, {"dims": ()}, "dims must be one or more positive integers"),
     ],
 )
 def test_settings_out_of_range_are_rejected(loss: type[Loss], values: dict[str, Any], message: str) -> None:

@@ -37,7 +37,7 @@ class Probe(Command, name="probe"):
     dataset: LabelFormat
     """Folder of labeled texts or tagged words: train, test and optionally dev as .jsonl, .tsv or .conll."""
     model: str
-    """Encoder: a model folder, a Hugging Face hub id, or minilm."""
+    """Encoder: a model folder, a Hugging Face hub id, or minilm (all-MiniLM-L6-v2 from a Python package)."""
     split: str = "test"
     """Split to evaluate on."""
     pooling: Pooling | None = None

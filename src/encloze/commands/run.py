@@ -170,8 +170,8 @@ class Run(Command, name="run"):
             return MakeReport((self.output,), page, title=title, model_cards=True, overwrite=True).run().page
         except MissingExtraError as error:
             progress.note(
-                f"No report page was written: {error}. Then run: encloze report {self.output} --output {page} "
-                "--model_cards"
+                f"No report page was written: {error}. After that, write it: encloze report {self.output} "
+                f"--output {page} --model_cards"
             )
             return None
 

@@ -1,4 +1,4 @@
-"""Numbers of queries, judgments and documents of a split, and of those that are inconsistent with each other."""
+"""Numbers of queries, judgments and documents of a split, and of judgments without their query or document."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ class Drop(NamedTuple):
     clean: float
     """Mean without perturbation."""
     perturbed: float
-    """Mean under the perturbation."""
+    """Mean of the measure on the perturbed queries or documents."""
     drop: Interval
     """Mean over queries of the value without perturbation minus the value under the perturbation."""
     degraded: float
@@ -94,7 +94,7 @@ class DegradedQuery(NamedTuple):
     clean: float
     """Value without perturbation."""
     perturbed: float
-    """Value under the perturbation."""
+    """Value of the measure with the perturbation."""
     perturbation: str
 
     @property

@@ -175,7 +175,7 @@ def cost_chart(title: str, cost: str, measure: str, points: Sequence[CostPoint])
 
 
 def _finite(mean: Interval) -> Interval:
-    """Return the interval, with infinite bounds replaced by its mean."""
+    """Return an interval that can be drawn: infinite bounds are replaced by the mean."""
     return mean if np.isfinite(mean).all() else Interval(mean.mean, mean.mean, mean.mean)
 
 

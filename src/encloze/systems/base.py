@@ -132,9 +132,9 @@ class System(Family):
         return (self,)
 
     def per_view(self) -> tuple[System, ...]:
-        """Return a system for each searched index or representation alone, followed by this system.
+        """Return one system for each index or representation that this system searches, followed by this system.
 
-        If there is only one, return only this system.
+        Each of them searches that index or representation alone. A system that searches only one returns itself alone.
         """
         return (self,)
 

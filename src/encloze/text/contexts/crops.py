@@ -34,7 +34,7 @@ class Crops(Context, name="crops"):
 
 
 class _CropPairs(ContextPairs):
-    """Pairs of crops of the spans with at least twice as many tokens as the shortest crop."""
+    """Pairs of crops from the same span. Spans shorter than twice the minimum length of a crop are left out."""
 
     def __init__(self, settings: Crops, inputs: ContextInputs) -> None:
         self._ratios = settings.min_ratio, settings.max_ratio

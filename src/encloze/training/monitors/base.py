@@ -60,7 +60,9 @@ class PretrainingData(NamedTuple):
 
 @dataclass(frozen=True)
 class Monitor(Family):
-    """Base class of monitors. A monitor runs before the first step, at regular intervals, and after the last step.
+    """Base class of monitors, which compute metrics of the model during training and write them to the log.
+
+    A monitor runs before the first step, at regular intervals, and after the last step.
 
     Example:
         >>> class TokenCount(Monitor, name="token_count"):
