@@ -38,7 +38,8 @@ class Family(Settings):
 
     name: ClassVar[str]
     default_member: ClassVar[str | None] = None
-    """Name of the member that is selected by an unknown name; the unknown name becomes the ``model`` of that member."""
+    """Name of the member to use when a given name is not a member's name. The given name then becomes the value of
+    that member's ``model`` setting."""
     _loaded_members: ClassVar[dict[str, type]]
 
     def __init_subclass__(cls, *, name: str | None = None, **arguments: Any) -> None:
@@ -109,7 +110,7 @@ class Family(Settings):
 
     @classmethod
     def refuse_misspelled(cls, word: str) -> None:
-        """Raise ValueError if a word is neither a member name nor a path, but similar to a member name."""
+        """Raise ValueError if a word is probably a misspelled member name: similar to one, but not an existing path."""
         if "/" not in word and not Path(word).exists() and difflib.get_close_matches(word, cls.members(), 1, 0.7):
             raise ValueError(f"unknown {_words(cls.__name__)} {word!r}; {nearest(word, cls.members())}")
 
@@ -174,7 +175,10 @@ def is_family(kind: object) -> bool:
 
 
 def _inlined(schema: Any, known: dict[str, Any]) -> Any:
-    """Return a JSON schema with references inlined, because pydantic resolves only references that it created."""
+    """Return a JSON schema in which each ``$ref`` is replaced by the definition that it refers to.
+
+    Pydantic resolves only the references that it created itself.
+    """
     if isinstance(schema, list):
         return [_inlined(part, known) for part in schema]
     if not isinstance(schema, dict):
@@ -186,7 +190,7 @@ def _inlined(schema: Any, known: dict[str, Any]) -> Any:
 
 
 def nearest(name: object, known: list[str]) -> str:
-    """Return the suggestion in an error message about an unknown name: the closest known name, then all known names."""
+    """Return the end of an error message about an unknown name: the closest known name, then all known names."""
     close = difflib.get_close_matches(str(name), known, 1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return f"{hint}known: {', '.join(known)}"

@@ -26,7 +26,7 @@ class CommandWords(NamedTuple):
     """Completions of one command: its settings and positional arguments."""
 
     settings: dict[str, list[str]]
-    """Allowed values by name of the setting (``training.precision``); empty for a setting without fixed choices."""
+    """Allowed values, keyed by setting (``training.precision``); an empty list if a setting has no fixed choices."""
     positional: list[str]
     """Values for positional arguments: names of shipped recipes and, for ``encloze list``, of families."""
 

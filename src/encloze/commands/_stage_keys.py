@@ -23,7 +23,7 @@ def references(value: Any) -> list[str]:
 
 
 def values_of(value: Any, names: tuple[str, ...]) -> Iterator[str]:
-    """Yield the string values of all settings called one of ``names``, in ``value`` and in nested settings."""
+    """Yield the string values of the settings whose name is in ``names``, in ``value`` and in nested settings."""
     if isinstance(value, dict):
         yield from (item for key, item in value.items() if key in names and isinstance(item, str))
     if isinstance(value, (dict, list)):
@@ -46,7 +46,10 @@ def result_key(stage: Command, dependencies: Mapping[str, str], output: Path, ha
 
 
 def path_key(stage: Command) -> str:
-    """Return a hash of all settings of a stage, paths included; unfinished work is resumed only if it is unchanged."""
+    """Return a hash of all settings of a stage, including paths.
+
+    The unfinished work of a stage is resumed only if this hash is the same as when the stage was started.
+    """
     return hashlib.sha256(json.dumps(plain(stage), sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -86,7 +89,7 @@ def _fields(settings: Any) -> list[tuple[str, Any]]:
 
 
 def _as_model_folder(value: Any) -> Path | None:
-    """Return the model folder that a string names, or None. Other strings are not treated as paths."""
+    """Return a string as a path if it is the path of a model folder, else None, even if it is another path."""
     if not isinstance(value, str) or not value or len(value) > _MAX_PATH_LENGTH or "\n" in value:
         return None
     return Path(value) if (Path(value) / "config.json").is_file() else None

@@ -106,7 +106,9 @@ class Finetune(Command, name="finetune"):
         for name in ("max_query_tokens", "max_document_tokens"):
             limit = getattr(self, name)
             if limit is not None and limit < _MIN_TOKENS:
-                raise ValueError(f"{name} must be {_MIN_TOKENS} or more, because two tokens are special, not {limit}")
+                raise ValueError(
+                    f"{name} is {limit}, but must be {_MIN_TOKENS} or more, because two of these are special tokens"
+                )
         if self.negatives_per_query < 0 or self.negatives_depth < 1:
             raise ValueError("negatives_per_query must be 0 or more, and negatives_depth 1 or more")
         if not 0 < self.augmentation_probability <= 1:

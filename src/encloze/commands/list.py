@@ -15,9 +15,9 @@ class ListResult:
     """Names with a one-line description each."""
 
     title: str
-    """Name of the family, or ``families``."""
+    """Name of the listed family; ``families`` if the families themselves are listed."""
     entries: dict[str, str]
-    """Description by name."""
+    """One-line descriptions, keyed by the name of the family or member."""
 
 
 @dataclass(frozen=True)

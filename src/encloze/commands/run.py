@@ -170,13 +170,13 @@ class Run(Command, name="run"):
             return MakeReport((self.output,), page, title=title, model_cards=True, overwrite=True).run().page
         except MissingExtraError as error:
             progress.note(
-                f"No report page was written: {error}. After that, write it: encloze report {self.output} "
+                f"No report page was written: {error}. Then write the page with: encloze report {self.output} "
                 f"--output {page} --model_cards"
             )
             return None
 
     def _faults(self, name: str) -> list[tuple[str, str]]:
-        """Return the invalid settings of a stage as pairs: a path in the recipe, and an error message."""
+        """Return an error for each invalid setting of a stage: the setting's path in the recipe, and a message."""
         path, settings = f"stages.{name}", self._enabled_stages[name]
         if not isinstance(settings, dict) or "verb" not in settings:
             return [(path, "has no verb: write name: {verb: pretrain, ...}")]

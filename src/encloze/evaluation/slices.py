@@ -70,7 +70,7 @@ def _document_frequencies(dataset: DatasetSplit, words: set[str], tokenize: Call
 def _relevant_lengths(
     dataset: DatasetSplit, queries: Sequence[Query], tokenize: Callable[[str], list[str]]
 ) -> np.ndarray:
-    """Return the mean number of words of the relevant documents of each query; NaN if the corpus has none of them."""
+    """Return for each query the mean word count of its relevant documents; NaN if none of these is in the corpus."""
     corpus, lengths = dataset.corpus, list[float]()
     for query in queries:
         grades = dataset.judgments[query.id]
@@ -91,6 +91,6 @@ def _highest(name: str, values: np.ndarray, description: str) -> Slice:
 
 
 def _quantile(values: np.ndarray, fraction: float) -> float:
-    """Return the nearest quantile of the values that are not NaN; NaN if there are none."""
+    """Return the quantile ``fraction`` of the values that are not NaN, as one of them; NaN if there are none."""
     known = values[~np.isnan(values)]
     return float(np.quantile(known, fraction, method="nearest")) if len(known) else np.nan

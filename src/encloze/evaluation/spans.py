@@ -26,7 +26,7 @@ def has_spans(tags: Iterable[str]) -> bool:
 def spans(tags: Sequence[str | None]) -> set[tuple[str, int, int]]:
     """Return the entity spans of a sequence of tags, by the rules of CoNLL's evaluation script (conlleval).
 
-    An I- tag without a preceding tag of the same kind begins a span, and a value that is not a tag ends one.
+    An I- tag without a preceding tag of the same kind begins a span, and a value that is not a tag ends a span.
 
     Args:
         tags: Tags of consecutive words in BIO, BIOES or BILOU; None where there is no prediction.

@@ -168,7 +168,10 @@ class BiEncoder(nn.Module):
         )
 
     def prune(self, representation: Representation, side: Side, *, training: bool) -> Representation:
-        """Return representations with entries that are not used in scores set to 0, such as those outside the top k."""
+        """Return representations in which the heads set entries to 0 that must not contribute to scores.
+
+        An example is a sparse head that keeps only the k highest weights of a text.
+        """
         views = {h.view: h.prune(getattr(representation, h.view), side, training=training) for h in self.config.heads}
         return representation._replace(**views)
 
@@ -249,7 +252,8 @@ class BiEncoder(nn.Module):
     ) -> Iterator[Representation]:
         """Encode texts in parts of a few thousand, with a warning if many are truncated.
 
-        There is no warning if ``sides_warned_of`` contains ``side``; a warning adds ``side`` to it.
+        To warn only once for each side, ``sides_warned_of`` holds the sides with an earlier warning: there is no
+        warning if it contains ``side``, and a warning adds ``side`` to it.
         """
         self.eval()
         warned = set() if sides_warned_of is None else sides_warned_of
@@ -312,7 +316,7 @@ class _RepresentationBuffer:
 
 
 def _load_matching(modules: nn.ModuleDict, file: Path | None) -> list[str]:
-    """Load the weights of a file that match in name and shape; return the names of the modules' other weights."""
+    """Load the weights of a file that match in name and shape; return the names of the weights that were not loaded."""
     own = modules.state_dict()
     weights = load_file(str(file)) if file is not None and file.is_file() else {}
     matching = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}

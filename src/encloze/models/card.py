@@ -190,7 +190,7 @@ def _header(name: str) -> dict[str, Any]:
 
 
 def _ids(name: str, header: Mapping[str, Any]) -> list[str]:
-    """Return the hub id of a base model; for a folder written by encloze, the hub ids in its model card."""
+    """Return the hub ids of a base model: its own or, for a folder that encloze wrote, those in its model card."""
     if Path(name).exists():
         listed = header.get("base_model") or []
         is_own = (Path(name) / MANIFEST).is_file()

@@ -166,7 +166,7 @@ class CrossEncoder(nn.Module):
     def save(self, folder: Path) -> None:
         """Write a folder that transformers, sentence-transformers and ``load`` read; the folder must exist.
 
-        The score calibration is not saved, because it fits only the model from before training.
+        The score calibration is not saved: it was fitted to the scores of the model before this training.
         """
         with quiet_transformers():
             self.model.save_pretrained(folder)

@@ -29,7 +29,7 @@ def hold(folder: Path) -> Iterator[None]:
 
 
 def is_held(folder: Path) -> bool:
-    """Return whether a process may use a folder: the folder is locked, or too new for its lock to exist already."""
+    """Return whether a process may be using a folder: it is locked, or so new that its process may still lock it."""
     try:
         if time.time() - folder.stat().st_mtime < NOT_YET_LOCKED:
             return True
@@ -54,7 +54,7 @@ def _lock(handle: int) -> bool:
 
 
 def remove_abandoned(folders: Iterable[Path]) -> None:
-    """Remove folders whose processes have ended."""
+    """Remove the folders that no running process has locked."""
     for left in folders:
         if not is_held(left):
             shutil.rmtree(left, ignore_errors=True)

@@ -40,7 +40,10 @@ class EncodingSystem(System):
         raise NotImplementedError
 
     def build_retriever(self, views: Sequence[View], dataset: DatasetSplit) -> tuple[Retriever, str]:
-        """Return a retriever that searches the opened indexes (``views``), and a note on its tuned settings."""
+        """Return a retriever that searches the opened indexes (``views``), and a note for tables.
+
+        The note names settings that were tuned on a split; it is empty if there are none.
+        """
         return Retriever(dataset.corpus, views), ""
 
     @contextmanager

@@ -128,13 +128,13 @@ class System(Family):
         raise NotImplementedError(type(self).__name__)
 
     def parts(self) -> tuple[System, ...]:
-        """Return the systems that are run separately: the system itself, or each seed if it has several."""
+        """Return the systems to run: this system or, if it groups several training seeds, the system of each seed."""
         return (self,)
 
     def per_view(self) -> tuple[System, ...]:
-        """Return one system for each index or representation that this system searches, followed by this system.
+        """Return a system for each index (or representation) that this system combines, followed by this system.
 
-        Each of them searches that index or representation alone. A system that searches only one returns itself alone.
+        Each of the returned parts searches one of the indexes alone. A system with only one index returns only itself.
         """
         return (self,)
 

@@ -61,10 +61,10 @@ class WindowSampler(NeighborSampler):
 
 
 class OverlapSampler(NeighborSampler):
-    """The end of the span followed by the beginning of the next span.
+    """A text that overlaps the span: the end of the span, followed by the beginning of the next span.
 
-    For the last span of a source document: the end of the previous span followed by the beginning of the span. A
-    quarter to a half of the tokens of the span itself is taken, cut at a word start; a span of a single word is cut
+    For the last span of a source document, it is the end of the previous span, followed by the beginning of the span.
+    The overlap is a random quarter to half of the span's tokens, cut at a word start; a span of a single word is cut
     inside the word. The result has at most as many tokens as the longer of the two spans.
     """
 
@@ -92,9 +92,9 @@ class OverlapSampler(NeighborSampler):
 
 
 def _nearest(word_starts: np.ndarray, position: int, *, from_above: bool) -> int:
-    """Return the nearest word start: at or after ``position`` with ``from_above``, otherwise at or before it.
+    """Return the first word start at or after ``position`` or, if not ``from_above``, the last one at or before it.
 
-    If no word starts there, return the nearest word start on the other side; without any word starts, ``position``.
+    If there is none on that side, return the nearest word start on the other side; without word starts, ``position``.
     """
     if not len(word_starts):
         return position

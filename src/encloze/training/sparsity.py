@@ -51,7 +51,7 @@ class SparsityController(nn.Module):
 
         Args:
             loss: Index of the loss.
-            active_dims: Mean number of active dimensions per text in this step; above 0.
+            active_dims: Mean number of active (non-zero) dimensions per text in this step; above 0.
             target: Target number of active dimensions, and the fraction of the run over which it is approached.
             progress: Fraction of the training steps completed, from 0 to 1.
         """

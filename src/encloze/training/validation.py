@@ -88,7 +88,7 @@ class Validator:
         return bool(self._metrics) and completed in {round(total_steps * n / count) for n in range(1, count + 1)}
 
     def start(self, completed: int) -> dict[str, float]:
-        """Remove records after ``completed`` steps, and evaluate the untrained model if there are no records.
+        """Remove the records of steps later than ``completed``; if no record is left, evaluate the untrained model.
 
         Returns:
             The metrics of the untrained model by name; empty in a resumed run.

@@ -23,7 +23,7 @@ _MAX_QUERY_CHARACTERS = 100
 
 
 class _Cost(NamedTuple):
-    """A cost on the x axis of a chart: the sum of some fields of ``SystemResult``, divided by ``unit``."""
+    """Time or size on the x axis of a chart: the sum of the ``SystemResult`` fields ``fields``, divided by ``unit``."""
 
     label: str
     fields: tuple[str, ...]

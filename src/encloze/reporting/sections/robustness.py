@@ -73,7 +73,7 @@ def _slice_table(report: dict[str, Any]) -> Table:
 
 
 def _interval(values: dict[str, float | None]) -> Interval | float | None:
-    """Return an interval; only its mean if its bounds are not finite."""
+    """Return a mean with its confidence interval, or only the mean if the bounds are not finite."""
     return values["mean"] if values["low"] is None else Interval.from_dict(values)
 
 

@@ -38,8 +38,8 @@ class ContextPairs:
     span_numbers: np.ndarray
     """Indices of the spans that have a context (int64, one per pair)."""
     lengths: np.ndarray
-    """Number of tokens of the longer text of each pair, without special tokens (int64, one per pair). If texts are
-    sampled, it is the maximum."""
+    """Number of tokens of the longer text of each pair, without special tokens (int64, one per pair). If the context
+    is sampled, this is the highest number that can occur."""
     fingerprint: str = ""
     """Hash of the data other than the corpus that the pairs are built from, such as queries; empty if there is none."""
 
@@ -79,7 +79,7 @@ class Context(Family):
 
 
 class NeighborPairs(ContextPairs):
-    """Pairs of a span and a context from the same source document, sampled by one of several random samplers."""
+    """Pairs of a span and a context from the same source document; a randomly chosen sampler draws the context."""
 
     def __init__(self, inputs: ContextInputs, *samplers: NeighborSampler) -> None:
         """Store the spans that have a neighbor, and the samplers.

@@ -21,7 +21,7 @@ from encloze.text.tokens import TokenizedTexts
 
 @dataclass(frozen=True)
 class Queries(Context, name="queries"):
-    """A query that is judged relevant to the text, sampled uniformly from the queries of a split.
+    """A query to which the text is judged relevant, sampled uniformly from such queries of a split.
 
     Wu et al. generate the queries with a model. Here the queries are read from a data set, which may contain generated
     queries. All spans of a text share the queries of the whole text.

@@ -74,7 +74,7 @@ class Monitor(Family):
         """Return the metrics that can select the best model, and for each whether higher or lower is better.
 
         Args:
-            module: The trained module, which determines the loss terms.
+            module: The trained module; the names of its loss terms are metrics of some monitors.
         """
         return {}
 
@@ -110,7 +110,7 @@ def embed(
     max_tokens: int,
     pooling: Pooling | None = None,
 ) -> Tensor:
-    """Return the embeddings of texts, float32 ``(texts, dim)``. Gradients can be computed if they are enabled.
+    """Return the embeddings of texts, float32 ``(texts, dim)``; differentiable unless gradients are disabled.
 
     Args:
         module: The module whose encoder is used.
