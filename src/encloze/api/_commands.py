@@ -1,4 +1,4 @@
-"""Run commands with the arguments of Python functions."""
+"""Run the command behind a function of the Python API, with the arguments of that function as its settings."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from encloze.storage.hashes import hash_of
 
 
 def run_command(command: str, **settings: Any) -> Any:
-    """Build a command from its settings and run it."""
+    """Create the command named ``command`` with the given settings, run it and return its result."""
     return Command.member(command)(**settings).run()
 
 
 def run_cached(command: str, output: Any, settings: dict[str, Any]) -> Any:
-    """Run a command. Without an output, write to a folder in the cache that is named by a hash of the settings."""
+    """Run a command that writes to ``output``; if None, to a cache folder whose name is a hash of the settings."""
     if output is None:
         folder = cache_folder() / command
         prepared = Command.member(command)(**{**settings, "output": folder})

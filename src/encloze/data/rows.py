@@ -58,7 +58,7 @@ def rows(value: Any, name: str) -> Rows:
 
 
 def only_split(value: object) -> Any:
-    """Return the table of a mapping with one split, such as a ``DatasetDict``; None for anything else."""
+    """Return the only table of a mapping from split names to tables (``DatasetDict``); None for any other value."""
     tables = list(value.values()) if isinstance(value, Mapping) and len(value) == 1 else []
     return tables[0] if tables and reader_of(tables[0]) is not None else None
 
@@ -89,7 +89,7 @@ def text_or_number(value: Any, where: str) -> str:
 
 
 def id_of(value: Any, where: str) -> str:
-    """Return an id as text: ``2`` for 2.0, because data frames store integer columns with missing values as floats."""
+    """Return an id as text. 2.0 becomes ``2``: data frames store integer columns with missing values as floats."""
     expected = "text or a whole number"
     id_ = _encodable(value, where) if isinstance(value, str) else str(integer_of(value, where, expected))
     if "\t" in id_ or (id_ and id_.splitlines() != [id_]):
@@ -109,7 +109,7 @@ def integer_of(value: Any, where: str, expected: str = "a whole number") -> int:
 
 
 def _encodable(text: str, where: str) -> str:
-    """Return the text. Raises DataError if it cannot be encoded as UTF-8."""
+    """Return the text unchanged. Raises DataError if it cannot be encoded as UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError as error:

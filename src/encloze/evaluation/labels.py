@@ -69,7 +69,7 @@ class LabelReport:
 
     @cached_property
     def means(self) -> dict[str, dict[str, Interval]]:
-        """Value of each measure by system and measure, with 95 % bootstrap intervals over texts."""
+        """Values by name of the system, then by measure, each with a 95 % bootstrap interval over the texts."""
         return {
             system.name: {
                 name: bootstrap_of_sums(counts, measure, seed=self.seed)
@@ -99,7 +99,7 @@ class LabelReport:
 
     @property
     def title(self) -> str:
-        """Data set, split and number of texts."""
+        """Title of the report: the data set, the split and the number of texts."""
         words = sum(len(example.labels) for example in self.examples)
         size = f"{len(self.examples):,} texts" + f" of {words:,} words" * (self.examples[0].words is not None)
         return f"{self.dataset}, {self.split}: {size}, with 95 % bootstrap intervals"
@@ -183,7 +183,7 @@ class LabelReport:
                 stream.write(json.dumps(line, ensure_ascii=False) + "\n")
 
     def _measure_counts(self, system: LabelPredictions) -> dict[str, tuple[np.ndarray, Measure]]:
-        """For each measure, return counts (texts, columns) and a function that computes the measure from their sums."""
+        """Return, by measure, counts (one row per text) and a function that computes the measure from column sums."""
         label_counts = self._label_counts(system)
         correct, _, true = label_counts.sum(axis=2).T
         measures: dict[str, tuple[np.ndarray, Measure]] = {

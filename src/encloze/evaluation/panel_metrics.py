@@ -32,21 +32,21 @@ class PanelMetric(NamedTuple):
     """Value of a metric for one encoder, with its range and interpretation."""
 
     group: str
-    """``dense``, ``sparse``, ``MLM head`` or ``tokenizer``."""
+    """What the metric describes: ``dense`` or ``sparse`` vectors, ``MLM head`` or ``tokenizer``."""
     name: str
     value: float
     range: str
     """Range of possible values, as text."""
     interpretation: str
     is_count: bool = False
-    """Whether the value is a count."""
+    """Whether the value is a count, shown without decimal places."""
     low: float | None = None
-    """5 % quantile if ``value`` is a median."""
+    """5 % quantile over the texts if ``value`` is their median."""
     high: float | None = None
-    """95 % quantile if ``value`` is a median."""
+    """95 % quantile over the texts if ``value`` is their median."""
 
     def cell(self) -> Cell:
-        """Return the value as a cell of a table."""
+        """Return the table cell with the value and, if there are quantiles, its range."""
         is_quantile = self.low is not None and self.high is not None
         value = Interval(self.value, self.low, self.high) if is_quantile else self.value  # type: ignore[arg-type]
         return Cell(value, Kind.COUNT if self.is_count else Kind.STATISTIC)
@@ -59,7 +59,7 @@ def dense_metrics(
 
     Args:
         embeddings: Array of shape (documents, dim) with at least two documents.
-        pairs: Embeddings of positive pairs, for alignment and pair AUC.
+        pairs: Embeddings of positive pairs, for alignment and pair AUC; None omits these two metrics.
         is_normalized: Whether the model L2-normalizes its embeddings.
         neighbors: Number of nearest neighbors for hubness.
 

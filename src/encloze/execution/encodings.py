@@ -45,7 +45,7 @@ class CorpusJob(Job[list[str]]):
 
 
 class EncodingJob(Job[Representation]):
-    """Representations of the documents of a corpus.
+    """Job that computes the representations of the documents of a corpus in shards.
 
     With a ``folder``, finished shards are stored there. The folder must belong to the same encoder, precision, device
     and corpus, which ``encode_corpus`` ensures.
@@ -121,7 +121,7 @@ def write_representation(representation: Representation, file: Path) -> None:
 
 
 def read_representation(file: Path) -> Representation:
-    """Read a representation from a file of ``write_representation``."""
+    """Read a representation from a file that ``write_representation`` wrote."""
     with file.open("rb") as stream, np.load(stream) as stored:  # numpy leaves a damaged file open
         arrays = dict(stored)
     sparse = None
@@ -133,7 +133,7 @@ def read_representation(file: Path) -> Representation:
 
 
 def _resized(parts: Iterable[Representation], sizes: Sequence[int]) -> Iterator[Representation]:
-    """Split and concatenate consecutive representations so that their numbers of rows are ``sizes``."""
+    """Regroup the rows of consecutive representations into representations with ``sizes`` rows."""
     source, rest, available = iter(parts), list[Representation](), 0
     for size in sizes:
         while available < size:

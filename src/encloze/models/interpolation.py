@@ -37,8 +37,8 @@ class WeightInterpolation:
         """Set each parameter to ``weight`` x adapted + (1 - ``weight``) x original.
 
         Args:
-            weight: From 0 (exactly the original's values) to 1 (exactly the adapted model's). Values between are
-                computed in float32.
+            weight: From 0 (an exact copy of the original) to 1 (an exact copy of the adapted model). In between, the
+                parameters are computed in float32.
         """
         for parameter, adapted, original in self._triples:
             exact = {0.0: original, 1.0: adapted}

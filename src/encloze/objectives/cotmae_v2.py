@@ -48,19 +48,21 @@ class CotMaeV2(ContextObjective, name="cotmae_v2"):
     shared_decoders: bool = True
     """Whether the dense and the sparse view (representation) share the two decoders; otherwise each has its own two."""
     window: int | None = None
-    """Number of last tokens that the auto-regressive decoder attends to, the current one included; by default all."""
+    """Number of tokens that each position of the auto-regressive decoder attends to: its own token and those just
+    before it. By default, its own and all preceding tokens."""
     activation: Activation = "log1p_relu"
     """Activation that turns logits into term weights: ``log1p_relu`` (SPLADE), ``relu``, or ``raw`` (no activation).
     Not used if ``projection`` is ``distribution``."""
     pool_special_tokens: bool = True
     """Whether the sparse view includes the positions of special tokens (as in SPLADE; not in LexMAE)."""
     top_k: int | None = 768
-    """Number of weights of the sparse view that are kept, the largest ones; null keeps all."""
+    """How many of the largest term weights of the sparse view are kept; the others become 0. null keeps all."""
     projection: Literal["embeddings", "distribution", "linear"] = "embeddings"
     """How the sparse view becomes the vector that a decoder receives. ``embeddings``: sum of token embeddings, weighted
     by term weights. ``distribution``: sum of token embeddings, weighted by the softmax of the logits (LexMAE).
-    ``linear``: product of the term weights and a trained matrix. Gradients of the sums reach the weights, not the token
-    embeddings. LayerNorm is applied to the vector, so only the proportions of the weights matter."""
+    ``linear``: product of the term weights and a trained matrix. The two sums do not train the token embeddings: their
+    gradients reach only the weights. LayerNorm is applied to the vector, so only the proportions of the weights
+    matter."""
     encoder_weight: float = 1.0
     """Weight of the encoder's masked language modeling loss."""
     ae_dense_weight: float = 1.0
@@ -85,10 +87,10 @@ class CotMaeV2(ContextObjective, name="cotmae_v2"):
 
 @dataclass(frozen=True)
 class CotMaeV2Batch(ContextBatch):
-    """Texts masked for the encoder, and the related texts, masked for the auto-encoding decoder."""
+    """Spans masked for the encoder, and the neighboring span of each, masked for the auto-encoding decoder."""
 
     def next_tokens(self) -> Tensor:
-        """Return the labels of the auto-regressive decoder: the next token of each position."""
+        """Return the labels of the auto-regressive decoder: for each position, the token that follows it."""
         labels = torch.where(self.contexts.attention_mask, self.contexts.ids, IGNORE_INDEX).roll(-1, dims=1)
         labels[:, -1] = IGNORE_INDEX
         return labels

@@ -22,7 +22,7 @@ from encloze.systems.base import System
 
 @dataclass(frozen=True)
 class Hybrid(EncodingSystem, name="hybrid"):
-    """A bi-encoder and BM25, whose rankings are fused as by ``encloze search``.
+    """A bi-encoder and BM25. Their rankings are fused in the same way as in ``encloze search``.
 
     The indexes are built for each data set and deleted afterwards.
     """

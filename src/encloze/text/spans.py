@@ -91,7 +91,7 @@ class Spans:
         return self.slice(int(self.starts[number]), int(self.ends[number]))
 
     def slice(self, start: int, end: int) -> Encoded:
-        """Return the tokens with indices from ``start`` to ``end``. The first one is marked as a word start."""
+        """Return the tokens from index ``start`` to before ``end``. The first one is marked as a word start."""
         word_starts = np.array(self.tokens.word_starts[start:end])
         word_starts[:1] = True
         return Encoded(np.asarray(self.tokens.ids[start:end]), word_starts)
@@ -112,9 +112,9 @@ class Spans:
         return self._link(self.reading_order[:-1], self.reading_order[1:])
 
     def window(self, number: int, max_distance: int) -> np.ndarray:
-        """Return the indices of a span and of its neighbors, at most ``max_distance`` away in the source document.
+        """Return the indices of a span and of the spans at most ``max_distance`` spans before or after it.
 
-        The spans are in reading order.
+        All are in the same source document, and they are returned in reading order.
         """
         source = self.source_numbers[number]
         first, last = self._source_offsets[source], self._source_offsets[source + 1]
@@ -122,7 +122,7 @@ class Spans:
         return self.reading_order[max(first, rank - max_distance) : min(last, rank + max_distance + 1)]
 
     def _link(self, spans: np.ndarray, targets: np.ndarray) -> np.ndarray:
-        """Return the target of each span (int64), or -1 if the target is in another source document."""
+        """Return for each span its element of ``targets`` (int64), or -1 if that is in another source document."""
         linked = np.full(len(self), -1, np.int64)
         is_same_source = self.source_numbers[spans] == self.source_numbers[targets]
         linked[spans[is_same_source]] = targets[is_same_source]

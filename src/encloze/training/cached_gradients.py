@@ -33,7 +33,7 @@ def cached_gradients(
         micro_batches: Embeddings of each micro-batch of this process.
         is_empty: Whether each micro-batch has no examples. Empty micro-batches only serve the communication between
             processes.
-        counts: Divisor of each loss term, summed over all processes.
+        counts: Number by which each loss term is divided (such as queries), already summed over all processes.
         loss_weights: Weight of each loss term.
 
     Returns:
@@ -66,7 +66,7 @@ def cached_gradients(
 
 
 def embedding_tensors(batches: tuple[EmbeddingBatch, ...]) -> list[Tensor]:
-    """Return all embedding tensors of the batches, in order."""
+    """Return the embedding tensors of all batches in one list, in the order of the batches."""
     return [vectors for batch in batches for vectors in batch.vectors]
 
 

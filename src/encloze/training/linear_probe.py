@@ -154,7 +154,7 @@ def _select_penalty(
     penalties: list[float],
     seed: int,
 ) -> ProbeResult:
-    """Return the linear probe with the best penalty. ``penalties`` are in descending order."""
+    """Return the linear probe with the penalty of highest macro F1. ``penalties`` are in descending order."""
     if len(penalties) == 1:
         return ProbeResult(fit(train, penalties[0]), f"penalty {penalties[0]:g}")
     if dev is None and len(np.unique(train.texts)) < 2:

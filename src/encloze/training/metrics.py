@@ -22,13 +22,13 @@ class MetricAverages:
         self._counts: dict[str, Tensor] = {}
 
     def add(self, sums: dict[str, Tensor]) -> None:
-        """Add the sums of quantities on this process. Each sum is a scalar tensor."""
+        """Add this process's sums of quantities to the running sums. Each sum is a scalar tensor."""
         zero = torch.zeros((), dtype=torch.float64, device=self._accelerator.device)
         for name, value in sums.items():
             self._sums[name] = self._sums.get(name, zero) + value
 
     def add_counts(self, counts: dict[str, Tensor]) -> None:
-        """Add the counts of quantities, already summed over all processes. Each count is a scalar int64 tensor."""
+        """Add counts (the divisors of the means), already summed over all processes: scalar int64 tensors."""
         zero = torch.zeros((), dtype=torch.int64, device=self._accelerator.device)
         for name, count in counts.items():
             self._counts[name] = self._counts.get(name, zero) + count

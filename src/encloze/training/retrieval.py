@@ -57,7 +57,7 @@ class RetrievalModule(Trainable):
         self._terms = (*self.loss_weights, *logged)
 
     def sample(self, batch: RetrievalBatch) -> SampledBatch:
-        """Add the names of the loss terms to the batch. Nothing is sampled, since the batch contains the candidates."""
+        """Return the batch with the names of its loss terms. Nothing is sampled: the candidates are given."""
         return SampledBatch(batch, self._terms)
 
     def encoder_parameters(self) -> list[nn.Parameter]:
@@ -71,7 +71,7 @@ class RetrievalModule(Trainable):
         return {loss.term: loss.weight_at(progress) * factor for loss, factor in zip(self.losses, factors, strict=True)}
 
     def forward(self, sampled: SampledBatch) -> LossOutput:
-        """Encode queries and documents; the losses are computed by ``global_losses``."""
+        """Encode queries and documents, and return their embeddings without losses: see ``global_losses``."""
         batch = sampled.batch
         queries, documents = self.encoder(batch.queries, "query"), self.encoder(batch.documents, "document")
         query_ids = torch.cat([batch.examples[:, None], batch.candidates], dim=1)
@@ -84,7 +84,7 @@ class RetrievalModule(Trainable):
         )
 
     def global_losses(self, embeddings: tuple[EmbeddingBatch, ...]) -> dict[str, Tensor]:
-        """Compute the losses of a step, and update the sparsity controller."""
+        """Compute the losses of a step, and update the controller that adjusts the weights of sparsity losses."""
         scored = self.score(embeddings)
         sums = {loss.term: loss.compute(scored) for loss in self.losses}
         with torch.no_grad():
@@ -97,9 +97,9 @@ class RetrievalModule(Trainable):
         """Score all queries of a step against all distinct documents of the step.
 
         Args:
-            embeddings: The embeddings of the queries, then of the documents. The group ids of a query are its example
-                index and the text ids of its candidates; the last tensor of the queries has the teacher scores. The
-                group id of a document is its text id.
+            embeddings: Two batches: the queries, then the documents. In the batch of queries, the last tensor has the
+                teacher scores, and the group ids of a query are the index of its training example, then the text ids
+                of its candidates. The group id of a document is its text id.
         """
         query_batch, document_batch = embeddings
         text_ids, inverse = torch.unique(document_batch.group_ids[:, 0], return_inverse=True)

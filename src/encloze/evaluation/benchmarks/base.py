@@ -57,15 +57,15 @@ class Benchmark(Family):
         return super().resolve_member(type_ if type_ is None else word.replace("-", "_"), {**more, **values})
 
     def apply_to(self, settings: Any, **changes: Any) -> Any:
-        """Return the settings of a command with the data set and the rules of this benchmark.
+        """Return a command's settings, changed so that they use the data set and follow the rules of this benchmark.
 
         Args:
             settings: Dataclass with the fields ``benchmark``, ``dataset``, ``split``, ``depth`` and
-                ``ignore_identical_ids``. If ``depth`` is greater than the depth of the benchmark, it is kept.
+                ``ignore_identical_ids``. A ``depth`` below that of the benchmark is raised to it.
             **changes: Further fields to replace.
 
         Returns:
-            The changed settings, without a benchmark.
+            The changed settings; their field ``benchmark`` is None.
 
         Raises:
             RecipeError: A setting cannot be combined with the rules of this benchmark.

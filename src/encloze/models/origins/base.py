@@ -29,7 +29,7 @@ class InitialModel(NamedTuple):
 
 @dataclass(frozen=True)
 class Origin(Family):
-    """Base class of origins. A name of no origin is taken as a model folder, a Hugging Face hub id, or minilm."""
+    """Base class of origins. A name that is not an origin's is read as a model folder, a hub id, or ``minilm``."""
 
     default_member: ClassVar[str | None] = "pretrained"
 

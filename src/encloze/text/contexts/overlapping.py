@@ -13,8 +13,8 @@ class Overlapping(Context, name="overlapping"):
     """The last quarter to half of the span, beginning at a word, followed by the beginning of the next span.
 
     For the last span of a source document: the end of the previous span followed by the first quarter to half of the
-    span. The released code of CoT-MAE takes between one and half of the sentences and samples once; here the length is
-    in tokens, because sentence boundaries are unknown, and is sampled on each access.
+    span. The released code of CoT-MAE takes from one sentence to half of the sentences, and samples that number once.
+    Here the length is measured in tokens, because sentence boundaries are unknown, and sampled on each access.
     """
 
     def pairs(self, inputs: ContextInputs) -> ContextPairs:
