@@ -76,7 +76,7 @@ class Kind(enum.Enum):
 
 
 class Cell(NamedTuple):
-    """A value with formatting options. Values without options are stored in a row directly.
+    """A value with formatting options. A row contains a ``Cell`` only where options are needed, else the value itself.
 
     Args:
         value: Value of the cell.
@@ -156,7 +156,7 @@ class Table:
         ]
 
     def shown_cells(self) -> list[list[tuple[Cell, Kind]]]:
-        """Return the same pairs as ``cells``, with repeated values of grouping columns replaced by empty cells."""
+        """Return the same pairs as ``cells``, but empty cells where leading grouping columns repeat the row above."""
         result, previous = [], list[tuple[Cell, Kind]]()
         for row in self.cells():
             count = 0

@@ -11,14 +11,14 @@ from encloze.errors import CheckpointError
 
 
 def missing_class(config: Any) -> str | None:
-    """Return the reason why transformers cannot build a ForMaskedLM model for a configuration, or None."""
+    """Return why transformers has no ForMaskedLM class for a configuration; None if it has one."""
     from transformers import MODEL_FOR_MASKED_LM_MAPPING as SUPPORTED
 
     return None if type(config) in SUPPORTED else "transformers has no ForMaskedLM class for it"
 
 
 def require_head(config: Any, missing_reason: str | None) -> None:
-    """Raise CheckpointError if there is a reason why the head for masked language modeling cannot be used."""
+    """Raise CheckpointError with ``missing_reason``, unless it is None: the encoder has no usable MLM head."""
     if missing_reason is not None:
         raise CheckpointError(
             f"encoders of type {config.model_type!r} have no usable head for masked language modeling: "
@@ -28,16 +28,16 @@ def require_head(config: Any, missing_reason: str | None) -> None:
 
 
 def without_pooler(model: Any) -> Any:
-    """Replace BERT's pooler, which may be untrained and is never used, by the identity."""
+    """Return the encoder with its pooler, if any, replaced by an identity layer, because its output is not used."""
     if getattr(model, "pooler", None) is not None:
         model.pooler = nn.Identity()  # not None, because some families call it
     return model
 
 
 def without_module(module: nn.Module, removed: nn.Module) -> nn.Module:
-    """Return ``module`` without its last submodule ``removed``.
+    """Return ``module`` with its submodule ``removed`` replaced by an identity layer; ``removed`` must be applied last.
 
-    Only the modules on the path to ``removed`` are copied; parameters are shared.
+    ``module`` itself is not changed. The result shares its parameters.
     """
     if module is removed:
         return nn.Identity()

@@ -158,7 +158,7 @@ class Backbone(nn.Module, Family):
 
     @classmethod
     def _member_for(cls, config: Any) -> type[Backbone]:
-        """Return the member for a configuration, or this class if there is none."""
+        """Return the subclass for the model type of a configuration, or ``Backbone`` if there is none."""
         name = config.model_type.replace("-", "_")
         return cls.member(name) if name in cls.members() else Backbone
 
@@ -184,7 +184,7 @@ class Backbone(nn.Module, Family):
 
     @property
     def layer_config(self) -> LayerConfig:
-        """Sizes and dropout rates of one layer, which decoders copy."""
+        """Sizes and dropout rates of one encoder layer. Decoder layers are built with the same ones."""
         return LayerConfig.from_config(self.config)
 
     def encode(self, ids: Tensor, attention_mask: Tensor) -> Tensor:
@@ -225,7 +225,7 @@ class Backbone(nn.Module, Family):
         return "positions" in self._verified_parts
 
     def add_position_embeddings(self, vectors: Tensor) -> Tensor:
-        """Pass vectors through the embedding module in place of token embeddings.
+        """Add position embeddings to vectors: the embedding module processes them like token embeddings.
 
         Args:
             vectors: batch x length x hidden.
@@ -268,7 +268,7 @@ class Backbone(nn.Module, Family):
         return logits
 
     def missing_mlm_head_reason(self) -> str | None:
-        """Return the reason why the head for masked language modeling cannot be used, or None."""
+        """Return the reason why the head for masked language modeling cannot be used; None if it can be used."""
         if not self.has_mlm_head:
             return "it was loaded without its head"
         return None if "mlm_head" in self._verified_parts else "the layers of its head could not be identified"
@@ -288,7 +288,7 @@ class Backbone(nn.Module, Family):
             enable_activation_checkpointing(layer)
 
     def freeze_mlm_head(self) -> None:
-        """Exclude the MLM head from training; a last matrix tied to the token embeddings is still trained."""
+        """Exclude the MLM head from training, but not an output matrix that is tied to the token embeddings."""
         self.model.requires_grad_(False)
         self.encoder.requires_grad_(True)
 
@@ -298,7 +298,7 @@ class Backbone(nn.Module, Family):
             self.model.save_pretrained(folder)
 
     def _tie_mlm_head(self, missing: list[str]) -> bool:
-        """Tie the last matrix of a new head to the token embeddings if possible; return whether it is tied."""
+        """Tie the output matrix of a new MLM head to the token embeddings if possible; return whether it is tied."""
         if self.missing_mlm_head_reason() is not None:
             return False
         words, last = self.encoder.get_input_embeddings().weight, self.mlm_head().decoder.weight

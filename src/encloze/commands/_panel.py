@@ -1,4 +1,4 @@
-"""Computation of a panel: every encoder encodes the same documents, and its representations are measured."""
+"""Computation of a panel, a comparison of encoders by metrics of their representations of the same documents."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ class PanelInputs:
 
 
 class _DistinctTexts:
-    """Distinct texts with their indices."""
+    """The distinct texts of a list, each with its index."""
 
     def __init__(self, texts: Sequence[str]) -> None:
         self.number_of = {text: number for number, text in enumerate(dict.fromkeys(texts))}
@@ -186,7 +186,7 @@ def label_report(
         split: Name of the evaluated split.
         models: Model by its name in tables.
         inputs: Settings of the panel.
-        seed: Seed of the folds and of the bootstrap samples.
+        seed: Seed of the cross-validation folds of the linear probe and of the bootstrap samples.
 
     Returns:
         One report on all classifiers and the baselines.
@@ -249,7 +249,7 @@ def _describe(encoder: BiEncoder) -> str:
 
 
 def _activations(weights: Any) -> TermActivations:
-    """Count the active terms of each text, and the texts of each active term.
+    """Count the active terms of each text, and the texts in which each term is active.
 
     ``weights`` is a ``csr_matrix`` of term weights of shape (texts, vocabulary).
     """

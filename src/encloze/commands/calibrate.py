@@ -146,7 +146,7 @@ def _errors(probabilities: np.ndarray, relevant: np.ndarray) -> CalibrationError
 
 
 def _logistic(scores: np.ndarray) -> np.ndarray:
-    """Return the logistic function of scores, a common estimate of probabilities without calibration."""
+    """Return the logistic function of scores, which is often used as a probability without any calibration."""
     probabilities: np.ndarray = 1 / (1 + np.exp(-np.clip(scores, -500, 500)))
     return probabilities
 

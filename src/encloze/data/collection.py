@@ -121,7 +121,7 @@ class Dataset:
 
     @property
     def path(self) -> Path | str:
-        """Location that the data set is read from."""
+        """The folder, file or name of the collection that the data set is read from."""
         return self.format.location()
 
     def __repr__(self) -> str:

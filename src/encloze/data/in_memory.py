@@ -229,14 +229,14 @@ def _qrels(qrels: Any) -> dict[str, str]:
 
 
 def _is_grades(value: object) -> bool:
-    """Return whether ``value`` maps document ids to grades, and not query ids to such mappings."""
+    """Return whether ``value`` is a mapping of document ids to grades, not one of query ids to such mappings."""
     return isinstance(value, Mapping) and not any(
         isinstance(grade, (Mapping, list, tuple, set)) or reader_of(grade) for grade in value.values()
     )
 
 
 def _by_split(tables: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return the tables by split name. Raises DataError if a name is invalid or two names mean the same split."""
+    """Return the tables by split name (``validation`` becomes ``dev``). Raises DataError for invalid or equal names."""
     named = dict[str, Any]()
     for name, table in tables.items():
         split = _SPLIT_NAMES.get(str(name), str(name))

@@ -16,7 +16,7 @@ _MIN_TITLE_WORDS = 2
 
 
 class PositivePairs(NamedTuple):
-    """Pairs of related texts, all of one kind."""
+    """Pairs of related texts, all of the same kind (such as queries with relevant documents)."""
 
     kind: str
     """Kind of the pairs, for reports: ``queries and relevant documents``, for example."""

@@ -87,7 +87,7 @@ def normalize_text(text: str) -> str:
 
 @cache
 def _patterns() -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
-    """Return regular expressions for a word, for letters of a script without spaces, and for a letter with its
+    """Return regular expressions for a word, for a run of letters of a script without spaces, and for a letter with its
     marks."""
     marks = combining_marks()
     return (

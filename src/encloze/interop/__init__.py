@@ -1,1 +1,1 @@
-"""Folders, class names and protocols of other projects, one project per file."""
+"""Compatibility with other projects (one per file): their model folders, class names and evaluation protocols."""

@@ -12,7 +12,7 @@ from encloze.losses.base import Loss, ScoredBatch, SparsityTarget, Texts
 
 @dataclass(frozen=True)
 class SparsityRegularizer(Loss):
-    """Base class of the regularizers of term weights, of either queries or documents."""
+    """Base class of losses that make the term weights of queries or of documents sparse."""
 
     side: Texts = "documents"
     """Texts whose term weights are regularized; to regularize both, list the loss twice."""

@@ -28,7 +28,7 @@ from encloze.text.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class FrozenEncoder:
-    """A frozen encoder, whose embeddings or hidden states are the input features of probes (small classifiers).
+    """A frozen encoder. Its embeddings or hidden states are the input features of probes (small classifiers).
 
     Args:
         name: The name that the encoder was loaded by.

@@ -30,7 +30,7 @@ class ContrastiveModule(PretrainingModule):
 
 
 def pair_embeddings(embeddings: Tensor, source_ids: Tensor) -> tuple[EmbeddingBatch]:
-    """Return the embeddings of text pairs in the form that ``global_losses`` takes.
+    """Return the embeddings of text pairs as the argument of ``ContrastiveModule.global_losses``.
 
     Args:
         embeddings: Embeddings of the first texts, followed by those of the second texts, (2 x pairs) x hidden size.
@@ -40,6 +40,6 @@ def pair_embeddings(embeddings: Tensor, source_ids: Tensor) -> tuple[EmbeddingBa
 
 
 def contrastive_counts(texts: TokenBatch, views: int = 1) -> dict[str, Tensor]:
-    """Return the number of embeddings that the contrastive loss compares; each text has ``views`` embeddings."""
+    """Return the divisor of loss and accuracy: the number of compared embeddings, which is ``views`` for each text."""
     count = torch.tensor(views * len(texts.ids), device=texts.ids.device)
     return {"contrastive": count, "in_batch_accuracy": count}

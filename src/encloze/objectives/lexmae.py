@@ -6,8 +6,9 @@ the text from that vector. Gradients reach the encoder through the distribution,
 
 The implementation follows the released code (taoshen58/LexMAE) and the abstract. The decoder's masked tokens include
 the encoder's ("inclusive"), with newly sampled replacements. Differences: the code masks the ceiling of rate x tokens,
-here it is rounded; its head's transformation starts from the encoder's weights, here from random ones; its head has a
-bias of its own, here it shares the encoder's.
+here it is rounded; in the code, the decoder's layers before the output matrix are initialized with those of the
+encoder's head, here randomly; in the code, the decoder's head has its own output bias, here it shares that of the
+encoder's head.
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ class LexMae(Objective, name="lexmae"):
     whole_word_masking: bool = False
     """Whether all tokens of a word are masked together for the encoder."""
     distribution: Literal["softmax", "saturated"] = "softmax"
-    """How logits x become the distribution: ``softmax``, or ``saturated``, which is log(1 + max(0, x)) divided by its
-    sum."""
+    """How logits x are converted to the distribution: ``softmax``, or ``saturated``, which is log(1 + max(0, x))
+    divided by its sum over the vocabulary."""
     decoder_layers: int = 2
     """Number of decoder layers."""
 
@@ -83,7 +84,7 @@ class LexMaeBatch(MaskedBatch):
 
 
 class LexMaeModule(PretrainingModule):
-    """Encoder, its head for masked language modeling, a plain decoder, and the transformation of the decoder's head."""
+    """Encoder, its MLM head, a plain decoder, and the decoder's own layers before the output matrix."""
 
     def __init__(self, settings: LexMae, backbone: Backbone, tokenizer: Tokenizer, pooling: Pooling) -> None:
         super().__init__(backbone, tokenizer, pooling)

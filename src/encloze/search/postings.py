@@ -96,7 +96,7 @@ class PostingsWriter:
 
 
 class PostingsSearcher:
-    """Exhaustive search over postings: the score is the inner product of query and document weights."""
+    """Search that scores every document with a query term: the inner product of query and document term weights."""
 
     def __init__(self, postings: Postings, num_documents: int, weight_function: WeightFunction) -> None:
         self._postings, self._num_documents, self._weight_function = postings, num_documents, weight_function

@@ -60,7 +60,8 @@ class RunFile(System, name="run"):
         return SystemResult(self.title or self.default_title(), rankings, note=note)
 
     def _note(self, dataset: DatasetSplit) -> str:
-        """Return a note on queries that only the run or only the split has. Raises DataError if they share none."""
+        """Return a note on queries that only the run or only the split contains. Raises DataError if none is in
+        both."""
         rankings, judged = self._rankings, dataset.judgments.keys()
         missing, unjudged = len(judged - rankings.keys()), len(rankings.keys() - judged)
         if unjudged == len(rankings):

@@ -24,7 +24,7 @@ class Relevance(NamedTuple):
 
     @classmethod
     def from_examples(cls, examples: Sequence[TrainingExample], text_ids: np.ndarray) -> Relevance:
-        """Collect the relevant texts of the examples. They are merged for queries with the same normalized text.
+        """Collect the relevant texts of the examples. Examples with equal normalized queries get those of all of them.
 
         Args:
             examples: Training examples.
@@ -40,7 +40,7 @@ class Relevance(NamedTuple):
         return cls(offsets, np.array([text_id for row in rows for text_id in row], np.int64))
 
     def lookup(self, examples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return pairs of an example and a relevant text, for the given examples.
+        """Return all pairs of one of the given examples and one of its relevant texts.
 
         Args:
             examples: Indices of examples, int64 ``(queries,)``.

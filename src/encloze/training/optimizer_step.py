@@ -67,7 +67,7 @@ class OptimizerSteps:
         self._frozen: list[nn.Parameter] = []
 
     def wrap_distributed(self) -> None:
-        """Wrap the module in DistributedDataParallel if there are several processes, and return it."""
+        """Use DistributedDataParallel for the forward and backward pass if there are several processes."""
         if self.accelerator.num_processes > 1:
             self._distributed = nn.parallel.DistributedDataParallel(self.module)
 
@@ -130,7 +130,7 @@ class OptimizerSteps:
         return shares[self.accelerator.process_index :: processes]
 
     def _total_counts(self, batches: list[Any], is_empty: list[bool]) -> dict[str, Tensor]:
-        """Return the divisor of each loss term: its count over all micro-batches and processes, at least 1."""
+        """Return the divisor of each loss term: the number of its summands in the whole step, at least 1."""
         own = [batch.counts() for batch, empty in zip(batches, is_empty, strict=True) if not empty]
         names = sorted(batches[0].counts())
         zero = torch.zeros((), dtype=torch.int64, device=self.device)
@@ -144,8 +144,8 @@ class OptimizerSteps:
     ) -> list[Gradients]:
         """Return the gradients of the global losses with respect to the embeddings of each micro-batch.
 
-        All micro-batches are encoded once without storing activations. The batch whose texts are compared may therefore
-        be larger than memory allows for training, and the result is the same as without micro-batches.
+        All micro-batches are first encoded without storing activations. The losses can therefore compare the texts of a
+        batch that is too large for one backward pass; the result is the same as without micro-batches.
         """
         embeddings = []
         for index, batch in enumerate(batches):

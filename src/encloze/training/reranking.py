@@ -53,7 +53,7 @@ class RerankingModule(Trainable):
         self.loss_weights = {loss.term: loss.weight for loss in losses}
 
     def sample(self, batch: RerankingBatch) -> RerankingBatch:
-        """Add the names of the loss terms to the batch. Nothing is sampled, since the batch contains the candidates."""
+        """Return the batch with the names of the loss terms. Nothing is sampled: the batch contains the candidates."""
         return batch._replace(terms=(*self.loss_weights, ACCURACY))
 
     def encoder_parameters(self) -> list[nn.Parameter]:

@@ -1,4 +1,4 @@
-"""Output to the terminal: streams, tables, excerpts, and ``show``, which has one implementation per result type."""
+"""Output to the terminal: ``show``, which has one implementation per result type, tables, lines and excerpts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _RENDERERS = ("hits", "output_folders", "listings", "reports")
 
 @functools.singledispatch
 def show(result: object) -> None:
-    """Print the result of a command; types without an implementation are printed as text."""
+    """Print the result of a command. A result whose type has no registered function is printed with ``str``."""
     for module in _RENDERERS:
         importlib.import_module(f"encloze.cli.display.{module}")
         if (render := show.dispatch(type(result))) is not show.dispatch(object):

@@ -37,7 +37,7 @@ class ProgressDisplay(progress.Listener):
 
 
 class _BarDisplay(ProgressDisplay):
-    """A bar for each running task."""
+    """Display with a progress bar for each running task."""
 
     def __init__(self) -> None:
         columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), _StateColumn())
@@ -66,7 +66,7 @@ class _StateColumn(ProgressColumn):
 
 
 class _LineDisplay(ProgressDisplay):
-    """A line every ten seconds, and one at the end of a task that took two seconds or more."""
+    """Display that prints a line on a task every ten seconds, and at its end if it took two seconds or more."""
 
     def __init__(self) -> None:
         self._start_times: dict[progress.Task, float] = {}

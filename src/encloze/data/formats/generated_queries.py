@@ -39,7 +39,7 @@ class GeneratedQueries(Format, name="generated_queries"):
         return {name: self.path, **self.corpus.inputs(f"{name}.corpus")}
 
     def fingerprint(self) -> str:
-        """Return the fingerprint of the corpus, because cached documents do not depend on the queries."""
+        """Return the fingerprint of the corpus alone. It identifies cached documents, so queries do not matter."""
         return self.corpus.fingerprint()
 
     def _query_format(self) -> Format:

@@ -16,9 +16,9 @@ from encloze.errors import DataError, importable
 class IrDatasets(Format, name="ir_datasets"):
     """A collection of ir_datasets (https://ir-datasets.com), downloaded once to ~/.ir_datasets.
 
-    The splits of a collection are the suffixes of longer ids: ``beir/scifact/train`` is the split ``train`` of
-    ``beir/scifact``. If the collection has judgments itself (``msmarco-passage/dev/small``), they are used for every
-    split ``NAME`` for which there is no id ``ID/NAME``.
+    Ids that extend the id of a collection are its splits: ``beir/scifact/train`` is the split ``train`` of
+    ``beir/scifact``. For any other split name, the judgments under the collection's own id are used, if it has
+    judgments (as ``msmarco-passage/dev/small`` has).
     """
 
     id: str
@@ -48,7 +48,7 @@ class IrDatasets(Format, name="ir_datasets"):
         return f"ir_datasets:{self.id}"
 
     def _registry(self) -> set[str]:
-        """Return the ids of all collections."""
+        """Return the ids of all collections that ir_datasets knows."""
         return set(importable("ir_datasets", "benchmarks").registry)
 
     def _load(self, id_: str) -> Any:

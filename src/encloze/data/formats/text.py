@@ -26,7 +26,8 @@ class Text(Format, name="text"):
     path: Path
     """The folder, which is searched recursively, or the file."""
     passage_words: int = 150
-    """Maximum number of words of a passage with several paragraphs. A longer paragraph is a passage by itself."""
+    """Maximum number of words of a passage. Only a single longer paragraph may exceed it: it becomes a passage by
+    itself."""
 
     def __post_init__(self) -> None:
         if self.passage_words < 1:

@@ -49,7 +49,7 @@ class TextBatch(NamedTuple):
 
     @property
     def content_mask(self) -> Tensor:
-        """Mask of ``own_tokens``; if a text has none, of all its tokens except padding (bool, batch x length)."""
+        """The mask ``own_tokens``, but ``attention_mask`` for texts without own tokens (bool, batch x length)."""
         return self.own_tokens | (self.attention_mask & ~self.own_tokens.any(dim=1, keepdim=True))
 
 
@@ -83,7 +83,8 @@ class Head(Family):
             raise ValueError(f"weight must be above 0, not {self.weight}")
 
     def with_defaults(self, other: Any) -> Self:
-        """Return this head with unset settings taken from ``other``: the head of the checkpoint, or None."""
+        """Return this head with unset settings copied from ``other``, the checkpoint's head; defaults if that is
+        None."""
         return self
 
     def build_module(self, backbone: Backbone) -> nn.Module | None:
@@ -109,5 +110,5 @@ class Head(Family):
         raise NotImplementedError(type(self).__name__)
 
     def prune(self, view: Tensor, side: Side, *, training: bool) -> Tensor:
-        """Return ``view``, the representations of texts, with entries that are not used in scores set to 0."""
+        """Return the representations ``view`` with 0 for entries that scores ignore, such as those beyond a top k."""
         return view

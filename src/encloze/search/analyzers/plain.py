@@ -29,7 +29,7 @@ class Plain(Analyzer, name="plain"):
 
 
 def _bigrams(run: str) -> list[str]:
-    """Return the character bigrams of an unspaced run, or the run itself if it is spaced or a single character."""
+    """Return the bigrams of a run of Chinese or Japanese characters; ``[run]`` for other runs or one character."""
     if len(run) < 2 or not _UNSPACED.match(run):
         return [run]
     return [run[start : start + 2] for start in range(len(run) - 1)]

@@ -118,11 +118,11 @@ class Bm25Searcher:
         return self.score_terms([self.count(query) for query in _require_texts(queries)], numbers)
 
     def search_terms(self, queries: Sequence[Mapping[str, float]], depth: int) -> SearchResults:
-        """Return the ``depth`` best documents of each query, given as weighted terms."""
+        """Return the ``depth`` best documents of each query. A query maps its terms to weights."""
         return self._postings.search(self._query_terms(queries), depth)
 
     def score_terms(self, queries: Sequence[Mapping[str, float]], numbers: list[np.ndarray]) -> list[np.ndarray]:
-        """Return the scores of given documents for each query, given as weighted terms."""
+        """Return the scores of given documents for each query. A query maps its terms to weights."""
         return self._postings.score(self._query_terms(queries), numbers)
 
     def count(self, text: str) -> Counter[str]:
