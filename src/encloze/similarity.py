@@ -72,7 +72,7 @@ class Similarity:
         return sum(self.per_view(queries, documents).values())
 
     def per_view(self, queries: Representation, documents: Representation) -> dict[str, Any]:
-        """Return what the dense and what the sparse representations add to ``score``, each queries x documents."""
+        """Return the summands of ``score``, keyed ``dense`` and ``sparse``; each is queries x documents."""
         weights = (("dense", self.dense), ("sparse", self.sparse))
         return {
             view: weight * _inner_products(getattr(queries, view), getattr(documents, view))

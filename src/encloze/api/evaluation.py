@@ -38,7 +38,7 @@ def evaluate(systems: Sequence[Any], dataset: Any = None, *, split: str = "test"
 
     Args:
         systems: What to evaluate, the baseline first: ``bm25``, encoders or their names, retrievers, run files.
-        dataset: Documents, queries and judgments; None with a ``benchmark``.
+        dataset: Documents, queries and judgments; None if the setting ``benchmark`` is given.
         split: The split whose queries are evaluated.
         **settings: Settings of ``encloze evaluate``, such as ``measures=["nDCG@10"]`` and ``output``.
 

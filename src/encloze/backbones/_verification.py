@@ -62,6 +62,6 @@ def _passes(check: Callable[[], bool]) -> bool:
 
 
 def _close(actual: Tensor, expected: Tensor) -> bool:
-    """Return whether two tensors agree to half of their significant digits."""
+    """Return whether two tensors are equal up to a relative error of the square root of the machine epsilon."""
     tolerance = torch.finfo(expected.dtype).eps ** 0.5 * expected.norm()
     return actual.shape == expected.shape and bool((actual - expected).norm() <= tolerance)

@@ -49,12 +49,12 @@ class Index(Command, name="index"):
     model: str | None = None
     """The encoder, for indexes of embeddings or term weights: a model folder, a hub id, or minilm."""
     indexes: tuple[SearchIndex, ...] = ()
-    """The indexes to build; several are searched together (flat,inverted,bm25). By default an exact index for each
-    representation of the model: flat for embeddings, inverted for term weights."""
+    """The indexes to build, such as flat,inverted,bm25. Several are searched together. By default an exact index for
+    each representation of the model: flat for embeddings, inverted for term weights."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the encoder's matrix multiplications; auto uses bfloat16 if the hardware supports it."""
     seed: int = 0
-    """Random seed. Building an index is deterministic; every command has this setting."""
+    """Random seed. No effect here, because building an index is deterministic; every command has this setting."""
     overwrite: bool = False
     """Whether an existing output may be replaced."""
 

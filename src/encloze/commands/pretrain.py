@@ -185,7 +185,7 @@ class Pretrain(Command, name="pretrain"):
         return initial._replace(tokenizer=tokenizer)
 
     def _usable_monitors(self, data: PretrainingData) -> tuple[Monitor, ...]:
-        """Return the monitors; none if no text could be held out."""
+        """Return the monitors that can run: all of them, or none if no text could be held out."""
         if self.monitors and not len(data.held_out):
             progress.note(
                 f"No monitors run, because fewer than {MIN_HELD_OUT_TEXTS} texts can be held out: at most 5 % of the "
@@ -195,7 +195,7 @@ class Pretrain(Command, name="pretrain"):
         return self.monitors
 
     def _training_arguments(self, plan: BatchPlan, has_new_head: bool) -> TrainingArguments:
-        """Return the training arguments with the default of ``freeze_encoder_steps``."""
+        """Return the training arguments; if ``freeze_encoder_steps`` is not set, replace it by its default."""
         if self.training.freeze_encoder_steps is not None:
             return self.training
         steps = self.training.steps or plan.steps(self.training.epochs)
@@ -204,15 +204,15 @@ class Pretrain(Command, name="pretrain"):
 
 
 class PreparedPretraining(NamedTuple):
-    """A pre-training before its first step."""
+    """Everything that a pre-training run needs before its first step."""
 
     initial: InitialModel
     module: PretrainingModule
     data: PretrainingData
     plan: BatchPlan
     context_fingerprint: str
-    """Fingerprint of the inputs other than the corpus from which pairs of texts (contexts) are made; empty if there are
-    none."""
+    """Fingerprint of the files other than the corpus that provide the second texts of pairs, such as queries; empty if
+    there are none."""
 
 
 def _write_model(module: PretrainingModule, initial: InitialModel, folder: Path) -> None:

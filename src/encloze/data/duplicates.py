@@ -66,7 +66,7 @@ class ShingleSets:
 
 
 def _link_similar(words: list[tuple[str, ...]], numbers: list[int], groups: np.ndarray, similarity: float) -> None:
-    """Merge the groups of similar texts in place. ``numbers``: indices of the texts without copies."""
+    """Merge the groups of similar texts in place. ``numbers``: indices of texts, one for each set of equal texts."""
     from datasketch import MinHash, MinHashLSH  # takes long to import, and few commands need it
 
     index = MinHashLSH(threshold=similarity, num_perm=_PERMUTATIONS, weights=_LSH_WEIGHTS)
@@ -92,7 +92,7 @@ def _shingles(words: tuple[str, ...]) -> set[bytes]:
 
 
 def _root(groups: np.ndarray, number: int) -> int:
-    """Return the representative of a group (union-find with path halving)."""
+    """Return the index that represents the group of text ``number`` (union-find with path halving)."""
     while groups[number] != number:
         groups[number] = groups[groups[number]]
         number = int(groups[number])

@@ -26,7 +26,7 @@ MEAN = "mean"
 
 
 class ComparedSystem(NamedTuple):
-    """A system of a comparison, and the names of its results in the reports (one for each training seed)."""
+    """A system of a comparison. ``members``: names of its results in the reports, one for each training seed."""
 
     name: str
     members: tuple[str, ...]
@@ -89,7 +89,7 @@ class ComparisonTable:
         return tuple(replace(one, p_value=p, p_not_worse=n, p_equivalent=e) for one, p, n, e in corrected)
 
     def _uncorrected(self) -> Iterator[Contrast]:
-        """Yield the contrasts with uncorrected p-values."""
+        """Yield the contrasts with p-values before Holm's correction for several tests."""
         settings = (self.equivalence_margin, self.seed)
         first, *others = self.systems
         baseline = [self.values(report, first, self.measure) for report in self.reports]
@@ -121,7 +121,7 @@ class ComparisonTable:
         return Table(f"{self.measure} with 95 % intervals; {datasets}", columns, rows)
 
     def _difference_table(self) -> Table:
-        """Return one row for each contrast."""
+        """Return the table with one row for each system but the first on each data set, and on their mean."""
         columns = (
             Column("data set"),
             Column("system"),
@@ -176,7 +176,7 @@ class ComparisonTable:
         return self._without_single_dataset(table)
 
     def _without_single_dataset(self, table: Table) -> Table:
-        """Return the table without the column of data sets if there is only one."""
+        """Return the table, without the column ``data set`` if the comparison has a single data set."""
         return table if len(self.names) > 1 else table.without_columns("data set")
 
     @property
@@ -305,6 +305,6 @@ def short_names(paths: Sequence[str]) -> tuple[str, ...]:
 
 
 def _mean(values: Sequence[float | None], unit: float = 1) -> float | None:
-    """Return the mean of the values that are not None, divided by ``unit``; None if there are none."""
+    """Return the mean, in multiples of ``unit``, of the values that are not None; None if all are."""
     known = [value for value in values if value is not None]
     return sum(known) / len(known) / unit if known else None

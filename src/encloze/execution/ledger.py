@@ -26,7 +26,7 @@ class Ledger(Generic[T]):
 
         Args:
             folder: The folder of the results; created if it does not exist.
-            suffix: File name extension of a result, such as ``.npz``; also that of the file given to ``write``.
+            suffix: File name extension of a result, such as ``.npz``. The file passed to ``write`` has it, too.
             write: Writes a result to a file.
             read: Reads a result. Any exception it raises means that the file is damaged.
             item: Name of the items of a shard, for messages, such as ``documents``.

@@ -21,10 +21,10 @@ _PREFIXES = {"decoder.layers.0.": "c_head.", "decoder.embeddings.": "embeddings.
 
 
 def read_decoder(folder: Path) -> dict[str, Tensor] | None:
-    """Return the weights of a folder under the names of FlagEmbedding, or None without a compatible decoder.
+    """Return weights keyed by FlagEmbedding's parameter names, or None if the folder has no compatible decoder.
 
     Args:
-        folder: A folder of FlagEmbedding (all weights are returned) or of encloze (the decoder's are).
+        folder: A folder of FlagEmbedding (all weights are returned) or of encloze (only the decoder's are returned).
 
     Raises:
         CheckpointError: If pytorch_model.bin is damaged or contains more than weights.
@@ -45,7 +45,7 @@ def read_decoder(folder: Path) -> dict[str, Tensor] | None:
 
 
 def load_decoder(model: nn.Module, weights: dict[str, Tensor], folder: Path) -> None:
-    """Load weights under the names of FlagEmbedding into a RetroMAEForPretraining.
+    """Load weights that have FlagEmbedding's parameter names into a RetroMAEForPretraining.
 
     Args:
         model: The model; the weights of its encoder may be missing.

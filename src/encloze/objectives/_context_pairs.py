@@ -37,7 +37,7 @@ class ContextObjective(Objective):
 
 @dataclass(frozen=True)
 class ContextBatch(MaskedBatch):
-    """Texts masked for the encoder, and the related texts, masked for the decoder."""
+    """Texts masked for the encoder, and the text related to each of them (``contexts``), masked for the decoder."""
 
     contexts: TokenBatch
     decoder: MaskedTokens

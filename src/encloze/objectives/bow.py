@@ -57,7 +57,7 @@ class Bow(Objective, name="bow"):
 
 @dataclass(frozen=True)
 class BowBatch(MaskedBatch):
-    """Texts masked for the encoder; the loss term ``bow`` counts texts, not tokens."""
+    """Texts masked for the encoder. The loss term ``bow`` is averaged over texts, the others over tokens."""
 
     def counts(self) -> dict[str, Tensor]:
         return super().counts() | {"bow": torch.tensor(len(self.texts.ids), device=self.texts.ids.device)}

@@ -50,7 +50,7 @@ class DupMae(Objective, name="dupmae"):
     encoder_mask_rate: float = 0.30
     """Fraction of tokens masked for the encoder."""
     decoder_mask_rate: float = 0.50
-    """Fraction of tokens masked for each decoder position."""
+    """Fraction of tokens that a decoder position cannot attend to; each position has its own random mask."""
     bottleneck: Literal["cls", "mean"] | None = None
     """Pooling of the embedding that the decoder receives; the default is the pooling of the model."""
 

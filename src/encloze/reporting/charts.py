@@ -92,7 +92,7 @@ def line_chart(title: str, curves: Mapping[str, tuple[Sequence[float], Sequence[
 
     Args:
         title: Title for screen readers.
-        curves: Steps and values, keyed by name.
+        curves: For each curve, its steps (x axis) and its values (y axis), keyed by the name in the legend.
     """
 
     def draw(axes: Axes) -> None:
@@ -175,7 +175,7 @@ def cost_chart(title: str, cost: str, measure: str, points: Sequence[CostPoint])
 
 
 def _finite(mean: Interval) -> Interval:
-    """Return an interval that can be drawn: infinite bounds are replaced by the mean."""
+    """Return an interval that can be drawn: if a bound is infinite, the mean replaces both bounds."""
     return mean if np.isfinite(mean).all() else Interval(mean.mean, mean.mean, mean.mean)
 
 
@@ -237,7 +237,7 @@ def _compact(svg: str) -> str:
 
 
 def _circle(path: re.Match[str]) -> str:
-    """Return a circle element for a path of eight curves that starts at the lowest point of the circle."""
+    """Return a circle element that replaces matplotlib's path of a circle (eight curves, from the bottom)."""
     points = re.findall(r"(-?[\d.]+) (-?[\d.]+)", path[1])
     (x, low), (_, high) = ((float(number) for number in points[position]) for position in (0, 12))
     return f'<circle cx="{x:g}" cy="{(low + high) / 2:.4g}" r="{(low - high) / 2:.3g}"'

@@ -43,7 +43,7 @@ class EvaluationFigures(NamedTuple):
 
     @property
     def section(self) -> tuple[str, str]:
-        """Title and key of the card's section with these numbers. A later section with the same key replaces it."""
+        """Title and key of the card's section for these numbers. It replaces an earlier section with the same key."""
         return f"Evaluation on {self.dataset}, {self.split}", f"evaluation {self.identity} {self.split}"
 
 
@@ -63,7 +63,7 @@ class RobustnessFigures(NamedTuple):
 
     @property
     def section(self) -> tuple[str, str]:
-        """Title and key of the card's section with these numbers. A later section with the same key replaces it."""
+        """Title and key of the card's section for these numbers. It replaces an earlier section with the same key."""
         return f"Robustness on {self.dataset}, {self.split}", f"robustness {self.identity} {self.split}"
 
 
@@ -143,7 +143,7 @@ def _identity(result: ResultFolder, setting: str) -> str:
 
 
 def _parts(system: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the settings of each seed of a system with several seeds, otherwise those of the system itself."""
+    """Return the settings of a system; for a system with several training seeds, those of the system of each seed."""
     if system["type"] != "seeds":
         return [system]
     return [part for one in system["systems"] for part in _parts(one)]
@@ -252,7 +252,7 @@ def _robustness_table(title: str, figures: Sequence[RobustnessFigures]) -> Table
 
 
 def _key(result: dict[str, Any]) -> tuple[str, str]:
-    """Return the data set and the split of a result that is listed in the YAML header of a card."""
+    """Return (data set, split) of a result in a card's YAML header; a new result replaces those with the same key."""
     dataset = result.get("dataset") or {}
     return str(dataset.get("config")), str(dataset.get("split"))
 

@@ -27,7 +27,7 @@ _INTERVAL = 0.005
 
 @dataclass(frozen=True)
 class MemoryRequest(Settings):
-    """Request to the worker process."""
+    """Request to the worker process: which system searches which queries."""
 
     system: System
     """The system that searches."""
@@ -36,7 +36,7 @@ class MemoryRequest(Settings):
     split: str
     """The split of the queries."""
     judgments_by_source: bool
-    """Whether the judgments contain ids of the longer source texts that the documents are passages of."""
+    """Whether documents are passages, and judgments refer to the longer source texts by id."""
     depth: int
     """Number of documents to rank for each query."""
 

@@ -28,11 +28,11 @@ class RetrievalBatch(NamedTuple):
     examples: Tensor
     """Index of the training example of each query (int64, one per query)."""
     candidates: Tensor
-    """Ids of the candidates' texts, a relevant one first (int64, queries x candidates); -1 is padding."""
+    """Text ids of candidates (see ``text_ids``), a relevant one first (int64, queries x candidates); -1 is padding."""
     teacher_scores: Tensor
     """Scores of the candidates by a teacher model (float32, queries x candidates); NaN if there is no score."""
     text_ids: Tensor
-    """Id of the text of each document (int64, one per document)."""
+    """Text id of each row of ``documents`` (int64). Documents of the corpus with the same text share one text id."""
 
 
 class RetrievalBatches:

@@ -88,8 +88,8 @@ class Format(Family):
         """Return the files and folders that are read, by name. Their hashes are saved with results.
 
         Args:
-            name: Name of the setting that selects the format. It is the key of the first file and the prefix of other
-                keys.
+            name: Name of the setting whose value is this format, such as ``corpus``. It is the key of the first file or
+                folder in the result, and the keys of the others start with it.
         """
         return {name: self.location()}
 

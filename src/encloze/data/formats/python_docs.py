@@ -68,7 +68,7 @@ class PythonDocs(Format, name="python_docs"):
     min_summary_words: int = 4
     """Minimum number of words of a summary line; docstrings with shorter ones are skipped."""
     min_body_words: int = 15
-    """Minimum number of words of the rest of a docstring; shorter docstrings are skipped."""
+    """Minimum number of words after the summary line; docstrings with fewer are skipped."""
 
     def documents(self, errors: ErrorCollector) -> Iterator[Document]:
         for entry in self._subset_entries():
@@ -170,7 +170,7 @@ def _document(entry: _Entry, text: str) -> Document:
 
 
 def _root(package: str) -> Path:
-    """Return the folder that contains the folder of a package."""
+    """Return the parent folder of a package's folder; for ``stdlib``, the folder of the standard library."""
     if package == "stdlib":
         return Path(sysconfig.get_paths()["stdlib"])
     spec = importlib.util.find_spec(package.partition(".")[0])
@@ -228,7 +228,7 @@ def _public_nodes(node: ast.AST, name: str) -> Iterator[tuple[str, Any]]:
 
 
 def _assign_splits(entries: list[_Entry]) -> None:
-    """Add the split to each entry: the split of its package, or the earliest split of its near-duplicates."""
+    """Add a split to each entry: the earliest (train, dev, test) of the splits of its package and near-duplicates."""
     sizes = Counter((entry["package"], entry["module"].partition(".")[0]) for entry in entries)
     rank_of = {name: _SPLITS.index(split) for name, split in _package_splits(sizes).items()}
     groups = group_duplicates([entry["body"] for entry in entries]).tolist()

@@ -18,7 +18,8 @@ QueryStream = Literal["normalized", "raw"]
 class DecoderLayer(nn.Module):
     """Post-norm transformer layer with separate query and context inputs; parameters are named as in BERT.
 
-    The residual connection adds only the queries, so the context cannot bypass the attention mask.
+    The residual connection adds the queries and not the context, so a position receives only the context that its
+    attention mask allows.
     """
 
     def __init__(self, config: LayerConfig) -> None:

@@ -14,7 +14,7 @@ _MAX_CURVES = 8
 
 
 def training_section(result: ResultFolder) -> Section:
-    """Return the section on a model folder."""
+    """Return the section on the training run that wrote a model folder."""
     logged, monitored = read_curves(result.path / LOG), read_curves(result.path / MONITORS)
     accuracies = {name: curve for name, curve in logged.items() if name.endswith("accuracy")}
     losses = {name: curve for name, curve in logged.items() if name not in accuracies}

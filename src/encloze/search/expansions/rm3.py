@@ -20,7 +20,7 @@ class Rm3(Expansion, name="rm3"):
     """
 
     feedback_terms: int = 10
-    """Number of terms taken from each document, and number of terms added to the query."""
+    """Number of terms to take from each feedback document, and also number of terms to add to the query."""
     original_query_weight: float = 0.5
     """Interpolation weight of the original query, from 0 to 1; the expansion terms have weight 1 minus this value."""
 

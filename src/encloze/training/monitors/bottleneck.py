@@ -46,10 +46,10 @@ class Bottleneck(Monitor, name="bottleneck"):
 
 
 def pair_across_sources(indices: np.ndarray, sources: np.ndarray) -> list[tuple[int, int]]:
-    """Pair each text with the nearest preceding text of another source document; the last text precedes the first.
+    """Pair each text with the nearest preceding text of another source document; before the first comes the last text.
 
-    Texts of the same source document are paired only if all texts are from one source document, because the embedding
-    of such a text contains information on the other.
+    Texts of the same source document are paired only if all texts are from one source document, because the
+    embedding of a text contains information on other texts of the same source document.
 
     Args:
         indices: Indices of texts, int64 ``(held_out,)``.
