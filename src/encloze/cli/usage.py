@@ -62,7 +62,7 @@ def grouped_commands() -> dict[str, list[str]]:
 
 
 def _summary(command: str) -> str:
-    """Return the first sentence of a command's module, without importing it; empty for a plugin."""
+    """Return the first sentence of a command's module, without importing it; a fixed text for a plugin's command."""
     file = Path(next(iter(sys.modules[Command.package()].__path__))) / f"{command}.py"
     return summary_of(file) if file.is_file() else "Command of a plugin."
 
@@ -155,7 +155,7 @@ def _entry(flag: str, text: str, depth: int) -> list[str]:
 
 
 def _flag_lines(flag: str, indent: str) -> Iterator[str]:
-    """Yield the lines of a flag with its type, wrapped between choices."""
+    """Yield the lines of a flag with its type. Long lines are broken after a ``|``."""
     line = indent
     for number, word in enumerate(flag.split("|")):
         addition = f"|{word}" if number else word

@@ -20,7 +20,7 @@ _MEASURED_STEPS, _MEASURED_TEXTS = 4, 8  # a quarter of a step's texts, so that 
 
 
 def build_pretrain(docs: PythonDocs, model: str, steps: int, *, max_tokens: int, seed: int) -> Pretrain:
-    """Return the demo's command for RetroMAE pre-training; the caller replaces its output path."""
+    """Return the demo's command for RetroMAE pre-training. The caller replaces its output path, a placeholder."""
     from encloze.commands.pretrain import Pretrain
     from encloze.models.origins.base import Origin
     from encloze.objectives.retromae import RetroMae
@@ -59,7 +59,7 @@ def build_finetune(
     max_document_tokens: int,
     seed: int,
 ) -> Finetune:
-    """Return the demo's command for fine-tuning; the caller replaces its output path.
+    """Return the demo's command for fine-tuning. The caller replaces its output path, a placeholder.
 
     ``is_new`` states whether the encoder was pre-trained from random weights, which requires a higher learning rate.
     """

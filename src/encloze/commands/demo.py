@@ -50,11 +50,11 @@ class Size:
 
     name: str
     packages: tuple[str, ...]
-    """Packages whose docstrings are used."""
+    """Python packages whose docstrings are the texts of the demo."""
     max_query_tokens: int
     max_document_tokens: int
     other_seconds: float
-    """Duration of everything except training, in seconds on the reference machine."""
+    """Duration of all steps except training, in seconds, on a machine with the speed ``REFERENCE_SPEED``."""
 
 
 SIZES = (
@@ -289,7 +289,7 @@ class Demo(Command, name="demo"):
         return Evaluate(held_out, systems=tuple(systems), output=output, overwrite=True, seed=self.seed).run()
 
     def _effects(self, report: Report) -> list[StageEffect]:
-        """Return the effect of each stage on the first measure of the report."""
+        """Return how much each stage (such as fine-tuning) changes the first measure of the report."""
         values = {system.name: system.values[report.measures[0]] for system in report.systems}
         dense = "RetroMAE, then fine-tuned"
         better = max(("BM25", dense), key=lambda name: float(values[name].mean()))

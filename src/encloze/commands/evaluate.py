@@ -137,7 +137,7 @@ class Evaluate(Command, name="evaluate"):
         return replace(result, name=title, run=run, memory_bytes=memory)
 
     def _counts(self, dataset: DatasetSplit, results: list[SystemResult]) -> DatasetCounts:
-        """Count queries, documents and judgments, as far as the systems read them; run files need no texts."""
+        """Count the judgments, and the queries and documents if a system reads them; a run file needs neither."""
         parts = {part for system in self._all_systems() for part in system.depends_on}
         reads_corpus = bool(self.reranker) or self.passage_aggregation == "max"
         return dataset.counts(

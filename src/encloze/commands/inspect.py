@@ -146,7 +146,7 @@ class Inspect(Command, name="inspect"):
         )
 
     def _lengths(self, corpus: Corpus, texts: list[str], word_counts: np.ndarray) -> list[LengthStatistics]:
-        """Return the lengths in words and, if a tokenizer is known, in tokens with two special tokens per text."""
+        """Return lengths in words and, if there is a tokenizer, in tokens, including two special tokens per text."""
         lengths = [_length_statistics("words", word_counts)]
         name = self.model[0] if self.model else MINILM if has_minilm() else None
         if name:

@@ -119,7 +119,7 @@ def welch_difference(first: np.ndarray, second: np.ndarray) -> Estimate:
 
 
 def _seed_variance(arrays: Sequence[np.ndarray]) -> tuple[float, float, int]:
-    """Return the variance of a mean over seeds, its expectation without a seed effect, and its degrees of freedom.
+    """Return the variance of a mean over seeds, the variance expected if seeds had no effect, and degrees of freedom.
 
     Each array has the shape (seeds, queries) and belongs to one data set.
     """

@@ -26,7 +26,7 @@ class LengthStatistics:
     truncated: dict[int, float]
     """Share of texts that are longer than each limit."""
     recommended_limit: int | None = None
-    """Smallest limit that truncates at most 5 % of the texts; None if even the largest one truncates more."""
+    """Smallest limit of ``truncated`` that cuts at most 5 % of the texts; None if even the largest limit cuts more."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Inspection:
         return None
 
     def tables(self) -> list[Table]:
-        """Return the tables of the corpus, without those of the panel."""
+        """Return the tables with statistics of the corpus; the tables on encoders belong to ``panel``."""
         tables = (self.count_table(), self.length_table(), self.truncation_table())
         return [table for table in tables if table is not None]
 

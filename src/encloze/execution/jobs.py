@@ -37,4 +37,4 @@ class Job(ABC, Generic[T]):
         """
 
     def on_resume(self, finished: int) -> None:
-        """Called once before shards are computed, with the number of shards that are read from the ledger."""
+        """Called once before shards are computed; ``finished`` shards are not computed but read from the ledger."""

@@ -66,7 +66,7 @@ class Local(Generator, name="local"):
 
 
 class _LocalGenerator:
-    """A local generator with a loaded model. Without a prompt, the input of the model is the document only."""
+    """A local generator with a loaded model. If ``prompt`` is None, the input of the model is only the document."""
 
     def __init__(
         self, settings: Local, model: TextGenerationModel, prompt: Prompt | None, queries_per_document: int, seed: int
@@ -101,7 +101,7 @@ class _LocalGenerator:
 
 
 def random_keys(seed: int, document_numbers: Tensor, queries_per_document: int) -> Tensor:
-    """Return a random key (int64) for each text to generate, ``queries_per_document`` for each document."""
+    """Return a random key (int64) for each text to generate: ``queries_per_document`` keys for each document."""
     keys = example_keys(seed, 0, _RANDOM_STREAM, document_numbers)
     return derive_keys(keys[:, None], torch.arange(queries_per_document, device=document_numbers.device)).flatten()
 

@@ -65,7 +65,7 @@ class EncoderConfig:
 
     @property
     def similarity(self) -> Similarity:
-        """Similarity function with the weights of the heads."""
+        """Similarity of queries and documents: the sum of the heads' inner products, each times the head's weight."""
         return Similarity(**{head.view: head.weight for head in self.heads})
 
     @property

@@ -13,7 +13,8 @@ class EmbeddingBatch(NamedTuple):
     vectors: tuple[Tensor, ...]
     """One or more tensors with one row for each item (float, items x ...)."""
     group_ids: Tensor
-    """Ids that a global loss compares, for example to detect false negatives (int64, items x number of ids)."""
+    """Ids of each item, such as that of its source document (int64, items x number of ids). A global loss compares them
+    to find items that must not be negatives of each other."""
 
 
 class LossOutput(NamedTuple):
@@ -22,7 +23,7 @@ class LossOutput(NamedTuple):
     sums: dict[str, Tensor]
     """Loss terms, summed over the items of the micro-batch, and counts of correct predictions."""
     embeddings: tuple[EmbeddingBatch, ...] = ()
-    """Inputs of global losses, which compare the items of all processes and micro-batches of a step."""
+    """Input of ``Trainable.global_losses``, which compares the items of all processes and micro-batches of a step."""
 
 
 class Trainable(nn.Module):
@@ -44,7 +45,7 @@ class Trainable(nn.Module):
         raise NotImplementedError(type(self).__name__)
 
     def global_losses(self, embeddings: tuple[EmbeddingBatch, ...]) -> dict[str, Tensor]:
-        """Return the loss terms that compare all items of a step, summed over items.
+        """Return the loss terms for which the items of a step are compared with each other, summed over items.
 
         Args:
             embeddings: The embeddings of all processes and micro-batches, one record for each kind of items.

@@ -37,8 +37,9 @@ class CoCondenser(Objective, name="cocondenser"):
     """
 
     context: Context = field(default_factory=lambda: Context.from_name("random"))
-    """Source of the second text of a pair: ``random`` (as published), ``near``, ``overlapping``, ``mixed``, ``crops``,
-    or ``queries``."""
+    """Source of the second text of a pair: a ``random`` (as published), ``near`` or ``overlapping`` span of the same
+    document, ``mixed`` (one of these at random), ``crops`` (both texts are crops of one span), or ``queries`` (a query
+    that the text answers)."""
     encoder_mask_rate: float = 0.15
     """Fraction of tokens masked."""
     early_layer: int | None = None

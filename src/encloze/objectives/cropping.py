@@ -34,8 +34,8 @@ class Cropping(Objective, name="cropping"):
     needs_mlm_head: ClassVar[bool] = False
 
     context: Context = field(default_factory=lambda: Context.from_name("crops"))
-    """Source of the pairs: ``crops`` (two crops of one text), ``near``, ``overlapping``, ``random``, ``mixed``, or
-    ``queries``."""
+    """Source of the pairs: ``crops`` (two crops of one text); a text and a ``near``, ``overlapping`` or ``random`` span
+    of the same document, or ``mixed`` (one of these at random); or a text and a query that it answers (``queries``)."""
     temperature: float = 0.05
     """Divisor of the similarities."""
     normalize: bool = True

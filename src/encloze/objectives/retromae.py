@@ -45,8 +45,8 @@ class RetroMae(Objective, name="retromae"):
     """Fraction of tokens masked for each decoder position. In the paper 0.50 is best with enhanced and 0.70 with basic
     decoding."""
     decoding: Literal["enhanced", "basic"] = "enhanced"
-    """``enhanced``: the decoder predicts every token, each with its own attention mask. ``basic``: the decoder predicts
-    the masked tokens of the text, which has one mask."""
+    """``enhanced``: the decoder predicts every token, each with its own attention mask. ``basic``: some tokens are
+    masked in the decoder's input, and it predicts only these."""
     decoder_layers: int = 1
     """Number of decoder layers; must be 1 with enhanced decoding (the paper finds no gain from more layers)."""
     query_stream: QueryStream = "normalized"

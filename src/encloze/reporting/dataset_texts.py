@@ -21,7 +21,7 @@ from encloze.storage.provenance import describe_input
 
 @dataclass(frozen=True)
 class DatasetTexts:
-    """Queries, judgments and documents of a data set; ``reason`` says why they cannot be read, if so."""
+    """Queries, judgments and documents of a data set; empty if they cannot be read, with the ``reason``."""
 
     queries: dict[str, str] = field(default_factory=dict)
     """Text of each query by id."""
@@ -42,9 +42,9 @@ class _DatasetSettings(Settings):
     """The settings of a recipe that name data sets."""
 
     dataset: tuple[Format, ...] = ()
-    """Data sets named by their paths."""
+    """Data sets that the recipe gives by path or format."""
     benchmark: tuple[Benchmark, ...] = ()
-    """Published benchmarks."""
+    """Data sets that the recipe gives as published benchmarks."""
 
 
 def read_texts(result: ResultFolder) -> list[DatasetTexts]:

@@ -199,7 +199,8 @@ class Tokenizer:
 
     @cached_property
     def special_ids(self) -> np.ndarray:
-        """Sorted ids of all special tokens, with or without a role (int64). They are never masked or predicted."""
+        """Sorted ids (int64) of all special tokens, also of those without a role such as cls. They are never masked or
+        predicted."""
         with_role = {
             id_ for token in self.special_tokens.values() if (id_ := self.backend.token_to_id(token)) is not None
         }

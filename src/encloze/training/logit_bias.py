@@ -43,9 +43,9 @@ def check_regularizers(losses: Sequence[Loss], heads: Sequence[Head]) -> None:
     for loss in losses:
         if loss.regularized_side == "queries" and not head.needs_hidden_states("query"):
             raise ValueError(
-                f"{loss.name} regularizes the term weights of queries, but they are encoded as a bag of words without "
-                f"trained weights. Remove {loss.name} for queries, or set query_encoding of the head to "
-                "term_weighting or expansion"
+                f"{loss.name} regularizes the term weights of queries, but these weights are not trained, because "
+                f"queries are encoded as a bag of words. Remove {loss.name} for queries, or set query_encoding of the "
+                "head to term_weighting or expansion"
             )
         if loss.sparsity_target and not isinstance(head, Sparse):
             raise ValueError(

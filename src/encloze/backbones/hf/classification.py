@@ -88,7 +88,11 @@ def is_sequence_classifier(architectures: list[str] | None) -> bool:
 
 
 def _load_with_head(folder: Path, head_type: HeadType, adapt_config: Callable[[Any], None], purpose: str) -> Any:
-    """Load a model with a head; ``adapt_config`` changes its configuration or raises, ``purpose`` is for messages."""
+    """Load a model with a head.
+
+    ``adapt_config`` changes the model's configuration, or raises an error if the model is unsuitable. ``purpose`` names
+    the use of the head in messages.
+    """
     import transformers
 
     auto_class, supported_configs = {

@@ -22,7 +22,8 @@ class TextGenerationModel:
         model: The transformers model.
         tokenizer: Its fast tokenizer.
         name: The name of the model in error messages.
-        is_causal: Whether the model continues its prompt (a causal model) or has an encoder for it.
+        is_causal: Whether the model is causal and continues its prompt. If false, it is a sequence-to-sequence model,
+            whose encoder reads the prompt.
         uses_chat_template: Whether prompts are lists of chat messages.
 
     Example:

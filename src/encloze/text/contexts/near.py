@@ -1,4 +1,4 @@
-"""The previous or next span (``nearby`` of CoT-MAE, Wu et al., 2023)."""
+"""The previous or next span of the same source document (``nearby`` of CoT-MAE, Wu et al., 2023)."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ class Retrieval(Monitor, name="retrieval"):
         return task
 
     def evaluate(self, module: PretrainingModule, task: RetrievalTask, data: PretrainingData) -> dict[str, np.ndarray]:
-        """Return nDCG@10 of each query, float64 ``(queries,)``, keyed by metric. ``module`` is unchanged."""
+        """Return nDCG@10 of each query, float64 ``(queries,)``, for each metric by name. ``module`` is unchanged."""
         values = {"zero_shot": self._ndcg(module, task, data)}
         if self.finetuning_steps:
             values["finetuned"] = self._ndcg(self._finetuned(module, task, data), task, data)
@@ -154,7 +154,7 @@ class Retrieval(Monitor, name="retrieval"):
         )
 
     def _sample_documents(self, relevant: set[int], count: int, generator: np.random.Generator) -> list[int]:
-        """Return the sorted indices of all relevant documents and of random others, ``documents`` in total."""
+        """Return the sorted indices of all relevant documents, filled up to ``self.documents`` with random others."""
         others = (int(n) for n in generator.permutation(count) if int(n) not in relevant)
         missing = max(0, self.documents - len(relevant))
         return sorted([*relevant, *(n for n, _ in zip(others, range(missing), strict=False))])
@@ -206,8 +206,8 @@ class RetrievalTask(NamedTuple):
     queries: list[Encoded]
     documents: list[Encoded]
     relevant: list[tuple[set[int], int | None]]
-    """For each query: indices of its relevant documents, and the index of the document that is the query itself, which
-    is excluded (None if there is none)."""
+    """For each query: the indices of its relevant documents, and the index of the document that was taken as the
+    query, which is left out of the ranking (None if there is none)."""
     pairs: list[tuple[Encoded, Encoded]]
     """Pairs of a query and a relevant document, for the fine-tuning."""
 
