@@ -126,7 +126,7 @@ def build(kind: type, tree: Tree, *, source: str = "the recipe") -> Any:
 
 
 def dump(settings: object, head: Tree | None = None) -> str:
-    """Return settings as YAML text that ``build`` reads; ``head`` holds first entries in place of ``type``."""
+    """Return YAML text that ``build`` reads: the entries of ``head``, then all settings except ``type``."""
     values = {name: value for name, value in plain(settings).items() if name != "type"}
     return dump_tree({**(head or {}), **values})
 
@@ -221,7 +221,7 @@ def _split(text: str) -> Any:
 
 
 def _member(family: Any, value: Any, path: str, faults: Faults) -> Any:
-    """Return the object that ``value`` describes: the name of a class of ``family``, or a dict of settings and type."""
+    """Return an object of ``family``, given the name of its class or a dict with its type and settings."""
     if isinstance(value, family):
         return value
     if value == "":
@@ -271,7 +271,7 @@ def _settings(kind: type, values: Any, path: str, faults: Faults) -> Any:
 
 
 def _with_defaults(hint: Any, value: Any, default: Any) -> Any:
-    """Return ``value`` with settings that are missing from a nested dataclass taken from its field's default."""
+    """Return ``value``; if it is a dict for a nested dataclass, add missing settings from the field's default."""
     if isinstance(value, dict) and is_family(inner_type(hint)[0]):
         is_default_member = "type" not in value and hasattr(type(default), "name")
         return {"type": type(default).name, **value} if is_default_member else value

@@ -1,4 +1,4 @@
-"""Filter that rejects relevant documents, their near-duplicates, and candidates with similar scores."""
+"""Filter that rejects relevant documents, their near-duplicates, and candidates that score almost as high or higher."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class NegativeFilter:
     """Selects the negatives of queries from ranked candidates."""
 
     corpus: Corpus
-    """Documents that the candidates belong to."""
+    """All documents of the data set; the candidates are some of them."""
     relevant: dict[str, list[str]]
     """Ids of the relevant documents of each query."""
     num_negatives: int

@@ -50,7 +50,7 @@ class Command(Family, metaclass=CommandType):
     """Base class of the commands of encloze. The fields of a command are its settings.
 
     The command line, recipes and the Python API all build a command and call ``run``. Settings may be given as in a
-    recipe: a path as a string, a family member by its name.
+    recipe: a path as a string, an index, loss or other component by its name.
 
     Example:
         >>> report = encloze.Evaluate(dataset="my_data", systems=["bm25", "minilm"]).run()
@@ -130,11 +130,11 @@ class CalibrationError(NamedTuple):
 
 
 class OperatingPoint(NamedTuple):
-    """Precision and recall of the pairs with at least a given probability of relevance."""
+    """Precision and recall if pairs with at least a given probability of relevance are taken as relevant."""
 
     probability: float
     precision: float | None
-    """Fraction of these pairs that are relevant; None if there are none."""
+    """Fraction of the pairs with at least this probability that are relevant; None if there are no such pairs."""
     recall: float
 
 
@@ -182,7 +182,7 @@ class StageEffect:
 
     @classmethod
     def from_estimate(cls, stage: str, difference: Estimate) -> Self:
-        """Return the effect of a stage from the estimate of a difference."""
+        """Return the effect of ``stage``, given the difference that it makes with its uncertainty."""
         return cls(stage, difference.interval(), difference.minimum_detectable_difference())
 
     def verdict(self) -> str:

@@ -116,7 +116,7 @@ class Compare(Command, name="compare"):
         return table
 
     def _check(self, splits: list[tuple[Format, str]]) -> None:
-        """Raise an error about any data set or system before the first evaluation starts."""
+        """Check all data sets and systems, so that an error is raised before the first evaluation starts."""
         for dataset, split in splits:
             _ = (dataset_split := DatasetSplit(dataset, split)).judgments
             for system in self.systems:

@@ -38,8 +38,8 @@ _MEASURE, _DEPTH = "nDCG@10", 10
 class Merge(Command, name="merge"):
     """Interpolate linearly between the weights of an adapted model and of its original (Wortsman et al., 2022).
 
-    Given data sets, the original, the adapted model and the merged models are evaluated on all of them. The
-    interpolation weight with the highest mean nDCG@10 is used.
+    If data sets are given, the original model, the adapted model and the merged models are evaluated on all of them,
+    and the interpolation weight with the highest mean nDCG@10 is used.
 
     Example:
         >>> result = Merge(model="retriever", original="minilm", output="merged", weights=[0.5]).run()
@@ -146,7 +146,7 @@ class Merge(Command, name="merge"):
         ]
 
     def _candidates(self, model: InitialModel, interpolation: WeightInterpolation) -> Iterator[tuple[str, str]]:
-        """Yield titles and model folders. The folder of a merged model exists only until the next one is requested."""
+        """Yield name and folder of each model to evaluate. A merged model is deleted when the next is requested."""
         yield f"original ({Path(self.original).name})", self.original
         yield f"adapted ({Path(self.model).name})", self.model
         for weight in self.weights:

@@ -62,7 +62,7 @@ class Mine(Command, name="mine"):
     """Number of top-ranked documents of each ranking to skip, because unjudged documents among them are often
     relevant."""
     range_max: int = 200
-    """Number of ranks of each ranking to consider."""
+    """Last rank of each ranking to consider. Candidates are the documents between range_min and this rank."""
     num_negatives: int = 50
     """Maximum number of negatives for each query; the highest ranked are taken."""
     near_duplicate_threshold: float | None = 0.8

@@ -98,7 +98,7 @@ class Score(Command, name="score"):
         return ScoringResult(self.output, len(queries), sum(map(len, candidates.values())))
 
     def _sample(self, candidates: dict[str, list[str]]) -> dict[str, list[str]]:
-        """Return the candidates of a sample of ``max_queries`` queries, in their order."""
+        """Return the candidates of ``max_queries`` randomly sampled queries; the order of the queries is kept."""
         by_hash = sorted(candidates, key=lambda query: hash_to_unit_interval(f"{self.seed} {query}"))
         sample = set(by_hash[: self.max_queries])
         return {query: documents for query, documents in candidates.items() if query in sample}

@@ -84,7 +84,7 @@ class Encoder(ABC):
     @property
     @abstractmethod
     def arithmetic(self) -> str:
-        """Precision and device of the computation, such as ``float32 on cpu``. Results differ slightly between them."""
+        """Precision and device of the computation, such as ``float32 on cpu``. Others give slightly other results."""
 
     @property
     @abstractmethod
@@ -105,7 +105,7 @@ class Encoder(ABC):
         """Encode documents in parts of a few thousand, so that memory stays bounded.
 
         Args:
-            texts: The documents' texts, title first; consumed as needed.
+            texts: The documents' texts, title first. An iterator is read only as far as needed.
             count: Number of texts, for the progress bar.
 
         Yields:

@@ -95,7 +95,7 @@ class Panel:
         return Table(self.title, columns, tuple(rows))
 
     def tables(self) -> list[Table]:
-        """Return a list with the table of the panel, without tables of labels."""
+        """Return a list with one table, that of the metrics; tables of predicted labels are not included."""
         return [self.table()]
 
     def notes(self, *, with_terms: bool = True) -> list[str]:
@@ -127,7 +127,7 @@ class Panel:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Panel:
-        """Return the panel from the value of ``to_dict``, without the results on labels.
+        """Return the panel from the value of ``to_dict``, without the results of predicting labels.
 
         Args:
             content: Value that ``to_dict`` returned.
@@ -149,7 +149,7 @@ class Panel:
         return cls(content["num_documents"], content["num_available"], content["pairs"], encoders, queries)
 
     def to_dict(self) -> dict[str, object]:
-        """Return the panel as JSON values, without the results on labels."""
+        """Return the panel as JSON values, without the results of predicting labels."""
         encoders = [
             {
                 "name": encoder.name,

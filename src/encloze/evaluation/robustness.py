@@ -30,7 +30,7 @@ class AppliedPerturbation(NamedTuple):
     """A perturbation and the query texts that it produced."""
 
     name: str
-    """Name with the settings that differ from their defaults."""
+    """Name of the perturbation, followed by its settings that differ from the defaults."""
     texts: tuple[str, ...]
     """Text of each query; the original texts for a perturbation of documents."""
     changed: tuple[bool, ...]
@@ -70,7 +70,7 @@ class SliceResult(NamedTuple):
 
 
 class Drop(NamedTuple):
-    """Drop of the mean of a system under a perturbation."""
+    """How far a perturbation lowers the mean of the measure for a system."""
 
     system: str
     perturbation: str
@@ -114,7 +114,7 @@ class RobustnessReport:
         queries: The original queries.
         perturbations: The perturbations in the order of the report.
         systems: Values of each system.
-        slices: Slices of the queries.
+        slices: Named subsets of the queries, for which results are also reported.
         seed: Seed of the bootstrap samples.
         counts: Numbers of queries, judgments and documents of the data set, if known.
     """

@@ -28,7 +28,7 @@ class RankingRules(NamedTuple):
     """
 
     depth: int
-    """Number of documents (or source texts, if passages are aggregated) per query, 1 or more."""
+    """Number of documents (or source texts, if passages are aggregated) to keep per query, 1 or more."""
     passage_aggregation: PassageAggregation = "none"
     """How scores of passages are aggregated to scores of the longer texts that judgments refer to."""
     ignore_identical_ids: bool = False
@@ -47,14 +47,14 @@ class RankingRules(NamedTuple):
         return max(self.depth, self.max_cutoff)
 
     def check(self, *, is_tuned: bool) -> None:
-        """Check the depth, and that tuning is not combined with rules that it does not apply.
+        """Check the depth, and that no system is tuned if there are rules that tuning would ignore.
 
         Args:
             is_tuned: Whether a system is tuned. ``passage_aggregation`` and ``ignore_identical_ids`` must then have
                 their default values.
 
         Raises:
-            ValueError: ``depth`` is below 1, or a system is tuned under rules that tuning does not apply.
+            ValueError: ``depth`` is below 1, or a system is tuned although there are rules that tuning would ignore.
         """
         if self.depth < 1:
             raise ValueError(f"depth must be 1 or more, not {self.depth}")

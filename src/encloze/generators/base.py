@@ -49,7 +49,7 @@ class PreparedGenerator(Protocol):
 class Generator(Family):
     """Base class of generators. A member implements ``prepare``.
 
-    In a recipe and on the command line, a word that is not the name of a member is the model of a local generator.
+    In a recipe and on the command line, a name that is not a member's name is taken as the model of ``local``.
 
     Example:
         >>> from encloze.generators.local import Local

@@ -104,7 +104,7 @@ class RetroMAECollator:
 
 
 class RetroMAEForPretraining(nn.Module):
-    """RetroMAE with a transformers model as encoder, under the name and signatures of FlagEmbedding.
+    """RetroMAE with a transformers model as encoder; class name and signatures are those of FlagEmbedding.
 
     Args:
         bert: A ForMaskedLM model of any family that encloze supports.
@@ -128,7 +128,7 @@ class RetroMAEForPretraining(nn.Module):
 
     @property
     def backbone(self) -> Backbone:
-        """The encoder behind the interface of encloze."""
+        """The encoder, wrapped in the interface that encloze has for all encoders."""
         return self._backbone[0]
 
     def gradient_checkpointing_enable(self, *_: Any, **__: Any) -> None:
@@ -196,7 +196,7 @@ class RetroMAEForPretraining(nn.Module):
     def from_pretrained(
         cls, model_args: ModelArguments | None, folder: str | Path, *others: Any, **options: Any
     ) -> RetroMAEForPretraining:
-        """Load a model, with its decoder if the folder contains one. A progress note reports a new decoder.
+        """Load a model, with its decoder if the folder contains one. Otherwise the decoder is new, and a note says so.
 
         Args:
             model_args: Stored as an attribute.

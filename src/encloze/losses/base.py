@@ -23,7 +23,7 @@ class SparsityTarget(NamedTuple):
     active_dims: int
     """Target mean number of term weights above 0 per text."""
     ramp_ratio: float
-    """Fraction of the training steps in which the target moves from the initial number to ``active_dims``."""
+    """Fraction of the training steps in which the target moves from the first measured number to ``active_dims``."""
 
 
 class CandidateScores(NamedTuple):
@@ -78,7 +78,7 @@ class ScoredBatch(NamedTuple):
         return self.is_normalized and self.queries.sparse is None
 
     def for_view(self, view: Literal["dense", "sparse"]) -> ScoredBatch:
-        """Return the batch with scores from its dense or its sparse representations alone, with weight 1.
+        """Return the batch with scores from only its dense or only its sparse representations, without head weights.
 
         Args:
             view: The representations whose inner products become the scores.
@@ -212,7 +212,7 @@ class CandidateLoss(Loss):
 
 
 def check_losses(losses: tuple[Loss, ...], *, has_teacher: bool, has_negatives: bool) -> None:
-    """Check that losses can be trained together with the available inputs.
+    """Check that the losses are distinct and that the inputs that they require are available.
 
     Args:
         losses: Losses of a recipe.

@@ -50,7 +50,7 @@ class PretrainingModule(Trainable):
         self.backbone, self.tokenizer, self.pooling = backbone, tokenizer, pooling
 
     def forward(self, sampled: Any) -> LossOutput:
-        """Return the summed loss terms and metrics of a sampled batch."""
+        """Return the summed loss terms and metrics of a batch of masked texts."""
         encoder_output = self.encode(sampled)
         return LossOutput(encoder_output.sums | self.decode(sampled, encoder_output), encoder_output.embeddings)
 
@@ -99,6 +99,6 @@ class PretrainingModule(Trainable):
 
 
 def token_counts(**labels: Tensor) -> dict[str, Tensor]:
-    """Return the number of labeled tokens of each loss term, as the count of both the loss and its accuracy."""
+    """Return the number of labeled tokens of each loss term, once under its name and once as ``TERM_accuracy``."""
     counts = {term: (values != IGNORE_INDEX).sum() for term, values in labels.items()}
     return counts | {f"{term}_accuracy": count for term, count in counts.items()}

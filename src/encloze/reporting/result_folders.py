@@ -29,7 +29,7 @@ class ResultFolder(NamedTuple):
     tree: dict[str, Any]
     """Settings of the command."""
     recipe: str
-    """The same settings as YAML."""
+    """Settings of the command as YAML text."""
     versions: dict[str, str]
     """Versions of Python and of packages."""
     inputs: dict[str, Any]

@@ -13,7 +13,7 @@ class Mixed(Context, name="mixed"):
     """One of the contexts near, overlapping and random, chosen at random each time that a pair is accessed."""
 
     max_distance: int = 100
-    """Maximum number of positions between a span and its context ``random`` in the source document; 100 in CoT-MAE."""
+    """For random contexts, the maximum distance from the span, in spans of the same document; 100 in CoT-MAE."""
 
     def __post_init__(self) -> None:
         if self.max_distance < 1:
