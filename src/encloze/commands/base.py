@@ -191,7 +191,7 @@ class StageEffect:
             return "improved"
         if self.difference.high < 0:
             return "degraded"
-        return f"no significant difference (detectable: {self.minimum_detectable_difference:.4f} or more)"
+        return f"no significant difference; {self.minimum_detectable_difference:.4f} or more would be detected"
 
 
 def get_command(name: str) -> type[Command]:

@@ -296,7 +296,7 @@ class Demo(Command, name="demo"):
         pairs = [
             ("Fine-tuning, compared with MiniLM off the shelf", "fine-tuned only", "MiniLM off the shelf"),
             (f"RetroMAE ({self.pretraining_steps} steps) before fine-tuning", dense, "fine-tuned only"),
-            (f"Fusion with BM25, compared with {better} alone", "hybrid with BM25", better),
+            (f'Fusion with BM25, compared with "{better}" alone', "hybrid with BM25", better),
         ]
         return [
             StageEffect.from_estimate(stage, estimate([values[name]], [values[baseline]]))
