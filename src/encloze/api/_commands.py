@@ -1,4 +1,4 @@
-"""Run the command behind a function of the Python API, with the arguments of that function as its settings."""
+"""Helpers of the Python API: run a command of encloze with the arguments of an API function as its settings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ def run_command(command: str, **settings: Any) -> Any:
 
 
 def run_cached(command: str, output: Any, settings: dict[str, Any]) -> Any:
-    """Run a command that writes to ``output``; if None, to a cache folder whose name is a hash of the settings."""
+    """Run a command that writes its result to the folder ``output``.
+
+    If ``output`` is None, the result is written to a folder in the cache, named after a hash of the command's settings.
+    """
     if output is None:
         folder = cache_folder() / command
         prepared = Command.member(command)(**{**settings, "output": folder})

@@ -63,7 +63,7 @@ class MakeReport(Command, name="report"):
 
     def __post_init__(self) -> None:
         if not self.folders:
-            raise ValueError("folders is empty: name at least one, as in encloze report compared")
+            raise ValueError("folders is empty: name at least one folder with results, as in encloze report compared")
         if self.examples < 0:
             raise ValueError(f"examples must be 0 or more, not {self.examples}")
 

@@ -17,11 +17,11 @@ def query_id(query: LabeledQuery) -> str:
 
 
 def write_query_folder(folder: Path, splits: Mapping[str, Sequence[LabeledQuery]]) -> None:
-    """Write ``queries.jsonl`` and ``qrels/SPLIT.tsv``.
+    """Write all queries to ``queries.jsonl``, and the relevant documents of each split to ``qrels/SPLIT.tsv``.
 
     Args:
         folder: Folder to write; created if necessary.
-        splits: Queries of each split.
+        splits: Queries by name of the split.
     """
     (folder / "qrels").mkdir(parents=True, exist_ok=True)
     texts: dict[str, str] = {}

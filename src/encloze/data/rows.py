@@ -58,7 +58,7 @@ def rows(value: Any, name: str) -> Rows:
 
 
 def only_split(value: object) -> Any:
-    """Return the only table of a mapping from split names to tables (``DatasetDict``); None for any other value."""
+    """Return the table of the only split of a mapping (such as ``DatasetDict``) with one split; otherwise None."""
     tables = list(value.values()) if isinstance(value, Mapping) and len(value) == 1 else []
     return tables[0] if tables and reader_of(tables[0]) is not None else None
 

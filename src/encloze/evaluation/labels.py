@@ -69,7 +69,10 @@ class LabelReport:
 
     @cached_property
     def means(self) -> dict[str, dict[str, Interval]]:
-        """Values by name of the system, then by measure, each with a 95 % bootstrap interval over the texts."""
+        """Measures of each system, each with a 95 % bootstrap interval over the texts.
+
+        The keys are the name of the system, then the name of the measure.
+        """
         return {
             system.name: {
                 name: bootstrap_of_sums(counts, measure, seed=self.seed)
@@ -127,7 +130,7 @@ class LabelReport:
         return Table(f"{system.name}, by label", columns, tuple(tuple(scores) for scores in self.label_scores(system)))
 
     def tables(self) -> list[Table]:
-        """Return the table of the systems and the table of the labels for the last system."""
+        """Return two tables: the measures of all systems, and the scores of the last system for each label."""
         return [self.table(), self.label_table(self.systems[-1])]
 
     def to_markdown(self) -> str:
@@ -183,7 +186,10 @@ class LabelReport:
                 stream.write(json.dumps(line, ensure_ascii=False) + "\n")
 
     def _measure_counts(self, system: LabelPredictions) -> dict[str, tuple[np.ndarray, Measure]]:
-        """Return, by measure, counts (one row per text) and a function that computes the measure from column sums."""
+        """Return for each measure its counts and a function that computes it from the sums of the counts over texts.
+
+        The counts have one row per text; their columns depend on the measure.
+        """
         label_counts = self._label_counts(system)
         correct, _, true = label_counts.sum(axis=2).T
         measures: dict[str, tuple[np.ndarray, Measure]] = {
@@ -198,7 +204,10 @@ class LabelReport:
         return measures
 
     def _label_counts(self, system: LabelPredictions) -> np.ndarray:
-        """Count the correct, predicted and true labels of each text: int64 array of shape (texts, 3, labels)."""
+        """Count for each text how often each label is predicted correctly, is predicted, and is the true label.
+
+        The counts are in this order in the result, an int64 array of shape (texts, 3, labels).
+        """
         number_of = {label: number for number, label in enumerate(self.labels)}
         counts = np.zeros((len(self.examples), 3, len(number_of)), np.int64)
         for row, (example, predictions) in enumerate(zip(self.examples, system.labels, strict=True)):
@@ -215,7 +224,7 @@ def _ratio(sums: np.ndarray) -> np.ndarray:
 
 
 def _macro_f1(sums: np.ndarray) -> np.ndarray:
-    """Compute the mean F1 of the labels that occur or are predicted, as in scikit-learn.
+    """Compute the mean F1 of all labels that are the true or the predicted label of any text, as in scikit-learn.
 
     Args:
         sums: Numbers of correct, predicted and true labels, for each label: shape (..., 3 * labels).

@@ -16,7 +16,7 @@ MLM_HEAD = "MLM head"
 
 
 class PairEmbeddings(NamedTuple):
-    """Embeddings of positive pairs of texts."""
+    """Embeddings of both texts of each positive pair, such as a query and a relevant document."""
 
     kind: str
     """Kind of the pairs, such as "queries and relevant documents"."""
@@ -46,7 +46,7 @@ class PanelMetric(NamedTuple):
     """95 % quantile over the texts if ``value`` is their median."""
 
     def cell(self) -> Cell:
-        """Return the table cell with the value and, if there are quantiles, its range."""
+        """Return a table cell with the value and, if both quantiles are set, the interval between them."""
         is_quantile = self.low is not None and self.high is not None
         value = Interval(self.value, self.low, self.high) if is_quantile else self.value  # type: ignore[arg-type]
         return Cell(value, Kind.COUNT if self.is_count else Kind.STATISTIC)

@@ -167,7 +167,10 @@ def _cache_limit() -> float:
 
 
 def _evict(encodings: Path, used: Path, limit: float) -> None:
-    """Remove the least recently used folders until the total is at most ``limit`` GiB. The folder in use is kept."""
+    """Remove the least recently used folders of the cache until all its folders have at most ``limit`` GiB in total.
+
+    The folder ``used``, which the current run reads and writes, is never removed.
+    """
     folders = sorted((path for path in encodings.iterdir() if path != used), key=lambda path: path.stat().st_mtime)
     sizes = [size_of(folder) for folder in folders]
     excess = sum(sizes) + size_of(used) - limit * 2**30

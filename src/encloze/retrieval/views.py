@@ -31,7 +31,7 @@ class View:
 
     @property
     def weight(self) -> float:
-        """Weight of the index's input type (such as dense) in the encoder's similarity; 1 without an encoder."""
+        """Weight of the index's kind of vectors, such as dense, in the encoder's similarity; 1 without an encoder."""
         return float(getattr(self.encoder.similarity, self.index.input_type)) if self.encoder else 1.0
 
 

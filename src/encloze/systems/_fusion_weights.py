@@ -1,4 +1,4 @@
-"""Tuning of fusion weights on a split other than the evaluated one."""
+"""Tuning of the weights with which a system fuses its rankings, on a split other than the evaluated one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from encloze.retrieval.tuning import tune_fusion
 
 
 def tune_fusion_weights(retriever: Retriever, tuning: DatasetSplit) -> str:
-    """Set the fusion weights of a retriever to those with the best nDCG@10 on a split, and return a note on them."""
+    """Set the fusion weights of a retriever to those with the best nDCG@10 on the split ``tuning``.
+
+    Returns:
+        A note for reports, with the weights and the name of the split.
+    """
     retriever.fusion = fusion = tune_fusion(retriever, tuning.queries, tuning.judgments)
     names = [view.name for view in retriever.views]
     weights = ", ".join(f"{name} {weight:g}" for name, weight in zip(names, fusion.weights, strict=True))

@@ -16,7 +16,7 @@ _BATCH_TEXTS = 1024
 
 
 class LabeledTokens(NamedTuple):
-    """A tokenized text with one label, or with a label for each word at the word's first token."""
+    """A tokenized text with one label, or with a label for each word, which belongs to the word's first token."""
 
     tokens: Encoded
     """The tokenized text."""

@@ -103,12 +103,12 @@ class Spans:
 
     @cached_property
     def previous_span(self) -> np.ndarray:
-        """Index of the previous span in the same source document, or -1 (int64, one per span)."""
+        """Index of the previous span in the same source document, or -1 if there is none (int64, one per span)."""
         return self._link(self.reading_order[1:], self.reading_order[:-1])
 
     @cached_property
     def next_span(self) -> np.ndarray:
-        """Index of the next span in the same source document, or -1 (int64, one per span)."""
+        """Index of the next span in the same source document, or -1 if there is none (int64, one per span)."""
         return self._link(self.reading_order[:-1], self.reading_order[1:])
 
     def window(self, number: int, max_distance: int) -> np.ndarray:
@@ -122,7 +122,11 @@ class Spans:
         return self.reading_order[max(first, rank - max_distance) : min(last, rank + max_distance + 1)]
 
     def _link(self, spans: np.ndarray, targets: np.ndarray) -> np.ndarray:
-        """Return for each span its element of ``targets`` (int64), or -1 if that is in another source document."""
+        """Return for each span of the corpus the span of ``targets`` that it is paired with (int64).
+
+        ``spans[i]`` is paired with ``targets[i]``. The result is -1 for spans that are not in ``spans`` or are paired
+        with a span of another source document.
+        """
         linked = np.full(len(self), -1, np.int64)
         is_same_source = self.source_numbers[spans] == self.source_numbers[targets]
         linked[spans[is_same_source]] = targets[is_same_source]
@@ -137,7 +141,7 @@ class Spans:
 
     @cached_property
     def _source_offsets(self) -> np.ndarray:
-        """Start of each source document in ``reading_order``, followed by the number of spans (int64)."""
+        """Index in ``reading_order`` of each source document's first span, followed by the number of spans (int64)."""
         return np.append(0, np.cumsum(np.bincount(self.source_numbers)))
 
 

@@ -134,7 +134,7 @@ def _rename(partial: Path, folder: Path) -> None:
 
 
 def _write(texts: Iterable[str], count: int, tokenizer: Tokenizer, folder: Path) -> None:
-    """Tokenize texts, and write the files ``ids``, ``starts`` and ``offsets``."""
+    """Tokenize texts, and write their token ids, word starts and text offsets to three files in ``folder``."""
     lengths: list[int] = []
     source: Iterator[str] = iter(texts)
     with (

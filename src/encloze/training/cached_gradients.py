@@ -71,7 +71,10 @@ def embedding_tensors(batches: tuple[EmbeddingBatch, ...]) -> list[Tensor]:
 
 
 def _take(part: tuple[EmbeddingBatch, ...], is_real: bool, remaining: list[list[Tensor]]) -> Gradients:
-    """Remove the gradients of the next micro-batch from ``remaining``, and return them."""
+    """Remove the gradients of the next micro-batch from the beginning of ``remaining``, and return them.
+
+    For an empty micro-batch, nothing is removed and the gradients are zeros.
+    """
     taken = []
     for batch, left in zip(part, remaining, strict=True):
         for index, vectors in enumerate(batch.vectors):
@@ -82,7 +85,11 @@ def _take(part: tuple[EmbeddingBatch, ...], is_real: bool, remaining: list[list[
 
 
 def _gather(accelerator: Accelerator, parts: list[Tensor]) -> tuple[Tensor, int]:
-    """Return the rows of all processes, concatenated in process order, and the offset of the rows of this process."""
+    """Gather the rows of ``parts`` from all processes.
+
+    Returns:
+        The rows, in the order of the processes, and the index of this process's first row.
+    """
     rows = torch.cat(parts)
     if accelerator.num_processes == 1:
         return rows, 0

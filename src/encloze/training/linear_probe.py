@@ -27,7 +27,10 @@ _FOLDS = 5
 
 
 class LabeledFeatures(NamedTuple):
-    """Features and labels of texts, or of words. Features are NaN if no token is left after truncation."""
+    """Features and labels, with one row for each text or, if words are labeled, for each word.
+
+    The features of a row are NaN if truncation left no token of the text or word.
+    """
 
     features: np.ndarray
     """Features of each text or word, float32 ``(rows, dim)``."""
@@ -154,7 +157,11 @@ def _select_penalty(
     penalties: list[float],
     seed: int,
 ) -> ProbeResult:
-    """Return the linear probe with the penalty of highest macro F1. ``penalties`` are in descending order."""
+    """Fit a linear probe with each penalty, and return the one with the highest macro F1.
+
+    F1 is measured on ``dev`` or, if that is None, by cross-validation on ``train``. ``penalties`` are in descending
+    order, so that of several equally good ones the largest is selected. A single penalty is used without a measurement.
+    """
     if len(penalties) == 1:
         return ProbeResult(fit(train, penalties[0]), f"penalty {penalties[0]:g}")
     if dev is None and len(np.unique(train.texts)) < 2:
@@ -192,7 +199,7 @@ def _fit(rows: LabeledFeatures, penalty: float, max_iterations: int) -> Any:
 
 
 def _folds(rows: LabeledFeatures, seed: int) -> Iterator[tuple[LabeledFeatures, LabeledFeatures]]:
-    """Yield (training rows, evaluated rows) for each fold of a cross-validation; folds do not split texts."""
+    """Yield (training rows, evaluated rows) for each fold; all words of a text are in the same fold."""
     texts = np.unique(rows.texts)
     for _, evaluated in KFold(min(_FOLDS, len(texts)), shuffle=True, random_state=seed).split(texts):
         is_evaluated = np.isin(rows.texts, texts[evaluated])

@@ -26,7 +26,7 @@ class SampledBatch(NamedTuple):
     terms: tuple[str, ...]
 
     def counts(self) -> dict[str, Tensor]:
-        """Return the number of queries, by which each loss term is divided."""
+        """Return for each loss term and metric the number of queries of the batch, by which its sum is divided."""
         queries = torch.tensor(len(self.batch.examples), device=self.batch.examples.device)
         return dict.fromkeys(self.terms, queries)
 
@@ -57,7 +57,7 @@ class RetrievalModule(Trainable):
         self._terms = (*self.loss_weights, *logged)
 
     def sample(self, batch: RetrievalBatch) -> SampledBatch:
-        """Return the batch with the names of its loss terms. Nothing is sampled: the candidates are given."""
+        """Return the batch with the names of its loss terms and metrics. No sampling: the candidates are given."""
         return SampledBatch(batch, self._terms)
 
     def encoder_parameters(self) -> list[nn.Parameter]:
@@ -71,7 +71,7 @@ class RetrievalModule(Trainable):
         return {loss.term: loss.weight_at(progress) * factor for loss, factor in zip(self.losses, factors, strict=True)}
 
     def forward(self, sampled: SampledBatch) -> LossOutput:
-        """Encode queries and documents, and return their embeddings without losses: see ``global_losses``."""
+        """Return the embeddings of queries and documents, without losses, which ``global_losses`` computes later."""
         batch = sampled.batch
         queries, documents = self.encoder(batch.queries, "query"), self.encoder(batch.documents, "document")
         query_ids = torch.cat([batch.examples[:, None], batch.candidates], dim=1)
@@ -84,7 +84,10 @@ class RetrievalModule(Trainable):
         )
 
     def global_losses(self, embeddings: tuple[EmbeddingBatch, ...]) -> dict[str, Tensor]:
-        """Compute the losses of a step, and update the controller that adjusts the weights of sparsity losses."""
+        """Compute the loss terms and metrics of a step, summed over its queries.
+
+        Also update the controller that adjusts the weights of losses with a sparsity target.
+        """
         scored = self.score(embeddings)
         sums = {loss.term: loss.compute(scored) for loss in self.losses}
         with torch.no_grad():

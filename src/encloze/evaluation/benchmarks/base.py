@@ -13,7 +13,7 @@ from encloze.family import Family
 
 
 class BenchmarkRules(NamedTuple):
-    """Measures and rules by which the results of a benchmark are published."""
+    """Measures of a benchmark's published results, and the rules by which they are computed."""
 
     measures: tuple[str, ...]
     """Measures in the spelling of ir-measures, the main one first."""
@@ -24,7 +24,10 @@ class BenchmarkRules(NamedTuple):
 
 
 def check_dataset_or_benchmark(dataset: Format | None, split: str, benchmark: Benchmark | None) -> None:
-    """Raise ValueError unless either ``dataset`` or ``benchmark`` is set, or if ``split`` is set with ``benchmark``."""
+    """Raise ValueError if both or neither of ``dataset`` and ``benchmark`` are set.
+
+    With ``benchmark``, also raise it if ``split`` is not the default, because a benchmark has its own split.
+    """
     if (dataset is None) == (benchmark is None):
         raise ValueError(
             "set either dataset or benchmark, as in --dataset FOLDER or --benchmark beir/scifact, and not both"
@@ -100,11 +103,11 @@ class Benchmark(Family):
         raise NotImplementedError
 
     def remote_format(self) -> Format:
-        """Return the format that downloads the collection."""
+        """Return the format to use if ``path`` is None: it downloads the collection and reads it."""
         return IrDatasets(self.ir_datasets_id())
 
     def ir_datasets_id(self) -> str:
-        """Return the id of the collection in ir_datasets."""
+        """Return the id of the collection in the catalog of the package ir_datasets."""
         raise NotImplementedError
 
     def local_format(self, path: Path) -> Format:

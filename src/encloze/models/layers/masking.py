@@ -41,7 +41,7 @@ class TokenBatch(NamedTuple):
         return content | (self.attention_mask & ~content.any(dim=1, keepdim=True))
 
     def split_words(self) -> TokenBatch:
-        """Return the batch with each token numbered as a word of its own, so that single tokens are masked."""
+        """Return the batch with each token numbered as a word of its own: masking then selects tokens, not words."""
         positions = torch.arange(self.ids.shape[1], device=self.ids.device)
         return self._replace(word_ids=torch.where(self.word_ids >= 0, positions, -1))
 

@@ -1,4 +1,4 @@
-"""Batches of text pairs: first texts in the first half, second texts in the same order in the second half."""
+"""Batches of text pairs: the first half of the rows has the first text of each pair, the second half the second."""
 
 from __future__ import annotations
 

@@ -29,12 +29,15 @@ class InitialModel(NamedTuple):
 
 @dataclass(frozen=True)
 class Origin(Family):
-    """Base class of origins. A name that is not an origin's is read as a model folder, a hub id, or ``minilm``."""
+    """Base class of origins, which load or create the initial model for training.
+
+    A name that is not the name of an origin is taken as the name of a model: a folder, a hub id, or ``minilm``.
+    """
 
     default_member: ClassVar[str | None] = "pretrained"
 
     def label(self) -> str:
-        """Return a name for messages and for the provenance of results."""
+        """Return the name of this origin that messages show and that is saved with results."""
         return self.name
 
     def load(self, texts: Callable[[], Iterator[str]], *, require_mlm_head: bool, seed: int) -> InitialModel:

@@ -1,4 +1,4 @@
-"""Section on an inspection: statistics of a corpus, and properties of its representations."""
+"""Section of a report on an inspection: statistics of a corpus, and properties of its representations."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from encloze.tables import quote
 
 
 def inspection_section(result: ResultFolder, *, include_texts: bool) -> Section:
-    """Return the section on an inspection."""
+    """Return the section of a report on one result of ``encloze inspect``.
+
+    Queries and nearest documents are shown only with ``include_texts``.
+    """
     inspection = Inspection.load(result.path)
     blocks: list[Block] = [*inspection.tables()]
     if inspection.notes:
