@@ -174,7 +174,7 @@ def json_schema(kind: type) -> Tree:
 
 
 def inner_type(kind: Any) -> tuple[Any, bool, bool]:
-    """Return X for ``X | None`` and ``tuple[X, ...]``, then whether None is allowed, then whether it is a tuple."""
+    """Return X for X, ``X | None`` or ``tuple[X, ...]``, whether None is allowed, and whether ``kind`` is a tuple."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         rest = [argument for argument in arguments if argument is not type(None)]
@@ -187,7 +187,7 @@ def inner_type(kind: Any) -> tuple[Any, bool, bool]:
 
 
 def _value(hint: Any, value: Any, path: str, faults: Faults) -> Any:
-    """Return ``value`` converted to a type. If it is invalid, add errors to ``faults`` and return ``_INVALID``."""
+    """Return ``value`` converted to type ``hint``. If it is invalid, add to ``faults`` and return ``_INVALID``."""
     inner, optional, is_list = inner_type(hint)
     if value is None and optional:
         return None
@@ -221,7 +221,7 @@ def _split(text: str) -> Any:
 
 
 def _member(family: Any, value: Any, path: str, faults: Faults) -> Any:
-    """Return an object of ``family``, given the name of its class or a dict with its type and settings."""
+    """Return a member of ``family``; ``value`` is its name, or a dict of its settings with its name under ``type``."""
     if isinstance(value, family):
         return value
     if value == "":
@@ -271,7 +271,7 @@ def _settings(kind: type, values: Any, path: str, faults: Faults) -> Any:
 
 
 def _with_defaults(hint: Any, value: Any, default: Any) -> Any:
-    """Return ``value``; if it is a dict for a nested dataclass, add missing settings from the field's default."""
+    """Return ``value``; to a dict of a nested dataclass's settings, add those it lacks from the field's ``default``."""
     if isinstance(value, dict) and is_family(inner_type(hint)[0]):
         is_default_member = "type" not in value and hasattr(type(default), "name")
         return {"type": type(default).name, **value} if is_default_member else value
@@ -340,7 +340,7 @@ def _put(tree: Tree, path: list[str], value: Any) -> None:
 
 
 def _message(fault: Any) -> str:
-    """Return the message for a validation error of pydantic."""
+    """Return encloze's wording of a validation error of pydantic."""
     found = f", found {fault['input']!r}"
     if fault["type"] == "path_type":
         return f"expected a path{found}"

@@ -1,4 +1,4 @@
-"""Compute the input of the first layer of a transformers encoder. Shapes: batch, length, hidden (size)."""
+"""Compute the input of the first layer of a transformers encoder, and the parts from which it is computed."""
 
 from __future__ import annotations
 
@@ -14,26 +14,29 @@ _PROJECTIONS = ("embeddings_project", "embeddings.embed_proj", "encoder.embeddin
 
 
 def embed_tokens(encoder: Any, ids: Tensor) -> Tensor:
-    """Return the output of the embedding module, batch x length x hidden, for ids batch x length."""
+    """Return what the embedding module computes for token ids (batch x length): batch x length x hidden size."""
     embeddings = getattr(encoder, "embeddings", encoder.get_input_embeddings())
     return project_embeddings(encoder, embeddings(ids))
 
 
 def embed_vectors(encoder: Any, vectors: Tensor) -> Tensor:
-    """Return the output of the embedding module for vectors in place of token embeddings (batch x length x hidden)."""
+    """Return what the embedding module computes if ``vectors`` replace the token embeddings.
+
+    Argument and result are batch x length x hidden size.
+    """
     embedded: Tensor = encoder.embeddings(input_ids=None, inputs_embeds=vectors)
     return embedded
 
 
 def position_table(encoder: Any, length: int) -> Tensor:
-    """Return the position embeddings of the first ``length`` positions: length x hidden."""
+    """Return the position embeddings of the first ``length`` tokens of a text: length x hidden size."""
     table: Tensor = encoder.embeddings.position_embeddings.weight
     first = first_position(encoder)
     return table[first : first + length]
 
 
 def project_embeddings(encoder: Any, vectors: Tensor) -> Tensor:
-    """Project vectors of the embedding size (last dimension) to the hidden size; a no-op if both are equal."""
+    """Project vectors from the embedding size to the hidden size; return them unchanged if both sizes are equal."""
     if vectors.shape[-1] == encoder.config.hidden_size:
         return vectors
     modules = dict(encoder.named_modules())
@@ -48,7 +51,10 @@ def project_embeddings(encoder: Any, vectors: Tensor) -> Tensor:
 
 
 def first_layer_input(encoder: Any, ids: Tensor) -> Tensor:
-    """Return the input of the first layer from a complete forward pass: correct for every encoder, but slow."""
+    """Return the input of the first layer, taken from a forward pass through all layers.
+
+    This is slow, but correct for every encoder.
+    """
     output = encoder(input_ids=ids, attention_mask=torch.ones_like(ids), output_hidden_states=True)
     states: Tensor = output.hidden_states[0]
     return states

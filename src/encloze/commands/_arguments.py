@@ -16,12 +16,12 @@ from encloze.settings import hints_of
 
 
 def settings_of(kind: type, values: dict[str, Any], source: str) -> dict[str, Any]:
-    """Convert the arguments of a call to values that ``recipe.build`` accepts.
+    """Convert the arguments of a Python call of a command to values that ``recipe.build`` accepts.
 
     Args:
         kind: The command's class.
         values: The arguments by name.
-        source: The call, for messages.
+        source: Text that names the call in error messages.
 
     Raises:
         RecipeError: Arguments cannot be converted to settings. The message lists all of them.
@@ -74,7 +74,7 @@ def _member(family: Any, value: Any) -> Any:
 
 
 def _index_system(retriever: Any) -> dict[str, Any]:
-    """Return the settings of an evaluated system that ranks documents as the retriever does."""
+    """Return the settings of the system (``index``, or ``reranked``) that ranks documents as ``retriever`` does."""
     if retriever.folder is None:
         raise ValueError("the retriever has no index folder. Create it with Retriever.build or Retriever.load")
     views = [view.name for view in retriever.views]

@@ -1,4 +1,4 @@
-"""Filter that rejects relevant documents, their near-duplicates, and candidates that score almost as high or higher."""
+"""Select negatives: reject relevant documents, their near-duplicates, and documents that score about as high."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ABOVE_MARGIN = "scored within the margin of a relevant document"
 
 
 class MinedNegatives(NamedTuple):
-    """Negatives of one query, highest ranked first, and the number of rejected candidates by reason."""
+    """Ids of one query's negatives, highest ranked first, and the number of rejected candidates for each reason."""
 
     query: str
     negatives: list[str]
@@ -26,7 +26,7 @@ class MinedNegatives(NamedTuple):
 
 @dataclass(frozen=True)
 class NegativeFilter:
-    """Selects the negatives of queries from ranked candidates."""
+    """Selects each query's negatives from its ranked candidates (see ``mine``)."""
 
     corpus: Corpus
     """All documents of the data set; the candidates are some of them."""
@@ -41,13 +41,16 @@ class NegativeFilter:
     relative_margin: float | None
 
     def select(self, queries: Sequence[Query], candidates: Sequence[list[str]]) -> Iterator[MinedNegatives]:
-        """Yield the negatives of each query, the first candidates that pass all filters."""
+        """Yield the negatives of each query: the first ``num_negatives`` of its candidates that pass all filters."""
         scores = self._score(queries, candidates)
         for query, query_candidates, query_scores in zip(queries, candidates, scores, strict=True):
             yield self._select_for(query, query_candidates, query_scores)
 
     def _select_for(self, query: Query, candidates: list[str], scores: dict[str, float]) -> MinedNegatives:
-        """Return the negatives of one query. ``scores`` are empty without a scorer."""
+        """Return the negatives of one query.
+
+        ``scores`` holds the scorer's score of each candidate and relevant document; it is empty without a scorer.
+        """
         dropped, negatives = Counter[str](), list[str]()
         relevant, threshold = self.relevant[query.id], self.near_duplicate_threshold
         limit = self._score_limit([scores[document] for document in relevant]) if scores else None
@@ -71,7 +74,10 @@ class NegativeFilter:
         return MinedNegatives(query.id, negatives, dict(dropped))
 
     def _score(self, queries: Sequence[Query], candidates: Sequence[list[str]]) -> list[dict[str, float]]:
-        """Return the scorer's scores of each query's relevant documents and candidates; empty without a scorer."""
+        """Return for each query the scores of its relevant documents and candidates, by document id.
+
+        Without a scorer, the dictionaries are empty.
+        """
         if self.scorer is None:
             return [{} for _ in queries]
         pairs = [
@@ -87,7 +93,10 @@ class NegativeFilter:
         return scores
 
     def _score_limit(self, relevant_scores: list[float]) -> float:
-        """Return the score that negatives must be below: the lowest score of a relevant document less the margins."""
+        """Return the score that a query's negatives must be below.
+
+        It is the lowest score of a relevant document minus the margin; the larger margin, if both are set.
+        """
         lowest = min(relevant_scores)
         limits = [lowest - self.absolute_margin] if self.absolute_margin is not None else []
         if self.relative_margin is not None:
@@ -95,5 +104,5 @@ class NegativeFilter:
         return min(limits)
 
     def _texts(self, documents: Iterable[str]) -> list[str]:
-        """Return the full texts of documents."""
+        """Return the texts (title first) of the documents with the given ids."""
         return list(self.corpus.texts([self.corpus.number_of[document] for document in documents]))

@@ -99,7 +99,7 @@ class ClassifierTrainingResult:
 
 @dataclass(frozen=True)
 class ScoringResult:
-    """Result of ``score``: a folder with a run of model scores."""
+    """Result of ``score``: a folder with a run file of model scores."""
 
     folder: Path
     queries: int
@@ -110,7 +110,7 @@ class ScoringResult:
 
 @dataclass(frozen=True)
 class MiningResult:
-    """Result of ``mine``: a folder with a run of hard negatives."""
+    """Result of ``mine``: a folder with a run file of hard negatives."""
 
     folder: Path
     queries: int
@@ -182,11 +182,14 @@ class StageEffect:
 
     @classmethod
     def from_estimate(cls, stage: str, difference: Estimate) -> Self:
-        """Return the effect of ``stage``, given the difference that it makes with its uncertainty."""
+        """Return the effect of ``stage``, given the estimate of the difference that it makes."""
         return cls(stage, difference.interval(), difference.minimum_detectable_difference())
 
     def verdict(self) -> str:
-        """Return "improved" or "degraded" if the interval excludes 0, else name the minimum detectable difference."""
+        """Return "improved" or "degraded" if the confidence interval excludes 0.
+
+        Otherwise return a text with the smallest difference that would have been detected.
+        """
         if self.difference.low > 0:
             return "improved"
         if self.difference.high < 0:

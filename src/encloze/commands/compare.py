@@ -153,7 +153,7 @@ class Compare(Command, name="compare"):
         return measures if _JUDGED in map(canonical_name, measures) else (*measures, _JUDGED)
 
     def _compared_systems(self, report: Report) -> tuple[ComparedSystem, ...]:
-        """Return the systems as configured; in a report, each seed of a system is a separate entry."""
+        """Return one entry per configured system, with the names that its runs (one per seed) have in the report."""
         labels = iter(system.name for system in report.systems)
         members = [tuple(next(labels) for _ in system.parts()) for system in self.systems]
         names = (

@@ -126,7 +126,7 @@ class Merge(Command, name="merge"):
     def _evaluate(
         self, datasets: list[DatasetSplit], model: InitialModel, interpolation: WeightInterpolation
     ) -> list[Report]:
-        """Return one report for each data set on the original, the adapted model and the merged models."""
+        """Return one report for each data set, on the original model, the adapted model and all merged models."""
         results: list[list[SystemResult]] = [[] for _ in datasets]
         for title, folder in self._candidates(model, interpolation) if datasets else ():
             for dataset, of_dataset in zip(datasets, results, strict=True):
@@ -182,7 +182,7 @@ def best_weight(weights: Sequence[float], reports: Sequence[Report]) -> float:
 
 
 def _saved_dtype(name: str) -> torch.dtype:
-    """Return the data type in which a model is saved; it is loaded as float32."""
+    """Return the data type of the saved weights of a model, which are converted to float32 when they are loaded."""
     config = read_json(locate(name) / "config.json")
     return getattr(torch, config.get("dtype") or config.get("torch_dtype") or "float32")  # type: ignore[no-any-return]
 

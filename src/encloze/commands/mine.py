@@ -146,7 +146,7 @@ class Mine(Command, name="mine"):
         return {query: documents for query, documents in relevant.items() if documents}
 
     def _identity(self, dataset: DatasetSplit, relevant: dict[str, list[str]]) -> dict[str, object]:
-        """Return fingerprints of all inputs. An interrupted run is resumed only if no input has changed."""
+        """Return fingerprints of all inputs, by which a resumed run checks that no input has changed."""
         return {
             "corpus": dataset.corpus.fingerprint,
             "queries": hash_of({query.id: query.text for query in dataset.queries}),
@@ -179,7 +179,7 @@ class Mine(Command, name="mine"):
         negative_filter: NegativeFilter,
         output: Path,
     ) -> None:
-        """Write the negatives of each query as lines of JSON."""
+        """Select the negatives of each query from its candidates, and write them to ``output`` as one line of JSON."""
         with (
             open_resumable_file(output) as file,
             progress.task("Filtering candidates", len(queries), "queries", completed=file.num_done) as bar,
@@ -196,14 +196,14 @@ class Mine(Command, name="mine"):
                 bar.advance(len(batch))
 
     def _candidates(self, dataset: DatasetSplit, rankings: Sequence[dict[str, float]]) -> list[str]:
-        """Return the candidates of one query: the interleaved rankings of the sources, each document once."""
+        """Return the ids of one query's candidates: the interleaved rankings of the sources, each document once."""
         in_range = [list(top_documents(ranking, self.range_max))[self.range_min :] for ranking in rankings]
         interleaved = (document for rank in zip_longest(*in_range) for document in rank)
         known = dataset.corpus.number_of
         return list(dict.fromkeys(document for document in interleaved if document is not None and document in known))
 
     def _model_inputs(self) -> dict[str, Path | str]:
-        """Return the files and models that rank and score the candidates."""
+        """Return the files and models of the sources and the scorer, keyed by setting."""
         return inputs_of(self.sources, "sources") | ({"scorer": self.scorer} if self.scorer else {})
 
     def _write_output(self, state: RunState, negatives_file: Path) -> MiningResult:
@@ -230,5 +230,5 @@ class Mine(Command, name="mine"):
 
 
 def _rank_batch(prepared: PreparedSystem, depth: int, queries: Sequence[Query]) -> Run:
-    """Return the rankings of a batch of queries."""
+    """Return the ``depth`` best documents of each query of a batch."""
     return prepared.run(queries, depth)[0]

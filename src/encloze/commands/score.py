@@ -104,7 +104,10 @@ class Score(Command, name="score"):
         return {query: documents for query, documents in candidates.items() if query in sample}
 
     def _read_candidates(self, dataset: DatasetSplit) -> Iterator[tuple[str, list[str]]]:
-        """Yield each query with candidates, and the documents to score: its candidates, then other relevant ones."""
+        """Yield each query id that has candidates, with the ids of the documents to score.
+
+        These are the candidates and, if ``include_relevant`` is set, the relevant documents that are not among them.
+        """
         run, known = read_run(self.candidates), dataset.corpus.number_of
         ranked = (document for query in dataset.judgments for document in run.get(query, {}))
         dataset.check_candidates(ranked, str(self.candidates))

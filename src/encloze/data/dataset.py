@@ -101,7 +101,7 @@ class DatasetSplit:
         return {query: grades for query, grades in self.judgments.items() if query in ids}
 
     def counts(self, *, queries: bool, documents: bool) -> DatasetCounts:
-        """Return the size of the split and the number of inconsistencies in it.
+        """Return the size of the split and its inconsistencies, such as the number of judged queries without a text.
 
         Args:
             queries: Whether to count the queries. They are then read.
@@ -128,7 +128,7 @@ class DatasetSplit:
         return other
 
     def judgment_targets(self, corpus: Corpus) -> Set[str]:
-        """Return the ids in a corpus that judgments can refer to: ids of documents, or ids of their sources."""
+        """Return the ids that judgments can refer to: ids of documents, or of the longer texts they were cut from."""
         return corpus.sources if self.judgments_by_source else corpus.number_of.keys()
 
     def check_judged_documents(self) -> None:

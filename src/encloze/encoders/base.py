@@ -84,12 +84,12 @@ class Encoder(ABC):
     @property
     @abstractmethod
     def arithmetic(self) -> str:
-        """Precision and device of the computation, such as ``float32 on cpu``. Others give slightly other results."""
+        """Precision and device of the computation, such as ``float32 on cpu``; results differ slightly on others."""
 
     @property
     @abstractmethod
     def views(self) -> dict[str, int]:
-        """Numbers of dimensions of the representations of a text, by name (``dense``, ``sparse``)."""
+        """Number of dimensions of each representation that a text gets, keyed by ``dense`` and ``sparse``."""
 
     @property
     @abstractmethod
@@ -296,7 +296,7 @@ def _is_list(values: Any) -> bool:
 
 
 def _fault_of_text(value: Any) -> str:
-    """Return the error of a value that must be a text; empty if the value is valid."""
+    """Return what is wrong with a value that must be a text; an empty string if nothing is."""
     if not isinstance(value, str):
         return f"expected a string, found {_described(value)}"
     try:

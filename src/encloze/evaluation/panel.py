@@ -28,7 +28,10 @@ class NearestDocument(NamedTuple):
     first."""
 
     def summary(self) -> str:
-        """Return a description of the document on one line. The cosine is left out if it equals the score."""
+        """Return excerpt, score, cosine, id and shared terms of the document on one line.
+
+        The cosine is left out if it equals the score.
+        """
         has_cosine = self.cosine is not None and abs(self.cosine - self.score) > 5e-4
         cosine = f", cosine {self.cosine:.3f}" if has_cosine else ""
         terms = "; " + ", ".join(f"{term} {score:.2f}" for term, score in self.terms) if self.terms else ""
@@ -82,8 +85,10 @@ class Panel:
         return f"Encoders on {self.num_documents:,} documents{sampled}; {self.pairs or 'no positive pairs'}"
 
     def table(self) -> Table:
-        """Return one row for each metric with its value for each encoder. Medians have the 5 % and 95 % quantiles as
-        bounds."""
+        """Return a table with one row per metric and one column per encoder.
+
+        The bounds of a median are the 5 % and 95 % quantiles.
+        """
         metrics = [{(metric.group, metric.name): metric for metric in encoder.metrics} for encoder in self.encoders]
         known = {key: metric for of_encoder in reversed(metrics) for key, metric in of_encoder.items()}
         names = (Column(encoder.name, Kind.STATISTIC) for encoder in self.encoders)

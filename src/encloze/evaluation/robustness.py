@@ -85,7 +85,7 @@ class Drop(NamedTuple):
 
 
 class DegradedQuery(NamedTuple):
-    """Query with a lower value under a perturbation."""
+    """Query for which the measure is lower with a perturbation than without."""
 
     query: str
     """Id of the query."""
@@ -99,7 +99,7 @@ class DegradedQuery(NamedTuple):
 
     @property
     def change(self) -> float:
-        """Perturbed value minus clean value; always negative."""
+        """Value with the perturbation minus value without; negative, because the query is degraded."""
         return self.perturbed - self.clean
 
 
@@ -152,7 +152,7 @@ class RobustnessReport:
     def slice_results(self) -> list[SliceResult]:
         """Results of each system on each slice and each other data set.
 
-        A slice is compared with the other queries, and another data set with this one.
+        A slice is compared with the queries outside it, and another data set with the data set of this report.
         """
         contrasts = [
             (one.name, system.name, system.clean[one.inside], system.clean[one.rest])
@@ -329,7 +329,7 @@ def select_most_degraded(queries: Iterable[DegradedQuery], count: int = _NUM_QUE
 
 
 def per_query_files(perturbations: Sequence[str]) -> list[str]:
-    """Return the name of the file with per-query values of each perturbation."""
+    """Return for each perturbation the name of the file with the values of the individual queries."""
     return [f"per_query-{name}.tsv" for name in file_names(perturbations)]
 
 

@@ -84,7 +84,7 @@ class Generator(Family):
     def documents_per_batch(self) -> int:
         """Number of documents in a batch.
 
-        An interrupted run loses its unfinished batches. Texts do not depend on other batches.
+        An interrupted run has to repeat its unfinished batches. The texts of a batch do not depend on other batches.
         """
         return 1
 

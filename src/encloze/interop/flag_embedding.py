@@ -230,7 +230,7 @@ class RetroMAEForPretraining(nn.Module):
 
 
 def _check_texts(examples: Any) -> None:
-    """Raise DataError unless the argument is a list of texts."""
+    """Raise DataError unless ``examples`` is a list of one or more strings."""
     invalid = [examples] if isinstance(examples, str) else [e for e in examples if not isinstance(e, str)]
     if len(examples) and not invalid:
         return

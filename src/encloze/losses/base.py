@@ -78,10 +78,10 @@ class ScoredBatch(NamedTuple):
         return self.is_normalized and self.queries.sparse is None
 
     def for_view(self, view: Literal["dense", "sparse"]) -> ScoredBatch:
-        """Return the batch with scores from only its dense or only its sparse representations, without head weights.
+        """Return the batch reduced to its dense or sparse representations; scores are their unweighted inner products.
 
         Args:
-            view: The representations whose inner products become the scores.
+            view: The representations to keep.
         """
         queries, documents = (
             Representation(**{view: getattr(texts, view)}) for texts in (self.queries, self.documents)
@@ -181,7 +181,7 @@ class Loss(Family):
         return self.weight
 
     def active_dims(self, batch: ScoredBatch) -> float:
-        """Return the mean number of term weights above 0 per text, to be compared with ``sparsity_target``."""
+        """Return the mean number of positive term weights per regularized text, to compare with ``sparsity_target``."""
         raise NotImplementedError(type(self).__name__)
 
 

@@ -25,12 +25,12 @@ class MaskedBatch:
     encoder: MaskedTokens
 
     def counts(self) -> dict[str, Tensor]:
-        """Return the number of items that each loss term and each metric is summed over."""
+        """Return for each loss term and metric the number of tokens or texts that it is summed over."""
         return token_counts(encoder=self.encoder.labels)
 
 
 class EncoderOutput(NamedTuple):
-    """Result of the encoder part of a forward pass."""
+    """Result of ``encode``: the encoder's losses and what the decoders receive."""
 
     sums: dict[str, Tensor]  # loss terms and metrics, summed over tokens or texts
     bottlenecks: tuple[Tensor, ...]  # vectors that the decoders receive, each batch x hidden size
@@ -55,7 +55,7 @@ class PretrainingModule(Trainable):
         return LossOutput(encoder_output.sums | self.decode(sampled, encoder_output), encoder_output.embeddings)
 
     def encode(self, sampled: Any) -> EncoderOutput:
-        """Run the encoder on masked texts; the bottleneck is the pooled sentence embedding."""
+        """Run the encoder on masked texts; return its loss, hidden states and pooled embedding (the bottleneck)."""
         attention_mask = sampled.texts.attention_mask
         hidden = self.backbone.encode(sampled.encoder.ids, attention_mask)
         sums = self.mlm_loss("encoder", hidden, sampled.encoder.labels)
@@ -99,6 +99,6 @@ class PretrainingModule(Trainable):
 
 
 def token_counts(**labels: Tensor) -> dict[str, Tensor]:
-    """Return the number of labeled tokens of each loss term, once under its name and once as ``TERM_accuracy``."""
+    """Return the number of labeled tokens of each loss term, under the keys ``TERM`` and ``TERM_accuracy``."""
     counts = {term: (values != IGNORE_INDEX).sum() for term, values in labels.items()}
     return counts | {f"{term}_accuracy": count for term, count in counts.items()}

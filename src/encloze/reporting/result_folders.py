@@ -100,7 +100,7 @@ def _without_texts(settings: Any) -> Any:
 
 
 def _find_recipes(folder: Path) -> Iterator[Path]:
-    """Yield the recipes of results in a folder, except hidden folders, unfinished runs and reports."""
+    """Yield the recipe file of each result below ``folder``, except hidden folders, unfinished runs and reports."""
     for file in folder.rglob(RECIPE):
         parts = file.relative_to(folder).parent.parts
         is_hidden = any(part.startswith(".") or part.endswith(".checkpoint") for part in parts)

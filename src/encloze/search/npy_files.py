@@ -26,7 +26,7 @@ class AppendableArray:
         self._num_rows += len(rows)
 
     def close(self) -> None:
-        """Write the number of rows into the header."""
+        """Complete the file: write the final number of rows into its header."""
         with self._file.open("r+b") as stream:
             self._write_header(stream)  # of the same length as before: numpy pads it for a growing first axis
 

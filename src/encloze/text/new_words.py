@@ -102,7 +102,10 @@ def extend_tokenizer(tokenizer: Tokenizer, words: Sequence[str]) -> Tokenizer:
 
 
 def _count_words(texts: Iterable[str], tokenizer: Tokenizer) -> Mapping[str, int]:
-    """Return the count of each word of normalized texts. Above a million words, the rarest words are discarded."""
+    """Return how often each word occurs in the normalized texts.
+
+    Whenever more than a million distinct words are counted, the rarest are discarded.
+    """
     normalizer, counts, threshold = tokenizer.backend.normalizer, Counter[str](), 0
     for text in texts:
         normalized = normalizer.normalize_str(text) if normalizer else text
@@ -114,7 +117,7 @@ def _count_words(texts: Iterable[str], tokenizer: Tokenizer) -> Mapping[str, int
 
 
 def _with_entries(vocabulary: Mapping[str, int], entries: Iterable[str]) -> dict[str, int]:
-    """Return the vocabulary with new entries. Added tokens are included, because ids must be consecutive."""
+    """Return a copy of ``vocabulary`` (ids by token) in which ``entries`` that it lacks have the next free ids."""
     extended, next_id = dict(vocabulary), _next_id(vocabulary)
     for entry in entries:
         if entry not in extended:
@@ -144,7 +147,7 @@ def _extend_unigram(
 
 
 def _byte_level(text: str) -> str:
-    """Return the text as byte-level BPE represents it: one character per byte."""
+    """Return the text as byte-level BPE represents it: each byte of its UTF-8 encoding becomes one character."""
     return "".join(part for part, _ in _BYTE_LEVEL.pre_tokenize_str(text))
 
 

@@ -94,7 +94,7 @@ def query_text(row: dict[str, Any]) -> str:
 
 @lru_cache(maxsize=1)
 def _read(format_: Mteb, subset: str) -> dict[str, Any]:
-    """Return corpus, queries and judgments of a task as mteb's memory-mapped tables."""
+    """Return corpus, queries and judgments of one subset of a task, as the memory-mapped tables that mteb loads."""
     task, split = format_.load_task(), format_.splits()[0]
     try:
         if format_.path:

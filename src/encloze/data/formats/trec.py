@@ -64,5 +64,5 @@ class Trec(Format, name="trec"):
         return {name: self.path, **topics, **(self.corpus.inputs(f"{name}.corpus") if self.corpus else {})}
 
     def fingerprint(self) -> str:
-        """Return the fingerprint of the corpus, if it exists, because cached documents depend only on the corpus."""
+        """Return the fingerprint of ``corpus`` if it is set, because cached documents depend on nothing else."""
         return self.corpus.fingerprint() if self.corpus else super().fingerprint()

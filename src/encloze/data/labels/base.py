@@ -78,8 +78,10 @@ class LabelFormat(Family):
 
     @classmethod
     def resolve_member(cls, type_: object, values: dict[str, Any]) -> tuple[type[Self], dict[str, Any]]:
-        """Return the class and settings of the format with a given name, or with the extension of the files in a
-        folder."""
+        """Return the class and settings of a format, which is given by its name or by a folder.
+
+        The format of a folder is found by the extension of its files.
+        """
         is_named = type_ in cls.members() and "path" in values
         if is_named or (type_ is None and "path" not in values):
             return super().resolve_member(type_, values)
@@ -96,7 +98,10 @@ class LabelFormat(Family):
 
 
 def _find_error(example: LabeledText, first: LabeledText) -> str | None:
-    """Return the error of a malformed example, else None. ``first`` is the first example of the file."""
+    """Return what is wrong with an example; None if it is valid.
+
+    ``first`` is the first example of the file: if it has tagged words, all other examples must have them too.
+    """
     if (example.words is None) != (first.words is None):
         expected, actual = ("texts", "words") if example.words else ("words", "texts")
         return f"labels of {actual} in a file with labels of {expected}"
@@ -110,5 +115,5 @@ def _find_error(example: LabeledText, first: LabeledText) -> str | None:
 
 
 def _listing(path: Path) -> str:
-    """Return the names of the first eight entries of a folder."""
+    """Return the names of up to eight files and folders in ``path``, for messages."""
     return ", ".join(sorted(entry.name for entry in path.iterdir())[:8]) or "nothing"

@@ -52,7 +52,10 @@ class StopWords(QueryPerturbation, name="stop_words"):
 
 
 def _is_isolated(segments: list[Graphemes], position: int) -> bool:
-    """Return whether blanks surround a word. The s of "river's" and the to of "up-to-date" are not isolated."""
+    """Return whether a word has a blank, or the end of the text, on both sides.
+
+    Examples of words that have not: the s of "river's" and the to of "up-to-date".
+    """
     before = position < 2 or _has_blank(segments[position - 1])
     after = position + 2 >= len(segments) or _has_blank(segments[position + 1])
     return before and after
@@ -72,7 +75,7 @@ def _function_words(language: Language | None) -> set[str] | frozenset[str]:
 
 
 def _detect_language(words: list[str]) -> Language | None:
-    """Return the language with the most function words among ``words``; None if they are less than a quarter.
+    """Return the language with the most function words among ``words``; None if under a quarter of ``words`` are.
 
     The threshold is needed because words of other languages coincide with function words: Turkish "son" and "ne" are
     in the French list.

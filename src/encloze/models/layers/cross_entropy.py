@@ -97,9 +97,10 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
 
 
 def _softmax_loss(logits: Tensor, labels: Tensor, with_gradients: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the summed cross-entropy, the number of correct rows, and the gradient with respect to the logits.
+    """Return the summed cross-entropy, the number of rows whose highest logit is the label's, and the gradient.
 
-    With ``with_gradients``, the gradient overwrites the logits: on CPUs this step is limited by memory bandwidth.
+    The gradient, with respect to the logits, is valid only with ``with_gradients``. It is then written over the logits,
+    which saves memory traffic, the bottleneck of this step on CPUs.
     """
     highest, predicted = logits.max(dim=1, keepdim=True)
     label_logits = logits.gather(1, labels[:, None])
