@@ -8,7 +8,7 @@ from encloze.backbones.base import Backbone, MlmHead
 
 
 class DistilBert(Backbone, name="distilbert"):
-    """DistilBERT: half of BERT's layers, no token types, and no separate module for the language modeling head."""
+    """DistilBERT: BERT with half the layers and no token types; the MLM head is several separate modules."""
 
     def mlm_head(self) -> MlmHead:
         model = self.model

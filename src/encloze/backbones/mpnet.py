@@ -6,7 +6,7 @@ from encloze.backbones.base import Backbone, MlmHead, lm_head
 
 
 class MpNet(Backbone, name="mpnet"):
-    """MPNet: RoBERTa's positions and head, with relative positions in the layers and no token types."""
+    """MPNet: position ids and MLM head as in RoBERTa, attention biases by relative position, and no token types."""
 
     def mlm_head(self) -> MlmHead:
         return lm_head(self.model.lm_head)

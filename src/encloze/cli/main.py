@@ -129,7 +129,7 @@ def split_arguments(kind: Any, arguments: list[str]) -> tuple[list[str], Flags]:
 
 
 def _settings_tree(kind: Any, positional: list[str]) -> tuple[recipe.Tree, str]:
-    """Return the settings from the recipe and the positional arguments, and their source for error messages."""
+    """Return the settings given by a recipe and by positional arguments, and their source in words for messages."""
     tree: recipe.Tree = {}
     source = "the command line"
     names = kind.positional_settings

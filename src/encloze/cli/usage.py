@@ -52,7 +52,7 @@ def overview() -> str:
 
 
 def grouped_commands() -> dict[str, list[str]]:
-    """Return the names of all commands by the title of their group."""
+    """Return the title of each group of commands with the names of its commands."""
     members = Command.members()
     groups = {title: [name for name in names if name in members] for title, names in _GROUPS.items()}
     known = {name for names in _GROUPS.values() for name in names}
@@ -62,7 +62,10 @@ def grouped_commands() -> dict[str, list[str]]:
 
 
 def _summary(command: str) -> str:
-    """Return the first sentence of a command's module, without importing it; a fixed text for a plugin's command."""
+    """Return the first sentence of the docstring of a command's module, read without importing the module.
+
+    For the command of a plugin, return a fixed text.
+    """
     file = Path(next(iter(sys.modules[Command.package()].__path__))) / f"{command}.py"
     return summary_of(file) if file.is_file() else "Command of a plugin."
 
@@ -72,7 +75,7 @@ def usage(kind: Any, tree: Tree) -> str:
 
     Args:
         kind: Class of the command.
-        tree: Settings of a recipe and of the command line, which are shown as defaults.
+        tree: Settings given by a recipe and on the command line; the help shows their values in place of the defaults.
     """
     positional = "".join(f" [{name.upper()}]" for name in kind.positional_settings)
     lines = [f"encloze {kind.name} [RECIPE.yaml]{positional} [--setting VALUE ...]", ""]
@@ -113,7 +116,7 @@ def _settings(kind: Any, tree: Tree, prefix: str, depth: int) -> Iterator[str]:
 
 
 def _member_settings(family: Any, value: Any, prefix: str, depth: int) -> Iterator[str]:
-    """Yield the settings of the chosen member of a family, if one is chosen."""
+    """Yield help on the settings of a family's selected member; nothing if none is selected or it is unknown."""
     values = {"type": value} if isinstance(value, str) else dict(value) if isinstance(value, dict) else {}
     if values:
         try:

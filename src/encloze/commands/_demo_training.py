@@ -91,7 +91,7 @@ def measure_speed(docs: PythonDocs, model: str, seed: int) -> tuple[float, float
 
 
 def _seconds_per_step(command: Any) -> float:
-    """Return the median seconds of a training step, extrapolated to a full batch; the first step is not counted."""
+    """Run a command; return the median seconds of its steps after the first, extrapolated to the demo's full batch."""
     training = replace(command.training, logging_steps=1, save_steps=0, freeze_encoder_steps=0)
     with tempfile.TemporaryDirectory() as folder:
         replace(command, training=training, output=Path(folder) / "model").run()

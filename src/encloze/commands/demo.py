@@ -211,7 +211,7 @@ class Demo(Command, name="demo"):
         write_json(saved, settings)
 
     def _choose_size(self) -> Size:
-        """Measure the machine, report the forecast, and return the size; a resumed demo keeps its size."""
+        """Measure the machine's speed, report the expected duration, return the size. A resumed demo keeps its size."""
         plan_file = self.output / _PLAN_FILE
         if not plan_file.is_file():
             packages = next((size.packages for size in SIZES if size.name == self.size), SIZES[0].packages)
@@ -275,7 +275,7 @@ class Demo(Command, name="demo"):
         command.run()
 
     def _evaluate(self, held_out: PythonDocs) -> Report:
-        """Evaluate BM25, the models and the hybrid on the held-out packages."""
+        """Evaluate on the held-out packages: BM25, each model, and the fusion of BM25 with the trained model."""
         baselines, index = self.output / "baselines", self.output / "index"
         systems: list[System] = [Bm25System(title="BM25")]
         if self.backbone == "minilm":
@@ -289,7 +289,7 @@ class Demo(Command, name="demo"):
         return Evaluate(held_out, systems=tuple(systems), output=output, overwrite=True, seed=self.seed).run()
 
     def _effects(self, report: Report) -> list[StageEffect]:
-        """Return how much each stage (such as fine-tuning) changes the first measure of the report."""
+        """Return, for each stage such as fine-tuning, by how much it changes the first measure of the report."""
         values = {system.name: system.values[report.measures[0]] for system in report.systems}
         dense = "RetroMAE, then fine-tuned"
         better = max(("BM25", dense), key=lambda name: float(values[name].mean()))
@@ -305,7 +305,7 @@ class Demo(Command, name="demo"):
         ]
 
     def _search_examples(self) -> Iterator[DemoExample]:
-        """Yield the top hits for a few questions before and after training."""
+        """Yield, for each example question, the top hits of the first baseline model and of the trained model."""
         initial = "minilm" if self.backbone == "minilm" else "finetuned-only"
         before = Retriever.load(self.output / "baselines" / initial)
         after = Retriever.load(self.output / "index", views=("flat",))

@@ -137,7 +137,7 @@ class Evaluate(Command, name="evaluate"):
         return replace(result, name=title, run=run, memory_bytes=memory)
 
     def _counts(self, dataset: DatasetSplit, results: list[SystemResult]) -> DatasetCounts:
-        """Count the judgments, and the queries and documents if a system reads them; a run file needs neither."""
+        """Count the judgments; count queries and documents only if a system reads them, which a run file does not."""
         parts = {part for system in self._all_systems() for part in system.depends_on}
         reads_corpus = bool(self.reranker) or self.passage_aggregation == "max"
         return dataset.counts(

@@ -146,7 +146,10 @@ class Inspect(Command, name="inspect"):
         )
 
     def _lengths(self, corpus: Corpus, texts: list[str], word_counts: np.ndarray) -> list[LengthStatistics]:
-        """Return lengths in words and, if there is a tokenizer, in tokens, including two special tokens per text."""
+        """Return statistics of the lengths of the texts in words and, if there is a tokenizer, in tokens.
+
+        Lengths in tokens include two special tokens per text.
+        """
         lengths = [_length_statistics("words", word_counts)]
         name = self.model[0] if self.model else MINILM if has_minilm() else None
         if name:
@@ -194,7 +197,7 @@ def _length_statistics(unit: str, lengths: np.ndarray) -> LengthStatistics:
 
 
 def _groups(ids: Iterable[str], groups: np.ndarray) -> list[list[str]]:
-    """Return the ids of each group of two or more documents, the largest group first."""
+    """Return the document ids of each group of duplicates (two or more documents), the largest group first."""
     members: dict[int, list[str]] = {}
     for id_, group in zip(ids, groups.tolist(), strict=True):
         members.setdefault(group, []).append(id_)

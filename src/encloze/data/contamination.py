@@ -141,7 +141,7 @@ def _split_order(split: str) -> tuple[int, str]:
 
 
 def _query_ids(judgments: Sequence[Judgment], queries: Mapping[str, str]) -> list[str]:
-    """Return the ids of the judged queries that have a text, each once."""
+    """Return the ids of the queries that have both a judgment and a text, each id once."""
     return list(dict.fromkeys(judgment.query for judgment in judgments if judgment.query in queries))
 
 
@@ -153,7 +153,10 @@ def _relevant_ids(judgments: Sequence[Judgment]) -> list[str]:
 def _pairs_in_same_group(
     ids: Sequence[str], other_ids: Sequence[str], groups: Mapping[str, int]
 ) -> list[tuple[str, str]]:
-    """Pair each id with the first id of ``other_ids`` in the same group. Ids without such a partner are omitted."""
+    """Pair each id with the first id of ``other_ids`` that is in the same group of near-duplicates.
+
+    Ids without such a partner are omitted.
+    """
     first = dict[int, str]()
     for other in other_ids:
         if other in groups:

@@ -51,8 +51,8 @@ class NumberById(Mapping[str, int]):
         """Initialize the mapping.
 
         Args:
-            ids: Ids in the order of their documents. They are read to confirm matches, because the mapping stores
-                hashes only.
+            ids: Ids in the order of their documents. They are read to compare an id with the one looked up, because
+                the mapping stores only hashes.
         """
         self._ids = ids
         hashes = np.fromiter(map(hash, ids), np.int64, len(ids))

@@ -66,7 +66,10 @@ def split_of_document(document: Document, seed: int, dev_ratio: float) -> str:
 
 
 def _rejection_reason(text: str, key: str, document: Document, seen: set[str]) -> str | None:
-    """Return the reason for rejecting a text, or None. ``seen``: the earlier texts for the document, normalized."""
+    """Return the reason for rejecting a generated text; None if it is accepted.
+
+    ``key`` is the normalized text, and ``seen`` contains the normalized earlier texts for the same document.
+    """
     if not split_words(text):
         return EMPTY
     if key in seen:

@@ -60,7 +60,7 @@ def training_examples(
 
 
 def _relevant_by_text(dataset: DatasetSplit) -> dict[str, set[int]]:
-    """Return the indices of the relevant documents by normalized query text, merged over queries with equal text."""
+    """Return, for each normalized query text, the indices of the documents relevant to any query with this text."""
     relevant: dict[str, set[int]] = {}
     for query in dataset.queries:
         documents = (document for document, grade in dataset.judgments[query.id].items() if grade > 0)
@@ -88,7 +88,10 @@ def _check_negatives(dataset: DatasetSplit, examples: list[TrainingExample], unk
 def _with_teacher_scores(
     dataset: DatasetSplit, examples: list[tuple[Query, TrainingExample]], teacher: Run
 ) -> list[tuple[Query, TrainingExample]]:
-    """Return the examples with teacher scores, without candidates and queries that the teacher did not score."""
+    """Return the examples with the teacher's scores, without the negatives that the teacher did not score.
+
+    Queries without a scored positive or without a scored negative are omitted.
+    """
     ids, scored_examples, unscored = dataset.corpus.ids, list[tuple[Query, TrainingExample]](), 0
     for query, example in examples:
         scores = teacher.get(query.id, {})

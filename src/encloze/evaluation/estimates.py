@@ -119,9 +119,10 @@ def welch_difference(first: np.ndarray, second: np.ndarray) -> Estimate:
 
 
 def _seed_variance(arrays: Sequence[np.ndarray]) -> tuple[float, float, int]:
-    """Return the variance of a mean over seeds, the variance expected if seeds had no effect, and degrees of freedom.
+    """Estimate the variance of a mean over seeds and data sets from the differences between the means of the seeds.
 
-    Each array has the shape (seeds, queries) and belongs to one data set.
+    Each array has the shape (seeds, queries) and belongs to one data set. Returns the variance, the variance expected
+    if seeds had no effect, and the degrees of freedom; all are 0 if there is only one seed.
     """
     seeds = len(arrays[0])
     if seeds < 2:

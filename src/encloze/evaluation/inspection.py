@@ -16,7 +16,7 @@ _NUM_EXAMPLES = 5
 
 @dataclass(frozen=True)
 class LengthStatistics:
-    """Distribution of the lengths of texts in one unit."""
+    """Distribution of the lengths of texts, in words or in tokens."""
 
     unit: str
     """``words`` or ``tokens``."""
@@ -62,7 +62,7 @@ class Inspection:
     panel: Panel | None = None
 
     def count_table(self) -> Table:
-        """Return one row for each count of the corpus."""
+        """Return a table with one row for each count, such as the number of documents with a title."""
         rows: list[tuple[str, int]] = [
             ("documents", self.documents),
             ("documents with a title", self.with_title),
@@ -78,7 +78,7 @@ class Inspection:
         return Table(self.corpus, (Column("statistic"), Column("value", Kind.COUNT)), tuple(rows))
 
     def length_table(self) -> Table:
-        """Return one row for each unit with the mean and quantiles of the lengths."""
+        """Return a table of text lengths: one row for each unit (words, tokens) with the mean and quantiles."""
         names = list(self.lengths[0].quantiles)
         columns = (Column("unit"), Column("mean", Kind.STATISTIC), *(Column(name, Kind.COUNT) for name in names))
         rows: list[tuple[Value, ...]] = [
@@ -87,7 +87,7 @@ class Inspection:
         return Table("Lengths of the texts: mean and quantiles", columns, tuple(rows))
 
     def truncation_table(self) -> Table | None:
-        """Return the share of truncated texts for each token limit; None without a tokenizer."""
+        """Return a table with the share of texts that each token limit truncates; None if there was no tokenizer."""
         for one in self.lengths:
             if one.unit == "tokens":
                 columns = (Column("maximum tokens", Kind.COUNT), Column("texts truncated", Kind.SHARE))

@@ -37,4 +37,8 @@ class Job(ABC, Generic[T]):
         """
 
     def on_resume(self, finished: int) -> None:
-        """Called once before shards are computed; ``finished`` shards are not computed but read from the ledger."""
+        """Called once before shards are computed. Overridden to report a resumed job; does nothing by default.
+
+        Args:
+            finished: Number of shards whose results are read from the ledger instead of computed.
+        """

@@ -90,7 +90,7 @@ class _LocalGenerator:
             ]
 
     def _render(self, title: str, text: str) -> Any:
-        """Return the model input of a document: chat messages for chat models, else a text."""
+        """Return the input of the model for a document: chat messages for chat models, one text for other models."""
         if self._prompt is None:
             return full_text(title, text)
         return (

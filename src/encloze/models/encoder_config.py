@@ -60,7 +60,7 @@ class EncoderConfig:
         return {"query": self.query_prompt, "document": self.document_prompt}[side]
 
     def max_tokens(self, side: Side) -> int:
-        """Return the length limit of queries or documents."""
+        """Return the maximum number of tokens of queries or documents."""
         return {"query": self.max_query_tokens, "document": self.max_document_tokens}[side]
 
     @property

@@ -18,7 +18,7 @@ class EmbeddingBatch(NamedTuple):
 
 
 class LossOutput(NamedTuple):
-    """Result of a forward pass: summed loss terms, and embeddings for the global losses."""
+    """Result of a forward pass: loss terms summed over a micro-batch, and embeddings for losses over a whole batch."""
 
     sums: dict[str, Tensor]
     """Loss terms, summed over the items of the micro-batch, and counts of correct predictions."""

@@ -75,7 +75,7 @@ class RetroMae(Objective, name="retromae"):
 
 @dataclass(frozen=True)
 class RetroMaeBatch(MaskedBatch):
-    """Masked tokens of the encoder, and the input, labels and attention mask of the decoder."""
+    """Texts with masked tokens for the encoder, and the input, labels and attention mask of the decoder."""
 
     decoder: MaskedTokens  # enhanced: unmasked ids, every token labeled; basic: masked tokens
     decoder_attention_mask: Tensor  # bool, batch x length x length

@@ -39,7 +39,7 @@ class DatasetTexts:
 
 @dataclass(frozen=True)
 class _DatasetSettings(Settings):
-    """The settings of a recipe that name data sets."""
+    """The part of a recipe's settings that names data sets."""
 
     dataset: tuple[Format, ...] = ()
     """Data sets that the recipe gives by path or format."""
@@ -83,7 +83,10 @@ def _read_dataset(setting: str, entry: Any, result: ResultFolder, number: int) -
 
 
 def _changed_input(result: ResultFolder, number: int) -> str:
-    """Return a sentence on an input of a data set that changed after the result was written; empty if none has."""
+    """Return a sentence that names an input of data set ``number`` which changed after the result was written.
+
+    The sentence is empty if no input has changed.
+    """
     for name, recorded in result.inputs.items():
         if name.partition(".")[0] in ("dataset", f"dataset[{number}]") and "path" in recorded:
             if not Path(recorded["path"]).exists():

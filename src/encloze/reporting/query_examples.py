@@ -89,7 +89,10 @@ def highlight(text: str, words: set[str], characters: int = _EXCERPT_CHARACTERS)
 
 
 def _best_window(tokens: list[str], hits: list[bool], characters: int) -> tuple[int, int]:
-    """Return the start and end token of the window with the largest number of distinct query words."""
+    """Return the start and end of the window of tokens with the most distinct query words, among short enough ones.
+
+    ``hits`` states which tokens are query words. A window has at most ``characters`` characters, or one token.
+    """
     highest, window, end, size = -1, (0, 0), 0, 0
     counts: dict[str, int] = {}
     for start in range(len(tokens)):

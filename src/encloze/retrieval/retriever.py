@@ -70,7 +70,7 @@ class Retriever:
         rerank_depth: int = 50,
         folder: Path | None = None,
     ) -> None:
-        """Use ``Retriever.build`` or ``Retriever.load`` instead. The class describes the arguments.
+        """Initialize the retriever, as ``Retriever.build`` and ``Retriever.load`` do; see the class for the arguments.
 
         Raises:
             RecipeError: The number of fusion weights differs from the number of views, or another argument is invalid.
@@ -261,7 +261,7 @@ class Retriever:
     def fused_run(
         self, queries: Sequence[Query], pools: Sequence[CandidatePool], fusion: Fusion, depth: int = 100
     ) -> Run:
-        """Return the candidates of each query with their fused scores, as a run."""
+        """Return the ``depth`` best candidates of each query with their fused scores, as a run."""
         return {
             query.id: {hit.id: hit.score for _, hit in self._hits(pool, fusion)[:depth]}
             for query, pool in zip(queries, pools, strict=True)
@@ -279,7 +279,7 @@ class Retriever:
         return max(depth, self.rerank_depth) if self.reranker else depth
 
     def _encoded(self, queries: Sequence[str]) -> list[Any]:
-        """Return the queries as each index searches them: as texts or representations. Each encoder runs once."""
+        """Return the queries for each index: as texts, or as representations by its encoder. Each encoder runs once."""
         encoders = {id(view.encoder): view.encoder for view in self.views if view.encoder}
         encoded = {key: encoder.represent_queries(queries) for key, encoder in encoders.items()}
         return [encoded.get(id(view.encoder), queries) for view in self.views]
@@ -304,7 +304,7 @@ class Retriever:
         return pools
 
     def _hits(self, pool: CandidatePool, fusion: Fusion) -> list[tuple[int, Hit]]:
-        """Return the document numbers and hits of a query, best first."""
+        """Return the index in the corpus and the hit of each candidate of a query, best first."""
         ids, names = self.corpus.ids, [view.name for view in self.views]
         if len(names) == 1:
             pairs = zip(pool.numbers.tolist(), pool.scores[0].tolist(), strict=True)

@@ -53,7 +53,7 @@ class PairTemplate(NamedTuple):
 
 
 class SpecialTokens(NamedTuple):
-    """A sequence of special tokens in a pair template, with their token types."""
+    """The special tokens at one position of a pair template, such as between the texts, with their token types."""
 
     ids: list[int]
     token_type_ids: list[int]
@@ -174,7 +174,7 @@ class Tokenizer:
 
     @cached_property
     def pair_template(self) -> PairTemplate:
-        """Special tokens and token types for joining two texts. Raises CheckpointError if there are none."""
+        """Special tokens and token types for joining two texts. Raises CheckpointError if the tokenizer has none."""
         encoding = self.backend.encode("a 1 .", "a 1 .")
         sequences = encoding.sequence_ids
         if 0 not in sequences or 1 not in sequences:

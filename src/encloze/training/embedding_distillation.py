@@ -29,7 +29,7 @@ class SampledBatch(NamedTuple):
         return texts
 
     def counts(self) -> dict[str, Tensor]:
-        """Return the divisor of each loss term. The embedding distillation term is divided by the number of texts."""
+        """Return the number that each summed loss term is divided by: for embedding distillation that of the texts."""
         texts = torch.tensor(len(self.texts.ids), device=self.texts.ids.device)
         return {**self.inner.counts(), TERM: texts}
 

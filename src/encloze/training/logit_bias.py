@@ -91,9 +91,9 @@ def calibrate_logit_bias(module: RetrievalModule, batches: RetrievalBatches) -> 
 
 @torch.no_grad()
 def _threshold(encoder: BiEncoder, head: Sparse, side: Side, texts: list[TextBatch], target: int) -> float | None:
-    """Return the logit threshold that an average of ``target`` terms per text exceed.
+    """Return the threshold such that the logits of ``target`` terms per text, on average, are above it.
 
-    Returns None if too few terms have logits above the minimum ``_MIN_LOGIT``.
+    Returns None if fewer terms have logits above ``_MIN_LOGIT``, the lowest threshold that is considered.
 
     A term is active if its maximum logit over the positions is above 0, for max and sum pooling alike.
     """

@@ -162,7 +162,7 @@ class TextGenerationModel:
 
 
 class _TokenSampler:
-    """Logits processor that leaves a single token with a finite score, so that transformers samples this token."""
+    """Logits processor that samples a token itself and sets other scores to -inf, so that transformers selects it."""
 
     def __init__(self, sample_tokens: Callable[[Tensor, int], Tensor]) -> None:
         self._sample_tokens, self._position = sample_tokens, 0

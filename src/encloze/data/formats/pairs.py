@@ -60,7 +60,7 @@ class Pairs(Format, name="pairs"):
         return list(SPLITS)
 
     def _queries(self, errors: ErrorCollector) -> dict[str, LabeledQuery]:
-        """Return the queries by normalized text."""
+        """Return each distinct query with the ids of its answers, by the normalized text of the query."""
         queries: dict[str, LabeledQuery] = {}
         for question, title, text in self._pairs(errors):
             query = queries.setdefault(normalize_text(question), LabeledQuery(question, []))

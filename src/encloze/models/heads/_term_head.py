@@ -46,7 +46,10 @@ class TermHead(Head):
 
 
 def multi_hot(texts: TextBatch, vocabulary: int) -> Tensor:
-    """Return 1 for each token that a text (without prompt) contains, and 0 for others (float32, batch x vocabulary)."""
+    """Return a vector for each text: 1 for each token that the text (without its prompt) contains, 0 for all others.
+
+    The result is float32, batch x vocabulary.
+    """
     vector = torch.zeros(len(texts.ids), vocabulary + 1, device=texts.ids.device)
     # All tokens that do not count are written to an extra last column.
     vector.scatter_(1, torch.where(texts.own_tokens, texts.ids, vocabulary), 1.0)

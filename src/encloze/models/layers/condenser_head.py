@@ -1,4 +1,4 @@
-"""Head of Condenser: layers over the last layer's CLS vector and an earlier layer's other tokens."""
+"""Head of Condenser: layers over the CLS vector of the last encoder layer and token vectors of an earlier layer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from encloze.models.layers.decoders import DecoderLayer, replace_first_token
 
 
 class CondenserHead(nn.Module):
-    """Transformer layers whose only input from the late encoder layers is the CLS vector."""
+    """Transformer layers over the last encoder layer's CLS vector and an earlier encoder layer's other vectors."""
 
     def __init__(self, backbone: Backbone, num_layers: int, early_layer: int | None) -> None:
         """Create the layers of the head.

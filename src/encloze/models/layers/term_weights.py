@@ -87,7 +87,7 @@ def apply_activation(logits: Tensor, activation: Activation) -> Tensor:
 
 
 def keep_top_k(weights: Tensor, k: int | None) -> Tensor:
-    """Return weights (batch x vocabulary) with all but the ``k`` largest of each text set to 0; None keeps all."""
+    """Return weights (batch x vocabulary) with all but the ``k`` largest of each text set to 0; with None, all stay."""
     if k is None or k >= weights.shape[1]:
         return weights
     top = weights.topk(k, dim=1)
@@ -160,7 +160,7 @@ def _logits(rows: Tensor, matrix: Tensor, bias: Tensor | None, dtype: torch.dtyp
 
 
 def _total_bias(head: MlmHead, logit_bias: float) -> Tensor | None:
-    """Return the bias of the head plus the logit bias, of shape (vocabulary,); None if both are absent."""
+    """Return the bias of the MLM head plus ``logit_bias``, shape (vocabulary,); None if no bias exists and it is 0."""
     bias, matrix = head.decoder.bias, head.decoder.weight
     if not logit_bias:
         return bias
@@ -168,6 +168,6 @@ def _total_bias(head: MlmHead, logit_bias: float) -> Tensor | None:
 
 
 def _matmul_dtype(rows: Tensor) -> torch.dtype:
-    """Return the dtype of matrix multiplications: that of autocast if it is enabled, as in a linear layer."""
+    """Return the dtype for matrix products, as in a linear layer: that of autocast if enabled, else of ``rows``."""
     device = rows.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else rows.dtype

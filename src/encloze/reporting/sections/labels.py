@@ -75,7 +75,7 @@ def _label_table(system: dict[str, Any]) -> Table:
 
 
 def _confusions(file: Path, system: str, *, include_texts: bool) -> list[Block]:
-    """Return the most frequent confusions of two labels, each with the first text in which it occurs."""
+    """Return a system's most frequent errors, as pairs of correct and predicted label, each with the first example."""
     counts, examples = defaultdict[tuple[str, str], int](int), dict[tuple[str, str], str]()
     with file.open(encoding="utf-8") as stream:
         for line in stream:
@@ -100,6 +100,6 @@ def _confusions(file: Path, system: str, *, include_texts: bool) -> list[Block]:
 
 
 def _context(words: list[str], position: int) -> str:
-    """Return a word in quotation marks with the words around it."""
+    """Return the word at ``position`` in quotation marks, with a few words before and after it."""
     before, after = words[max(0, position - _CONTEXT_WORDS) : position], words[position + 1 :][:_CONTEXT_WORDS]
     return " ".join([*before, f'"{words[position]}"', *after])

@@ -97,7 +97,10 @@ class Retrieval(Monitor, name="retrieval"):
         return task
 
     def evaluate(self, module: PretrainingModule, task: RetrievalTask, data: PretrainingData) -> dict[str, np.ndarray]:
-        """Return nDCG@10 of each query, float64 ``(queries,)``, for each metric by name. ``module`` is unchanged."""
+        """Return nDCG@10 of each query (float64, one per query) by metric, ``zero_shot`` and ``finetuned``.
+
+        ``module`` is unchanged.
+        """
         values = {"zero_shot": self._ndcg(module, task, data)}
         if self.finetuning_steps:
             values["finetuned"] = self._ndcg(self._finetuned(module, task, data), task, data)
