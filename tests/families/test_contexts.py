@@ -185,7 +185,7 @@ def test_texts_without_a_context_are_skipped_and_counted(name: str, dataset: Pat
     reasons = {"crops": "are too short for two crops (8 tokens)", "queries": "have no query in the split 'train'"}
     skipped = 23 if name == "queries" else 3
     assert listener.notes[0] == f"{skipped} of 43 texts {reasons.get(name, 'have no neighbor')} and are skipped"
-    assert listener.notes[1:] == ["20 queries are contexts of 20 texts"] * (name == "queries")
+    assert listener.notes[1:] == ["20 distinct queries are used as contexts for 20 texts"] * (name == "queries")
     assert pairs.span_numbers.tolist() == list(range(43 - skipped))
 
 
@@ -207,7 +207,7 @@ def test_no_note_if_all_texts_have_a_context(name: str, dataset: Path, tokenizer
     with progress.use_listener(RecordingListener()) as listener:
         assert len(Context.member(name)().pairs(inputs_of(Beir(dataset), tokenizer)).span_numbers) == 40
     assert isinstance(listener, RecordingListener)
-    assert listener.notes == ["40 queries are contexts of 40 texts"] * (name == "queries")
+    assert listener.notes == ["40 distinct queries are used as contexts for 40 texts"] * (name == "queries")
 
 
 # --------------------------------------------------------------------------------------------------------- neighbors
@@ -449,7 +449,7 @@ def test_queries_of_a_text_are_its_relevant_ones_and_sampled_uniformly(dataset: 
     assert isinstance(listener, RecordingListener)
     assert listener.notes == [
         "38 of 40 texts have no query in the split 'train' and are skipped",
-        "3 queries are contexts of 2 texts",
+        "3 distinct queries are used as contexts for 2 texts",
     ]
     at, rng = inputs.corpus.number_of, np.random.default_rng(0)
     assert pairs.span_numbers.tolist() == [at[river], at[engine]]

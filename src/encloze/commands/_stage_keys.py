@@ -36,9 +36,9 @@ def result_key(stage: Command, dependencies: Mapping[str, str], output: Path, ha
 
     Args:
         stage: The command with its settings.
-        dependencies: Result keys by name of the earlier stages that the stage refers to.
+        dependencies: Result keys, by stage name, of the earlier stages that the stage refers to.
         output: Output folder of the pipeline. Paths inside it are hashed as relative paths.
-        hashes: Hash by path. The function adds the hashes that it computes.
+        hashes: Known hashes of file contents, by path. The function adds the hashes that it computes.
     """
     settings = {name: _portable(value, output, hashes) for name, value in _fields(stage) if name not in _NO_INFLUENCE}
     content = json.dumps([stage.name, settings, dict(dependencies)], sort_keys=True, default=str)
@@ -54,7 +54,7 @@ def path_key(stage: Command) -> str:
 
 
 def _strings(value: Any) -> list[str]:
-    """Return all strings in settings."""
+    """Return all strings among the values of settings, including nested settings."""
     if isinstance(value, dict):
         return [text for item in value.values() for text in _strings(item)]
     if isinstance(value, (list, tuple)):
@@ -63,7 +63,7 @@ def _strings(value: Any) -> list[str]:
 
 
 def _portable(value: Any, output: Path, hashes: dict[Path, str]) -> Any:
-    """Return a setting as JSON values: paths inside ``output`` become relative, other paths become content hashes."""
+    """Return a setting as JSON values; paths in ``output`` become relative, other paths hashes of the contents."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         settings = {name: _portable(item, output, hashes) for name, item in _fields(value)}
         return {"type": getattr(value, "name", type(value).__name__), **settings}
@@ -89,7 +89,7 @@ def _fields(settings: Any) -> list[tuple[str, Any]]:
 
 
 def _as_model_folder(value: Any) -> Path | None:
-    """Return a string as a path if it is the path of a model folder, else None, even if it is another path."""
+    """Return the path of the model folder that a string names; None for every other value, including other paths."""
     if not isinstance(value, str) or not value or len(value) > _MAX_PATH_LENGTH or "\n" in value:
         return None
     return Path(value) if (Path(value) / "config.json").is_file() else None

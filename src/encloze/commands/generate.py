@@ -139,7 +139,7 @@ class Generate(Command, name="generate"):
     def _round_trip_filter(
         self, system: System, queries: dict[str, LabeledQuery], state: RunState, rejected: Counter[str]
     ) -> dict[str, LabeledQuery]:
-        """Return the queries for which the system ranks one of their documents at ``round_trip_depth`` or above."""
+        """Return the queries for which the system finds a document of the query in its top ``round_trip_depth``."""
         file = state.folder / "round_trip.trec"
         if not file.exists():
             progress.note(f"Round-trip filtering with {system.title or system.default_title()}")
@@ -200,7 +200,7 @@ class Generate(Command, name="generate"):
 
 
 def _examples(corpus: Corpus, queries: list[LabeledQuery]) -> Iterator[tuple[str, str]]:
-    """Yield a few queries, each with the beginning of its document."""
+    """Yield a few generated queries to show, each with the beginning of the document that it was generated for."""
     sample = sorted(queries, key=lambda query: hash_to_unit_interval(f"shown {query_id(query)}"))
     for query in sample[:_NUM_EXAMPLES]:
         document = corpus[corpus.number_of[query.document_ids[0]]]
@@ -214,7 +214,7 @@ def _source(corpus: Corpus, number: int) -> SourceDocument:
 
 
 def _read_generated(file: Path) -> dict[int, list[str]]:
-    """Return the texts of an unfinished run by document index. An incomplete last line is removed from the file."""
+    """Return by document index the texts that an unfinished run generated; remove an incomplete last line."""
     if not file.exists():
         return {}
     lines = [line for line in file.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]

@@ -181,7 +181,7 @@ class Robustness(Command, name="robustness"):
         return DatasetSplit(dataset, self.split, judgments_by_source=self.passage_aggregation == "max")
 
     def _slices(self, dataset: DatasetSplit) -> tuple[Slice, ...]:
-        """Return the slices. Warn and return none if the data set has no documents and only indexes are evaluated."""
+        """Return subsets of the queries; none, with a warning, if only indexes are evaluated, without documents."""
         try:
             return tuple(query_slices(dataset, Unicode().words))
         except DataError as error:
@@ -198,13 +198,13 @@ class Robustness(Command, name="robustness"):
     def _perturb_documents(
         self, perturbation: DocumentPerturbation, dataset: DatasetSplit, folder: Path
     ) -> DatasetSplit:
-        """Return the data set with perturbed documents, which are written into a folder."""
+        """Return the data set with perturbed documents, which are written into a file in ``folder``."""
         file = folder / f"{file_name(perturbation.summary())}.arrow"
         write_documents(perturbation.documents(dataset, self.seed), file)
         return dataset.with_corpus(Corpus(file))
 
     def _other_datasets(self) -> dict[str, DatasetSplit]:
-        """Return the other data sets by name. Judgments are read immediately, so that errors are raised early."""
+        """Return ``other_datasets`` by short name. Judgments are read now, so that errors occur before evaluation."""
         names = short_names([str(other.location()) for other in self.other_datasets]) if self.other_datasets else ()
         datasets = {name: self._split_of(other) for name, other in zip(names, self.other_datasets, strict=True)}
         for dataset in datasets.values():
@@ -238,7 +238,7 @@ class Robustness(Command, name="robustness"):
     def _perturbed_run(
         self, prepared: PreparedSystem, queries: Sequence[Query], perturbation: AppliedPerturbation, clean: Run
     ) -> Run:
-        """Return the run of the perturbed queries. Unchanged queries keep their rankings."""
+        """Return rankings for perturbed queries; queries without changes keep their rankings in ``clean``."""
         triples = zip(queries, perturbation.texts, perturbation.changed, strict=True)
         changed = [query._replace(text=text) for query, text, is_changed in triples if is_changed]
         empty: Run = {query.id: {} for query in changed}  # for queries that find no document any more

@@ -33,7 +33,7 @@ _SPLIT_SETTINGS = ("split", "tune_on")
 
 @dataclass(frozen=True)
 class PipelineResult:
-    """Result of ``run``: the last evaluation, and the difference of each system from the system before it."""
+    """Result of ``run``: the last evaluation, and each of its systems' difference from the system listed before."""
 
     folder: Path
     report: Report | ComparisonTable | None
@@ -113,7 +113,7 @@ class Run(Command, name="run"):
         return recipe.build(kind, tree, source=f"the stage {name}")
 
     def resolve(self, value: Any) -> Any:
-        """Return settings with references replaced by their values."""
+        """Return settings with each reference (such as ``@dataset`` or ``@STAGE/FILE``) replaced by its value."""
         if isinstance(value, dict):
             return {key: self.resolve(item) for key, item in value.items()}
         if isinstance(value, (list, tuple)):
@@ -131,7 +131,7 @@ class Run(Command, name="run"):
     def _run_stage(
         self, number: int, name: str, stage: Any, key: str, record: StageRecord
     ) -> Report | ComparisonTable | None:
-        """Run a stage, resume it, or skip it if it is finished. Return its evaluation, if it is one."""
+        """Run a stage, resume it, or skip it if it is finished. Return the result of evaluate or compare, else None."""
         folder, work_folder = self.output / name, self.output / f"{name}.checkpoint"
         attempt = f"{key} {path_key(stage)}"
         if record.started.get(name) == attempt and record.has_new_output(name, folder):
@@ -153,7 +153,7 @@ class Run(Command, name="run"):
         return result if isinstance(result, (Report, ComparisonTable)) else None
 
     def _prepare(self) -> None:
-        """Check the splits that stages read, and create the output folder."""
+        """Check that the splits that stages read have judgments, and create the output folder of the pipeline."""
         for split in self._splits():  # the first stage that reads a split may come hours later
             _ = DatasetSplit(self.dataset, split).judgments
         files = list(self.output.iterdir()) if self.output.exists() else []
@@ -164,7 +164,7 @@ class Run(Command, name="run"):
         self.output.mkdir(parents=True, exist_ok=True)
 
     def _write_page(self) -> Path | None:
-        """Write the report page of all stages. Return None if a package is missing: training does not require it."""
+        """Write the report page of all stages. Return None if a package that the page requires is not installed."""
         title, page = self.output.resolve().name, self.output / _REPORT_FOLDER
         try:
             return MakeReport((self.output,), page, title=title, model_cards=True, overwrite=True).run().page
@@ -176,7 +176,7 @@ class Run(Command, name="run"):
             return None
 
     def _faults(self, name: str) -> list[tuple[str, str]]:
-        """Return an error for each invalid setting of a stage: the setting's path in the recipe, and a message."""
+        """Return the errors in the settings of a stage, each as the setting's path in the recipe and a message."""
         path, settings = f"stages.{name}", self._enabled_stages[name]
         if not isinstance(settings, dict) or "verb" not in settings:
             return [(path, "has no verb: write name: {verb: pretrain, ...}")]
@@ -207,12 +207,12 @@ class Run(Command, name="run"):
         return list(dict.fromkeys(split for stage in stages for split in values_of(plain(stage), _SPLIT_SETTINGS)))
 
     def _pipeline_settings(self) -> dict[str, Any]:
-        """Return the settings of the pipeline that stages can refer to."""
+        """Return by name the settings of the pipeline that stages can refer to, such as ``@dataset``."""
         corpus = self.corpus or self.dataset
         return {"dataset": plain(self.dataset), "corpus": plain(corpus), "model": self.model, "split": self.split}
 
     def _load_evaluation(self, name: str) -> Report | ComparisonTable | None:
-        """Return the saved result of a finished stage if it is an evaluation."""
+        """Return the saved result of a finished evaluate or compare stage; None for stages of other commands."""
         verb, folder = self._enabled_stages[name]["verb"], self.output / name
         if verb == "evaluate":
             return Report.load(folder)
@@ -220,7 +220,7 @@ class Run(Command, name="run"):
 
 
 def _effects(report: Report | ComparisonTable) -> list[StageEffect]:
-    """Return the difference of each system from the system before it in the report, averaged over data sets."""
+    """Return each system's difference from the system listed before it in the report, averaged over data sets."""
     table = ComparisonTable.from_report(report) if isinstance(report, Report) else report
     values = [
         (system.name, [table.values(report, system, table.measure) for report in table.reports])
@@ -233,6 +233,6 @@ def _effects(report: Report | ComparisonTable) -> list[StageEffect]:
 
 
 def _can_resume(stage: Any) -> bool:
-    """Return whether a stage has unfinished work that it can resume."""
+    """Return whether a stage's command has the setting ``resume`` and its work folder contains an unfinished run."""
     has_setting = any(setting.name == "resume" for setting in dataclasses.fields(stage))
     return has_setting and (stage.output.with_name(f"{stage.output.name}.checkpoint") / "recipe.json").is_file()

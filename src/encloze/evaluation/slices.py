@@ -60,7 +60,7 @@ def query_slices(dataset: DatasetSplit, tokenize: Callable[[str], list[str]]) ->
 
 
 def _document_frequencies(dataset: DatasetSplit, words: set[str], tokenize: Callable[[str], list[str]]) -> Counter[str]:
-    """Return the number of documents that contain each of the words."""
+    """Return, for each of the words, the number of documents that contain it."""
     frequencies, corpus = Counter[str](), dataset.corpus
     for text in progress.track(corpus.texts(), "Counting document frequencies", len(corpus), "documents"):
         frequencies.update(words & set(tokenize(text)))
@@ -91,6 +91,6 @@ def _highest(name: str, values: np.ndarray, description: str) -> Slice:
 
 
 def _quantile(values: np.ndarray, fraction: float) -> float:
-    """Return the quantile ``fraction`` of the values that are not NaN, as one of them; NaN if there are none."""
+    """Return the value nearest to the quantile ``fraction`` of all values except NaNs; NaN if there are only NaNs."""
     known = values[~np.isnan(values)]
     return float(np.quantile(known, fraction, method="nearest")) if len(known) else np.nan

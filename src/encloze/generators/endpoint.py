@@ -177,7 +177,7 @@ class _EndpointGenerator:
         return first_line(self._content(response.data))
 
     def _status_message(self, status: int, data: bytes) -> str:
-        """Return the error message for a status other than 200."""
+        """Return the error message for a response with an HTTP status other than 200."""
         settings = self._settings
         if status in (401, 403):
             remedy = (
@@ -195,7 +195,7 @@ class _EndpointGenerator:
         return " ".join(f"{message} {remedy} Finished texts are saved: continue with --resume".split())
 
     def _content(self, data: bytes) -> str:
-        """Return the generated text of a response."""
+        """Return the generated text in a chat completion; raise EndpointError if the response is not one."""
         try:
             content = json.loads(data)["choices"][0]["message"]["content"]
         except (ValueError, LookupError, TypeError) as error:

@@ -123,7 +123,7 @@ class BiEncoder(nn.Module):
 
     @property
     def arithmetic(self) -> str:
-        """Precision of matrix multiplications and device, such as ``float32 on cpu``."""
+        """Precision of matrix multiplications, and the device that computes them, such as ``float32 on cpu``."""
         return f"{resolve_precision(self.precision, self.device)} on {self.device.type}"
 
     @property

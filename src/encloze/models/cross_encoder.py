@@ -166,7 +166,7 @@ class CrossEncoder(nn.Module):
     def save(self, folder: Path) -> None:
         """Write a folder that transformers, sentence-transformers and ``load`` read; the folder must exist.
 
-        The score calibration is not saved: it was fitted to the scores of the model before this training.
+        A score calibration is not saved: it was fitted to the scores that the model gave before training.
         """
         with quiet_transformers():
             self.model.save_pretrained(folder)

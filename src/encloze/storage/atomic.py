@@ -96,7 +96,7 @@ def refuse_existing(output: Path, *, overwrite: bool) -> None:
 
 
 def _results_inside(output: Path) -> list[Path]:
-    """Return the subfolders that are results of their own: the manifest of ``output`` does not list their manifests."""
+    """Return the subfolders that contain other results: the manifest of ``output`` does not list their manifests."""
     if not (output / MANIFEST).is_file():
         return []
     own = read_json(output / MANIFEST)["files"]

@@ -57,7 +57,7 @@ class BatchPlan:
         return max(1, whole + round((epochs % 1) * len(self.epoch(int(epochs)))))
 
     def from_step(self, number: int) -> Iterator[Step]:
-        """Yield the steps starting with ``number``. The iterator is infinite."""
+        """Yield the training steps from index ``number`` on, through all following epochs, without end."""
         epoch, start = 0, number
         while start >= len(self.epoch(epoch)):
             start -= len(self.epoch(epoch))
@@ -71,7 +71,7 @@ class BatchPlan:
 
 @lru_cache(maxsize=4)
 def _epoch_batches(plan: BatchPlan, epoch: int) -> list[np.ndarray]:
-    """Return the batches of an epoch, in order."""
+    """Return the batches of an epoch, in the order of training; the last few results are cached."""
     generator = np.random.default_rng([plan.seed, epoch])
     order = generator.permutation(len(plan.lengths))
     typical_size = plan.batch_size or len(order)
@@ -86,7 +86,7 @@ def _epoch_batches(plan: BatchPlan, epoch: int) -> list[np.ndarray]:
 
 
 def _split(examples: np.ndarray, plan: BatchPlan) -> list[np.ndarray]:
-    """Split examples, sorted by length, into batches."""
+    """Split examples, sorted by length, into batches within the limits of the plan (tokens and examples)."""
     batches, start = [], 0
     for end in range(1, len(examples) + 1):
         is_full = end == len(examples)

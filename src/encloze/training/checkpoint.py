@@ -77,7 +77,7 @@ def load_checkpoint(folder: Path, module: nn.Module, optimizer: torch.optim.Opti
 
 
 def _find_checkpoint(folder: Path) -> Path | None:
-    """Return the checkpoint's folder. It has a temporary name if the process was killed while renaming folders."""
+    """Return the folder of the checkpoint, if any; its name is temporary if a process was killed while renaming."""
     current = folder / _NAME
     if current.exists():
         return current
@@ -85,7 +85,7 @@ def _find_checkpoint(folder: Path) -> Path | None:
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return the optimizer's state as flat tensors named ``PARAMETER_NUMBER.NAME``."""
+    """Return the tensors of the optimizer's state in one dictionary, with keys ``PARAMETER_NUMBER.NAME``."""
     return {
         f"{number}.{name}": value.contiguous()
         for number, state in optimizer.state_dict()["state"].items()
@@ -94,7 +94,7 @@ def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Load tensors made by ``_optimizer_tensors``."""
+    """Load into the optimizer the state that ``_optimizer_tensors`` returned."""
     state = optimizer.state_dict()
     state["state"] = {}
     for key, value in tensors.items():

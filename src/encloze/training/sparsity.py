@@ -42,7 +42,7 @@ class SparsityController(nn.Module):
             self.register_buffer(name, torch.zeros(num_losses, dtype=torch.float64))
 
     def factors(self) -> list[float]:
-        """Return the factor by which the regularization weight of each loss is multiplied."""
+        """Return, for each loss, the factor that multiplies its regularization weight."""
         factors: list[float] = (self.integral + self.proportional).exp().tolist()
         return factors
 

@@ -121,7 +121,7 @@ class Validator:
         return values
 
     def should_stop(self) -> bool:
-        """Return whether the metric has not improved in the last ``early_stopping_patience`` evaluations."""
+        """Return whether the last ``early_stopping_patience`` evaluations did not improve ``metric_for_best_model``."""
         records = self._records()
         best, patience = self._best(records), self.settings.early_stopping_patience
         if patience is None or best is None:
@@ -162,7 +162,7 @@ class Validator:
 
 
 class _Best(NamedTuple):
-    """Best value of the metric, and the step at which it was computed."""
+    """Best value of ``metric_for_best_model`` so far, and the step at which it was computed."""
 
     step: int
     value: float

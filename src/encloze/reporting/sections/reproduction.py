@@ -45,7 +45,7 @@ def _input_table(result: ResultFolder) -> Table:
 
 
 def _input_name(entry: dict[str, Any], working_folder: Path) -> str:
-    """Return the name or path of an input. A path inside the working folder is relative to it."""
+    """Return the path of an input, relative if inside the working folder; for an input without path, its name."""
     if "path" not in entry:
         return str(entry.get("name"))
     path = Path(entry["path"])

@@ -80,7 +80,7 @@ def _interval(values: dict[str, float | None]) -> Interval | float | None:
 def _degraded_queries(
     result: ResultFolder, report: dict[str, Any], systems: list[str], system: str, *, include_texts: bool
 ) -> BulletList:
-    """Return the most degraded queries of a system, each with the perturbation that degrades it most."""
+    """List the queries for which a system's measure drops most, each with the perturbation that causes this drop."""
     degraded, column = list[DegradedQuery](), 2 * systems.index(system)
     for perturbation, name in zip(report["changed"], per_query_files(list(report["changed"])), strict=True):
         _, *rows = (result.path / name).read_text(encoding="utf-8").rstrip("\n").split("\n")

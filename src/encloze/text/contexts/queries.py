@@ -76,7 +76,7 @@ class _QueryPairs(ContextPairs):
             "texts",
         )
         text_count = len(np.unique(self._spans.text_numbers[self.span_numbers]))
-        progress.note(f"{len(np.unique(query_numbers))} queries are contexts of {text_count} texts")
+        progress.note(f"{len(np.unique(query_numbers))} distinct queries are used as contexts for {text_count} texts")
         longest = np.zeros(len(inputs.corpus), np.int64)
         np.maximum.at(longest, text_numbers, query_lengths[query_numbers])
         self.lengths = np.maximum(longest[self._spans.text_numbers], self._spans.lengths)[self.span_numbers]

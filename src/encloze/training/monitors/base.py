@@ -53,7 +53,7 @@ class PretrainingData(NamedTuple):
     seed: int
 
     def held_out_batches(self) -> list[np.ndarray]:
-        """Return batches of indices of held-out spans. The batches are the same in every call."""
+        """Return the held-out spans in batches, as arrays of span indices. Every call returns the same batches."""
         plan = BatchPlan(self.lengths[self.held_out], self.seed, self.batch_tokens)
         return [self.held_out[batch] for batch in plan.epoch(0)]
 
