@@ -149,14 +149,14 @@ class Table:
         return [_cell(row[position]).value for row in self.rows]
 
     def cells(self) -> list[list[tuple[Cell, Kind]]]:
-        """Return the cells of each row as pairs of a cell and the kind of its value."""
+        """Return for each row a list of pairs: a cell, and the kind of its value."""
         return [
             [(cell := _cell(value), cell.kind or column.kind) for value, column in zip(row, self.columns, strict=True)]
             for row in self.rows
         ]
 
     def shown_cells(self) -> list[list[tuple[Cell, Kind]]]:
-        """Return the same pairs as ``cells``, but empty cells where leading grouping columns repeat the row above."""
+        """Return the pairs of ``cells``; cells of leading grouping columns are empty if equal to those above them."""
         result, previous = [], list[tuple[Cell, Kind]]()
         for row in self.cells():
             count = 0
@@ -251,14 +251,14 @@ class Table:
 
 
 def as_text(cell: Cell, kind: Kind) -> str:
-    """Return a cell as one line of text: ``0.2500 [0.2000, 0.3000]`` for an interval."""
+    """Return a cell as one line of text; an interval as ``0.2500 [0.2000, 0.3000]``."""
     bounds = kind.format_bounds(cell.value)
     interval = f" [{bounds[0]}, {bounds[1]}]" if bounds else ""
     return f"{kind.format(cell.value)}{interval}{cell.suffix}"
 
 
 def quote(text: str) -> str:
-    """Return ``text`` in quotation marks; Unicode isolates keep right-to-left text from reordering its context."""
+    """Return ``text`` in quotation marks, with Unicode isolates so that right-to-left text stays between them."""
     return f'"\u2068{text}\u2069"'
 
 

@@ -11,14 +11,14 @@ from encloze.errors import CheckpointError
 
 
 def missing_class(config: Any) -> str | None:
-    """Return why transformers has no ForMaskedLM class for a configuration; None if it has one."""
+    """Return None if transformers has a ForMaskedLM class for the configuration, else an explanation for an error."""
     from transformers import MODEL_FOR_MASKED_LM_MAPPING as SUPPORTED
 
     return None if type(config) in SUPPORTED else "transformers has no ForMaskedLM class for it"
 
 
 def require_head(config: Any, missing_reason: str | None) -> None:
-    """Raise CheckpointError with ``missing_reason``, unless it is None: the encoder has no usable MLM head."""
+    """Raise CheckpointError if ``missing_reason`` is given, the reason why the encoder has no usable MLM head."""
     if missing_reason is not None:
         raise CheckpointError(
             f"encoders of type {config.model_type!r} have no usable head for masked language modeling: "
@@ -35,9 +35,10 @@ def without_pooler(model: Any) -> Any:
 
 
 def without_module(module: nn.Module, removed: nn.Module) -> nn.Module:
-    """Return ``module`` with its submodule ``removed`` replaced by an identity layer; ``removed`` must be applied last.
+    """Return ``module`` with its submodule ``removed`` replaced by an identity layer.
 
-    ``module`` itself is not changed. The result shares its parameters.
+    ``removed`` must be the last submodule that the forward pass calls. ``module`` itself is not changed; the result
+    shares its parameters.
     """
     if module is removed:
         return nn.Identity()

@@ -158,7 +158,7 @@ class Backbone(nn.Module, Family):
 
     @classmethod
     def _member_for(cls, config: Any) -> type[Backbone]:
-        """Return the subclass for the model type of a configuration, or ``Backbone`` if there is none."""
+        """Return the subclass of ``Backbone`` for the model type of a configuration; ``Backbone`` if there is none."""
         name = config.model_type.replace("-", "_")
         return cls.member(name) if name in cls.members() else Backbone
 
@@ -184,7 +184,7 @@ class Backbone(nn.Module, Family):
 
     @property
     def layer_config(self) -> LayerConfig:
-        """Sizes and dropout rates of one encoder layer. Decoder layers are built with the same ones."""
+        """Sizes and dropout rates of one encoder layer. Layers of pre-training decoders have the same ones."""
         return LayerConfig.from_config(self.config)
 
     def encode(self, ids: Tensor, attention_mask: Tensor) -> Tensor:
@@ -214,7 +214,7 @@ class Backbone(nn.Module, Family):
         return output.last_hidden_state, output.hidden_states[layer]
 
     def embed(self, ids: Tensor) -> Tensor:
-        """Return the input of the first layer for token ids: batch x length x hidden."""
+        """Return the embeddings of token ids, which are the input of the first layer: batch x length x hidden."""
         if "embeddings" in self._verified_parts:
             return embed_tokens(self.encoder, ids)
         return first_layer_input(self.encoder, ids)
@@ -249,9 +249,9 @@ class Backbone(nn.Module, Family):
         return position_table(self.encoder, length)
 
     def mix_token_embeddings(self, weights: Tensor) -> Tensor:
-        """Return weighted sums of all token embeddings: batch x hidden, for weights batch x vocabulary.
+        """Return, for each row of ``weights``, the sum of all token embeddings with these weights (batch x hidden).
 
-        Gradients flow to the weights, not to the embeddings.
+        The shape of ``weights`` is batch x vocabulary. Gradients flow to the weights, not to the embeddings.
         """
         matrix = self.encoder.get_input_embeddings().weight.detach()
         return project_embeddings(self.encoder, weights.to(matrix.dtype) @ matrix)
@@ -263,7 +263,7 @@ class Backbone(nn.Module, Family):
         return MlmHead(nn.Sequential(*parts), decoder)
 
     def mlm_logits(self, hidden: Tensor) -> Tensor:
-        """Return the logits of the MLM head: ... x vocabulary, for hidden states ... x hidden."""
+        """Return the logits of the MLM head (any shape x vocabulary) for hidden states (the same shape x hidden)."""
         logits: Tensor = self.mlm_head()(hidden)
         return logits
 
@@ -283,12 +283,12 @@ class Backbone(nn.Module, Family):
         return max(lists, key=len)
 
     def enable_gradient_checkpointing(self) -> None:
-        """Recompute activations in the backward pass: less memory for about a third more time, the same results."""
+        """Recompute activations in the backward pass: less memory, about a third more time, the same results."""
         for layer in self.layers():
             enable_activation_checkpointing(layer)
 
     def freeze_mlm_head(self) -> None:
-        """Exclude the MLM head from training, but not an output matrix that is tied to the token embeddings."""
+        """Exclude the MLM head from training, except an output matrix that is tied to the token embeddings."""
         self.model.requires_grad_(False)
         self.encoder.requires_grad_(True)
 

@@ -106,7 +106,7 @@ class PanelInputs:
     def _encode(
         self, encoder: BiEncoder, texts: list[str]
     ) -> tuple[Representation, Representation, tuple[Representation, Representation] | None]:
-        """Return the representations of the documents, of the queries, and of both texts of each positive pair.
+        """Return the representations of the documents, of the queries, and of the first and second texts of the pairs.
 
         Each distinct text is encoded once.
         """
@@ -124,9 +124,9 @@ class PanelInputs:
         return documents.select(texts, encoded_documents), queries.select(self.queries, encoded_queries), sides
 
     def _pair_embeddings(self, firsts: np.ndarray, seconds: np.ndarray) -> PairEmbeddings:
-        """Return the embeddings of the first and the second texts of the pairs, each of shape (pairs, dim), and a mask.
+        """Return the given embeddings of the pairs' first and second texts with a mask of the negatives of each pair.
 
-        The mask has shape (pairs, pairs). It marks the negatives of each pair: the pairs that share no text with it.
+        The mask has shape (pairs, pairs). The negatives of a pair are the texts of pairs that share no text with it.
         """
         assert self.positives is not None
         sides = (self.positives.first_texts, self.positives.second_texts)
@@ -162,13 +162,13 @@ class PanelInputs:
 
 
 class _DistinctTexts:
-    """The distinct texts of a list, each with its index."""
+    """The distinct texts of a list, numbered in the order of their first occurrence."""
 
     def __init__(self, texts: Sequence[str]) -> None:
         self.number_of = {text: number for number, text in enumerate(dict.fromkeys(texts))}
 
     def select(self, texts: Sequence[str], representation: Representation) -> Representation:
-        """Return the representation of ``texts``, selected from the representation of all distinct texts."""
+        """Return the rows of ``texts`` from ``representation``, which has one row for each distinct text."""
         numbers = self.numbers(texts)
         return Representation(*(None if view is None else view[numbers] for view in representation))
 
@@ -184,12 +184,12 @@ def label_report(
     Args:
         labels: The labeled data set.
         split: Name of the evaluated split.
-        models: Model by its name in tables.
+        models: Folder or id of each model, by the name of the model in tables.
         inputs: Settings of the panel.
         seed: Seed of the cross-validation folds of the linear probe and of the bootstrap samples.
 
     Returns:
-        One report on all classifiers and the baselines.
+        One report on the classifiers of all models and the baselines.
     """
     data, reports = LabeledDataset.load(labels, split), list[LabelReport]()
     for name, model in models.items():
@@ -219,9 +219,9 @@ def _load_encoder(model: str, pooling: Pooling | None, precision: Precision) -> 
 
 
 def _mlm_head_activations(encoder: BiEncoder, texts: list[Encoded]) -> TermActivations:
-    """Count the terms that the MLM head activates in each text and in how many texts it activates each term.
+    """Count, for each text, the terms with a weight above 0 by the MLM head, and for each term, the texts with one.
 
-    Term weights are pooled as in SPLADE: the maximum of log(1 + relu(logits)) over tokens.
+    As in SPLADE, the weight of a term in a text is the maximum of log(1 + relu(logit)) over the tokens of the text.
     """
     backbone, max_tokens = encoder.backbone, encoder.config.max_document_tokens
     device, activations = backbone.model.device, TermActivations.empty(int(backbone.config.vocab_size))
@@ -249,7 +249,7 @@ def _describe(encoder: BiEncoder) -> str:
 
 
 def _activations(weights: Any) -> TermActivations:
-    """Count the active terms of each text, and the texts in which each term is active.
+    """Count, for each text, the terms with a weight above 0, and for each term, the texts in which it has one.
 
     ``weights`` is a ``csr_matrix`` of term weights of shape (texts, vocabulary).
     """
@@ -267,7 +267,7 @@ def _frequent_terms(activations: TermActivations, encoder: BiEncoder) -> tuple[t
 
 
 def _is_in_corpus(texts: Sequence[Encoded], encoder: BiEncoder) -> np.ndarray:
-    """Return a mask of the tokens that occur in texts, without special tokens: bool of shape (vocabulary,)."""
+    """Return whether each token of the vocabulary occurs in the texts (bool); False for special tokens."""
     is_in_corpus = np.zeros(int(encoder.backbone.config.vocab_size), bool)
     limit = encoder.config.max_document_tokens - 2
     is_in_corpus[np.concatenate([text.ids[:limit] for text in texts])] = True
@@ -285,7 +285,7 @@ def _tokenizer_metrics(texts: Sequence[str], tokens: Sequence[Encoded], encoder:
 def _matching_terms(
     encoder: BiEncoder, queries: Representation, row: int, documents: Representation, column: int
 ) -> tuple[tuple[str, float], ...]:
-    """Return the matching terms of a query and a document with the largest contributions to the score."""
+    """Return the shared terms of a query and a document that add most to the score, each with what it adds."""
     if queries.sparse is None:
         return ()
     products = (queries.sparse[row].multiply(documents.sparse[column]) * encoder.similarity.sparse).tocoo()

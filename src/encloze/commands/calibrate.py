@@ -114,7 +114,7 @@ class Calibrate(Command, name="calibrate"):
             )
 
     def _pairs(self, dataset: DatasetSplit) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the query index, the score and the relevance of each pair."""
+        """Return, for each scored document of each query: the query's index, the score and whether it is relevant."""
         run, judgments = read_run(self.scores), dataset.judgments
         pairs = [
             (number, score, judgments[query].get(document, 0) > 0)
@@ -129,7 +129,7 @@ class Calibrate(Command, name="calibrate"):
         return np.array(queries), np.array(scores), np.array(relevant)
 
     def _cross_validated(self, queries: np.ndarray, scores: np.ndarray, relevant: np.ndarray) -> np.ndarray:
-        """Return the probability of each pair from a calibration fitted on the queries of all other folds."""
+        """Return each pair's probability of relevance, from a calibration that was fitted without the pair's fold."""
         count = int(queries.max()) + 1
         if count < self.folds:
             raise ValueError(f"only {count} queries have scores, for {self.folds} folds")
@@ -146,7 +146,7 @@ def _errors(probabilities: np.ndarray, relevant: np.ndarray) -> CalibrationError
 
 
 def _logistic(scores: np.ndarray) -> np.ndarray:
-    """Return the logistic function of scores, which is often used as a probability without any calibration."""
+    """Return the logistic function of scores. Uncalibrated scores are often read as probabilities in this way."""
     probabilities: np.ndarray = 1 / (1 + np.exp(-np.clip(scores, -500, 500)))
     return probabilities
 

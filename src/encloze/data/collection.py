@@ -116,7 +116,7 @@ class Dataset:
         return queries
 
     def split(self, name: str) -> DatasetSplit:
-        """Return one split. DataError for an unknown split is raised when its queries or judgments are first read."""
+        """Return one split. If it does not exist, the first access to its queries or judgments raises DataError."""
         return DatasetSplit(self.format, name)
 
     @property

@@ -95,12 +95,12 @@ def _format_of_path(source: str) -> Format:
 
 
 def _is_pairs(read: list[tuple[str, dict[str, Any]]]) -> bool:
-    """Return whether rows are pairs of a query and a document, by the columns of the first one."""
+    """Return whether rows are pairs of a query and a document, judged by the columns of the first row."""
     return bool(read) and "text" not in read[0][1] and find_column(read[0][1], _QUERY_COLUMNS) is not None
 
 
 def corpus_format(documents: Iterable[tuple[str, dict[str, Any]]]) -> Format:
-    """Write documents to a JSON lines file in the cache. Raises DataError that lists rows without text."""
+    """Write documents to a JSON lines file in the cache. If rows are invalid, raise a DataError that lists them."""
     return Jsonl(_stored(_lines(_documents(documents)), "documents.jsonl"))
 
 
@@ -220,7 +220,7 @@ def _queries(queries: Any) -> Iterator[dict[str, Any]]:
 
 
 def _qrels(qrels: Any) -> dict[str, str]:
-    """Return the text of a qrels file for each split."""
+    """Return the content of a qrels file (a table of judgments) by split."""
     if isinstance(qrels, Mapping) and not all(_is_grades(value) for value in qrels.values()):
         tables = _by_split(qrels)
     else:
@@ -236,7 +236,7 @@ def _is_grades(value: object) -> bool:
 
 
 def _by_split(tables: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return the tables by split name (``validation`` becomes ``dev``). Raises DataError for invalid or equal names."""
+    """Return the tables by split name, with ``validation`` as ``dev``. Raise DataError for invalid or equal names."""
     named = dict[str, Any]()
     for name, table in tables.items():
         split = _SPLIT_NAMES.get(str(name), str(name))
@@ -264,7 +264,7 @@ def _qrels_file(table: Any, name: str) -> str:
 
 
 def _judgments(table: Any, name: str, faults: list[str]) -> Iterator[tuple[str, Any, Any, Any]]:
-    """Yield the location, query, document and grade of each judgment. Append other values as errors to ``faults``."""
+    """Yield where each judgment is, its query, document and grade; append a message to ``faults`` for invalid ones."""
     if isinstance(table, Mapping) and only_split(table) is None:
         for query, grades in table.items():
             if not isinstance(grades, Mapping):
@@ -288,12 +288,12 @@ def _lines(objects: Iterable[dict[str, Any]]) -> str:
 
 
 def _stored(text: str, name: str) -> Path:
-    """Write a text to the cache under its hash, unless the file exists."""
+    """Write a text to a file ``name`` in a cache folder that is named by its hash; return the path of the file."""
     return _stored_folder({name: text}) / name
 
 
 def _stored_folder(files: Mapping[str, str]) -> Path:
-    """Write files to a folder in the cache that is named by their hash, unless the folder exists."""
+    """Write files to a cache folder that is named by their hash, unless it exists; return the folder."""
     digest = hashlib.sha256()
     for name, text in files.items():
         digest.update(f"{name}\0{len(text)}\0{text}".encode())

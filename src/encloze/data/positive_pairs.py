@@ -73,7 +73,7 @@ def _titled_texts(corpus: Corpus, order: np.ndarray) -> Iterator[tuple[str, str]
 
 
 def _neighbors(corpus: Corpus) -> list[tuple[int, int]]:
-    """Return the indices of all pairs of consecutive documents of the same source."""
+    """Return, for all pairs of neighboring passages of the same source, the numbers of both in the corpus."""
     columns = zip(corpus.column("source").to_pylist(), corpus.column("position").to_pylist(), strict=True)
     passages = [
         (source, position or 0, number) for number, (source, position) in enumerate(columns) if source is not None

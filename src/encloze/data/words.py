@@ -75,7 +75,7 @@ def truncate_words(text: str, max_words: int) -> str:
 
 
 def normalize_text(text: str) -> str:
-    """Return a text without differences in case, white space and final punctuation, to compare queries.
+    """Return a text in lower case, with single spaces and without final punctuation, to compare queries.
 
     Example:
         >>> normalize_text("Where do  rivers end?")
@@ -87,8 +87,11 @@ def normalize_text(text: str) -> str:
 
 @cache
 def _patterns() -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
-    """Return regular expressions for a word, for a run of letters of a script without spaces, and for a letter with its
-    marks."""
+    """Return three regular expressions.
+
+    They match a word, consecutive letters of a script that does not separate words by spaces, and a letter with its
+    combining marks.
+    """
     marks = combining_marks()
     return (
         re.compile(WORD_PATTERN.format(marks=marks)),

@@ -83,7 +83,7 @@ class Report:
 
     @property
     def notes(self) -> list[str]:
-        """Inconsistencies of the data set, then the notes of the systems."""
+        """Inconsistencies of the data set, such as judged documents without a text, then the notes of the systems."""
         warnings = self.counts.warnings() if self.counts else []
         return warnings + [f"{system.name}: {system.note}" for system in self.systems if system.note]
 
@@ -110,7 +110,7 @@ class Report:
         return table.without_columns(*costs)
 
     def tables(self) -> list[Table]:
-        """Return a list with the only table of the report."""
+        """Return a list of one item, the table of the report."""
         return [self.table()]
 
     def to_markdown(self) -> str:

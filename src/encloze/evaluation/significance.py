@@ -50,8 +50,10 @@ def bootstrap(values: np.ndarray, *, confidence: float = 0.95, samples: int = 50
 
 
 def _bca_levels(values: np.ndarray, means: np.ndarray, tail: float) -> np.ndarray:
-    """Return the quantile levels of the bootstrap means that are the bounds of the interval, corrected for bias and
-    skewness."""
+    """Return the two levels at which quantiles of the bootstrap means are the bounds of the confidence interval.
+
+    They are corrected for bias and skewness (BCa); uncorrected, they would be ``tail`` and ``1 - tail``.
+    """
     from scipy.special import ndtr, ndtri
 
     # Equal means may differ in their last bits, and in the sixth digit if a report was saved and loaded.

@@ -125,7 +125,7 @@ def _hash_input(path: Path | str) -> str:
 
 
 def _select_documents(run: Run, candidates: Mapping[str, Sequence[str]], depth: int) -> Run:
-    """Return a run with only the ``depth`` highest-ranked of each query's ``candidates``."""
+    """Return the run with, for each query, only the ``depth`` documents of its ``candidates`` that rank highest."""
     selected = {}
     for query, scores in run.items():
         allowed = set(candidates.get(query, scores))

@@ -58,7 +58,7 @@ class Matryoshka(Loss, name="matryoshka"):
 
 
 def _truncate(batch: ScoredBatch, dim: int) -> ScoredBatch:
-    """Return the batch with embeddings truncated to ``dim`` dimensions; normalized embeddings are normalized again."""
+    """Return the batch with embeddings cut to their first ``dim`` dimensions; if normalized, they are so again."""
 
     def truncate(embeddings: Tensor) -> Tensor:
         return F.normalize(embeddings[:, :dim], dim=1) if batch.is_normalized else embeddings[:, :dim]

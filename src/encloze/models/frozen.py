@@ -113,7 +113,7 @@ class FrozenEncoder:
 
 
 def _save_array(file: Path, array: np.ndarray) -> None:
-    """Write an array to a file atomically."""
+    """Write an array to a file atomically: the file is complete, or does not exist."""
     partial = file.with_name(f".{file.stem}.{os.getpid()}.npy")
     try:
         with explain_write_errors(file):

@@ -14,7 +14,7 @@ from encloze.models.trainable import EmbeddingBatch
 class ContrastiveModule(PretrainingModule):
     """Pre-training module with a loss term ``contrastive`` over the text pairs of a whole training step.
 
-    Subclasses set ``temperature`` and ``normalize``, and put ``pair_embeddings`` into the output of ``encode``.
+    Subclasses set ``temperature`` and ``normalize``, and put the result of ``pair_embeddings`` into the output of ``encode``.
     """
 
     has_global_losses = True
@@ -40,6 +40,6 @@ def pair_embeddings(embeddings: Tensor, source_ids: Tensor) -> tuple[EmbeddingBa
 
 
 def contrastive_counts(texts: TokenBatch, views: int = 1) -> dict[str, Tensor]:
-    """Return the divisor of loss and accuracy: the number of compared embeddings, which is ``views`` for each text."""
+    """Return the number of compared embeddings (``views`` for each text), by which loss and accuracy are divided."""
     count = torch.tensor(views * len(texts.ids), device=texts.ids.device)
     return {"contrastive": count, "in_batch_accuracy": count}

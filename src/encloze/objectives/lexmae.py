@@ -75,7 +75,7 @@ class LexMae(Objective, name="lexmae"):
 
 @dataclass(frozen=True)
 class LexMaeBatch(MaskedBatch):
-    """Masked tokens of the encoder and of the decoder."""
+    """A batch of texts with the tokens that are masked for the encoder and for the decoder."""
 
     decoder: MaskedTokens
 
@@ -115,7 +115,7 @@ class LexMaeModule(PretrainingModule):
         return self.mlm_loss("decoder", hidden, sampled.decoder.labels, head)
 
     def lexical_view(self, texts: TokenBatch, hidden: Tensor) -> Tensor:
-        """Return the sum of token embeddings, weighted by each text's distribution (batch x hidden size)."""
+        """Return, for each text, the sum of token embeddings weighted by its distribution (batch x hidden size)."""
         logits = max_logits(hidden, texts.content_mask(), self.backbone.mlm_head())
         if self.settings.distribution == "softmax":
             return self.backbone.mix_token_embeddings(logits.softmax(dim=1))

@@ -37,6 +37,6 @@ def tune_fusion(retriever: Retriever, queries: Sequence[Query], judgments: Judgm
 
 
 def _weights(count: int, steps: int) -> Iterator[tuple[float, ...]]:
-    """Yield all tuples of ``count`` positive multiples of ``1 / steps`` that sum to 1."""
+    """Yield all tuples of ``count`` weights above 0 that sum to 1 and are multiples of ``1 / steps``."""
     for cuts in itertools.combinations(range(1, steps), count - 1):
         yield tuple(round((end - begin) / steps, 2) for begin, end in itertools.pairwise([0, *cuts, steps]))

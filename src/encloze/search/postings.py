@@ -25,7 +25,7 @@ WeightFunction = Callable[[int, np.ndarray, np.ndarray], np.ndarray]
 
 
 class Postings(NamedTuple):
-    """Postings lists of all terms, concatenated. The document numbers of each term are in ascending order."""
+    """Postings lists of all terms, one after another. Each list is in ascending order of document numbers."""
 
     offsets: np.ndarray  # int64, (terms + 1,): start of each term's list
     documents: np.ndarray  # int32, (postings,): document numbers
@@ -42,7 +42,7 @@ class Postings(NamedTuple):
         return self.documents[part], self.values[part]
 
     def among(self, term: int, candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the positions in ``candidates`` of the documents that contain a term, and the value of each."""
+        """Return which ``candidates`` contain a term (their positions in it), and the value of the term in each."""
         documents, values = self.of_term(term)
         if not len(documents):
             return np.empty(0, np.int64), np.empty(0, np.float32)
@@ -69,7 +69,7 @@ class PostingsWriter:
         self._counts = counts
 
     def finish(self, num_terms: int) -> None:
-        """Write the postings lists of ``num_terms`` terms, by a counting sort in chunks."""
+        """Sort the added postings by term, a chunk at a time, and write the postings lists of ``num_terms`` terms."""
         for column in self._columns.values():
             column.close()
         offsets = np.zeros(num_terms + 1, np.int64)
@@ -96,7 +96,7 @@ class PostingsWriter:
 
 
 class PostingsSearcher:
-    """Search that scores every document with a query term: the inner product of query and document term weights."""
+    """Search that scores all documents by the inner product of the term weights of query and document."""
 
     def __init__(self, postings: Postings, num_documents: int, weight_function: WeightFunction) -> None:
         self._postings, self._num_documents, self._weight_function = postings, num_documents, weight_function
@@ -124,7 +124,7 @@ class PostingsSearcher:
 
 
 def _top_k(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the numbers and scores of the k best documents with scores above 0; equal scores are in order of numbers.
+    """Return numbers and scores of the k best documents with scores above 0; equal scores are in order of numbers.
 
     If there are fewer than k, the remaining numbers are -1.
     """

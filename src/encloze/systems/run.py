@@ -18,7 +18,7 @@ from encloze.systems.base import PreparedSystem, System
 
 @dataclass(frozen=True)
 class RunFile(System, name="run"):
-    """Existing rankings in a run file."""
+    """Rankings that are read from a run file, for example those of another system."""
 
     run: Path
     """Run file in TREC format, plain or gzipped, or a folder that contains run.trec."""
@@ -54,14 +54,17 @@ class RunFile(System, name="run"):
         yield PreparedSystem(run, note)
 
     def rank(self, dataset: DatasetSplit, depth: int) -> SystemResult:
-        """Return the rankings in the run file. The texts of the queries are not required."""
+        """Return the first ``depth`` documents of each query in the run file. The texts of queries are not read."""
         note = self._note(dataset)
         rankings = {query: top_documents(scores, depth) for query, scores in self._rankings.items()}
         return SystemResult(self.title or self.default_title(), rankings, note=note)
 
     def _note(self, dataset: DatasetSplit) -> str:
-        """Return a note on queries that only the run or only the split contains. Raises DataError if none is in
-        both."""
+        """Return a note with the number of queries that only the run or only the split contains; "" if there are none.
+
+        Raises:
+            DataError: Run and split have no query in common.
+        """
         rankings, judged = self._rankings, dataset.judgments.keys()
         missing, unjudged = len(judged - rankings.keys()), len(rankings.keys() - judged)
         if unjudged == len(rankings):

@@ -15,7 +15,7 @@ from encloze.errors import DataError
 
 
 class Relevance(NamedTuple):
-    """The relevant texts of each training example, stored like a CSR matrix: concatenated ids, and offsets."""
+    """Ids of the relevant texts of each training example, in one array, with the position where each example starts."""
 
     offsets: np.ndarray
     """Start of each example's ids in ``text_ids``, int64 ``(examples + 1,)``."""
@@ -92,7 +92,7 @@ class CandidateSampler:
         self.relevance = Relevance.from_examples(examples, self.text_ids)
 
     def __call__(self, examples: np.ndarray, epoch: int) -> SampledCandidates:
-        """Return the sampled candidates of examples, given by their indices (int64, ``(queries,)``), in an epoch."""
+        """Return the candidates sampled in an epoch for the examples with the given indices (int64, ``(queries,)``)."""
         text_ids = np.full((len(examples), 1 + self.negatives), -1, np.int64)
         teacher_scores = np.full(text_ids.shape, np.nan, np.float32)
         for row, example in enumerate(examples):
@@ -102,7 +102,7 @@ class CandidateSampler:
         return SampledCandidates(text_ids, teacher_scores)
 
     def sample_one(self, index: int, epoch: int) -> tuple[list[int], list[float]]:
-        """Return the sampled documents of an example, a relevant one first, and their teacher scores, if any."""
+        """Return the sampled documents of an example, a relevant one first, and their teacher scores ([] if none)."""
         example, generator = self.examples[index], np.random.default_rng([self.seed, epoch, index])
         scores = np.array(example.positive_scores or [0.0] * len(example.positives))
         with_score = np.flatnonzero(~np.isnan(scores))

@@ -77,7 +77,7 @@ def train(
 
 
 class _Run:
-    """Log, checkpoints and validation of one training run. Only the main process writes."""
+    """One training run: its log, checkpoints and validation. Of several processes, only the main one writes files."""
 
     def __init__(self, optimizer_steps: OptimizerSteps, state: RunState, validator: Validator | None) -> None:
         self.optimizer_steps, self.state, self.validator = optimizer_steps, state, validator
@@ -106,7 +106,7 @@ class _Run:
         return completed
 
     def write_log(self, completed: int, epoch: float) -> dict[str, float]:
-        """Write a line to the log, and return the mean of each loss term since the previous line."""
+        """Write a line to the log; return the mean of each loss term over the steps since the previous line."""
         steps = self.optimizer_steps
         means = steps.metrics.compute()
         self._check_finite(completed)
@@ -129,7 +129,7 @@ class _Run:
         return losses
 
     def save(self, completed: int) -> None:
-        """Write a checkpoint, unless the loss is infinite or NaN."""
+        """Write a checkpoint; if the loss is infinite or NaN, raise EnclozeError instead."""
         self._check_finite(completed)
         if self.accelerator.is_main_process:
             save_checkpoint(self.state.folder, completed, self.module, self.optimizer_steps.optimizer)
@@ -165,7 +165,7 @@ class _Run:
             self.accelerator.log(metrics, step=completed)
 
     def _check_finite(self, completed: int) -> None:
-        """Raise EnclozeError if a loss term is infinite or NaN, because training cannot continue from such weights."""
+        """Raise EnclozeError if a loss term is infinite or NaN, because no further step can repair the weights then."""
         names = self.optimizer_steps.metrics.non_finite([*self.optimizer_steps.loss_weights])
         if names:
             raise EnclozeError(

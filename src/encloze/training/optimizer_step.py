@@ -1,4 +1,4 @@
-"""Optimizer steps: micro-batches, gradient caching, encoder freezing, clipping; on one or more processes."""
+"""Optimizer steps on one or more processes: micro-batches, freezing of the encoder, clipping of gradients."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class OptimizerSteps:
                 parameter.requires_grad_(not is_frozen)
 
     def run(self, step: Step) -> None:
-        """Run one optimizer step on a batch of the plan."""
+        """Run one optimizer step on the examples of ``step``."""
         if self._frozen and step.number >= (self.arguments.freeze_encoder_steps or 0):
             self.freeze_encoder(False)
         self._set_learning_rates(step.number)
@@ -130,7 +130,7 @@ class OptimizerSteps:
         return shares[self.accelerator.process_index :: processes]
 
     def _total_counts(self, batches: list[Any], is_empty: list[bool]) -> dict[str, Tensor]:
-        """Return the divisor of each loss term: the number of its summands in the whole step, at least 1."""
+        """Return the number that each loss term is divided by: that of its summands in the whole step, at least 1."""
         own = [batch.counts() for batch, empty in zip(batches, is_empty, strict=True) if not empty]
         names = sorted(batches[0].counts())
         zero = torch.zeros((), dtype=torch.int64, device=self.device)
@@ -144,8 +144,9 @@ class OptimizerSteps:
     ) -> list[Gradients]:
         """Return the gradients of the global losses with respect to the embeddings of each micro-batch.
 
-        All micro-batches are first encoded without storing activations. The losses can therefore compare the texts of a
-        batch that is too large for one backward pass; the result is the same as without micro-batches.
+        Global losses compare the texts of the whole batch, which may be too large for one backward pass. All
+        micro-batches are therefore encoded once before, without storing activations, to compute these gradients. The
+        result is the same as without micro-batches.
         """
         embeddings = []
         for index, batch in enumerate(batches):
@@ -182,13 +183,13 @@ class OptimizerSteps:
         self.metrics.add({name: value.detach() * (not is_empty) for name, value in sums.items()})
 
     def _seed_dropout(self, step: Step, index: int) -> None:
-        """Seed dropout from the seed, step, process and micro-batch, so that it is the same in a resumed run."""
+        """Seed dropout by the run's seed, step, process and micro-batch; a resumed run thus drops the same values."""
         entropy = (self.seed, step.number, self.accelerator.process_index, index)
         torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1))
 
     @contextlib.contextmanager
     def _gradient_sync(self, *, is_last: bool) -> Iterator[None]:
-        """Synchronize gradients between processes only after the last micro-batch."""
+        """Within this context, the backward pass averages gradients over processes only for the last micro-batch."""
         if is_last or not isinstance(self._distributed, nn.parallel.DistributedDataParallel):
             yield
         else:
@@ -199,7 +200,7 @@ class OptimizerSteps:
 def _parameter_groups(
     module: nn.Module, arguments: TrainingArguments, encoder: list[nn.Parameter]
 ) -> list[dict[str, Any]]:
-    """Group parameters by learning rate and weight decay. Parameters with one dimension have no weight decay."""
+    """Return AdamW's groups of parameters by learning rate and weight decay; vectors have no weight decay."""
     encoder_ids = {id(parameter) for parameter in encoder}
     groups = []
     for is_encoder in (False, True):
@@ -212,7 +213,7 @@ def _parameter_groups(
 
 
 def _available_trackers(arguments: TrainingArguments) -> list[str] | None:
-    """Return the names of the trackers, or None; raise MissingExtraError if one is not installed."""
+    """Return the names of the configured trackers, None if none is; raise MissingExtraError for one not installed."""
     installed = {str(getattr(tracker, "value", tracker)) for tracker in get_available_trackers()}
     for name in arguments.trackers:
         if name not in installed:

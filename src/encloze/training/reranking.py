@@ -1,4 +1,4 @@
-"""Fine-tuning of a cross-encoder: the trained module, and batches of queries with their own candidates."""
+"""Fine-tuning of a cross-encoder: the trained module, and batches of queries, each with candidate documents."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class RerankingBatch(NamedTuple):
     """Names of the loss terms and metrics, each summed over the queries of the batch."""
 
     def counts(self) -> dict[str, Tensor]:
-        """Return the number of queries, by which each loss term is divided."""
+        """Return the number that each loss term is divided by: that of the queries in the batch."""
         queries = torch.tensor(len(self.candidate_mask), device=self.candidate_mask.device)
         return dict.fromkeys(self.terms, queries)
 
@@ -53,7 +53,7 @@ class RerankingModule(Trainable):
         self.loss_weights = {loss.term: loss.weight for loss in losses}
 
     def sample(self, batch: RerankingBatch) -> RerankingBatch:
-        """Return the batch with the names of the loss terms. Nothing is sampled: the batch contains the candidates."""
+        """Return the batch with ``terms`` set. Nothing is sampled here: the batch already has its candidates."""
         return batch._replace(terms=(*self.loss_weights, ACCURACY))
 
     def encoder_parameters(self) -> list[nn.Parameter]:

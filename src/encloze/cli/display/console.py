@@ -1,4 +1,4 @@
-"""Output to the terminal: ``show``, which has one implementation per result type, tables, lines and excerpts."""
+"""Output to the terminal: results of commands (``show``), tables, lines of text and excerpts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _RENDERERS = ("hits", "output_folders", "listings", "reports")
 
 @functools.singledispatch
 def show(result: object) -> None:
-    """Print the result of a command. A result whose type has no registered function is printed with ``str``."""
+    """Print the result of a command by the function that is registered for its type; if there is none, with ``str``."""
     for module in _RENDERERS:
         importlib.import_module(f"encloze.cli.display.{module}")
         if (render := show.dispatch(type(result))) is not show.dispatch(object):
@@ -61,13 +61,13 @@ def show_table(table: Table) -> None:
 
 
 def _stacked(cell: Cell, kind: Kind) -> Text:
-    """Return a value with the bounds of its interval on a second line, so that the table stays narrow."""
+    """Return a cell's value, with the bounds of an interval on a second line so that the table stays narrow."""
     bounds = kind.format_bounds(cell.value)
     interval = f"\n{bounds[0]} {bounds[1]}" if bounds else ""
     return Text.assemble(f"{kind.format(cell.value)}{cell.suffix}", (interval, "dim"))
 
 
 def excerpt(text: str, characters: int = 240) -> str:
-    """Return the beginning of a text on one line."""
+    """Return the first ``characters`` characters of a text, cut between words, on one line."""
     line = " ".join(text.split())
     return line if len(line) <= characters else f"{line[:characters].rsplit(' ', 1)[0]} ..."

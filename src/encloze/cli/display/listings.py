@@ -1,4 +1,4 @@
-"""Display of inspections, panels of encoders, and lists of family members."""
+"""Display of the results of inspecting data, of panels of encoders, and of lists of family members."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Display of commands that write a folder: what it contains, and the command that usually follows."""
+"""Display of the results of commands that write a folder: its content, and the command that usually comes next."""
 
 from __future__ import annotations
 

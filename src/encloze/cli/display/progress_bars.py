@@ -19,7 +19,7 @@ _MIN_DURATION = 2.0
 
 
 def progress_display() -> ProgressDisplay:
-    """Return the display that suits the standard error stream."""
+    """Return a display with progress bars if the standard error stream is a terminal, else one with lines."""
     return _BarDisplay() if ERR.is_terminal else _LineDisplay()
 
 
@@ -66,7 +66,7 @@ class _StateColumn(ProgressColumn):
 
 
 class _LineDisplay(ProgressDisplay):
-    """Display that prints a line on a task every ten seconds, and at its end if it took two seconds or more."""
+    """Display that prints the state of a task every ten seconds, and at its end if it took two seconds or more."""
 
     def __init__(self) -> None:
         self._start_times: dict[progress.Task, float] = {}
@@ -109,7 +109,7 @@ def format_state(task: progress.Task, seconds: float) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """Return a duration as ``1:02:03`` or ``2:03``."""
+    """Return a duration in hours, minutes and seconds (``1:02:03``), or minutes and seconds (``2:03``)."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

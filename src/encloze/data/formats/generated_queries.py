@@ -13,7 +13,7 @@ from encloze.data.records import Document, Judgment, Query
 
 @dataclass(frozen=True)
 class GeneratedQueries(Format, name="generated_queries"):
-    """A corpus and a folder of queries for it. Documents in that folder are ignored."""
+    """A corpus, and a folder with queries and judgments for it. Documents in that folder are ignored."""
 
     corpus: Format
     """Documents: a folder or file in any known format."""
@@ -39,10 +39,12 @@ class GeneratedQueries(Format, name="generated_queries"):
         return {name: self.path, **self.corpus.inputs(f"{name}.corpus")}
 
     def fingerprint(self) -> str:
-        """Return the fingerprint of the corpus alone. It identifies cached documents, so queries do not matter."""
+        """Return the fingerprint of the corpus. It names the cached documents, which do not depend on the queries."""
         return self.corpus.fingerprint()
 
     def _query_format(self) -> Format:
-        """Recognize the format of the folder only on access, because an earlier pipeline step may still have to write
-        it."""
+        """Return the format of the folder of queries.
+
+        It is recognized only here, because an earlier step of a pipeline may still have to write the folder.
+        """
         return Format.recognize(self.path)(path=self.path)  # type: ignore[call-arg]

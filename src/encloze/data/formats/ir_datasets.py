@@ -60,7 +60,7 @@ class IrDatasets(Format, name="ir_datasets"):
             ) from None
 
     def _records(self, kind: str, id_: str) -> Iterator[Any]:
-        """Yield the docs, queries or qrels of a collection, downloading them if necessary."""
+        """Yield the documents, queries or judgments of a collection; they are downloaded if necessary."""
         collection = self._load(id_)
         if not getattr(collection, f"has_{kind}")():
             splits = ", ".join(self.splits()) or "none"

@@ -62,7 +62,7 @@ class Text(Format, name="text"):
         """Yield the title and text of each passage.
 
         A Markdown heading ends a passage and is the title of the passages that follow. Consecutive headings are joined
-        to one title; headings at the end of the file become a passage.
+        to one title. Headings without text at the end of the file become a passage whose text is this title.
         """
         title, paragraphs, words, is_after_heading = file_stem, list[str](), 0, False
         for paragraph in re.split(r"\n\s*\n", content.replace("\r\n", "\n")):

@@ -59,7 +59,7 @@ class Titles(Format, name="titles"):
         return hashlib.sha256(f"titles {settings} {self.corpus.fingerprint()}".encode()).hexdigest()[:32]
 
     def _queries(self, errors: ErrorCollector) -> dict[str, LabeledQuery]:
-        """Return the titles that are used as queries, by normalized text."""
+        """Return the titles that are used as queries and the ids of their documents, by normalized title."""
         queries: dict[str, LabeledQuery] = {}
         for document in self.corpus.documents(errors):
             key = normalize_text(document.title)
@@ -75,7 +75,7 @@ class Titles(Format, name="titles"):
 
 
 def strip_title(title: str, text: str) -> str:
-    """Return a text without the title at its beginning. A longer word that starts with the title is kept."""
+    """Return a text without the title at its beginning; unchanged if the title ends within a word of the text."""
     title, body = title.strip(), text.strip()
     rest = body[len(title) :]
     has_title = bool(title) and body[: len(title)].casefold() == title.casefold() and not rest[:1].isalnum()

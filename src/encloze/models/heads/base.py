@@ -49,7 +49,7 @@ class TextBatch(NamedTuple):
 
     @property
     def content_mask(self) -> Tensor:
-        """The mask ``own_tokens``, but ``attention_mask`` for texts without own tokens (bool, batch x length)."""
+        """The mask ``own_tokens``; for texts that have no own tokens, ``attention_mask`` (bool, batch x length)."""
         return self.own_tokens | (self.attention_mask & ~self.own_tokens.any(dim=1, keepdim=True))
 
 
@@ -83,8 +83,10 @@ class Head(Family):
             raise ValueError(f"weight must be above 0, not {self.weight}")
 
     def with_defaults(self, other: Any) -> Self:
-        """Return this head with unset settings copied from ``other``, the checkpoint's head; defaults if that is
-        None."""
+        """Return this head with values for its unset settings.
+
+        They are those of ``other``, the head of the checkpoint; if ``other`` is None, the default values.
+        """
         return self
 
     def build_module(self, backbone: Backbone) -> nn.Module | None:
@@ -110,5 +112,5 @@ class Head(Family):
         raise NotImplementedError(type(self).__name__)
 
     def prune(self, view: Tensor, side: Side, *, training: bool) -> Tensor:
-        """Return the representations ``view`` with 0 for entries that scores ignore, such as those beyond a top k."""
+        """Return the representations ``view`` with 0 for entries not used in scores, such as all but the k largest."""
         return view

@@ -1,4 +1,4 @@
-r"""Lower-cased runs of letters and digits, and character bigrams for Chinese and Japanese."""
+r"""Analyzer whose terms are lower-cased sequences of letters and digits, or bigrams of Chinese and Japanese characters."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Plain(Analyzer, name="plain"):
 
 
 def _bigrams(run: str) -> list[str]:
-    """Return the bigrams of a run of Chinese or Japanese characters; ``[run]`` for other runs or one character."""
+    """Return the bigrams of two or more Chinese or Japanese characters; any other string as the only item."""
     if len(run) < 2 or not _UNSPACED.match(run):
         return [run]
     return [run[start : start + 2] for start in range(len(run) - 1)]

@@ -118,11 +118,11 @@ class Bm25Searcher:
         return self.score_terms([self.count(query) for query in _require_texts(queries)], numbers)
 
     def search_terms(self, queries: Sequence[Mapping[str, float]], depth: int) -> SearchResults:
-        """Return the ``depth`` best documents of each query. A query maps its terms to weights."""
+        """Return the ``depth`` best documents of each query, given as a mapping of its terms to their weights."""
         return self._postings.search(self._query_terms(queries), depth)
 
     def score_terms(self, queries: Sequence[Mapping[str, float]], numbers: list[np.ndarray]) -> list[np.ndarray]:
-        """Return the scores of given documents for each query. A query maps its terms to weights."""
+        """Return the scores of given documents for each query, given as a mapping of its terms to their weights."""
         return self._postings.score(self._query_terms(queries), numbers)
 
     def count(self, text: str) -> Counter[str]:
@@ -139,13 +139,13 @@ class Bm25Searcher:
         return weights
 
     def _query_terms(self, queries: Sequence[Mapping[str, float]]) -> list[QueryTerms]:
-        """Return the term numbers and term weights of each query. Terms that are not in the index are dropped."""
+        """Return the number and weight of each term of each query. Terms that are not in the index are dropped."""
         numbers = self._term_numbers
         return [[(numbers[term], weight) for term, weight in query.items() if term in numbers] for query in queries]
 
 
 def _require_texts(texts: Iterable[str] | Representation) -> Iterable[str]:
-    """Return the texts. Raises TypeError for a representation, and for a single string."""
+    """Return ``texts`` unchanged. Raise TypeError if it is a representation or a single string."""
     if isinstance(texts, (Representation, str)):
         raise TypeError(f"a bm25 index takes a list of texts, not a {type(texts).__name__}")
     return texts
