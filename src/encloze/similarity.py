@@ -72,7 +72,10 @@ class Similarity:
         return sum(self.per_view(queries, documents).values())
 
     def per_view(self, queries: Representation, documents: Representation) -> dict[str, Any]:
-        """Return the summands of ``score``, keyed ``dense`` and ``sparse``; each is queries x documents."""
+        """Return the weighted dense and sparse scores (each queries x documents), keyed ``dense`` and ``sparse``.
+
+        Their sum is the similarity. A kind of representation that the queries lack has no entry.
+        """
         weights = (("dense", self.dense), ("sparse", self.sparse))
         return {
             view: weight * _inner_products(getattr(queries, view), getattr(documents, view))

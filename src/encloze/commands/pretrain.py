@@ -185,7 +185,7 @@ class Pretrain(Command, name="pretrain"):
         return initial._replace(tokenizer=tokenizer)
 
     def _usable_monitors(self, data: PretrainingData) -> tuple[Monitor, ...]:
-        """Return the monitors that can run: all of them, or none if no text could be held out."""
+        """Return all monitors of the settings, or none, with a note, if no text could be held out."""
         if self.monitors and not len(data.held_out):
             progress.note(
                 f"No monitors run, because fewer than {MIN_HELD_OUT_TEXTS} texts can be held out: at most 5 % of the "
@@ -195,7 +195,7 @@ class Pretrain(Command, name="pretrain"):
         return self.monitors
 
     def _training_arguments(self, plan: BatchPlan, has_new_head: bool) -> TrainingArguments:
-        """Return the training arguments; if ``freeze_encoder_steps`` is not set, replace it by its default."""
+        """Return the training arguments, with a default for ``freeze_encoder_steps``: 0 unless the MLM head is new."""
         if self.training.freeze_encoder_steps is not None:
             return self.training
         steps = self.training.steps or plan.steps(self.training.epochs)
@@ -204,7 +204,7 @@ class Pretrain(Command, name="pretrain"):
 
 
 class PreparedPretraining(NamedTuple):
-    """Everything that a pre-training run needs before its first step."""
+    """Model, texts and batch plan of a pre-training run, prepared before its first step."""
 
     initial: InitialModel
     module: PretrainingModule

@@ -34,7 +34,7 @@ class DatasetCounts(NamedTuple):
 
     @classmethod
     def from_judgments(cls, judgments: Judgments) -> Self:
-        """Return the counts that need the judgments only."""
+        """Return the counts that can be computed from the judgments of a split alone; the other counts are None."""
         return cls(len(judgments), sum(not any(g > 0 for g in grades.values()) for grades in judgments.values()))
 
     @classmethod
@@ -73,7 +73,7 @@ class DatasetCounts(NamedTuple):
         return "" if self.documents is None else f", {self.documents:,} documents"
 
     def warnings(self) -> list[str]:
-        """Return one sentence for each inconsistency, with its effect on the result."""
+        """Return a message for each kind of inconsistency found: how often it occurs, and its effect on the scores."""
         messages = {
             "queries_without_text": "judged queries have no text: they are skipped",
             "queries_without_relevant": "judged queries have no relevant document: their score is 0",

@@ -66,7 +66,10 @@ class ShingleSets:
 
 
 def _link_similar(words: list[tuple[str, ...]], numbers: list[int], groups: np.ndarray, similarity: float) -> None:
-    """Merge the groups of similar texts in place. ``numbers``: indices of texts, one for each set of equal texts."""
+    """Find pairs of similar texts, and merge the groups of each pair by changing ``groups`` in place.
+
+    ``numbers``: indices of the texts to compare, one for each set of equal texts.
+    """
     from datasketch import MinHash, MinHashLSH  # takes long to import, and few commands need it
 
     index = MinHashLSH(threshold=similarity, num_perm=_PERMUTATIONS, weights=_LSH_WEIGHTS)

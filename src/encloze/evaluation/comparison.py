@@ -60,7 +60,7 @@ class ComparisonTable:
         return self.reports[0].measures[0]
 
     def results(self, report: Report, system: ComparedSystem) -> list[SystemResult]:
-        """Return the results of a system in a report, one for each seed."""
+        """Return the results of a system on the data set of ``report``, one for each training seed."""
         return [result for result in report.systems if result.name in system.members]
 
     def values(self, report: Report, system: ComparedSystem, measure: str) -> np.ndarray:
@@ -121,7 +121,7 @@ class ComparisonTable:
         return Table(f"{self.measure} with 95 % intervals; {datasets}", columns, rows)
 
     def _difference_table(self) -> Table:
-        """Return the table with one row for each system but the first on each data set, and on their mean."""
+        """Return the table of differences: for each data set and their mean, one row for each system but the first."""
         columns = (
             Column("data set"),
             Column("system"),
@@ -176,12 +176,12 @@ class ComparisonTable:
         return self._without_single_dataset(table)
 
     def _without_single_dataset(self, table: Table) -> Table:
-        """Return the table, without the column ``data set`` if the comparison has a single data set."""
+        """Return the table without its column ``data set`` if there is only one data set, else the unchanged table."""
         return table if len(self.names) > 1 else table.without_columns("data set")
 
     @property
     def notes(self) -> list[str]:
-        """Contamination and inconsistencies of each data set, then the notes of the systems."""
+        """For each data set, the notes on its contamination, followed by the notes of its report."""
         contamination = self.contamination or [()] * len(self.reports)
         return [
             f"{name}: {note}" if len(self.reports) > 1 else note
@@ -305,6 +305,6 @@ def short_names(paths: Sequence[str]) -> tuple[str, ...]:
 
 
 def _mean(values: Sequence[float | None], unit: float = 1) -> float | None:
-    """Return the mean, in multiples of ``unit``, of the values that are not None; None if all are."""
+    """Return the mean of the values that are not None, divided by ``unit``; None if all values are None."""
     known = [value for value in values if value is not None]
     return sum(known) / len(known) / unit if known else None

@@ -142,7 +142,7 @@ def pair_auc(firsts: np.ndarray, seconds: np.ndarray, negatives: np.ndarray) -> 
 
 
 class Hubness(NamedTuple):
-    """Distribution of the number of nearest-neighbor lists in which a text occurs (its k-occurrence)."""
+    """Distribution of the k-occurrence of texts: in how many of the other texts' nearest-neighbor lists a text is."""
 
     skewness: float
     """Skewness of the k-occurrence: 0 for a symmetric distribution, above about 1.5 if a few texts (hubs) are in very

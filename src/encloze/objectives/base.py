@@ -49,7 +49,7 @@ class Objective(Family):
         raise NotImplementedError(type(self).__name__)
 
     def pair_source(self) -> Context | None:
-        """Return the source of the second text of each pair; None if the objective uses single texts."""
+        """Return the context that selects the second text of each pair; None if the objective uses single texts."""
         return None
 
     def check_fractions(self, *names: str) -> None:

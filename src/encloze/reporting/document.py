@@ -73,13 +73,13 @@ def build_document(
 
 
 def _rank(result: ResultFolder) -> int:
-    """Return a sort key for the section of a result: comparisons, robustness and inspections precede training runs."""
+    """Return a key that sorts results: comparisons, evaluations, robustness, inspections, and last all others."""
     files = (_COMPARISON, _REPORT, ROBUSTNESS, INSPECTION_FILE)
     return next((number for number, name in enumerate(files) if (result.path / name).is_file()), len(files))
 
 
 def _read_comparison(result: ResultFolder) -> ComparisonTable | None:
-    """Return the comparison or evaluation in a folder, or None if there is none."""
+    """Return the comparison in a result folder, or the evaluation as a comparison; None if it contains neither."""
     if (result.path / _COMPARISON).is_file():
         return ComparisonTable.load(result.path)
     if (result.path / _REPORT).is_file():

@@ -143,7 +143,7 @@ def _identity(result: ResultFolder, setting: str) -> str:
 
 
 def _parts(system: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the settings of a system; for a system with several training seeds, those of the system of each seed."""
+    """Return a list of a system's settings. If it groups training seeds, list the settings of each seed's system."""
     if system["type"] != "seeds":
         return [system]
     return [part for one in system["systems"] for part in _parts(one)]

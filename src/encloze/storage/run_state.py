@@ -129,7 +129,7 @@ class RunState:
 
 
 def _pairs_of_values(saved: Any, current: Any, path: str = "") -> list[tuple[str, Any, Any]]:
-    """Return (dotted name, saved value, current value) of every setting."""
+    """Return (name, saved value, current value) of every setting; dots join the names of nested settings."""
     if isinstance(saved, dict) and isinstance(current, dict):
         names = dict.fromkeys([*saved, *current])
         return [

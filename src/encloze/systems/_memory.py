@@ -42,7 +42,7 @@ class MemoryRequest(Settings):
 
 
 class PeakMemory:
-    """Context manager that samples the anonymous memory of this process and keeps the maximum, in ``bytes``."""
+    """Context manager that samples the memory of this process, without mapped files; ``bytes`` is the maximum."""
 
     def __enter__(self) -> PeakMemory:
         self.bytes, self._is_over = _anonymous_memory(), threading.Event()

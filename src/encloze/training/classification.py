@@ -19,14 +19,14 @@ LOSS, ACCURACY = "cross_entropy", "accuracy"
 
 
 class LabeledBatch(NamedTuple):
-    """A batch of texts with labels of the texts or of their words."""
+    """A batch of texts, with one label for each text or for each of its words."""
 
     texts: ClassifierInput
     labels: Tensor
     """Label ids (int64, one per label)."""
 
     def counts(self) -> dict[str, Tensor]:
-        """Return the number of labels, by which each loss term is divided."""
+        """Return the number of labels in the batch for each loss term and the accuracy: the divisor of its sum."""
         return dict.fromkeys((LOSS, ACCURACY), torch.tensor(len(self.labels), device=self.labels.device))
 
 
@@ -45,7 +45,7 @@ class ClassifierModule(Trainable):
         return self.classifier.encoder_parameters()
 
     def forward(self, batch: LabeledBatch) -> LossOutput:
-        """Return the summed cross-entropy, and the number of correct predictions."""
+        """Return the cross-entropy, summed over the labels of the batch, and the number of correct predictions."""
         logits = self.classifier(batch.texts)
         correct = (logits.detach().argmax(dim=1) == batch.labels).sum()
         return LossOutput({LOSS: F.cross_entropy(logits, batch.labels, reduction="sum"), ACCURACY: correct})
@@ -57,7 +57,7 @@ class LabeledBatches:
     Args:
         classifier: Provides the tokenizer and the length limit.
         texts: Tokenized texts.
-        label_ids: Label ids of each text, int64 ``(labels,)``.
+        label_ids: For each text, the id of its label or of its words' labels, int64 ``(labels,)``.
     """
 
     def __init__(self, classifier: Classifier, texts: Sequence[LabeledTokens], label_ids: Sequence[np.ndarray]) -> None:

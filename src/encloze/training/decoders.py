@@ -33,7 +33,7 @@ def load_decoders(module: PretrainingModule, file: Path) -> None:
 
 
 def _by_decoder(state: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    """Group parameters by decoder, whose name is the part of a parameter's name before the first dot."""
+    """Return the parameters of each decoder; a parameter's name starts with its decoder's name and a dot."""
     names = sorted(state, key=_decoder_of)
     return {decoder: {name: state[name] for name in group} for decoder, group in groupby(names, key=_decoder_of)}
 

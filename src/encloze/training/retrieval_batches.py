@@ -87,7 +87,7 @@ class RetrievalBatches:
         return RetrievalBatch(queries, documents, *tensors)
 
     def _query(self, index: int, epoch: int) -> Encoded:
-        """Return the tokens of an example's query, augmented if the query is selected in this epoch."""
+        """Return the tokens of an example's query, or of its changed text if augmentation selects it in this epoch."""
         text = self.sampler.examples[index].query
         augmented = self.augmentation(text, index, epoch) if self.augmentation else text
         if augmented == text:

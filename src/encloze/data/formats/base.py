@@ -81,7 +81,7 @@ class Format(Family):
         return []
 
     def location(self) -> Path | str:
-        """Return the path of the data set, or its name, for messages and hashes."""
+        """Return the path of the data set, or the name of the format if it has no path, for messages and hashes."""
         return getattr(self, "path", self.name)
 
     def inputs(self, name: str) -> dict[str, Path | str]:
@@ -105,7 +105,10 @@ class Format(Family):
 
     @classmethod
     def resolve_member(cls, type_: object, values: dict[str, Any]) -> tuple[type[Self], dict[str, Any]]:
-        """Return the class and settings of the format that has a given name or recognizes a given path."""
+        """Return the class and the settings of a format.
+
+        The class is the one named ``type_``, or the one that recognizes the path in ``type_`` or ``values``.
+        """
         is_named = type_ in cls.members() and (values or not Path(str(type_)).exists())
         if is_named or (type_ is None and "path" not in values):
             return super().resolve_member(type_, values)

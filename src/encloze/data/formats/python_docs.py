@@ -228,7 +228,10 @@ def _public_nodes(node: ast.AST, name: str) -> Iterator[tuple[str, Any]]:
 
 
 def _assign_splits(entries: list[_Entry]) -> None:
-    """Add a split to each entry: the earliest (train, dev, test) of the splits of its package and near-duplicates."""
+    """Set the split of each entry: the split of its package, or that of a near-duplicate's package if it comes earlier.
+
+    The order of the splits is train, dev, test. Near-duplicates thus are in the same split.
+    """
     sizes = Counter((entry["package"], entry["module"].partition(".")[0]) for entry in entries)
     rank_of = {name: _SPLITS.index(split) for name, split in _package_splits(sizes).items()}
     groups = group_duplicates([entry["body"] for entry in entries]).tolist()

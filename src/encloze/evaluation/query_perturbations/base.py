@@ -51,7 +51,7 @@ class QueryPerturbation(Family):
 
 
 def count_of_fraction(count: int, fraction: float) -> int:
-    """Return a fraction of ``count``, rounded up so that short queries are perturbed, too."""
+    """Return ``count`` times ``fraction``, rounded up so that at least one item is changed in a short query."""
     return math.ceil(count * fraction)
 
 

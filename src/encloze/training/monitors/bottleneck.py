@@ -73,7 +73,7 @@ def pair_across_sources(indices: np.ndarray, sources: np.ndarray) -> list[tuple[
 def _decoder_losses(
     module: PretrainingModule, data: PretrainingData, indices: np.ndarray
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return for each decoder the loss of each text with its own embedding, and with that of another text."""
+    """Return, for each decoder, its loss on each text given the text's own embedding, and given another text's."""
     losses: dict[str, tuple[list[float], list[float]]] = {}
     with eval_mode(module, data.precision) as device:
 

@@ -29,7 +29,7 @@ class HeldOut(Monitor, name="held_out"):
 
 
 class _HeldOutLosses:
-    """Computes the loss terms, and stores the minimum of each term for the warning."""
+    """Computes the means of the loss terms, and stores the lowest mean of each term so far for the warning."""
 
     def __init__(self, data: PretrainingData) -> None:
         self._data, self._batches = data, data.held_out_batches()
