@@ -14,7 +14,8 @@ from encloze.models.trainable import EmbeddingBatch
 class ContrastiveModule(PretrainingModule):
     """Pre-training module with a loss term ``contrastive`` over the text pairs of a whole training step.
 
-    Subclasses set ``temperature`` and ``normalize``, and put the result of ``pair_embeddings`` into the output of ``encode``.
+    Subclasses set ``temperature`` and ``normalize``. Their ``encode`` puts the result of ``pair_embeddings`` into its
+    output.
     """
 
     has_global_losses = True

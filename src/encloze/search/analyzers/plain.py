@@ -1,4 +1,4 @@
-r"""Analyzer whose terms are lower-cased sequences of letters and digits, or bigrams of Chinese and Japanese characters."""
+r"""Analyzer without stemming: terms are lower-case words, or bigrams of Chinese and Japanese characters."""
 
 from __future__ import annotations
 
