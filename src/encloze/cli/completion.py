@@ -59,7 +59,7 @@ def _words_of(name: str) -> CommandWords:
 
 
 def _settings(kind: Any, prefix: str, parents: tuple[Any, ...]) -> Iterator[tuple[str, list[str]]]:
-    """Yield each setting of a class and its possible values, also for nested classes and family members."""
+    """Yield each setting of a class and its possible values, also of nested classes and of family members."""
     for name, hint in hints_of(kind).items():
         inner, _, is_list = inner_type(hint)
         yield f"{prefix}{name}", ["true", "false"] if inner is bool else choices_of(inner)

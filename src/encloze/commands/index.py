@@ -43,7 +43,7 @@ class Index(Command, name="index"):
     output: Path
     """The index folder to write."""
     corpus: Format | None = None
-    """The documents: a file or folder in any known format, or python_docs."""
+    """The documents: a file or folder in any known format, or python_docs (docstrings of installed packages)."""
     dataset: Format | None = None
     """A data set whose documents are indexed, in place of corpus."""
     model: str | None = None

@@ -46,7 +46,7 @@ class Inspect(Command, name="inspect"):
     """
 
     corpus: Format
-    """Documents: a folder or file in any known format, or python_docs."""
+    """Documents: a folder or file in any known format, or python_docs (docstrings of installed packages)."""
     model: tuple[str, ...] = ()
     """Encoders to inspect side by side: model folders, ids on the Hugging Face hub, or minilm. Lengths in tokens are
     counted with the tokenizer of the first encoder. If no encoder is given, the tokenizer of minilm is used, if it is

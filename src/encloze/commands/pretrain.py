@@ -55,7 +55,7 @@ class Pretrain(Command, name="pretrain"):
     """
 
     corpus: Format
-    """Plain text: a folder or file in any supported format, or python_docs."""
+    """Plain text: a folder or file in any supported format, or python_docs (docstrings of installed packages)."""
     model: Origin
     """Initial model: minilm, a model folder, a Hugging Face hub id, or scratch for random weights."""
     objective: Objective

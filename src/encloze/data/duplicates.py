@@ -52,10 +52,10 @@ class ShingleSets:
     """
 
     def __init__(self, texts: Sequence[str]) -> None:
-        """Initialize the sets.
+        """Compute the set of 4-word shingles of each text.
 
         Args:
-            texts: Texts that ``max_similarity`` compares with.
+            texts: Texts that ``max_similarity`` compares another text with.
         """
         self._shingle_sets = [_shingles(tuple(split_words(text))) for text in texts]
 

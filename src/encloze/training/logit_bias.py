@@ -77,7 +77,7 @@ def calibrate_logit_bias(module: RetrievalModule, batches: RetrievalBatches) -> 
         texts = [getattr(batch, name) for batch in samples]
         threshold = _threshold(encoder, head, side, texts, count) if head.needs_hidden_states(side) else None
         if threshold is None:
-            progress.note(f"The logit bias of {name} is unchanged: no bias gives {count} active terms per text")
+            progress.note(f"The logit bias of {name} is unchanged: no value of it leads to {count} active terms")
             continue
         if side == "query":
             calibrated = replace(head, query_logit_bias=-threshold)

@@ -32,7 +32,7 @@ class LabelFormat(Family):
     """Extension of the files; a split is in the file ``SPLIT.extension``."""
 
     path: Path
-    """The folder."""
+    """Folder of the labeled data set."""
 
     def examples(self, file: Path, errors: ErrorCollector) -> Iterator[tuple[str, LabeledText]]:
         """Read the examples of a file.

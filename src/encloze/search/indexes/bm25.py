@@ -122,7 +122,7 @@ class Bm25Searcher:
         return self._postings.search(self._query_terms(queries), depth)
 
     def score_terms(self, queries: Sequence[Mapping[str, float]], numbers: list[np.ndarray]) -> list[np.ndarray]:
-        """Return the scores of given documents for each query, given as a mapping of its terms to their weights."""
+        """Return the scores of the given documents for each query. A query is a mapping of terms to weights."""
         return self._postings.score(self._query_terms(queries), numbers)
 
     def count(self, text: str) -> Counter[str]:
