@@ -36,7 +36,8 @@ class Evaluate(Command, name="evaluate"):
     """
 
     dataset: Format | None = None
-    """Documents, queries and judgments: a folder in the layout of BEIR or MS MARCO, or python_docs (docstrings of installed packages)."""
+    """Documents, queries and judgments: a folder in the layout of BEIR or MS MARCO, or python_docs (docstrings of
+    installed packages)."""
     split: str = "test"
     """Split of the queries to evaluate on."""
     systems: tuple[System, ...] = ()

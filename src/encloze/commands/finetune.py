@@ -49,7 +49,8 @@ class Finetune(Command, name="finetune"):
     """
 
     dataset: Format
-    """Documents, queries and judgments: a folder in BEIR or MS MARCO format, or python_docs (docstrings of installed packages)."""
+    """Documents, queries and judgments: a folder in BEIR or MS MARCO format, or python_docs (docstrings of
+    installed packages)."""
     model: Origin
     """Initial model: a model folder, minilm, or a Hugging Face hub id."""
     output: Path

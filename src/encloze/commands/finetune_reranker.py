@@ -41,7 +41,8 @@ class FinetuneReranker(Command, name="finetune_reranker"):
     """
 
     dataset: Format
-    """Documents, queries and judgments: a folder in BEIR or MS MARCO format, or python_docs (docstrings of installed packages)."""
+    """Documents, queries and judgments: a folder in BEIR or MS MARCO format, or python_docs (docstrings of
+    installed packages)."""
     model: str
     """Initial model: an encoder or a cross-encoder; a folder, a Hugging Face hub id, or minilm."""
     output: Path

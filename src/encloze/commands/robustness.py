@@ -47,7 +47,8 @@ class Robustness(Command, name="robustness"):
     """
 
     dataset: Format | None = None
-    """Documents, queries and judgments: a folder in the layout of BEIR or MS MARCO, or python_docs (docstrings of installed packages)."""
+    """Documents, queries and judgments: a folder in the layout of BEIR or MS MARCO, or python_docs (docstrings of
+    installed packages)."""
     systems: tuple[System, ...] = ()
     """Systems to evaluate: bm25, a model's name or folder, an index folder, or one of these with a re-ranker."""
     per_view: bool = False
