@@ -46,14 +46,14 @@ class Calibration:
             scores: The score of each pair, float.
             relevant: Whether each pair is relevant, bool.
             method: ``isotonic`` fits any non-decreasing function (Zadrozny and Elkan, KDD 2002). ``platt`` fits a
-                logistic function with Platt's targets (1999), which are slightly above 0 and below 1; it is suited to
-                few judgments.
+                logistic function (Platt, 1999), whose target probabilities are slightly above 0 and below 1; it is
+                suited to few judgments.
 
         Returns:
             The calibration.
 
         Raises:
-            ValueError: If all pairs are relevant, or none.
+            ValueError: If all pairs are relevant, or no pair is.
             MissingExtraError: If scikit-learn is not installed.
 
         Example:
@@ -88,8 +88,8 @@ class Calibration:
 def calibration_error(probabilities: np.ndarray, relevant: np.ndarray) -> float:
     """Return the expected calibration error (Naeini et al., AAAI 2015), with 15 bins as in Guo et al., ICML 2017.
 
-    It is the difference between mean probability and fraction of relevant pairs in bins of equal width, averaged with
-    the number of pairs in each bin as weight.
+    The pairs are grouped by probability into bins of equal width. The error of a bin is the absolute difference between
+    its mean probability and its fraction of relevant pairs. The result is the mean error of the pairs' bins.
 
     Args:
         probabilities: The probability of each pair, from 0 to 1.
@@ -110,7 +110,7 @@ def calibration_error(probabilities: np.ndarray, relevant: np.ndarray) -> float:
 
 
 def brier_score(probabilities: np.ndarray, relevant: np.ndarray) -> float:
-    """Return the Brier score (1950): the mean squared error of probabilities; the target is 1 if relevant, else 0.
+    """Return the Brier score (1950): the mean squared difference between each probability and 1 (relevant) or 0.
 
     Args:
         probabilities: The probability of each pair, from 0 to 1.

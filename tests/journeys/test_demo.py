@@ -63,7 +63,7 @@ def test_the_demo_ends_with_an_evaluation_and_a_searchable_index(
     printed = capsys.readouterr()
     messages = " ".join(printed.err.split())
     assert "The minimal size, with texts of up to 64 tokens, will take about" in messages
-    assert "this run only shows how the steps work together: 367 test queries cannot detect" in messages
+    assert "this demo is too small to show effects of training: 367 test queries cannot detect" in messages
     for title in ("BM25", "fine-tuned only", "RetroMAE, then fine-tuned", "hybrid with BM25", "RetroMAE (3 steps)"):
         assert title in printed.out
     assert "MiniLM" not in printed.out

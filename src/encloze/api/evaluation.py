@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 def index(corpus: Any, model: Any = None, *, output: str | Path, **settings: Any) -> IndexingResult:
-    """Build an index folder. ``Retriever.build`` does the same and opens it.
+    """Build the indexes of a corpus and write them to a folder. ``Retriever.build`` also opens the result for search.
 
     Args:
         corpus: The documents.
-        model: The encoder; None if all indexes are built from text.
+        model: The encoder; None if no index needs an encoder, as with ``bm25`` alone.
         output: The index folder to write.
         **settings: Settings of ``encloze index``, such as ``indexes=["flat", "bm25"]``.
 
@@ -69,7 +69,7 @@ def compare(systems: Sequence[Any], dataset: Sequence[Any] | Any = (), **setting
 
 
 def robustness(systems: Sequence[Any], dataset: Any = None, **settings: Any) -> RobustnessReport:
-    """Measure how much retrieval quality drops under query and document perturbations.
+    """Measure how much retrieval quality drops if queries or documents are perturbed, for example by typos.
 
     Args:
         systems: What to evaluate; see ``evaluate``.
@@ -83,7 +83,7 @@ def robustness(systems: Sequence[Any], dataset: Any = None, **settings: Any) -> 
 
 
 def inspect(corpus: Any, model: Any = (), **settings: Any) -> Inspection:
-    """Inspect a collection (lengths, duplicates, truncation) and how encoders represent it.
+    """Compute statistics of a corpus (lengths, duplicates, truncation) and of its representations by encoders.
 
     Args:
         corpus: The documents.
@@ -111,10 +111,10 @@ def probe(model: Any, dataset: Any, **settings: Any) -> LabelReport:
 
 
 def report(folders: Sequence[str | Path], **settings: Any) -> ReportResult:
-    """Write result folders as one HTML page.
+    """Write one HTML page with the results in the given folders.
 
     Args:
-        folders: Folders that other commands wrote.
+        folders: Output folders of other commands, such as ``evaluate``.
         **settings: Settings of ``encloze report``, such as ``output`` and ``title``.
 
     Example:

@@ -25,19 +25,19 @@ def run(recipe: str | Path, **settings: Any) -> PipelineResult:
     """
     tree = recipes.read(recipe, "run")
     if (command := tree.pop("verb", "run")) != "run":
-        raise RecipeError(f"the recipe {recipe}", [("verb", f"is a recipe for {command!r}, not for run")])
+        raise RecipeError(f"the recipe {recipe}", [("verb", f"is a recipe for the command {command!r}, not for run")])
     return cast("PipelineResult", run_command("run", **{**tree, **settings}))
 
 
 def rerun(folder: str | Path, **settings: Any) -> Any:
-    """Repeat the command that wrote a result folder, using the recipe saved there.
+    """Repeat the command that wrote a result folder, using the recipe saved in that folder.
 
     Args:
-        folder: A folder that a command wrote.
+        folder: The output folder of the command to repeat.
         **settings: Settings of ``encloze rerun``, such as ``output``.
 
     Returns:
-        The result of the command.
+        The result of the repeated command.
 
     Example:
         >>> encloze.rerun("evaluation", output="evaluation_2")

@@ -48,7 +48,7 @@ def finetune(model: Encoder | str | Path, dataset: Any, *, output: str | Path, *
         dataset: Documents, queries and judgments; see ``Dataset.load``.
         output: The model folder to write.
         **settings: Settings of ``encloze finetune``, such as ``losses=["contrastive"]``, ``negatives`` (the result of
-            ``mine``, or a run) and ``training={"epochs": 3}``.
+            ``mine``, or a TREC run file) and ``training={"epochs": 3}``.
 
     Returns:
         The trained encoder, loaded from ``output``.
@@ -72,7 +72,7 @@ def finetune_reranker(
     Args:
         model: The encoder or cross-encoder to start from.
         dataset: Documents, queries and judgments.
-        negatives: The result of ``mine``, or a run.
+        negatives: The result of ``mine``, or a TREC run file.
         output: The model folder to write.
         **settings: Settings of ``encloze finetune_reranker``.
 
@@ -114,14 +114,15 @@ def mine(
 
     Args:
         dataset: Documents, queries and judgments.
-        split: The split with the queries.
+        split: The split for whose queries negatives are mined.
         sources: Systems that rank candidates: ``bm25``, encoders, retrievers or run files. The rankings of several
             systems are interleaved.
         output: The folder to write; by default a folder in the cache.
         **settings: Settings of ``encloze mine``, such as ``num_negatives``, ``range_min`` and ``relative_margin``.
 
     Returns:
-        Counts, and the ``folder`` of the run; ``finetune`` and ``finetune_reranker`` take the result as ``negatives``.
+        Counts, and the ``folder`` with the run file. Pass the result to ``finetune`` or ``finetune_reranker`` as
+        ``negatives``.
 
     Example:
         >>> negatives = encloze.mine("my_data", sources=["bm25", "minilm"], num_negatives=7)
@@ -131,17 +132,17 @@ def mine(
 
 
 def score(dataset: Any, model: Any, candidates: Any, *, output: Any = None, **settings: Any) -> ScoringResult:
-    """Score pairs of a query and a candidate with a model, as the teacher of a distillation.
+    """Score pairs of a query and a candidate document with a teacher model, for distillation.
 
     Args:
         dataset: Documents, queries and judgments.
         model: A cross-encoder or bi-encoder.
-        candidates: The result of ``mine``, or a run.
+        candidates: The documents to score: the result of ``mine``, or a TREC run file.
         output: The folder to write; by default a folder in the cache.
         **settings: Settings of ``encloze score``.
 
     Returns:
-        Counts, and the ``folder`` of the run; ``finetune`` takes the result as ``teacher``.
+        Counts, and the ``folder`` with the run file of scores. Pass the result to ``finetune`` as ``teacher``.
 
     Example:
         >>> negatives = encloze.mine("my_data")
@@ -157,7 +158,7 @@ def generate(corpus: Any, generator: Any, *, output: str | Path, **settings: Any
     Args:
         corpus: The documents.
         generator: A model folder or hub id, or ``{"type": "endpoint", "url": ..., "model": ...}``.
-        output: The data set folder to write.
+        output: The folder to write the generated queries and judgments to.
         **settings: Settings of ``encloze generate``.
 
     Example:
@@ -168,7 +169,7 @@ def generate(corpus: Any, generator: Any, *, output: str | Path, **settings: Any
 
 
 def merge(model: Any, original: Any, *, output: str | Path, **settings: Any) -> Encoder:
-    """Interpolate the weights of an adapted encoder and its original.
+    """Interpolate between the weights of an adapted encoder and those of the encoder it was trained from.
 
     Args:
         model: The adapted encoder.
@@ -187,7 +188,7 @@ def merge(model: Any, original: Any, *, output: str | Path, **settings: Any) -> 
 
 
 def calibrate(model: Any, dataset: Any, scores: Any, *, output: str | Path, **settings: Any) -> CrossEncoder:
-    """Fit a curve from the scores of a re-ranker to probabilities of relevance.
+    """Fit a curve that maps the scores of a re-ranker to probabilities of relevance.
 
     Args:
         model: The cross-encoder.

@@ -1,1 +1,1 @@
-"""Transformer encoder families behind one interface, one family per file."""
+"""Classes that give transformer encoders (BERT, RoBERTa, ...) the same interface, one architecture per file."""

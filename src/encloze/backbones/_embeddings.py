@@ -1,4 +1,4 @@
-"""Compute the input of the first layer of a transformers encoder, and the parts from which it is computed."""
+"""Compute the input of the first layer of a transformers encoder, and token and position embeddings."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ _PROJECTIONS = ("embeddings_project", "embeddings.embed_proj", "encoder.embeddin
 
 
 def embed_tokens(encoder: Any, ids: Tensor) -> Tensor:
-    """Return what the embedding module computes for token ids (batch x length): batch x length x hidden size."""
+    """Compute the input of the first layer from token ids (batch x length), without a forward pass through the layers.
+
+    The result has the shape batch x length x hidden size.
+    """
     embeddings = getattr(encoder, "embeddings", encoder.get_input_embeddings())
     return project_embeddings(encoder, embeddings(ids))
 
 
 def embed_vectors(encoder: Any, vectors: Tensor) -> Tensor:
-    """Return what the embedding module computes if ``vectors`` replace the token embeddings.
+    """Return the output of the embedding module if ``vectors`` replace the token embeddings.
 
-    Argument and result are batch x length x hidden size.
+    ``vectors`` and the result have the shape batch x length x hidden size.
     """
     embedded: Tensor = encoder.embeddings(input_ids=None, inputs_embeds=vectors)
     return embedded

@@ -11,14 +11,14 @@ from encloze.errors import CheckpointError
 
 
 def missing_class(config: Any) -> str | None:
-    """Return None if transformers has a ForMaskedLM class for the configuration, else an explanation for an error."""
+    """Return an error text if transformers has no ForMaskedLM class for the configuration; None if it has one."""
     from transformers import MODEL_FOR_MASKED_LM_MAPPING as SUPPORTED
 
     return None if type(config) in SUPPORTED else "transformers has no ForMaskedLM class for it"
 
 
 def require_head(config: Any, missing_reason: str | None) -> None:
-    """Raise CheckpointError if ``missing_reason`` is given, the reason why the encoder has no usable MLM head."""
+    """Raise CheckpointError if ``missing_reason`` is a text that says why the encoder has no usable MLM head."""
     if missing_reason is not None:
         raise CheckpointError(
             f"encoders of type {config.model_type!r} have no usable head for masked language modeling: "
@@ -28,7 +28,7 @@ def require_head(config: Any, missing_reason: str | None) -> None:
 
 
 def without_pooler(model: Any) -> Any:
-    """Return the encoder with its pooler, if any, replaced by an identity layer, because its output is not used."""
+    """Replace the unused pooler of an encoder, if it has one, by an identity layer, and return the encoder."""
     if getattr(model, "pooler", None) is not None:
         model.pooler = nn.Identity()  # not None, because some families call it
     return model

@@ -1,4 +1,4 @@
-"""Check the parts found in a transformers model against a complete forward pass on a tiny input."""
+"""Check that the embeddings and the MLM head found in a transformers model can be called alone, on a tiny input."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ Part = Literal["mlm_head", "embeddings", "positions"]
 
 
 def verified_parts(model: Any, get_mlm_head: Callable[[], Any]) -> frozenset[Part]:
-    """Return the parts of the model that, called alone, give the same outputs as inside the complete model.
+    """Return the names of the model's parts that can be called alone.
 
-    A part whose check raises an exception is left out. The input is one text of 8 tokens. Gradients
-    and dropout are off, and the global random state does not change.
+    The parts are the MLM head, the token embeddings and the position embeddings. Each part is called alone, and its
+    output is compared with that of a complete forward pass. A part is left out if the outputs differ or its check
+    raises an exception. The input is one text of 8 tokens. Gradients and dropout are off, and the global random state
+    does not change.
 
     Args:
         model: The transformers model.
@@ -63,6 +65,6 @@ def _passes(check: Callable[[], bool]) -> bool:
 
 
 def _close(actual: Tensor, expected: Tensor) -> bool:
-    """Return whether two tensors are equal up to a relative error of the square root of the machine epsilon."""
+    """Return whether two tensors are equal within a relative tolerance: the square root of the machine epsilon."""
     tolerance = torch.finfo(expected.dtype).eps ** 0.5 * expected.norm()
     return actual.shape == expected.shape and bool((actual - expected).norm() <= tolerance)

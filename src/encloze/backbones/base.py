@@ -30,11 +30,11 @@ _DTYPE = torch.float32  # small updates vanish in bfloat16 weights; autocast sho
 
 
 class MlmHead(nn.Module):
-    """The head for masked language modeling of a transformers model, in two parts that share its parameters.
+    """The head for masked language modeling of a transformers model, as two modules with the model's own parameters.
 
     Args:
-        transform: The layers before the last matrix: ... x hidden size to ... x embedding size.
-        decoder: The last linear layer: ... x embedding size to ... x vocabulary.
+        transform: The layers before the decoder. They map ... x hidden size to ... x embedding size.
+        decoder: The last linear layer. It maps ... x embedding size to ... x vocabulary.
     """
 
     def __init__(self, transform: nn.Module, decoder: nn.Linear) -> None:
@@ -48,13 +48,13 @@ class MlmHead(nn.Module):
 
 
 class Backbone(nn.Module, Family):
-    """A transformers encoder behind the methods that objectives, heads and decoders call.
+    """A transformers encoder with the methods that pre-training objectives, heads and decoders call.
 
-    Members of this family are named like ``model_type`` in config.json. The base class serves all other encoders: it
-    finds their parts by the usual attribute names. Each part is compared with a complete forward pass on a tiny input
-    before it is used.
+    Each subclass supports one ``model_type`` of config.json. This base class supports all other encoders: it finds
+    their embeddings and MLM head by the usual attribute names. Before one of these is used, its output on a tiny input
+    is compared with that of a complete forward pass.
 
-    Tensor shapes are given in terms of batch, length, hidden (size) and vocabulary. ``ids`` are int64.
+    In tensor shapes, ``hidden`` is the hidden size and ``vocabulary`` the vocabulary size. ``ids`` are int64.
     ``attention_mask`` is bool, true for all tokens except padding. Both are batch x length.
 
     Args:
@@ -85,7 +85,7 @@ class Backbone(nn.Module, Family):
                 A progress note reports it. If false, an existing head is loaded and a missing one is not added.
 
         Returns:
-            A backbone of the matching family.
+            A backbone of the class for the encoder's model type.
 
         Raises:
             CheckpointError: If the folder holds no encoder, lacks weights, or its head is required and unusable.
@@ -147,7 +147,7 @@ class Backbone(nn.Module, Family):
 
     @classmethod
     def from_model(cls, model: Any) -> Backbone:
-        """Wrap a transformers ForMaskedLM model.
+        """Create a backbone from a transformers ForMaskedLM model that is already loaded.
 
         Raises:
             CheckpointError: If its head cannot be used.
@@ -184,7 +184,7 @@ class Backbone(nn.Module, Family):
 
     @property
     def layer_config(self) -> LayerConfig:
-        """Sizes and dropout rates of one encoder layer. Layers of pre-training decoders have the same ones."""
+        """Sizes and dropout rates of one encoder layer. Layers of pre-training decoders use the same."""
         return LayerConfig.from_config(self.config)
 
     def encode(self, ids: Tensor, attention_mask: Tensor) -> Tensor:
@@ -197,11 +197,11 @@ class Backbone(nn.Module, Family):
 
         Args:
             ids: Token ids, batch x length.
-            attention_mask: Mask, batch x length.
+            attention_mask: Attention mask, batch x length.
             layer: Index of the layer, from 1 to the number of layers - 1.
 
         Returns:
-            Two tensors, batch x length x hidden.
+            The states of the last layer and those of layer ``layer``, each batch x length x hidden.
 
         Raises:
             RecipeError: If there is no such layer.
@@ -249,7 +249,7 @@ class Backbone(nn.Module, Family):
         return position_table(self.encoder, length)
 
     def mix_token_embeddings(self, weights: Tensor) -> Tensor:
-        """Return, for each row of ``weights``, the sum of all token embeddings with these weights (batch x hidden).
+        """Return, for each row of ``weights``, the weighted sum of all token embeddings (batch x hidden).
 
         The shape of ``weights`` is batch x vocabulary. Gradients flow to the weights, not to the embeddings.
         """
@@ -293,7 +293,7 @@ class Backbone(nn.Module, Family):
         self.encoder.requires_grad_(True)
 
     def save(self, folder: Path) -> None:
-        """Write config.json and model.safetensors in the layout of transformers."""
+        """Write config.json and model.safetensors to ``folder``, in the layout of transformers."""
         with quiet_transformers():
             self.model.save_pretrained(folder)
 
@@ -318,5 +318,5 @@ class Backbone(nn.Module, Family):
 
 
 def lm_head(module: Any) -> MlmHead:
-    """Return the head of RoBERTa and encoders derived from it, whose models call it ``lm_head``."""
+    """Return the MLM head for ``module``, the ``lm_head`` of a RoBERTa model or of a model derived from RoBERTa."""
     return MlmHead(nn.Sequential(module.dense, nn.GELU(), module.layer_norm), module.decoder)

@@ -6,7 +6,7 @@ from encloze.backbones.base import Backbone, MlmHead
 
 
 class Bert(Backbone, name="bert"):
-    """BERT: learned absolute positions, and a head named ``cls``."""
+    """BERT: learned absolute position embeddings, and an MLM head in the attribute ``cls``."""
 
     def mlm_head(self) -> MlmHead:
         predictions = self.model.cls.predictions

@@ -8,10 +8,10 @@ from encloze.backbones.base import Backbone, MlmHead
 
 
 class DebertaV2(Backbone, name="deberta_v2"):
-    """DeBERTa v2. Its MLM head is BERT's (``legacy: true`` in config.json, the default) or DeBERTa's own.
+    """DeBERTa v2. Its MLM head is like BERT's (``legacy: true`` in config.json, the default) or DeBERTa's own.
 
-    The published v3 checkpoints were trained with replaced token detection and do not contain BERT's head, so a new
-    head is initialized randomly.
+    The published v3 checkpoints were trained with replaced token detection and contain no MLM head like
+    BERT's, so a new head is initialized randomly.
     """
 
     def mlm_head(self) -> MlmHead:

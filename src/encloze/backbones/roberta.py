@@ -6,7 +6,7 @@ from encloze.backbones.base import Backbone, MlmHead, lm_head
 
 
 class Roberta(Backbone, name="roberta"):
-    """RoBERTa: BERT with position ids that start after the padding id, and a head named ``lm_head``."""
+    """RoBERTa: BERT with position ids that start after the padding id, and an MLM head in the attribute ``lm_head``."""
 
     def mlm_head(self) -> MlmHead:
         return lm_head(self.model.lm_head)

@@ -59,7 +59,10 @@ def _words_of(name: str) -> CommandWords:
 
 
 def _settings(kind: Any, prefix: str, parents: tuple[Any, ...]) -> Iterator[tuple[str, list[str]]]:
-    """Yield each setting of a class and its possible values, also of nested classes and of family members."""
+    """Yield the name of each setting of the class ``kind`` and its possible values.
+
+    Settings of nested objects are included, with names such as ``training.precision``.
+    """
     for name, hint in hints_of(kind).items():
         inner, _, is_list = inner_type(hint)
         yield f"{prefix}{name}", ["true", "false"] if inner is bool else choices_of(inner)
@@ -119,7 +122,7 @@ complete -o default -F _encloze encloze
 
 
 def _bash_script(words: dict[str, CommandWords], *, is_zsh: bool) -> str:
-    """Return the script for bash, which zsh runs in its emulation of bash completion."""
+    """Return the completion script for bash or, if ``is_zsh``, for zsh, which can emulate bash completion."""
     settings, choices, positional = [], [], []
     for command, of_command in words.items():
         names = " ".join(f"--{name}" for name in (*of_command.settings, *_OPTIONS))

@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command line.
 
     Args:
-        arguments: Arguments without the name of the program; those of the process by default.
+        arguments: Arguments without the name of the program; by default ``sys.argv[1:]``.
 
     Returns:
         Exit code: 0 for success, 2 for an error that the user can correct, 130 after Ctrl-C.
@@ -99,7 +99,8 @@ def split_arguments(kind: Any, arguments: list[str]) -> tuple[list[str], Flags]:
         arguments: Arguments after the command's name.
 
     Returns:
-        The positional arguments, and the settings as pairs of path and value; the value is None if none is given.
+        The positional arguments, and a pair for each setting: its name, such as ``training.save_steps``, and its value;
+        None if the setting was given without a value.
     """
     positional: list[str] = []
     flags: Flags = []
@@ -129,7 +130,7 @@ def split_arguments(kind: Any, arguments: list[str]) -> tuple[list[str], Flags]:
 
 
 def _settings_tree(kind: Any, positional: list[str]) -> tuple[recipe.Tree, str]:
-    """Return the settings given by a recipe and by positional arguments, and their source in words for messages."""
+    """Return the settings given by a recipe and positional arguments, and a text for errors that names their source."""
     tree: recipe.Tree = {}
     source = "the command line"
     names = kind.positional_settings
@@ -152,7 +153,7 @@ def _settings_tree(kind: Any, positional: list[str]) -> tuple[recipe.Tree, str]:
 
 
 def _recipe_name(argument: str, command: str) -> str:
-    """Return the file or the shipped recipe that an argument names, or an empty string if it is neither."""
+    """Return the YAML file or shipped recipe that an argument names; an empty string if it names neither."""
     if argument.endswith((".yaml", ".yml")):
         return argument
     names = recipe.shipped(command)

@@ -52,7 +52,7 @@ def overview() -> str:
 
 
 def grouped_commands() -> dict[str, list[str]]:
-    """Return the title of each group of commands with the names of its commands."""
+    """Return the names of the commands in each group of the help, keyed by the title of the group."""
     members = Command.members()
     groups = {title: [name for name in names if name in members] for title, names in _GROUPS.items()}
     known = {name for names in _GROUPS.values() for name in names}
@@ -116,7 +116,10 @@ def _settings(kind: Any, tree: Tree, prefix: str, depth: int) -> Iterator[str]:
 
 
 def _member_settings(family: Any, value: Any, prefix: str, depth: int) -> Iterator[str]:
-    """Yield help on the settings of a family's selected member; nothing if none is selected or it is unknown."""
+    """Yield help lines for the settings of the component that ``value`` names, a class registered in ``family``.
+
+    No lines are yielded if ``value`` names no component or an unknown one.
+    """
     values = {"type": value} if isinstance(value, str) else dict(value) if isinstance(value, dict) else {}
     if values:
         try:
@@ -133,7 +136,7 @@ def _type_name(inner: Any, *, is_list: bool) -> str:
 
 
 def choices_of(inner: Any) -> list[str]:
-    """Return the names that are allowed as values of a setting; empty if its type is not a choice of names."""
+    """Return the names allowed as values of a setting of the type ``inner``; empty if any value of it is allowed."""
     if is_family(inner):
         return list(inner.members())
     if typing.get_origin(inner) is typing.Literal:
@@ -158,7 +161,7 @@ def _entry(flag: str, text: str, depth: int) -> list[str]:
 
 
 def _flag_lines(flag: str, indent: str) -> Iterator[str]:
-    """Yield the lines of a flag with its type. Long lines are broken after a ``|``."""
+    """Yield the help lines with the name and type of a setting. Long lines are broken after a ``|``."""
     line = indent
     for number, word in enumerate(flag.split("|")):
         addition = f"|{word}" if number else word

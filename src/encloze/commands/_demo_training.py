@@ -1,4 +1,4 @@
-"""Training commands of the demo, and the measurement of their speed; imports torch when it is used."""
+"""Training commands of the demo, and the measurement of their speed; torch is imported when a function is called."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MEASURED_STEPS, _MEASURED_TEXTS = 4, 8  # a quarter of a step's texts, so that 
 
 
 def build_pretrain(docs: PythonDocs, model: str, steps: int, *, max_tokens: int, seed: int) -> Pretrain:
-    """Return the demo's command for RetroMAE pre-training. The caller replaces its output path, a placeholder."""
+    """Return the demo's command for RetroMAE pre-training. The caller must set the command's output folder."""
     from encloze.commands.pretrain import Pretrain
     from encloze.models.origins.base import Origin
     from encloze.objectives.retromae import RetroMae
@@ -59,9 +59,9 @@ def build_finetune(
     max_document_tokens: int,
     seed: int,
 ) -> Finetune:
-    """Return the demo's command for fine-tuning. The caller replaces its output path, a placeholder.
+    """Return the demo's command for fine-tuning. The caller must set the command's output folder.
 
-    ``is_new`` states whether the encoder was pre-trained from random weights, which requires a higher learning rate.
+    ``is_new`` is true if the demo started from random weights, which require a higher learning rate.
     """
     from encloze.commands.finetune import Finetune
     from encloze.models.origins.base import Origin
@@ -80,7 +80,7 @@ def build_finetune(
 
 
 def measure_speed(docs: PythonDocs, model: str, seed: int) -> tuple[float, float]:
-    """Measure the seconds per pre-training step and per fine-tuning step at the full size, over a few steps."""
+    """Return the seconds per pre-training step and per fine-tuning step at the full size, measured over a few steps."""
     pretrain = build_pretrain(docs, model, _MEASURED_STEPS, max_tokens=128, seed=seed)
     pretrain = replace(pretrain, batch_tokens=_MEASURED_TEXTS * 128)
     is_new = model == "scratch"
@@ -91,7 +91,7 @@ def measure_speed(docs: PythonDocs, model: str, seed: int) -> tuple[float, float
 
 
 def _seconds_per_step(command: Any) -> float:
-    """Run a command; return the median seconds of its steps after the first, extrapolated to the demo's full batch."""
+    """Train with a small batch; return the median seconds per step, extrapolated to the demo's batch size."""
     training = replace(command.training, logging_steps=1, save_steps=0, freeze_encoder_steps=0)
     with tempfile.TemporaryDirectory() as folder:
         replace(command, training=training, output=Path(folder) / "model").run()

@@ -1,4 +1,4 @@
-"""Select negatives: reject relevant documents, their near-duplicates, and documents that score about as high."""
+"""Select hard negatives: reject relevant documents, their near-duplicates, and documents with scores like theirs."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class NegativeFilter:
     """Selects each query's negatives from its ranked candidates (see ``mine``)."""
 
     corpus: Corpus
-    """All documents of the data set; the candidates are some of them."""
+    """All documents of the data set, including the candidates."""
     relevant: dict[str, list[str]]
     """Ids of the relevant documents of each query."""
     num_negatives: int
     near_duplicate_threshold: float | None
-    """Minimum Jaccard similarity to a relevant document at which a candidate is dropped."""
+    """Minimum Jaccard similarity to a relevant document at which a candidate is rejected; None disables this filter."""
     scorer: Scorer | None
-    """Model that scores candidates and relevant documents; the margins apply to its scores."""
+    """Model whose scores of candidates and relevant documents are compared by the margins; None without margins."""
     absolute_margin: float | None
     relative_margin: float | None
 
@@ -93,9 +93,9 @@ class NegativeFilter:
         return scores
 
     def _score_limit(self, relevant_scores: list[float]) -> float:
-        """Return the score that a query's negatives must be below.
+        """Return the score that all negatives of a query must be below.
 
-        It is the lowest score of a relevant document minus the margin; the larger margin, if both are set.
+        It is the lowest score of a relevant document minus the margin. If both margins are set, the larger one is used.
         """
         lowest = min(relevant_scores)
         limits = [lowest - self.absolute_margin] if self.absolute_margin is not None else []

@@ -1,4 +1,4 @@
-"""Computation of a panel, a comparison of encoders by metrics of their representations of the same documents."""
+"""Compute a panel: a comparison of encoders by metrics of their representations of the same documents."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _PENALTIES = (1.0, 10.0, 100.0, 1000.0)
 
 @dataclass(frozen=True)
 class PanelInputs:
-    """Texts and settings that all encoders of a panel share.
+    """Texts and settings of a panel, the same for all its encoders.
 
     Args:
         corpus: The documents.
@@ -58,8 +58,8 @@ class PanelInputs:
         positives: Positive pairs, if the corpus has any.
         queries: Queries whose nearest documents are listed.
         neighbors: Number of nearest neighbors for hubness and for the nearest-neighbor classifier.
-        pooling: Pooling method to use in place of that of the checkpoint.
-        precision: Precision of the encoders.
+        pooling: Pooling method that replaces the one of each checkpoint; None keeps it.
+        precision: Precision of the encoders' matrix multiplications.
     """
 
     corpus: Corpus
@@ -71,7 +71,7 @@ class PanelInputs:
     precision: Precision
 
     def encoder_metrics(self, model: str, name: str) -> EncoderMetrics:
-        """Encode the texts with a model and compute its metrics.
+        """Encode documents, queries and positive pairs with a model, and compute metrics of their representations.
 
         Args:
             model: Folder, id on the Hugging Face hub, or minilm.
@@ -106,9 +106,9 @@ class PanelInputs:
     def _encode(
         self, encoder: BiEncoder, texts: list[str]
     ) -> tuple[Representation, Representation, tuple[Representation, Representation] | None]:
-        """Return the representations of the documents, of the queries, and of the first and second texts of the pairs.
+        """Return the representations of documents, of queries, and of the first and second texts of the positive pairs.
 
-        Each distinct text is encoded once.
+        Each distinct text is encoded once. Without positive pairs, None is returned in place of their representations.
         """
         pairs = self.positives or PositivePairs("", [], [])
         queries = _DistinctTexts([*self.queries, *(pairs.first_texts if pairs.first_is_query else [])])
@@ -124,9 +124,10 @@ class PanelInputs:
         return documents.select(texts, encoded_documents), queries.select(self.queries, encoded_queries), sides
 
     def _pair_embeddings(self, firsts: np.ndarray, seconds: np.ndarray) -> PairEmbeddings:
-        """Return the given embeddings of the pairs' first and second texts with a mask of the negatives of each pair.
+        """Combine the embeddings of the positive pairs' first and second texts with a mask of negatives.
 
-        The mask has shape (pairs, pairs). The negatives of a pair are the texts of pairs that share no text with it.
+        The mask has the shape (pairs, pairs). It is true where two pairs have no text in common, so that the texts of
+        one pair are negatives of the other.
         """
         assert self.positives is not None
         sides = (self.positives.first_texts, self.positives.second_texts)
@@ -168,7 +169,7 @@ class _DistinctTexts:
         self.number_of = {text: number for number, text in enumerate(dict.fromkeys(texts))}
 
     def select(self, texts: Sequence[str], representation: Representation) -> Representation:
-        """Return the rows of ``texts`` from ``representation``, which has one row for each distinct text."""
+        """Return one row for each of ``texts``, taken from ``representation``, which has one row per distinct text."""
         numbers = self.numbers(texts)
         return Representation(*(None if view is None else view[numbers] for view in representation))
 
@@ -184,8 +185,8 @@ def label_report(
     Args:
         labels: The labeled data set.
         split: Name of the evaluated split.
-        models: Folder or id of each model, by the name of the model in tables.
-        inputs: Settings of the panel.
+        models: Folder or Hugging Face hub id of each model, keyed by the model's name in tables.
+        inputs: Settings of the panel, of which pooling, precision and number of neighbors are used.
         seed: Seed of the cross-validation folds of the linear probe and of the bootstrap samples.
 
     Returns:
@@ -219,9 +220,10 @@ def _load_encoder(model: str, pooling: Pooling | None, precision: Precision) -> 
 
 
 def _mlm_head_activations(encoder: BiEncoder, texts: list[Encoded]) -> TermActivations:
-    """Count, for each text, the terms with a weight above 0 by the MLM head, and for each term, the texts with one.
+    """Count the active terms of each text, and the texts in which each term is active, with weights of the MLM head.
 
-    As in SPLADE, the weight of a term in a text is the maximum of log(1 + relu(logit)) over the tokens of the text.
+    As in SPLADE, the weight of a term in a text is the maximum of log(1 + relu(logit)) over the tokens of the text. A
+    term is active if its weight is above 0.
     """
     backbone, max_tokens = encoder.backbone, encoder.config.max_document_tokens
     device, activations = backbone.model.device, TermActivations.empty(int(backbone.config.vocab_size))
@@ -249,7 +251,7 @@ def _describe(encoder: BiEncoder) -> str:
 
 
 def _activations(weights: Any) -> TermActivations:
-    """Count, for each text, the terms with a weight above 0, and for each term, the texts in which it has one.
+    """Count the active terms (weight above 0) of each text, and the texts in which each term is active.
 
     ``weights`` is a ``csr_matrix`` of term weights of shape (texts, vocabulary).
     """
@@ -267,7 +269,7 @@ def _frequent_terms(activations: TermActivations, encoder: BiEncoder) -> tuple[t
 
 
 def _is_in_corpus(texts: Sequence[Encoded], encoder: BiEncoder) -> np.ndarray:
-    """Return whether each token of the vocabulary occurs in the texts (bool); False for special tokens."""
+    """Return a bool array: whether each token of the vocabulary occurs in the texts; False for special tokens."""
     is_in_corpus = np.zeros(int(encoder.backbone.config.vocab_size), bool)
     limit = encoder.config.max_document_tokens - 2
     is_in_corpus[np.concatenate([text.ids[:limit] for text in texts])] = True
@@ -285,7 +287,7 @@ def _tokenizer_metrics(texts: Sequence[str], tokens: Sequence[Encoded], encoder:
 def _matching_terms(
     encoder: BiEncoder, queries: Representation, row: int, documents: Representation, column: int
 ) -> tuple[tuple[str, float], ...]:
-    """Return the shared terms of a query and a document that add most to the score, each with what it adds."""
+    """Return the terms in both query and document that contribute most to their score, with each contribution."""
     if queries.sparse is None:
         return ()
     products = (queries.sparse[row].multiply(documents.sparse[column]) * encoder.similarity.sparse).tocoo()

@@ -29,7 +29,7 @@ def begin_run(command: Any) -> RunState:
 
     Raises:
         StorageError: The output or an unfinished run exists, and ``overwrite`` is false.
-        CheckpointError: There is no run to resume, or its settings differ.
+        CheckpointError: There is no unfinished run to resume, or it was started with other settings.
     """
     processes, state = PartialState(), RunState(command.output)
     if processes.is_main_process:
@@ -52,8 +52,8 @@ def write_model_folder(
 
     Args:
         command: The command, with the settings output and overwrite.
-        state: Work folder of the run.
-        write_model: Writes the model into a folder.
+        state: Work folder of the training run.
+        write_model: Function that writes the model to the folder that it is called with.
         summary: How the model was trained, for the model card, such as ``"fine-tuned on my_data"``.
         inputs: Files, folders and names of the models and data used in training.
         pipeline_tag: Task of the model on the Hugging Face hub.

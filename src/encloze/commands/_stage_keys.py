@@ -18,12 +18,12 @@ _MAX_PATH_LENGTH = 250
 
 
 def references(value: Any) -> list[str]:
-    """Return the names NAME of all references @NAME and @NAME/FILE in settings."""
+    """Return the names of the stages that settings refer to, by strings of the form ``@NAME`` or ``@NAME/FILE``."""
     return [text[1:].partition("/")[0] for text in _strings(value) if text.startswith("@")]
 
 
 def values_of(value: Any, names: tuple[str, ...]) -> Iterator[str]:
-    """Yield the string values of the settings whose name is in ``names``, in ``value`` and in nested settings."""
+    """Yield the string values of all settings in ``value``, at any depth, whose name is one of ``names``."""
     if isinstance(value, dict):
         yield from (item for key, item in value.items() if key in names and isinstance(item, str))
     if isinstance(value, (dict, list)):
@@ -54,7 +54,7 @@ def path_key(stage: Command) -> str:
 
 
 def _strings(value: Any) -> list[str]:
-    """Return all strings among the values of settings, including nested settings."""
+    """Return all values of settings that are strings, including those of nested settings."""
     if isinstance(value, dict):
         return [text for item in value.values() for text in _strings(item)]
     if isinstance(value, (list, tuple)):
@@ -63,7 +63,7 @@ def _strings(value: Any) -> list[str]:
 
 
 def _portable(value: Any, output: Path, hashes: dict[Path, str]) -> Any:
-    """Return a setting as JSON values; paths in ``output`` become relative, other paths hashes of the contents."""
+    """Convert a setting to JSON values: paths inside ``output`` to relative paths, other paths to content hashes."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         settings = {name: _portable(item, output, hashes) for name, item in _fields(value)}
         return {"type": getattr(value, "name", type(value).__name__), **settings}
@@ -89,7 +89,7 @@ def _fields(settings: Any) -> list[tuple[str, Any]]:
 
 
 def _as_model_folder(value: Any) -> Path | None:
-    """Return the path of the model folder that a string names; None for every other value, including other paths."""
+    """Return ``value`` as a path if it is a string that names a model folder, else None."""
     if not isinstance(value, str) or not value or len(value) > _MAX_PATH_LENGTH or "\n" in value:
         return None
     return Path(value) if (Path(value) / "config.json").is_file() else None

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 
 class CommandType(type):
-    """Metaclass of commands: a call converts its arguments as the command line does, and raises the same errors.
+    """Metaclass of commands: calling a command class converts the arguments and raises errors like the command line.
 
-    ``recipe.build`` converts and checks the settings, and creates the command without this call.
+    ``recipe.build`` does not need the metaclass: it converts and checks the settings itself.
     """
 
     def __call__(cls, *arguments: Any, **settings: Any) -> Any:
@@ -60,10 +60,10 @@ class Command(Family, metaclass=CommandType):
     """
 
     positional_settings: ClassVar[tuple[str, ...]] = ()
-    """Settings that are given without their names on the command line, in this order."""
+    """Settings whose values may be given without the setting's name on the command line, in this order."""
 
     def run(self) -> Any:
-        """Run the command, and return its result as data. The caller renders it."""
+        """Run the command and return its result as an object. The caller prints the result."""
         raise NotImplementedError(type(self).__name__)
 
 
@@ -74,7 +74,7 @@ class TrainingResult:
     folder: Path
     """Folder of the trained model."""
     next_command: str
-    """Name of the command that usually follows."""
+    """Name of the command that is usually run after this one."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class MergeResult(TrainingResult):
     weight: float
     """Interpolation weight of the adapted model, from 0 to 1."""
     reports: tuple[Report, ...]
-    """Evaluation of the original, adapted and merged models on each data set."""
+    """One report for each data set: the evaluation of the original, the adapted and the merged model."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class ClassifierTrainingResult:
     folder: Path
     """Folder of the trained classifier."""
     reports: tuple[LabelReport, ...]
-    """Evaluation on each split."""
+    """Report of the evaluation on each evaluated split."""
 
 
 @dataclass(frozen=True)
@@ -116,9 +116,9 @@ class MiningResult:
     queries: int
     """Number of queries with mined negatives."""
     negatives: int
-    """Number of negatives of all queries."""
+    """Total number of negatives, over all queries."""
     dropped: dict[str, int]
-    """Number of rejected candidates by reason."""
+    """Number of rejected candidates, keyed by the reason for the rejection."""
     queries_without_negatives: int
 
 
@@ -130,11 +130,11 @@ class CalibrationError(NamedTuple):
 
 
 class OperatingPoint(NamedTuple):
-    """Precision and recall if pairs with at least a given probability of relevance are taken as relevant."""
+    """Precision and recall if all pairs with a probability of at least ``probability`` are classified as relevant."""
 
     probability: float
     precision: float | None
-    """Fraction of the pairs with at least this probability that are relevant; None if there are no such pairs."""
+    """Fraction of relevant pairs among the pairs classified as relevant; None if no pair is classified as relevant."""
     recall: float
 
 
@@ -149,9 +149,9 @@ class CalibrationResult:
     relevant: float
     """Fraction of the pairs that are relevant."""
     uncalibrated: CalibrationError
-    """Errors if the logistic function of a score is used as its probability."""
+    """Calibration error and Brier score if the logistic function of a score is used as its probability."""
     calibrated: CalibrationError
-    """Errors of the fitted curve, by cross-validation over queries."""
+    """Calibration error and Brier score of the fitted curve, measured by cross-validation over queries."""
     operating_points: list[OperatingPoint]
 
 
@@ -165,24 +165,24 @@ class GenerationResult:
     queries: dict[str, int]
     """Number of queries of each split."""
     dropped: dict[str, int]
-    """Number of rejected texts by reason."""
+    """Number of rejected generated texts, keyed by the reason for the rejection."""
     examples: tuple[tuple[str, str], ...]
     """A few queries, each with the beginning of its document."""
 
 
 @dataclass(frozen=True)
 class StageEffect:
-    """Effect of one pipeline stage: the difference, paired by query, that it makes in the first measure of a report."""
+    """Effect of one pipeline stage: the paired difference in a report's first measure, with and without the stage."""
 
     stage: str
     difference: Interval
-    """Mean difference with its 95 % confidence interval."""
+    """Mean difference over the queries, with its 95 % confidence interval."""
     minimum_detectable_difference: float
     """Smallest true difference that a test with this number of queries detects with a power of 80 %."""
 
     @classmethod
     def from_estimate(cls, stage: str, difference: Estimate) -> Self:
-        """Return the effect of ``stage``, given the estimate of the difference that it makes."""
+        """Create the effect of the stage named ``stage`` from an estimate of the difference with and without it."""
         return cls(stage, difference.interval(), difference.minimum_detectable_difference())
 
     def verdict(self) -> str:

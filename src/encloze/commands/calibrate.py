@@ -34,7 +34,7 @@ class Calibrate(Command, name="calibrate"):
     """
 
     dataset: Format
-    """Documents, queries and judgments. Documents without judgment count as not relevant."""
+    """Documents, queries and judgments. Documents without a judgment are treated as not relevant."""
     model: str
     """The re-ranker: a model folder or an id on the Hugging Face hub."""
     scores: Path
@@ -69,7 +69,7 @@ class Calibrate(Command, name="calibrate"):
         except ValueError as error:
             raise DataError(
                 f"{self.scores} cannot be calibrated on the split {self.split!r}: {error}. Use more queries, or score "
-                "more candidates of each"
+                "more candidates of each query"
             ) from error
         result = CalibrationResult(
             self.output,
@@ -91,7 +91,7 @@ class Calibrate(Command, name="calibrate"):
     def _check_scores(self, folder: Path) -> None:
         """Raise DataError if another model computed the scores, or if they include documents that were not retrieved.
 
-        Either case would silently make the probabilities wrong.
+        In both cases the probabilities would be wrong, without any visible sign.
         """
         if not (self.scores / "inputs.json").is_file():
             progress.warn(f"{self.scores} does not record the model that computed the scores: {self.model} is assumed")
@@ -129,10 +129,10 @@ class Calibrate(Command, name="calibrate"):
         return np.array(queries), np.array(scores), np.array(relevant)
 
     def _cross_validated(self, queries: np.ndarray, scores: np.ndarray, relevant: np.ndarray) -> np.ndarray:
-        """Return each pair's probability of relevance, from a calibration that was fitted without the pair's fold."""
+        """Return each pair's probability of relevance, from a calibration fitted on the pairs of all other folds."""
         count = int(queries.max()) + 1
         if count < self.folds:
-            raise ValueError(f"only {count} queries have scores, for {self.folds} folds")
+            raise ValueError(f"only {count} queries have scores and judgments, but {self.folds} folds are set")
         fold_of_pair = np.random.default_rng(self.seed).permutation(count)[queries] % self.folds
         probabilities = np.empty(len(scores))
         for fold in range(self.folds):
@@ -146,7 +146,7 @@ def _errors(probabilities: np.ndarray, relevant: np.ndarray) -> CalibrationError
 
 
 def _logistic(scores: np.ndarray) -> np.ndarray:
-    """Return the logistic function of scores. Uncalibrated scores are often read as probabilities in this way."""
+    """Return the logistic function of each score, a common way to use uncalibrated scores as probabilities."""
     probabilities: np.ndarray = 1 / (1 + np.exp(-np.clip(scores, -500, 500)))
     return probabilities
 

@@ -27,7 +27,7 @@ _JUDGED = "Judged@10"
 
 @dataclass(frozen=True)
 class Compare(Command, name="compare"):
-    """Evaluate systems on several data sets, and compare each with the first one.
+    """Evaluate systems on one or more data sets, and compare each system with the first system.
 
     The result has differences with confidence intervals, p-values corrected for all comparisons, verdicts on
     non-inferiority and equivalence within a margin, wins, ties and losses, and minimum detectable differences.
@@ -44,7 +44,7 @@ class Compare(Command, name="compare"):
     split: str = "test"
     """Split of the queries to evaluate on, the same for all data sets."""
     measures: tuple[str, ...] = ()
-    """Measures in the spelling of ir-measures or a common one (mrr@10, recall@100). Systems are compared
+    """Measures, named as in ir-measures (nDCG@10) or by a common name (mrr@10, recall@100). Systems are compared
     by the first measure. Default: nDCG@10, RR@10, R@100 and AP, or the measures of the benchmarks."""
     depth: int = 100
     """Number of documents that each system ranks per query; at least the largest cutoff of the measures."""
@@ -54,13 +54,14 @@ class Compare(Command, name="compare"):
     ignore_identical_ids: bool = False
     """Whether documents with the id of their query are removed from the rankings, as in BEIR."""
     measure_memory: bool = False
-    """Whether to measure the memory of each system, by running it again in a separate process."""
+    """Whether to measure the peak memory of each system. For this, the system searches again in a separate process."""
     equivalence_margin: float = 0.01
     """Largest difference in the first measure that is considered negligible by the verdicts "not worse" and
     "equivalent"."""
     near_duplicate_threshold: float | None = 0.8
-    """Minimum Jaccard similarity of 4-word shingles at which queries and relevant documents of the split are reported
-    as near-duplicates of those of train, dev or validation; null skips this check. Benchmarks are not checked."""
+    """Queries and relevant documents of the evaluated split are reported as near-duplicates if their Jaccard similarity
+    (of 4-word shingles) to those of the splits train, dev or validation is at least this value. null skips this check.
+    Benchmarks are not checked."""
     output: Path | None = None
     """Folder for the comparison and the report of each data set. By default nothing is saved."""
     overwrite: bool = False
@@ -74,7 +75,8 @@ class Compare(Command, name="compare"):
     def __post_init__(self) -> None:
         if not (self.dataset or self.benchmark):
             raise ValueError(
-                "dataset is empty. Name at least one data set, as in --dataset FOLDER,FOLDER, or benchmark"
+                "dataset is empty. Name at least one data set, as in --dataset FOLDER,FOLDER, or benchmark,"
+                " as in --benchmark msmarco-dev"
             )
         threshold = self.near_duplicate_threshold
         if threshold is not None and not 0 < threshold <= 1:
@@ -90,7 +92,7 @@ class Compare(Command, name="compare"):
             The comparison, with the report of each data set.
 
         Raises:
-            DataError: A data set or a system is missing, damaged, or cannot be combined.
+            DataError: A data set or a system is missing or damaged, or a system cannot rank a data set.
             StorageError: The output folder exists.
         """
         if self.output:
@@ -142,7 +144,10 @@ class Compare(Command, name="compare"):
         return evaluations + [Evaluate(systems=self.systems, benchmark=one, **common) for one in self.benchmark]
 
     def _common_measures(self) -> tuple[str, ...]:
-        """Return the configured measures, or else the default measures, which must be the same for all data sets."""
+        """Return the measures of the settings or, if none are set, the default measures; add Judged@10.
+
+        Without measures in the settings, all data sets must have the same default measures.
+        """
         defaults = {benchmark.rules().measures for benchmark in self.benchmark}
         if self.dataset:
             defaults.add(DEFAULT_MEASURES)
@@ -153,7 +158,7 @@ class Compare(Command, name="compare"):
         return measures if _JUDGED in map(canonical_name, measures) else (*measures, _JUDGED)
 
     def _compared_systems(self, report: Report) -> tuple[ComparedSystem, ...]:
-        """Return one entry per configured system, with the names that its runs (one per seed) have in the report."""
+        """Return each system of the settings with its names in the report: one name, or one for each training seed."""
         labels = iter(system.name for system in report.systems)
         members = [tuple(next(labels) for _ in system.parts()) for system in self.systems]
         names = (

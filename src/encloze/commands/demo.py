@@ -1,4 +1,4 @@
-"""Run all steps on the docstrings of installed Python packages."""
+"""Pre-train, fine-tune, index, evaluate and search on the docstrings of installed Python packages."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Size:
     max_query_tokens: int
     max_document_tokens: int
     other_seconds: float
-    """Duration of everything except training, in seconds on the reference machine."""
+    """Duration of the demo without training, in seconds on the reference machine."""
 
 
 SIZES = (
@@ -82,7 +82,7 @@ REFERENCE_SPEED = Speed(pretraining=3.65, finetuning=1.94)
 
 @dataclass(frozen=True)
 class DemoExample:
-    """The top hits for one question, by the initial model and by the trained model."""
+    """The top-ranked documents for one question, by the initial model and by the trained model."""
 
     question: str
     before: list[Hit]
@@ -99,7 +99,7 @@ class DemoResult:
     folder: Path
     page: Path
     minutes: float
-    """Duration of the demo."""
+    """Duration of the demo in minutes."""
     backbone: str
 
 
@@ -125,13 +125,13 @@ class Demo(Command, name="demo"):
     size: Literal["auto", "full", "reduced", "minimal"] = "auto"
     """Amount of text. auto selects the largest size whose predicted duration is at most max_minutes."""
     max_minutes: float = 12.0
-    """Target duration for the size auto, in minutes. Two idle cores take about 7 at the full size."""
+    """Target duration for the size auto, in minutes. Two idle cores take about 7 minutes at the full size."""
     backbone: Literal["minilm", "scratch"] = "minilm"
     """Initial model: all-MiniLM-L6-v2, or random weights with a new tokenizer."""
     seed: int = 0
     """Random seed."""
     resume: bool = False
-    """Whether to keep the finished steps of an interrupted demo."""
+    """Whether to continue an interrupted demo, keeping its finished models and indexes."""
     overwrite: bool = False
     """Whether an existing output may be replaced."""
 
@@ -141,7 +141,7 @@ class Demo(Command, name="demo"):
                 raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
 
     def run(self) -> DemoResult:
-        """Run all steps and return the evaluation with examples."""
+        """Run all steps of the demo. Return the evaluation report and example searches."""
         for package in ("torch", "jinja2", "matplotlib"):  # the last two are required for the report page at the end
             importable(package, "demo")
         start_time = time.monotonic()
@@ -167,7 +167,7 @@ class Demo(Command, name="demo"):
         return DemoResult(report, self._effects(report), examples, self.output, page.page, minutes, self.backbone)
 
     def forecast(self, size: Size, speed: Speed) -> float:
-        """Return the expected duration in minutes at a size, on a machine of a given speed."""
+        """Return the expected duration of the demo in minutes, for an amount of text and a speed of the machine."""
         full = SIZES[0]
         pretraining_ratio = size.max_pretraining_tokens / full.max_pretraining_tokens
         finetuning_ratio = (size.max_document_tokens + size.max_query_tokens / 2) / (
@@ -179,15 +179,18 @@ class Demo(Command, name="demo"):
         return ((pretraining + finetuning) * _BATCH_EFFICIENCY + size.other_seconds * slowdown) / 60
 
     def size_for(self, speed: Speed) -> Size:
-        """Return the chosen size, or for "auto" the largest one whose forecast is at most ``max_minutes``."""
+        """Return the size of the settings. "auto" is the largest size with a forecast of at most ``max_minutes``.
+
+        If no size has such a forecast, the smallest size is returned.
+        """
         if self.size != "auto":
             return next(size for size in SIZES if size.name == self.size)
         return next((size for size in SIZES if self.forecast(size, speed) <= self.max_minutes), SIZES[-1])
 
     def limitations(self, num_queries: int) -> list[str]:
-        """Return the reasons why a run with these steps and test queries is too small to show effects.
+        """Return the reasons why the demo has too few training steps or test queries to show effects of training.
 
-        The list is empty if the run is large enough.
+        The list is empty if the demo is large enough.
         """
         limitations = []
         detectable = 2.8 * _STANDARD_DEVIATION / max(num_queries, 1) ** 0.5  # power 80 %, level 5 %
@@ -214,7 +217,9 @@ class Demo(Command, name="demo"):
         elif self.output.exists() and not self.resume:
             raise StorageError(f"{self.output} already exists. Resume it with --resume, or replace it with --overwrite")
         elif saved.is_file() and read_json(saved) != settings:
-            raise StorageError(f"{self.output} was started with other settings: {read_json(saved)}. Give --overwrite")
+            raise StorageError(
+                f"{self.output} was started with other settings: {read_json(saved)}. Use these, or give --overwrite"
+            )
         self.output.mkdir(parents=True, exist_ok=True)
         write_json(saved, settings)
 
@@ -241,14 +246,14 @@ class Demo(Command, name="demo"):
         return size
 
     def _describe_texts(self, docs: PythonDocs, held_out: PythonDocs) -> None:
-        """Report the number of texts, and warn if the run is too small to show effects."""
+        """Print the numbers of docstrings and test queries, and warn if the demo is too small to show effects."""
         num_queries = len(DatasetSplit(held_out, "test").queries)
         progress.note(
-            f"{len(Corpus.from_format(docs)):,} docstrings, {len(Corpus.from_format(held_out)):,} of them in held-out "
-            f"packages, with {num_queries:,} test queries"
+            f"{len(Corpus.from_format(docs)):,} docstrings; {len(Corpus.from_format(held_out)):,} are in packages held "
+            f"out for evaluation, with {num_queries:,} test queries"
         )
         if limitations := self.limitations(num_queries):
-            progress.warn(f"this run only shows how the steps work together: {'; '.join(limitations)}")
+            progress.warn(f"this demo is too small to show effects of training: {'; '.join(limitations)}")
 
     def _train(self, docs: PythonDocs, size: Size) -> None:
         """Pre-train; then fine-tune the pre-trained model and, for comparison, the initial one."""
@@ -263,7 +268,7 @@ class Demo(Command, name="demo"):
             self._run_once(replace(finetune, output=self.output / name))
 
     def _build_indexes(self, held_out: PythonDocs) -> None:
-        """Build an index of the held-out packages with each model."""
+        """Build an index of the docstrings of the held-out packages with each model."""
         (self.output / "baselines").mkdir(exist_ok=True)
         if self.backbone == "minilm":
             folder = self.output / "baselines" / "minilm"
@@ -275,7 +280,7 @@ class Demo(Command, name="demo"):
             self._run_once(index)
 
     def _run_once(self, command: Any) -> None:
-        """Run a command unless its output is finished. A resumed demo resumes its unfinished training."""
+        """Run a command unless its output folder is complete. If the demo is resumed, resume unfinished training."""
         if (command.output / MANIFEST).is_file():
             return
         if self.resume and command.output.with_name(f"{command.output.name}.checkpoint").exists():
@@ -283,7 +288,7 @@ class Demo(Command, name="demo"):
         command.run()
 
     def _evaluate(self, held_out: PythonDocs) -> Report:
-        """Evaluate on the held-out packages: BM25, each model, and the fusion of BM25 with the trained model."""
+        """Evaluate BM25, each model, and the fusion of BM25 with the trained model on the held-out packages."""
         baselines, index = self.output / "baselines", self.output / "index"
         systems: list[System] = [Bm25System(title="BM25")]
         if self.backbone == "minilm":
@@ -297,7 +302,7 @@ class Demo(Command, name="demo"):
         return Evaluate(held_out, systems=tuple(systems), output=output, overwrite=True, seed=self.seed).run()
 
     def _effects(self, report: Report) -> list[StageEffect]:
-        """Return, for each stage such as fine-tuning, by how much it changes the first measure of the report."""
+        """Return the effect of each stage, such as fine-tuning, on the first measure of the report."""
         values = {system.name: system.values[report.measures[0]] for system in report.systems}
         dense = "RetroMAE, then fine-tuned"
         better = max(("BM25", dense), key=lambda name: float(values[name].mean()))
@@ -313,7 +318,7 @@ class Demo(Command, name="demo"):
         ]
 
     def _search_examples(self) -> Iterator[DemoExample]:
-        """Yield, for each example question, the top hits of the first baseline model and of the trained model."""
+        """Yield each example question with the top-ranked documents of the initial model and of the trained model."""
         initial = "minilm" if self.backbone == "minilm" else "finetuned-only"
         before = Retriever.load(self.output / "baselines" / initial)
         after = Retriever.load(self.output / "index", views=("flat",))

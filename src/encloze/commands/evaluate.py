@@ -51,7 +51,7 @@ class Evaluate(Command, name="evaluate"):
     rerank_depth: int = 50
     """Number of documents per query that the cross-encoder re-ranks."""
     measures: tuple[str, ...] = ()
-    """Measures in the spelling of ir-measures or a common one (mrr@10, recall@100). Systems are compared
+    """Measures, named as in ir-measures (nDCG@10) or by a common name (mrr@10, recall@100). Systems are compared
     by the first measure. Default: nDCG@10, RR@10, R@100 and AP, or the measures of the benchmark."""
     depth: int = 100
     """Number of documents that each system ranks per query; at least the largest cutoff of the measures."""
@@ -61,7 +61,7 @@ class Evaluate(Command, name="evaluate"):
     ignore_identical_ids: bool = False
     """Whether documents with the id of their query are removed from the rankings, as in BEIR."""
     measure_memory: bool = False
-    """Whether to measure the memory of each system, by running it again in a separate process."""
+    """Whether to measure the peak memory of each system. For this, the system searches again in a separate process."""
     output: Path | None = None
     """Folder for the report, the values of each query and the rankings. By default nothing is saved."""
     overwrite: bool = False
@@ -93,7 +93,7 @@ class Evaluate(Command, name="evaluate"):
             The report.
 
         Raises:
-            DataError: The data set or a system is missing, damaged, or cannot be combined.
+            DataError: The data set or a system is missing or damaged, or a system cannot rank the data set.
             StorageError: The output folder exists.
         """
         if self.output:
@@ -120,7 +120,7 @@ class Evaluate(Command, name="evaluate"):
         return report
 
     def resolve_benchmark(self) -> Evaluate:
-        """Return the settings with the data set, split and rules of the benchmark, if one is set.
+        """Return this command with the data set, split and rules of its benchmark; unchanged if no benchmark is set.
 
         Measures that the user has set are kept.
         """
@@ -138,7 +138,7 @@ class Evaluate(Command, name="evaluate"):
         return replace(result, name=title, run=run, memory_bytes=memory)
 
     def _counts(self, dataset: DatasetSplit, results: list[SystemResult]) -> DatasetCounts:
-        """Count the judgments; count queries and documents only if a system reads them, which a run file does not."""
+        """Count the judgments, and the queries and documents if a system reads them. Run files need neither."""
         parts = {part for system in self._all_systems() for part in system.depends_on}
         reads_corpus = bool(self.reranker) or self.passage_aggregation == "max"
         return dataset.counts(

@@ -51,24 +51,27 @@ class Generate(Command, name="generate"):
     generator: Generator
     """Generator: a model folder, a Hugging Face hub id, or an endpoint."""
     output: Path
-    """Folder to write."""
+    """Folder to write the generated queries and judgments to."""
     queries_per_document: int = 3
     """Number of queries to generate for each document (GPL: 3 or more; Promptagator: 8)."""
     max_documents: int | None = None
-    """Maximum number of documents, sampled by a hash of seed and id; by default all documents."""
+    """Maximum number of documents to generate queries for, sampled by a hash of seed and id. By default all documents
+    are used."""
     min_words: int = 10
     """Minimum number of words of a document, including its title; shorter documents are skipped."""
     dev_ratio: float = 0.1
-    """Fraction of the documents whose queries form the split dev; the queries of the others form train."""
+    """Fraction of the documents whose queries form the split dev; the queries of the other documents form the
+    split train."""
     round_trip: System | None = None
     """System for round-trip filtering (Promptagator), such as bm25 or a model: a query is rejected if the system does
     not retrieve its document."""
     round_trip_depth: int = 1
-    """Maximum rank of the document in round-trip filtering."""
+    """Maximum rank of the document in round-trip filtering: a query is rejected if the system of round_trip ranks its
+    document lower."""
     seed: int = 0
     """Seed of all random numbers."""
     resume: bool = False
-    """Whether to continue an unfinished run with the same settings."""
+    """Whether to continue an unfinished generation that was started with the same settings."""
     overwrite: bool = False
     """Whether to replace an existing output."""
 
@@ -119,7 +122,7 @@ class Generate(Command, name="generate"):
         return self._write_output(state, corpus, generated, list(queries.values()), rejected)
 
     def _select_documents(self, corpus: Corpus) -> list[int]:
-        """Return the indices of the documents, longest first, so that out-of-memory errors occur at the beginning."""
+        """Sample documents with enough words. Return their indices, longest first: memory errors then occur early."""
         lengths, candidates = list[int](), list[int]()
         for number, text in enumerate(corpus.texts()):
             lengths.append(len(text))
@@ -139,7 +142,7 @@ class Generate(Command, name="generate"):
     def _round_trip_filter(
         self, system: System, queries: dict[str, LabeledQuery], state: RunState, rejected: Counter[str]
     ) -> dict[str, LabeledQuery]:
-        """Return the queries for which the system finds a document of the query in its top ``round_trip_depth``."""
+        """Return the queries whose own document is among the system's top ``round_trip_depth`` documents."""
         file = state.folder / "round_trip.trec"
         if not file.exists():
             progress.note(f"Round-trip filtering with {system.title or system.default_title()}")
@@ -200,7 +203,7 @@ class Generate(Command, name="generate"):
 
 
 def _examples(corpus: Corpus, queries: list[LabeledQuery]) -> Iterator[tuple[str, str]]:
-    """Yield a few generated queries to show, each with the beginning of the document that it was generated for."""
+    """Yield a few generated queries as examples, each with the beginning of the document of the query."""
     sample = sorted(queries, key=lambda query: hash_to_unit_interval(f"shown {query_id(query)}"))
     for query in sample[:_NUM_EXAMPLES]:
         document = corpus[corpus.number_of[query.document_ids[0]]]
@@ -214,7 +217,7 @@ def _source(corpus: Corpus, number: int) -> SourceDocument:
 
 
 def _read_generated(file: Path) -> dict[int, list[str]]:
-    """Return by document index the texts that an unfinished run generated; remove an incomplete last line."""
+    """Read the generated texts in ``file``, keyed by document index; delete an incomplete last line of the file."""
     if not file.exists():
         return {}
     lines = [line for line in file.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]

@@ -88,10 +88,10 @@ def is_sequence_classifier(architectures: list[str] | None) -> bool:
 
 
 def _load_with_head(folder: Path, head_type: HeadType, adapt_config: Callable[[Any], None], purpose: str) -> Any:
-    """Load a transformers model with a head of the type ``head_type``; a head that the folder lacks is new and random.
+    """Load a transformers model with a head of the type ``head_type``, initialized randomly if the folder lacks it.
 
-    ``adapt_config`` changes the model's configuration, or raises an error if the model is unsuitable. ``purpose`` is
-    the word for the kind of head in messages, such as ``scoring``.
+    ``adapt_config`` changes the model's configuration, or raises an error if the model is unsuitable. ``purpose``
+    names the kind of head in messages, such as ``scoring``.
     """
     import transformers
 

@@ -1,4 +1,4 @@
-"""Change the forward pass of one module by deriving a subclass of its class, without patching methods."""
+"""Change the forward pass of one module: its class is replaced by a subclass with another ``forward`` method."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 
 class _CheckpointedForward(nn.Module):
-    """Mixin that stores only the inputs of the forward pass and recomputes it in the backward pass."""
+    """Mixin that stores no activations but the inputs, and repeats the forward pass during the backward pass."""
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         return checkpoint(super().forward, *args, use_reentrant=False, **kwargs)
@@ -27,11 +27,11 @@ class _Float32Forward(nn.Module):
 def enable_activation_checkpointing(module: nn.Module) -> None:
     """Make a module recompute its activations in the backward pass (Chen et al., 2016).
 
-    The module stores only its inputs. Results and gradients do not change, dropout included. A second call has no
-    effect.
+    In the forward pass, the module stores only its inputs. Outputs and gradients stay the same, also with dropout. A
+    second call has no effect.
 
     Args:
-        module: Any module, usually a transformer layer. Its class is replaced by a subclass of it.
+        module: Any module, usually a transformer layer. Its class is replaced by a subclass.
 
     Example:
         >>> for layer in backbone.layers():
@@ -44,7 +44,7 @@ def disable_autocast(module: nn.Module) -> None:
     """Make a module compute in float32 when its caller runs under autocast. A second call has no effect.
 
     Args:
-        module: A module whose first argument is a tensor. Its class is replaced by a subclass of it.
+        module: A module whose first argument is a tensor. Its class is replaced by a subclass.
 
     Example:
         >>> disable_autocast(torch.nn.Linear(4, 2))

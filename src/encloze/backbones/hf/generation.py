@@ -61,7 +61,7 @@ class TextGenerationModel:
             The model in evaluation mode.
 
         Raises:
-            CheckpointError: If the folder holds no such model, lacks weights, or has no fast tokenizer.
+            CheckpointError: If the folder contains no text generation model, lacks weights, or has no fast tokenizer.
         """
         from transformers import MODEL_FOR_CAUSAL_LM_MAPPING as CAUSAL
         from transformers import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING as SEQ_TO_SEQ
@@ -162,7 +162,7 @@ class TextGenerationModel:
 
 
 class _TokenSampler:
-    """Logits processor that samples a token itself and sets other scores to -inf, so that transformers selects it."""
+    """Logits processor that samples the next token itself. All other tokens get the score -inf, so it is selected."""
 
     def __init__(self, sample_tokens: Callable[[Tensor, int], Tensor]) -> None:
         self._sample_tokens, self._position = sample_tokens, 0

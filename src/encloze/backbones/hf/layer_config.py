@@ -1,4 +1,4 @@
-"""Sizes, dropout rates and initialization of a transformer layer that matches an encoder."""
+"""Sizes, dropout rates and initialization of the layers of an encoder, for new layers like them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 
 class LayerConfig(NamedTuple):
-    """Hyperparameters of one transformer layer, under the names of ``transformers.BertConfig``.
+    """Hyperparameters of one transformer layer, named as in ``transformers.BertConfig``.
 
-    Decoders take them from their encoder, so that both have layers of the same size.
+    A pre-training decoder copies them from its encoder, so that the layers of both have the same size.
     """
 
     hidden_size: int
@@ -21,7 +21,7 @@ class LayerConfig(NamedTuple):
 
     @classmethod
     def from_config(cls, config: Any) -> LayerConfig:
-        """Read the values from a transformers configuration; BERT's defaults replace values that it lacks.
+        """Read the hyperparameters from a transformers configuration; a missing one gets the default of BERT.
 
         Args:
             config: A configuration of any encoder family.

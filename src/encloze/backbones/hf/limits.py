@@ -26,10 +26,9 @@ def max_input_tokens(config: Any, encoder: Any) -> int:
 
 
 def first_position(encoder: Any) -> int:
-    """Return the row of the position table that belongs to the first token.
+    """Return the index of the first token's row in the matrix of position embeddings.
 
-    RoBERTa and encoders derived from it start counting at the id of the padding token plus 1, so earlier rows are never
-    used.
+    It is the id of the padding token plus 1 for encoders with positions as in RoBERTa, and 0 for other encoders.
     """
     table = getattr(getattr(encoder, "embeddings", None), "position_embeddings", None)
     padding_idx = getattr(table, "padding_idx", None)

@@ -12,7 +12,7 @@ from encloze.errors import CheckpointError, EnclozeError
 
 @contextlib.contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Disable the log messages below errors and the progress bars of transformers inside the ``with`` block.
+    """Hide the progress bars of transformers and its log messages, except errors, inside the ``with`` block.
 
     Example:
         >>> with quiet_transformers():
@@ -39,7 +39,7 @@ def loading(folder: Path, kind: str = "an encoder") -> Iterator[None]:
         kind: The kind of model that is loaded, such as ``an encoder``, for error messages.
 
     Raises:
-        CheckpointError: If the code inside the block fails in any way. Errors of encloze pass unchanged.
+        CheckpointError: If the code inside the block raises any exception. Exceptions of encloze are not converted.
     """
     try:
         with quiet_transformers():

@@ -25,7 +25,7 @@ _RENDERERS = ("hits", "output_folders", "listings", "reports")
 
 @functools.singledispatch
 def show(result: object) -> None:
-    """Print the result of a command by the function that is registered for its type; if there is none, with ``str``."""
+    """Print the result of a command with the function registered for its type; without one, print ``str(result)``."""
     for module in _RENDERERS:
         importlib.import_module(f"encloze.cli.display.{module}")
         if (render := show.dispatch(type(result))) is not show.dispatch(object):
@@ -41,7 +41,7 @@ def say(text: str = "") -> None:
 
 
 def show_tables(tables: Iterable[Table], notes: Iterable[str] = ()) -> None:
-    """Print tables with their titles, then notes."""
+    """Print each table below its title, then each note on its own line."""
     for table in tables:
         show_table(table)
     for note in notes:
@@ -61,13 +61,13 @@ def show_table(table: Table) -> None:
 
 
 def _stacked(cell: Cell, kind: Kind) -> Text:
-    """Return a cell's value, with the bounds of an interval on a second line so that the table stays narrow."""
+    """Return the text of a cell; the bounds of an interval are on a second line, so that the table stays narrow."""
     bounds = kind.format_bounds(cell.value)
     interval = f"\n{bounds[0]} {bounds[1]}" if bounds else ""
     return Text.assemble(f"{kind.format(cell.value)}{cell.suffix}", (interval, "dim"))
 
 
 def excerpt(text: str, characters: int = 240) -> str:
-    """Return the first ``characters`` characters of a text, cut between words, on one line."""
+    """Return the first ``characters`` characters of a text on one line; a longer text is cut between words."""
     line = " ".join(text.split())
     return line if len(line) <= characters else f"{line[:characters].rsplit(' ', 1)[0]} ..."

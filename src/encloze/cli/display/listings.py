@@ -1,4 +1,4 @@
-"""Display of the results of inspecting data, of panels of encoders, and of lists of family members."""
+"""Display of the results of ``inspect`` (data statistics, metrics of encoders) and ``list`` (names of components)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Display of the results of commands that write a folder: its content, and the command that usually comes next."""
+"""Display of the results of commands that write a folder: what it contains, and which command usually follows."""
 
 from __future__ import annotations
 

@@ -19,12 +19,12 @@ _MIN_DURATION = 2.0
 
 
 def progress_display() -> ProgressDisplay:
-    """Return a display with progress bars if the standard error stream is a terminal, else one with lines."""
+    """Return a display with progress bars if standard error is a terminal, else one that prints lines of text."""
     return _BarDisplay() if ERR.is_terminal else _LineDisplay()
 
 
 class ProgressDisplay(progress.Listener):
-    """Listener that prints notes and warnings to the standard error stream."""
+    """Base class of displays. It prints the notes and warnings of a command to the standard error stream."""
 
     def note(self, text: str) -> None:
         ERR.print(text, markup=False)
@@ -33,7 +33,7 @@ class ProgressDisplay(progress.Listener):
         ERR.print(Text(f"Warning: {text}", style="yellow"))
 
     def close(self) -> None:
-        """Clean up after the command has ended."""
+        """Stop the display after the command has ended."""
 
 
 class _BarDisplay(ProgressDisplay):
@@ -59,14 +59,14 @@ class _BarDisplay(ProgressDisplay):
 
 
 class _StateColumn(ProgressColumn):
-    """Column with the amount done, rate and remaining time of a task."""
+    """Text next to a progress bar: the amount done, rate and remaining time of a task."""
 
     def render(self, task: Bar) -> Text:
         return Text(format_state(task.fields["work"], time.monotonic() - task.fields["start_time"]))
 
 
 class _LineDisplay(ProgressDisplay):
-    """Display that prints the state of a task every ten seconds, and at its end if it took two seconds or more."""
+    """Display that prints the state of a task every ten seconds, and when a task of two seconds or more ends."""
 
     def __init__(self) -> None:
         self._start_times: dict[progress.Task, float] = {}
@@ -94,7 +94,7 @@ def format_state(task: progress.Task, seconds: float) -> str:
 
     Args:
         task: The task.
-        seconds: Time since its start.
+        seconds: Seconds since the task started.
     """
     rate = (task.completed - task.initial) / seconds if seconds > 0 else 0.0
     total = f" of {task.total:,.0f}" if task.total else ""

@@ -1,4 +1,4 @@
-"""Display of evaluations: reports, comparisons, robustness, pipelines and the demo."""
+"""Display of evaluation reports, comparisons and robustness reports, and of the results of pipelines and the demo."""
 
 from __future__ import annotations
 
