@@ -42,7 +42,7 @@ class Finetune(Command, name="finetune"):
     """Train a bi-encoder on judged queries, with in-batch negatives and, if given, hard negatives.
 
     Raises:
-        RecipeError: A setting is outside its range, or losses and heads do not fit together.
+        RecipeError: A setting is outside its range, or a loss cannot be computed from the heads.
 
     Example:
         >>> Finetune(dataset="my_data", model="adapted", output="retriever", losses=["contrastive"]).run()
@@ -66,7 +66,7 @@ class Finetune(Command, name="finetune"):
     negatives_per_query: int = 1
     """Number of hard negatives of each query in each epoch; requires the setting negatives."""
     negatives_depth: int = 200
-    """Maximum rank of a hard negative in the run given as negatives."""
+    """Maximum rank of a hard negative in the TREC run of the setting negatives."""
     teacher: Path | None = None
     """TREC run with scores of a teacher model for relevant documents and negatives, for distillation losses."""
     query_augmentations: tuple[QueryPerturbation, ...] = ()
@@ -75,9 +75,9 @@ class Finetune(Command, name="finetune"):
     augmentation_probability: float = 0.5
     """Probability that a query is augmented in an epoch, if query_augmentations is set; drawn again in each epoch."""
     query_prompt: str | None = None
-    """Text to put before every query; by default the initial model's."""
+    """Text to put before every query; by default the query prompt of the initial model."""
     document_prompt: str | None = None
-    """Text to put before every document; by default the initial model's."""
+    """Text to put before every document; by default the document prompt of the initial model."""
     max_query_tokens: int | None = None
     """Maximum number of tokens of a query; longer ones are truncated. By default the initial model's limit."""
     max_document_tokens: int | None = None
@@ -92,7 +92,7 @@ class Finetune(Command, name="finetune"):
     seed: int = 0
     """Random seed."""
     resume: bool = False
-    """Resume an unfinished run with the same settings."""
+    """Resume an unfinished training run that has the same settings."""
     overwrite: bool = False
     """Replace an existing output."""
 
@@ -175,8 +175,8 @@ class Finetune(Command, name="finetune"):
             progress.warn(message)
         if encoder.config.needs_mlm_head and initial.backbone.mlm_head_is_new:
             progress.warn(
-                f"the sparse view uses the language modeling head, and that of {self.model.label()} is randomly "
-                "initialized: retrieval quality will be low. Pre-train the model first with encloze pretrain "
+                f"the sparse representation uses the language modeling head, but the head of {self.model.label()} is "
+                "randomly initialized: retrieval quality will be low. Pre-train the model first with encloze pretrain "
                 "--objective mlm"
             )
         if self.gradient_checkpointing:
@@ -193,7 +193,7 @@ class Finetune(Command, name="finetune"):
         check_regularizers(self.losses, heads)
 
     def _encoder_config(self, config: EncoderConfig) -> EncoderConfig:
-        """Return the initial model's configuration with the changes of the settings."""
+        """Return the initial model's configuration, with the heads, prompts and maximum tokens of the settings."""
         names = ("query_prompt", "document_prompt", "max_query_tokens", "max_document_tokens")
         changes: dict[str, Any] = {name: getattr(self, name) for name in names}
         return replace(

@@ -33,7 +33,7 @@ class FinetuneClassifier(Command, name="finetune_classifier"):
     The output is a transformers model for sequence or token classification, with the names of the labels.
 
     Raises:
-        RecipeError: A setting is outside its range, or does not fit the model.
+        RecipeError: A setting is outside its range, or the model does not support it.
 
     Example:
         >>> FinetuneClassifier(dataset="my_labels", model="adapted", output="classifier").run()
@@ -59,7 +59,7 @@ class FinetuneClassifier(Command, name="finetune_classifier"):
     seed: int = 0
     """Random seed."""
     resume: bool = False
-    """Resume an unfinished run with the same settings."""
+    """Resume an unfinished training run that has the same settings."""
     overwrite: bool = False
     """Replace an existing output."""
 

@@ -56,7 +56,7 @@ class FinetuneReranker(Command, name="finetune_reranker"):
     negatives_per_query: int = 7
     """Number of hard negatives of each query in each epoch."""
     negatives_depth: int = 100
-    """Maximum rank of a hard negative in the run given as negatives."""
+    """Maximum rank of a hard negative in the TREC run of the setting negatives."""
     teacher: Path | None = None
     """TREC run with scores of a teacher model for relevant documents and negatives, for distillation losses."""
     max_tokens: int | None = None
@@ -69,7 +69,7 @@ class FinetuneReranker(Command, name="finetune_reranker"):
     seed: int = 0
     """Random seed."""
     resume: bool = False
-    """Resume an unfinished run with the same settings."""
+    """Resume an unfinished training run that has the same settings."""
     overwrite: bool = False
     """Replace an existing output."""
 
