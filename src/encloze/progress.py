@@ -28,7 +28,7 @@ class Task:
         title: Description of the task, such as ``"Encoding documents"``.
         total: Number of units; None if unknown.
         unit: Name of a unit in plural, such as ``"documents"``.
-        completed: Units completed by an earlier, interrupted run; they are excluded from the rate.
+        completed: Units completed before an interruption; the displayed rate excludes them.
     """
 
     def __init__(self, title: str, total: float | None, unit: str, completed: float = 0.0) -> None:
@@ -38,7 +38,7 @@ class Task:
         """Values to show next to the progress bar, such as losses."""
 
     def advance(self, by: float = 1, **metrics: float) -> None:
-        """Add ``by`` completed units and update the shown metrics."""
+        """Add ``by`` completed units, and set the metrics shown next to the progress bar."""
         self.completed += by
         self.metrics.update(metrics)
         _listener.get().on_update(self)
@@ -109,7 +109,7 @@ def task(title: str, total: float | None = None, unit: str = "", completed: floa
         title: Description of the task.
         total: Number of units; None if unknown.
         unit: Name of a unit in plural.
-        completed: Units completed by an earlier, interrupted run.
+        completed: Units completed before an interruption; the displayed rate excludes them.
 
     Yields:
         The task; call its method ``advance``.
@@ -128,7 +128,7 @@ def task(title: str, total: float | None = None, unit: str = "", completed: floa
 
 
 def track(items: Iterable[T], title: str, total: float | None = None, unit: str = "") -> Iterator[T]:
-    """Yield the items, and report a task that advances with each.
+    """Yield the items, and report a task that advances by one unit with each item.
 
     Example:
         >>> [number for number in track(range(2), "Counting", 2, "numbers")]

@@ -40,7 +40,7 @@ _Dumper.add_representer(str, _quoted_if_needed)
 
 
 def shipped(verb: str) -> dict[str, Traversable]:
-    """Return the recipes for a command that are part of encloze, keyed by name."""
+    """Return the recipe files that encloze includes for the command ``verb``, keyed by recipe name."""
     folder = resources.files("encloze.recipes").joinpath(verb)
     if not verb or not folder.is_dir():
         return {}
@@ -48,11 +48,11 @@ def shipped(verb: str) -> dict[str, Traversable]:
 
 
 def read(path: str | Path, verb: str = "") -> Tree:
-    """Read a YAML file.
+    """Read the settings in a recipe.
 
     Args:
-        path: A file, or the name of a shipped recipe for the command.
-        verb: The command whose shipped recipes are searched.
+        path: A YAML file, or the name of a recipe that encloze includes for the command.
+        verb: The command whose included recipes are searched.
 
     Raises:
         RecipeError: The file cannot be read, or is not a YAML mapping of settings.
@@ -89,7 +89,7 @@ def read(path: str | Path, verb: str = "") -> Tree:
 
 
 def apply_flags(tree: Tree, flags: list[tuple[str, str | None]]) -> Tree:
-    """Return ``tree`` with flags applied: ``("a.b", "1")`` sets ``tree["a"]["b"]``; no value means true.
+    """Return ``tree`` with flags applied: ``("a.b", "1")`` sets ``tree["a"]["b"]`` to ``"1"``; None sets it to true.
 
     A value is parsed as YAML if it starts like a list, a mapping or a quoted string or is ``null``. Otherwise it is
     text, which validation converts to a number or a boolean if the setting is one.
@@ -108,12 +108,12 @@ def apply_flags(tree: Tree, flags: list[tuple[str, str | None]]) -> Tree:
 
 
 def build(kind: type, tree: Tree, *, source: str = "the recipe") -> Any:
-    """Build the dataclass ``kind`` from nested dictionaries and lists.
+    """Return an instance of the dataclass ``kind``, built from nested dictionaries and lists.
 
     Args:
         kind: A settings dataclass, such as a command.
         tree: Nested dictionaries and lists, as read from YAML. They may contain objects of the target types.
-        source: Origin of the values, for error messages.
+        source: Name of the origin of the values, shown in error messages.
 
     Raises:
         RecipeError: The values are invalid. The error lists all faults.
@@ -126,7 +126,7 @@ def build(kind: type, tree: Tree, *, source: str = "the recipe") -> Any:
 
 
 def dump(settings: object, head: Tree | None = None) -> str:
-    """Return YAML text that ``build`` reads: the entries of ``head``, then all settings except ``type``."""
+    """Return a recipe as YAML text: the entries of ``head``, then all settings except ``type``."""
     values = {name: value for name, value in plain(settings).items() if name != "type"}
     return dump_tree({**(head or {}), **values})
 
@@ -144,8 +144,8 @@ def coerce(hint: Any, value: Any, *, source: str, name: str) -> Any:
     Args:
         hint: The target type, such as ``tuple[Index, ...]`` or ``Fusion | None``.
         value: Plain values, or objects of the type.
-        source: The function, for messages.
-        name: The argument, for messages.
+        source: Name of the function, shown in error messages.
+        name: Name of the argument, shown in error messages.
 
     Raises:
         RecipeError: The value cannot be converted. The message lists all faults.
@@ -174,7 +174,7 @@ def json_schema(kind: type) -> Tree:
 
 
 def inner_type(kind: Any) -> tuple[Any, bool, bool]:
-    """Return X for X, ``X | None`` or ``tuple[X, ...]``, whether None is allowed, and whether ``kind`` is a tuple."""
+    """Return type X of X, ``X | None`` or ``tuple[X, ...]``, and two booleans: if None is allowed, if it is a tuple."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         rest = [argument for argument in arguments if argument is not type(None)]
@@ -187,7 +187,7 @@ def inner_type(kind: Any) -> tuple[Any, bool, bool]:
 
 
 def _value(hint: Any, value: Any, path: str, faults: Faults) -> Any:
-    """Return ``value`` converted to type ``hint``. If it is invalid, add to ``faults`` and return ``_INVALID``."""
+    """Return ``value`` converted to type ``hint``. If it is invalid, add an error and return ``_INVALID``."""
     inner, optional, is_list = inner_type(hint)
     if value is None and optional:
         return None
@@ -202,7 +202,7 @@ def _value(hint: Any, value: Any, path: str, faults: Faults) -> Any:
 
 
 def _items(value: Any) -> list[Any]:
-    """Return the items of a list, of comma-separated text, or of a dict with indices as keys; else the value alone."""
+    """Return the items of a list, of comma-separated text, or of a dict with integer keys; otherwise ``[value]``."""
     if isinstance(value, str):
         value = _split(value)
     if isinstance(value, dict) and all(isinstance(key, int) for key in value):
@@ -211,7 +211,7 @@ def _items(value: Any) -> list[Any]:
 
 
 def _split(text: str) -> Any:
-    """Return the items of ``a,b``; commas inside brackets and braces do not separate."""
+    """Return the items of comma-separated text; commas inside brackets and braces do not separate items."""
     if not any(sign in text for sign in "[{"):
         return [item.strip() for item in text.split(",")]
     try:
@@ -221,7 +221,7 @@ def _split(text: str) -> Any:
 
 
 def _member(family: Any, value: Any, path: str, faults: Faults) -> Any:
-    """Return a member of ``family``; ``value`` is its name, or a dict of its settings with its name under ``type``."""
+    """Return an instance of a subclass of ``family``: ``value`` is its name, or a dict of settings with ``type``."""
     if isinstance(value, family):
         return value
     if value == "":
@@ -271,7 +271,7 @@ def _settings(kind: type, values: Any, path: str, faults: Faults) -> Any:
 
 
 def _with_defaults(hint: Any, value: Any, default: Any) -> Any:
-    """Return ``value``; to a dict of a nested dataclass's settings, add those it lacks from the field's ``default``."""
+    """Return ``value``. If it is a dict of a nested dataclass's settings, complete it from the field's ``default``."""
     if isinstance(value, dict) and is_family(inner_type(hint)[0]):
         is_default_member = "type" not in value and hasattr(type(default), "name")
         return {"type": type(default).name, **value} if is_default_member else value
@@ -340,7 +340,7 @@ def _put(tree: Tree, path: list[str], value: Any) -> None:
 
 
 def _message(fault: Any) -> str:
-    """Return encloze's wording of a validation error of pydantic."""
+    """Return the message that encloze shows for a validation error of pydantic."""
     found = f", found {fault['input']!r}"
     if fault["type"] == "path_type":
         return f"expected a path{found}"

@@ -8,17 +8,17 @@ from encloze.errors import RecipeError
 
 
 def resolve_device(device: str | torch.device | None = None) -> torch.device:
-    """Return the torch device with this name, after a test allocation on it.
+    """Return the torch device named ``device``, after checking that a tensor can be allocated on it.
 
     Args:
-        device: A device of torch such as ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``. None: the first GPU if
-            CUDA is available, else the CPU.
+        device: Name of a torch device, such as ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``. None selects the
+            first GPU if CUDA is available, else the CPU.
 
     Returns:
         The device.
 
     Raises:
-        RecipeError: If torch does not know the device, or it is not available on this machine.
+        RecipeError: If the name is unknown to torch, or the device is not available on this machine.
 
     Example:
         >>> resolve_device("cpu")

@@ -22,7 +22,7 @@ _POOLINGS: tuple[Pooling, ...] = ("cls", "mean", "max")
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """Encoding configuration of a bi-encoder.
+    """Encoding configuration of a bi-encoder: its heads, prompts and length limits.
 
     Args:
         heads: One dense head, one sparse head, or one of each.
@@ -32,7 +32,7 @@ class EncoderConfig:
         max_document_tokens: Maximum length of documents in tokens, including prompt and special tokens.
 
     Raises:
-        ValueError: If there is no head, or two heads of the same kind.
+        ValueError: If there is no head, or two heads of the same kind (dense or sparse).
 
     Example:
         >>> EncoderConfig((Dense("mean", normalize=True),), query_prompt="query: ")
@@ -56,11 +56,11 @@ class EncoderConfig:
         return next((head for head in self.heads if isinstance(head, Dense)), None)
 
     def prompt(self, side: Side) -> str:
-        """Return the prompt of queries or documents."""
+        """Return the text put in front of queries or of documents, as ``side`` selects."""
         return {"query": self.query_prompt, "document": self.document_prompt}[side]
 
     def max_tokens(self, side: Side) -> int:
-        """Return the maximum number of tokens of queries or documents."""
+        """Return the maximum length of queries or of documents in tokens, as ``side`` selects."""
         return {"query": self.max_query_tokens, "document": self.max_document_tokens}[side]
 
     @property
@@ -70,7 +70,7 @@ class EncoderConfig:
 
     @property
     def needs_mlm_head(self) -> bool:
-        """Whether a head of this configuration uses the encoder's head for masked language modeling."""
+        """Whether a dense or sparse head needs the encoder's head for masked language modeling."""
         return any(head.needs_mlm_head for head in self.heads)
 
     def write(self, folder: Path) -> None:
@@ -82,9 +82,9 @@ class EncoderConfig:
         """Read the configuration of a model folder.
 
         Args:
-            folder: A folder with encloze.json, or of sentence-transformers. For any other folder CLS pooling without
-                normalization is assumed, and a progress note reports it.
-            max_tokens: The longest input of the encoder.
+            folder: A folder that contains encloze.json or was written by sentence-transformers. For any other folder,
+                CLS pooling without normalization is used, and a progress note says so.
+            max_tokens: Maximum input length of the encoder in tokens.
 
         Returns:
             The configuration.
@@ -99,7 +99,7 @@ class EncoderConfig:
                 return cls(tuple(Head.member(head.pop("type"))(**head) for head in heads), **values)
             except (KeyError, TypeError, ValueError) as error:
                 raise CheckpointError(
-                    f"{folder / CONFIG_FILE} is malformed: {error}. Correct it, or restore the file that encloze wrote"
+                    f"{folder / CONFIG_FILE} is malformed: {error}. Correct it, or restore the file written by encloze"
                 ) from error
         if (folder / "modules.json").is_file():
             return _read_sentence_transformers(folder, max_tokens)
@@ -108,7 +108,7 @@ class EncoderConfig:
 
 
 def _read_sentence_transformers(folder: Path, max_tokens: int) -> EncoderConfig:
-    """Read pooling, normalization, prompts and length limits from a folder of any sentence-transformers version."""
+    """Read the encoding configuration from a model folder written by any version of sentence-transformers."""
     modules = [(module["type"].rpartition(".")[2], module["path"]) for module in read_json(folder / "modules.json")]
     if unknown := [kind for kind, _ in modules if kind not in _MODULES]:
         raise CheckpointError(
@@ -134,7 +134,7 @@ def _read_sentence_transformers(folder: Path, max_tokens: int) -> EncoderConfig:
     if any(prompts.values()) and settings.get("include_prompt") is False:
         raise CheckpointError(
             f"{folder} excludes prompts from pooling (include_prompt is false), which encloze does not support. Use a "
-            "model that includes them, or one without prompts"
+            "model that includes prompts in pooling, or a model without prompts"
         )
     return EncoderConfig(
         (Dense(pooling, any(kind == "Normalize" for kind, _ in modules)),),
@@ -146,7 +146,7 @@ def _read_sentence_transformers(folder: Path, max_tokens: int) -> EncoderConfig:
 
 
 def _pooling(settings: dict[str, Any]) -> Pooling | None:
-    """Return the pooling method of a Pooling module's config.json, or None if it is unsupported."""
+    """Return the pooling method in the config.json of a Pooling module; None if encloze does not support it."""
     mode = settings.get("pooling_mode")
     flags = {"cls_token": "cls", "mean_tokens": "mean", "max_tokens": "max"}  # of older versions
     modes = [mode] if mode else [mode for key, mode in flags.items() if settings.get(f"pooling_mode_{key}")]

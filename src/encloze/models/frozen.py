@@ -28,15 +28,15 @@ from encloze.text.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class FrozenEncoder:
-    """A frozen encoder. Its embeddings or hidden states are the input features of probes (small classifiers).
+    """An encoder that is not trained. Its embeddings or hidden states are input features of probes (small classifiers).
 
     Args:
-        name: The name that the encoder was loaded by.
+        name: The model folder, Hugging Face id or ``minilm`` that the encoder was loaded from.
         backbone: The encoder, in evaluation mode.
-        tokenizer: Its tokenizer.
-        pooling: How the features of a text are pooled: cls, mean or max.
-        max_tokens: The length to which texts are truncated.
-        fingerprint: A hash of weights, tokenizer and configuration.
+        tokenizer: The encoder's tokenizer.
+        pooling: Pooling method of text embeddings: cls, mean or max.
+        max_tokens: The length in tokens to which texts are truncated.
+        fingerprint: A hash of the encoder's weights, tokenizer and encoding configuration.
         precision: Precision of matrix multiplications.
 
     Example:
@@ -59,8 +59,9 @@ class FrozenEncoder:
 
         Args:
             name: A model folder, an id on the Hugging Face hub, or ``minilm``.
-            pooling: cls, mean or max; by default the checkpoint's own.
-            max_tokens: The length to which texts are truncated; by default the checkpoint's limit for documents.
+            pooling: cls, mean or max; by default the pooling method of the checkpoint.
+            max_tokens: The length in tokens to which texts are truncated; by default the checkpoint's limit for
+                documents.
             precision: Precision of matrix multiplications.
 
         Returns:
@@ -81,16 +82,17 @@ class FrozenEncoder:
         return cls(name, backbone.to(resolve_device()).eval(), tokenizer, pooling, limit, fingerprint, precision)
 
     def cached_features(self, examples: Sequence[LabeledText], texts: Sequence[LabeledTokens], name: str) -> np.ndarray:
-        """Load features from the cache folder, or compute them and write them there.
+        """Return the features of texts. They are read from the cache folder, or computed and saved there if missing.
 
         Args:
             examples: The labeled texts, which identify the features in the cache.
-            texts: The same texts, tokenized.
-            name: The name of the texts in progress reports.
+            texts: The texts of ``examples``, tokenized.
+            name: Name of the texts, shown in progress reports.
 
         Returns:
-            The pooled vector of each text, or the hidden state of each word's first token (float32, texts or words x
-            hidden size). Rows of words that are truncated or have no token are NaN.
+            If whole texts are labeled: the embedding of each text (float32, texts x hidden size). If words are labeled:
+            the hidden state of the first token of each word (float32, words x hidden size). The row of a word that
+            was truncated or has no token is NaN.
         """
         precision = resolve_precision(self.precision, self.backbone.model.device)
         settings = (self.pooling, self.max_tokens, precision, self.fingerprint)
@@ -101,7 +103,7 @@ class FrozenEncoder:
         return np.asarray(np.load(file))
 
     def compute_features(self, texts: Sequence[LabeledTokens], name: str) -> np.ndarray:
-        """Compute features without the cache; arguments and result are those of ``cached_features``."""
+        """Compute the features of texts without the cache. Arguments and result are as in ``cached_features``."""
         device = self.backbone.model.device
         title = f"Encoding {name}"
         return run_in_batches(texts, self._features, self.tokenizer, self.max_tokens, device, self.precision, title)
@@ -113,7 +115,7 @@ class FrozenEncoder:
 
 
 def _save_array(file: Path, array: np.ndarray) -> None:
-    """Write an array to a file atomically: the file is complete, or does not exist."""
+    """Write an array to a file atomically, so that an interrupted call leaves no incomplete file."""
     partial = file.with_name(f".{file.stem}.{os.getpid()}.npy")
     try:
         with explain_write_errors(file):

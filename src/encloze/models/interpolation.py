@@ -12,7 +12,7 @@ _SHOWN_NAMES = 3
 
 
 class WeightInterpolation:
-    """Interpolates between the weights of two models, and writes the result into the first one.
+    """Interpolates between the weights of two models, and writes the result into ``model``.
 
     Args:
         model: The adapted model. Parameters that the original model lacks do not change.
@@ -34,11 +34,11 @@ class WeightInterpolation:
 
     @torch.no_grad()
     def apply(self, weight: float) -> None:
-        """Set each parameter to ``weight`` x adapted + (1 - ``weight``) x original.
+        """Set each parameter of ``model`` to ``weight`` x its adapted value + (1 - ``weight``) x its original value.
 
         Args:
-            weight: From 0 (an exact copy of the original) to 1 (an exact copy of the adapted model). In between, the
-                parameters are computed in float32.
+            weight: From 0 (an exact copy of the original model) to 1 (an exact copy of the adapted model). For other
+                weights, the parameters are computed in float32.
         """
         for parameter, adapted, original in self._triples:
             exact = {0.0: original, 1.0: adapted}
@@ -46,7 +46,7 @@ class WeightInterpolation:
 
 
 def architecture_differences(model: InitialModel, original: InitialModel) -> list[str]:
-    """Return all reasons why the weights of two models cannot be interpolated; empty if they can."""
+    """Return the reasons why the weights of two models cannot be interpolated; an empty list if they can."""
     types = [each.backbone.config.model_type for each in (model, original)]
     if types[0] != types[1]:
         return [f"the model types are {types[0]} and {types[1]}"]
@@ -83,10 +83,10 @@ def _shape(parameter: nn.Parameter) -> str:
 
 
 def _parameters(backbone: Backbone) -> dict[str, nn.Parameter]:
-    """Return the parameters of the encoder by name, then those of its head for masked language modeling, if any.
+    """Return the parameters by name: those of the encoder, then those of its masked language modeling head, if any.
 
-    The names of the encoder's parameters are the same with and without that head. A tied parameter is listed under each
-    of its names.
+    The encoder's parameters have the same names in models with and without that head. A tied parameter is listed under
+    each of its names.
     """
     of_encoder = backbone.encoder.named_parameters(remove_duplicate=False)
     parameters = {f"encoder.{name}": parameter for name, parameter in of_encoder}

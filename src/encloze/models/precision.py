@@ -12,10 +12,10 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 
 def autocast(precision: Precision, device: torch.device) -> torch.autocast:
-    """Return a context in which matrix multiplications use the given precision. Weights stay in float32.
+    """Return a context in which matrix multiplications use ``precision``. Weights stay in float32.
 
     Args:
-        precision: The precision, see ``Precision``.
+        precision: ``auto``, ``float32`` or ``bfloat16``; see ``Precision``.
         device: The device of the model.
 
     Returns:
@@ -31,7 +31,7 @@ def autocast(precision: Precision, device: torch.device) -> torch.autocast:
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> Literal["float32", "bfloat16"]:
-    """Return the precision that ``auto`` selects on a device; other values are returned unchanged."""
+    """Return ``precision``; if it is ``auto``, the precision that is selected for the device."""
     if precision != "auto":
         return precision
     supported = torch.cuda.is_bf16_supported() if device.type == "cuda" else _cpu_supports_bfloat16()

@@ -19,7 +19,7 @@ from encloze.text.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class MaskedBatch:
-    """Texts and their masked tokens for the encoder; objectives with a decoder add fields."""
+    """Texts, and their masked tokens for the encoder. Objectives with a decoder add fields in subclasses."""
 
     texts: TokenBatch
     encoder: MaskedTokens
@@ -30,7 +30,7 @@ class MaskedBatch:
 
 
 class EncoderOutput(NamedTuple):
-    """Result of ``encode``: the encoder's losses and what the decoders receive."""
+    """Result of ``PretrainingModule.encode``: the encoder's losses, and the vectors that the decoders receive."""
 
     sums: dict[str, Tensor]  # loss terms and metrics, summed over tokens or texts
     bottlenecks: tuple[Tensor, ...]  # vectors that the decoders receive, each batch x hidden size
@@ -39,7 +39,7 @@ class EncoderOutput(NamedTuple):
 
 
 class PretrainingModule(Trainable):
-    """Encoder with masked language modeling (loss term ``encoder``); objectives add decoders and other terms.
+    """Encoder with masked language modeling (loss term ``encoder``). Subclasses add decoders and other loss terms.
 
     ``forward`` runs ``encode`` and then ``decode``. To measure whether the decoders use the bottleneck, monitors call
     both methods and exchange the bottleneck (the sentence embedding) of a text with that of another text.
@@ -62,11 +62,11 @@ class PretrainingModule(Trainable):
         return EncoderOutput(sums, (pool(hidden, attention_mask, self.pooling),), hidden)
 
     def decode(self, sampled: Any, encoder_output: EncoderOutput) -> dict[str, Tensor]:
-        """Return the summed loss terms and metrics of the decoders; empty by default."""
+        """Return the summed loss terms and metrics of the decoders; an empty dict by default."""
         return {}
 
     def mlm_loss(self, term: str, hidden: Tensor, labels: Tensor, head: nn.Module | None = None) -> dict[str, Tensor]:
-        """Return the summed cross-entropy of the labeled tokens, and the number of correct predictions.
+        """Return the cross-entropy summed over the labeled tokens, and the number of tokens predicted correctly.
 
         ``head`` maps hidden states to logits; the default is the encoder's head for masked language modeling.
         """
@@ -75,7 +75,7 @@ class PretrainingModule(Trainable):
         return {term: loss, f"{term}_accuracy": correct}
 
     def mask_tokens(self, texts: TokenBatch, rate: float, *, decoder: bool = False) -> MaskedTokens:
-        """Mask whole words with the tokenizer's mask token."""
+        """Mask whole words that contain the fraction ``rate`` of the tokens; see ``mask_whole_words``."""
         return mask_whole_words(texts, rate, self.mask_id, self.backbone.config.vocab_size, decoder=decoder)
 
     @property
@@ -84,14 +84,14 @@ class PretrainingModule(Trainable):
         return self.tokenizer.special_id("mask")
 
     def decoder_state(self) -> dict[str, Tensor]:
-        """Return the parameters outside the encoder, which are saved to continue pre-training."""
+        """Return the parameters of the objective's own layers, which are saved to continue pre-training later."""
         return {name: value for name, value in self.state_dict().items() if not name.startswith("backbone.")}
 
     def encoder_parameters(self) -> list[nn.Parameter]:
         return list(self.backbone.encoder.parameters())
 
     def enable_gradient_checkpointing(self) -> None:
-        """Recompute activations of encoder and decoder layers in the backward pass to save memory."""
+        """Save memory: recompute the activations of encoder and decoder layers in the backward pass."""
         self.backbone.enable_gradient_checkpointing()
         for module in self.modules():
             if isinstance(module, DecoderLayer):
@@ -99,6 +99,6 @@ class PretrainingModule(Trainable):
 
 
 def token_counts(**labels: Tensor) -> dict[str, Tensor]:
-    """Return the number of labeled tokens of each loss term, under the keys ``TERM`` and ``TERM_accuracy``."""
+    """Return the number of labeled tokens of each loss term, under the term's name and under ``NAME_accuracy``."""
     counts = {term: (values != IGNORE_INDEX).sum() for term, values in labels.items()}
     return counts | {f"{term}_accuracy": count for term, count in counts.items()}

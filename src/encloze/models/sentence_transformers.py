@@ -1,4 +1,4 @@
-"""Files by which sentence-transformers loads a model folder and gives the same embeddings."""
+"""Write the files with which sentence-transformers loads a model folder and computes the same embeddings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TYPE = "sentence_transformers.models."
 
 
 def is_expressible(config: EncoderConfig) -> bool:
-    """Return whether sentence-transformers can give the same scores: for a single dense head, without projection."""
+    """Return whether sentence-transformers can compute the same scores: only for one dense head without projection."""
     return len(config.heads) == 1 and config.dense is not None and config.dense.dim is None
 
 
@@ -25,12 +25,12 @@ def write_sentence_transformers_files(folder: Path, config: EncoderConfig, hidde
     be lower and would truncate documents.
 
     Args:
-        folder: A folder that already contains the files of transformers and the tokenizer.
+        folder: A model folder that already contains the tokenizer and the model files of transformers.
         config: Encoding configuration of the model.
         hidden_size: Number of dimensions of the encoder.
 
     Returns:
-        Whether the files were written; False if sentence-transformers cannot give the same scores.
+        Whether the files were written; False if sentence-transformers cannot compute the model's scores.
 
     Example:
         >>> from encloze.models.heads.dense import Dense

@@ -38,14 +38,14 @@ class Trainable(nn.Module):
     loss_weights: dict[str, float]
     """Weights of the loss terms; terms without a weight are only logged."""
     has_global_losses: bool = False
-    """Whether the forward pass returns embeddings for ``global_losses``."""
+    """Whether the forward pass returns embeddings, from which ``global_losses`` computes loss terms."""
 
     def sample(self, batch: Any) -> Any:
         """Make all random choices for a batch, such as masks, and return the batch with them."""
         raise NotImplementedError(type(self).__name__)
 
     def global_losses(self, embeddings: tuple[EmbeddingBatch, ...]) -> dict[str, Tensor]:
-        """Return the loss terms for which the items of a step are compared with each other, summed over items.
+        """Return the loss terms that compare all items of a training step with each other, summed over the items.
 
         Args:
             embeddings: The embeddings of all processes and micro-batches, one record for each kind of items.
@@ -53,7 +53,7 @@ class Trainable(nn.Module):
         raise NotImplementedError(type(self).__name__)
 
     def loss_weights_at(self, progress: float) -> dict[str, float]:
-        """Return the loss weights for a step; constant by default.
+        """Return the weight of each loss term at a training step; constant by default.
 
         Args:
             progress: Fraction of the training steps completed, from 0 to 1.
@@ -68,5 +68,5 @@ class Trainable(nn.Module):
         """
 
     def encoder_parameters(self) -> list[nn.Parameter]:
-        """Return the parameters of the pre-trained encoder, which the loop can freeze while new parts warm up."""
+        """Return the parameters of the pre-trained encoder, which can be frozen while new layers are trained."""
         raise NotImplementedError(type(self).__name__)

@@ -24,7 +24,7 @@ def add_frequent_words(backbone: Backbone, tokenizer: Tokenizer, texts: Texts, c
 
     Args:
         backbone: The encoder; its model is changed in place.
-        tokenizer: Its tokenizer, which does not change.
+        tokenizer: The encoder's tokenizer; it does not change.
         texts: Function that returns an iterator over the training texts. All texts are read once, and the first 1,000 a
             second time.
         count: Maximum number of new words.
@@ -58,14 +58,14 @@ def add_frequent_words(backbone: Backbone, tokenizer: Tokenizer, texts: Texts, c
 def extend_vocabulary(model: Any, before: Tokenizer, after: Tokenizer) -> None:
     """Add rows to the embeddings and the output layer of a transformers model, in place, for new tokens.
 
-    A new row of the embeddings, of the output matrix and of its bias is the mean of the rows of the token's subword
-    tokens. Existing rows do not change, and tied parameters stay tied. (``resize_token_embeddings`` of
+    Each new row is the mean of the rows of the new token's subword tokens, in the embeddings, in the output matrix and
+    in its bias. Existing rows do not change, and tied parameters stay tied. (``resize_token_embeddings`` of
     transformers confuses the two biases of an untied head, so that the saved model cannot be loaded.)
 
     Args:
         model: A transformers model.
         before: The tokenizer without the new tokens.
-        after: The tokenizer with them.
+        after: The tokenizer with the new tokens.
     """
     first_new = max(before.backend.get_vocab(with_added_tokens=True).values()) + 1
     vocabulary = after.backend.get_vocab(with_added_tokens=True)

@@ -1,4 +1,4 @@
-"""Pre-training objectives; each module holds one objective."""
+"""Pre-training objectives. Each module defines one objective."""
 
 from encloze.family import lazy_members
 

@@ -15,14 +15,15 @@ from encloze.text.contexts.base import Context
 
 @dataclass(frozen=True)
 class ContextObjective(Objective):
-    """Objective whose decoders reconstruct a text related to the encoder's input."""
+    """Base class of objectives whose decoders reconstruct a text related to the encoder's input (a span or query)."""
 
     context: Context = field(default_factory=lambda: Context.from_name("mixed"))
     """Source of the related text: a ``near``, ``overlapping`` or ``random`` span of the same document, ``mixed`` (one
     of these at random), or ``queries`` (a query that the text answers)."""
     encode_contexts: bool | None = None
-    """Whether both texts of a pair are encoded, and each is reconstructed from the other one. If false, only the first
-    text is encoded, and the second one reconstructed. By default true, except if ``context`` is ``queries``."""
+    """Whether both texts of a pair are encoded, and each is reconstructed from the embedding of the other. If false,
+    only the first text is encoded, and only the second text is reconstructed. By default true, except if ``context`` is
+    ``queries``."""
     encoder_mask_rate: float = 0.30
     """Fraction of tokens masked for the encoder."""
     decoder_mask_rate: float = 0.45
@@ -47,7 +48,7 @@ class ContextBatch(MaskedBatch):
 
 
 def sample_context_masks(module: PretrainingModule, settings: ContextObjective, batch: TokenBatch) -> ContextBatch:
-    """Sample encoder and decoder masks for a batch of pairs; the second texts of the pairs are in its second half."""
+    """Sample the encoder and decoder masks of a batch whose second half has the second texts of the pairs."""
     symmetric = settings.context.is_symmetric if settings.encode_contexts is None else settings.encode_contexts
     texts, contexts = (batch, swap_pairs(batch)) if symmetric else split_pairs(batch)
     encoder = module.mask_tokens(texts, settings.encoder_mask_rate)

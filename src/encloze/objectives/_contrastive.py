@@ -14,8 +14,8 @@ from encloze.models.trainable import EmbeddingBatch
 class ContrastiveModule(PretrainingModule):
     """Pre-training module with a loss term ``contrastive`` over the text pairs of a whole training step.
 
-    Subclasses set ``temperature`` and ``normalize``. Their ``encode`` puts the result of ``pair_embeddings`` into its
-    output.
+    Subclasses set ``temperature`` and ``normalize``. Their method ``encode`` includes the result of ``pair_embeddings``
+    in the ``EncoderOutput``.
     """
 
     has_global_losses = True
@@ -31,7 +31,7 @@ class ContrastiveModule(PretrainingModule):
 
 
 def pair_embeddings(embeddings: Tensor, source_ids: Tensor) -> tuple[EmbeddingBatch]:
-    """Return the embeddings of text pairs as the argument of ``ContrastiveModule.global_losses``.
+    """Return the embeddings of text pairs in the form that ``ContrastiveModule.global_losses`` requires.
 
     Args:
         embeddings: Embeddings of the first texts, followed by those of the second texts, (2 x pairs) x hidden size.
@@ -41,6 +41,6 @@ def pair_embeddings(embeddings: Tensor, source_ids: Tensor) -> tuple[EmbeddingBa
 
 
 def contrastive_counts(texts: TokenBatch, views: int = 1) -> dict[str, Tensor]:
-    """Return the number of compared embeddings (``views`` for each text), by which loss and accuracy are divided."""
+    """Return the number of compared embeddings (texts x ``views``), by which loss and accuracy are divided."""
     count = torch.tensor(views * len(texts.ids), device=texts.ids.device)
     return {"contrastive": count, "in_batch_accuracy": count}

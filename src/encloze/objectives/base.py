@@ -16,7 +16,7 @@ from encloze.text.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class Objective(Family):
-    """Base class of the pre-training objectives: settings, and the module that they train.
+    """Base class of the pre-training objectives. An objective has settings, and builds the module to train.
 
     A subclass implements ``build_module``. The module samples masks with ``sample`` and returns summed loss terms from
     ``forward``; see ``PretrainingModule``.
@@ -30,15 +30,15 @@ class Objective(Family):
     needs_mlm_head: ClassVar[bool] = True
     """Whether the objective predicts tokens, which requires an encoder with a head for masked language modeling."""
     encoder_passes: ClassVar[int] = 1
-    """Number of times each text is encoded in a step."""
+    """Number of times each text is encoded in a training step."""
 
     def build_module(self, backbone: Backbone, tokenizer: Tokenizer, pooling: Pooling) -> PretrainingModule:
-        """Build the module that is trained.
+        """Build the module that the training loop trains.
 
         Args:
             backbone: Encoder to train.
             tokenizer: Tokenizer of the encoder.
-            pooling: Pooling of the encoder's sentence embeddings; objectives may use another one.
+            pooling: Pooling of the encoder's sentence embeddings; an objective may use another pooling method.
 
         Returns:
             Module with the encoder and the new layers of the objective, randomly initialized.
@@ -53,13 +53,13 @@ class Objective(Family):
         return None
 
     def check_fractions(self, *names: str) -> None:
-        """Raise ValueError unless each of the named settings is above 0 and below 1."""
+        """Raise ValueError if one of the named settings is 0 or less, or 1 or more."""
         for name in names:
             if not 0 < getattr(self, name) < 1:
-                raise ValueError(f"{name} must be between 0 and 1, not {getattr(self, name)}")
+                raise ValueError(f"{name} must be between 0 and 1, not {getattr(self, name)}. 0 and 1 are not allowed")
 
     def check_positive(self, *names: str) -> None:
-        """Raise ValueError unless each of the named settings is above 0 or None."""
+        """Raise ValueError if one of the named settings is 0 or less; None is allowed."""
         for name in names:
             value = getattr(self, name)
             if value is not None and not value > 0:

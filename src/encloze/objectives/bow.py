@@ -31,7 +31,7 @@ from encloze.text.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class Bow(Objective, name="bow"):
-    """Predict from the embedding which tokens the text contains. Needs no decoder and is about as fast as MLM.
+    """Predict from the embedding of a text which tokens the text contains. Has no decoder and is about as fast as MLM.
 
     Example:
         >>> Bow(bow_weight=0.5).final_bow_weight
@@ -41,9 +41,9 @@ class Bow(Objective, name="bow"):
     encoder_mask_rate: float = 0.30
     """Fraction of tokens masked for the encoder."""
     bow_weight: float = 1.0
-    """Initial weight of the bag-of-words term."""
+    """Initial weight of the bag-of-words loss term."""
     final_bow_weight: float = 0.1
-    """Final weight of the bag-of-words term, after a cosine decay."""
+    """Final weight of the bag-of-words loss term, after a cosine decay."""
     bottleneck: Literal["cls", "mean"] | None = None
     """Pooling of the embedding that predicts the tokens; the default is the pooling of the model."""
 
@@ -57,7 +57,7 @@ class Bow(Objective, name="bow"):
 
 @dataclass(frozen=True)
 class BowBatch(MaskedBatch):
-    """Texts masked for the encoder. The loss term ``bow`` is averaged over texts, the others over tokens."""
+    """Texts masked for the encoder. The loss term ``bow`` is averaged over texts, the term ``encoder`` over tokens."""
 
     def counts(self) -> dict[str, Tensor]:
         return super().counts() | {"bow": torch.tensor(len(self.texts.ids), device=self.texts.ids.device)}

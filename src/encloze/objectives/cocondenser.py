@@ -1,13 +1,14 @@
 """coCondenser (Gao and Callan, ACL 2022, https://arxiv.org/abs/2108.05540): Condenser with a contrastive loss of spans.
 
 Two masked spans of each document are encoded. The Condenser head predicts the masked tokens, and a contrastive loss
-brings the CLS vectors of the two spans closer than those of other documents. The contrastive batch is the batch of the
-whole step, over all processes and micro-batches (gradient caching), so a large batch fits in little memory.
+brings the CLS vectors of the two spans closer to each other than to those of other documents. The contrastive loss
+compares the whole batch of a step, over all processes and micro-batches (gradient caching), so a large batch needs
+little memory.
 
 As in the released code (luyug/Condenser), similarities are dot products without temperature. The code uses all other
 spans of the batch as negatives; here spans of the same document are excluded, because a span may occur twice in a
 batch. Training starts from a Condenser model: run ``encloze pretrain --objective condenser`` first, then this objective
-with ``--model`` set to that folder.
+with ``--model`` set to the folder of the Condenser model.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class CoCondenser(Objective, name="cocondenser"):
     document, ``mixed`` (one of these at random), ``crops`` (both texts are crops of one span), or ``queries`` (a query
     that the text answers)."""
     encoder_mask_rate: float = 0.15
-    """Fraction of tokens masked."""
+    """Fraction of tokens masked in each span."""
     early_layer: int | None = None
     """Encoder layer whose token vectors the Condenser head receives; by default the middle layer."""
     head_layers: int = 2
@@ -49,9 +50,9 @@ class CoCondenser(Objective, name="cocondenser"):
     late_mlm: bool = True
     """Whether the last layer of the encoder also predicts the masked tokens."""
     contrastive_weight: float = 1.0
-    """Weight of the contrastive term."""
+    """Weight of the contrastive loss term."""
     temperature: float = 1.0
-    """Divisor of the dot products."""
+    """Number by which the dot products in the contrastive loss are divided."""
 
     def __post_init__(self) -> None:
         self.check_fractions("encoder_mask_rate")

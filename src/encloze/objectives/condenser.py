@@ -4,7 +4,8 @@ The encoder reads a masked text. A head of two layers receives the CLS vector of
 hidden states of a middle layer, and predicts the same masked tokens. Information from the late layers reaches the head
 only through the CLS vector. The pooling is always cls, regardless of the model's pooling.
 
-The released code (luyug/Condenser) uses layer 6 of 12 in its README and 2 by default; the default here is the middle.
+The released code (luyug/Condenser) takes the token vectors from layer 6 of 12 in its README and from layer 2 by
+default; the default here is the middle layer.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """CoT-MAE (Wu et al., AAAI 2023, https://arxiv.org/abs/2208.07670): reconstruct a neighboring span.
 
-The encoder reads a masked span. A decoder of two plain layers receives the span's embedding and another span of the
-same document, masked at a higher rate, and predicts its masked tokens. Query-as-context (Wu et al., EMNLP 2023) is this
-objective with ``--objective.context queries``.
+The encoder reads a masked span. A decoder of two transformer layers receives the span's embedding and another span of
+the same document, masked at a higher rate, and predicts the masked tokens of the other span. Query-as-context
+(Wu et al., EMNLP 2023) is this objective with ``--objective.context queries``.
 
-The implementation follows the released code (caskcsg/ir, cotmae), not the paper. Differences: the code's mask rate does
-not count special tokens; its spans end at sentence boundaries; it samples contexts once, here they are sampled again
-in each epoch.
+The implementation follows the released code (caskcsg/ir, cotmae), not the paper. Differences: in the
+code, the mask rate does not count special tokens, spans end at sentence boundaries, and the other span is sampled once;
+here it is sampled again in each epoch.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class CotMae(ContextObjective, name="cotmae"):
 
 
 class CotMaeModule(PretrainingModule):
-    """Encoder, its head for masked language modeling, and a plain decoder."""
+    """Encoder, its head for masked language modeling, and a decoder of standard transformer layers."""
 
     def __init__(self, settings: CotMae, backbone: Backbone, tokenizer: Tokenizer, pooling: Pooling) -> None:
         super().__init__(backbone, tokenizer, pooling)

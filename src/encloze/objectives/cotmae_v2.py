@@ -7,7 +7,7 @@ positions). From each view separately, one decoder predicts the masked tokens of
 This is not a reproduction. The paper's code was not released, and its full text was not available for this
 implementation; it follows the abstract and the released code of the same group (caskcsg/ir, cotmae-qc). Unknown details
 are settings: the activation of the logits, how the sparse view enters a decoder (``projection``), how many of its
-entries are kept, the loss weights, the window of the auto-regressive decoder, and whether the views share decoders.
+weights are kept, the loss weights, the window of the auto-regressive decoder, and whether the views share decoders.
 The decoder layers are BERT's; cotmae-qc uses GPT-2's (pre-norm instead of post-norm) for the auto-regressive decoder.
 """
 
@@ -54,9 +54,9 @@ class CotMaeV2(ContextObjective, name="cotmae_v2"):
     """Activation that turns logits into term weights: ``log1p_relu`` (SPLADE), ``relu``, or ``raw`` (no activation).
     Not used if ``projection`` is ``distribution``."""
     pool_special_tokens: bool = True
-    """Whether the sparse view includes the positions of special tokens (as in SPLADE; not in LexMAE)."""
+    """Whether pooling of the sparse view (term weights) includes special tokens (as in SPLADE; not in LexMAE)."""
     top_k: int | None = 768
-    """How many of the largest term weights of the sparse view are kept; the others become 0. null keeps all."""
+    """How many of the largest term weights of the sparse view are kept; the other weights become 0. null keeps all."""
     projection: Literal["embeddings", "distribution", "linear"] = "embeddings"
     """How the sparse view becomes the vector that a decoder receives. ``embeddings``: sum of token embeddings, weighted
     by term weights. ``distribution``: sum of token embeddings, weighted by the softmax of the logits (LexMAE).
@@ -66,15 +66,15 @@ class CotMaeV2(ContextObjective, name="cotmae_v2"):
     encoder_weight: float = 1.0
     """Weight of the encoder's masked language modeling loss."""
     ae_dense_weight: float = 1.0
-    """Weight of the auto-encoding loss with the dense view."""
+    """Weight of the auto-encoding loss with the dense view (embedding)."""
     ae_sparse_weight: float = 1.0
-    """Weight of the auto-encoding loss with the sparse view."""
+    """Weight of the auto-encoding loss with the sparse view (term weights)."""
     ar_dense_weight: float = 1.0
-    """Weight of the auto-regressive loss with the dense view."""
+    """Weight of the auto-regressive loss with the dense view (embedding)."""
     ar_sparse_weight: float = 1.0
-    """Weight of the auto-regressive loss with the sparse view."""
+    """Weight of the auto-regressive loss with the sparse view (term weights)."""
     bottleneck: Literal["cls", "mean"] | None = None
-    """Pooling of the dense view; the default is the pooling of the model."""
+    """Pooling of the dense view (embedding); the default is the pooling of the model."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -143,7 +143,7 @@ class CotMaeV2Module(PretrainingModule):
         return self.sparse_auto_encoding, self.sparse_auto_regressive
 
     def sparse_view(self, texts: TokenBatch, hidden: Tensor) -> Tensor:
-        """Return the sparse view of each text, projected to a vector (batch x hidden size)."""
+        """Return the term weights of each text, projected to the vector that decoders receive (batch x hidden size)."""
         settings = self.settings
         positions = texts.attention_mask if settings.pool_special_tokens else texts.content_mask()
         logits = max_logits(hidden, positions, self.backbone.mlm_head())

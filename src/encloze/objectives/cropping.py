@@ -1,8 +1,8 @@
 """Contrastive learning of crops, in the style of Contriever (Izacard et al., TMLR 2022).
 
 Contriever uses a queue of earlier embeddings as negatives (MoCo); here the other texts of the batch are the negatives,
-as in its ablation, and the batch is that of the whole step, over all processes and micro-batches (gradient caching). No
-tokens are masked or predicted, so any encoder can be trained.
+as in an ablation of that paper, and the batch is that of the whole step, over all processes and micro-batches (gradient
+caching). No tokens are masked or predicted, so any encoder can be trained.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Cropping(Objective, name="cropping"):
     """Source of the pairs: ``crops`` (two crops of one text); a text and a ``near``, ``overlapping`` or ``random`` span
     of the same document, or ``mixed`` (one of these at random); or a text and a query that it answers (``queries``)."""
     temperature: float = 0.05
-    """Divisor of the similarities."""
+    """Number by which the similarities in the contrastive loss are divided."""
     normalize: bool = True
     """Whether similarities are cosines instead of dot products."""
     pooling: Literal["cls", "mean", "max"] | None = None

@@ -44,9 +44,9 @@ class DupMae(Objective, name="dupmae"):
     """
 
     preset: Literal["paper", "released"] = "released"
-    """Equations of the bag-of-words term: the paper's, or the released code's."""
+    """Whether the bag-of-words loss term follows the equations of the paper or of the released code."""
     bow_weight: float | None = None
-    """Weight of the bag-of-words term; the default is the preset's: 1 (paper) or 0.1 (released)."""
+    """Weight of the bag-of-words loss term. The default depends on ``preset``: 1 (paper) or 0.1 (released)."""
     encoder_mask_rate: float = 0.30
     """Fraction of tokens masked for the encoder."""
     decoder_mask_rate: float = 0.50
@@ -78,7 +78,7 @@ class DupMaeBatch(MaskedBatch):
 
 
 class DupMaeModule(PretrainingModule):
-    """RetroMAE's layers, and in the paper's preset a projection of hidden states to the vocabulary."""
+    """Encoder and decoder of RetroMAE; with preset ``paper`` also a projection of hidden states to the vocabulary."""
 
     def __init__(self, settings: DupMae, backbone: Backbone, tokenizer: Tokenizer, pooling: Pooling) -> None:
         super().__init__(backbone, tokenizer, pooling)

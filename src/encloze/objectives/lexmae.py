@@ -1,8 +1,9 @@
 """LexMAE (Shen et al., ICLR 2023, https://arxiv.org/abs/2208.14754): reconstruct a text from a distribution over words.
 
-The bottleneck is lexical: the maximum logit of each vocabulary token over the text's positions becomes a distribution,
-which weights the token embeddings in a sum. A decoder of two layers with a head of its own predicts masked tokens of
-the text from that vector. Gradients reach the encoder through the distribution, not through the summed embeddings.
+The bottleneck is lexical: the maximum logits of the vocabulary tokens over the text's positions are converted to a
+distribution. Its probabilities are the weights of a sum of the token embeddings. A decoder of two layers with a head of
+its own predicts masked tokens of the text from that sum. Gradients reach the encoder through the distribution, not
+through the summed embeddings.
 
 The implementation follows the released code (taoshen58/LexMAE) and the abstract. The decoder's masked tokens include
 the encoder's ("inclusive"), with newly sampled replacements. Differences: the code masks the ceiling of rate x tokens,
@@ -75,7 +76,7 @@ class LexMae(Objective, name="lexmae"):
 
 @dataclass(frozen=True)
 class LexMaeBatch(MaskedBatch):
-    """A batch of texts with the tokens that are masked for the encoder and for the decoder."""
+    """Texts, with the tokens masked for the encoder and the tokens masked for the decoder."""
 
     decoder: MaskedTokens
 
@@ -84,7 +85,7 @@ class LexMaeBatch(MaskedBatch):
 
 
 class LexMaeModule(PretrainingModule):
-    """Encoder, its MLM head, a plain decoder, and the decoder's own layers before the output matrix."""
+    """Encoder, its MLM head, a decoder, and the decoder's own layers before the MLM head's output matrix."""
 
     def __init__(self, settings: LexMae, backbone: Backbone, tokenizer: Tokenizer, pooling: Pooling) -> None:
         super().__init__(backbone, tokenizer, pooling)
@@ -115,7 +116,7 @@ class LexMaeModule(PretrainingModule):
         return self.mlm_loss("decoder", hidden, sampled.decoder.labels, head)
 
     def lexical_view(self, texts: TokenBatch, hidden: Tensor) -> Tensor:
-        """Return, for each text, the sum of token embeddings weighted by its distribution (batch x hidden size)."""
+        """Return the sum of token embeddings weighted by each text's distribution (batch x hidden size)."""
         logits = max_logits(hidden, texts.content_mask(), self.backbone.mlm_head())
         if self.settings.distribution == "softmax":
             return self.backbone.mix_token_embeddings(logits.softmax(dim=1))
@@ -133,7 +134,7 @@ def mask_additional_tokens(
 
     Args:
         batch: Texts to mask.
-        masked: Masked tokens of the encoder.
+        masked: Tokens masked for the encoder.
         rates: Mask rates of the encoder and of the decoder.
         mask_id: Id of the mask token.
         vocab_size: Number of token ids.

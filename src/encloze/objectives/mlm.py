@@ -18,7 +18,7 @@ from encloze.text.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class Mlm(Objective, name="mlm"):
-    """Predict masked words: adapts an encoder to the language of a domain, or trains one from random weights.
+    """Predict masked words: adapts an encoder to the language of a domain, or trains an encoder from random weights.
 
     Example:
         >>> Mlm(encoder_mask_rate=0.3).whole_word_masking

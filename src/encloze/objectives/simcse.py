@@ -1,8 +1,9 @@
 """Unsupervised SimCSE (Gao, Yao and Chen, EMNLP 2021, https://arxiv.org/abs/2104.08821).
 
-Each text is encoded twice with different dropout masks, and a contrastive loss brings the two embeddings closer than
-those of other texts. The batch is that of the whole step, over all processes and micro-batches (gradient caching). The
-published model has an additional layer over the CLS vector during training; here there is none.
+Each text is encoded twice with different dropout masks, and a contrastive loss brings the two embeddings closer to
+each other than to those of other texts. The batch is that of the whole step, over all processes and micro-batches
+(gradient caching). The published model applies an additional layer to the CLS vector during training; here there
+is none.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class SimCse(Objective, name="simcse"):
     encoder_passes: ClassVar[int] = 2
 
     temperature: float = 0.05
-    """Divisor of the cosine similarities."""
+    """Number by which the cosine similarities in the contrastive loss are divided."""
     pooling: Literal["cls", "mean", "max"] | None = None
     """Pooling of the embeddings; the default is the pooling of the model."""
 

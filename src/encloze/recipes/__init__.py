@@ -1,1 +1,1 @@
-"""Recipes that are included in the package; the comment at the top states purpose, usage and cost."""
+"""Recipes (YAML files) that are part of encloze. The comment at the top of each states its purpose, usage and cost."""

@@ -14,21 +14,21 @@ class Paragraph(NamedTuple):
 
 
 class BulletList(NamedTuple):
-    """A list of lines below a title."""
+    """A bulleted list below a title."""
 
     title: str
     lines: list[str]
 
 
 class Chart(NamedTuple):
-    """An SVG image. Markdown omits it because a table contains the same numbers."""
+    """An SVG image. Markdown reports omit it because a table contains the same numbers."""
 
     title: str
     svg: str
 
 
 class Code(NamedTuple):
-    """Lines to copy, collapsed below a title."""
+    """Lines of code or commands to copy. HTML reports show only the title until the reader opens the block."""
 
     title: str
     text: str
@@ -53,7 +53,7 @@ class QueryExample(NamedTuple):
     """Id of the query."""
     text: str
     verdict: str
-    """The system that is better on the query, and the difference."""
+    """Text that states which of the two systems is better on the query, and the scores of both."""
     results: list[tuple[str, list[Excerpt]]]
     """The name of each of the two systems, with the documents that the system retrieved."""
 

@@ -67,7 +67,7 @@ def bar_chart(title: str, means: Mapping[str, Interval]) -> str:
 
     Args:
         title: Title for screen readers.
-        means: Means with confidence intervals, keyed by name.
+        means: Means with confidence intervals, keyed by the label of the bar.
     """
 
     def draw(axes: Axes) -> None:
@@ -109,7 +109,7 @@ def line_chart(title: str, curves: Mapping[str, tuple[Sequence[float], Sequence[
 def scatter_plot(
     title: str, measure: str, x_system: str, y_system: str, points: Mapping[tuple[float, float], Sequence[str]]
 ) -> str:
-    """Return a scatter plot with one point for each query: the values of a measure for two systems.
+    """Return a scatter plot with one point per query, whose coordinates are a measure's values for two systems.
 
     Queries with equal values are drawn as one larger point.
 
@@ -118,7 +118,7 @@ def scatter_plot(
         measure: Name of the measure.
         x_system: Name of the system on the x axis.
         y_system: Name of the system on the y axis.
-        points: Labels of the queries, keyed by the pair (value for the x system, value for the y system).
+        points: Labels of the queries at each point, keyed by (value for the x system, value for the y system).
     """
 
     def draw(axes: Axes) -> None:
@@ -145,13 +145,13 @@ def scatter_plot(
 
 
 def cost_chart(title: str, cost: str, measure: str, points: Sequence[CostPoint]) -> str:
-    """Return a scatter plot of quality, with its confidence interval, against a cost on a logarithmic axis.
+    """Return a scatter plot of the systems: quality with confidence interval (y) over cost (logarithmic x axis).
 
     Args:
         title: Title for screen readers.
         cost: Label of the cost axis.
         measure: Label of the quality axis.
-        points: The systems.
+        points: Cost and quality of each system.
     """
 
     def draw(axes: Axes) -> None:
@@ -175,12 +175,12 @@ def cost_chart(title: str, cost: str, measure: str, points: Sequence[CostPoint])
 
 
 def _finite(mean: Interval) -> Interval:
-    """Return an interval that can be drawn: if a bound is infinite, the mean replaces both bounds."""
+    """Return an interval that can be drawn: if a bound is not finite, the mean replaces both bounds."""
     return mean if np.isfinite(mean).all() else Interval(mean.mean, mean.mean, mean.mean)
 
 
 def _shorten(name: str) -> str:
-    """Shorten a name to the width of the label column; wide East Asian characters count twice."""
+    """Shorten a system's name to 40 columns of text; wide East Asian characters take two columns."""
     widths = itertools.accumulate(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in name)
     fitting = sum(width <= _MAX_NAME_WIDTH for width in widths)
     return name if fitting == len(name) else f"{name[: fitting - 3]}..."
@@ -237,7 +237,7 @@ def _compact(svg: str) -> str:
 
 
 def _circle(path: re.Match[str]) -> str:
-    """Return a circle element that replaces matplotlib's path of a circle (eight curves, from the bottom)."""
+    """Return an SVG circle element for the path by which matplotlib draws a circle (eight curves, from the bottom)."""
     points = re.findall(r"(-?[\d.]+) (-?[\d.]+)", path[1])
     (x, low), (_, high) = ((float(number) for number in points[position]) for position in (0, 12))
     return f'<circle cx="{x:g}" cy="{(low + high) / 2:.4g}" r="{(low - high) / 2:.3g}"'

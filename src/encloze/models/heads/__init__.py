@@ -1,4 +1,4 @@
-"""Heads, which map hidden states to the dense or sparse representation of a text; one per file."""
+"""Heads, which map the hidden states of a text to its dense or sparse representation. Each module defines one head."""
 
 from encloze.family import lazy_members
 

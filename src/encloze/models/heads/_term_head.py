@@ -1,4 +1,4 @@
-"""Base of sparse heads, which compute term weights from the logits of the head for masked language modeling."""
+"""Base class of sparse heads, which compute term weights from the logits of the masked language modeling head."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from encloze.models.layers.term_weights import keep_top_k
 
 @dataclass(frozen=True)
 class TermHead(Head):
-    """A weight for each token of the vocabulary, computed from the logits of the head for masked language modeling."""
+    """Base class of sparse heads: one weight per vocabulary token, from the logits of the MLM head."""
 
     view: ClassVar[Literal["dense", "sparse"]] = "sparse"
     needs_mlm_head: ClassVar[bool] = True
 
     pool_special_tokens: bool = True
-    """Whether pooling includes the positions of special tokens and of the prompt."""
+    """Whether pooling over the positions of a text includes special tokens and the prompt."""
     query_top_k: int | None = None
-    """Number of weights kept for each query, the largest ones. By default, all weights above 0 are kept."""
+    """Number of largest term weights kept for each query; smaller ones become 0. By default all weights are kept."""
     document_top_k: int | None = None
-    """Number of weights kept for each document, the largest ones. By default, all weights above 0 are kept."""
+    """Number of largest term weights kept for each document; smaller ones become 0. By default all weights are kept."""
     top_k_in_training: bool = False
     """Whether ``query_top_k`` and ``document_top_k`` also apply in training, not only in indexing and search."""
 
@@ -36,7 +36,7 @@ class TermHead(Head):
                 raise ValueError(f"{name} must be 1 or more, not {count}")
 
     def position_mask(self, inputs: HeadInput) -> Tensor:
-        """Return a mask of the token positions that are pooled (bool, batch x length)."""
+        """Return a mask that is True at the token positions to pool (bool, batch x length)."""
         return inputs.texts.attention_mask if self.pool_special_tokens else inputs.texts.content_mask
 
     def prune(self, view: Tensor, side: Side, *, training: bool) -> Tensor:
@@ -46,9 +46,9 @@ class TermHead(Head):
 
 
 def multi_hot(texts: TextBatch, vocabulary: int) -> Tensor:
-    """Return a vector for each text: 1 for each token that the text (without its prompt) contains, 0 for all others.
+    """Return a vector over the vocabulary for each text: 1 for each token of the text, 0 for all other tokens.
 
-    The result is float32, batch x vocabulary.
+    The prompt and special tokens are not part of the text. The result is float32, batch x vocabulary.
     """
     vector = torch.zeros(len(texts.ids), vocabulary + 1, device=texts.ids.device)
     # All tokens that do not count are written to an extra last column.

@@ -1,4 +1,4 @@
-"""A head of a bi-encoder, which maps hidden states to the dense or sparse representation of a text."""
+"""Base class of the heads of a bi-encoder, which map hidden states to the dense or sparse representation of a text."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class TextBatch(NamedTuple):
 
         Args:
             padded: The texts with special tokens and padding.
-            device: The target device.
-            prompt: Token ids of the prompt, int64. The matching tokens at the beginning of a text are masked in
+            device: The device of the tensors.
+            prompt: Token ids of the prompt, int64. Tokens at the beginning of a text that match the prompt are False in
                 ``own_tokens``.
 
         Returns:
@@ -49,7 +49,7 @@ class TextBatch(NamedTuple):
 
     @property
     def content_mask(self) -> Tensor:
-        """The mask ``own_tokens``; for texts that have no own tokens, ``attention_mask`` (bool, batch x length)."""
+        """The mask ``own_tokens``. For a text in which it is all False: ``attention_mask`` (bool, batch x length)."""
         return self.own_tokens | (self.attention_mask & ~self.own_tokens.any(dim=1, keepdim=True))
 
 
@@ -73,7 +73,7 @@ class Head(Family):
     """Kind of representation. ``dense``: one vector of fixed size. ``sparse``: one weight for each token of the
     vocabulary, most of them 0."""
     needs_mlm_head: ClassVar[bool] = False
-    """Whether the encoder's head for masked language modeling is used."""
+    """Whether this head uses the logits of the encoder's head for masked language modeling."""
 
     weight: float = field(default=1.0, kw_only=True)
     """Weight of this head's inner product in the similarity score; must be above 0."""
@@ -83,18 +83,18 @@ class Head(Family):
             raise ValueError(f"weight must be above 0, not {self.weight}")
 
     def with_defaults(self, other: Any) -> Self:
-        """Return this head with values for its unset settings.
+        """Return this head with a value for each setting that is None.
 
-        They are those of ``other``, the head of the checkpoint; if ``other`` is None, the default values.
+        The values are those of ``other``, the head of the checkpoint. If ``other`` is None, default values are used.
         """
         return self
 
     def build_module(self, backbone: Backbone) -> nn.Module | None:
-        """Return a randomly initialized module with the parameters of the head; None if it has none."""
+        """Return a randomly initialized module with this head's parameters; None if the head has no parameters."""
         return None
 
     def needs_hidden_states(self, side: Side) -> bool:
-        """Return whether this head needs the encoder's hidden states of queries or of documents (``side``)."""
+        """Return whether this head needs the encoder's hidden states for queries or documents, as ``side`` selects."""
         return True
 
     def represent(self, inputs: HeadInput, side: Side, backbone: Backbone, module: nn.Module | None) -> Tensor:
@@ -107,10 +107,10 @@ class Head(Family):
             module: The module that ``build_module`` returned.
 
         Returns:
-            float32, batch x dim (dense) or batch x vocabulary (sparse).
+            Representations: float32, batch x dim (dense) or batch x vocabulary (sparse).
         """
         raise NotImplementedError(type(self).__name__)
 
     def prune(self, view: Tensor, side: Side, *, training: bool) -> Tensor:
-        """Return the representations ``view`` with 0 for entries not used in scores, such as all but the k largest."""
+        """Return the representations ``view``. Values not used in scores, such as all but the k largest, become 0."""
         return view

@@ -1,8 +1,8 @@
 """Ordinary-token representation of DupMAE (Xiao et al., ACL 2023, section 3.4): the highest logit of each token.
 
-The maximum is over the positions of the text, by default without special tokens and prompt. Documents keep their 384
-highest logits, queries keep all. Together with a dense head of 384 dimensions this is the paper's representation. The
-authors have not released code for it.
+The highest logit of each vocabulary token is the maximum over the positions of the text, by default without special
+tokens and prompt. Of a document only the 384 highest logits are kept, of a query all. Together with a dense head of 384
+dimensions this is the paper's representation. The authors have not released code for it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Sparse head of SPLADE: a weight for each token of the vocabulary, from the logits of the MLM head.
 
-Weights follow Formal et al., SIGIR 2021 (https://arxiv.org/abs/2107.05720) and, for the maximum, its second version
+Sum pooling follows SPLADE (Formal et al., SIGIR 2021, https://arxiv.org/abs/2107.05720). Max pooling follows SPLADE v2
 (https://arxiv.org/abs/2109.10086): w_j = max over positions i of log(1 + max(0, logit_ij)). Bag-of-words queries are
 those of SPLADE-doc and need no encoder (inference-free). Term weighting without expansion is that of SPLADE-v3-Lexical.
 """
@@ -33,10 +33,10 @@ class Sparse(TermHead, name="sparse"):
     tokens of the document."""
 
     query_logit_bias: float = 0.0
-    """Bias added to all logits of queries; negative values reduce the number of active dimensions. Fine-tuning with
-    ``target_active_dims`` sets this bias after training."""
+    """Number added to all logits of queries. Negative numbers reduce how many term weights are above 0 (active
+    dimensions). Fine-tuning with ``target_active_dims`` sets this number after training."""
     document_logit_bias: float = 0.0
-    """Bias added to all logits of documents; see ``query_logit_bias``."""
+    """Number added to all logits of documents; see ``query_logit_bias``."""
 
     def needs_hidden_states(self, side: Side) -> bool:
         return side == "document" or self.query_encoding != "bag_of_words"

@@ -1,4 +1,4 @@
-"""Attention masks of decoders (bool, batch x length x length): True where a position attends to another one."""
+"""Attention masks of decoders (bool, batch x length x length): [b, i, j] is True if position i attends to j."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def padding_mask(attention_mask: Tensor) -> Tensor:
-    """Return the mask in which each position attends to all tokens except padding.
+    """Return the attention mask with which each position attends to all positions except padding.
 
     Args:
         attention_mask: bool, batch x length; False at padding.
@@ -16,12 +16,12 @@ def padding_mask(attention_mask: Tensor) -> Tensor:
 
 
 def causal_mask(attention_mask: Tensor, window: int | None = None) -> Tensor:
-    """Return the mask in which each position attends to itself and to earlier tokens.
+    """Return the attention mask with which each position attends to itself and to earlier positions.
 
     Args:
         attention_mask: bool, batch x length; False at padding.
-        window: Number of last tokens that a position attends to, itself included; by default all. Position 0, which
-            holds the sentence embedding, is always visible.
+        window: Number of positions that a position attends to: itself and those just before it. By default all earlier
+            positions. All positions attend to position 0, the sentence embedding, also outside the window.
     """
     positions = torch.arange(attention_mask.shape[1], device=attention_mask.device)
     distance = positions[:, None] - positions

@@ -9,10 +9,10 @@ from encloze.models.layers.masking import TokenBatch
 
 
 def multi_hot(batch: TokenBatch, vocab_size: int) -> Tensor:
-    """Return a mask of the tokens that each text contains, without special tokens: bool, batch x vocabulary.
+    """Return a mask (bool, batch x vocabulary): True for each token that a text contains, except special tokens.
 
     Args:
-        batch: Texts.
+        batch: Tokenized texts.
         vocab_size: Number of token ids.
     """
     tokens = torch.zeros(len(batch.ids), vocab_size + 1, dtype=torch.bool, device=batch.ids.device)
@@ -30,8 +30,8 @@ def bag_of_words_loss(logits: Tensor, tokens: Tensor, token_weights: Tensor) -> 
         token_weights: For each text, the weight of each of its tokens (one number per text).
 
     Returns:
-        Scalar: the sum of -log softmax(logits)[token] over a text's tokens, times the text's token weight, summed over
-        texts.
+        Scalar, summed over texts. The loss of a text is its token weight times the sum of -log softmax(logits)[token]
+        over its tokens.
     """
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     negative_log_likelihood = logits.logsumexp(dim=1, keepdim=True) - logits

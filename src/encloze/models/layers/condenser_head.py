@@ -1,4 +1,4 @@
-"""Head of Condenser: layers over the CLS vector of the last encoder layer and token vectors of an earlier layer."""
+"""Head of Condenser: layers that read the last encoder layer's CLS vector and token vectors of an earlier layer."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from encloze.models.layers.decoders import DecoderLayer, replace_first_token
 
 
 class CondenserHead(nn.Module):
-    """Transformer layers over the last encoder layer's CLS vector and an earlier encoder layer's other vectors."""
+    """Transformer layers that read the last encoder layer's CLS vector and an earlier layer's other token vectors."""
 
     def __init__(self, backbone: Backbone, num_layers: int, early_layer: int | None) -> None:
         """Create the layers of the head.
 
-        ``early_layer`` is the encoder layer whose vectors are used for all tokens but CLS; None selects the middle one.
+        The vectors of all tokens except CLS come from the encoder layer ``early_layer``; None selects the middle layer.
 
         Raises:
-            RecipeError: The encoder has no such layer before its last one.
+            RecipeError: ``early_layer`` is not the number of a layer before the encoder's last layer.
         """
         super().__init__()
         depth = int(backbone.config.num_hidden_layers)
@@ -30,7 +30,7 @@ class CondenserHead(nn.Module):
         self.layers = nn.ModuleList(DecoderLayer(backbone.layer_config) for _ in range(num_layers))
 
     def forward(self, embedding: Tensor, early: Tensor, attention_mask: Tensor) -> Tensor:
-        """Return hidden states: batch x length x hidden size.
+        """Return the hidden states after the head's last layer: batch x length x hidden size.
 
         Args:
             embedding: CLS vectors of the last layer, batch x hidden size.

@@ -1,7 +1,8 @@
 """Cross-entropy over a large vocabulary, with the logits of only a few rows in memory at a time.
 
-``torch.nn.functional.cross_entropy`` needs the logits of all rows at once: 4 GB in float32 for 32,768 rows and a
-vocabulary of 30,522. Here gradients are computed together with the loss, one chunk of rows after the other.
+``torch.nn.functional.cross_entropy`` needs the logits of all rows (one per token to predict) at once: 4 GB in float32
+for 32,768 rows and a vocabulary of 30,522. Here loss and gradients are computed together, for one chunk of rows at a
+time.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from encloze.models.layers.masking import IGNORE_INDEX
 
 CHUNK_ROWS = 256
-"""Default number of rows whose logits are held at a time: 31 MB in float32 for a vocabulary of 30,522."""
+"""Default number of rows whose logits are in memory at a time: 31 MB in float32 for a vocabulary of 30,522."""
 
 
 def select_labeled(hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -26,7 +27,7 @@ def select_labeled(hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         labels: int64, batch x length; IGNORE_INDEX where nothing is predicted.
 
     Returns:
-        Hidden states (rows x hidden size) and labels (rows).
+        Hidden states (rows x hidden size) and labels (rows) of the labeled tokens; one row per token.
     """
     rows = labels.flatten().ne(IGNORE_INDEX).nonzero().squeeze(1)
     return hidden.flatten(0, 1)[rows], labels.flatten()[rows]
@@ -35,16 +36,16 @@ def select_labeled(hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 def chunked_cross_entropy(
     rows: Tensor, labels: Tensor, head: nn.Module, chunk_rows: int = CHUNK_ROWS
 ) -> tuple[Tensor, Tensor]:
-    """Compute the cross-entropy of the logits that a head returns with the labels, summed over rows.
+    """Compute the cross-entropy between a head's logits and the labels, summed over rows.
 
-    The loss has gradients for the rows and for the head's parameters. They are computed in the forward pass, so the
-    loss cannot be differentiated twice.
+    Gradients flow to the rows and to the head's parameters. They are computed in the forward pass, so the loss cannot
+    be differentiated twice.
 
     Args:
         rows: Hidden states, rows x hidden size.
-        labels: int64, rows.
+        labels: Token id to predict for each row (int64).
         head: Module that maps hidden states to logits.
-        chunk_rows: Number of rows whose logits are held at a time.
+        chunk_rows: Number of rows whose logits are in memory at a time.
 
     Returns:
         Sum of -log softmax(head(row))[label], and the number of rows whose highest logit is the label's.
@@ -99,8 +100,8 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
 def _softmax_loss(logits: Tensor, labels: Tensor, with_gradients: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Return the summed cross-entropy, the number of rows whose highest logit is the label's, and the gradient.
 
-    The gradient, with respect to the logits, is valid only with ``with_gradients``. It is then written over the logits,
-    which saves memory traffic, the bottleneck of this step on CPUs.
+    The gradient is that of the logits, and is valid only if ``with_gradients`` is true. It then overwrites the logits,
+    because memory traffic limits the speed of this step on CPUs.
     """
     highest, predicted = logits.max(dim=1, keepdim=True)
     label_logits = logits.gather(1, labels[:, None])

@@ -38,7 +38,7 @@ class DecoderLayer(nn.Module):
         init_bert_weights(self, config.initializer_range)
 
     def forward(self, queries: Tensor, context: Tensor, attention_mask: Tensor) -> Tensor:
-        """Return hidden states: batch x length x hidden size.
+        """Return the hidden states after this layer: batch x length x hidden size.
 
         Args:
             queries: batch x length x hidden size; source of the attention queries and of the residual connection.
@@ -63,9 +63,10 @@ class DecoderLayer(nn.Module):
 
 
 class DecoderEmbeddings(nn.Module):
-    """Input embeddings of a decoder: the encoder's, with new position embeddings if the encoder has none.
+    """Input embeddings of a decoder: those of the encoder, plus new position embeddings if the encoder has none.
 
-    Without position embeddings (DeBERTa, ModernBERT), the decoder would receive no information on token order.
+    Encoders such as DeBERTa and ModernBERT have no position embeddings. Without new ones, the decoder would receive no
+    information on token order.
     """
 
     def __init__(self, backbone: Backbone) -> None:
@@ -84,10 +85,10 @@ class DecoderEmbeddings(nn.Module):
         return embedded if self.shares_positions else self._add_positions(embedded)
 
     def embed_queries(self, backbone: Backbone, embedding: Tensor, length: int, stream: QueryStream) -> Tensor:
-        """Return the sentence embedding plus the position embedding, for each position (RetroMAE, Eq. 4).
+        """Return the sum of the sentence embedding and each position's embedding (RetroMAE, Eq. 4).
 
-        The result is batch x length x hidden size. With ``stream`` ``normalized``, LayerNorm and dropout of the
-        embedding layer are applied to the sum; with ``raw`` they are not.
+        The result is batch x length x hidden size. If ``stream`` is ``normalized``, the LayerNorm and dropout of the
+        embedding layer are applied to the sum; if it is ``raw``, they are not.
         """
         repeated = embedding[:, None].expand(-1, length, -1)
         if stream == "raw":
@@ -103,7 +104,7 @@ class DecoderEmbeddings(nn.Module):
 class Decoder(nn.Module):
     """Stack of decoder layers over token embeddings, with the sentence embedding at position 0.
 
-    Token embeddings are the encoder's, so the backbone is an argument of each call.
+    The decoder uses the encoder's token embeddings, so each call receives the encoder as ``backbone``.
     """
 
     def __init__(self, backbone: Backbone, num_layers: int) -> None:
@@ -112,7 +113,7 @@ class Decoder(nn.Module):
         self.layers = nn.ModuleList(DecoderLayer(backbone.layer_config) for _ in range(num_layers))
 
     def forward(self, backbone: Backbone, embedding: Tensor, ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Return hidden states: batch x length x hidden size.
+        """Return the hidden states after the last layer: batch x length x hidden size.
 
         Args:
             backbone: Encoder that provides token embeddings.

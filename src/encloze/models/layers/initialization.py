@@ -9,7 +9,7 @@ def init_bert_weights(module: nn.Module, initializer_range: float) -> None:
     """Initialize linear layers as BERT does: weights from N(0, initializer_range), biases 0.
 
     Args:
-        module: Module whose linear layers are initialized in place; other layers stay as they are.
+        module: Module whose linear layers are initialized in place; other layers do not change.
         initializer_range: Standard deviation of the weights.
     """
     for part in module.modules():

@@ -1,7 +1,7 @@
 """Whole-word masking of token batches, and the attention masks of RetroMAE's enhanced decoding.
 
-All random numbers are a pure function of (seed, epoch, stream, example, position), where the stream is a number for the
-purpose, such as selecting words; see ``randomness``.
+All random numbers are a pure function of (seed, epoch, stream, example, position). The stream is a number that
+identifies the use of a random number, such as selecting words; see ``randomness``.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ class TokenBatch(NamedTuple):
     epoch: int = 0
 
     def content_mask(self) -> Tensor:
-        """Return the mask of all tokens except special ones (bool, batch x length).
+        """Return a mask that is True for all tokens except special tokens and padding (bool, batch x length).
 
-        For a text with special tokens only, the mask covers all tokens except padding.
+        For a text that has only special tokens, the mask is True for them.
         """
         content = self.word_ids >= 0
         return content | (self.attention_mask & ~content.any(dim=1, keepdim=True))
 
     def split_words(self) -> TokenBatch:
-        """Return the batch with each token numbered as a word of its own: masking then selects tokens, not words."""
+        """Return the batch with each token as a word of its own, so that masking selects tokens instead of words."""
         positions = torch.arange(self.ids.shape[1], device=self.ids.device)
         return self._replace(word_ids=torch.where(self.word_ids >= 0, positions, -1))
 
@@ -56,11 +56,11 @@ class MaskedTokens(NamedTuple):
 def mask_whole_words(
     batch: TokenBatch, rate: float, mask_id: int, vocab_size: int, *, decoder: bool = False
 ) -> MaskedTokens:
-    """Select whole words and replace 80 % of their tokens by the mask token and 10 % by random tokens.
+    """Select whole words; replace 80 % of their tokens by the mask token and 10 % by random tokens, and keep 10 %.
 
-    As in RetroMAE's released code, ``rate`` is a fraction of all tokens including special tokens, special tokens are
-    never selected, and random tokens come from the whole vocabulary. With ``decoder``, the random numbers are
-    independent of those for the encoder.
+    As in RetroMAE's released code, ``rate`` is a fraction of all tokens including special tokens. Special tokens are
+    never selected, and random tokens come from the whole vocabulary. If ``decoder`` is true, the random numbers are
+    independent of those that mask the encoder's input.
     """
     streams = (DECODER_SELECTION, DECODER_CORRUPTION) if decoder else (ENCODER_SELECTION, ENCODER_CORRUPTION)
     selected = sample_words(batch, rate, 1, streams[0])[:, 0]
@@ -68,7 +68,7 @@ def mask_whole_words(
 
 
 def corrupt_tokens(batch: TokenBatch, selected: Tensor, mask_id: int, vocab_size: int, stream: int) -> MaskedTokens:
-    """Replace 80 % of the selected tokens (bool, batch x length) by the mask token and 10 % by random tokens."""
+    """Replace 80 % of the tokens at which ``selected`` is True by the mask token and 10 % by random tokens."""
     positions = torch.arange(batch.ids.shape[1], device=batch.ids.device)
     keys = derive_keys(example_keys(batch.seed, batch.epoch, stream, batch.example_ids)[:, None], positions)
     number = uniform(keys)
@@ -80,11 +80,11 @@ def corrupt_tokens(batch: TokenBatch, selected: Tensor, mask_id: int, vocab_size
 def enhanced_decoding_mask(batch: TokenBatch, rate: float, num_masks: int | None = None) -> Tensor:
     """Sample the attention mask of RetroMAE's enhanced decoding (section 3.3): bool, batch x queries x keys.
 
-    Each query position has its own mask, which hides whole words up to the fraction ``rate`` of the tokens, and never
-    attends to itself. Key 0 holds the sentence embedding, to which all other positions attend. No position attends to
-    padding; queries at padding attend to key 0 only, so that softmax is defined. If ``num_masks`` is set, only that
-    many masks are sampled per text, and each position gets one of them at random, as in the released code (256, or 128
-    in FlagEmbedding). By default each position has its own mask, as in the paper.
+    Each query position has its own mask, which hides random whole words, up to the fraction ``rate`` of the tokens. No
+    position attends to itself. Key 0 is the sentence embedding, to which all other positions attend. No position
+    attends to padding; queries at padding attend to key 0 only, so that softmax is defined. If ``num_masks`` is set,
+    only that many masks are sampled per text, and each position gets one of them at random, as in the released code
+    (256, or 128 in FlagEmbedding). By default each position has its own mask, as in the paper.
     """
     length, device = batch.ids.shape[1], batch.ids.device
     positions = torch.arange(length, device=device)
@@ -103,8 +103,8 @@ def enhanced_decoding_mask(batch: TokenBatch, rate: float, num_masks: int | None
 def sample_words(batch: TokenBatch, rate: float, count: int, stream: int) -> Tensor:
     """Sample ``count`` independent selections of whole words per text: bool, batch x count x length.
 
-    Words are taken in random order; a word that exceeds the remaining budget is skipped. The budget is
-    max(1, round(rate x tokens)) tokens, where tokens include special tokens.
+    Words are selected in random order. A word with more tokens than the remaining budget is skipped. The budget is
+    max(1, round(``rate`` x length)) tokens, where the length of the text includes special tokens.
     """
     word_ids = batch.word_ids
     budget = (batch.attention_mask.sum(dim=1).double() * rate).round().clamp(min=1).long()  # half to even, as Python
@@ -121,9 +121,9 @@ def sample_words(batch: TokenBatch, rate: float, count: int, stream: int) -> Ten
 def _select_within_budget(sizes: Tensor, word_keys: Tensor, budget: Tensor) -> Tensor:
     """Select words in the order of their random keys, and skip words that exceed the remaining budget of tokens.
 
-    The result (bool, batch x count x words) equals that of a loop over words, but each round takes all words up to the
-    next one that does not fit. A skipped word can never fit later, because the budget only shrinks, so the number of
-    rounds is at most the number of different word lengths.
+    The result (bool, batch x count x words) equals that of a loop over words, but each round selects all words before
+    the next one that exceeds the budget. A skipped word can never fit later, because the budget only shrinks, so the
+    number of rounds is at most the number of different word lengths.
     """
     order = word_keys.argsort(dim=2)
     size = sizes[:, None, :].expand_as(order).gather(2, order)

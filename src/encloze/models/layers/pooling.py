@@ -14,7 +14,7 @@ def pool(hidden: Tensor, attention_mask: Tensor, pooling: Pooling) -> Tensor:
     """Return one vector per text: batch x hidden size.
 
     Args:
-        hidden: batch x length x hidden size.
+        hidden: Hidden states, batch x length x hidden size.
         attention_mask: bool, batch x length; False at padding.
         pooling: ``cls`` takes the first token; ``mean`` and ``max`` cover all tokens except padding, special tokens
             included.

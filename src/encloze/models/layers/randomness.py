@@ -1,7 +1,7 @@
 """Counter-based random numbers: a pure function of (seed, epoch, stream, example, position).
 
 Integers are mixed as in SplitMix64 (Steele, Lea and Flood, OOPSLA 2014). There is no generator state, so results are
-the same on every device, in every batch composition, with any number of processes, and after a run is resumed.
+the same on every device, for every division into batches or processes, and after a training run is resumed.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ def example_keys(seed: int, epoch: int, stream: int, example_ids: Tensor) -> Ten
     """Return one random key per example (int64, in the shape of ``example_ids``).
 
     Args:
-        seed: Seed of the run.
+        seed: Seed of the training run.
         epoch: Index of the epoch.
-        stream: Identifier of the use, such as a kind of mask; keys of different streams are independent.
-        example_ids: int64, any shape.
+        stream: Number that identifies the use of the keys, such as a kind of mask; keys of different streams are
+            independent.
+        example_ids: Number of each example (int64, any shape).
     """
     key = torch.zeros_like(example_ids)
     for number in (seed, epoch, stream):
@@ -30,7 +31,7 @@ def example_keys(seed: int, epoch: int, stream: int, example_ids: Tensor) -> Ten
 
 
 def derive_keys(keys: Tensor, numbers: Tensor) -> Tensor:
-    """Derive one new key (int64) from each pair of a key and a number; their shapes are broadcast."""
+    """Derive one new key (int64) from each pair of a key and a number; ``keys`` and ``numbers`` are broadcast."""
     mixed = keys + (numbers + 1) * _GOLDEN_GAMMA
     mixed = (mixed ^ _shift_right(mixed, 30)) * _MULTIPLIERS[0]
     mixed = (mixed ^ _shift_right(mixed, 27)) * _MULTIPLIERS[1]
@@ -38,7 +39,7 @@ def derive_keys(keys: Tensor, numbers: Tensor) -> Tensor:
 
 
 def uniform(keys: Tensor) -> Tensor:
-    """Return one uniform number in [0, 1) for each key: float32, from 24 bits, which float32 represents exactly."""
+    """Return one uniformly distributed number in [0, 1) for each key (float32, from 24 bits of the key)."""
     return _shift_right(keys, 40).to(torch.float32) / 2**24
 
 
@@ -48,5 +49,5 @@ def random_integers(keys: Tensor, limit: int) -> Tensor:
 
 
 def _shift_right(value: Tensor, bits: int) -> Tensor:
-    """Logical right shift, which fills with zeros; torch's shift is arithmetic."""
+    """Return ``value`` shifted right, with zeros as new bits (torch's own shift repeats the sign bit)."""
     return (value >> bits) & ((1 << (64 - bits)) - 1)

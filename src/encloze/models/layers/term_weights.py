@@ -1,7 +1,7 @@
 """Term weights of sparse representations: logits over the vocabulary, pooled over the tokens of a text.
 
 The logits of all tokens have the shape batch x length x vocabulary (16 GB in float32 for 64 texts of 2,048 tokens and
-30,522 terms), so custom autograd functions hold the logits of one text at a time.
+30,522 terms), so custom autograd functions compute the logits of one text at a time.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def max_logits(hidden: Tensor, positions: Tensor, head: MlmHead, logit_bias: flo
 def summed_term_weights(hidden: Tensor, positions: Tensor, head: MlmHead, logit_bias: float = 0.0) -> Tensor:
     """Return log(1 + max(0, logit)) of each vocabulary token, summed over positions (float32, batch x vocabulary).
 
-    Arguments are those of ``max_logits``. Logits are recomputed in the backward pass.
+    Arguments are those of ``max_logits``. To save memory, logits are recomputed in the backward pass.
     """
     pooled: Tensor = _SummedTermWeights.apply(  # type: ignore[no-untyped-call]
         head.transform(hidden), positions, head.decoder.weight, _total_bias(head, logit_bias)
@@ -57,7 +57,7 @@ def lexical_term_weights(
         hidden: batch x length x hidden size.
         positions: bool, batch x length: positions to pool.
         ids: int64, batch x length: token ids.
-        content: bool, batch x length: tokens that count as contained in the text.
+        content: bool, batch x length: True for the tokens that get a weight, such as all except special tokens.
         head: Head for masked language modeling.
         logit_bias: Number added to all logits.
         summed: Whether to pool by the sum over positions instead of the maximum.
@@ -79,7 +79,7 @@ def lexical_term_weights(
 
 
 def apply_activation(logits: Tensor, activation: Activation) -> Tensor:
-    """Return term weights for logits of any shape: log(1 + max(0, x)) as in SPLADE, max(0, x), or x (``raw``)."""
+    """Return term weights for logits x of any shape: log(1 + max(0, x)) as in SPLADE, max(0, x), or x (``raw``)."""
     if activation == "raw":
         return logits
     positive = logits.relu()
@@ -87,7 +87,7 @@ def apply_activation(logits: Tensor, activation: Activation) -> Tensor:
 
 
 def keep_top_k(weights: Tensor, k: int | None) -> Tensor:
-    """Return weights (batch x vocabulary) with all but the ``k`` largest of each text set to 0; with None, all stay."""
+    """Return weights (batch x vocabulary) with all but the ``k`` largest of each text set to 0; None keeps all."""
     if k is None or k >= weights.shape[1]:
         return weights
     top = weights.topk(k, dim=1)
@@ -160,7 +160,7 @@ def _logits(rows: Tensor, matrix: Tensor, bias: Tensor | None, dtype: torch.dtyp
 
 
 def _total_bias(head: MlmHead, logit_bias: float) -> Tensor | None:
-    """Return the bias of the MLM head plus ``logit_bias``, shape (vocabulary,); None if no bias exists and it is 0."""
+    """Return the MLM head's bias plus ``logit_bias``; None if the head has no bias and ``logit_bias`` is 0."""
     bias, matrix = head.decoder.bias, head.decoder.weight
     if not logit_bias:
         return bias
@@ -168,6 +168,6 @@ def _total_bias(head: MlmHead, logit_bias: float) -> Tensor | None:
 
 
 def _matmul_dtype(rows: Tensor) -> torch.dtype:
-    """Return the dtype for matrix products, as in a linear layer: that of autocast if enabled, else of ``rows``."""
+    """Return the dtype for matrix products: autocast's dtype if autocast is enabled, else the dtype of ``rows``."""
     device = rows.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else rows.dtype

@@ -1,4 +1,4 @@
-"""Batches of text pairs: the first half of the rows has the first text of each pair, the second half the second."""
+"""Batches of text pairs: the first texts of all pairs are followed by the second texts in the same order."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from encloze.models.layers.masking import TokenBatch
 
 
 def split_pairs(batch: TokenBatch) -> tuple[TokenBatch, TokenBatch]:
-    """Return the first texts and the second texts of the pairs as two batches, each truncated to its longest text."""
+    """Return the first texts and the second texts of the pairs as two batches, each padded to its longest text."""
     middle = len(batch.ids) // 2
     return _select_rows(batch, slice(None, middle)), _select_rows(batch, slice(middle, None))
 

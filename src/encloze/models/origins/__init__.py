@@ -1,4 +1,4 @@
-"""Origins: sources of the initial model for training, one per file."""
+"""Origins, which load or create the initial model for training. Each module defines one origin."""
 
 from encloze.family import lazy_members
 

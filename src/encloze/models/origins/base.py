@@ -1,4 +1,4 @@
-"""An origin: the source of the initial model for training."""
+"""Base class of origins, which load or create the initial model for training."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ class InitialModel(NamedTuple):
     tokenizer: Tokenizer
     config: EncoderConfig
     decoders: Path | None = None
-    """File with the decoder weights of an earlier pre-training run, from which a new run can continue."""
+    """File with the decoder weights of an earlier pre-training run, which a new one can continue; None without one."""
     fingerprint: str = ""
-    """Hash of weights, tokenizer and configuration; empty if the weights are random."""
+    """Hash of the model's weights, tokenizer and encoding configuration; empty if the weights are random."""
     heads: Path | None = None
-    """File with the head weights of an earlier fine-tuning run."""
+    """File with the weights of the dense or sparse head of an earlier fine-tuning run; None without one."""
 
 
 @dataclass(frozen=True)
 class Origin(Family):
     """Base class of origins, which load or create the initial model for training.
 
-    A name that is not the name of an origin is taken as the name of a model: a folder, a hub id, or ``minilm``.
+    In settings, any name that is not an origin selects an existing model: a folder, a hub id, or ``minilm``.
     """
 
     default_member: ClassVar[str | None] = "pretrained"
@@ -44,8 +44,8 @@ class Origin(Family):
         """Load or create the model.
 
         Args:
-            texts: Function that returns an iterator over the training texts, for origins that depend on them.
-            require_mlm_head: Whether a missing head for masked language modeling is added.
+            texts: Function that returns an iterator over the training texts, for origins that train a tokenizer.
+            require_mlm_head: Whether to add a head for masked language modeling if the model has none.
             seed: Seed of random weights.
 
         Returns:

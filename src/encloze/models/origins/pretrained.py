@@ -1,4 +1,4 @@
-"""An existing model: a folder, an id on the Hugging Face hub, or minilm."""
+"""Origin that loads an existing model: a folder, an id on the Hugging Face hub, or minilm."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from encloze.storage.model_folders import locate
 
 @dataclass(frozen=True)
 class Pretrained(Origin, name="pretrained"):
-    """Weights, tokenizer and encoding configuration of a checkpoint."""
+    """An existing model: weights, tokenizer and encoding configuration of a checkpoint."""
 
     model: str
     """A model folder (of encloze, transformers or sentence-transformers), an id on the Hugging Face hub, or minilm."""

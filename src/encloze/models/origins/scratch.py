@@ -1,4 +1,4 @@
-"""A new encoder with random weights and a tokenizer trained on the corpus."""
+"""Origin that creates an encoder with random weights, and trains a tokenizer on the corpus."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Scratch(Origin, name="scratch"):
         unknown = unknown_token_rate(tokenizer, list(islice(texts(), _CHECKED_TEXTS)))
         if unknown > _MAX_UNKNOWN:
             progress.warn(
-                f"{unknown:.1%} of the tokens are unknown to the new {algorithm} tokenizer. Set "
+                f"{unknown:.1%} of the corpus tokens are unknown to the new {algorithm} tokenizer. Set "
                 "--model.tokenizer.algorithm unigram, whose vocabulary includes every character of the corpus"
             )
         layers, hidden_size = _SIZES[self.size]
