@@ -1,9 +1,9 @@
 """Families: interchangeable classes that a recipe selects by name.
 
-A family is a package: ``base.py`` holds the base class, and every other module holds one member and has its name.
-Modules whose names begin with an underscore, and sub-packages, are not members. To add a member, add a module, or
-install a package with an entry point in the group named like the package (``encloze.objectives``). A member is imported
-only when it is selected.
+A family is a package: ``base.py`` holds the base class, and every other module contains one member (a class that
+can be selected) and has the name of this member. Modules whose names begin with an underscore, and sub-packages, are
+not members. To add a member, add a module, or install a package with an entry point in the group that has the name of
+the family's package (``encloze.objectives``). A member is imported only when it is selected.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ _IN_PROGRESS: list[type] = []
 
 
 class Family(Settings):
-    """Base class of families.
+    """Base class of all families; a family is a set of interchangeable classes that a recipe selects by name.
 
     ``class Objective(Family)`` defines a family; ``class Mlm(Objective, name="mlm")`` is one of its members.
 
-    Members are frozen dataclasses: their fields are the settings.
+    Members are frozen dataclasses; the fields of a member are its settings.
     """
 
     name: ClassVar[str]
     default_member: ClassVar[str | None] = None
-    """Name of the member to use when a given name is not a member's name. The given name then becomes the value of
-    that member's ``model`` setting."""
+    """Name of the member that is used if the name in a recipe is not the name of a member. The name in the recipe then
+    becomes the value of this member's setting ``model``. None: a name that is not a member's name is an error."""
     _loaded_members: ClassVar[dict[str, type]]
 
     def __init_subclass__(cls, *, name: str | None = None, **arguments: Any) -> None:
@@ -51,12 +51,12 @@ class Family(Settings):
 
     @classmethod
     def package(cls) -> str:
-        """Return the package of the family, such as ``encloze.objectives``."""
+        """Return the name of the family's package, such as ``encloze.objectives``."""
         return cls.__module__.rpartition(".")[0]
 
     @classmethod
     def members(cls) -> list[str]:
-        """Return the names of all members, without importing any."""
+        """Return the names of all members of the family, without importing them."""
         modules = pkgutil.iter_modules(sys.modules[cls.package()].__path__)
         names = {module.name for module in modules if not module.ispkg}
         public = {name for name in names if name != "base" and not name.startswith("_")}
@@ -64,7 +64,7 @@ class Family(Settings):
 
     @classmethod
     def member(cls, name: object) -> type[Self]:
-        """Return the class of the member called ``name``.
+        """Return the member class with this name, and import it if necessary.
 
         Raises:
             ValueError: There is no such member. The message suggests the closest name and lists all names.
@@ -81,9 +81,11 @@ class Family(Settings):
 
     @classmethod
     def resolve_member(cls, type_: object, values: dict[str, Any]) -> tuple[type[Self], dict[str, Any]]:
-        """Return the member class for a ``type`` in a recipe, and its settings from the other values given with it.
+        """Return the member class that ``type`` in a recipe selects, and the settings of this member.
 
-        Families whose members can also be selected in other ways, such as by a path, override this method.
+        ``values`` contains the recipe's values next to ``type``.
+
+        A family whose members can also be selected in another way, such as by a path, overrides this method.
 
         Raises:
             ValueError: ``type_`` is missing or unknown.
@@ -97,7 +99,7 @@ class Family(Settings):
 
     @classmethod
     def from_name(cls, text: str) -> Self:
-        """Return the member with this name and its default settings. Raises ValueError."""
+        """Return an instance of the named member with default settings. Raises ValueError if the name is unknown."""
         member, values = cls.resolve_member(text, {})
         return member(**values)
 
@@ -110,7 +112,7 @@ class Family(Settings):
 
     @classmethod
     def refuse_misspelled(cls, word: str) -> None:
-        """Raise ValueError if a word is probably a misspelled member name: similar to one, but not an existing path."""
+        """Raise ValueError if ``word`` is similar to a member's name (probably misspelled), and is not a path."""
         if "/" not in word and not Path(word).exists() and difflib.get_close_matches(word, cls.members(), 1, 0.7):
             raise ValueError(f"unknown {_words(cls.__name__)} {word!r}; {nearest(word, cls.members())}")
 
@@ -153,7 +155,7 @@ class Family(Settings):
 
 
 def _import_member(module: str) -> None:
-    """Import the module of a member. Raises MissingExtraError if it needs a package of the extra ``train``."""
+    """Import a member's module. Raises MissingExtraError if a package of the extra ``train`` is not installed."""
     try:
         importlib.import_module(module)
     except ModuleNotFoundError as error:
@@ -165,7 +167,7 @@ def _import_member(module: str) -> None:
 
 @functools.cache
 def _plugins(group: str) -> EntryPoints:
-    """Return the entry points of a group. The result is cached, because searching installed packages is slow."""
+    """Return the entry points that installed packages define in a group; cached, because the search is slow."""
     return entry_points(group=group)
 
 
@@ -190,14 +192,14 @@ def _inlined(schema: Any, known: dict[str, Any]) -> Any:
 
 
 def nearest(name: object, known: list[str]) -> str:
-    """Return the end of an error message about an unknown name: the closest known name, then all known names."""
+    """Return the end of an error message about an unknown name: the most similar known name, then all known names."""
     close = difflib.get_close_matches(str(name), known, 1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return f"{hint}known: {', '.join(known)}"
 
 
 def family_folders() -> dict[str, Path]:
-    """Return the folder of every family by name (``objectives``, ``indexes``, ...), without importing anything."""
+    """Return the source folder of each family by name (``objectives``, ...), without importing the families."""
     root = Path(__file__).parent
     return {
         file.parent.name: file.parent
@@ -210,12 +212,12 @@ def family_folders() -> dict[str, Path]:
 
 
 def summary_of(file: Path) -> str:
-    """Return the first line of a source file's docstring, without importing it."""
+    """Return the first line of the module docstring in a source file, without importing the module."""
     return (ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or "").partition("\n")[0]
 
 
 def _words(class_name: str) -> str:
-    """Return a class name as words: ``QueryPerturbation`` is "query perturbation"."""
+    """Return a class name as lower-case words: ``QueryPerturbation`` becomes "query perturbation"."""
     return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in class_name).strip()
 
 

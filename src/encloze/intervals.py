@@ -17,16 +17,16 @@ class Interval(NamedTuple):
     mean: float
     """The estimate."""
     low: float
-    """Lower bound; ``-inf`` if the data are too few to compute it."""
+    """Lower bound of the interval; ``-inf`` if there are too few data to compute it."""
     high: float
-    """Upper bound; ``inf`` if the data are too few to compute it."""
+    """Upper bound of the interval; ``inf`` if there are too few data to compute it."""
 
     @classmethod
     def from_dict(cls, values: Mapping[str, float | None]) -> Interval:
-        """Return the interval stored as ``mean``, ``low`` and ``high`` in a JSON file.
+        """Return an interval from its JSON object with ``mean``, ``low`` and ``high``.
 
         Args:
-            values: The three numbers by name. A bound that is None is read as infinite.
+            values: The JSON object. A bound that is None is read as infinite.
 
         Returns:
             The interval.

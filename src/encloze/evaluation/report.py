@@ -25,13 +25,13 @@ from encloze.tables import Column, Kind, Table, notebook_html
 
 @dataclass(frozen=True)
 class BaselineDifference:
-    """Difference between one system and the baseline in the first measure."""
+    """Difference between one system and the baseline (the first system) in the first measure of the report."""
 
     system: str
     difference: Interval
-    """Mean over queries of the system's value minus the baseline's, with its 95 % confidence interval."""
+    """Mean over queries of (system's value - baseline's value), with its 95 % confidence interval."""
     p_value: float
-    """P-value of the paired randomization test, Holm-corrected for all differences of the report."""
+    """P-value of the paired randomization test, Holm-corrected for all comparisons with the baseline."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class Report:
         split: Name of the split.
         measures: Names of the measures in the notation of ir-measures. Systems are compared by the first one.
         queries: Ids of the queries.
-        systems: Results with the values of each measure.
-        differences: Difference of every other system from the first one.
+        systems: Results of the systems, each with its values of every measure.
+        differences: Difference between each later system and the first one.
         seed: Seed of the bootstrap and of the randomization tests.
         counts: Numbers of queries, judgments and documents of the data set, if known.
 
@@ -69,7 +69,7 @@ class Report:
 
     @cached_property
     def means(self) -> dict[str, dict[str, Interval]]:
-        """Mean of each measure over queries, by system and measure, with 95 % bootstrap intervals."""
+        """Mean over queries with its 95 % bootstrap interval, as ``means[system][measure]``."""
         return {
             system.name: {name: bootstrap(system.values[name], seed=self.seed) for name in self.measures}
             for system in self.systems
@@ -77,18 +77,18 @@ class Report:
 
     @property
     def title(self) -> str:
-        """Data set, split and number of queries."""
+        """Title of the table: data set, split, number of queries, and the kind of confidence intervals."""
         size = self.counts.size_suffix() if self.counts else ""
         return f"{self.dataset}, {self.split}: {len(self.queries):,} queries{size}, means with 95 % bootstrap intervals"
 
     @property
     def notes(self) -> list[str]:
-        """Inconsistencies of the data set, such as judged documents without a text, then the notes of the systems."""
+        """Inconsistencies of the data set, such as judged documents that it lacks, then the notes of the systems."""
         warnings = self.counts.warnings() if self.counts else []
         return warnings + [f"{system.name}: {system.note}" for system in self.systems if system.note]
 
     def table(self) -> Table:
-        """Return one row for each system: measures, difference from the baseline, p-value, and cost if measured."""
+        """Return the table, one row per system: measures, difference from the baseline, p-value, and measured costs."""
         differences = {one.system: one for one in self.differences}
         columns = (
             Column("system"),
@@ -110,7 +110,7 @@ class Report:
         return table.without_columns(*costs)
 
     def tables(self) -> list[Table]:
-        """Return a list of one item, the table of the report."""
+        """Return the tables of the report: a list that contains only ``table()``."""
         return [self.table()]
 
     def to_markdown(self) -> str:
@@ -120,7 +120,7 @@ class Report:
     def to_pandas(self) -> Any:
         """Return the table as a ``pandas.DataFrame`` with one row for each system.
 
-        Bounds of intervals are separate columns: ``nDCG@10 low`` and ``nDCG@10 high``.
+        The two bounds of an interval are separate columns, such as ``nDCG@10 low`` and ``nDCG@10 high``.
 
         Raises:
             MissingExtraError: pandas is not installed.
@@ -128,7 +128,7 @@ class Report:
         return self.table().to_pandas()
 
     def _repr_html_(self) -> str:
-        """Return the representation that notebooks display."""
+        """Return the report as HTML, which Jupyter notebooks display."""
         return notebook_html(self.tables(), self.notes)
 
     def to_dict(self) -> dict[str, object]:
@@ -151,7 +151,7 @@ class Report:
 
         Args:
             folder: Receives ``report.json``, ``report.md``, ``per_query.tsv`` with the value of each query, and the
-                rankings as ``runs/SYSTEM.trec``.
+                ranking of each system as the TREC run ``runs/SYSTEM.trec``.
         """
         (folder / "report.md").write_text(self.to_markdown(), encoding="utf-8")
         write_json(folder / "report.json", self.to_dict())
@@ -167,7 +167,7 @@ class Report:
 
     @classmethod
     def load(cls, folder: Path) -> Report:
-        """Return the report that ``save`` wrote. Per-query values are rounded to six decimals.
+        """Return the report that ``save`` wrote. Its per-query values are rounded to six decimals.
 
         Args:
             folder: Folder with ``report.json``, ``per_query.tsv`` and ``runs``.
@@ -228,7 +228,7 @@ def evaluate_runs(
         counts: Numbers of queries, judgments and documents of the data set, if known.
 
     Returns:
-        The report, with the values of every query.
+        The report, which also contains the value of each measure for every query.
 
     Raises:
         ValueError: A measure is unknown.

@@ -1,4 +1,4 @@
-"""The result of ranking documents with one system."""
+"""Result of one system: its ranking of documents for each query, and the cost of searching."""
 
 from __future__ import annotations
 
@@ -26,26 +26,27 @@ class SystemResult:
     """
 
     name: str
-    """Title of the system in tables."""
+    """Name of the system, as shown in tables."""
     run: Run
-    """For each query id the scores of the ranked documents by document id."""
+    """Ranking: for each query id, the scores of the retrieved documents by document id."""
     milliseconds_per_query: float | None = None
     """Wall-clock time of searching all queries in one batch, query encoding included, divided by the number of queries.
     This is a throughput figure, not the latency of a single query. None if the ranking was read from a file."""
     note: str = ""
     """Remark shown below tables, such as tuned parameters."""
     index_bytes: int | None = None
-    """Size of the index on disk, without the texts of the documents."""
+    """Size of the index on disk in bytes, without the texts of the documents."""
     model_bytes: int | None = None
-    """Size of the weights of the models."""
+    """Size in bytes of the weights of the models that the system uses."""
     memory_bytes: int | None = None
-    """Peak memory of a separate process that searches, Python included and memory-mapped files excluded. None if it was
-    not measured."""
+    """Peak memory in bytes of a separate process that searches. It includes Python, but not memory-mapped files. None
+    if it was not measured."""
     values: dict[str, np.ndarray] = field(default_factory=dict)
-    """Value of each query by measure: float64, in the order of the queries of the report."""
+    """By name of the measure: the value of each query (float64), in the order of ``Report.queries``."""
     corpus: Corpus | None = None
-    """Corpus that was ranked, if it differs from that of the data set (an index folder contains its own documents)."""
+    """Corpus from which documents were retrieved, if it is not the corpus of the data set: an index folder contains its
+    own documents. None otherwise."""
 
     def ranked_corpus(self, dataset: DatasetSplit) -> Corpus:
-        """Return the documents that the system ranked for this data set."""
+        """Return the corpus from which documents were retrieved: ``corpus``, or that of the data set if it is None."""
         return self.corpus or dataset.corpus

@@ -27,26 +27,26 @@ _NUM_QUERIES = 5  # queries listed for each system and perturbation
 
 
 class AppliedPerturbation(NamedTuple):
-    """A perturbation and the query texts that it produced."""
+    """A perturbation that was applied to the queries or documents, and the resulting query texts."""
 
     name: str
-    """Name of the perturbation, followed by its settings that differ from the defaults."""
+    """Name of the perturbation, followed by the settings that differ from their defaults."""
     texts: tuple[str, ...]
-    """Text of each query; the original texts for a perturbation of documents."""
+    """Text of each query after the perturbation; unchanged if the perturbation applies to documents."""
     changed: tuple[bool, ...]
-    """For each query, whether its text or one of its relevant documents was changed."""
+    """For each query, whether the perturbation changed its text or one of its relevant documents."""
 
 
 @dataclass(frozen=True)
 class SystemRobustness:
-    """Values of one system for each query, without and with perturbations.
+    """Value of the measure for each query, without and with perturbations, for one system.
 
     Args:
         name: Name of the system.
-        clean: Values of the original queries, float64 of shape (queries,).
-        values: Values under each perturbation, float64 of shape (queries,), by name of the perturbation.
-        note: Remark of the system.
-        other_datasets: Values on other data sets, float64 of shape (queries of the data set,), by name.
+        clean: Values without perturbations, float64 of shape (queries,).
+        values: By name of the perturbation: the values with it, float64 of shape (queries,).
+        note: Remark about the system, shown below tables.
+        other_datasets: By name of another data set: the values of its queries, float64 of shape (its queries,).
     """
 
     name: str
@@ -57,7 +57,7 @@ class SystemRobustness:
 
 
 class SliceResult(NamedTuple):
-    """Means of a system on the queries of a slice and on the rest, without perturbations."""
+    """Means of the measure for one system inside and outside a slice of the queries, without perturbations."""
 
     slice: str
     queries: int
@@ -66,22 +66,22 @@ class SliceResult(NamedTuple):
     inside: Interval
     rest: Interval
     difference: Interval
-    """Mean on the queries of the slice minus mean on the rest."""
+    """Mean over the queries inside the slice minus mean over the queries outside the slice."""
 
 
 class Drop(NamedTuple):
-    """How far a perturbation lowers the mean of the measure for a system."""
+    """Drop of the mean of the measure that one perturbation causes for one system."""
 
     system: str
     perturbation: str
     clean: float
-    """Mean without perturbation."""
+    """Mean of the measure on the original queries and documents."""
     perturbed: float
     """Mean of the measure on the perturbed queries or documents."""
     drop: Interval
-    """Mean over queries of the value without perturbation minus the value under the perturbation."""
+    """Mean over queries of (value without the perturbation - value with it), with its confidence interval."""
     degraded: float
-    """Share of the queries whose value is lower under the perturbation."""
+    """Fraction of the queries whose value is lower with the perturbation than without it."""
 
 
 class DegradedQuery(NamedTuple):
@@ -92,14 +92,14 @@ class DegradedQuery(NamedTuple):
     original_text: str
     perturbed_text: str
     clean: float
-    """Value without perturbation."""
+    """Value of the measure without the perturbation."""
     perturbed: float
     """Value of the measure with the perturbation."""
     perturbation: str
 
     @property
     def change(self) -> float:
-        """Value with the perturbation minus value without; negative, because the query is degraded."""
+        """Value with the perturbation minus value without it; below 0 for every degraded query."""
         return self.perturbed - self.clean
 
 
@@ -114,7 +114,7 @@ class RobustnessReport:
         queries: The original queries.
         perturbations: The perturbations in the order of the report.
         systems: Values of each system.
-        slices: Named subsets of the queries, for which results are also reported.
+        slices: Named subsets of the queries; the means of each subset are also reported.
         seed: Seed of the bootstrap samples.
         counts: Numbers of queries, judgments and documents of the data set, if known.
     """
@@ -131,9 +131,9 @@ class RobustnessReport:
 
     @cached_property
     def drops(self) -> list[Drop]:
-        """Drop of each system under each perturbation.
+        """Drop of the mean for each system and each perturbation.
 
-        Intervals are based on Student's t, because most differences are 0 and bootstrap intervals would be too narrow.
+        Intervals are based on Student's t: most differences are 0, so bootstrap intervals would be too narrow.
         """
         return [
             Drop(
@@ -150,9 +150,9 @@ class RobustnessReport:
 
     @cached_property
     def slice_results(self) -> list[SliceResult]:
-        """Results of each system on each slice and each other data set.
+        """Means of each system for each slice and for each other data set.
 
-        A slice is compared with the queries outside it, and another data set with the data set of this report.
+        A slice is compared with the queries outside the slice, another data set with all queries of this report.
         """
         contrasts = [
             (one.name, system.name, system.clean[one.inside], system.clean[one.rest])
@@ -179,11 +179,11 @@ class RobustnessReport:
     def most_degraded(
         self, system: SystemRobustness, perturbation: str | None = None, count: int = _NUM_QUERIES
     ) -> list[DegradedQuery]:
-        """Return the queries with the largest drops.
+        """Return the queries for which the measure drops most for one system.
 
         Args:
             system: One of ``systems``.
-            perturbation: Name of a perturbation; by default, the one with the largest drop for each query.
+            perturbation: Name of a perturbation. By default, the one with the largest drop is chosen for each query.
             count: Maximum number of queries.
         """
         degraded = [
@@ -198,7 +198,7 @@ class RobustnessReport:
 
     @property
     def title(self) -> str:
-        """Data set, split, number of queries and measure."""
+        """Title of the table of drops: data set, split, number of queries and measure."""
         size = self.counts.size_suffix() if self.counts else ""
         queries = f"{len(self.queries):,} queries{size}"
         return f"{self.dataset}, {self.split}: {queries}, {self.measure}, drops with 95 % intervals"
@@ -210,7 +210,7 @@ class RobustnessReport:
         return warnings + [f"{system.name}: {system.note}" for system in self.systems if system.note]
 
     def table(self) -> Table:
-        """Return one row for each system and perturbation."""
+        """Return the table of drops, with one row for each system and perturbation."""
         changed = {one.name: float(np.mean(one.changed)) for one in self.perturbations}
         columns = (
             Column("system", is_grouping=True),
@@ -225,7 +225,7 @@ class RobustnessReport:
         return Table(self.title, columns, tuple(rows))
 
     def slice_table(self) -> Table:
-        """Return one row for each slice and system."""
+        """Return the table of slices, with one row for each slice (or other data set) and system."""
         columns = (
             Column("slice", is_grouping=True),
             Column("queries", Kind.COUNT, is_grouping=True),
@@ -238,11 +238,11 @@ class RobustnessReport:
         return Table(title, columns, tuple(tuple(result) for result in self.slice_results))
 
     def tables(self) -> list[Table]:
-        """Return the table of the drops and, if there are slices, the table of the slices."""
+        """Return the table of drops and, if there are slices or other data sets, the table of slices."""
         return [self.table(), *([self.slice_table()] if self.slice_results else [])]
 
     def to_markdown(self) -> str:
-        """Return the tables, the notes, and the most degraded queries of each system and perturbation in Markdown."""
+        """Return the report in Markdown: tables, notes, and the most degraded queries per system and perturbation."""
         lines = [f"{self.title}.", "", self.table().to_markdown(), ""]
         lines += [f"- {note}" for note in self.notes]
         if self.slice_results:
@@ -256,7 +256,7 @@ class RobustnessReport:
         return "\n".join(lines) + "\n"
 
     def to_pandas(self) -> Any:
-        """Return the table of the drops as a ``pandas.DataFrame``.
+        """Return the table of drops as a ``pandas.DataFrame``.
 
         Raises:
             MissingExtraError: pandas is not installed.
@@ -264,11 +264,11 @@ class RobustnessReport:
         return self.table().to_pandas()
 
     def _repr_html_(self) -> str:
-        """Return the representation that notebooks display."""
+        """Return the report as HTML, which Jupyter notebooks display."""
         return notebook_html(self.tables(), self.notes)
 
     def to_dict(self) -> dict[str, object]:
-        """Return the content of ``robustness.json``."""
+        """Return the content of ``robustness.json``: drops, slices and notes as JSON values."""
         intervals = ("inside", "rest", "difference")
         return {
             "dataset": self.dataset,
@@ -308,13 +308,13 @@ class RobustnessReport:
 
 
 def select_most_degraded(queries: Iterable[DegradedQuery], count: int = _NUM_QUERIES) -> list[DegradedQuery]:
-    """Return the queries with the largest drops, each query once.
+    """Return the queries for which the measure drops most, each query once.
 
-    If several perturbations of a query have the same drop, the perturbation that was selected least often so far is
-    selected.
+    Each query is returned with the perturbation that has the largest drop. Among perturbations with equal drops, the
+    one that was selected for the fewest earlier queries is selected.
 
     Args:
-        queries: Degraded queries, where a query may occur under several perturbations.
+        queries: Degraded queries; the same query may occur once for each perturbation.
         count: Maximum number of queries.
     """
     by_query = dict[str, list[DegradedQuery]]()
@@ -329,7 +329,7 @@ def select_most_degraded(queries: Iterable[DegradedQuery], count: int = _NUM_QUE
 
 
 def per_query_files(perturbations: Sequence[str]) -> list[str]:
-    """Return for each perturbation the name of the file with the values of the individual queries."""
+    """Return for each perturbation the name of the file with the texts and values of all queries."""
     return [f"per_query-{name}.tsv" for name in file_names(perturbations)]
 
 

@@ -1,4 +1,4 @@
-"""Rules that are applied to a run before it is measured: depth, passage aggregation, identical ids."""
+"""Rules applied to a TREC run before it is evaluated: depth, passage aggregation, removal of identical ids."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PASSAGES_PER_SOURCE = 10  # passages retrieved for each source to be ranked
 
 
 class RankingRules(NamedTuple):
-    """Rules that turn the run of a system into the run that is measured.
+    """Rules that convert the ranking of a system (a TREC run) to the ranking that is evaluated.
 
     Example:
         >>> rules = RankingRules(depth=2, ignore_identical_ids=True)
@@ -30,11 +30,12 @@ class RankingRules(NamedTuple):
     depth: int
     """Number of documents (or source texts, if passages are aggregated) to keep per query, 1 or more."""
     passage_aggregation: PassageAggregation = "none"
-    """How scores of passages are aggregated to scores of the longer texts that judgments refer to."""
+    """``none``: judgments refer to documents of the corpus. ``max``: judgments refer to longer source texts, and the
+    score of a source text is the maximum score of its passages."""
     ignore_identical_ids: bool = False
-    """Whether documents whose id equals the id of the query are removed."""
+    """Whether a document whose id equals the id of the query is removed from the ranking of this query."""
     max_cutoff: int = 0
-    """Largest cutoff of the measures; at least this number of documents per query is kept."""
+    """Largest cutoff of the measures; this number of documents per query is kept if ``depth`` is lower."""
 
     @property
     def search_depth(self) -> int:
@@ -47,14 +48,14 @@ class RankingRules(NamedTuple):
         return max(self.depth, self.max_cutoff)
 
     def check(self, *, is_tuned: bool) -> None:
-        """Check the depth, and that no system is tuned if there are rules that tuning would ignore.
+        """Check that the depth is valid, and that tuning is not combined with rules that it does not apply.
 
         Args:
             is_tuned: Whether a system is tuned. ``passage_aggregation`` and ``ignore_identical_ids`` must then have
                 their default values.
 
         Raises:
-            ValueError: ``depth`` is below 1, or a system is tuned although there are rules that tuning would ignore.
+            ValueError: ``depth`` is below 1, or a system is tuned and one of the two settings is not the default.
         """
         if self.depth < 1:
             raise ValueError(f"depth must be 1 or more, not {self.depth}")
@@ -70,14 +71,15 @@ class RankingRules(NamedTuple):
             )
 
     def apply(self, run: Run, corpus: Callable[[], Corpus]) -> Run:
-        """Return the run to be measured.
+        """Apply the rules to a run, and return the run to be evaluated.
 
         Args:
             run: Scores by query and document.
-            corpus: Function that opens the ranked documents. It is called only if passages are aggregated.
+            corpus: Function that opens the corpus of the ranked documents; called only if passages are aggregated.
 
         Returns:
-            Scores by query and document (or source), best first, with at most ``max(depth, max_cutoff)`` per query.
+            Scores by query and document (or source text), best first, with at most ``max(depth, max_cutoff)`` per
+            query.
         """
         if self.passage_aggregation == "max":
             run = max_passage_run(run, corpus())
@@ -110,7 +112,7 @@ def max_passage_run(run: Run, corpus: Corpus) -> Run:
         corpus: Corpus with the source of each passage.
 
     Returns:
-        Scores by query and source. A passage keeps its own id if it has no source or is not in the corpus.
+        Scores by query and source text. A passage keeps its own id if it has no source or is not in the corpus.
     """
     sources, number_of = corpus.column("source"), corpus.number_of
     aggregated: Run = {}

@@ -14,10 +14,10 @@ _CHUNK = 2_000_000  # numbers in memory at a time
 def bootstrap(values: np.ndarray, *, confidence: float = 0.95, samples: int = 5000, seed: int = 0) -> Interval:
     """Compute the mean of per-query values and its bootstrap confidence interval (BCa: Efron, 1987).
 
-    Per-query values contain many zeros and ones, so that their means are skewed. With 50 queries, one in seven of them
-    with a value above 0, percentile intervals contain the true mean in 92 % of simulations, BCa intervals in 94 to
-    96 %. Use ``estimates.estimate`` for differences between systems: most differences are 0, and BCa intervals contain
-    the true difference in only 86 % of simulations.
+    Per-query values contain many zeros and ones, so that their means are skewed. In simulations with 50 queries, of
+    which one in seven has a value above 0, 95 % percentile intervals contain the true mean in 92 % of the cases, and
+    BCa intervals in 94 to 96 %. Use ``estimates.estimate`` for differences between systems: most differences are 0, and
+    BCa intervals contain the true difference in only 86 % of simulations.
 
     Args:
         values: One value per query.
@@ -50,9 +50,9 @@ def bootstrap(values: np.ndarray, *, confidence: float = 0.95, samples: int = 50
 
 
 def _bca_levels(values: np.ndarray, means: np.ndarray, tail: float) -> np.ndarray:
-    """Return the two levels at which quantiles of the bootstrap means are the bounds of the confidence interval.
+    """Return the two quantile levels: the confidence interval is bounded by these quantiles of the bootstrap means.
 
-    They are corrected for bias and skewness (BCa); uncorrected, they would be ``tail`` and ``1 - tail``.
+    The levels are corrected for bias and skewness (BCa). Without correction they are ``tail`` and ``1 - tail``.
     """
     from scipy.special import ndtr, ndtri
 
@@ -76,17 +76,19 @@ def bootstrap_of_sums(
     samples: int = 2000,
     seed: int = 0,
 ) -> Interval:
-    """Compute a function of sums over texts, such as F1, and its percentile bootstrap interval (Efron, 1979).
+    """Compute a measure from counts summed over texts, such as F1, and its percentile bootstrap interval.
+
+    The interval is that of Efron (1979).
 
     Args:
-        counts: Counts of each text, of shape (texts, columns).
-        measure: Function from sums of shape (..., columns) to values of shape (...).
+        counts: Counts of each text, such as true and false positives, of shape (texts, columns).
+        measure: Function that computes values of shape (...) from summed counts of shape (..., columns).
         confidence: Confidence level between 0 and 1.
         samples: Number of bootstrap samples.
         seed: Seed of the samples.
 
     Returns:
-        The value over all texts with its bounds, which are infinite if there are fewer than two texts.
+        The measure for the sums over all texts, with its bounds, which are infinite if there are fewer than two texts.
     """
     counts = np.asarray(counts, float)
     value, texts = float(measure(counts.sum(axis=0))), len(counts)
@@ -107,8 +109,9 @@ def bootstrap_of_sums(
 def randomization_test(first: np.ndarray, second: np.ndarray, *, samples: int = 10000, seed: int = 0) -> float:
     """Compute the two-sided p-value of Fisher's paired randomization test (Smucker et al., CIKM 2007).
 
-    The p-value is the fraction of random swaps of the two values of each query for which the absolute mean difference
-    is at least as large as the observed one. The observed assignment counts as one sample.
+    In a random assignment, the two values of each query are swapped with probability 1/2. The p-value is the fraction
+    of assignments for which the absolute mean difference is at least as large as the observed one. The observed values
+    are included as one of the assignments.
 
     Args:
         first: Values of one system, one per query.

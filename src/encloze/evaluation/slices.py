@@ -1,4 +1,4 @@
-"""Slices of the queries of a data set, by query words and relevant documents."""
+"""Slices of a data set: subsets of its queries, defined by query words or by the length of relevant documents."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ _FRACTION = 1 / 3
 
 
 class Slice(NamedTuple):
-    """Subset of the queries that share a property."""
+    """Subset of the queries of a data set that share a property, such as few words."""
 
     name: str
     inside: np.ndarray
-    """Boolean array of shape (queries,): whether a query is in the slice."""
+    """Boolean array of shape (queries,): True for each query in the slice."""
     rest: np.ndarray
-    """Boolean array of shape (queries,): whether a query is outside the slice; False also if its property is
-    unknown."""
+    """Boolean array of shape (queries,): True for each query outside the slice. A query whose property is unknown is
+    False both in ``inside`` and here."""
 
 
 def query_slices(dataset: DatasetSplit, tokenize: Callable[[str], list[str]]) -> list[Slice]:
-    """Return the slices of a data set that contain at least one query but not all.
+    """Return the slices of a data set, except those without a query inside or without a query outside.
 
     One slice contains the queries with a term that occurs in no document. Each other slice contains about a third of
-    the queries (more if several equal the threshold): the queries with the rarest terms, the fewest words, the most
-    words, the shortest relevant documents, or the longest relevant documents.
+    the queries (more if several queries are equal to the threshold): the queries with the rarest terms, the fewest
+    words, the most words, the shortest relevant documents, or the longest relevant documents.
 
     Args:
         dataset: Split with documents, queries and judgments.
         tokenize: Function that returns the words of a text.
 
     Returns:
-        The slices, with their thresholds in their names.
+        The slices. The name of a slice contains its threshold.
     """
     query_words = [tokenize(query.text) for query in dataset.queries]
     frequencies = _document_frequencies(dataset, {word for words in query_words for word in words}, tokenize)
@@ -60,7 +60,7 @@ def query_slices(dataset: DatasetSplit, tokenize: Callable[[str], list[str]]) ->
 
 
 def _document_frequencies(dataset: DatasetSplit, words: set[str], tokenize: Callable[[str], list[str]]) -> Counter[str]:
-    """Return, for each of the words, the number of documents that contain it."""
+    """Count, for each word of ``words``, the documents of the corpus that contain the word."""
     frequencies, corpus = Counter[str](), dataset.corpus
     for text in progress.track(corpus.texts(), "Counting document frequencies", len(corpus), "documents"):
         frequencies.update(words & set(tokenize(text)))
@@ -70,7 +70,7 @@ def _document_frequencies(dataset: DatasetSplit, words: set[str], tokenize: Call
 def _relevant_lengths(
     dataset: DatasetSplit, queries: Sequence[Query], tokenize: Callable[[str], list[str]]
 ) -> np.ndarray:
-    """Return for each query the mean word count of its relevant documents; NaN if none of these is in the corpus."""
+    """Return for each query the mean word count of its relevant documents; NaN if none of them is in the corpus."""
     corpus, lengths = dataset.corpus, list[float]()
     for query in queries:
         grades = dataset.judgments[query.id]
@@ -91,6 +91,6 @@ def _highest(name: str, values: np.ndarray, description: str) -> Slice:
 
 
 def _quantile(values: np.ndarray, fraction: float) -> float:
-    """Return the value nearest to the quantile ``fraction`` of all values except NaNs; NaN if there are only NaNs."""
+    """Return the item of ``values`` nearest to their quantile ``fraction``. NaNs are ignored; NaN if all are NaN."""
     known = values[~np.isnan(values)]
     return float(np.quantile(known, fraction, method="nearest")) if len(known) else np.nan

@@ -10,7 +10,9 @@ _TAG = re.compile(r"([BIESLU])-(.+)", re.DOTALL)
 
 
 def has_spans(tags: Iterable[str]) -> bool:
-    """Return whether tags mark spans: all are O or like B-PER, and at least one is like B-PER.
+    """Return whether tags mark entity spans.
+
+    This is so if each tag is O or has a prefix and an entity type (B-PER), and at least one tag is not O.
 
     Args:
         tags: All tags of a data set.
@@ -26,13 +28,14 @@ def has_spans(tags: Iterable[str]) -> bool:
 def spans(tags: Sequence[str | None]) -> set[tuple[str, int, int]]:
     """Return the entity spans of a sequence of tags, by the rules of CoNLL's evaluation script (conlleval).
 
-    An I- tag without a preceding tag of the same kind begins a span, and a value that is not a tag ends a span.
+    An I- tag without a preceding tag of the same entity type begins a span. O, None and values that are not tags of the
+    scheme end a span.
 
     Args:
         tags: Tags of consecutive words in BIO, BIOES or BILOU; None where there is no prediction.
 
     Returns:
-        Tuples of the kind, the position of the first word, and the position after the last word.
+        Tuples of the entity type, the position of the first word, and the position after the last word.
 
     Example:
         >>> spans(["B-PER", "I-PER", "O"])

@@ -13,7 +13,9 @@ FREQUENT_TERM_RATIO = 0.95
 
 @dataclass(frozen=True)
 class TermActivations:
-    """Counts of active terms, whose weight is above 0, over texts (SPLADE: Formal et al., SIGIR 2021).
+    """Counts of active terms in the sparse representations of texts (SPLADE: Formal et al., SIGIR 2021).
+
+    A term of the vocabulary is active in a text if its weight in the text's representation is above 0.
 
     Example:
         >>> activations = TermActivations.empty(3).add(np.array([2, 0, 1]), np.array([1, 2]))
@@ -36,7 +38,7 @@ class TermActivations:
         return cls(np.zeros(vocabulary, np.int64), np.zeros(0, np.int64))
 
     def add(self, document_frequencies: np.ndarray, active_dims: np.ndarray) -> TermActivations:
-        """Return these counts with the counts of further texts added.
+        """Return new counts that include both the texts counted so far and further texts.
 
         Args:
             document_frequencies: Number of further texts in which each term is active, of shape (vocabulary,).
@@ -48,7 +50,7 @@ class TermActivations:
 
     @property
     def dead_ratio(self) -> float:
-        """Share of the vocabulary that is not active in any text."""
+        """Fraction of the terms of the vocabulary that are active in no text."""
         return float(np.mean(self.document_frequencies == 0))
 
     @property
@@ -57,7 +59,7 @@ class TermActivations:
         return int((self.document_frequencies >= max(1, FREQUENT_TERM_RATIO * len(self.active_dims))).sum())
 
     def dead_ratio_in_corpus(self, is_in_corpus: np.ndarray) -> float:
-        """Return the share of the terms occurring in the texts that are not active in any text.
+        """Return, of the terms that occur in the texts, the fraction that is active in no text.
 
         Args:
             is_in_corpus: Boolean array of shape (vocabulary,): whether a term occurs in the texts.

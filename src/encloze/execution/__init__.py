@@ -1,1 +1,1 @@
-"""Encoding and index building in shards. An interrupted run resumes after the last finished shard."""
+"""Encoding and index building in shards of the documents. Interrupted work resumes after its last finished shard."""

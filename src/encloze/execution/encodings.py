@@ -31,7 +31,7 @@ _DEFAULT_LIMIT = 20.0  # GiB
 
 
 class CorpusJob(Job[list[str]]):
-    """Job that reads the texts of a corpus in shards, for indexes that are built from text (BM25)."""
+    """Job that reads the texts of a corpus shard by shard, for indexes that are built from text (BM25)."""
 
     def __init__(self, corpus: Corpus) -> None:
         self.corpus, self.sizes = corpus, shard_sizes(len(corpus))
@@ -47,8 +47,8 @@ class CorpusJob(Job[list[str]]):
 class EncodingJob(Job[Representation]):
     """Job that computes the representations of the documents of a corpus in shards.
 
-    With a ``folder``, finished shards are stored there. The folder must belong to the same encoder, precision, device
-    and corpus, which ``encode_corpus`` ensures.
+    With a ``folder``, the representations of finished shards are stored in it. ``encode_corpus`` uses a separate folder
+    for each combination of encoder, precision, device and corpus.
     """
 
     def __init__(self, encoder: Encoder, corpus: Corpus, folder: Path | None = None) -> None:
@@ -71,21 +71,21 @@ class EncodingJob(Job[Representation]):
         count = sum(size for shard, size in enumerate(self.sizes) if self.ledger.has(shard))
         progress.note(
             f"{count:,} of {len(self.corpus):,} documents were already encoded by {self.encoder.name}: "
-            "read from the cache"
+            "their representations are read from the cache"
         )
 
 
 def encode_corpus(encoder: Encoder, corpus: Corpus, executor: Executor | None = None) -> Iterator[Representation]:
-    """Encode the documents of a corpus; documents that were encoded before are read from the cache.
+    """Encode the documents of a corpus; representations that were computed before are read from the cache.
 
     The cache has one folder for each combination of encoder fingerprint, precision, device and corpus fingerprint. An
-    interrupted run resumes after its last finished shard. The cache takes at most ``ENCLOZE_ENCODINGS`` GiB (an
+    interrupted call resumes after its last finished shard. The cache takes at most ``ENCLOZE_ENCODINGS`` GiB (an
     environment variable; default 20; 0 disables it); the least recently used folders are removed first.
 
     Args:
-        encoder: The encoder. One without a fingerprint (a model in training) is not cached.
+        encoder: The encoder. If it has no fingerprint (a model in training), its representations are not cached.
         corpus: The documents.
-        executor: Where shards are computed; this process by default.
+        executor: Executor that computes the shards; by default, they are computed in this process.
 
     Yields:
         Representations of at most ``SHARD_SIZE`` documents at a time, in the order of the corpus.
@@ -128,12 +128,12 @@ def read_representation(file: Path) -> Representation:
     if "weights" in arrays:
         sparse = csr_matrix((arrays["weights"], arrays["terms"], arrays["ends"]), shape=arrays["shape"])
     if sparse is None and "dense" not in arrays:
-        raise ValueError("the file holds neither embeddings nor term weights")
+        raise ValueError("the file contains neither embeddings nor term weights")
     return Representation(arrays.get("dense"), sparse)
 
 
 def _resized(parts: Iterable[Representation], sizes: Sequence[int]) -> Iterator[Representation]:
-    """Regroup the rows of consecutive representations into representations with ``sizes`` rows."""
+    """Regroup the rows of consecutive representations: the n-th result has ``sizes[n]`` rows."""
     source, rest, available = iter(parts), list[Representation](), 0
     for size in sizes:
         while available < size:
@@ -167,7 +167,7 @@ def _cache_limit() -> float:
 
 
 def _evict(encodings: Path, used: Path, limit: float) -> None:
-    """Remove the least recently used folders of the cache until all its folders have at most ``limit`` GiB in total.
+    """Remove the least recently used folders of the cache until the cache takes at most ``limit`` GiB.
 
     The folder ``used``, which the current run reads and writes, is never removed.
     """

@@ -25,9 +25,9 @@ class Job(ABC, Generic[T]):
 
     @abstractmethod
     def process(self, shards: Sequence[int]) -> Iterator[T]:
-        """Compute some shards, in the given order.
+        """Compute the results of some shards, in the order of ``shards``.
 
-        A worker loads resources, such as a model, once for all of these shards.
+        Resources such as a model are loaded at most once per call, not once per shard.
 
         Args:
             shards: Shard numbers.
@@ -37,7 +37,9 @@ class Job(ABC, Generic[T]):
         """
 
     def on_resume(self, finished: int) -> None:
-        """Called once before shards are computed. Overridden to report a resumed job; does nothing by default.
+        """Report that a job is resumed. Executors call this once, before they compute the remaining shards.
+
+        The default implementation does nothing.
 
         Args:
             finished: Number of shards whose results are read from the ledger instead of computed.

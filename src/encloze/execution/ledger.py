@@ -1,4 +1,4 @@
-"""Ledgers: a folder with one file per finished shard, from which interrupted work resumes."""
+"""Ledgers: folders with one file per finished shard of a job, from which an interrupted job resumes."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ T = TypeVar("T")
 
 
 class Ledger(Generic[T]):
-    """Stored results of the shards of a job, in a folder whose name identifies the job.
+    """Results of the finished shards of a job, stored in a folder whose name identifies the job.
 
-    A result is written to a temporary file first and renamed, so a file of the ledger is complete. Several processes
+    A result is written to a temporary file first and renamed, so every result file is complete. Several processes
     may write the same shard: their results are equal, and the last write is kept.
     """
 
     def __init__(
         self, folder: Path, suffix: str, write: Callable[[T, Path], None], read: Callable[[Path], T], item: str
     ) -> None:
-        """Initialize the ledger.
+        """Open the ledger in a folder.
 
         Args:
-            folder: The folder of the results; created if it does not exist.
-            suffix: File name extension of a result, such as ``.npz``. The file passed to ``write`` has it, too.
-            write: Writes a result to a file.
-            read: Reads a result. Any exception it raises means that the file is damaged.
-            item: Name of the items of a shard, for messages, such as ``documents``.
+            folder: The folder that contains the results; created if it does not exist.
+            suffix: File name extension of the result files, such as ``.npz``. Paths passed to ``write`` end with it.
+            write: Function that writes a result to a file.
+            read: Function that reads a result from a file. Any exception means that the file is damaged.
+            item: What the shards contain, for error messages, such as ``documents``.
         """
         self.folder, self._suffix, self._write, self._read, self._item = folder, suffix, write, read, item
         folder.mkdir(parents=True, exist_ok=True)
 
     def path(self, shard: int) -> Path:
-        """Return the file of a shard, whether or not it exists."""
+        """Return the path of the result file of a shard, whether or not the file exists."""
         return self.folder / f"{shard:06}{self._suffix}"
 
     def has(self, shard: int) -> bool:

@@ -1,4 +1,4 @@
-"""Generators: models that write queries for documents, one per file."""
+"""Generators: models that generate queries for documents; each module contains one generator."""
 
 from encloze.family import lazy_members
 

@@ -1,4 +1,4 @@
-"""Generator: a model that generates queries for documents."""
+"""Generators: models that generate queries for documents."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from encloze.family import Family
 
 
 class SourceDocument(NamedTuple):
-    """A document to generate queries for."""
+    """A document for which queries are generated."""
 
     number: int
-    """Index of the document in the corpus. Together with the seed it determines the random numbers."""
+    """Index of the document in the corpus. The random numbers depend on it and on the seed."""
     title: str
     """Title of the document."""
     text: str
@@ -22,7 +22,7 @@ class SourceDocument(NamedTuple):
 
 
 class GeneratedTexts(NamedTuple):
-    """Texts generated for a document. The first line of each text is a candidate query."""
+    """Texts generated for one document. The first line of each text is a candidate query."""
 
     number: int
     """Index of the document in the corpus."""
@@ -47,9 +47,10 @@ class PreparedGenerator(Protocol):
 
 @dataclass(frozen=True)
 class Generator(Family):
-    """Base class of generators. A member implements ``prepare``.
+    """Base class of generators. A subclass implements ``prepare``.
 
-    In a recipe and on the command line, a name that is not a member's name is taken as the model of ``local``.
+    In a recipe and on the command line, a name that is not a generator's name is used as ``model`` of
+    the generator ``local``.
 
     Example:
         >>> from encloze.generators.local import Local
@@ -60,17 +61,18 @@ class Generator(Family):
     default_member: ClassVar[str | None] = "local"
 
     prompt: str = field(default="", kw_only=True)
-    """Prompt with the fields {text} and, optionally, {title}, which the model continues. By default,
-    sequence-to-sequence models receive the document only, and other models a few-shot prompt for questions."""
+    """Prompt that the model continues. {text} is replaced by the text of the document, and {title} (optional) by its
+    title. By default, sequence-to-sequence models receive only the document, and other models receive a few-shot prompt
+    that requests a question."""
     examples: Path | None = field(default=None, kw_only=True)
-    """JSON Lines file with few-shot examples, which precede the prompt: documents with good queries, in the fields
-    text, query and, optionally, title."""
+    """JSON Lines file with few-shot examples, which precede the prompt. Each line contains a document in the fields
+    text and, optionally, title, and a good query for this document in the field query."""
     temperature: float = field(default=1.0, kw_only=True)
     """Sampling temperature; above 0."""
     top_p: float = field(default=0.95, kw_only=True)
-    """Nucleus sampling: tokens are sampled from the most probable ones that together have this probability."""
+    """Nucleus sampling: a token is sampled from the most probable tokens whose total probability is this value."""
     max_new_tokens: int = field(default=64, kw_only=True)
-    """Maximum number of tokens of a query."""
+    """Maximum number of tokens of a generated query."""
 
     def __post_init__(self) -> None:
         if self.prompt and "{text}" not in self.prompt:
@@ -84,16 +86,17 @@ class Generator(Family):
     def documents_per_batch(self) -> int:
         """Number of documents in a batch.
 
-        An interrupted run has to repeat its unfinished batches. The texts of a batch do not depend on other batches.
+        After an interruption, unfinished batches are generated again. The texts of a batch do not depend on other
+        batches.
         """
         return 1
 
     def inputs(self) -> dict[str, Path | str]:
-        """Return the files and models that are used, whose hashes are saved with results."""
+        """Return the files and models that the generator uses, by setting; their hashes are saved with the results."""
         return {} if self.examples is None else {"examples": self.examples}
 
     def prepare(self, queries_per_document: int, seed: int) -> PreparedGenerator:
-        """Load the model.
+        """Load the model, and return an object that generates texts with it.
 
         Args:
             queries_per_document: Number of texts to generate for each document.

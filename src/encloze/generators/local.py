@@ -23,13 +23,14 @@ _RANDOM_STREAM = 17  # no other use of random numbers has this stream
 
 @dataclass(frozen=True)
 class Local(Generator, name="local"):
-    """A generation model of transformers on this machine.
+    """A text generation model that is loaded with transformers and computes on this machine.
 
-    A generated text depends only on the seed, the document and the index of the text. ``generate`` of transformers
-    samples with the global random generator of torch, whose state depends on everything sampled before. Here the random
-    number of each token is a hash, so a text does not depend on other texts or on where a run was resumed. Rounding
-    errors depend on the shape of a batch and can change a token if a random number lies between two tokens; therefore a
-    resumed run uses the same batches.
+    A generated text depends only on the seed, the document and the index of the text among the document's texts. It
+    does not depend on other texts or on where an interrupted command was resumed, because the random number of each
+    token is a hash of these three and of the token's position. (``generate`` of transformers uses torch's global random
+    generator, whose state depends on everything sampled before.) Rounding errors depend on the shape of a batch, and
+    can change a token whose random number is very close to the boundary between two tokens. A resumed command therefore
+    uses the same batches.
     """
 
     model: str
@@ -37,11 +38,11 @@ class Local(Generator, name="local"):
     max_document_tokens: int = 350
     """Number of tokens to which the text of a document is truncated."""
     top_k: int = 25
-    """Number of highest-probability tokens to sample from (top-k sampling); 0 for all tokens."""
+    """Top-k sampling: a token is sampled from this number of most probable tokens; 0 for all tokens."""
     batch_size: int = 16
-    """Number of documents per batch."""
+    """Number of documents for which texts are generated at a time."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Precision of weights and matrix multiplications."""
+    """Precision of the model's weights and matrix multiplications."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -66,7 +67,7 @@ class Local(Generator, name="local"):
 
 
 class _LocalGenerator:
-    """A local generator with a loaded model. If ``prompt`` is None, the input of the model is only the document."""
+    """A local generator with its loaded model. If ``prompt`` is None, the model receives only the document."""
 
     def __init__(
         self, settings: Local, model: TextGenerationModel, prompt: Prompt | None, queries_per_document: int, seed: int
@@ -101,7 +102,7 @@ class _LocalGenerator:
 
 
 def random_keys(seed: int, document_numbers: Tensor, queries_per_document: int) -> Tensor:
-    """Return a random key (int64) for each text to generate: ``queries_per_document`` keys for each document."""
+    """Return one random key (int64) per text to generate: ``queries_per_document`` consecutive keys per document."""
     keys = example_keys(seed, 0, _RANDOM_STREAM, document_numbers)
     return derive_keys(keys[:, None], torch.arange(queries_per_document, device=document_numbers.device)).flatten()
 
@@ -114,7 +115,7 @@ class TokenSampler:
         self._text_keys = text_keys
 
     def __call__(self, scores: Tensor, position: int) -> Tensor:
-        """Sample the next token of each text: return ids (int64, one per text) for scores (texts x vocabulary)."""
+        """Return the sampled next token of each text (int64 ids) for ``scores``, the logits (texts x vocabulary)."""
         top_k = min(self._top_k or scores.shape[1], scores.shape[1])
         top_scores, tokens = (scores.float() / self._temperature).topk(top_k)  # texts x top_k, in descending order
         probabilities = top_scores.softmax(dim=1)

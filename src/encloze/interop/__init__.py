@@ -1,1 +1,1 @@
-"""Compatibility with other projects (one per file): their model folders, class names and evaluation protocols."""
+"""Compatibility with other projects: their model folders, class names or evaluation protocols."""

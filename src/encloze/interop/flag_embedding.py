@@ -1,12 +1,12 @@
-"""Replacements of FlagEmbedding's RetroMAE classes; only the import line of its scripts changes.
+"""Replacements of FlagEmbedding's RetroMAE classes: in its scripts, only the import line has to be changed.
 
 ``RetroMAEForPretraining``, ``RetroMAECollator`` and ``ModelArguments`` have the names, signatures and weight names of
-FlagEmbedding's research/baai_general_embedding/retromae_pretrain. The computation is that of objectives/retromae.py.
+FlagEmbedding's research/baai_general_embedding/retromae_pretrain. The loss is that of objectives/retromae.py.
 
-Differences: the collator's default masking rates are 0.30 and 0.50, the rates of the paper (FlagEmbedding's are 0.15
-and 0.15). A separate attention mask is drawn for each position of the decoder. Whole words are recognized for any fast
-tokenizer. Long texts are masked at the same rate as short texts. ``from_pretrained`` restores the decoder that
-``save_pretrained`` wrote.
+Differences from FlagEmbedding: the collator's default masking rates are 0.30 and 0.50, the rates of the paper
+(FlagEmbedding's are 0.15 and 0.15). A separate attention mask is drawn for each position of the decoder. Whole words
+are recognized for any fast tokenizer. Long texts are masked at the same rate as short texts. ``from_pretrained``
+restores the decoder that ``save_pretrained`` wrote.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from encloze.text.tokens import pad_texts
 
 @dataclass
 class ModelArguments:
-    """Arguments of FlagEmbedding's scripts that select the initial model."""
+    """Command-line arguments of FlagEmbedding's scripts that select the initial model."""
 
     model_name_or_path: str | None = "bert-base-uncased"
     config_name: str | None = None
@@ -42,10 +42,10 @@ class ModelArguments:
 
 @dataclass
 class RetroMAECollator:
-    """Collate texts to the six tensors of ``RetroMAEForPretraining.forward``.
+    """Tokenize, mask and pad texts: compute the six input tensors of ``RetroMAEForPretraining.forward``.
 
-    Masks are drawn from torch's global generator: ``torch.manual_seed`` makes them reproducible, and the workers of a
-    DataLoader draw different ones.
+    Masks are drawn from torch's global generator: ``torch.manual_seed`` makes them reproducible, and each worker of
+    a DataLoader draws different masks.
 
     Example:
         >>> collate = RetroMAECollator(transformers.AutoTokenizer.from_pretrained("google-bert/bert-base-uncased"))
@@ -55,11 +55,11 @@ class RetroMAECollator:
     tokenizer: Any
     """A fast tokenizer of transformers."""
     max_seq_length: int = 512
-    """Length in tokens, including the two special tokens, to which texts are truncated."""
+    """Maximum length of a text in tokens, including the two special tokens; longer texts are truncated."""
     encoder_mlm_probability: float = 0.30
-    """Fraction of the tokens that are masked for the encoder, in whole words."""
+    """Fraction of the tokens that are masked in the encoder's input. Whole words are masked."""
     decoder_mlm_probability: float = 0.50
-    """Fraction of the tokens that are masked for each position of the decoder, in whole words."""
+    """Fraction of the tokens that a position of the decoder cannot attend to. Whole words are masked."""
 
     def __post_init__(self) -> None:
         for name in ("encoder_mlm_probability", "decoder_mlm_probability"):
@@ -104,11 +104,11 @@ class RetroMAECollator:
 
 
 class RetroMAEForPretraining(nn.Module):
-    """RetroMAE with a transformers model as encoder; class name and signatures are those of FlagEmbedding.
+    """RetroMAE with a transformers model as encoder; the class has the name and signatures of FlagEmbedding's.
 
     Args:
-        bert: A ForMaskedLM model of any family that encloze supports.
-        model_args: Stored as an attribute, and otherwise ignored.
+        bert: A ForMaskedLM model of transformers, of any architecture that encloze supports.
+        model_args: Stored as an attribute, but not used.
 
     Raises:
         CheckpointError: If the model has no usable head for masked language modeling.
@@ -128,11 +128,11 @@ class RetroMAEForPretraining(nn.Module):
 
     @property
     def backbone(self) -> Backbone:
-        """The encoder, wrapped in the interface that encloze has for all encoders."""
+        """The encoder as a ``Backbone``, the common interface of all encoders in encloze."""
         return self._backbone[0]
 
     def gradient_checkpointing_enable(self, *_: Any, **__: Any) -> None:
-        """Recompute activations in the backward pass to save memory. Arguments are ignored; results do not change."""
+        """Recompute activations in the backward pass to save memory; results do not change. Arguments are ignored."""
         self.backbone.enable_gradient_checkpointing()
         enable_activation_checkpointing(self.c_head)
 
@@ -153,14 +153,15 @@ class RetroMAEForPretraining(nn.Module):
         decoder_attention_mask: Tensor,
         decoder_labels: Tensor,
     ) -> tuple[Tensor]:
-        """Compute the loss: mean cross-entropy of the encoder's labels + mean cross-entropy of the decoder's labels.
+        """Compute the loss: mean cross-entropy of the encoder labels plus mean cross-entropy of the decoder labels.
 
         Args:
             encoder_input_ids: Masked token ids, batch x length.
             encoder_attention_mask: 1 for tokens and 0 for padding, batch x length.
             encoder_labels: Ids of masked tokens, -100 at all other positions, batch x length.
             decoder_input_ids: Token ids, batch x length.
-            decoder_attention_mask: The tokens (last dimension) that each position attends to, batch x length x length.
+            decoder_attention_mask: 1 where a position (second dimension) attends to a token (third dimension), else 0;
+                batch x length x length.
             decoder_labels: Token ids to predict, -100 at all other positions, batch x length.
 
         Returns:
@@ -196,20 +197,21 @@ class RetroMAEForPretraining(nn.Module):
     def from_pretrained(
         cls, model_args: ModelArguments | None, folder: str | Path, *others: Any, **options: Any
     ) -> RetroMAEForPretraining:
-        """Load a model, with its decoder if the folder contains one. Otherwise the decoder is new, and a note says so.
+        """Load a model and its decoder. If the folder has no decoder, it is initialized randomly, with a note.
 
         Args:
             model_args: Stored as an attribute.
             folder: A folder of FlagEmbedding or encloze, any ForMaskedLM model, or an id on the Hugging Face hub.
-            others: Ignored with a warning.
-            options: Ignored with a warning; FlagEmbedding passes them to transformers.
+            others: Further positional arguments, which are ignored with a warning.
+            options: Further keyword arguments, which are ignored with a warning. FlagEmbedding passes them to
+                transformers.
 
         Returns:
             The model.
 
         Raises:
-            CheckpointError: If the folder cannot be loaded. A pytorch_model.bin that contains more than weights is not
-                loaded.
+            CheckpointError: If the folder cannot be loaded, or if its pytorch_model.bin contains other objects than
+                weights.
         """
         if others or options:
             ignored = ", ".join([*map(repr, others), *options])

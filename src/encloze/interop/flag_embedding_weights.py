@@ -1,4 +1,4 @@
-"""Read RetroMAE decoders from folders of FlagEmbedding and encloze."""
+"""Read the weights of RetroMAE decoders from folders that FlagEmbedding or encloze wrote."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ _PREFIXES = {"decoder.layers.0.": "c_head.", "decoder.embeddings.": "embeddings.
 
 
 def read_decoder(folder: Path) -> dict[str, Tensor] | None:
-    """Return weights keyed by FlagEmbedding's parameter names, or None if the folder has no compatible decoder.
+    """Return RetroMAE weights by FlagEmbedding's parameter names; None if the folder has no compatible decoder.
 
     Args:
-        folder: A folder of FlagEmbedding (all weights are returned) or of encloze (only the decoder's are returned).
+        folder: A folder written by FlagEmbedding (the weights of encoder and decoder are returned) or by encloze (only
+            the weights of the decoder are returned).
 
     Raises:
         CheckpointError: If pytorch_model.bin is damaged or contains more than weights.
@@ -53,7 +54,7 @@ def load_decoder(model: nn.Module, weights: dict[str, Tensor], folder: Path) -> 
         folder: The folder of the weights, for error messages.
 
     Raises:
-        CheckpointError: If weights of the decoder are missing, or any are unknown or differ in shape.
+        CheckpointError: If weights of the decoder are missing, or a weight has an unknown name or a different shape.
     """
     # FlagEmbedding's class registers the embeddings of the encoder a second time; position_ids are not weights.
     relevant = {n: v for n, v in weights.items() if not n.startswith("decoder_embeddings.") and "position_ids" not in n}

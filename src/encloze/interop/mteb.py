@@ -30,11 +30,11 @@ class MtebSearch:
     Source of the protocol: https://github.com/embeddings-benchmark/mteb, ``mteb/models/models_protocols.py``.
 
     Args:
-        system: A system, or its name with its settings as in a recipe: ``"bm25"``, ``"hybrid"``, a model folder.
-        settings: Settings of the system, if it is given by name.
+        system: A ``System``, the name of a system as in a recipe (``"bm25"``, ``"hybrid"``), or a model folder.
+        settings: Settings of the system, if ``system`` is a name or a folder.
 
     Raises:
-        RecipeError: If the system contains documents (an index folder, a run) or is tuned on a split. MTEB
+        RecipeError: If the system has documents of its own (an index folder, a run) or is tuned on a split. MTEB
             provides the documents, and has no split for tuning.
 
     Example:
@@ -56,7 +56,7 @@ class MtebSearch:
 
     @property
     def mteb_model_meta(self) -> Any:
-        """The ModelMeta under which MTEB stores results; its revision is a hash of the settings and model files."""
+        """ModelMeta under which MTEB stores results. Its revision is a hash of the system's settings and files."""
         files = {name: _hash_input(path) for name, path in self.system.inputs().items()}
         return importable("mteb.models.model_meta", "mteb").ModelMeta(
             loader=None,
@@ -67,7 +67,7 @@ class MtebSearch:
         )
 
     def index(self, corpus: Iterable[Mapping[str, Any]], *, task_metadata: Any, hf_subset: str, **_: Any) -> None:
-        """Encode and index documents; the documents of an earlier call are removed.
+        """Encode and index documents, which replace the documents of an earlier call.
 
         Args:
             corpus: Rows with ``id``, ``text`` and optionally ``title``.
@@ -94,8 +94,9 @@ class MtebSearch:
 
         Args:
             queries: Rows with ``id``, ``text`` and optionally ``instruction``, which is appended to the text.
-            top_k: Number of documents for each query.
-            top_ranked: Ids of the documents to rank, by query id, for re-ranking tasks. By default all documents.
+            top_k: Number of documents to return for each query.
+            top_ranked: For re-ranking tasks: ids of the documents to rank, by query id. By default all documents are
+                ranked.
 
         Returns:
             Scores by query id and document id, best first.
@@ -125,7 +126,7 @@ def _hash_input(path: Path | str) -> str:
 
 
 def _select_documents(run: Run, candidates: Mapping[str, Sequence[str]], depth: int) -> Run:
-    """Return the run with, for each query, only the ``depth`` documents of its ``candidates`` that rank highest."""
+    """Keep, for each query, only the ``depth`` highest-ranked documents among the query's ``candidates``."""
     selected = {}
     for query, scores in run.items():
         allowed = set(candidates.get(query, scores))

@@ -1,4 +1,4 @@
-"""Training losses for fine-tuning; each module holds one loss."""
+"""Training losses for fine-tuning; each module contains one loss."""
 
 from encloze.family import lazy_members
 

@@ -15,15 +15,15 @@ class SparsityRegularizer(Loss):
     """Base class of losses that make the term weights of queries or of documents sparse."""
 
     side: Texts = "documents"
-    """Texts whose term weights are regularized; to regularize both, list the loss twice."""
+    """Texts whose term weights are regularized: queries or documents. To regularize both, list the loss twice."""
     ramp_ratio: float = 0.33
     """Fraction of the training steps in which the regularization weight grows quadratically from 0 to ``weight``, as in
-    SPLADE's code. If ``target_active_dims`` is set, ``weight`` has no ramp; in this fraction of the steps, the
-    controller's target moves geometrically from the initial number of active dimensions to ``target_active_dims``."""
+    SPLADE's code. If ``target_active_dims`` is set, the weight has no such ramp. Instead, the target of the controller
+    moves geometrically from the initial number of active dimensions to ``target_active_dims`` in these steps."""
     target_active_dims: int | None = None
     """Target mean number of active dimensions (term weights above 0) per text. If set, a controller adapts the
-    regularization weight at each step, starting from ``weight``. After training, a bias added to all logits corrects
-    the remaining difference."""
+    regularization weight at each step, starting from ``weight``. After training, a bias added to all logits of the
+    sparse head corrects the remaining difference from the target."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -41,7 +41,7 @@ class SparsityRegularizer(Loss):
             raise ValueError(f"{self.name} requires a sparse head: add sparse to heads, or remove {self.name}")
 
     def term_weights(self, batch: ScoredBatch) -> Tensor:
-        """Return the term weights of the regularized texts before top-k pruning (float32, texts x vocabulary)."""
+        """Return the term weights of the texts to regularize, before top-k pruning (float32, texts x vocabulary)."""
         weights: Tensor = batch.unpruned[self.side].sparse
         return weights
 

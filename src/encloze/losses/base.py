@@ -16,36 +16,39 @@ Texts = Literal["queries", "documents"]
 
 
 class SparsityTarget(NamedTuple):
-    """Target number of active dimensions of a sparse representation, reached by adapting a regularization weight."""
+    """Target for the number of active dimensions of sparse representations.
+
+    The regularization weight is adapted during training to reach the target.
+    """
 
     side: Texts
-    """Texts whose representations are regularized."""
+    """Texts whose representations are regularized: queries or documents."""
     active_dims: int
     """Target mean number of term weights above 0 per text."""
     ramp_ratio: float
-    """Fraction of the training steps in which the target moves from the first measured number to ``active_dims``."""
+    """Fraction of the training steps in which the target moves from the first measured mean to ``active_dims``."""
 
 
 class CandidateScores(NamedTuple):
-    """Scores of each query's candidates: its relevant document (column 0) and its hard negatives."""
+    """Scores of each query's candidates: its relevant document (column 0) and its hard negatives (further columns)."""
 
     scores: Tensor
     """Scores of the trained model (float32, queries x candidates)."""
     candidate_mask: Tensor
-    """True for candidates, False for padding of queries with fewer candidates (bool, queries x candidates)."""
+    """True for candidates, False for the padding of queries with fewer candidates (bool, queries x candidates)."""
     teacher_scores: Tensor
     """Scores of a teacher model, NaN where there is no score (float32, queries x candidates)."""
 
     @property
     def has_teacher_score(self) -> Tensor:
-        """Mask of the candidates that have a teacher score (bool, queries x candidates)."""
+        """True for each candidate that has a teacher score, else False (bool, queries x candidates)."""
         return self.candidate_mask & ~self.teacher_scores.isnan()
 
 
 class ScoredBatch(NamedTuple):
     """Queries, documents and scores of one training step, gathered over all processes and micro-batches.
 
-    Each distinct document occurs once. This record is the only input of a loss.
+    Each distinct document occurs once. Every loss is computed only from this record.
     """
 
     queries: Representation
@@ -53,20 +56,20 @@ class ScoredBatch(NamedTuple):
     documents: Representation
     """Representations of the documents, from which scores are computed (float32, documents x dim or vocabulary)."""
     unpruned: dict[Texts, Representation]
-    """Representations of ``queries`` and ``documents`` before top-k pruning of term weights, as used by
-    regularizers."""
+    """Representations of the ``queries`` and of the ``documents`` before top-k pruning of term weights. Regularizers
+    use them."""
     similarity: Similarity
-    """Function that computed ``scores``."""
+    """Similarity function by which ``scores`` were computed from the representations."""
     scores: Tensor
     """Score of every query with every document (float32, queries x documents)."""
     target: Tensor
-    """Column of each query's relevant document in ``scores`` (int64, one per query)."""
+    """Index of the column of ``scores`` that belongs to each query's relevant document (int64, one per query)."""
     false_negative_mask: Tensor
-    """True for further documents that are known to be relevant to a query and must not be used as its negatives (bool,
-    queries x documents)."""
+    """True for documents that are not the query's ``target``, but are also known to be relevant to the query. They must
+    not be used as its negatives (bool, queries x documents)."""
     candidates: Tensor
-    """Columns in ``scores`` of each query's relevant document and hard negatives, -1 for padding (int64, queries x
-    candidates)."""
+    """Indexes of the columns of ``scores`` that belong to each query's relevant document (first) and hard negatives; -1
+    for padding (int64, queries x candidates)."""
     teacher_scores: Tensor
     """Scores of a teacher model, NaN where there is no score (float32, queries x candidates)."""
     is_normalized: bool
@@ -74,14 +77,16 @@ class ScoredBatch(NamedTuple):
 
     @property
     def is_cosine(self) -> bool:
-        """Whether scores are cosine similarities multiplied by the weight of the dense head."""
+        """Whether ``scores`` are cosine similarities, multiplied by the weight of the dense head."""
         return self.is_normalized and self.queries.sparse is None
 
     def for_view(self, view: Literal["dense", "sparse"]) -> ScoredBatch:
-        """Return the batch reduced to its dense or sparse representations; scores are their unweighted inner products.
+        """Return the batch with only its dense or only its sparse representations.
+
+        Its scores are the inner products of these representations, without the weight of the head.
 
         Args:
-            view: The representations to keep.
+            view: Which representations to keep.
         """
         queries, documents = (
             Representation(**{view: getattr(texts, view)}) for texts in (self.queries, self.documents)
@@ -101,7 +106,7 @@ class ScoredBatch(NamedTuple):
 class Loss(Family):
     """Base class of the fine-tuning losses.
 
-    A subclass implements ``compute``. The trainer divides the result by the number of queries of the step and
+    A subclass implements ``compute``. The trainer divides its result by the number of queries of the step and
     multiplies it by ``weight_at(progress)``. The total loss is the sum over all losses of the recipe.
 
     Example:
@@ -143,7 +148,7 @@ class Loss(Family):
         """
 
     def configuration_warnings(self, cosine_scale: float) -> str:
-        """Return a warning about settings that are valid but unlikely to train well, or an empty string.
+        """Return a warning about settings that are valid but unlikely to train a good model, else an empty string.
 
         Args:
             cosine_scale: Factor by which a cosine similarity is multiplied to give a score; 0 if scores are not
@@ -164,7 +169,7 @@ class Loss(Family):
 
     @property
     def regularized_side(self) -> Texts | None:
-        """Texts whose term weights the loss regularizes; None if it is not a regularizer."""
+        """Texts (queries or documents) whose term weights the loss regularizes; None if it is not a regularizer."""
         return None
 
     @property
@@ -173,7 +178,7 @@ class Loss(Family):
         return None
 
     def weight_at(self, progress: float) -> float:
-        """Return the weight of the loss at a given progress of the training.
+        """Return the weight of the loss in the total loss at a point of the training.
 
         Args:
             progress: Fraction of the training steps done, 0 to 1.
@@ -181,13 +186,13 @@ class Loss(Family):
         return self.weight
 
     def active_dims(self, batch: ScoredBatch) -> float:
-        """Return the mean number of positive term weights per regularized text, to compare with ``sparsity_target``."""
+        """Return the mean number of term weights above 0 per regularized text, for comparison with the target."""
         raise NotImplementedError(type(self).__name__)
 
 
 @dataclass(frozen=True)
 class CandidateLoss(Loss):
-    """Base class of losses over each query's relevant document and hard negatives, without in-batch negatives.
+    """Base class of losses that use only each query's relevant document and hard negatives, no in-batch negatives.
 
     These losses can also train cross-encoders. A subclass implements ``compute_candidates``.
     """
@@ -212,15 +217,15 @@ class CandidateLoss(Loss):
 
 
 def check_losses(losses: tuple[Loss, ...], *, has_teacher: bool, has_negatives: bool) -> None:
-    """Check that the losses are distinct and that the inputs that they require are available.
+    """Check that the losses of a recipe are distinct, and that the recipe provides the inputs that they require.
 
     Args:
         losses: Losses of a recipe.
-        has_teacher: Whether teacher scores are given.
-        has_negatives: Whether hard negatives are given.
+        has_teacher: Whether the recipe provides teacher scores.
+        has_negatives: Whether the recipe provides hard negatives.
 
     Raises:
-        ValueError: No loss is given, two losses have the same name in the log, or a required input is missing.
+        ValueError: ``losses`` is empty, two losses have the same name in the log, or a required input is missing.
     """
     terms = [loss.term for loss in losses]
     if not terms or len(set(terms)) < len(terms):

@@ -14,9 +14,9 @@ from encloze.losses.base import Loss, ScoredBatch
 
 @dataclass(frozen=True)
 class Contrastive(Loss, name="contrastive"):
-    """Cross-entropy of the relevant document among all documents of the step.
+    """Cross-entropy of the query's relevant document among all documents of the training step.
 
-    Documents in ``false_negative_mask`` are excluded from the softmax.
+    Other documents that are known to be relevant to the query (``false_negative_mask``) are excluded from the softmax.
 
     Example:
         >>> Contrastive(view="sparse").term
@@ -24,13 +24,13 @@ class Contrastive(Loss, name="contrastive"):
     """
 
     temperature: float | None = None
-    """Divisor of the scores. The default is 0.05 times the weight of the dense head if scores are cosines, and 1
-    otherwise."""
+    """Number by which scores are divided. The default is 0.05 times the weight of the dense head if scores are cosines,
+    and 1 otherwise."""
 
     view: Literal["dense", "sparse"] | None = None
     """Whether scores are computed from the ``dense`` or the ``sparse`` representations. By default, scores are the
-    weighted sum of both. If one of them dominates the sum, the other one receives little gradient: list this loss a
-    second time with ``view`` set to the other one."""
+    weighted sum of both. If one of them dominates the sum, the other one receives little gradient. In that case list
+    this loss a second time, with ``view`` set to the representation that receives little gradient."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -12,10 +12,10 @@ from encloze.losses.base import ScoredBatch
 
 @dataclass(frozen=True)
 class Flops(SparsityRegularizer, name="flops"):
-    """FLOPS regularizer: the mean absolute weight of each term over texts, squared and summed over terms.
+    """FLOPS regularizer: sum over terms of the squared mean, over texts, of the term's absolute weight.
 
-    The loss makes postings lists short and balanced. The mean is taken over all distinct texts of a training step, in
-    all processes and micro-batches, so the loss does not depend on how the step is split into micro-batches.
+    The loss makes postings lists short and similar in length. The mean is taken over all distinct texts of a training
+    step, in all processes and micro-batches, so the loss does not depend on how the step is split into micro-batches.
 
     Example:
         >>> Flops(side="queries", target_active_dims=30).term
@@ -23,7 +23,7 @@ class Flops(SparsityRegularizer, name="flops"):
     """
 
     weight: float = 1e-3
-    """Regularization weight after the ramp."""
+    """Regularization weight at the end of its ramp (see ramp_ratio)."""
 
     def compute(self, batch: ScoredBatch) -> Tensor:
         return (self.term_weights(batch).abs().mean(dim=0) ** 2).sum() * len(batch.scores)

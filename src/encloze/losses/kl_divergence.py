@@ -14,9 +14,9 @@ _NEARLY_UNIFORM = 2.0  # cosines divided by temperature differ by at most twice 
 
 @dataclass(frozen=True)
 class KlDivergence(CandidateLoss, name="kl_divergence"):
-    """KL(teacher || student) between the softmax distributions over each query's candidates.
+    """KL(teacher || student) between the softmax distributions of their scores over each query's candidates.
 
-    Candidates without a teacher score are left out of both distributions.
+    Candidates without a teacher score are excluded from both distributions.
 
     Example:
         >>> KlDivergence(temperature=0.05).needs_teacher
@@ -24,9 +24,9 @@ class KlDivergence(CandidateLoss, name="kl_divergence"):
     """
 
     teacher_temperature: float = 1.0
-    """Divisor of the teacher's scores."""
+    """Number by which the teacher's scores are divided before the softmax."""
     temperature: float = 1.0
-    """Divisor of the student's scores; use about 0.05 if they are cosines."""
+    """Number by which the student's scores are divided before the softmax; set about 0.05 if they are cosines."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -20,7 +20,7 @@ class L1(SparsityRegularizer, name="l1"):
     """
 
     weight: float = 1e-3
-    """Regularization weight after the ramp."""
+    """Regularization weight at the end of its ramp (see ramp_ratio)."""
 
     def compute(self, batch: ScoredBatch) -> Tensor:
         return self.term_weights(batch).abs().sum(dim=1).mean() * len(batch.scores)

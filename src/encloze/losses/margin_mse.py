@@ -13,7 +13,9 @@ from encloze.losses.base import CandidateLoss, CandidateScores
 
 @dataclass(frozen=True)
 class MarginMse(CandidateLoss, name="margin_mse"):
-    """Mean squared error between student and teacher of the score difference of two candidates of a query.
+    """Mean squared error between the score margins of the student and of the teacher.
+
+    A score margin is the difference between the scores of two candidates of a query.
 
     Example:
         >>> MarginMse(pairs="all").needs_teacher

@@ -14,9 +14,10 @@ from encloze.losses.base import Loss, ScoredBatch
 
 @dataclass(frozen=True)
 class Matryoshka(Loss, name="matryoshka"):
-    """Mean of another loss over embeddings truncated to several dimensions.
+    """Mean of another loss, which is computed for each of several truncated lengths of the embeddings.
 
-    The mean does not include the full embeddings. To train them too, also list the other loss in ``losses``.
+    The mean does not include the loss of the full embeddings. To train them too, also list the other loss in
+    ``losses``.
 
     Example:
         >>> Matryoshka(dims=(64, 128)).term
@@ -58,7 +59,7 @@ class Matryoshka(Loss, name="matryoshka"):
 
 
 def _truncate(batch: ScoredBatch, dim: int) -> ScoredBatch:
-    """Return the batch with embeddings cut to their first ``dim`` dimensions; if normalized, they are so again."""
+    """Return the batch with embeddings truncated to ``dim`` dimensions; normalized embeddings are normalized again."""
 
     def truncate(embeddings: Tensor) -> Tensor:
         return F.normalize(embeddings[:, :dim], dim=1) if batch.is_normalized else embeddings[:, :dim]

@@ -38,13 +38,13 @@ _TRUNCATED_SHARE = 0.01  # a smaller share of truncated texts gives no warning
 class BiEncoder(nn.Module):
     """Bi-encoder: a transformer encoder (the backbone) with a tokenizer and one or two heads.
 
-    A dense head computes an embedding of a text, a sparse head a weight for each token of the vocabulary. Both use the
-    same forward pass.
+    A dense head computes an embedding of a text, a sparse head a weight for each token of the vocabulary. Both heads
+    use the same forward pass of the encoder.
 
     Args:
         backbone: The encoder.
         tokenizer: Its tokenizer.
-        config: Heads, prompts and length limits.
+        config: Encoding configuration: heads, prompts and length limits.
         heads_file: A safetensors file with weights of the heads. Weights with other names or shapes are skipped, and a
             progress note lists the head weights that remain randomly initialized. None: all heads are randomly
             initialized.
@@ -118,7 +118,7 @@ class BiEncoder(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """The device of the weights."""
+        """Device on which the model's weights are."""
         return next(self.parameters()).device
 
     @property
@@ -142,7 +142,7 @@ class BiEncoder(nn.Module):
         """Pad tokenized texts to a batch.
 
         Args:
-            encoded: Tokenized texts that begin with the prompt, without special tokens.
+            encoded: Tokenized texts, each with the prompt at its beginning and without special tokens.
             side: Whether the texts are queries or documents.
             device: The device of the batch.
 
@@ -155,7 +155,7 @@ class BiEncoder(nn.Module):
     def forward(self, texts: TextBatch, side: Side) -> Representation:
         """Compute the representations of a batch as tensors.
 
-        ``dense`` is batch x dim, ``sparse`` is batch x vocabulary; None if the model has no such head.
+        ``dense`` has the shape batch x dim, ``sparse`` batch x vocabulary. A field is None if the model lacks its head.
         """
         is_encoded = any(head.needs_hidden_states(side) for head in self.config.heads)
         hidden = self.backbone.encode(texts.ids, texts.attention_mask) if is_encoded else None
@@ -168,22 +168,22 @@ class BiEncoder(nn.Module):
         )
 
     def prune(self, representation: Representation, side: Side, *, training: bool) -> Representation:
-        """Return representations in which the heads set entries to 0 that must not contribute to scores.
+        """Let each head set the values to 0 that must not contribute to scores.
 
-        An example is a sparse head that keeps only the k highest weights of a text.
+        For example, a sparse head may keep only the k highest term weights of each text.
         """
         views = {h.view: h.prune(getattr(representation, h.view), side, training=training) for h in self.config.heads}
         return representation._replace(**views)
 
     def encode_queries(self, texts: Sequence[str]) -> Representation:
-        """Encode queries; the rows of the result are in the order of the texts.
+        """Encode queries. The n-th row of the result represents the n-th query.
 
         Args:
             texts: The queries, without prompt.
 
         Returns:
             Representation with ``dense`` (float32 array, queries x dim) and ``sparse`` (float32 CSR matrix, queries x
-            vocabulary); None if the model has no such head.
+            vocabulary). A field is None if the model lacks its head.
 
         Raises:
             CheckpointError: If the model's outputs contain NaN or infinite values.
@@ -191,7 +191,7 @@ class BiEncoder(nn.Module):
         return self._concatenate(self._encode(texts, len(texts), "query"))
 
     def encode_documents(self, texts: Iterable[str], count: int | None = None) -> Representation:
-        """Encode documents; the rows of the result are in the order of the texts.
+        """Encode documents. The n-th row of the result represents the n-th document.
 
         Args:
             texts: The documents, without prompt.
@@ -199,7 +199,7 @@ class BiEncoder(nn.Module):
                 iterator into memory.
 
         Returns:
-            As ``encode_queries``.
+            Representation as in ``encode_queries``, with one row per document.
         """
         if count is None:
             texts = list(texts)
@@ -207,11 +207,11 @@ class BiEncoder(nn.Module):
         return self._concatenate(self.documents_in_parts(texts, count))
 
     def documents_in_parts(self, texts: Iterable[str], count: int) -> Iterator[Representation]:
-        """Encode documents, and yield their representations in parts of a few thousand to limit memory use."""
+        """Encode documents; yield the representations of a few thousand documents at a time to limit memory use."""
         return self._encode(texts, count, "document")
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
-        """Return the similarity of each query and its document; each distinct text is encoded once.
+        """Return the similarity of the query and document of each pair. Each distinct text is encoded once.
 
         Args:
             pairs: Pairs of a query and a document.
@@ -231,7 +231,7 @@ class BiEncoder(nn.Module):
     def save(self, folder: Path) -> None:
         """Write a model folder that transformers and ``load`` read; the folder must exist.
 
-        sentence-transformers can also load the folder if the model has a single dense view without a projection.
+        sentence-transformers can also load the folder if the only head is a dense head without a projection.
         """
         self.backbone.save(folder)
         self.tokenizer.save(folder, self.backbone.max_tokens)
@@ -250,10 +250,10 @@ class BiEncoder(nn.Module):
     def _encode(
         self, texts: Iterable[str], count: int, side: Side, sides_warned_of: set[Side] | None = None
     ) -> Iterator[Representation]:
-        """Encode texts in parts of a few thousand, with a warning if many are truncated.
+        """Encode a few thousand texts at a time, and warn at the end if many texts were truncated.
 
-        To warn only once for each side, ``sides_warned_of`` holds the sides with an earlier warning: there is no
-        warning if it contains ``side``, and a warning adds ``side`` to it.
+        ``sides_warned_of`` contains the sides (query, document) for which this warning was already shown. It is not
+        shown again for them. When the warning is shown, ``side`` is added.
         """
         self.eval()
         warned = set() if sides_warned_of is None else sides_warned_of
@@ -288,7 +288,7 @@ class BiEncoder(nn.Module):
 
 
 class _RepresentationBuffer:
-    """Collects the dense and sparse representations of a fixed number of texts, which arrive in any order."""
+    """Buffer for the representations of a fixed number of texts, which may be added in any order."""
 
     def __init__(self, count: int, views: dict[str, int]) -> None:
         self._count, self._views = count, views
@@ -316,7 +316,7 @@ class _RepresentationBuffer:
 
 
 def _load_matching(modules: nn.ModuleDict, file: Path | None) -> list[str]:
-    """Load the weights of a file that match in name and shape; return the names of the weights that were not loaded."""
+    """Load the weights in a file whose name and shape match; return the names of the module weights not loaded."""
     own = modules.state_dict()
     weights = load_file(str(file)) if file is not None and file.is_file() else {}
     matching = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}

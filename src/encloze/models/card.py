@@ -62,7 +62,7 @@ class CardMetadata:
 
     Args:
         library_name: The library that loads the model: ``sentence-transformers`` or ``transformers``.
-        pipeline_tag: The task of the model.
+        pipeline_tag: The task of the model, by its name on the hub.
         base_model: Hub ids of the models from which this one was trained or merged; may be empty.
         base_model_relation: ``finetune`` or ``merge``.
         language: Codes of the model's languages, if the base model's card names them.
@@ -111,7 +111,8 @@ def model_card(
         summary: How the model was trained, such as ``"fine-tuned by encloze"``.
         base_models: Names of the models from which this one was trained or merged: hub ids, folders or ``minilm``.
         pipeline_tag: The task of the model.
-        extra_files: Descriptions of further files, by file name in Markdown; files in every folder are always listed.
+        extra_files: Descriptions of further files, by file name in Markdown. Files that every model folder has are
+            listed anyway.
 
     Returns:
         Markdown with a YAML header.
@@ -132,7 +133,7 @@ def model_card(
 
 
 def card_metadata(folder: Path, pipeline_tag: PipelineTag, base_models: Sequence[str] = ()) -> CardMetadata:
-    """Return the metadata of a model folder.
+    """Return the metadata for the model card of a model folder.
 
     Args:
         folder: The folder with the files of the model.
@@ -140,7 +141,7 @@ def card_metadata(folder: Path, pipeline_tag: PipelineTag, base_models: Sequence
         base_models: Names of the models from which this one was trained or merged: hub ids, folders or ``minilm``.
 
     Returns:
-        The metadata. ``library_name`` is ``sentence-transformers`` if that library gives the same scores.
+        The metadata. ``library_name`` is ``sentence-transformers`` if that library computes the same scores.
     """
     is_loadable = (folder / MODULES_FILE).is_file() or pipeline_tag == "text-ranking"
     library = "sentence-transformers" if is_loadable else "transformers"
@@ -168,7 +169,7 @@ def card_metadata(folder: Path, pipeline_tag: PipelineTag, base_models: Sequence
 
 
 def _usage(name: str, metadata: CardMetadata, is_encoder: bool) -> str:
-    """Return code that loads the model, for each library that supports it."""
+    """Return Python code in Markdown that loads the model, for each library that can load it."""
     snippets = []
     if metadata.pipeline_tag == "text-ranking":
         snippets.append(_CROSS_ENCODER)
@@ -190,7 +191,7 @@ def _header(name: str) -> dict[str, Any]:
 
 
 def _ids(name: str, header: Mapping[str, Any]) -> list[str]:
-    """Return the hub ids of a base model: its own or, for a folder that encloze wrote, those in its model card."""
+    """Return a list with the hub id of a base model or, if encloze wrote the model, the ids of its own base models."""
     if Path(name).exists():
         listed = header.get("base_model") or []
         is_own = (Path(name) / MANIFEST).is_file()

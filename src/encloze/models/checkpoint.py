@@ -1,4 +1,4 @@
-"""Files of a model folder beyond those of transformers: names, tokenizer, fingerprint and README."""
+"""Files that encloze adds to a model folder, the folder's tokenizer, and the fingerprint of the model."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def model_fingerprint(folder: Path, config: EncoderConfig, tokenizer: Tokenizer)
 
     Args:
         folder: The model folder.
-        config: Its encoding configuration.
-        tokenizer: Its tokenizer.
+        config: The model's encoding configuration.
+        tokenizer: The model's tokenizer.
 
     Returns:
         16 hexadecimal digits.
@@ -45,8 +45,8 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         The tokenizer.
 
     Raises:
-        CheckpointError: If there is no tokenizer, or only one that needs Python code from the folder, which is never
-            run.
+        CheckpointError: If there is no tokenizer, or only a tokenizer that needs Python code from the folder. Such code
+            is never executed.
     """
     if (folder / "tokenizer.json").is_file():
         return Tokenizer.load(folder)

@@ -45,7 +45,7 @@ class Classifier(nn.Module):
         Args:
             name: A model folder or an id on the Hugging Face hub.
             labels: The labels, in the order of the logits.
-            of_words: Whether the labels belong to words instead of whole texts.
+            of_words: True if each word has a label, False if each text has one label.
             max_tokens: The length to which texts are truncated; by default 512, or the encoder's limit if it is lower.
 
         Returns:
@@ -64,7 +64,7 @@ class Classifier(nn.Module):
         return cls(model, tokenizer, max_tokens or min(_DEFAULT_TOKENS, limit)).eval()
 
     def forward(self, inputs: ClassifierInput) -> Tensor:
-        """Return logits: float32, texts (or words) x labels."""
+        """Return the logits of each text, or of each word (float32, texts or words x labels)."""
         output = self.model(input_ids=inputs.ids, attention_mask=inputs.attention_mask.long()).logits
         logits: Tensor = output if inputs.word_positions is None else inputs.select_words(output)
         return logits.float()
@@ -74,7 +74,7 @@ class Classifier(nn.Module):
 
         Args:
             texts: Tokenized texts.
-            name: The name of the texts in progress reports.
+            name: The name of the texts, for the title of the progress bar.
             precision: Precision of matrix multiplications.
 
         Returns:
@@ -92,7 +92,7 @@ class Classifier(nn.Module):
         return [parameter for name, parameter in parameters if not name.startswith("pooler.")]
 
     def save(self, folder: Path) -> None:
-        """Write a folder that transformers reads; the folder must exist."""
+        """Write a model folder that transformers can load. The folder must exist."""
         with quiet_transformers():
             self.model.save_pretrained(folder)
         self.tokenizer.save(folder, self.max_tokens)

@@ -1,4 +1,4 @@
-"""Run a model over labeled texts in batches, with one output row for each text or word."""
+"""Apply a classifier to labeled texts in batches. The output has one row for each text, or for each word."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BATCH_TOKENS = 16384
 
 
 class ClassifierInput(NamedTuple):
-    """A padded batch of texts, and the positions of their words if words have labels."""
+    """A padded batch of texts and, if each word has a label, the positions of the words."""
 
     ids: Tensor
     """Token ids (int64, batch x length)."""
@@ -30,7 +30,7 @@ class ClassifierInput(NamedTuple):
 
     @classmethod
     def from_padded(cls, texts: PaddedLabeledTexts, device: torch.device) -> ClassifierInput:
-        """Return padded texts as tensors on a device."""
+        """Create a batch of tensors on a device from padded texts."""
         ids, mask = (torch.from_numpy(a).to(device) for a in (texts.padded.ids, texts.padded.attention_mask))
         positions = texts.positions
         return cls(ids, mask, None if positions is None else torch.from_numpy(positions).to(device))
@@ -51,7 +51,7 @@ def run_in_batches(
     precision: Precision,
     title: str,
 ) -> np.ndarray:
-    """Run a model over texts, batched by length.
+    """Apply a model to texts, in batches of texts with similar lengths.
 
     Args:
         texts: Tokenized texts with the positions of their words.
@@ -89,8 +89,8 @@ def warn_truncated(texts: Sequence[LabeledTokens], max_tokens: int, name: str, d
         texts: Tokenized texts.
         max_tokens: The length limit.
         name: The name of the texts in the warning.
-        default_label: The label predicted for words that are truncated or have no token. None: their predictions count
-            as wrong.
+        default_label: The label predicted for words that are truncated or have no token. None: in the evaluation, their
+            predictions are wrong.
     """
     if truncated := sum(len(text.tokens.ids) > max_tokens - 2 for text in texts):
         progress.warn(

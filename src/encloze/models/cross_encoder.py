@@ -34,18 +34,18 @@ _MAX_SPECIAL_TOKENS = 4  # around and between the texts of a pair
 
 
 class PairBatch(NamedTuple):
-    """A padded batch of queries joined with documents, as tensors of shape pairs x length."""
+    """A padded batch of pairs, each a query joined with a document, as tensors of shape pairs x length."""
 
     ids: Tensor
     """Token ids (int64)."""
     attention_mask: Tensor
     """True for all tokens except padding (bool)."""
     token_type_ids: Tensor
-    """0 for tokens of the query and 1 for those of the document, if the tokenizer distinguishes them (int64)."""
+    """Token type ids (int64). Many tokenizers use 0 for tokens of the query and 1 for tokens of the document."""
 
     @classmethod
     def from_padded(cls, padded: PaddedPairs, device: torch.device) -> PairBatch:
-        """Return padded pairs as tensors on a device."""
+        """Create a batch of tensors on a device from padded pairs."""
         arrays = (padded.ids, padded.attention_mask, padded.token_type_ids)
         return cls(*(torch.from_numpy(array).to(device) for array in arrays))
 
@@ -91,8 +91,8 @@ class CrossEncoder(nn.Module):
 
         Args:
             name: A model folder (of encloze, sentence-transformers or transformers) or an id on the Hugging Face hub.
-            max_tokens: The length to which a query and a document together are truncated. By default the limit from
-                training, or the model's own but at most 512.
+            max_tokens: The length to which a query and a document together are truncated. By default the limit in
+                training or, if it is unknown, 512; at most the limit of the encoder.
             precision: Precision of matrix multiplications: ``auto``, ``float32`` or ``bfloat16``.
             device: A device of torch. None: the first GPU, else the CPU.
 
@@ -122,7 +122,7 @@ class CrossEncoder(nn.Module):
     def from_pretrained(
         cls, name: str, *, precision: str = "auto", device: str | torch.device | None = None
     ) -> CrossEncoder:
-        """Load a cross-encoder. Raise an error for encoders without a trained classification head.
+        """Load a trained cross-encoder. An encoder without a classification head raises an error.
 
         Args:
             name: As in ``load``.
@@ -145,7 +145,7 @@ class CrossEncoder(nn.Module):
         return cls.load(name, precision=precision, device=device)
 
     def forward(self, pairs: PairBatch) -> Tensor:
-        """Return one score for each pair (float32)."""
+        """Return one score for each pair of a batch (float32)."""
         types = {"token_type_ids": pairs.token_type_ids} if self._has_token_types else {}
         logits: Tensor = self.model(input_ids=pairs.ids, attention_mask=pairs.attention_mask.long(), **types).logits
         return logits[:, 0].float()
@@ -158,15 +158,15 @@ class CrossEncoder(nn.Module):
             overwrite: Whether a model folder that encloze wrote may be replaced.
 
         Raises:
-            StorageError: If the folder exists, or the disk is full.
+            StorageError: If the folder exists and must not be replaced, or the disk is full.
         """
         with atomic_folder(Path(folder), overwrite=overwrite) as staging:
             self.save(staging)
 
     def save(self, folder: Path) -> None:
-        """Write a folder that transformers, sentence-transformers and ``load`` read; the folder must exist.
+        """Write a model folder for transformers, sentence-transformers and ``load``. The folder must exist.
 
-        A score calibration is not saved: it was fitted to the scores that the model gave before training.
+        A score calibration is not saved, because it was fitted to the scores of the model before it was trained.
         """
         with quiet_transformers():
             self.model.save_pretrained(folder)
@@ -175,7 +175,7 @@ class CrossEncoder(nn.Module):
 
     @torch.inference_mode()
     def score(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
-        """Score pairs of texts.
+        """Compute the score of each pair of a query and a document.
 
         Args:
             pairs: Pairs of a query and a document.
@@ -205,7 +205,7 @@ class CrossEncoder(nn.Module):
 
 
 def is_cross_encoder(name: str) -> bool:
-    """Return whether the config.json of a model names a sequence classification model.
+    """Return whether a model is a sequence classification model, according to its config.json.
 
     Args:
         name: A model folder or an id on the Hugging Face hub.

@@ -1,4 +1,4 @@
-"""Typing error: two adjacent letters are swapped."""
+"""Typing errors: two adjacent letters of a word are swapped."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from encloze.evaluation.query_perturbations._misspelling import Misspelling
 
 @dataclass(frozen=True)
 class Transposed(Misspelling, name="transposed"):
-    """Swap two adjacent, different letters in each randomly chosen word."""
+    """Choose words of the query at random, and swap two adjacent, different letters in each of them."""
 
     def misspell(self, word: Graphemes, rng: KeyedRandom) -> Graphemes | None:
         positions = [position for position in range(len(word) - 1) if word[position] != word[position + 1]]

@@ -1,4 +1,4 @@
-"""Typing error: a letter is replaced by one on an adjacent key."""
+"""Typing errors: a letter of a word is replaced by a letter on an adjacent key of the keyboard."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from encloze.evaluation.query_perturbations._misspelling import Misspelling
 
 @dataclass(frozen=True)
 class Typos(Misspelling, name="typos"):
-    """Replace one letter by a letter on an adjacent key in each randomly chosen word of two or more letters.
+    """Choose words of the query at random, and replace one letter of each by a letter on an adjacent key.
+
+    Words of a single letter are never chosen.
 
     Example:
         >>> from encloze.data.records import Query
@@ -21,7 +23,8 @@ class Typos(Misspelling, name="typos"):
     """
 
     layout: Layout | None = None
-    """Keyboard layout. By default, each word uses the layout that has most of its letters (qwerty for ASCII words)."""
+    """Keyboard layout, which defines the adjacent keys. By default it is chosen for each word: the layout with the
+    largest number of the word's letters (qwerty for ASCII words)."""
 
     def misspell(self, word: Graphemes, rng: KeyedRandom) -> Graphemes | None:
         adjacent = adjacent_letters(self.layout or detect_layout("".join(grapheme[0] for grapheme in word)))

@@ -14,14 +14,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Executor(Family):
-    """Base of executors, which compute the shards of a job that are not in its ledger yet."""
+    """Base class of executors, which compute the results of a job's shards that are not stored in its ledger yet."""
 
     def run(self, job: Job[T]) -> Iterator[T]:
-        """Compute a job.
+        """Return the results of a job, computed or read from its ledger.
 
         Args:
             job: The job. If it has a ledger, finished shards are read from there, and each new result is stored as
-                soon as it is computed: an interrupted run loses one shard at most.
+                soon as it is computed: an interruption loses one shard at most.
 
         Yields:
             The result of each shard, in the order of the shards.

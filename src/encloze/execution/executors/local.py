@@ -1,4 +1,4 @@
-"""The local executor, which computes all shards sequentially in this process."""
+"""The local executor, which computes all shards of a job sequentially in this process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Local(Executor, name="local"):
-    """Compute all shards sequentially in this process."""
+    """Executor that computes all shards of a job sequentially in this process."""
 
     def run(self, job: Job[T]) -> Iterator[T]:
         ledger = job.ledger
