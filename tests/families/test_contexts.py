@@ -160,8 +160,8 @@ def test_error_if_no_text_has_a_context(name: str, tmp_path: Path, tokenizer: To
         "crops": f"{file}: all texts are too short for two crops (8 tokens). Use longer texts, or raise --max_tokens "
         "if texts are cut too short",
         "queries": f"{file} contains no queries (jsonl format). The context 'queries' needs queries with judgments of "
-        "the documents of the corpus. Set its path to a data set with both, set its split to another one (splits here: "
-        "none), or use a context without queries (near, crops)",
+        "the documents of the corpus. Set its path to a data set with both, set its split to another split of "
+        "this data set (none), or use a context without queries (near, crops)",
     }
     with pytest.raises(DataError) as caught:
         Context.member(name)().pairs(inputs)
@@ -421,7 +421,7 @@ def test_crop_lengths_and_positions_are_sampled_uniformly() -> None:
 
 @pytest.mark.parametrize(("least", "most"), [(0, 0.5), (0.6, 0.5), (0.1, 1.1), (-0.1, 0.5)])
 def test_ratios_out_of_range_are_rejected(least: float, most: float) -> None:
-    message = f"0 < min_ratio <= max_ratio <= 1 must hold, not min_ratio = {least} and max_ratio = {most}"
+    message = f"min_ratio and max_ratio must satisfy 0 < min_ratio <= max_ratio <= 1, but they are {least} and {most}"
     with pytest.raises(ValueError, match=re.escape(message)):
         Crops(least, most)
 
@@ -516,8 +516,8 @@ def test_judged_documents_that_are_not_in_the_corpus_are_an_error(
     file = written(tmp_path, [d for d in toys.documents() if d["_id"] not in ("river-repair", "comet-history")])
     message = (
         f"{dataset}: 2 of 20 documents judged relevant in the split 'train' are not in the corpus {file}, for "
-        "example comet-history, river-repair (in the corpus: river-history). Use the corpus that the judgments refer "
-        "to, or remove these lines from the judgments"
+        "example comet-history, river-repair (an id in the corpus: river-history). Use the corpus that the judgments "
+        "refer to, or remove the judgments of the missing documents"
     )
     with pytest.raises(DataError) as caught:
         Queries(path=dataset).pairs(inputs_of(Jsonl(file), tokenizer))
@@ -528,7 +528,7 @@ def test_judged_documents_that_are_not_in_the_corpus_are_an_error(
 
 def test_missing_split_or_queries_are_an_error(dataset: Path, tokenizer: Tokenizer) -> None:
     inputs = inputs_of(Beir(dataset), tokenizer)
-    remedy = "Set its path to a data set with both, set its split to another one (splits here: dev, test, train)"
+    remedy = "Set its path to a data set with both, set its split to another split of this data set (dev, test, train)"
     for context, message in (
         (Queries("none"), f"{dataset} has no judgments for the split 'none'"),
         (Queries(), f"{dataset} has no queries.jsonl"),

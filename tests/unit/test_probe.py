@@ -133,7 +133,7 @@ def test_small_train_splits() -> None:
     result = linear_probe({"train": one_label_in_a_fold}, "test", (1.0, 10.0), 0)
     assert result.model.predict(rows.features[:1]).shape == (1,)
     single_text = {"train": rows._replace(texts=np.zeros(200, np.int64))}
-    with pytest.raises(DataError, match="train has a single text: the penalty cannot be selected"):
+    with pytest.raises(DataError, match="the split train has a single text, so the penalty cannot be selected"):
         linear_probe(single_text, "test", (1.0, 10.0), 0)
     assert linear_probe(single_text, "test", (10.0,), 0).note == "penalty 10"
 

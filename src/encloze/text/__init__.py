@@ -1,1 +1,1 @@
-"""Tokenization and training spans, with numpy only."""
+"""Tokenization of texts and their division into spans for training, in numpy without PyTorch."""

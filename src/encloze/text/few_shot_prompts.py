@@ -15,7 +15,7 @@ _REASONING = re.compile(r"<think>.*?(</think>|\Z)", re.DOTALL)  # output of reas
 
 
 class FewShotExample(NamedTuple):
-    """A document and a good query for it."""
+    """An example for a prompt: the title and text of a document, and a query that the document answers."""
 
     title: str
     text: str
@@ -46,7 +46,7 @@ DEFAULT_EXAMPLES = (
 
 
 class Prompt(NamedTuple):
-    """A template and the examples that precede it.
+    """A few-shot prompt: a template for a document, and the examples that precede the document.
 
     Example:
         >>> example = FewShotExample("", "Rivers end in seas.", "where do rivers end")
@@ -56,17 +56,18 @@ class Prompt(NamedTuple):
     """
 
     template: str
-    """Text with the fields ``{text}`` and, optionally, ``{title}``."""
+    """Text with the placeholder ``{text}`` and, optionally, ``{title}``, which are replaced by those of a document."""
     examples: tuple[FewShotExample, ...]
-    """Examples in the order in which they are shown."""
+    """Example documents with queries, in the order in which they appear in the prompt."""
 
     @classmethod
     def from_settings(cls, template: str, examples: Path | None) -> Prompt:
-        """Return the prompt of a generator.
+        """Create the prompt of a query generator from its settings.
 
         Args:
-            template: Template; if empty, the default template with the default examples.
-            examples: File of examples, which are used instead of the default examples.
+            template: Template of the prompt; if empty, the default template.
+            examples: File of examples. If None, the default examples are used with the default template, and no
+                examples with another template.
 
         Raises:
             DataError: The file of examples is malformed or empty.
@@ -75,7 +76,7 @@ class Prompt(NamedTuple):
         return cls(template or DEFAULT_TEMPLATE, file_examples or (() if template else DEFAULT_EXAMPLES))
 
     def render(self, title: str, text: str) -> str:
-        """Return the template with a document inserted."""
+        """Return the template with the title and the text of a document inserted."""
         title, text = title.strip(), text.strip()
 
         def replacement(field: re.Match[str]) -> str:
@@ -86,7 +87,7 @@ class Prompt(NamedTuple):
         return _FIELD.sub(replacement, self.template)  # in one pass, because a document may contain "{text}"
 
     def to_messages(self, title: str, text: str) -> list[dict[str, str]]:
-        """Return the prompt as chat messages: each example as a user and an assistant message, then the document."""
+        """Return the prompt as chat messages: a user and an assistant message per example, then the document."""
         messages = []
         for example in self.examples:
             messages.append({"role": "user", "content": self.render(example.title, example.text)})
@@ -103,7 +104,7 @@ def read_examples(file: Path) -> tuple[FewShotExample, ...]:
     """Read examples from a JSON Lines file with the fields text, query and, optionally, title.
 
     Args:
-        file: File, plain or gzipped.
+        file: JSON Lines file, plain or gzipped.
 
     Raises:
         DataError: Lines are malformed, or there are no examples. The error lists all malformed lines.
@@ -117,12 +118,15 @@ def read_examples(file: Path) -> tuple[FewShotExample, ...]:
             examples.append(FewShotExample(title, text, query))
     errors.raise_if_any()
     if not examples:
-        raise DataError(f"{file} contains no examples. Write one JSON object per line with text, query and title")
+        raise DataError(
+            f"{file} contains no examples. Write one JSON object per line, with the fields text, query and, "
+            "optionally, title"
+        )
     return tuple(examples)
 
 
 def first_line(text: str) -> str:
-    """Return the first non-blank line of a text that a model generated, without its reasoning and quotation marks."""
+    """Return the first non-blank line of a generated text, without reasoning (``<think>``) and quotation marks."""
     encodable = text.encode("utf-8", "ignore").decode()  # unpaired surrogates cannot be saved
     lines = (line.strip() for line in _REASONING.sub("", encodable).splitlines())
     return " ".join(next((line for line in lines if line), "").strip("\"'“”„«»`* ").split())

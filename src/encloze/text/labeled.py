@@ -16,13 +16,13 @@ _BATCH_TEXTS = 1024
 
 
 class LabeledTokens(NamedTuple):
-    """A tokenized text with one label, or with a label for each word, which belongs to the word's first token."""
+    """A tokenized text that has one label, or one label per word. A word's label is assigned to its first token."""
 
     tokens: Encoded
     """The tokenized text."""
     first_tokens: np.ndarray | None
-    """Index of the first token of each word (int64, one per word), -1 for a word without a token of its own. None if
-    the whole text has one label."""
+    """Index of the first token of each word (int64, one per word); -1 for a word to which no token belongs. None if the
+    whole text has one label."""
 
     @property
     def num_labels(self) -> int:
@@ -34,12 +34,12 @@ class PaddedLabeledTexts(NamedTuple):
     """A batch of labeled texts with special tokens, truncated and padded to the same length."""
 
     padded: PaddedTexts
-    """The padded texts."""
+    """Token ids and attention mask of the texts, with special tokens and padding."""
     positions: np.ndarray | None
     """Row and column, in the batch, of the first token of each word that was not cut off (int64, words x 2). None if
     whole texts are labeled."""
     label_mask: np.ndarray
-    """Whether each label is used (bool, one per label): False for words that were cut off."""
+    """Whether each label is used (bool, one per label): False for words that were cut off or have no token."""
 
 
 def encode_labeled(examples: Sequence[LabeledText], tokenizer: Tokenizer) -> list[LabeledTokens]:
@@ -50,7 +50,7 @@ def encode_labeled(examples: Sequence[LabeledText], tokenizer: Tokenizer) -> lis
     a word in its first token.
 
     Args:
-        examples: Labeled texts. Either each text has one label, or each word of each text has one.
+        examples: Labeled texts. Either all have one label per text, or all have one label per word.
         tokenizer: Tokenizer to use.
     """
     results = list[LabeledTokens]()
@@ -87,7 +87,7 @@ def pad_labeled(texts: Sequence[LabeledTokens], tokenizer: Tokenizer, max_tokens
 
 
 def _first_tokens(words: Sequence[str], offsets: Sequence[tuple[int, int]]) -> np.ndarray:
-    """Return the index of the first token of each word (int64), or -1 for a word without a token of its own.
+    """Return the index of the first token of each word (int64), or -1 for a word to which no token belongs.
 
     ``offsets`` are the character positions of each token in the words joined by spaces.
     """

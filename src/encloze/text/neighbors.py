@@ -1,4 +1,4 @@
-"""Samplers of a text near a span in the same source document."""
+"""Samplers that return, for a span, a random text near the span in the same source document."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from encloze.text.tokenizer import Encoded
 
 @dataclass(frozen=True)
 class NeighborSampler:
-    """Base class of samplers, which return a text near a span in the same source document."""
+    """Base class of samplers. For a span, a sampler returns a random text near the span in the same document."""
 
     spans: Spans
 
@@ -20,18 +20,18 @@ class NeighborSampler:
         """Return a random text near a span in the same source document.
 
         Args:
-            number: Index of the span. It must have a neighbor.
+            number: Index of the span, which must have a previous or next span in the same source document.
             rng: Source of randomness.
         """
         raise NotImplementedError(type(self).__name__)
 
     def max_lengths(self) -> np.ndarray:
-        """Return the maximum number of tokens of the text that is sampled for each span (int64, one per span)."""
+        """Return, for each span, the maximum number of tokens of the text that is sampled (int64, one per span)."""
         raise NotImplementedError(type(self).__name__)
 
 
 class AdjacentSampler(NeighborSampler):
-    """The previous or the next span, with equal probability if both exist."""
+    """Samples the previous or the next span of a span, with equal probability if both exist."""
 
     def __call__(self, number: int, rng: np.random.Generator) -> Encoded:
         adjacent = int(self.spans.previous_span[number]), int(self.spans.next_span[number])
@@ -45,7 +45,7 @@ class AdjacentSampler(NeighborSampler):
 
 @dataclass(frozen=True)
 class WindowSampler(NeighborSampler):
-    """Any other span of the same source document at most ``max_distance`` positions away, with equal probability."""
+    """Samples uniformly one of the other spans at most ``max_distance`` positions away in the same source document."""
 
     max_distance: int
 
@@ -61,11 +61,12 @@ class WindowSampler(NeighborSampler):
 
 
 class OverlapSampler(NeighborSampler):
-    """A text that overlaps the span: the end of the span, followed by the beginning of the next span.
+    """Samples a text that overlaps the span: the end of the span, followed by the beginning of the next span.
 
     For the last span of a source document, it is the end of the previous span, followed by the beginning of the span.
-    The overlap is a random quarter to half of the span's tokens, cut at a word start; a span of a single word is cut
-    inside the word. The result has at most as many tokens as the longer of the two spans.
+    The overlap has between a quarter and half of the span's tokens; this fraction is random. The span is cut at a word
+    start, or inside the word if it is a single word. The result has at most as many tokens as the longer of the two
+    spans.
     """
 
     def __call__(self, number: int, rng: np.random.Generator) -> Encoded:
@@ -92,9 +93,9 @@ class OverlapSampler(NeighborSampler):
 
 
 def _nearest(word_starts: np.ndarray, position: int, *, from_above: bool) -> int:
-    """Return the first word start at or after ``position`` or, if not ``from_above``, the last one at or before it.
+    """Return the nearest word start at or after ``position``; if ``from_above`` is False, at or before ``position``.
 
-    If there is none on that side, return the nearest word start on the other side; without word starts, ``position``.
+    If there is no such word start, return the nearest one on the other side. Without word starts, return ``position``.
     """
     if not len(word_starts):
         return position

@@ -1,4 +1,4 @@
-"""Extension of a tokenizer by frequent words of the corpus, which become single tokens instead of several pieces."""
+"""Extension of a tokenizer: frequent words of the corpus become single tokens instead of several tokens each."""
 
 from __future__ import annotations
 
@@ -28,15 +28,16 @@ def frequent_words(
 ) -> list[str]:
     """Return the words that would shorten the tokenized texts most if they were single tokens.
 
-    A word is a run of letters and combining marks in the normalized text that the pre-tokenizer does not split. Words
-    of more than ``MAX_WORD_PIECES`` pieces, which whole-word masking treats as several words, are excluded. If the
-    texts contain more than a million different words, counts of the rarest are discarded.
+    A word is a sequence of letters and combining marks in the normalized text that the pre-tokenizer does not split.
+    The tokens of a word are called pieces. Words of more than ``MAX_WORD_PIECES`` pieces are excluded, because
+    whole-word masking treats them as several words. If the texts contain more than a million different words, counts
+    of the rarest words are discarded.
 
     Args:
         texts: Texts of the corpus; iterated over once.
         tokenizer: Tokenizer to extend.
         count: Maximum number of words to return.
-        min_pieces: Minimum number of pieces of a word.
+        min_pieces: Minimum number of pieces into which the tokenizer splits a word.
         min_count: Minimum number of occurrences of a word.
 
     Returns:
@@ -57,8 +58,9 @@ def extend_tokenizer(tokenizer: Tokenizer, words: Sequence[str]) -> Tokenizer:
     """Return a tokenizer in which each word is one token. Ids of existing tokens do not change.
 
     Words are added to the vocabulary of the tokenizer's model, not as added tokens, because added tokens change spaces,
-    neighboring tokens and decoding. If spaces are part of tokens, a word gets two tokens: one with a space before it
-    and one for use after brackets and hyphens. Texts without the words are tokenized as before, with these exceptions:
+    neighboring tokens and decoding. If spaces are part of tokens, a word gets two tokens: one that begins with a space,
+    and one without a space, for use after brackets and hyphens. Other words are tokenized as before, except for longer
+    words that contain a new word, depending on the type of the model:
 
     - WordPiece always takes the longest matching piece, so ``carcinomas`` becomes ``carcinoma ##s``. Both words then
       share a token, which works better than whole-word matching (measurements in docs/explanation/log.md).
@@ -96,7 +98,7 @@ def extend_tokenizer(tokenizer: Tokenizer, words: Sequence[str]) -> Tokenizer:
     if split := [word for word, encoded in zip(words, encoded_words, strict=True) if len(encoded.ids) != 1]:
         raise CheckpointError(
             f"{len(split)} of {len(words)} words cannot be one token of this tokenizer ({model_type}), for example "
-            f"{', '.join(split[:3])}: its normalizer changes them, or its pre-tokenizer splits them"
+            f"{', '.join(split[:3])}: its normalizer changes them, or its pre-tokenizer splits them. Leave them out"
         )
     return extended
 
@@ -104,7 +106,7 @@ def extend_tokenizer(tokenizer: Tokenizer, words: Sequence[str]) -> Tokenizer:
 def _count_words(texts: Iterable[str], tokenizer: Tokenizer) -> Mapping[str, int]:
     """Return how often each word occurs in the normalized texts.
 
-    Whenever more than a million distinct words are counted, the rarest are discarded.
+    Whenever there are counts of more than a million distinct words, those of the rarest words are discarded.
     """
     normalizer, counts, threshold = tokenizer.backend.normalizer, Counter[str](), 0
     for text in texts:
@@ -117,7 +119,7 @@ def _count_words(texts: Iterable[str], tokenizer: Tokenizer) -> Mapping[str, int
 
 
 def _with_entries(vocabulary: Mapping[str, int], entries: Iterable[str]) -> dict[str, int]:
-    """Return a copy of ``vocabulary`` (ids by token) in which ``entries`` that it lacks have the next free ids."""
+    """Return a copy of ``vocabulary`` (token to id), to which new ``entries`` are added with the next free ids."""
     extended, next_id = dict(vocabulary), _next_id(vocabulary)
     for entry in entries:
         if entry not in extended:
@@ -128,10 +130,10 @@ def _with_entries(vocabulary: Mapping[str, int], entries: Iterable[str]) -> dict
 def _extend_unigram(
     model: dict[str, Any], vocabulary: Mapping[str, int], entries: list[str], tokenizer: Tokenizer
 ) -> None:
-    """Append new words to a Unigram model, each with a slightly higher score than its best segmentation so far.
+    """Append new words to a Unigram model, each with a slightly higher score than its best split into old pieces.
 
-    The model then prefers the new word to its pieces. The difference grows faster than the length of a word, so a new
-    word is also preferred to two other new words that it consists of.
+    The model then prefers the new word to its pieces. The score difference grows faster than the length of a word.
+    Therefore a new word that consists of two shorter new words is also preferred to those two.
     """
     pieces: list[list[Any]] = model["vocab"]
     scores, lowest = [score for _, score in pieces], min(score for _, score in pieces)

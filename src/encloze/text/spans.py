@@ -1,4 +1,4 @@
-"""Spans: tokenized texts, or parts of long texts, for pre-training, with their order in the source documents."""
+"""Spans for pre-training. A span is a tokenized text, or a part of a long text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NO_POSITION = np.iinfo(np.int64).max  # texts without a position come last
 
 @dataclass(frozen=True, eq=False)
 class Spans:
-    """Texts, or parts of long texts, numbered in the order of the corpus.
+    """Spans of a corpus, in the order of the corpus. A span is a tokenized text, or a part of a long text.
 
     Example:
         >>> spans = Spans.from_tokens(tokens, corpus, max_tokens=128)  # doctest: +SKIP
@@ -27,11 +27,11 @@ class Spans:
     """
 
     tokens: TokenizedTexts
-    """The tokenized corpus."""
+    """Tokens of all texts of the corpus."""
     starts: np.ndarray
     """Index of the first token of each span in ``tokens.ids`` (int64, one per span)."""
     ends: np.ndarray
-    """Index after the last token of each span in ``tokens.ids`` (int64, one per span)."""
+    """Index of the token after the last one of each span in ``tokens.ids`` (int64, one per span)."""
     text_numbers: np.ndarray
     """Index of the text that each span was cut from (int64, one per span)."""
     source_numbers: np.ndarray
@@ -46,7 +46,7 @@ class Spans:
         """Cut tokenized texts into spans.
 
         A text longer than ``max_tokens`` minus two special tokens is cut at word starts into as few parts as possible,
-        of similar length. Only a word that is longer than a part is cut inside. Texts with the same ``Document.source``
+        of similar length. A word is only cut if it is too long for one part. Texts with the same ``Document.source``
         belong to one source document, ordered by position; texts without a position come last, in the order of the
         corpus. A text without a source is a source document of its own.
 
@@ -91,7 +91,7 @@ class Spans:
         return self.slice(int(self.starts[number]), int(self.ends[number]))
 
     def slice(self, start: int, end: int) -> Encoded:
-        """Return the tokens from index ``start`` to before ``end``. The first one is marked as a word start."""
+        """Return the tokens ``start`` to ``end - 1`` of the corpus. The first of them is marked as a word start."""
         word_starts = np.array(self.tokens.word_starts[start:end])
         word_starts[:1] = True
         return Encoded(np.asarray(self.tokens.ids[start:end]), word_starts)
@@ -122,10 +122,10 @@ class Spans:
         return self.reading_order[max(first, rank - max_distance) : min(last, rank + max_distance + 1)]
 
     def _link(self, spans: np.ndarray, targets: np.ndarray) -> np.ndarray:
-        """Return for each span of the corpus the span of ``targets`` that it is paired with (int64).
+        """Return, for each span of the corpus, the index of the span that it is linked to (int64), or -1.
 
-        ``spans[i]`` is paired with ``targets[i]``. The result is -1 for spans that are not in ``spans`` or are paired
-        with a span of another source document.
+        ``spans[i]`` is linked to ``targets[i]`` if both are in the same source document. Without a link, the result is
+        -1.
         """
         linked = np.full(len(self), -1, np.int64)
         is_same_source = self.source_numbers[spans] == self.source_numbers[targets]
@@ -148,8 +148,9 @@ class Spans:
 def _find_cuts(word_starts: np.ndarray, max_length: int) -> list[int]:
     """Return the positions at which a text is cut into as few parts as possible, of similar length.
 
-    A pass from the end of the text with parts of maximal length gives the number of parts and the earliest start of
-    each. Then each part starts as close as possible to an even division of the remaining text.
+    First, the text is divided from its end into parts of maximal length. This gives the number of parts and the
+    earliest possible start of each part. Then each start is chosen as close as possible to an even division of the
+    remaining text.
     """
     positions = _cut_positions(word_starts, max_length)
     end = positions[-1]
@@ -168,7 +169,7 @@ def _find_cuts(word_starts: np.ndarray, max_length: int) -> list[int]:
 
 
 def _cut_positions(word_starts: np.ndarray, max_length: int) -> list[int]:
-    """Return the positions at which a text may be cut: both ends, word starts, and positions inside very long words."""
+    """Return the positions at which a text may be cut: both ends, word starts, all positions inside too long words."""
     word_starts[0] = True
     lengths = np.diff(np.flatnonzero(word_starts), append=len(word_starts))
     is_position = word_starts | np.repeat(lengths > max_length, lengths)

@@ -1,4 +1,4 @@
-"""Tokenizer that maps texts to token ids and word starts, loaded from a tokenizer.json file."""
+"""Tokenizer that returns the token ids of a text and which tokens start a word; loaded from tokenizer.json."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ class Encoded:
 
 
 class PairTemplate(NamedTuple):
-    """Special tokens and token types of two texts that are encoded as a pair."""
+    """Special tokens and token type ids with which a tokenizer joins two texts into a pair."""
 
     special_tokens: tuple[SpecialTokens, SpecialTokens, SpecialTokens]
     """Special tokens before the first text, between the texts, and after the second text."""
     token_type_ids: tuple[int, int]
-    """Token type of the first and of the second text."""
+    """Token type id of the first text, and that of the second text."""
 
 
 class SpecialTokens(NamedTuple):
@@ -60,7 +60,7 @@ class SpecialTokens(NamedTuple):
 
 
 class Tokenizer:
-    """A tokenizer of the Hugging Face library ``tokenizers``, with its special tokens by role.
+    """A tokenizer of the Hugging Face library ``tokenizers``. Each special token has a role, such as mask.
 
     Example:
         >>> tokenizer = Tokenizer.load(Path("my_model"))  # doctest: +SKIP
@@ -74,7 +74,7 @@ class Tokenizer:
         Args:
             backend: Tokenizer of the tokenizers library. Its padding and truncation are disabled, because some
                 published files pad or truncate every text to the length used in training.
-            special_tokens: Special tokens by role.
+            special_tokens: Special token for each role, such as ``{"mask": "[MASK]"}``.
             config: Content of ``tokenizer_config.json``.
         """
         backend.no_padding()
@@ -144,10 +144,10 @@ class Tokenizer:
         return cls(tokenizers.Tokenizer.from_str(backend.to_str()), special_tokens, config)
 
     def save(self, folder: Path, max_tokens: int) -> None:
-        """Write the files that encloze and transformers load.
+        """Write ``tokenizer.json`` and ``tokenizer_config.json``, which encloze and transformers can load.
 
         Args:
-            folder: Existing folder.
+            folder: Existing folder to write the files to.
             max_tokens: Maximum input length of the model.
         """
         self.backend.save(str(folder / "tokenizer.json"))
@@ -174,11 +174,13 @@ class Tokenizer:
 
     @cached_property
     def pair_template(self) -> PairTemplate:
-        """Special tokens and token types for joining two texts. Raises CheckpointError if the tokenizer has none."""
+        """Special tokens and token type ids for joining two texts. Raises CheckpointError if they are not defined."""
         encoding = self.backend.encode("a 1 .", "a 1 .")
         sequences = encoding.sequence_ids
         if 0 not in sequences or 1 not in sequences:
-            raise CheckpointError("the tokenizer does not define how two texts are joined. Add a post-processor to it")
+            raise CheckpointError(
+                "the tokenizer does not define how two texts are joined. Add a post-processor to its tokenizer.json"
+            )
         first, second = sequences.index(0), sequences.index(1)
         ends = [len(sequences) - sequences[::-1].index(side) for side in (0, 1)]
         before, between, after = (
@@ -199,8 +201,8 @@ class Tokenizer:
 
     @cached_property
     def special_ids(self) -> np.ndarray:
-        """Sorted ids (int64) of all special tokens, also of those without a role such as cls. They are never masked or
-        predicted."""
+        """Sorted ids (int64) of all special tokens, including those that have no ``Role``. Special tokens are never
+        masked or predicted."""
         with_role = {
             id_ for token in self.special_tokens.values() if (id_ := self.backend.token_to_id(token)) is not None
         }
@@ -227,7 +229,7 @@ def word_starts(word_ids: Sequence[int | None], max_pieces: int | None = MAX_WOR
 
     Args:
         word_ids: Index of the word that each token belongs to; None for tokens outside words.
-        max_pieces: A word with more tokens counts as several words of one token each; None for no limit.
+        max_pieces: If a word has more tokens than this, each of its tokens is treated as a word; None for no limit.
 
     Returns:
         Mask, bool ``(tokens,)``.

@@ -2,8 +2,8 @@
 
 The WordPiece and Unigram trainers of the tokenizers library iterate over hash maps in random order, so the vocabulary
 differs between runs. Unigram tokenizers are therefore trained by sentencepiece. For WordPiece, a BPE tokenizer is
-trained, which is deterministic; the vocabulary consists of its most frequent pieces at the start of words and inside
-words.
+trained, because BPE training is deterministic. The WordPiece vocabulary then consists of the most frequent BPE pieces
+at the start of words and inside words.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class TokenizerSettings(Settings):
     lowercase: bool = True
     """Whether texts are converted to lower case."""
     strip_accents: bool = False
-    """Whether combining marks are removed. Not suitable for Hindi, Thai, Japanese, pointed Hebrew and many others."""
+    """Whether combining marks, such as accents, are removed. Unsuitable for languages in which they are essential, such
+    as Hindi, Thai and Japanese."""
 
     def __post_init__(self) -> None:
         if self.vocab_size < 100:
@@ -140,7 +141,9 @@ def _train_unigram(texts: Texts, settings: TokenizerSettings) -> tokenizers.Toke
             control_symbols=[_SPECIAL["mask"]],
         )
     except RuntimeError as error:
-        raise DataError(f"no unigram tokenizer can be trained on this corpus: {error}") from error
+        raise DataError(
+            f"no unigram tokenizer can be trained on this corpus: {error}. Use more texts, or set algorithm to bpe"
+        ) from error
     trained = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
     pieces = [(trained.id_to_piece(id_), trained.get_score(id_)) for id_ in range(trained.get_piece_size())]
     backend = tokenizers.Tokenizer(models.Unigram(pieces, unk_id=1))

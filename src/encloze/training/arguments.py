@@ -25,8 +25,8 @@ class TrainingArguments(Settings):
     learning_rate: float = 1e-4
     """Peak learning rate of AdamW."""
     encoder_learning_rate: float | None = None
-    """Peak learning rate of the encoder's parameters; by default learning_rate. Set it lower if a newly initialized
-    head or decoder needs a higher rate."""
+    """Peak learning rate of the encoder's parameters; by default learning_rate. Set a lower value if a newly
+    initialized output head or decoder needs a higher learning rate than the encoder."""
     lr_scheduler: LrScheduler = "linear"
     """Learning rate schedule after the warmup: linear or cosine decay to 0, or constant."""
     warmup_ratio: float = 0.1
@@ -34,7 +34,7 @@ class TrainingArguments(Settings):
     weight_decay: float = 0.01
     """Weight decay of AdamW; not applied to biases and normalization weights."""
     max_grad_norm: float = 1.0
-    """Clip the gradient norm to this value."""
+    """Maximum norm of the gradients; larger gradients are scaled down to it (clipping)."""
     epochs: float = 1.0
     """Number of training epochs; may be fractional."""
     steps: int | None = None
@@ -44,18 +44,18 @@ class TrainingArguments(Settings):
     except for dropout. If a loss compares texts across a batch (in-batch negatives), gradient caching is used, which
     takes a third more time."""
     freeze_encoder_steps: int | None = None
-    """Number of steps at the beginning in which only the new parameters (head, decoder) are trained. By default a tenth
-    of the steps, at most 100, if pre-training starts with a newly initialized language modeling head, and otherwise
-    0."""
+    """Number of steps at the beginning in which the encoder is frozen and only the new parameters (output head,
+    decoder) are trained. The default is 0; if pre-training starts with a newly initialized language modeling head, it
+    is a tenth of the steps, at most 100."""
     precision: Precision = "auto"
     """Precision of matrix multiplications: float32 or bfloat16; auto selects bfloat16 if the hardware supports it."""
     logging_steps: int = 10
     """Number of steps between two lines of log.jsonl."""
     save_steps: int | None = None
-    """Number of steps between two checkpoints, from which --resume continues; 0 saves none. By default a quarter of the
-    steps, at most 500."""
+    """Number of steps between two checkpoints, from which --resume continues; 0 saves no checkpoint. By default a
+    quarter of the steps, at most 500."""
     trackers: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio", "comet_ml", "swanlab", "aim"], ...] = ()
-    """Experiment trackers that also receive the log, through accelerate."""
+    """Experiment trackers to which the log is also sent, by the library accelerate."""
 
     def __post_init__(self) -> None:
         positive = "learning_rate encoder_learning_rate epochs steps micro_batches max_grad_norm logging_steps".split()

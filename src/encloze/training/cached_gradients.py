@@ -24,6 +24,8 @@ def cached_gradients(
 ) -> tuple[list[Gradients], dict[str, Tensor]]:
     """Compute the global losses of a step and their gradients with respect to this process's embeddings.
 
+    A global loss compares the texts of all processes and micro-batches.
+
     Source: Gao et al., "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup", 2021,
     https://arxiv.org/abs/2101.06983.
 
@@ -31,14 +33,14 @@ def cached_gradients(
         accelerator: Used to gather the embeddings of all processes.
         module: Module whose ``global_losses`` is differentiated.
         micro_batches: Embeddings of each micro-batch of this process.
-        is_empty: Whether each micro-batch has no examples. Empty micro-batches only serve the communication between
-            processes.
+        is_empty: For each micro-batch, whether it has no examples. An empty micro-batch is processed without effect,
+            because every process must take part in each communication.
         counts: Number by which each loss term is divided (such as queries), already summed over all processes.
         loss_weights: Weight of each loss term.
 
     Returns:
-        The gradients of each micro-batch, and the sums of the loss terms divided by the number of processes, so that
-        the values of all processes add up to the sums.
+        The gradients of each micro-batch, and the sum of each loss term divided by the number of processes. Added up
+        over the processes, these values give the sum of the loss term.
     """
     processes, is_real = accelerator.num_processes, [not empty for empty in is_empty]
     gathered, offsets = list[EmbeddingBatch](), list[int]()
@@ -85,7 +87,7 @@ def _take(part: tuple[EmbeddingBatch, ...], is_real: bool, remaining: list[list[
 
 
 def _gather(accelerator: Accelerator, parts: list[Tensor]) -> tuple[Tensor, int]:
-    """Gather the rows of ``parts`` from all processes.
+    """Concatenate the rows of ``parts``, and gather those of all processes.
 
     Returns:
         The rows, in the order of the processes, and the index of this process's first row.

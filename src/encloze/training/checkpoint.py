@@ -20,13 +20,13 @@ _NAME = "training_state"
 
 
 def save_checkpoint(folder: Path, step: int, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Replace the checkpoint in the work folder of a run, atomically.
+    """Write the checkpoint of a training run. It replaces the previous checkpoint atomically.
 
     Args:
-        folder: Work folder of the run (``RunState.folder``).
+        folder: Work folder of the training run (``RunState.folder``).
         step: Number of completed optimizer steps.
         module: The trained module; all of its parameters and buffers are saved.
-        optimizer: Its optimizer.
+        optimizer: Optimizer of the module.
 
     Raises:
         StorageError: The folder cannot be written.
@@ -48,10 +48,10 @@ def save_checkpoint(folder: Path, step: int, module: nn.Module, optimizer: torch
 
 
 def load_checkpoint(folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """Load the checkpoint of a run into ``module`` and ``optimizer``.
+    """Load the checkpoint of a training run into ``module`` and ``optimizer``.
 
     Args:
-        folder: Work folder of the run (``RunState.folder``).
+        folder: Work folder of the training run (``RunState.folder``).
         module: Module with the same architecture as the saved one; changed in place.
         optimizer: Optimizer with the same parameter groups; changed in place.
 
@@ -77,7 +77,10 @@ def load_checkpoint(folder: Path, module: nn.Module, optimizer: torch.optim.Opti
 
 
 def _find_checkpoint(folder: Path) -> Path | None:
-    """Return the folder of the checkpoint, if any; its name is temporary if a process was killed while renaming."""
+    """Return the folder of the checkpoint, or None if there is none.
+
+    It is a temporary folder if a process was killed while it replaced the checkpoint.
+    """
     current = folder / _NAME
     if current.exists():
         return current
@@ -85,7 +88,7 @@ def _find_checkpoint(folder: Path) -> Path | None:
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return the tensors of the optimizer's state in one dictionary, with keys ``PARAMETER_NUMBER.NAME``."""
+    """Return the tensors of the optimizer's state by ``PARAMETER_NUMBER.NAME``, such as ``0.exp_avg``."""
     return {
         f"{number}.{name}": value.contiguous()
         for number, state in optimizer.state_dict()["state"].items()

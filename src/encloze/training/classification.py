@@ -26,7 +26,7 @@ class LabeledBatch(NamedTuple):
     """Label ids (int64, one per label)."""
 
     def counts(self) -> dict[str, Tensor]:
-        """Return the number of labels in the batch for each loss term and the accuracy: the divisor of its sum."""
+        """Return the divisor of the summed loss and of the summed accuracy: the number of labels in the batch."""
         return dict.fromkeys((LOSS, ACCURACY), torch.tensor(len(self.labels), device=self.labels.device))
 
 
@@ -55,9 +55,9 @@ class LabeledBatches:
     """Creates batches of labeled texts.
 
     Args:
-        classifier: Provides the tokenizer and the length limit.
+        classifier: Model whose tokenizer and maximum number of tokens are used.
         texts: Tokenized texts.
-        label_ids: For each text, the id of its label or of its words' labels, int64 ``(labels,)``.
+        label_ids: For each text, an int64 array with the id of its label, or with the ids of its words' labels.
     """
 
     def __init__(self, classifier: Classifier, texts: Sequence[LabeledTokens], label_ids: Sequence[np.ndarray]) -> None:

@@ -14,10 +14,12 @@ from encloze.models.pretraining_module import PretrainingModule
 
 
 def load_decoders(module: PretrainingModule, file: Path) -> None:
-    """Load the decoders whose parameters have the same names and shapes in the file. Other decoders are unchanged.
+    """Load the weights of the decoders whose parameters have the same names and shapes in ``file`` as in ``module``.
+
+    All other decoders of the module are unchanged.
 
     Args:
-        module: Module of the objective, changed in place.
+        module: Module of the pre-training objective, changed in place.
         file: ``decoders.safetensors`` of an earlier pre-training.
     """
     decoders = _by_decoder(module.decoder_state())
@@ -29,11 +31,11 @@ def load_decoders(module: PretrainingModule, file: Path) -> None:
     if matching:
         progress.note(f"Loaded the decoders of the earlier pre-training: {', '.join(matching)}")
     if missing := [name for name in decoders if name not in matching]:
-        progress.note(f"No matching decoder weights in the checkpoint; initialized randomly: {', '.join(missing)}")
+        progress.note(f"Without matching weights in the checkpoint, initialized randomly: {', '.join(missing)}")
 
 
 def _by_decoder(state: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    """Return the parameters of each decoder; a parameter's name starts with its decoder's name and a dot."""
+    """Group parameters by decoder. The name of a parameter begins with the name of its decoder and a dot."""
     names = sorted(state, key=_decoder_of)
     return {decoder: {name: state[name] for name in group} for decoder, group in groupby(names, key=_decoder_of)}
 

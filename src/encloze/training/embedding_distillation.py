@@ -18,18 +18,18 @@ TERM = "embedding_distillation"
 
 
 class SampledBatch(NamedTuple):
-    """A batch of the pre-training objective, with the number of texts for the embedding distillation term."""
+    """A batch of the pre-training objective. ``counts`` also has the divisor of the embedding distillation term."""
 
     inner: Any
 
     @property
     def texts(self) -> TokenBatch:
-        """The texts without masks."""
+        """The texts of the batch, without masked tokens."""
         texts: TokenBatch = self.inner.texts
         return texts
 
     def counts(self) -> dict[str, Tensor]:
-        """Return the number that each summed loss term is divided by: for embedding distillation that of the texts."""
+        """Return the divisor of each summed loss term. For embedding distillation, it is the number of texts."""
         texts = torch.tensor(len(self.texts.ids), device=self.texts.ids.device)
         return {**self.inner.counts(), TERM: texts}
 
@@ -37,11 +37,12 @@ class SampledBatch(NamedTuple):
 class EmbeddingDistillation(PretrainingModule):
     """A pre-training objective with an additional loss term: 1 - cosine(embedding, embedding by the original model).
 
-    Both are embeddings of the text without masked tokens. A copy of the original encoder is kept in memory.
+    Both embeddings are computed from the text without masked tokens. The original model is the encoder before the
+    training; a copy of it is kept in memory.
 
     Args:
-        module: Module of the objective.
-        weight: Weight of the additional term.
+        module: Module of the pre-training objective.
+        weight: Weight of the additional loss term.
         pooling: Pooling of the original model, used for both embeddings; the objective may use another pooling.
     """
 

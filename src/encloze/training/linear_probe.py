@@ -55,7 +55,7 @@ class LabeledFeatures(NamedTuple):
 
 
 class ProbeResult(NamedTuple):
-    """A fitted classifier and a description of how its parameters were selected."""
+    """A fitted classifier, and a note that describes how its hyperparameters were selected."""
 
     model: Any
     note: str
@@ -69,7 +69,7 @@ class ProbeResult(NamedTuple):
 
 
 def extract_features(data: LabeledDataset, encoder: FrozenEncoder) -> dict[str, LabeledFeatures]:
-    """Encode all splits of a labeled dataset.
+    """Return the features and labels of all splits of a labeled data set.
 
     Args:
         data: Labeled texts or words.
@@ -112,7 +112,7 @@ def linear_probe(
         splits: Features and labels by split.
         evaluated_split: Name of the split that the probe will be evaluated on.
         penalties: L2 penalties to select from (1 / C of scikit-learn).
-        seed: Seed of the folds.
+        seed: Seed of the division into cross-validation folds.
         max_iterations: Maximum number of iterations of the optimizer; a progress note reports if it has not converged.
 
     Raises:
@@ -144,7 +144,8 @@ def nearest_neighbors(splits: dict[str, LabeledFeatures], neighbors: int) -> Pro
     train = splits["train"].usable
     if len(train.label_ids) < neighbors:
         raise DataError(
-            f"train has {len(train.label_ids)} usable labels, fewer than the {neighbors} neighbors. Lower --neighbors"
+            f"the split train has {len(train.label_ids)} usable labels, fewer than the {neighbors} neighbors. "
+            "Lower --neighbors"
         )
     model = KNeighborsClassifier(neighbors, metric="cosine").fit(train.features, train.label_ids)
     return ProbeResult(model, f"majority vote of the {neighbors} nearest neighbors by cosine similarity")
@@ -160,12 +161,14 @@ def _select_penalty(
     """Fit a linear probe with each penalty, and return the one with the highest macro F1.
 
     F1 is measured on ``dev`` or, if that is None, by cross-validation on ``train``. ``penalties`` are in descending
-    order, so that of several equally good ones the largest is selected. A single penalty is used without a measurement.
+    order, so that the largest of several equally good ones is selected. A single penalty is used without measuring F1.
     """
     if len(penalties) == 1:
         return ProbeResult(fit(train, penalties[0]), f"penalty {penalties[0]:g}")
     if dev is None and len(np.unique(train.texts)) < 2:
-        raise DataError("train has a single text: the penalty cannot be selected. Add a dev split, or set one penalty")
+        raise DataError(
+            "the split train has a single text, so the penalty cannot be selected. Add a dev split, or set one penalty"
+        )
     folds = [(train, dev)] if dev is not None else list(_folds(train, seed))
     scores, models = list[float](), list[Any]()
     for penalty in progress.track(penalties, "Selecting the penalty", len(penalties), "penalties"):

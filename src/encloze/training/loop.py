@@ -33,7 +33,7 @@ def train(
     identity: dict[str, Any],
     validator: Validator | None = None,
 ) -> None:
-    """Train ``module`` in place, from the checkpoint of ``state`` if it has one.
+    """Train ``module`` in place. If the work folder of ``state`` has a checkpoint, training continues from it.
 
     The run may be interrupted at any time and resumed. On a CPU with the same number of threads, the final weights are
     identical to those of an uninterrupted run.
@@ -41,9 +41,9 @@ def train(
     Args:
         module: The module to train.
         plan: Examples of each step.
-        make_batch: Creates a batch from (indices of examples, epoch, device).
+        make_batch: Function that creates a batch from (indices of examples, epoch, device).
         arguments: Number of steps, optimizer, logging and checkpoints.
-        state: Work folder of the run, after ``RunState.prepare``.
+        state: Work folder of the run; ``RunState.prepare`` must have been called.
         seed: Seed of dropout.
         identity: Fingerprints of the training data. A resumed run must have the same fingerprints.
         validator: Runs monitors at the start and at regular intervals, and may stop the run early.
@@ -77,7 +77,7 @@ def train(
 
 
 class _Run:
-    """One training run: its log, checkpoints and validation. Of several processes, only the main one writes files."""
+    """One training run: its log, checkpoints and validation. Only the main process writes files."""
 
     def __init__(self, optimizer_steps: OptimizerSteps, state: RunState, validator: Validator | None) -> None:
         self.optimizer_steps, self.state, self.validator = optimizer_steps, state, validator

@@ -27,11 +27,11 @@ class LossSpikeDetector:
         self._high: set[str] = set()
 
     def update(self, term: str, value: float, step: int) -> None:
-        """Add the mean of a loss term since the last log line, and warn if it is a spike.
+        """Record the mean of a loss term since the previous log line, and warn if this mean is a spike.
 
         Args:
             term: Name of the loss term.
-            value: Its mean since the last log line.
+            value: Mean of the loss term since the previous log line.
             step: Number of completed steps.
         """
         recent = self._recent[term]

@@ -12,9 +12,9 @@ def learning_rate_factor(step: int, total_steps: int, warmup_steps: int, schedul
     """Return the learning rate at a step, divided by the peak learning rate.
 
     Args:
-        step: Number of completed steps, from 0.
+        step: Number of completed steps, 0 at the first step.
         total_steps: Number of steps of the run.
-        warmup_steps: Number of steps over which the result increases linearly to 1. It is above 0 at the first step.
+        warmup_steps: Number of steps over which the result increases linearly to 1; at the first step it is above 0.
         scheduler: Schedule after the warmup: linear or cosine decay to almost 0 at the last step, or constant.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Averages of loss terms and logged quantities between two lines of the training log."""
+"""Averages of loss terms and other metrics over the steps between two lines of the training log."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class MetricAverages:
-    """Sums and counts of named quantities since the last line of the log, for one process.
+    """Sums of metrics (such as loss terms) on one process since the last log line, and their divisors (counts).
 
     Args:
         accelerator: Used to add up the sums of all processes.
@@ -22,19 +22,19 @@ class MetricAverages:
         self._counts: dict[str, Tensor] = {}
 
     def add(self, sums: dict[str, Tensor]) -> None:
-        """Add this process's sums of quantities to the running sums. Each sum is a scalar tensor."""
+        """Add the sum of each metric on this process (a scalar tensor) to its sum since the last log line."""
         zero = torch.zeros((), dtype=torch.float64, device=self._accelerator.device)
         for name, value in sums.items():
             self._sums[name] = self._sums.get(name, zero) + value
 
     def add_counts(self, counts: dict[str, Tensor]) -> None:
-        """Add counts (the divisors of the means), already summed over all processes: scalar int64 tensors."""
+        """Add counts by metric, which are already summed over all processes: scalar int64 tensors."""
         zero = torch.zeros((), dtype=torch.int64, device=self._accelerator.device)
         for name, count in counts.items():
             self._counts[name] = self._counts.get(name, zero) + count
 
     def compute(self) -> dict[str, float]:
-        """Return the mean of each quantity over all processes; all processes must call this."""
+        """Return the mean of each metric over all processes. Every process must call this method."""
         names = sorted(self._sums)
         stacked = torch.stack([self._sums[name].double() for name in names])
         sums = self._accelerator.reduce(stacked).tolist()
@@ -46,5 +46,5 @@ class MetricAverages:
         self._sums, self._counts = {}, {}
 
     def non_finite(self, names: list[str]) -> list[str]:
-        """Return the names of the quantities whose sum on this process is infinite or NaN."""
+        """Return those of ``names`` whose sum on this process is infinite or NaN."""
         return [name for name in names if name in self._sums and not math.isfinite(float(self._sums[name]))]

@@ -36,7 +36,7 @@ class OptimizerSteps:
 
     Args:
         module: The module to train, in place.
-        make_batch: Creates a batch from indices of examples.
+        make_batch: Function that creates a batch from (indices of examples, epoch, device).
         arguments: Learning rates, batch splitting, precision.
         seed: Seed of dropout.
         total_steps: Number of steps of the run, for the learning rate schedule.
@@ -78,12 +78,12 @@ class OptimizerSteps:
         computed and discarded, because DistributedDataParallel is set up for every parameter.
 
         Raises:
-            RecipeError: The module has only parameters of the encoder, so none is left to train.
+            RecipeError: The module has only parameters of the encoder, so no parameter would be trained.
         """
         self._frozen = self.module.encoder_parameters() if is_frozen else []
         trained = {id(parameter) for parameter in self.module.parameters() if parameter.requires_grad}
         if trained <= {id(parameter) for parameter in self._frozen}:
-            message = "the encoder has all parameters of this objective, so it cannot be frozen: set it to 0"
+            message = "the encoder has all parameters of this objective and cannot be frozen: set this setting to 0"
             raise RecipeError("the training", [("training.freeze_encoder_steps", message)])
         if self.accelerator.num_processes == 1:
             for parameter in self.module.encoder_parameters():
@@ -130,7 +130,7 @@ class OptimizerSteps:
         return shares[self.accelerator.process_index :: processes]
 
     def _total_counts(self, batches: list[Any], is_empty: list[bool]) -> dict[str, Tensor]:
-        """Return the number that each loss term is divided by: that of its summands in the whole step, at least 1."""
+        """Return the divisor of each loss term: the number of its summands in the whole step, or 1 if it is 0."""
         own = [batch.counts() for batch, empty in zip(batches, is_empty, strict=True) if not empty]
         names = sorted(batches[0].counts())
         zero = torch.zeros((), dtype=torch.int64, device=self.device)
@@ -145,7 +145,7 @@ class OptimizerSteps:
         """Return the gradients of the global losses with respect to the embeddings of each micro-batch.
 
         Global losses compare the texts of the whole batch, which may be too large for one backward pass. All
-        micro-batches are therefore encoded once before, without storing activations, to compute these gradients. The
+        micro-batches are therefore encoded in advance, without storing activations, to compute these gradients. The
         result is the same as without micro-batches.
         """
         embeddings = []
@@ -183,13 +183,13 @@ class OptimizerSteps:
         self.metrics.add({name: value.detach() * (not is_empty) for name, value in sums.items()})
 
     def _seed_dropout(self, step: Step, index: int) -> None:
-        """Seed dropout by the run's seed, step, process and micro-batch; a resumed run thus drops the same values."""
+        """Seed dropout by run seed, step, process and micro-batch, so that dropout is the same in a resumed run."""
         entropy = (self.seed, step.number, self.accelerator.process_index, index)
         torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1))
 
     @contextlib.contextmanager
     def _gradient_sync(self, *, is_last: bool) -> Iterator[None]:
-        """Within this context, the backward pass averages gradients over processes only for the last micro-batch."""
+        """Context in which a backward pass averages gradients over processes only if ``is_last`` (last micro-batch)."""
         if is_last or not isinstance(self._distributed, nn.parallel.DistributedDataParallel):
             yield
         else:
@@ -200,7 +200,7 @@ class OptimizerSteps:
 def _parameter_groups(
     module: nn.Module, arguments: TrainingArguments, encoder: list[nn.Parameter]
 ) -> list[dict[str, Any]]:
-    """Return AdamW's groups of parameters by learning rate and weight decay; vectors have no weight decay."""
+    """Return AdamW's parameter groups: encoder and other parameters, matrices with weight decay, vectors without."""
     encoder_ids = {id(parameter) for parameter in encoder}
     groups = []
     for is_encoder in (False, True):
@@ -213,7 +213,7 @@ def _parameter_groups(
 
 
 def _available_trackers(arguments: TrainingArguments) -> list[str] | None:
-    """Return the names of the configured trackers, None if none is; raise MissingExtraError for one not installed."""
+    """Return the configured trackers, or None. Raises MissingExtraError if one of them is not installed."""
     installed = {str(getattr(tracker, "value", tracker)) for tracker in get_available_trackers()}
     for name in arguments.trackers:
         if name not in installed:

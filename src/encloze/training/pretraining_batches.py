@@ -32,12 +32,12 @@ class PretrainingBatches:
         corpus: Texts to train on.
         tokenizer: Tokenizer with first, last and padding tokens.
         max_tokens: Maximum number of tokens of a span; longer texts are split.
-        context: Source of the second text of each pair; None for single texts.
-        seed: Seed of contexts and masks.
+        context: Context that selects the second text of each pair; None to train on single texts.
+        seed: Seed for sampling contexts and masked tokens.
 
     Raises:
-        CheckpointError: The tokenizer lacks a special token.
-        DataError: No text has at least 6 tokens, or too few spans have a context.
+        CheckpointError: The tokenizer has no first, last or padding token.
+        DataError: No text has at least 6 tokens, two special tokens included, or no span has a context.
     """
 
     def __init__(

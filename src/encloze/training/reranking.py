@@ -26,15 +26,15 @@ class RerankingBatch(NamedTuple):
 
     pairs: PairBatch
     candidate_mask: Tensor
-    """Whether each candidate exists (bool, queries x candidates): False for the padding of queries with fewer
-    candidates."""
+    """Whether there is a candidate (bool, queries x candidates): False at the padding of queries that have fewer
+    candidates than the maximum."""
     teacher_scores: Tensor
     """Scores of the candidates by a teacher model (float32, queries x candidates); NaN if there is no score."""
     terms: tuple[str, ...]
     """Names of the loss terms and metrics, each summed over the queries of the batch."""
 
     def counts(self) -> dict[str, Tensor]:
-        """Return the number that each loss term is divided by: that of the queries in the batch."""
+        """Return the divisor of each summed loss term and metric: the number of queries in the batch."""
         queries = torch.tensor(len(self.candidate_mask), device=self.candidate_mask.device)
         return dict.fromkeys(self.terms, queries)
 
@@ -74,12 +74,12 @@ class RerankingModule(Trainable):
 
 
 class RerankingBatches:
-    """Creates batches from training examples.
+    """Creates batches of queries with candidate documents from training examples.
 
     Args:
-        encoder: Provides the tokenizer and the length limit.
+        encoder: Model whose tokenizer and maximum number of tokens are used.
         corpus: The documents.
-        examples: Training examples, with indices of documents.
+        examples: Training examples, which refer to documents by their index in the corpus.
         negatives: Number of hard negatives per query.
         seed: Seed of the sampling of candidates.
 

@@ -16,14 +16,15 @@ _INTEGRAL_GAIN, _PROPORTIONAL_GAIN = 0.1, 8.0
 
 
 class SparsityController(nn.Module):
-    """Proportional-integral controller that multiplies regularization weights by factors; it updates their logarithms.
+    """Proportional-integral controller of regularization weights, to reach a target number of active dimensions.
 
-    During the ramp (the first part of the run, see ``SparsityTarget``), the desired number of active dimensions changes
-    geometrically from the first observed number to the target. After the ramp, it is the target. The state consists of
-    buffers, so a checkpoint contains the state and a resumed run continues from it.
+    The regularization weight of each loss is multiplied by a factor. After each step, the controller updates the
+    logarithm of the factor. During the ramp (the first part of the run, see ``SparsityTarget``), the desired number of
+    active dimensions changes geometrically from the number observed in the first step to the target. After the ramp,
+    the target is used. The state consists of buffers, so a checkpoint contains it and a resumed run continues from it.
 
     Args:
-        num_losses: Number of losses; those without a target keep the factor 1.
+        num_losses: Number of losses. The factor of a loss without a target is always 1.
 
     Example:
         >>> controller = SparsityController(1)

@@ -40,8 +40,8 @@ class ValidationSettings(Settings):
     max_texts: int = 256
     """Maximum number of texts held out from training for the monitors; at most 5 % of the corpus is held out."""
     metric_for_best_model: str | None = None
-    """Metric of a monitor, such as retrieval.finetuned. The weights with its best value are saved, instead of the last
-    ones."""
+    """Metric of a monitor, such as retrieval.finetuned. The weights with the best value of this metric are saved. By
+    default the last weights are saved."""
     early_stopping_patience: int | None = None
     """Stop after this number of evaluations without improvement of metric_for_best_model; by default never."""
 
@@ -51,7 +51,7 @@ class ValidationSettings(Settings):
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be 1 or more, not {value}")
         if self.early_stopping_patience is not None and self.metric_for_best_model is None:
-            raise ValueError("early_stopping_patience needs metric_for_best_model: set the metric that should improve")
+            raise ValueError("early_stopping_patience needs metric_for_best_model: set it to the metric to improve")
 
 
 class Validator:
@@ -65,7 +65,7 @@ class Validator:
         module: The trained module, which is evaluated and saved.
 
     Raises:
-        RecipeError: No monitor computes ``metric_for_best_model``, or neither higher nor lower values of it are better.
+        RecipeError: ``metric_for_best_model`` is not a metric of the monitors that can select the best model.
         DataError: There are too few texts for a monitor, or they lack data that it needs, such as titles.
     """
 
@@ -129,7 +129,7 @@ class Validator:
         return len([record for record in records if record["step"] > best.step]) >= patience
 
     def load_best_weights(self) -> None:
-        """Load the weights with the best value of ``metric_for_best_model`` into the module. Without it, do nothing."""
+        """Load the weights with the best value of ``metric_for_best_model`` into the module, if that setting is set."""
         best = self._best(self._records())
         if best is not None:
             load_model(self._module, str(self._best_weights))
@@ -143,7 +143,7 @@ class Validator:
             shutil.copyfile(self._file, folder / self._file.name)
 
     def _records(self) -> list[dict[str, Any]]:
-        """Return the metrics of each evaluation so far. An incomplete last line of a killed process is ignored."""
+        """Return the metrics of each evaluation so far. An incomplete last line (of a killed process) is ignored."""
         if not self._file.exists():
             return []
         lines = self._file.read_text(encoding="utf-8").splitlines()
@@ -186,7 +186,8 @@ def select_held_out(sources: np.ndarray, usable: np.ndarray, max_texts: int, see
         seed: Seed of the selection.
 
     Returns:
-        Whether each usable text is held out, bool ``(usable,)``. If fewer than 8 could be held out, none is.
+        Whether each usable text is held out, bool ``(usable,)``. If fewer than 8 texts could be held
+        out, no text is held out.
     """
     remaining = min(max_texts, int(_MAX_HELD_OUT_FRACTION * len(sources)))
     sizes = np.bincount(sources)
@@ -202,7 +203,7 @@ def select_held_out(sources: np.ndarray, usable: np.ndarray, max_texts: int, see
 
 
 def _higher_is_better(metric: str | None, monitors: tuple[Monitor, ...], module: PretrainingModule) -> bool:
-    """Return whether higher values of ``metric`` are better. Raises RecipeError if it cannot select the best model."""
+    """Return whether higher values of ``metric`` are better. Raises RecipeError if it is no metric for selection."""
     if metric is None:
         return True
     directions = {

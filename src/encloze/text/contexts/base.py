@@ -1,4 +1,4 @@
-"""Interface of contexts. In contextual pre-training, the context is the second text of a training pair."""
+"""Base classes of contexts. In contextual pre-training, a training pair consists of a span and its context."""
 
 from __future__ import annotations
 
@@ -18,30 +18,34 @@ from encloze.text.tokenizer import Encoded, Tokenizer
 
 
 class ContextInputs(NamedTuple):
-    """Data from which the pairs of spans and contexts are built."""
+    """Input of ``Context.pairs``: the data from which the pairs of a span and its context are built."""
 
     spans: Spans
-    """Spans (texts, or parts of long texts) of the corpus."""
+    """Spans of the corpus. A span is a text, or a part of a long text."""
     corpus: Corpus
-    """The corpus."""
+    """Corpus that the spans were cut from."""
     format: Format
-    """Format that the corpus was read from."""
+    """Format of the files that the corpus was read from."""
     tokenizer: Tokenizer
-    """Tokenizer of the spans."""
+    """Tokenizer that the texts of the corpus were tokenized with."""
     max_tokens: int
-    """Maximum number of tokens of an input, including two special tokens."""
+    """Maximum number of tokens of a model input, including two special tokens."""
 
 
 class ContextPairs:
-    """Base class of pairs of a span and its context. Contexts are sampled each time that a pair is accessed."""
+    """Base class of training pairs, each of a span and its context.
+
+    The context of a span is sampled again each time that the pair is accessed.
+    """
 
     span_numbers: np.ndarray
     """Indices of the spans that have a context (int64, one per pair)."""
     lengths: np.ndarray
     """Number of tokens of the longer text of each pair, without special tokens (int64, one per pair). If the context
-    is sampled, this is the highest number that can occur."""
+    is sampled, this is an upper bound of that number."""
     fingerprint: str = ""
-    """Hash of the data other than the corpus that the pairs are built from, such as queries; empty if there is none."""
+    """Hash of additional data from which the pairs are built, such as queries. Empty if they are built from the corpus
+    alone."""
 
     def __call__(self, number: int, rng: np.random.Generator) -> tuple[Encoded, Encoded]:
         """Return a span and its context.
@@ -55,7 +59,7 @@ class ContextPairs:
 
 @dataclass(frozen=True)
 class Context(Family):
-    """Base class of contexts: how the second text of a training pair is selected. A subclass implements ``pairs``.
+    """Base class of contexts. Each subclass selects the second text of training pairs in its own way, in ``pairs``.
 
     Example:
         >>> from encloze.text.contexts.crops import Crops
@@ -64,10 +68,10 @@ class Context(Family):
     """
 
     is_symmetric: ClassVar[bool] = True
-    """Whether the two texts of a pair can be exchanged: each is a possible context of the other."""
+    """Whether the two texts of a pair are interchangeable, because each can be the context of the other."""
 
     def pairs(self, inputs: ContextInputs) -> ContextPairs:
-        """Return the pairs of spans and contexts of a corpus. Reports the number of texts that have no context.
+        """Return the pairs of spans and contexts of a corpus. A progress note reports how many texts have no context.
 
         Args:
             inputs: Spans and corpus.
@@ -79,14 +83,14 @@ class Context(Family):
 
 
 class NeighborPairs(ContextPairs):
-    """Pairs of a span and a context from the same source document; a randomly chosen sampler draws the context."""
+    """Pairs of a span and a context from the same source document, which is sampled by a randomly chosen sampler."""
 
     def __init__(self, inputs: ContextInputs, *samplers: NeighborSampler) -> None:
-        """Store the spans that have a neighbor, and the samplers.
+        """Select the spans that have a neighbor: a previous or next span in the same source document.
 
         Args:
             inputs: Spans and corpus.
-            samplers: Samplers to choose from, with equal probability.
+            samplers: Samplers of contexts. For each context, one of them is chosen with equal probability.
         """
         self._spans, self._samplers = inputs.spans, samplers
         has_neighbor = (self._spans.previous_span >= 0) | (self._spans.next_span >= 0)
@@ -107,13 +111,13 @@ class NeighborPairs(ContextPairs):
 
 
 def select_spans(has_context: np.ndarray, inputs: ContextInputs, reason: str, remedy: str) -> np.ndarray:
-    """Return the indices of the spans that have a context, as int64. Reports the number of texts without a context.
+    """Return the indices of the spans that have a context, as int64. A progress note reports the number of other texts.
 
     Args:
         has_context: Whether each span has a context, bool ``(spans,)``.
         inputs: Spans and corpus.
-        reason: End of a message about texts without a context, such as ``have no neighbor``.
-        remedy: What the user can do; it is appended to the error message.
+        reason: Why texts have no context, such as ``have no neighbor``; in messages, it follows ``all texts``.
+        remedy: Advice to the user, which is appended to the error message.
 
     Returns:
         Indices of the spans, int64.

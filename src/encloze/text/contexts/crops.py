@@ -15,18 +15,18 @@ _MIN_TOKENS = 4  # of a crop
 
 @dataclass(frozen=True)
 class Crops(Context, name="crops"):
-    """Two random crops of the same span, which may overlap. Each begins with a whole word."""
+    """Two random crops of the same span, which may overlap. Each crop begins at the start of a word."""
 
     min_ratio: float = 0.1
     """Minimum length of a crop, as a fraction of the tokens of the span. A crop always has at least 4 tokens."""
     max_ratio: float = 0.5
-    """Maximum length of a crop, as a fraction of the tokens of the span. Lengths are sampled uniformly."""
+    """Maximum length of a crop, as a fraction of the tokens of the span. Crop lengths are sampled uniformly."""
 
     def __post_init__(self) -> None:
         if not 0 < self.min_ratio <= self.max_ratio <= 1:
             raise ValueError(
-                "0 < min_ratio <= max_ratio <= 1 must hold, "
-                f"not min_ratio = {self.min_ratio} and max_ratio = {self.max_ratio}"
+                "min_ratio and max_ratio must satisfy 0 < min_ratio <= max_ratio <= 1, "
+                f"but they are {self.min_ratio} and {self.max_ratio}"
             )
 
     def pairs(self, inputs: ContextInputs) -> ContextPairs:
@@ -34,7 +34,7 @@ class Crops(Context, name="crops"):
 
 
 class _CropPairs(ContextPairs):
-    """Pairs of crops from the same span. Spans shorter than twice the minimum length of a crop are left out."""
+    """Pairs of crops from the same span. Spans of fewer than ``2 * _MIN_TOKENS`` tokens are left out."""
 
     def __init__(self, settings: Crops, inputs: ContextInputs) -> None:
         self._ratios = settings.min_ratio, settings.max_ratio

@@ -1,4 +1,4 @@
-"""A near, overlapping or random context, chosen at random on each access (``mixed`` of CoT-MAE, Wu et al., 2023)."""
+"""A context of type near, overlapping or random, chosen on each access (``mixed`` of CoT-MAE, Wu et al., 2023)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Mixed(Context, name="mixed"):
     """One of the contexts near, overlapping and random, chosen at random each time that a pair is accessed."""
 
     max_distance: int = 100
-    """For random contexts, the maximum distance from the span, in spans of the same document; 100 in CoT-MAE."""
+    """Maximum distance of a random context from the span: 1 for the previous or next span only. CoT-MAE uses 100."""
 
     def __post_init__(self) -> None:
         if self.max_distance < 1:

@@ -10,11 +10,12 @@ from encloze.text.neighbors import OverlapSampler
 
 @dataclass(frozen=True)
 class Overlapping(Context, name="overlapping"):
-    """The last quarter to half of the span, beginning at a word, followed by the beginning of the next span.
+    """The end of the span (its last quarter to half, from a word start), followed by the beginning of the next span.
 
-    For the last span of a source document: the end of the previous span followed by the first quarter to half of the
-    span. The released code of CoT-MAE takes from one sentence to half of the sentences, and samples that number once.
-    Here the length is measured in tokens, because sentence boundaries are unknown, and sampled on each access.
+    For the last span of a source document, it is the end of the previous span, followed by the first quarter to half
+    of the last span. The released code of CoT-MAE measures the length in sentences, from one sentence to half of them,
+    and samples it only once. Here the length is measured in tokens, because sentence boundaries are unknown, and it is
+    sampled each time that a pair is accessed.
     """
 
     def pairs(self, inputs: ContextInputs) -> ContextPairs:

@@ -21,10 +21,10 @@ from encloze.text.tokens import TokenizedTexts
 
 @dataclass(frozen=True)
 class Queries(Context, name="queries"):
-    """A query to which the text is judged relevant, sampled uniformly from such queries of a split.
+    """A query to which the text is judged relevant. It is sampled uniformly from all such queries of one split.
 
     Wu et al. generate the queries with a model. Here the queries are read from a data set, which may contain generated
-    queries. All spans of a text share the queries of the whole text.
+    queries. For each span of a text, the queries of the whole text are used.
     """
 
     is_symmetric: ClassVar[bool] = False
@@ -32,8 +32,8 @@ class Queries(Context, name="queries"):
     split: str = "train"
     """Name of the split whose queries and judgments are used."""
     path: Path | None = None
-    """Data set with the queries and judgments; by default the data set of the corpus. The judgments must contain ids of
-    documents of the corpus."""
+    """Data set with the queries and judgments; by default the data set of the corpus. Its judgments must refer to
+    documents by the ids of the corpus."""
 
     def pairs(self, inputs: ContextInputs) -> ContextPairs:
         return _QueryPairs(DatasetSplit(self._format(inputs), self.split), inputs)
@@ -89,25 +89,25 @@ class _QueryPairs(ContextPairs):
 
 
 def _judged_queries(dataset: DatasetSplit) -> list[Query]:
-    """Return the queries that have judgments. Raises DataError if there are no queries or no judgments."""
+    """Return the queries of a data set that have judgments. Raises DataError if it has no queries or no judgments."""
     try:
         return dataset.queries
     except DataError as error:
         splits = ", ".join(dataset.format.splits()) or "none"
         raise DataError(
             f"{error}. The context 'queries' needs queries with judgments of the documents of the corpus. Set its path "
-            f"to a data set with both, set its split to another one (splits here: {splits}), or use a context without "
-            "queries (near, crops)"
+            f"to a data set with both, set its split to another split of this data set ({splits}), or use a context "
+            "without queries (near, crops)"
         ) from error
 
 
 def _check_documents(dataset: DatasetSplit, inputs: ContextInputs) -> None:
-    """Raise DataError if a document that is judged relevant is not in the corpus."""
+    """Raise DataError if the judgments contain a relevant document that is not in the corpus."""
     relevant = {document for grades in dataset.judgments.values() for document, grade in grades.items() if grade > 0}
     if missing := sorted(relevant - inputs.corpus.number_of.keys()):
         raise DataError(
             f"{dataset.format.location()}: {len(missing)} of {len(relevant)} documents judged relevant in the split "
             f"{dataset.split!r} are not in the corpus {inputs.format.location()}, for example {', '.join(missing[:3])} "
-            f"(in the corpus: {inputs.corpus.ids[0]}). Use the corpus that the judgments refer to, or remove these "
-            "lines from the judgments"
+            f"(an id in the corpus: {inputs.corpus.ids[0]}). Use the corpus that the judgments refer to, or remove the "
+            "judgments of the missing documents"
         )

@@ -13,7 +13,7 @@ class Random(Context, name="random"):
     """Another span of the same document, sampled uniformly on each access (CoT-MAE's code samples it only once)."""
 
     max_distance: int = 100
-    """Maximum number of positions between a span and its context in the source document; 100 in CoT-MAE."""
+    """Maximum distance of the context from the span: 1 for the previous or next span only. CoT-MAE uses 100."""
 
     def __post_init__(self) -> None:
         if self.max_distance < 1:

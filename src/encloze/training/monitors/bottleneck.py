@@ -19,9 +19,9 @@ _CONFIDENCE = 0.99
 class Bottleneck(Monitor, name="bottleneck"):
     """Increase of each decoder's loss if the embedding of a text is replaced by the embedding of an unrelated text.
 
-    The increase is called ``gap``. If it is 0, the decoder does not use the embedding. Values are means over texts, and
-    the 99 % confidence interval of the gap is computed by a bootstrap over the texts. The unrelated text is from
-    another source document.
+    The increase is called ``gap``. If the gap is 0, the decoder does not use the embedding. All values are means over
+    texts, and the 99 % confidence interval of the gap is computed by a bootstrap over the texts. The unrelated text is
+    from another source document.
     """
 
     texts: int = 256
@@ -46,10 +46,10 @@ class Bottleneck(Monitor, name="bottleneck"):
 
 
 def pair_across_sources(indices: np.ndarray, sources: np.ndarray) -> list[tuple[int, int]]:
-    """Pair each text with the nearest preceding text of another source document; before the first comes the last text.
+    """Pair each text with the nearest preceding text of another source document.
 
-    Texts of the same source document are paired only if all texts are from one source document, because the
-    embedding of a text contains information on other texts of the same source document.
+    The order is circular: the last text precedes the first one. Texts of the same source document are paired only if
+    there is no other source document, because the embedding of a text contains information on its whole document.
 
     Args:
         indices: Indices of texts, int64 ``(held_out,)``.
@@ -73,7 +73,7 @@ def pair_across_sources(indices: np.ndarray, sources: np.ndarray) -> list[tuple[
 def _decoder_losses(
     module: PretrainingModule, data: PretrainingData, indices: np.ndarray
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return, for each decoder, its loss on each text given the text's own embedding, and given another text's."""
+    """Return each decoder's losses on the texts: with the text's own embedding, and with that of another text."""
     losses: dict[str, tuple[list[float], list[float]]] = {}
     with eval_mode(module, data.precision) as device:
 

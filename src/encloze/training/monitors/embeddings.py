@@ -31,8 +31,9 @@ class Embeddings(Monitor, name="embeddings"):
             rank, cosine = effective_rank(embeddings), mean_cosine(embeddings)
             if rank < _COLLAPSED_RANK:
                 progress.warn(
-                    f"the embeddings have collapsed: their effective rank is {rank:.2f} of {embeddings.shape[1]}, the "
-                    f"mean cosine similarity of two texts {cosine:.3f}. Lower the learning rate or change the pooling"
+                    f"the embeddings have collapsed: their effective rank is {rank:.2f} of {embeddings.shape[1]}, and "
+                    f"the mean cosine similarity of two texts is {cosine:.3f}. Lower the learning rate, or change the "
+                    "pooling"
                 )
             return {"effective_rank": rank, "mean_cosine": cosine}
 

@@ -29,7 +29,7 @@ class HeldOut(Monitor, name="held_out"):
 
 
 class _HeldOutLosses:
-    """Computes the means of the loss terms, and stores the lowest mean of each term so far for the warning."""
+    """Computes the mean of each loss term on held-out texts. Stores the lowest mean so far, to detect overfitting."""
 
     def __init__(self, data: PretrainingData) -> None:
         self._data, self._batches = data, data.held_out_batches()

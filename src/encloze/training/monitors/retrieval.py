@@ -30,19 +30,21 @@ _TEMPERATURE, _CUTOFF = 0.05, 10
 
 @dataclass(frozen=True)
 class Retrieval(Monitor, name="retrieval"):
-    """nDCG@10 on a small retrieval task, with cosine similarity: the metrics ``zero_shot`` and ``finetuned``.
+    """nDCG@10 on a small retrieval task, with cosine similarity. The metrics are ``zero_shot`` and ``finetuned``.
 
-    ``finetuned`` is computed on a copy of the encoder after a short contrastive fine-tuning, always on the same pairs.
+    ``zero_shot`` is computed with the encoder itself, and ``finetuned`` with a copy of it after a short contrastive
+    fine-tuning, always on the same pairs.
     """
 
     task: Literal["neighbors", "titles", "queries"] | None = None
     """Retrieval task. neighbors: a span is the query, and the next or previous span of its document is relevant;
-    titles: a title is the query, and its text is relevant; queries: the judged dev queries of the setting dataset. By
-    default queries if dataset is set, otherwise neighbors if documents have several spans, otherwise titles."""
+    titles: a title is the query, and the text with this title is relevant; queries: the queries and judgments of the
+    split dev of dataset are used. By default queries if dataset is set, otherwise neighbors if documents have several
+    spans, otherwise titles."""
     dataset: Path | None = None
-    """Dataset with the splits train and dev, for the task queries."""
+    """Data set with the splits train (for the fine-tuning) and dev, for the task queries."""
     queries: int = 300
-    """Maximum number of queries."""
+    """Maximum number of queries to evaluate."""
     documents: int = 1000
     """Number of documents to search in. All relevant documents are included, even if there are more than this
     number."""
@@ -64,7 +66,7 @@ class Retrieval(Monitor, name="retrieval"):
         if self.finetuning_steps < 0:
             raise ValueError(f"finetuning_steps must be 0 or more, not {self.finetuning_steps}")
         if self.task == "queries" and self.dataset is None:
-            raise ValueError("the task queries needs dataset: set it to a dataset with train and dev queries")
+            raise ValueError("the task queries needs dataset: set dataset to a data set with the splits train and dev")
 
     def directions(self, module: PretrainingModule) -> dict[str, Direction]:
         return dict.fromkeys(["zero_shot", "finetuned"] if self.finetuning_steps else ["zero_shot"], "higher")
@@ -97,7 +99,7 @@ class Retrieval(Monitor, name="retrieval"):
         return task
 
     def evaluate(self, module: PretrainingModule, task: RetrievalTask, data: PretrainingData) -> dict[str, np.ndarray]:
-        """Return nDCG@10 of each query (float64, one per query) by metric, ``zero_shot`` and ``finetuned``.
+        """Return nDCG@10 of each query (float64, one per query) for each metric: ``zero_shot`` and ``finetuned``.
 
         ``module`` is unchanged.
         """
@@ -157,7 +159,7 @@ class Retrieval(Monitor, name="retrieval"):
         )
 
     def _sample_documents(self, relevant: set[int], count: int, generator: np.random.Generator) -> list[int]:
-        """Return the sorted indices of all relevant documents, filled up to ``self.documents`` with random others."""
+        """Return sorted indices: all relevant documents, and random others up to ``self.documents`` in total."""
         others = (int(n) for n in generator.permutation(count) if int(n) not in relevant)
         missing = max(0, self.documents - len(relevant))
         return sorted([*relevant, *(n for n, _ in zip(others, range(missing), strict=False))])

@@ -14,7 +14,8 @@ from encloze.training.monitors.base import Direction, Metrics, Monitor, Pretrain
 class Vocabulary(Monitor, name="vocabulary"):
     """Fraction of the vocabulary that no held-out text activates, and mean number of active dimensions per text.
 
-    Term weights are those of SPLADE: log(1 + ReLU) of the maximum logit over the positions.
+    A text activates a term if the term weight is above 0. Term weights are those of SPLADE: log(1 + ReLU(logit)) with
+    the maximum logit over the positions.
     """
 
     def directions(self, module: PretrainingModule) -> dict[str, Direction]:
