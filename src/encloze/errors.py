@@ -20,7 +20,7 @@ from types import ModuleType
 
 
 class EnclozeError(Exception):
-    """Base class of all errors that users can act on."""
+    """Base class of all errors that a user can fix, such as invalid settings or missing files."""
 
 
 class RecipeError(EnclozeError):
@@ -43,7 +43,7 @@ class DataError(EnclozeError):
 
 
 class CheckpointError(EnclozeError):
-    """A model folder is missing, incomplete, damaged or of another kind."""
+    """A model folder is missing, incomplete or damaged, or it contains another kind of model than required."""
 
 
 class StaleIndexError(EnclozeError):
@@ -55,7 +55,7 @@ class EndpointError(EnclozeError):
 
 
 class StorageError(EnclozeError):
-    """A result cannot be written."""
+    """A result cannot be written, for example because its folder exists or the disk is full."""
 
 
 class MissingExtraError(EnclozeError):
@@ -67,7 +67,7 @@ def importable(module: str, extra: str) -> ModuleType:
 
     Args:
         module: The module to import.
-        extra: The extra of encloze that installs it.
+        extra: The extra (group of optional dependencies) of encloze that installs the package.
 
     Raises:
         MissingExtraError: The package is not installed. The message names the extra.
@@ -81,7 +81,7 @@ def importable(module: str, extra: str) -> ModuleType:
 
 
 def missing_extra(package: str, extra: str) -> MissingExtraError:
-    """Return the error for an optional package that is not installed, with the extra of encloze that installs it."""
+    """Return the error for a missing package. Its message names the extra of encloze that installs the package."""
     return MissingExtraError(
         f"this needs the package {package!r}, which is not installed. Install it: pip install 'encloze[{extra}]'"
     )

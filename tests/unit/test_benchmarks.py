@@ -142,7 +142,7 @@ def test_invalid_settings_and_files_raise(marco: Path, tmp_path: Path) -> None:
     (marco / "2019qrels-pass.txt").unlink()
     with pytest.raises(DataError, match=r"has no 2019qrels-pass.txt"):
         evaluate("trec-dl-2019", marco)
-    with pytest.raises(DataError, match=r"holds corpus.jsonl"):
+    with pytest.raises(DataError, match=r"contains corpus.jsonl"):
         evaluate("beir/scifact", marco)
 
 

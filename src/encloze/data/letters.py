@@ -1,4 +1,4 @@
-"""Letters and combining marks in any script, for regular expressions of words."""
+"""Regular expressions of words in any script, combining marks, and removal of Hebrew and Arabic vowel points."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ _VOWEL_POINTS = re.compile(
 )
 
 WORD_PATTERN = r"\w+(?:[{marks}]+\w*)*"
-"""Regular expression of a word; ``{marks}`` stands for the combining marks."""
+"""Regular expression of a word. ``str.format`` replaces ``{marks}`` by the combining marks."""
 
 
 def strip_vowel_points(text: str) -> str:
-    """Remove Hebrew niqqud and Arabic harakat, which most people do not type."""
+    """Return the text without Hebrew and Arabic vowel points (niqqud, harakat), which most people do not type."""
     return _VOWEL_POINTS.sub("", text)
 
 
 @cache
 def token_pattern() -> re.Pattern[str]:
-    """Return a pattern that splits a whole text into words (with their marks), white space and other characters."""
+    """Return a pattern whose matches are words (with combining marks), white space and other characters."""
     return re.compile(rf"{WORD_PATTERN.format(marks=combining_marks())}|\s+|[^\w\s]+")
 
 
 @cache
 def combining_marks() -> str:
-    r"""Return all combining marks up to U+FFFF, for use in a regular expression, because ``\w`` matches none of them.
+    r"""Return a string of all combining marks up to U+FFFF, for regular expressions, where ``\w`` does not match them.
 
-    Marks above U+FFFF, which scripts such as Chakma and Adlam use, would make matching ten times slower.
+    Marks above U+FFFF (in scripts such as Chakma and Adlam) are left out: they would make matching ten times slower.
     """
     return "".join(character for character in map(chr, range(0x10000)) if unicodedata.category(character)[0] == "M")

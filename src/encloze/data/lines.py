@@ -1,4 +1,4 @@
-"""Line-by-line reading of text files, plain or gzipped, with errors collected by file and line."""
+"""Line-by-line reading of plain or gzipped text files. Errors are collected with their file and line number."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class ErrorCollector:
-    """Collector of errors in input files. It keeps the first 20 messages and counts the others.
+    """Collector of errors in input files. It counts all errors and keeps the messages of the first 20.
 
     Example:
         >>> errors = ErrorCollector()
@@ -28,15 +28,15 @@ class ErrorCollector:
 
     def __init__(self) -> None:
         self.messages: list[str] = []
-        """The first errors, each with its location."""
+        """Messages of the first 20 errors, each with its location."""
         self.count = 0
-        """Number of errors."""
+        """Number of all recorded errors."""
         self.location: str | None = None
         """Location of the line that was read last, for errors that are detected after parsing, such as duplicate
         ids."""
 
     def add(self, location: str, message: str) -> None:
-        """Record an error.
+        """Record an error in an input file.
 
         Args:
             location: File and line, such as ``corpus.jsonl:17``.
@@ -47,18 +47,18 @@ class ErrorCollector:
             self.messages.append(f"{location}: {message}")
 
     def check_id(self, kind: str, id_: str, location: str) -> None:
-        """Record an error if an id contains a tab or a line break, which separate fields in run files.
+        """Record an error if an id contains a tab or a line break, the separators of run files.
 
         Args:
             kind: Kind of the object, such as ``document``.
-            id_: The id.
-            location: Location to report if no line is known.
+            id_: The id to check.
+            location: Location for the error message, used if the collector does not know the current line.
         """
         if "\t" in id_ or (id_ and id_.splitlines() != [id_]):
             self.add(self.location or location, f"the {kind} id {id_!r} contains a tab or a line break. Remove it")
 
     def raise_if_any(self) -> None:
-        """Raise one DataError with all recorded errors. Do nothing if there are none.
+        """Raise one DataError that lists the recorded errors. Do nothing if no error was recorded.
 
         Raises:
             DataError: At least one error was recorded.
@@ -69,7 +69,7 @@ class ErrorCollector:
 
 
 def read_lines(file: Path) -> Iterator[tuple[str, str]]:
-    """Read the lines of a file that are not blank.
+    """Read the non-blank lines of a text file.
 
     Args:
         file: UTF-8 text file, plain or gzipped (``.gz``).
@@ -84,7 +84,7 @@ def read_lines(file: Path) -> Iterator[tuple[str, str]]:
 
 
 def read_all_lines(file: Path) -> Iterator[tuple[str, str]]:
-    """Read all lines of a file, including blank ones. Otherwise like ``read_lines``."""
+    """Do the same as ``read_lines``, but also yield blank lines."""
     number = 0
     try:
         with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as stream:
@@ -107,7 +107,7 @@ def read_json_lines(file: Path, errors: ErrorCollector) -> Iterator[tuple[str, d
         errors: Receives an error for each line that is not a JSON object.
 
     Yields:
-        The location of each line and its object.
+        The location of each line (``corpus.jsonl:17``) and its JSON object, as a dictionary.
     """
     for location, line in read_lines(file):
         try:
@@ -139,13 +139,14 @@ def _is_encodable(value: Any) -> bool:
 def required_text(
     row: dict[str, Any], names: Iterable[str], location: str, errors: ErrorCollector, hint: str = ""
 ) -> str | None:
-    """Return the first of several alternative fields that a row has, as text.
+    """Return the text of the first field in ``names`` that a row contains.
 
     Args:
-        row: Fields by name.
-        names: Names of the fields, in the order in which they are tried.
-        location: Location of the row.
-        errors: Receives an error if all fields are missing or the first present one is neither text nor an integer.
+        row: Values of the row by field name.
+        names: Names of alternative fields, in the order in which they are tried.
+        location: Location of the row for error messages, such as ``corpus.jsonl:17``.
+        errors: Receives an error if the row contains none of the fields, or if the first one that it contains is
+            neither text nor an integer.
         hint: Sentence to append to the error for a missing field.
 
     Returns:
@@ -167,12 +168,12 @@ def required_text(
 
 
 def optional_text(row: dict[str, Any], name: str, location: str, errors: ErrorCollector) -> str | None:
-    """Return a field as text, or None if it is missing. Record an error if it is neither text nor an integer."""
+    """Return a field as text; None if it is missing. Record an error if it is neither text nor an integer."""
     return None if row.get(name) is None else required_text(row, (name,), location, errors)
 
 
 def optional_integer(row: dict[str, Any], name: str, location: str, errors: ErrorCollector) -> int | None:
-    """Return a field as a 64-bit integer, or None if it is missing. Record an error if it is anything else."""
+    """Return the 64-bit integer in a field; None if the field is missing. Record an error for any other value."""
     value = row.get(name)
     if value is None or (isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63):
         return value
@@ -183,17 +184,17 @@ def optional_integer(row: dict[str, Any], name: str, location: str, errors: Erro
 def read_columns(
     file: Path, min_columns: int, errors: ErrorCollector, separator: str | None = "\t"
 ) -> Iterator[tuple[str, list[str]]]:
-    """Read the columns of each line of a file.
+    """Split each non-blank line of a text file into columns.
 
     Args:
         file: Text file, plain or gzipped.
         min_columns: Minimum number of columns; a shorter line is an error.
-        errors: Receives the errors.
-        separator: Character between columns. None: tabs in lines that contain enough of them, so that ids may contain
-            spaces, and white space in other lines.
+        errors: Receives an error for each line with too few columns.
+        separator: Character between columns. With None, a line with at least ``min_columns - 1`` tabs is split at tabs,
+            so that ids may contain spaces; any other line is split at white space.
 
     Yields:
-        The location of each line and its columns.
+        The location of each line (``corpus.tsv:17``) and the list of its columns.
     """
     for location, line in read_lines(file):
         is_tabbed = separator is None and line.count("\t") >= min_columns - 1
@@ -207,7 +208,7 @@ def read_columns(
 
 
 def parse_integer(text: str, name: str, location: str, errors: ErrorCollector) -> int | None:
-    """Return the integer that ``text`` represents. Record an error and return None if it represents none."""
+    """Return ``text`` as an integer. Record an error and return None if ``text`` is not an integer."""
     try:
         return int(text)
     except ValueError:
@@ -216,7 +217,7 @@ def parse_integer(text: str, name: str, location: str, errors: ErrorCollector) -
 
 
 def find_file(folder: Path, *names: str) -> Path | None:
-    """Return the first of the named files that exists in a folder, plain or with ``.gz`` appended, or None."""
+    """Return the path of the first name that exists in a folder, plain or with ``.gz`` appended, or None."""
     for name in names:
         for file in (folder / name, folder / f"{name}.gz"):
             if file.is_file():

@@ -19,13 +19,13 @@ class PositivePairs(NamedTuple):
     """Pairs of related texts, all of the same kind (such as queries with relevant documents)."""
 
     kind: str
-    """Kind of the pairs, for reports: ``queries and relevant documents``, for example."""
+    """Description of all pairs for reports, such as ``queries and relevant documents``."""
     first_texts: list[str]
-    """First text of each pair."""
+    """First text of each pair, such as the query."""
     second_texts: list[str]
-    """Second text of each pair; always encoded as a document."""
+    """Second text of each pair, such as the relevant document. It is always encoded as a document."""
     first_is_query: bool = True
-    """Whether the first texts are encoded as queries."""
+    """Whether the first texts are encoded as queries; otherwise they are encoded as documents."""
 
 
 def sample_positive_pairs(
@@ -33,15 +33,15 @@ def sample_positive_pairs(
 ) -> PositivePairs | None:
     """Sample positive pairs, each of two related texts.
 
-    The pairs are queries with their relevant documents. If there are no judgments, the pairs are titles with their
-    texts. If there are no titles, the pairs are neighboring passages of the same source.
+    If there are judgments, each pair is a query and one of its relevant documents. Otherwise, each pair is the title
+    and the text of a document or, if no document has a title, two neighboring passages of the same source.
 
     Args:
         corpus: Documents.
         queries: Texts of the queries by id.
         judgments: Relevance judgments.
         max_pairs: Maximum number of pairs.
-        seed: Seed of the sample.
+        seed: Seed of the random sample.
 
     Returns:
         The pairs, or None if the corpus has no pairs of any kind.
@@ -63,7 +63,7 @@ def sample_positive_pairs(
 
 
 def _titled_texts(corpus: Corpus, order: np.ndarray) -> Iterator[tuple[str, str]]:
-    """Yield the title and the text of each document with a title of two or more words, in the given order."""
+    """Yield title and text of documents whose title has two or more words. ``order``: row numbers to read."""
     titles = corpus.column("title")
     for number in order.tolist():
         if len((titles[number].as_py() or "").split()) >= _MIN_TITLE_WORDS:
@@ -73,7 +73,7 @@ def _titled_texts(corpus: Corpus, order: np.ndarray) -> Iterator[tuple[str, str]
 
 
 def _neighbors(corpus: Corpus) -> list[tuple[int, int]]:
-    """Return, for all pairs of neighboring passages of the same source, the numbers of both in the corpus."""
+    """Return the row numbers of both passages of each pair of passages that follow each other in the same source."""
     columns = zip(corpus.column("source").to_pylist(), corpus.column("position").to_pylist(), strict=True)
     passages = [
         (source, position or 0, number) for number, (source, position) in enumerate(columns) if source is not None

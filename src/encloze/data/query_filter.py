@@ -1,4 +1,4 @@
-"""Filtering of generated queries: empty, repeated and copied texts are rejected."""
+"""Filtering of generated queries: rejects empty queries, repeated queries and copies from the document."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ NOT_RETRIEVED = "their document is not retrieved"
 
 
 def filter_queries(generated: Iterable[tuple[Document, list[str]]], rejected: Counter[str]) -> dict[str, LabeledQuery]:
-    """Return the generated queries that pass the filters. Queries with equal texts are merged.
+    """Return the generated queries that are not rejected. Queries with the same normalized text are merged.
 
     Args:
-        generated: Documents with the texts that were generated for them.
-        rejected: Receives the number of rejected texts by reason.
+        generated: Documents, each with the query texts that were generated for it.
+        rejected: Counter to which the numbers of rejected queries are added, by reason.
 
     Returns:
-        Queries with the documents that they were generated for, by normalized text.
+        Queries by normalized text, each with the ids of the documents that it was generated for.
     """
     queries: dict[str, LabeledQuery] = {}
     for document, texts in generated:
@@ -42,12 +42,12 @@ def filter_queries(generated: Iterable[tuple[Document, list[str]]], rejected: Co
 def group_by_split(
     queries: Iterable[LabeledQuery], split_of: Mapping[str, str], rejected: Counter[str]
 ) -> dict[str, list[LabeledQuery]]:
-    """Return the queries of each split. A query with documents in several splits is rejected.
+    """Group queries by the split of their documents. A query whose documents are in different splits is rejected.
 
     Args:
         queries: Queries to group.
         split_of: Split of each document, by document id.
-        rejected: Receives the number of rejected queries by reason.
+        rejected: Counter to which the numbers of rejected queries are added, by reason.
     """
     groups: dict[str, list[LabeledQuery]] = {}
     for query in queries:
@@ -60,15 +60,15 @@ def group_by_split(
 
 
 def split_of_document(document: Document, seed: int, dev_ratio: float) -> str:
-    """Return the split of a document, dev or train, by a hash of its text. Copies of a text are in the same split."""
+    """Return ``dev`` or ``train``, chosen by a hash of the document's text. Equal texts are in the same split."""
     text = normalize_text(full_text(document.title, document.text))
     return "dev" if hash_to_unit_interval(f"dev {seed} {text}") < dev_ratio else "train"
 
 
 def _rejection_reason(text: str, key: str, document: Document, seen: set[str]) -> str | None:
-    """Return the reason for rejecting a generated text; None if it is accepted.
+    """Return why a generated query is rejected; None if it is accepted.
 
-    ``key`` is the normalized text, and ``seen`` contains the normalized earlier texts for the same document.
+    ``key`` is the normalized query. ``seen`` contains the normalized queries generated earlier for the same document.
     """
     if not split_words(text):
         return EMPTY
@@ -78,7 +78,7 @@ def _rejection_reason(text: str, key: str, document: Document, seen: set[str]) -
 
 
 def _is_copied(key: str, document: Document) -> bool:
-    """Return whether a normalized query equals the title, or the beginning of the text or of the title plus text."""
+    """Return whether a normalized query is the document's title, or the first words of its text or title plus text."""
     title, text = normalize_text(document.title), normalize_text(document.text)
     return key == title or any(
         beginning.startswith(key) and not beginning[len(key) : len(key) + 1].isalnum()

@@ -12,16 +12,16 @@ from encloze.data.words import normalize_text
 
 
 def query_id(query: LabeledQuery) -> str:
-    """Return an id that depends on the text of the query only, so that the queries of several runs can be combined."""
+    """Return an id that depends only on the query's text, so that equal queries from several generations get one id."""
     return f"generated:{hashlib.sha256(normalize_text(query.text).encode()).hexdigest()[:16]}"
 
 
 def write_query_folder(folder: Path, splits: Mapping[str, Sequence[LabeledQuery]]) -> None:
-    """Write all queries to ``queries.jsonl``, and the relevant documents of each split to ``qrels/SPLIT.tsv``.
+    """Write the queries to ``queries.jsonl``, and the judgments of each split to ``qrels/SPLIT.tsv``.
 
     Args:
         folder: Folder to write; created if necessary.
-        splits: Queries by name of the split.
+        splits: Queries of each split, by the name of the split.
     """
     (folder / "qrels").mkdir(parents=True, exist_ok=True)
     texts: dict[str, str] = {}

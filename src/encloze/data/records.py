@@ -1,4 +1,4 @@
-"""Records that are passed between packages, and the types of runs and judgments."""
+"""Records that all packages share, such as documents, queries and hits, and the types of runs and judgments."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Hit(NamedTuple):
         score: Score that the hits are ranked by.
         parts: Further scores of the document, by name: the score of each dense or sparse search if several were
             combined and, with a re-ranker, the score before re-ranking.
-        document: The document, if the search returns documents.
+        document: The document itself; None if the search returns only ids.
     """
 
     id: str
@@ -97,9 +97,9 @@ class LabeledText(NamedTuple):
     """A text with one label, or a sequence of words with one label (a tag) per word."""
 
     text: str
-    """The text; for words, the words joined by spaces."""
+    """The text. If words are labeled, it is the words joined by spaces."""
     labels: tuple[str, ...]
-    """One label for the text, or one per word."""
+    """The only label of the text or, if words are labeled, one label per word."""
     words: tuple[str, ...] | None = None
     """The labeled words, or None if the whole text has one label."""
 
@@ -113,25 +113,26 @@ Judgments = dict[str, dict[str, int]]
 
 @dataclass(frozen=True)
 class TrainingExample:
-    """A query with its relevant documents and hard negatives, as row numbers of the corpus."""
+    """A query with the row numbers, in the corpus, of its relevant documents and hard negatives."""
 
     query: str
     """Text of the query."""
     positives: tuple[int, ...]
     """Row numbers in the corpus of the documents that are judged relevant to the query."""
     negatives: tuple[int, ...] = ()
-    """Row numbers of the hard negatives, best ranked first."""
+    """Row numbers in the corpus of the hard negatives, best ranked first."""
     positive_scores: tuple[float, ...] = ()
-    """Teacher scores of the positives, NaN for positives without a score; empty without a teacher."""
+    """Teacher scores of the positives, NaN for a positive that the teacher did not score. Empty if there is no
+    teacher."""
     negative_scores: tuple[float, ...] = ()
-    """Teacher scores of the negatives; empty without a teacher."""
+    """Teacher scores of the negatives. Empty if there is no teacher."""
     relevant: tuple[int, ...] = ()
-    """Row numbers of all documents that are relevant to any query with the same text. They are never used as
-    negatives."""
+    """Row numbers in the corpus of all documents that are relevant to any query with the same text. They are never
+    used as negatives."""
 
 
 def full_text(title: str, text: str) -> str:
-    """Return the text of a document that encoders and analyzers read: the title, if any, followed by the text."""
+    """Return the title, if any, followed by the text of a document. Encoders and analyzers read this string."""
     return f"{title} {text}" if title else text
 
 
@@ -156,7 +157,7 @@ class Representation(NamedTuple):
 
 
 class SearchResults(NamedTuple):
-    """The best documents of an index for a batch of queries, best first."""
+    """The best documents in an index for each query of a batch, best first."""
 
     numbers: np.ndarray
     """Row numbers of the documents (int64, queries x depth); -1 where fewer than ``depth`` documents were found."""

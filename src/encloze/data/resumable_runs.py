@@ -1,4 +1,4 @@
-"""TREC run files that are written in batches, resumed after an interruption, and read one query at a time."""
+"""Writing of TREC run files in batches, resumed after an interruption, and reading of one query at a time."""
 
 from __future__ import annotations
 
@@ -25,16 +25,17 @@ def write_rankings(
 ) -> None:
     """Rank queries in batches and write the rankings to a run file, in the order of the queries.
 
-    A call with the same arguments resumes an interrupted one after its last complete batch. A finished file is not
-    changed.
+    If an earlier call was interrupted, a call with the same arguments continues after its last complete batch. A
+    complete file is not changed.
 
     Args:
         file: Run file to write.
         queries: Queries to rank.
-        rank: Function that returns the rankings of a batch of queries. Queries without results may be missing.
+        rank: Function from a batch of queries to their rankings: scores by query id and document id. It may leave out
+            queries without results.
         batch_size: Number of queries per call of ``rank``. An interruption loses at most one batch.
         tag: Name of the run, written in the last column.
-        title: Title of the progress bar; None shows no progress.
+        title: Title of the progress bar; with None, no progress bar is shown.
 
     Example:
         >>> queries = [Query("q1", "rivers"), Query("q2", "engines")]

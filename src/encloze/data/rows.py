@@ -12,7 +12,7 @@ from encloze.data.records import Document, Judgment, Query
 from encloze.errors import DataError
 
 Rows = Iterator[tuple[str, dict[str, Any]]]
-"""Rows by column name, each with a description of where it is, for messages."""
+"""Rows as dictionaries by column name, each with its location for error messages."""
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
 
@@ -29,14 +29,14 @@ def rows(value: Any, name: str) -> Rows:
         value: A list of dictionaries, ``Document``, ``Query`` or ``Judgment`` records, or strings; a pandas or polars
             data frame; an Arrow table; a ``datasets.Dataset``, or a ``DatasetDict`` with one split. Types are
             recognized by their methods, so none of these packages is imported.
-        name: Name of the data in messages, such as ``documents``.
+        name: Name of the data in error messages, such as ``documents``.
 
     Yields:
         The location of each row (``documents[3]``), and its values by column name. A string becomes
         ``{"text": string}``. Missing values (None, NaN, NA) are left out.
 
     Raises:
-        DataError: ``value`` has no rows, or a row has another type.
+        DataError: ``value`` has none of these types, or a row is neither a dictionary, a record nor a string.
     """
     value = value if (only := only_split(value)) is None else only
     read = reader_of(value)
@@ -58,18 +58,18 @@ def rows(value: Any, name: str) -> Rows:
 
 
 def only_split(value: object) -> Any:
-    """Return the table of the only split of a mapping (such as ``DatasetDict``) with one split; otherwise None."""
+    """Return the only table of a mapping (such as ``DatasetDict``) with one table; None for any other value."""
     tables = list(value.values()) if isinstance(value, Mapping) and len(value) == 1 else []
     return tables[0] if tables and reader_of(tables[0]) is not None else None
 
 
 def find_column(row: Mapping[str, Any], names: Iterable[str]) -> str | None:
-    """Return the first of ``names`` that is a column of the row with a value; None if there is none."""
+    """Return the first column in ``names`` whose value in the row is not missing; None if all of them are missing."""
     return next((name for name in names if not is_missing(row.get(name))), None)
 
 
 def is_missing(value: object) -> bool:
-    """Return whether a value of a table is missing: None, NaN, or the NA or NaT of data frames."""
+    """Return whether a value in a table is missing: None, NaN, or the special values NA and NaT of data frames."""
     if isinstance(value, (float, np.floating)):
         return bool(np.isnan(value))
     return value is None or type(value).__name__ in ("NAType", "NaTType")
@@ -84,12 +84,12 @@ def text_of(row: Mapping[str, Any], column: str, where: str) -> str:
 
 
 def text_or_number(value: Any, where: str) -> str:
-    """Return a value, such as a title, as text. Raises DataError unless it is text or a whole number."""
+    """Return a text unchanged, or a whole number as text. Raises DataError for any other value."""
     return _encodable(value, where) if isinstance(value, str) else str(integer_of(value, where, "text"))
 
 
 def id_of(value: Any, where: str) -> str:
-    """Return an id as text. 2.0 becomes ``2``: data frames store integer columns with missing values as floats."""
+    """Return an id as text. 2.0 becomes ``2``, because data frames store integers as floats if values are missing."""
     expected = "text or a whole number"
     id_ = _encodable(value, where) if isinstance(value, str) else str(integer_of(value, where, expected))
     if "\t" in id_ or (id_ and id_.splitlines() != [id_]):
@@ -98,7 +98,7 @@ def id_of(value: Any, where: str) -> str:
 
 
 def integer_of(value: Any, where: str, expected: str = "a whole number") -> int:
-    """Return a value as an integer. It may be an integer, a float such as 2.0, or the text of an integer."""
+    """Convert an integer, a float such as 2.0 or a string such as "2" to an integer. Otherwise raise DataError."""
     value = value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value  # numpy, torch
     is_whole = isinstance(value, int) and not isinstance(value, bool)
     is_whole = is_whole or (isinstance(value, float) and value.is_integer())
@@ -118,7 +118,7 @@ def _encodable(text: str, where: str) -> str:
 
 
 def reader_of(value: object) -> Any:
-    """Return a function that lists the rows of a data frame, an Arrow table or a dataset; None for anything else."""
+    """Return a function that returns the rows of a data frame, Arrow table or dataset; None for any other ``value``."""
     if isinstance(value, (Mapping, type)):  # a DatasetDict has the methods of a dataset
         return None
     if hasattr(value, "iter_rows") and hasattr(value, "columns"):  # polars

@@ -1,4 +1,4 @@
-"""TREC run files: lines of ``query Q0 document rank score tag``."""
+"""Reading and writing of TREC run files, whose lines are ``query Q0 document rank score tag``."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ RUN_FILE = "run.trec"
 
 
 def read_run(file: Path, *, may_be_empty: bool = False) -> Run:
-    """Read a run.
+    """Read a run from a TREC run file.
 
     The rank column is ignored, as in trec_eval. Columns are separated by spaces, or by tabs if ids contain spaces.
 
     Args:
         file: Run file, plain or gzipped, or a folder with a ``run.trec``.
-        may_be_empty: Whether a run without any line is accepted.
+        may_be_empty: Whether a file without any line is accepted; otherwise it is an error.
 
     Returns:
         Scores by query id and document id.
 
     Raises:
-        DataError: Lines have too few columns, a score that is not a finite number, or a document that was already
-            ranked for the query; or the run is empty.
+        DataError: A line has too few columns, a score that is not a finite number, or a document that an earlier line
+            ranks for the same query; or the file is empty and ``may_be_empty`` is False.
     """
     file = file / RUN_FILE if file.is_dir() else file
     errors, run = ErrorCollector(), dict[str, dict[str, float]]()
@@ -61,7 +61,7 @@ def top_documents(scores: dict[str, float], depth: int) -> dict[str, float]:
         depth: Maximum number of documents to return.
 
     Returns:
-        Scores of the best documents by id, best first.
+        Scores by document id, best document first.
 
     Example:
         >>> top_documents({"a": 1.0, "b": 2.0, "c": 1.0}, 2)
@@ -86,7 +86,7 @@ def write_run(file: Path, run: Run, tag: str = "encloze") -> None:
 
 
 def append_run(stream: TextIO, run: Run, tag: str = "encloze") -> None:
-    """Append queries to an open run file, best documents first."""
+    """Append the rankings of some queries to an open run file, best documents first."""
     for query, scores in run.items():
         for rank, (document, score) in enumerate(top_documents(scores, len(scores)).items(), 1):
             # repr keeps all digits, so a run that is read back has the same ties.
@@ -100,5 +100,5 @@ def split_run_line(line: str) -> list[str]:
 
 
 def query_id_of_run_line(line: str) -> str:
-    """Return the query id of a line that ``append_run`` wrote. The rest of the line may be missing."""
+    """Return the query id at the start of a line that ``append_run`` wrote, even if the line is incomplete."""
     return line.split("\t" if "\t" in line else " ", 1)[0]

@@ -17,23 +17,23 @@ def training_examples(
 ) -> list[tuple[Query, TrainingExample]]:
     """Return a training example for each query that has a relevant document.
 
-    Documents of the negatives' run that are relevant to the query, or to another query with the same text, are never
-    negatives. Unjudged documents may be negatives. Warns of queries that are skipped and of documents that are not in
-    the corpus.
+    The hard negatives of a query are documents that the run ``negatives`` ranks for it. Documents that are relevant to
+    the query, or to another query with the same text, are excluded; unjudged documents are not. Warns if queries are
+    skipped or if the run contains documents that are not in the corpus.
 
     Args:
         dataset: Split to train on.
         negatives: Run that hard negatives are taken from.
         depth: Maximum rank of a negative in the run.
-        teacher: Scores of a teacher. Candidates without a score are removed, and so are queries without a scored
-            positive or without a scored negative.
+        teacher: Run with the scores of a teacher model. Negatives without a score are removed, and so are queries
+            without a scored positive or without a scored negative.
 
     Returns:
-        Queries with their examples, in the order of the queries.
+        Pairs of a query and its training example, in the order of the queries.
 
     Raises:
-        DataError: No query has a relevant document, or none has a negative in the given run, or none has teacher
-            scores.
+        DataError: No query has a relevant document; or no query has a negative in the run ``negatives``; or no query
+            has a positive and a negative with a teacher score.
 
     Example:
         >>> (query, example), *_ = training_examples(Dataset.load("my_data").split("train"))  # doctest: +SKIP
@@ -60,7 +60,7 @@ def training_examples(
 
 
 def _relevant_by_text(dataset: DatasetSplit) -> dict[str, set[int]]:
-    """Return, for each normalized query text, the indices of the documents relevant to any query with this text."""
+    """Return, by normalized query text, the row numbers of the documents relevant to any query with this text."""
     relevant: dict[str, set[int]] = {}
     for query in dataset.queries:
         documents = (document for document, grade in dataset.judgments[query.id].items() if grade > 0)
@@ -70,14 +70,14 @@ def _relevant_by_text(dataset: DatasetSplit) -> dict[str, set[int]]:
 
 
 def _check_negatives(dataset: DatasetSplit, examples: list[TrainingExample], unknown: list[str]) -> None:
-    """Warn of problems with the run of negatives. Raise DataError if it contains no negative for any query."""
+    """Warn of unknown documents and of queries without negatives. Raise DataError if no query has a negative."""
     ids = f", for example {', '.join(unknown[:3])}" if unknown else ""
     without = sum(not example.negatives for example in examples)
     if without == len(examples):
         raise DataError(
             f"the run of negatives has no negative for any query of the split {dataset.split!r}: all documents that it "
             f"ranks are relevant or not in {dataset.format.location()} ({len(unknown)} are not in the corpus{ids}). "
-            "Give a run over this split and this corpus"
+            "Give a run of the queries of this split over this corpus"
         )
     if unknown:
         progress.warn(f"{len(unknown)} documents of the run of negatives are not in {dataset.format.location()}{ids}")
@@ -88,7 +88,7 @@ def _check_negatives(dataset: DatasetSplit, examples: list[TrainingExample], unk
 def _with_teacher_scores(
     dataset: DatasetSplit, examples: list[tuple[Query, TrainingExample]], teacher: Run
 ) -> list[tuple[Query, TrainingExample]]:
-    """Return the examples with the teacher's scores, without the negatives that the teacher did not score.
+    """Add the teacher's scores to the examples, and remove negatives that the teacher did not score.
 
     Queries without a scored positive or without a scored negative are omitted.
     """
@@ -108,12 +108,13 @@ def _with_teacher_scores(
             scored_examples.append((query, scored))
     if not scored_examples:
         raise DataError(
-            f"the teacher has no scores for a positive and a negative of any of the {len(examples)} queries. Give "
-            "scores of this split and of the candidates in the run of negatives"
+            f"none of the {len(examples)} queries has both a positive and a negative with a teacher score. Give "
+            "teacher scores for the queries of this split and for the documents in the run of negatives"
         )
     if unscored:
         progress.warn(
-            f"{unscored} candidates have no teacher score and are skipped; {len(examples) - len(scored_examples)} of "
-            f"{len(examples)} queries are skipped because they have no scored positive or no scored negative"
+            f"{unscored} positives and negatives have no teacher score and are skipped; "
+            f"{len(examples) - len(scored_examples)} of {len(examples)} queries are skipped because they have no "
+            "scored positive or no scored negative"
         )
     return scored_examples

@@ -1,4 +1,4 @@
-"""Words of texts in any script, and normalized texts for comparison."""
+"""Splitting of texts in any script into words, and normalization of texts for comparison."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _UNSPACED = (
 def split_words(text: str) -> list[str]:
     """Split a text into lower-case words.
 
-    Scripts without spaces between words (Chinese, Japanese, Thai and others) are split into overlapping pairs of
+    Text in scripts without spaces between words (Chinese, Japanese, Thai and others) is split into overlapping pairs of
     letters instead.
 
     Args:
@@ -49,7 +49,7 @@ def split_words(text: str) -> list[str]:
 
 
 def truncate_words(text: str, max_words: int) -> str:
-    """Return the beginning of a text.
+    """Return the first words of a text.
 
     Args:
         text: Text in any script.
@@ -87,10 +87,10 @@ def normalize_text(text: str) -> str:
 
 @cache
 def _patterns() -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
-    """Return three regular expressions.
+    """Return three compiled regular expressions.
 
-    They match a word, consecutive letters of a script that does not separate words by spaces, and a letter with its
-    combining marks.
+    The first matches a word. The second matches consecutive letters of a script without spaces between words, such as
+    Chinese. The third matches one letter together with its combining marks.
     """
     marks = combining_marks()
     return (

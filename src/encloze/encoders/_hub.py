@@ -10,7 +10,7 @@ from encloze.errors import EndpointError
 def upload_folder(
     folder: Path, repo_id: str, *, token: str | None, private: bool | None, message: str, endpoint: str | None
 ) -> str:
-    """Create the repository if needed and upload the folder in one commit; return the commit's address."""
+    """Upload a model folder in one commit and return the URL of the commit. A missing repository is created."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 

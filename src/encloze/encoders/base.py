@@ -1,4 +1,4 @@
-"""Encoders, which map texts to embeddings and term weights; one interface for all backends."""
+"""Interface of encoders, which map texts to embeddings and term weights. It is the same for all backends."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ Precision = Literal["auto", "float32", "bfloat16"]
 class Encoder(ABC):
     """A bi-encoder: encodes queries and documents independently of each other.
 
-    An encoder represents a text by one or two views: a dense one (an embedding) or a sparse one (a weight for each term
-    of the vocabulary), or both.
+    An encoder maps a text to a dense vector (an embedding), a sparse vector (a weight for each term of the vocabulary),
+    or both.
 
     Example:
         >>> encoder = Encoder.from_pretrained("minilm", device="cpu")
@@ -45,7 +45,7 @@ class Encoder(ABC):
 
         Args:
             name: A model folder (of encloze, sentence-transformers or transformers), an id on the Hugging Face hub, or
-                ``minilm`` for the all-MiniLM-L6-v2 from a Python package.
+                ``minilm`` for the model all-MiniLM-L6-v2, which a Python package contains.
             device: ``cpu``, ``cuda``, ``cuda:1`` or ``mps``; by default the first GPU, or the CPU if no GPU is
                 available.
             precision: Precision of matrix multiplications. ``auto`` uses bfloat16 where the hardware supports it.
@@ -84,12 +84,12 @@ class Encoder(ABC):
     @property
     @abstractmethod
     def arithmetic(self) -> str:
-        """Precision and device of the computation, such as ``float32 on cpu``; results differ slightly on others."""
+        """Precision and device of the computation, such as ``float32 on cpu``. Both slightly affect the results."""
 
     @property
     @abstractmethod
     def views(self) -> dict[str, int]:
-        """Number of dimensions of each representation that a text gets, keyed by ``dense`` and ``sparse``."""
+        """Number of dimensions of each kind of vector that the encoder computes: ``dense``, ``sparse`` or both."""
 
     @property
     @abstractmethod
@@ -102,14 +102,14 @@ class Encoder(ABC):
 
     @abstractmethod
     def represent_documents(self, texts: Iterable[str], count: int) -> Iterator[Representation]:
-        """Encode documents in parts of a few thousand, so that memory stays bounded.
+        """Encode a few thousand documents at a time, to limit memory use.
 
         Args:
-            texts: The documents' texts, title first. An iterator is read only as far as needed.
+            texts: Texts of the documents, each with its title in front. An iterator is read only as far as needed.
             count: Number of texts, for the progress bar.
 
         Yields:
-            The embeddings, term weights or both of the next documents, in order.
+            The embeddings, term weights or both of the next few thousand documents, in the order of ``texts``.
         """
 
     @abstractmethod
@@ -117,11 +117,11 @@ class Encoder(ABC):
         """Write a model folder that ``from_pretrained`` loads.
 
         Args:
-            folder: The folder to write. It is written atomically.
+            folder: The folder to write. It is written atomically: an interruption leaves no incomplete folder.
             overwrite: Whether a model folder that encloze wrote may be replaced.
 
         Raises:
-            StorageError: The folder exists, or the disk is full.
+            StorageError: The folder exists and may not be replaced, or the disk is full.
         """
 
     @property
@@ -136,9 +136,9 @@ class Encoder(ABC):
             queries: A list of texts, or one text.
 
         Returns:
-            ``float32`` array, ``n x dim``, for a dense encoder; a SciPy CSR matrix, ``n x vocabulary``, for a sparse
-            one; a ``Representation`` with both by name for an encoder with two views. For one text given as a string,
-            the array has shape ``dim``, as in sentence-transformers.
+            A ``float32`` array of shape (n, dim) for a dense encoder; a SciPy CSR matrix of shape (n, vocabulary) for a
+            sparse one; a ``Representation`` with both for an encoder that computes both. If ``queries`` is a string and
+            the encoder is dense, the array has shape (dim,), as in sentence-transformers.
 
         Raises:
             RecipeError: ``queries`` is neither a string nor a list of strings.
@@ -151,13 +151,13 @@ class Encoder(ABC):
 
         Args:
             documents: A list of texts, a list of ``Document`` records or dictionaries with ``text`` (and ``title``), a
-                data frame or ``datasets.Dataset`` with such columns, a ``Corpus``, or one text.
+                data frame or ``datasets.Dataset`` with these columns, a ``Corpus``, or one text.
 
         Returns:
             Embeddings, term weights or both, in the types that ``encode_queries`` returns.
 
         Raises:
-            RecipeError: ``documents`` has another type.
+            RecipeError: ``documents`` has none of these types.
         """
         if isinstance(documents, Corpus):
             texts: Iterable[str] = documents.texts()
@@ -193,7 +193,7 @@ class Encoder(ABC):
         Raises:
             MissingExtraError: The package ``huggingface_hub`` is not installed.
             EndpointError: The hub cannot be reached or rejects the upload.
-            RecipeError: ``repo_id`` is not a name.
+            RecipeError: ``repo_id`` is not a string, or it is empty.
         """
         if not isinstance(repo_id, str) or not repo_id:
             raise RecipeError("push_to_hub", [("repo_id", f"expected a name (user/name), found {_described(repo_id)}")])
@@ -217,15 +217,15 @@ class EncoderBackend(Family):
     """Base class of encoder backends, which load models and compute representations."""
 
     def load(self, name: str, *, device: str | None, precision: Precision) -> Encoder:
-        """Load the encoder called ``name``. Raises CheckpointError."""
+        """Load the encoder called ``name``. Raises CheckpointError if it is missing or damaged."""
         raise NotImplementedError(type(self).__name__)
 
     def load_scorer(self, name: str, *, device: str | None, precision: Precision) -> Scorer:
-        """Load the cross-encoder or bi-encoder called ``name``, whichever it is. Raises CheckpointError."""
+        """Load the cross-encoder or bi-encoder called ``name``. Raises CheckpointError if it is missing or damaged."""
         raise NotImplementedError(type(self).__name__)
 
     def load_reranker(self, name: str, *, device: str | None, precision: Precision) -> Reranker:
-        """Load the re-ranker called ``name``. Raises CheckpointError, also for a model that is not a re-ranker."""
+        """Load the re-ranker called ``name``. Raises CheckpointError if it is missing, damaged or not a re-ranker."""
         raise NotImplementedError(type(self).__name__)
 
 
@@ -257,17 +257,17 @@ def load_encoder(name: str, precision: Precision = "auto", device: str | None = 
 
 
 def load_scorer(name: str, precision: Precision = "auto", device: str | None = None) -> Scorer:
-    """Load the cross-encoder or bi-encoder called ``name``, whichever it is. Raises CheckpointError."""
+    """Load the cross-encoder or bi-encoder called ``name``. Raises CheckpointError if it is missing or damaged."""
     return EncoderBackend.member("torch")().load_scorer(name, device=device, precision=precision)
 
 
 def load_reranker(name: str, precision: Precision = "auto", device: str | None = None) -> Reranker:
-    """Load the re-ranker called ``name``. Raises CheckpointError, also for a model that is not a re-ranker."""
+    """Load the re-ranker called ``name``. Raises CheckpointError if it is missing, damaged or not a re-ranker."""
     return EncoderBackend.member("torch")().load_reranker(name, device=device, precision=precision)
 
 
 def strings(values: Any, function: str, argument: str) -> list[str]:
-    """Return ``values`` as a list of strings; raise RecipeError if they are anything else."""
+    """Return ``values`` as a list. Raises RecipeError if ``values`` is not a collection of strings."""
     if not _is_list(values) or reader_of(values) is not None:
         raise RecipeError(function, [(argument, f"expected a list of strings, found {_described(values)}")])
     listed = list(values)
@@ -278,7 +278,7 @@ def strings(values: Any, function: str, argument: str) -> list[str]:
 
 
 def text_pairs(pairs: Any, function: str, argument: str) -> list[tuple[str, str]]:
-    """Return ``pairs`` as a list of pairs of strings; raise RecipeError if they are anything else."""
+    """Return ``pairs`` as a list. Raises RecipeError if ``pairs`` is not a collection of pairs of strings."""
     if not _is_list(pairs):
         raise RecipeError(function, [(argument, f"expected a list of pairs of texts, found {_described(pairs)}")])
     listed = list(pairs)
@@ -290,13 +290,13 @@ def text_pairs(pairs: Any, function: str, argument: str) -> list[tuple[str, str]
 
 
 def _is_list(values: Any) -> bool:
-    """Return whether ``values`` is an ordered collection other than a string, a record or a mapping."""
+    """Return whether ``values`` is a list or another ordered iterable, but not a string, a named tuple or a mapping."""
     is_one = isinstance(values, (str, bytes, Mapping, set, frozenset)) or hasattr(values, "_fields")
     return isinstance(values, Iterable) and not is_one and getattr(values, "ndim", 1) > 0
 
 
 def _fault_of_text(value: Any) -> str:
-    """Return what is wrong with a value that must be a text; an empty string if nothing is."""
+    """Return an error message if a value is not a valid text; otherwise return an empty string."""
     if not isinstance(value, str):
         return f"expected a string, found {_described(value)}"
     try:
@@ -329,7 +329,7 @@ def _described(value: object) -> str:
 
 
 def _unwrapped(representation: Representation, *, single: bool) -> Any:
-    """Return the embeddings or the term weights if there is only one of them, else the representation with both."""
+    """Return the dense or the sparse vectors if only one kind exists, otherwise the whole representation."""
     if representation.sparse is None:
         return representation.dense[0] if single else representation.dense
     return representation.sparse if representation.dense is None else representation

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class TorchEncoder(Encoder):
-    """A bi-encoder that runs on PyTorch; ``model`` is the module."""
+    """A bi-encoder that runs on PyTorch. Its attribute ``model`` is the PyTorch module."""
 
     def __init__(self, model: BiEncoder) -> None:
         self.model = model
@@ -49,7 +49,7 @@ class TorchEncoder(Encoder):
 
     @property
     def device(self) -> str:
-        """The device of the weights."""
+        """Device of the model's weights, such as ``cpu`` or ``cuda:0``."""
         return str(next(self.model.parameters()).device)
 
     def represent_queries(self, texts: Sequence[str]) -> Representation:
@@ -72,7 +72,7 @@ class TorchEncoder(Encoder):
             (staging / README).write_text(self._model_card(staging, Path(folder).name), encoding="utf-8")
 
     def _model_card(self, folder: Path, name: str) -> str:
-        """Return the card of the folder the encoder was loaded from, if encloze wrote it; else a new card."""
+        """Return the model card of the folder that was loaded if encloze wrote this folder, otherwise a new card."""
         from encloze.models.card import model_card
 
         source = Path(self.name)

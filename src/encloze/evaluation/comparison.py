@@ -26,7 +26,8 @@ MEAN = "mean"
 
 
 class ComparedSystem(NamedTuple):
-    """A system of a comparison. ``members``: names of its results in the reports, one for each training seed."""
+    """A system of a comparison. ``members`` lists the names of its results in the reports, one for each training
+    seed."""
 
     name: str
     members: tuple[str, ...]
@@ -34,7 +35,7 @@ class ComparedSystem(NamedTuple):
 
 @dataclass(frozen=True)
 class ComparisonTable:
-    """Comparison of the same systems on several data sets. The other systems are compared with the first one.
+    """Comparison of the same systems on one or more data sets. Each other system is compared with the first system.
 
     ``encloze.compare`` returns it.
 
@@ -42,7 +43,7 @@ class ComparisonTable:
         reports: Report of each data set.
         systems: Compared systems. Models that differ only in their training seed are one system.
         names: Short name of each data set.
-        equivalence_margin: Difference in the first measure below which two systems count as equivalent.
+        equivalence_margin: Difference in the first measure below which two systems are called equivalent.
         seed: Seed of the bootstrap and of the randomization tests.
         contamination: For each data set, the overlap of the evaluated split with the splits used for training.
     """
@@ -56,7 +57,7 @@ class ComparisonTable:
 
     @property
     def measure(self) -> str:
-        """The measure by which systems are compared."""
+        """The measure by which systems are compared: the first one of the reports."""
         return self.reports[0].measures[0]
 
     def results(self, report: Report, system: ComparedSystem) -> list[SystemResult]:
@@ -69,7 +70,7 @@ class ComparisonTable:
 
     @cached_property
     def means(self) -> dict[str, list[Interval]]:
-        """Mean of each system on every data set, and over all data sets if there are several."""
+        """Mean of the compared measure for each system: on each data set and, if there are several, over all."""
         means = {}
         for system in self.systems:
             values = [self.values(report, system, self.measure) for report in self.reports]
@@ -80,7 +81,7 @@ class ComparisonTable:
 
     @cached_property
     def contrasts(self) -> tuple[Contrast, ...]:
-        """Contrast of every other system with the first, on each data set and on their mean."""
+        """Comparisons of each other system with the first system, on each data set and on the mean of all data sets."""
         raw = list(self._uncorrected())
         p_values, not_worse, equivalent = (
             holm([getattr(one, name) for one in raw]) for name in ("p_value", "p_not_worse", "p_equivalent")
@@ -89,7 +90,7 @@ class ComparisonTable:
         return tuple(replace(one, p_value=p, p_not_worse=n, p_equivalent=e) for one, p, n, e in corrected)
 
     def _uncorrected(self) -> Iterator[Contrast]:
-        """Yield the contrasts with p-values before Holm's correction for several tests."""
+        """Yield the contrasts. Their p-values are not yet corrected for multiple tests by Holm's method."""
         settings = (self.equivalence_margin, self.seed)
         first, *others = self.systems
         baseline = [self.values(report, first, self.measure) for report in self.reports]
@@ -104,12 +105,13 @@ class ComparisonTable:
         return estimate([values]).interval() if len(values) > 1 else bootstrap(values[0], seed=self.seed)
 
     def tables(self) -> list[Table]:
-        """Return the tables of means, of differences from the first system, and of all measures with costs."""
+        """Return the tables of means, of differences from the first system (if there are others), and of measures and
+        costs."""
         differences = [self._difference_table()] if self.contrasts else []
         return [self._mean_table(), *differences, self._measure_table()]
 
     def _mean_table(self) -> Table:
-        """Return one row for each system with its mean on every data set."""
+        """Return a table with one row for each system and one column for its mean on each data set."""
         datasets = ", ".join(
             f"{name} {report.split} ({len(report.queries):,} queries"
             f"{report.counts.size_suffix() if report.counts else ''})"
@@ -155,7 +157,7 @@ class ComparisonTable:
         return self._without_single_dataset(Table(title, columns, rows))
 
     def _measure_table(self) -> Table:
-        """Return one row for each data set and system with the means of all measures and the costs."""
+        """Return a table of all measures and costs (time and sizes), with one row for each data set and system."""
         measures = self.reports[0].measures
         columns = (
             Column("data set"),
@@ -181,7 +183,7 @@ class ComparisonTable:
 
     @property
     def notes(self) -> list[str]:
-        """For each data set, the notes on its contamination, followed by the notes of its report."""
+        """Notes on each data set: its overlaps with training data (contamination), then the notes of its report."""
         contamination = self.contamination or [()] * len(self.reports)
         return [
             f"{name}: {note}" if len(self.reports) > 1 else note
@@ -211,7 +213,7 @@ class ComparisonTable:
         return tables[table]().to_pandas()
 
     def _repr_html_(self) -> str:
-        """Return the representation that notebooks display."""
+        """Return the HTML that notebooks display."""
         return notebook_html(self.tables(), self.notes)
 
     def save(self, folder: Path) -> None:
@@ -248,7 +250,7 @@ class ComparisonTable:
 
     @classmethod
     def from_report(cls, report: Report) -> ComparisonTable:
-        """Return a single report as a comparison.
+        """Return a comparison of the systems of one report, on the data set of this report.
 
         Args:
             report: Report of one data set.
@@ -285,7 +287,7 @@ class ComparisonTable:
 
 
 def short_names(paths: Sequence[str]) -> tuple[str, ...]:
-    """Return a short, unique name for each data set: its path without the leading folders that all share.
+    """Return a short, unique name for each data set: its path without the leading folders that all paths share.
 
     Example:
         >>> short_names(["data/beir/nq", "data/beir/fiqa"])

@@ -1,4 +1,4 @@
-"""Comparison of a system with the first one: difference, significance tests, wins, ties and losses."""
+"""Comparison of a system with the first system of a table: difference, significance tests, wins, ties and losses."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ _LEVEL = 0.05
 
 @dataclass(frozen=True)
 class Contrast:
-    """Comparison of one system with the first one, on one data set or on the mean of all.
+    """Comparison of one system with the first system of a table, on one data set or on the mean of all data sets.
 
     All p-values are Holm-corrected for the number of contrasts in the table.
     """
 
     dataset: str
-    """Name of the data set, or ``mean``."""
+    """Name of the data set, or ``mean`` for the mean of all data sets."""
     system: str
-    """Name of the system."""
+    """Name of the system that is compared with the first system."""
     difference: Interval
     """Mean difference in the measure with its 95 % confidence interval."""
     wins: int
-    """Number of queries on which the system is better than the first one."""
+    """Number of queries on which the system is better than the first system."""
     ties: int
-    """Number of queries on which both have the same value."""
+    """Number of queries on which both systems have the same value."""
     losses: int
-    """Number of queries on which the system is worse than the first one."""
+    """Number of queries on which the system is worse than the first system."""
     p_value: float
-    """P-value of the null hypothesis of no difference: paired randomization test, or Student's t-test with several
-    seeds."""
+    """P-value of the null hypothesis of no difference, by a paired randomization test or, if there are several training
+    seeds, by a t-test."""
     p_not_worse: float
-    """P-value of the null hypothesis that the system is worse by the equivalence margin or more: one-sided t-test."""
+    """P-value of the null hypothesis that the system is worse by at least the equivalence margin: one-sided t-test."""
     p_equivalent: float
     """P-value of the null hypothesis that the difference is at least the equivalence margin in either direction: two
     one-sided t-tests."""
@@ -54,7 +54,7 @@ class Contrast:
 
         Returns:
             ``better``, ``worse``, ``equivalent within MARGIN``, ``not worse by MARGIN`` or ``undecided``. ``, by less
-            than MARGIN`` is appended to ``better`` or ``worse`` if the difference is also shown to be within the
+            than MARGIN`` follows ``better`` or ``worse`` if the difference is also significantly smaller than the
             margin.
         """
         suffix = f", by less than {margin:g}" * (self.p_equivalent <= _LEVEL)
@@ -73,14 +73,14 @@ def contrast_with(
     equivalence_margin: float,
     seed: int,
 ) -> Contrast:
-    """Return the contrast of a system with the first one, with uncorrected p-values.
+    """Compare a system with the first system. The p-values are not corrected for multiple tests.
 
     Args:
-        dataset: Name of the data set, or ``mean``.
+        dataset: Name of the data set, or ``mean`` for the mean of all data sets.
         system: Name of the system.
         values: Values of the system on each data set: float64, seeds x queries.
         baseline: Values of the first system on each data set: float64, seeds x queries.
-        equivalence_margin: Difference below which two systems count as equivalent.
+        equivalence_margin: Difference below which two systems are called equivalent.
         seed: Seed of the randomization test.
     """
     estimated = estimate(values, baseline)

@@ -20,7 +20,7 @@ class Estimate(NamedTuple):
     """
 
     mean: float
-    """The estimate."""
+    """The estimated mean or mean difference."""
     standard_error: float
     """Standard error of the mean; infinite if there is only one query."""
     degrees_of_freedom: float
@@ -55,10 +55,10 @@ class Estimate(NamedTuple):
         return min(1.0, 2 * min(self.p_greater(0), opposite.p_greater(0)))
 
     def minimum_detectable_difference(self, power: float = 0.8, level: float = 0.05) -> float:
-        """Return the true difference that a two-sided test detects with a given power, at this standard error.
+        """Return the smallest true difference that a two-sided test detects with probability ``power``.
 
         Args:
-            power: Probability that the test finds the difference.
+            power: Probability that the test detects the difference.
             level: Significance level of the test.
         """
         critical = stdtrit(self.degrees_of_freedom, 1 - level / 2) + stdtrit(self.degrees_of_freedom, power)
@@ -69,9 +69,10 @@ def estimate(values: Sequence[np.ndarray], baseline: Sequence[np.ndarray] | None
     """Estimate a mean over data sets, or the mean difference from a baseline on the same queries.
 
     Queries are treated as random samples, and so are training seeds if there are several; data sets are fixed and have
-    equal weight. Without seeds, the estimate is Student's t for one data set and Welch's t (1947) for two. With seeds,
-    the variance component of the seeds in a crossed design is added if it is positive (Searle, Casella and McCulloch,
-    Variance Components, 1992), and the degrees of freedom are Satterthwaite's.
+    equal weight. With one seed, the standard error and the degrees of freedom are those of Student's t-test for one
+    data set and of Welch's t-test (1947) for two. With several seeds, the variance component of the seeds in a crossed
+    design is added if it is positive (Searle, Casella and McCulloch, Variance Components, 1992), and the degrees of
+    freedom follow from Satterthwaite's formula.
 
     Args:
         values: For each data set an array of shape (queries,) or (seeds, queries).
@@ -108,18 +109,18 @@ def welch_difference(first: np.ndarray, second: np.ndarray) -> Estimate:
     """Estimate the difference between the means of two disjoint sets of queries by Welch's t (1947).
 
     Args:
-        first: Values of one set, one per query.
-        second: Values of the other set.
+        first: Values of the first set, one per query.
+        second: Values of the second set, one per query.
 
     Returns:
-        The estimate of the first mean minus the second one.
+        The estimate of the mean of ``first`` minus the mean of ``second``.
     """
     half = estimate([first, -second])  # the mean of two data sets is half of the difference
     return Estimate(2 * half.mean, 2 * half.standard_error, half.degrees_of_freedom)
 
 
 def _seed_variance(arrays: Sequence[np.ndarray]) -> tuple[float, float, int]:
-    """Estimate the variance of a mean over seeds and data sets from the differences between the means of the seeds.
+    """Estimate the variance of a mean over seeds and data sets from how much the means of single seeds differ.
 
     Each array has the shape (seeds, queries) and belongs to one data set. Returns the variance, the variance expected
     if seeds had no effect, and the degrees of freedom; all are 0 if there is only one seed.

@@ -1,7 +1,8 @@
 """Statistics of the geometry of embeddings: anisotropy, rank, uniformity, alignment and hubness.
 
 All functions take embeddings of shape (texts, dim), compute in float64 and are invariant under rotation. Only
-``effective_rank``, ``pc1_variance_share``, ``centered_cosine`` and ``norm_variation`` depend on the norms.
+``effective_rank``, ``pc1_variance_share``, ``centered_cosine`` and ``norm_variation`` depend on the norms of the
+embeddings.
 """
 
 from __future__ import annotations
@@ -108,11 +109,13 @@ def uniformity(embeddings: np.ndarray) -> float:
 
 
 def alignment(firsts: np.ndarray, seconds: np.ndarray) -> float:
-    """Compute the mean squared distance of positive pairs, L2-normalized (Wang and Isola, ICML 2020; alpha = 2).
+    """Compute the mean squared distance between the L2-normalized embeddings of positive pairs.
+
+    This is the alignment of Wang and Isola (ICML 2020) with alpha = 2.
 
     Args:
-        firsts: First texts of the pairs, of shape (pairs, dim).
-        seconds: Second texts of the pairs, of shape (pairs, dim).
+        firsts: Embeddings of the first texts of the pairs, of shape (pairs, dim).
+        seconds: Embeddings of the second texts of the pairs, of shape (pairs, dim).
 
     Returns:
         0 if the texts of each pair have the same direction, 2 if they are orthogonal, at most 4. Lower is better.
@@ -127,8 +130,8 @@ def pair_auc(firsts: np.ndarray, seconds: np.ndarray, negatives: np.ndarray) -> 
     improve if all embeddings collapse to one direction.
 
     Args:
-        firsts: First texts of the positive pairs, of shape (pairs, dim).
-        seconds: Second texts of the positive pairs, of shape (pairs, dim).
+        firsts: Embeddings of the first texts of the positive pairs, of shape (pairs, dim).
+        seconds: Embeddings of the second texts of the positive pairs, of shape (pairs, dim).
         negatives: Boolean array of shape (pairs, pairs): whether second text j is a negative for first text i.
 
     Returns:
@@ -142,13 +145,13 @@ def pair_auc(firsts: np.ndarray, seconds: np.ndarray, negatives: np.ndarray) -> 
 
 
 class Hubness(NamedTuple):
-    """Distribution of the k-occurrence of texts: in how many of the other texts' nearest-neighbor lists a text is."""
+    """Statistics of k-occurrence: the number of other texts that have a text among their k nearest neighbors."""
 
     skewness: float
     """Skewness of the k-occurrence: 0 for a symmetric distribution, above about 1.5 if a few texts (hubs) are in very
     many lists."""
     anti_hub_rate: float
-    """Share of texts that are in no list (anti-hubs)."""
+    """Share of texts that are in no list of nearest neighbors (anti-hubs)."""
 
 
 def hubness(embeddings: np.ndarray, neighbors: int) -> Hubness:
@@ -172,7 +175,7 @@ def hubness(embeddings: np.ndarray, neighbors: int) -> Hubness:
 
 
 def l2_normalize(embeddings: np.ndarray) -> np.ndarray:
-    """Return embeddings with unit norm in float64; embeddings of zeros stay zeros.
+    """Return the embeddings scaled to unit norm, in float64. All-zero embeddings are not changed.
 
     Args:
         embeddings: Array of shape (texts, dim).
@@ -196,7 +199,7 @@ def _singular_values(embeddings: np.ndarray) -> np.ndarray:
 
 
 def _cosines(unit: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield the cosines of each block of embeddings with all embeddings; -inf for an embedding with itself."""
+    """Yield the matrix of all cosines in blocks of rows. The cosine of an embedding with itself is replaced by -inf."""
     for start in range(0, len(unit), _ROWS):
         cosines = unit[start : start + _ROWS] @ unit.T
         rows = np.arange(len(cosines))

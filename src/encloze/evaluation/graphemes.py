@@ -26,16 +26,16 @@ def split_graphemes(text: str) -> Graphemes:
 
 
 def split_words(text: str) -> list[Graphemes]:
-    """Return the segments of a text: words (letters and digits) and the separators between them, alternately."""
+    """Split a text into segments: words (letters and digits) alternate with the separators between them."""
     groups = itertools.groupby(split_graphemes(text), key=lambda grapheme: grapheme[0].isalnum())
     return [list(group) for _, group in groups]
 
 
 def is_word(segment: Graphemes) -> bool:
-    """Return whether a segment of ``split_words`` is a word and not a separator."""
+    """Return whether a segment that ``split_words`` returned is a word; otherwise it is a separator."""
     return segment[0][0].isalnum()
 
 
 def join_segments(segments: list[Graphemes]) -> str:
-    """Return the text of segments that ``split_words`` returned."""
+    """Join the segments that ``split_words`` returned into one text."""
     return "".join(grapheme for segment in segments for grapheme in segment)

@@ -22,16 +22,16 @@ class LengthStatistics:
     """``words`` or ``tokens``."""
     mean: float
     quantiles: dict[str, int]
-    """Length by quantile, such as ``95%``."""
+    """Length at each quantile; the keys are names of quantiles, such as ``95%``."""
     truncated: dict[int, float]
-    """Share of texts that are longer than each limit."""
+    """Share of texts that are longer than a limit, by limit."""
     recommended_limit: int | None = None
-    """Smallest limit of ``truncated`` that cuts at most 5 % of the texts; None if even the largest limit cuts more."""
+    """Smallest limit in ``truncated`` that at most 5 % of the texts exceed; None if there is no such limit."""
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """Statistics of a corpus and, if encoders were named, of its representations.
+    """Statistics of a corpus and, if encoders were given, of the vectors that they compute for its documents.
 
     Args:
         corpus: Path or name of the corpus.
@@ -45,7 +45,7 @@ class Inspection:
         with_neighbors: Number of documents with another passage of the same source.
         splits: Number of judged queries by split.
         contamination: Overlap of each pair of splits.
-        panel: Metrics of the encoders.
+        panel: Metrics of the encoders; None if no encoder was given.
     """
 
     corpus: str
@@ -127,7 +127,7 @@ class Inspection:
         return "\n".join([*lines, *([self.panel.to_markdown()] if self.panel else [])]).rstrip() + "\n"
 
     def _repr_html_(self) -> str:
-        """Return the representation that notebooks display."""
+        """Return the HTML that notebooks display."""
         panel = notebook_html(self.panel.tables(), self.panel.notes()) if self.panel else ""
         return notebook_html(self.tables(), self.notes) + panel
 

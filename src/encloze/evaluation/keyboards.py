@@ -24,13 +24,13 @@ _OFFSETS = (0.0, 0.25, 0.75)
 
 @functools.cache
 def adjacent_letters(layout: Layout) -> dict[str, str]:
-    """Return the letters on the keys that touch the key of each letter.
+    """Return, for each letter of a layout, the letters on the adjacent keys.
 
     Args:
         layout: Name of a keyboard layout.
 
     Returns:
-        A string of letters for each letter of the layout, in lower case.
+        For each lower-case letter of the layout, a string of the letters on adjacent keys.
 
     Example:
         >>> sorted(adjacent_letters("qwerty")["q"])
@@ -53,5 +53,5 @@ def adjacent_letters(layout: Layout) -> dict[str, str]:
 
 
 def detect_layout(word: str) -> Layout:
-    """Return the layout that contains the most letters of a word; the first one if several tie."""
+    """Return the layout that contains the most letters of a word; the first one if several contain equally many."""
     return max(_ROWS, key=lambda layout: sum(letter in adjacent_letters(layout) for letter in word.lower()))

@@ -33,7 +33,7 @@ class KeyedRandom:
         return self._random.random()
 
     def randbelow(self, count: int) -> int:
-        """Return an integer in [0, ``count``)."""
+        """Return a random integer from 0 to ``count - 1``."""
         return int(self._random.random() * count)
 
     def choice(self, items: Sequence[T]) -> T:
@@ -41,11 +41,11 @@ class KeyedRandom:
         return items[self.randbelow(len(items))]
 
     def sample(self, items: Sequence[T], count: int) -> list[T]:
-        """Return distinct items in random order, by the algorithm of Fisher and Yates.
+        """Sample items without replacement, in random order, by the algorithm of Fisher and Yates.
 
         Args:
-            items: The population.
-            count: Number of items to return. If it is larger than the population, all items are returned.
+            items: The items to sample from.
+            count: Number of items to return. If it is larger than the number of ``items``, all are returned.
         """
         moved, sampled = dict[int, int](), list[T]()
         for last in range(len(items) - 1, max(-1, len(items) - 1 - count), -1):

@@ -39,7 +39,7 @@ class LabelScores(NamedTuple):
 
     label: str
     texts: int
-    """Number of texts with the label, or of words if words are labeled."""
+    """Number of texts (or words, if words are labeled) whose true label is this one."""
     precision: float
     recall: float
     f1: float
@@ -113,14 +113,14 @@ class LabelReport:
         return [f"{system.name}: {system.note}" for system in self.systems if system.note]
 
     def table(self) -> Table:
-        """Return one row for each system with its measures."""
+        """Return a table with one row for each system and one column for each measure."""
         measures = next(iter(self.means.values()))
         columns = (Column("system"), *(Column(name, Kind.MEASURE) for name in measures))
         rows: list[tuple[Value, ...]] = [(name, *values.values()) for name, values in self.means.items()]
         return Table(self.title, columns, tuple(rows))
 
     def label_table(self, system: LabelPredictions) -> Table:
-        """Return one row for each label with the scores of a system.
+        """Return a table of the precision, recall and F1 of a system, with one row for each label.
 
         Args:
             system: One of ``systems``.
@@ -141,7 +141,7 @@ class LabelReport:
         return "\n".join([*lines, labels.to_markdown()]) + "\n"
 
     def to_pandas(self) -> Any:
-        """Return the table of the systems as a ``pandas.DataFrame``.
+        """Return the table of the systems and their measures as a ``pandas.DataFrame``.
 
         Raises:
             MissingExtraError: pandas is not installed.
@@ -149,7 +149,7 @@ class LabelReport:
         return self.table().to_pandas()
 
     def _repr_html_(self) -> str:
-        """Return the representation that notebooks display."""
+        """Return the HTML that notebooks display."""
         return notebook_html(self.tables(), self.notes)
 
     def to_dict(self) -> dict[str, object]:
@@ -186,9 +186,10 @@ class LabelReport:
                 stream.write(json.dumps(line, ensure_ascii=False) + "\n")
 
     def _measure_counts(self, system: LabelPredictions) -> dict[str, tuple[np.ndarray, Measure]]:
-        """Return for each measure its counts and a function that computes it from the sums of the counts over texts.
+        """Return, by name of a measure, its counts for each text and the function that computes it from their sums.
 
-        The counts have one row per text; their columns depend on the measure.
+        The counts have one row per text; their columns depend on the measure. The function expects the sum of each
+        column.
         """
         label_counts = self._label_counts(system)
         correct, _, true = label_counts.sum(axis=2).T
@@ -206,7 +207,7 @@ class LabelReport:
     def _label_counts(self, system: LabelPredictions) -> np.ndarray:
         """Count for each text how often each label is predicted correctly, is predicted, and is the true label.
 
-        The counts are in this order in the result, an int64 array of shape (texts, 3, labels).
+        The result is an int64 array of shape (texts, 3, labels), with these three counts in this order.
         """
         number_of = {label: number for number, label in enumerate(self.labels)}
         counts = np.zeros((len(self.examples), 3, len(number_of)), np.int64)
@@ -224,10 +225,10 @@ def _ratio(sums: np.ndarray) -> np.ndarray:
 
 
 def _macro_f1(sums: np.ndarray) -> np.ndarray:
-    """Compute the mean F1 of all labels that are the true or the predicted label of any text, as in scikit-learn.
+    """Compute the mean F1 over labels, as in scikit-learn. Labels that are neither true nor predicted are left out.
 
     Args:
-        sums: Numbers of correct, predicted and true labels, for each label: shape (..., 3 * labels).
+        sums: How often each label is predicted correctly, is predicted, and is the true label: shape (..., 3 * labels).
     """
     correct, predicted, true = np.moveaxis(sums.reshape(*sums.shape[:-1], 3, -1), -2, 0)
     total = predicted + true
@@ -238,9 +239,10 @@ def _macro_f1(sums: np.ndarray) -> np.ndarray:
 def evaluate_predictions(
     data: LabeledDataset, split: str, name: str, label_ids: np.ndarray, note: str = "", seed: int = 0
 ) -> LabelReport:
-    """Evaluate the predictions of a system on a split, next to baselines that need no encoder.
+    """Evaluate the predictions of a system on a split, together with baselines that need no encoder.
 
-    The baselines are the majority label of ``train`` and, for labeled words, the most frequent tag of each word there.
+    The baselines are the majority label of ``train`` and, for labeled words, the most frequent tag of each word in
+    ``train``.
 
     Args:
         data: The labeled data set.

@@ -55,8 +55,8 @@ def canonical_name(name: str) -> str:
 def compute_measures(run: Run, judgments: Judgments, names: Sequence[str] = DEFAULT_MEASURES) -> dict[str, np.ndarray]:
     """Compute measures of a run for each judged query.
 
-    A judged query that the run lacks scores 0 (as with ``trec_eval -c``). Documents with equal scores (in float32) are
-    ordered by descending id. nDCG uses linear gains.
+    A judged query that is missing in the run has the value 0 (as with ``trec_eval -c``). Documents with equal scores
+    (in float32) are ordered by descending id. nDCG uses linear gains.
 
     Args:
         run: Scores by query and document.
@@ -108,6 +108,7 @@ def cutoff_of(name: str) -> int:
 def _rank(scores: dict[str, float]) -> dict[str, float]:
     """Return a ranking with distinct scores in the order of trec_eval: by score in float32, then by descending id.
 
-    Other providers of ir-measures, such as the provider of RR@10, order equal scores differently.
+    Scores are made distinct because some providers in ir-measures, such as that of RR@10, order equal scores
+    differently.
     """
     return {document: -float(rank) for rank, document in enumerate(top_documents(scores, len(scores)))}

@@ -20,12 +20,12 @@ class NearestDocument(NamedTuple):
     excerpt: str
     """Title of the document, or the beginning of its text."""
     score: float
-    """Similarity score of the model."""
+    """Similarity of the query and the document according to the encoder."""
     cosine: float | None
-    """Cosine of the embeddings; None for an encoder without dense embeddings."""
+    """Cosine of the embeddings of query and document; None for an encoder without dense embeddings."""
     terms: tuple[tuple[str, float], ...]
-    """Terms that are active in the sparse vectors of both texts, with their contributions to the score, the largest
-    first."""
+    """Terms that are active in the sparse vectors of both query and document, with their contributions to the score,
+    the largest first."""
 
     def summary(self) -> str:
         """Return excerpt, score, cosine, id and shared terms of the document on one line.
@@ -45,9 +45,9 @@ class EncoderMetrics:
     Args:
         name: Name of the encoder in tables.
         description: Model type, pooling, dimensions and limits of the encoder.
-        metrics: The metrics.
-        frequent_terms: Terms that are active in most documents, each with its share of the documents.
-        nearest: For each query of the panel, the nearest documents.
+        metrics: Values of the metrics.
+        frequent_terms: Terms that are active in most documents, each with the share of documents in which it is active.
+        nearest: For each query of the panel, its nearest documents, best first.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Panel:
 
     Args:
         num_documents: Number of encoded documents.
-        num_available: Number of documents from which these were sampled.
+        num_available: Number of documents in the corpus, from which the encoded documents were sampled.
         pairs: Number and description of the positive pairs; None if the corpus has none.
         encoders: Metrics of each encoder.
         queries: Queries whose nearest documents are listed.
@@ -79,7 +79,7 @@ class Panel:
 
     @property
     def title(self) -> str:
-        """Number of documents and pairs."""
+        """Title of the panel, with the numbers of documents and of positive pairs."""
         is_sample = self.num_documents != self.num_available
         sampled = f", sampled from {self.num_available:,}" * is_sample
         return f"Encoders on {self.num_documents:,} documents{sampled}; {self.pairs or 'no positive pairs'}"
@@ -87,7 +87,7 @@ class Panel:
     def table(self) -> Table:
         """Return a table with one row per metric and one column per encoder.
 
-        The bounds of a median are the 5 % and 95 % quantiles.
+        A value that is a median over texts is followed by the 5 % and 95 % quantiles.
         """
         metrics = [{(metric.group, metric.name): metric for metric in encoder.metrics} for encoder in self.encoders]
         known = {key: metric for of_encoder in reversed(metrics) for key, metric in of_encoder.items()}
@@ -100,7 +100,7 @@ class Panel:
         return Table(self.title, columns, tuple(rows))
 
     def tables(self) -> list[Table]:
-        """Return a list with one table, that of the metrics; tables of predicted labels are not included."""
+        """Return a list that contains only the table of metrics, not the tables of predicted labels."""
         return [self.table()]
 
     def notes(self, *, with_terms: bool = True) -> list[str]:
@@ -117,7 +117,7 @@ class Panel:
         return notes
 
     def to_markdown(self) -> str:
-        """Return the panel with labels and nearest documents in Markdown."""
+        """Return the metrics, the results of predicting labels and the nearest documents in Markdown."""
         lines = ["## Encoders", "", f"{self.title}.", "", self.table().to_markdown(), ""]
         lines += [f"- {note}" for note in self.notes()]
         if self.labels:
@@ -132,7 +132,7 @@ class Panel:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Panel:
-        """Return the panel from the value of ``to_dict``, without the results of predicting labels.
+        """Create a panel from the value that ``to_dict`` returned. It has no results of predicting labels.
 
         Args:
             content: Value that ``to_dict`` returned.

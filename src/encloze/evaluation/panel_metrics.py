@@ -36,14 +36,14 @@ class PanelMetric(NamedTuple):
     name: str
     value: float
     range: str
-    """Range of possible values, as text."""
+    """Range of possible values, as text, such as ``0 to 1``."""
     interpretation: str
     is_count: bool = False
     """Whether the value is a count, shown without decimal places."""
     low: float | None = None
-    """5 % quantile over the texts if ``value`` is their median."""
+    """If ``value`` is a median over texts, the 5 % quantile over these texts; otherwise None."""
     high: float | None = None
-    """95 % quantile over the texts if ``value`` is their median."""
+    """If ``value`` is a median over texts, the 95 % quantile over these texts; otherwise None."""
 
     def cell(self) -> Cell:
         """Return a table cell with the value and, if both quantiles are set, the interval between them."""
@@ -135,7 +135,7 @@ def sparse_metrics(
             vectors.
         activations: Counts of the active terms of the documents.
         is_in_corpus: Boolean array of shape (vocabulary,): whether a term occurs in the documents.
-        query_active_dims: Number of active terms of each query, if there are queries.
+        query_active_dims: Number of active terms of each query; None if there are no queries.
 
     Returns:
         The metrics.

@@ -18,7 +18,10 @@ _SEPARATOR = re.compile("[ \t]+")  # no other white space: a no-break space may 
 
 @dataclass(frozen=True)
 class Conll(LabelFormat, name="conll"):
-    """Files train.conll, dev.conll and test.conll with columns separated by spaces or tabs: word first, tag last."""
+    """Files train.conll, dev.conll and test.conll. The first column of a line is the word, the last one its tag.
+
+    Columns are separated by spaces or tabs.
+    """
 
     extension: ClassVar[str] = "conll"
 

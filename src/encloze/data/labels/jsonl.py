@@ -14,18 +14,22 @@ from encloze.data.records import LabeledText
 
 @dataclass(frozen=True)
 class Jsonl(LabelFormat, name="jsonl"):
-    """Files train.jsonl, dev.jsonl and test.jsonl of texts with labels, or of words with tags."""
+    """Files train.jsonl, dev.jsonl and test.jsonl.
+
+    Each line contains a text and its label, or a list of words and a list with one tag per word.
+    """
 
     extension: ClassVar[str] = "jsonl"
 
     text_field: str = "text"
-    """Field with the text."""
+    """Name of the JSON field that contains the text."""
     label_field: str = "label"
-    """Field with the label of the text: a string or an integer."""
+    """Name of the JSON field that contains the label of the text, a string or an integer."""
     words_field: str = "words"
-    """Field with the list of words, if words are labeled."""
+    """Name of the JSON field that contains the list of words. A line without this field must have a text and a
+    label."""
     tags_field: str = "tags"
-    """Field with the list of tags, one per word."""
+    """Name of the JSON field that contains the list of tags, one tag per word."""
 
     def examples(self, file: Path, errors: ErrorCollector) -> Iterator[tuple[str, LabeledText]]:
         for location, row in read_json_lines(file, errors):
@@ -47,7 +51,7 @@ class Jsonl(LabelFormat, name="jsonl"):
     def _strings(
         self, row: dict[str, Any], setting: str, location: str, errors: ErrorCollector
     ) -> tuple[str, ...] | None:
-        """Return the list of strings in a field. Record an error and return None if it is anything else."""
+        """Return the list of strings in a field. Record an error and return None if the field is not such a list."""
         name = getattr(self, setting)
         value = row.get(name)
         if isinstance(value, list) and {type(item) for item in value} <= {str, int}:

@@ -14,9 +14,9 @@ from encloze.data.records import LabeledText
 
 @dataclass(frozen=True)
 class Tsv(LabelFormat, name="tsv"):
-    """Files train.tsv, dev.tsv and test.tsv with the columns text and label.
+    """Files train.tsv, dev.tsv and test.tsv with two tab-separated columns: a text and its label.
 
-    A first line with the label "label" is a header.
+    The first line is skipped as a header if its second column is the word "label".
     """
 
     extension: ClassVar[str] = "tsv"

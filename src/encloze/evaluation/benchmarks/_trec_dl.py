@@ -35,6 +35,6 @@ class TrecDl(Benchmark):
         files = [find_file(path, name) for name in names]
         missing = [name for name, file in zip(names, files, strict=True) if file is None]
         if missing:
-            raise DataError(f"{path} has no {' and no '.join(missing)}. Download them from TREC (plain or as .gz)")
+            raise DataError(f"{path} has no {' and no '.join(missing)}. Download the files from TREC (plain or as .gz)")
         queries, judgments = (file for file in files if file is not None)
         return Trec(judgments, queries, Tsv(path))

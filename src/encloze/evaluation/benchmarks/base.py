@@ -1,4 +1,4 @@
-"""Interface of benchmarks: a published collection, one split of it, and the rules of its evaluation."""
+"""Interface of benchmarks. A benchmark is a published collection, the split to evaluate, and the evaluation rules."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from encloze.family import Family
 
 
 class BenchmarkRules(NamedTuple):
-    """Measures of a benchmark's published results, and the rules by which they are computed."""
+    """Measures in which results on a benchmark are published, and the rules for computing them."""
 
     measures: tuple[str, ...]
     """Measures in the spelling of ir-measures, the main one first."""
     depth: int = 100
-    """Minimum number of documents ranked per query."""
+    """Minimum number of documents that a run must rank per query."""
     ignore_identical_ids: bool = False
     """Whether documents whose id equals the id of the query are removed from the run."""
 
 
 def check_dataset_or_benchmark(dataset: Format | None, split: str, benchmark: Benchmark | None) -> None:
-    """Raise ValueError if both or neither of ``dataset`` and ``benchmark`` are set.
+    """Raise ValueError unless exactly one of ``dataset`` and ``benchmark`` is set.
 
-    With ``benchmark``, also raise it if ``split`` is not the default, because a benchmark has its own split.
+    Also raise ValueError if ``benchmark`` is set and ``split`` is not ``test``, its default: a benchmark has its own
+    split.
     """
     if (dataset is None) == (benchmark is None):
         raise ValueError(
@@ -53,19 +54,21 @@ class Benchmark(Family):
 
     @classmethod
     def resolve_member(cls, type_: object, values: dict[str, Any]) -> tuple[type[Self], dict[str, Any]]:
-        """Return the class and settings of a benchmark by name, such as ``msmarco-dev``, ``msmarco_dev`` or
-        ``beir/scifact``."""
+        """Return the class and the settings of the benchmark with the name ``type_``.
+
+        Examples of names: ``msmarco-dev`` or ``msmarco_dev``, and ``beir/scifact``.
+        """
         word, _, collection = str(type_).partition("/")
         more = {"collection": collection} if collection else {}
         return super().resolve_member(type_ if type_ is None else word.replace("-", "_"), {**more, **values})
 
     def apply_to(self, settings: Any, **changes: Any) -> Any:
-        """Return a command's settings, changed so that they use the data set and follow the rules of this benchmark.
+        """Return the settings of a command, changed to use the data set and the rules of this benchmark.
 
         Args:
             settings: Dataclass with the fields ``benchmark``, ``dataset``, ``split``, ``depth`` and
-                ``ignore_identical_ids``. A ``depth`` below that of the benchmark is raised to it.
-            **changes: Further fields to replace.
+                ``ignore_identical_ids``. A ``depth`` below the depth of this benchmark is raised to the latter.
+            **changes: New values of further fields.
 
         Returns:
             The changed settings; their field ``benchmark`` is None.
@@ -87,7 +90,7 @@ class Benchmark(Family):
             raise RecipeError("the recipe", [("benchmark", str(error))]) from error
 
     def format(self) -> Format:
-        """Return the format that reads the documents, queries and judgments.
+        """Return the data format that reads the documents, queries and judgments of this benchmark.
 
         Raises:
             DataError: ``path`` is not a folder, or files are missing in it.
@@ -103,7 +106,7 @@ class Benchmark(Family):
         raise NotImplementedError
 
     def remote_format(self) -> Format:
-        """Return the format to use if ``path`` is None: it downloads the collection and reads it."""
+        """Return the data format that downloads and reads the collection. It is used if ``path`` is None."""
         return IrDatasets(self.ir_datasets_id())
 
     def ir_datasets_id(self) -> str:
@@ -111,9 +114,9 @@ class Benchmark(Family):
         raise NotImplementedError
 
     def local_format(self, path: Path) -> Format:
-        """Return the format that reads the published files in the folder ``path``."""
+        """Return the data format that reads the published files in the folder ``path``."""
         raise NotImplementedError
 
     def split(self) -> str:
-        """Return the name of the evaluated split."""
+        """Return the name of the split that is evaluated."""
         return "test"

@@ -15,8 +15,8 @@ class Beir(Benchmark, name="beir"):
     """A collection of BEIR, such as ``beir/scifact``. Documents whose id equals the id of the query are removed from
     the run.
 
-    A folder given as ``path`` holds corpus.jsonl, queries.jsonl and qrels/test.tsv, either directly or in a subfolder
-    with the name of the collection. Source: https://github.com/beir-cellar/beir (``ignore_identical_ids``).
+    A folder given as ``path`` contains corpus.jsonl, queries.jsonl and qrels/test.tsv, either directly or in a
+    subfolder with the name of the collection. Source: https://github.com/beir-cellar/beir (``ignore_identical_ids``).
     """
 
     collection: str = ""
@@ -37,8 +37,8 @@ class Beir(Benchmark, name="beir"):
             if BeirFormat.recognizes(folder):
                 return BeirFormat(folder)
         raise DataError(
-            f"neither {path} nor {path / self.collection} holds corpus.jsonl and queries.jsonl. Set benchmark.path to "
-            "the folder of the collection"
+            f"neither {path} nor {path / self.collection} contains corpus.jsonl and queries.jsonl. Set benchmark.path "
+            "to the folder of the collection"
         )
 
     def split(self) -> str:

@@ -13,7 +13,7 @@ from encloze.evaluation.benchmarks.base import Benchmark, BenchmarkRules
 class MsmarcoDev(Benchmark, name="msmarco_dev"):
     """Development queries of MS MARCO passage ranking, measured by MRR@10.
 
-    A folder given as ``path`` holds the files of collectionandqueries.tar.gz: collection.tsv, queries.dev.small.tsv
+    A folder given as ``path`` contains the files of collectionandqueries.tar.gz: collection.tsv, queries.dev.small.tsv
     and qrels.dev.small.tsv. Source: https://microsoft.github.io/msmarco/ and its evaluation script.
     """
 

@@ -1,4 +1,4 @@
-"""MTEB: retrieval tasks, each measured by its own main score."""
+"""MTEB: retrieval tasks, each evaluated by the main score that MTEB defines for the task."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MEASURES = {"ndcg": "nDCG", "mrr": "RR", "map": "AP", "recall": "R", "precision
 
 @dataclass(frozen=True)
 class Mteb(Benchmark, name="mteb"):
-    """Retrieval task of MTEB, with a subset if it has several: ``mteb/NFCorpus``, ``mteb/MIRACLRetrieval/sw``.
+    """Retrieval task of MTEB, such as ``mteb/NFCorpus``, or one subset of a task, such as ``mteb/MIRACLRetrieval/sw``.
 
     A folder given as ``path`` is a copy of the task's repository on the Hugging Face hub, or a data set in BEIR's
     layout. Source: https://github.com/embeddings-benchmark/mteb (``main_score``, ``ignore_identical_ids``).

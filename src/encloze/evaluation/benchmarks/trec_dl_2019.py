@@ -12,7 +12,7 @@ from encloze.evaluation.benchmarks._trec_dl import TrecDl
 class TrecDl2019(TrecDl, name="trec_dl_2019"):
     """Passage ranking task of TREC's Deep Learning track of 2019, with 43 judged queries.
 
-    A folder given as ``path`` holds collection.tsv of MS MARCO, msmarco-test2019-queries.tsv and
+    A folder given as ``path`` contains collection.tsv of MS MARCO, msmarco-test2019-queries.tsv and
     2019qrels-pass.txt.
     """
 

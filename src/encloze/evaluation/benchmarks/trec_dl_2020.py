@@ -12,7 +12,7 @@ from encloze.evaluation.benchmarks._trec_dl import TrecDl
 class TrecDl2020(TrecDl, name="trec_dl_2020"):
     """Passage ranking task of TREC's Deep Learning track of 2020, with 54 judged queries.
 
-    A folder given as ``path`` holds collection.tsv of MS MARCO, msmarco-test2020-queries.tsv and
+    A folder given as ``path`` contains collection.tsv of MS MARCO, msmarco-test2020-queries.tsv and
     2020qrels-pass.txt.
     """
 

@@ -1,4 +1,4 @@
-"""Base class of perturbations that add the text of other documents to the relevant ones."""
+"""Base class of perturbations that add the text of irrelevant documents to relevant documents."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from encloze.evaluation.keyed_random import KeyedRandom
 
 @dataclass(frozen=True)
 class OtherText(DocumentPerturbation):
-    """Perturbation that adds the text of documents that are not relevant to any query to every relevant document."""
+    """Perturbation that extends every relevant document by the text of documents that are relevant to no query."""
 
     num_documents: int = 3
-    """Number of documents whose text is added to each relevant document."""
+    """Number of irrelevant documents whose text is added to each relevant document."""
 
     def __post_init__(self) -> None:
         check_count("num_documents", self.num_documents)
 
     def combine(self, text: str, added: str) -> str:
-        """Return the text of a relevant document combined with the added text."""
+        """Return the new text of a relevant document: its own text combined with the added text."""
         raise NotImplementedError(type(self).__name__)
 
     def documents(self, dataset: DatasetSplit, seed: int) -> Iterator[Document]:
@@ -34,7 +34,7 @@ class OtherText(DocumentPerturbation):
         if not len(candidates):
             raise DataError(
                 f"{dataset.format.location()}: every document is relevant to a query of the split {dataset.split!r}, "
-                f"so there is no other text to add. Remove {self.name} from document_perturbations"
+                f"so there is no irrelevant text to add. Remove {self.name} from document_perturbations"
             )
         for document in corpus:
             if document.id not in relevant:

@@ -31,7 +31,7 @@ class DocumentPerturbation(Family):
             seed: Seed of the random choices.
 
         Returns:
-            The documents of the corpus in their order, and the added ones.
+            The documents of the corpus (changed or not) in their order, and the added documents.
 
         Raises:
             DataError: The corpus cannot be perturbed in this way.
@@ -45,6 +45,6 @@ def relevant_ids(dataset: DatasetSplit) -> set[str]:
 
 
 def check_count(name: str, count: int) -> None:
-    """Raise ValueError unless a setting is 1 or more."""
+    """Raise ValueError if the setting ``name`` is below 1."""
     if count < 1:
         raise ValueError(f"{name} must be 1 or more, not {count}")

@@ -12,10 +12,10 @@ from encloze.evaluation.document_perturbations.base import DocumentPerturbation,
 
 @dataclass(frozen=True)
 class Duplicates(DocumentPerturbation, name="duplicates"):
-    """Add copies of every document that is not relevant to a query, so that irrelevant documents occupy more ranks."""
+    """Add copies of every document that is relevant to no query, so that irrelevant documents occupy more ranks."""
 
     copies: int = 1
-    """Number of copies of each document."""
+    """Number of copies of each irrelevant document."""
 
     def __post_init__(self) -> None:
         check_count("copies", self.copies)

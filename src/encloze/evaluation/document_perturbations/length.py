@@ -1,4 +1,4 @@
-"""Longer documents: the text of other documents is appended to relevant documents."""
+"""Longer documents: the text of irrelevant documents is appended to relevant documents."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from encloze.evaluation.document_perturbations._other_text import OtherText
 
 @dataclass(frozen=True)
 class Length(OtherText, name="length"):
-    """Append the text of other documents to every relevant document."""
+    """Append the text of irrelevant documents to every relevant document."""
 
     def combine(self, text: str, added: str) -> str:
         return f"{text}\n{added}"

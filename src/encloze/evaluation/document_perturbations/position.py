@@ -1,4 +1,4 @@
-"""Later answers: the text of other documents is inserted before the text of relevant documents."""
+"""Later answers: the text of irrelevant documents is inserted before the text of relevant documents."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from encloze.evaluation.document_perturbations._other_text import OtherText
 
 @dataclass(frozen=True)
 class Position(OtherText, name="position"):
-    """Insert the text of other documents between the title and the text of every relevant document."""
+    """Insert the text of irrelevant documents between the title and the text of every relevant document."""
 
     def combine(self, text: str, added: str) -> str:
         return f"{added}\n{text}"

@@ -1,4 +1,4 @@
-"""Base class of perturbations that make one spelling error in each randomly chosen word of a query."""
+"""Base class of perturbations that choose words of a query at random and make one spelling error in each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from encloze.evaluation.query_perturbations.base import QueryPerturbation, check
 
 @dataclass(frozen=True)
 class Misspelling(QueryPerturbation):
-    """Perturbation that makes one spelling error in each randomly chosen word of two or more letters."""
+    """Perturbation that chooses words of two or more letters at random and makes one spelling error in each."""
 
     word_fraction: float = 0.25
     """Fraction of the words that get one error each, above 0 and at most 1. The number of words is rounded up."""

@@ -56,6 +56,6 @@ def count_of_fraction(count: int, fraction: float) -> int:
 
 
 def check_fraction(name: str, fraction: float) -> None:
-    """Raise ValueError unless a setting is above 0 and at most 1."""
+    """Raise ValueError if the setting ``name`` is not above 0 and at most 1."""
     if not 0 < fraction <= 1:
         raise ValueError(f"{name} must be above 0 and at most 1, not {fraction}")

@@ -14,7 +14,7 @@ class Case(QueryPerturbation, name="case"):
     """Convert all letters to upper or to lower case."""
 
     letters: Literal["upper", "lower"] = "upper"
-    """Case of all letters."""
+    """Case to which all letters are converted."""
 
     def perturb(self, text: str, rng: KeyedRandom) -> str:
         return text.upper() if self.letters == "upper" else text.lower()

@@ -15,7 +15,7 @@ _ACCENTED_SCRIPTS = ("LATIN", "GREEK")
 
 @dataclass(frozen=True)
 class Diacritics(QueryPerturbation, name="diacritics"):
-    """Remove accents from Latin and Greek letters, niqqud from Hebrew ones and harakat from Arabic ones."""
+    """Remove accents from Latin and Greek letters, and vowel points from Hebrew (niqqud) and Arabic (harakat)."""
 
     def perturb(self, text: str, rng: KeyedRandom) -> str:
         return "".join(_strip_marks(grapheme) for grapheme in split_graphemes(text))

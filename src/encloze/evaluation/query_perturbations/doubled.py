@@ -11,7 +11,7 @@ from encloze.evaluation.query_perturbations._misspelling import Misspelling
 
 @dataclass(frozen=True)
 class Doubled(Misspelling, name="doubled"):
-    """Repeat one letter in each randomly chosen word of two or more letters."""
+    """Choose words of two or more letters at random, and repeat one letter in each."""
 
     def misspell(self, word: Graphemes, rng: KeyedRandom) -> Graphemes | None:
         position = rng.randbelow(len(word))

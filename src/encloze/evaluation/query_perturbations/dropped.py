@@ -11,7 +11,7 @@ from encloze.evaluation.query_perturbations._misspelling import Misspelling
 
 @dataclass(frozen=True)
 class Dropped(Misspelling, name="dropped"):
-    """Delete one letter in each randomly chosen word of two or more letters."""
+    """Choose words of two or more letters at random, and delete one letter in each."""
 
     def misspell(self, word: Graphemes, rng: KeyedRandom) -> Graphemes | None:
         position = rng.randbelow(len(word))

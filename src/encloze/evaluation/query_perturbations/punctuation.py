@@ -1,4 +1,4 @@
-"""Removal of punctuation, or superfluous punctuation after words."""
+"""Removal of punctuation, or addition of superfluous punctuation marks after words."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ class Punctuation(QueryPerturbation, name="punctuation"):
     """Remove all punctuation, or add punctuation marks after some words."""
 
     mode: Literal["remove", "add"] = "remove"
-    """``remove`` replaces each mark by a blank and deletes apostrophes; ``add`` appends a mark to some words."""
+    """``remove`` deletes apostrophes and replaces other punctuation marks by blanks; ``add`` appends a mark to
+    some words."""
     word_fraction: float = 0.25
-    """With mode ``add``, fraction of the words that get a mark, above 0 and at most 1. The number is rounded up."""
+    """With mode ``add``, fraction of the words that get a mark, above 0 and at most 1. The number of words is rounded
+    up."""
 
     def __post_init__(self) -> None:
         check_fraction("word_fraction", self.word_fraction)

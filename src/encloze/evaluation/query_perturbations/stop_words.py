@@ -26,9 +26,9 @@ class StopWords(QueryPerturbation, name="stop_words"):
     """Language of the stop words. By default, it is detected for each query: the language with the most stop words in
     the query, if they are at least a quarter of its words."""
     custom_stop_words: tuple[str, ...] = ()
-    """Stop words to use in place of the lists of the languages."""
+    """Stop words that replace the built-in lists of all languages."""
     word_fraction: float = 1.0
-    """Fraction of the stop words that are removed, above 0 and at most 1. The number is rounded up."""
+    """Fraction of the stop words that are removed, above 0 and at most 1. The number of removed words is rounded up."""
 
     def __post_init__(self) -> None:
         check_fraction("word_fraction", self.word_fraction)
@@ -54,7 +54,7 @@ class StopWords(QueryPerturbation, name="stop_words"):
 def _is_isolated(segments: list[Graphemes], position: int) -> bool:
     """Return whether a word has a blank, or the end of the text, on both sides.
 
-    Examples of words that have not: the s of "river's" and the to of "up-to-date".
+    The result is False for the "s" in "river's" and the "to" in "up-to-date", for example.
     """
     before = position < 2 or _has_blank(segments[position - 1])
     after = position + 2 >= len(segments) or _has_blank(segments[position + 1])
@@ -66,7 +66,7 @@ def _has_blank(segment: Graphemes) -> bool:
 
 
 def _normalize(word: str) -> str:
-    """Return a word in the spelling of the lists: lower case, Unicode NFC, without niqqud."""
+    """Return a word in the spelling of the stop word lists: lower case, Unicode NFC, without vowel points."""
     return strip_vowel_points(unicodedata.normalize("NFC", word.lower()))
 
 
@@ -75,10 +75,10 @@ def _function_words(language: Language | None) -> set[str] | frozenset[str]:
 
 
 def _detect_language(words: list[str]) -> Language | None:
-    """Return the language with the most function words among ``words``; None if under a quarter of ``words`` are.
+    """Return the language with the most function words in ``words``; None if they are under a quarter of ``words``.
 
-    The threshold is needed because words of other languages coincide with function words: Turkish "son" and "ne" are
-    in the French list.
+    The threshold is needed because words of unsupported languages may be spelled like function words:
+    Turkish "son" and "ne" are in the French list.
     """
     counts = {language: sum(word in FUNCTION_WORDS[language] for word in words) for language in FUNCTION_WORDS}
     best = max(counts, key=counts.__getitem__)
