@@ -1,4 +1,4 @@
-"""Settings: frozen dataclasses whose fields are documented by the string below each."""
+"""Settings: frozen dataclasses whose fields are documented by the string below each field."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Settings:
     """Base class of settings dataclasses.
 
     A field is a setting that users can set in a recipe, on the command line and in Python; the string below the field
-    is its help.
+    is its help text.
 
     Example:
         >>> @dataclasses.dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Settings:
 
 @functools.cache
 def help_of(kind: type) -> dict[str, str]:
-    """Return the help of each field of a dataclass, inherited fields included."""
+    """Return the help text of each field of a dataclass, keyed by the field's name. Inherited fields are included."""
     texts: dict[str, str] = {}
     for owner in reversed(kind.__mro__):
         if owner is not kind and not dataclasses.is_dataclass(owner):
@@ -56,7 +56,7 @@ def help_of(kind: type) -> dict[str, str]:
 
 @functools.cache
 def hints_of(kind: type) -> dict[str, Any]:
-    """Return the types of the fields of a dataclass by name, in order."""
+    """Return the type of each constructor field of a dataclass, keyed by field name, in the order of the fields."""
     hints = typing.get_type_hints(kind)
     return {field.name: hints[field.name] for field in dataclasses.fields(kind) if field.init}
 
@@ -82,7 +82,7 @@ def default_of(field: dataclasses.Field[Any]) -> Any:
 
 
 def path_fault(text: str) -> str:
-    """Return the reason why a text cannot be a path; an empty string if it can."""
+    """Return the reason why a text cannot be a path, or an empty string if the text can be a path."""
     if not text:
         return "expected a path, found an empty string"
     try:

@@ -14,12 +14,12 @@ from encloze.data.records import Representation
 class Similarity:
     """Similarity function: the weighted sum of the inner products of dense and of sparse representations.
 
-    Embeddings of models trained with cosine similarity are L2-normalized by their head, so their inner product is the
-    cosine.
+    Embeddings of models trained with cosine similarity are L2-normalized by the head of the model, so their
+    inner product is the cosine.
 
     Args:
-        dense: Factor of the dense inner product.
-        sparse: Factor of the sparse inner product.
+        dense: Weight of the dense inner product.
+        sparse: Weight of the sparse inner product.
 
     Example:
         >>> similarity = Similarity()
@@ -34,7 +34,7 @@ class Similarity:
         """Score every query against every document.
 
         Args:
-            queries: Output of an encoder for queries: a dense array (queries x dim; one vector counts as one row),
+            queries: Output of an encoder for queries: a dense array (queries x dim; a single vector is one query),
                 a scipy sparse matrix (queries x vocabulary), or a Representation with both.
             documents: Output of an encoder for documents, of the same kind and with the same dimensions.
 
@@ -60,7 +60,7 @@ class Similarity:
         return np.asarray(self.score(of_queries, of_documents))
 
     def score(self, queries: Representation, documents: Representation) -> Any:
-        """Score every query against every document, for arrays or torch tensors, without checks.
+        """Score every query against every document, for arrays or torch tensors, without checks of dimensions.
 
         Args:
             queries: Representations of queries.
@@ -74,7 +74,8 @@ class Similarity:
     def per_view(self, queries: Representation, documents: Representation) -> dict[str, Any]:
         """Return the weighted dense and sparse scores (each queries x documents), keyed ``dense`` and ``sparse``.
 
-        Their sum is the similarity. A kind of representation that the queries lack has no entry.
+        Their sum is the similarity. If the queries have no sparse representations, the key ``sparse`` is missing;
+        without dense representations, the key ``dense``.
         """
         weights = (("dense", self.dense), ("sparse", self.sparse))
         return {
@@ -91,8 +92,8 @@ class Similarity:
         Args:
             queries: Representations of queries, as arrays.
             documents: Representations of documents, as arrays.
-            rows: The row of each pair's query, int64.
-            columns: The row of each pair's document, int64.
+            rows: For each pair, the row of its query in ``queries``, int64.
+            columns: For each pair, the row of its document in ``documents``, int64.
 
         Returns:
             float32, one score for each pair.

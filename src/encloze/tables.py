@@ -17,11 +17,11 @@ from encloze.errors import importable
 from encloze.intervals import Interval
 
 Value = str | int | float | Interval | None
-"""Value of a cell; None for an empty cell."""
+"""Value of a table cell; None for an empty cell."""
 
 
 class Kind(enum.Enum):
-    """Kind of value in a column or cell. It determines the number format and the alignment."""
+    """Kind of value in a table column or cell. The kind determines the number format and the alignment."""
 
     TEXT = ""
     """Words, aligned at the start of the line."""
@@ -119,7 +119,7 @@ class Table:
         rows: One tuple for each row with as many values as there are columns.
 
     Raises:
-        ValueError: A row has another number of values than there are columns.
+        ValueError: The number of values in a row differs from the number of columns.
 
     Example:
         >>> table = Table("Results", (Column("system"), Column("nDCG@10", Kind.MEASURE)), (("bm25", 0.25),))
@@ -149,14 +149,14 @@ class Table:
         return [_cell(row[position]).value for row in self.rows]
 
     def cells(self) -> list[list[tuple[Cell, Kind]]]:
-        """Return for each row a list of pairs: a cell, and the kind of its value."""
+        """Return the cells of each row, as pairs (cell, kind of its value)."""
         return [
             [(cell := _cell(value), cell.kind or column.kind) for value, column in zip(row, self.columns, strict=True)]
             for row in self.rows
         ]
 
     def shown_cells(self) -> list[list[tuple[Cell, Kind]]]:
-        """Return the pairs of ``cells``; cells of leading grouping columns are empty if equal to those above them."""
+        """Return ``cells()``, with leading grouping cells emptied if they are equal to those in the row above."""
         result, previous = [], list[tuple[Cell, Kind]]()
         for row in self.cells():
             count = 0
@@ -169,7 +169,7 @@ class Table:
         return result
 
     def without_columns(self, *names: str) -> Table:
-        """Return the table without the named columns."""
+        """Return the table without the columns called ``names``."""
         return self._keep([name not in names for name in self.names])
 
     def without_empty_columns(self) -> Table:
@@ -177,7 +177,7 @@ class Table:
         return self._keep([any(value not in (None, "") for value in self.values(name)) for name in self.names])
 
     def with_best(self, *names: str) -> Table:
-        """Return the table with the highest value of each given column marked as best."""
+        """Return the table with the highest value in each of the columns ``names`` marked as best."""
         rows = [list(row) for row in self.rows]
         for name in names if len(rows) > 1 else ():
             position = self.names.index(name)
@@ -258,7 +258,7 @@ def as_text(cell: Cell, kind: Kind) -> str:
 
 
 def quote(text: str) -> str:
-    """Return ``text`` in quotation marks, with Unicode isolates so that right-to-left text stays between them."""
+    """Return ``text`` in quotation marks, with Unicode isolates that keep right-to-left text inside the marks."""
     return f'"\u2068{text}\u2069"'
 
 

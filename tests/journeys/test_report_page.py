@@ -205,7 +205,7 @@ def test_folders_below_are_included_except_unfinished_runs(results: Path, tmp_pa
         ([], "folders: is required"),
         (["{results}/model", "--output", "{empty}"], "exists already"),
         (["{results}/model", "--examples", "-1"], "examples must be 0 or more, not -1"),
-        (["{damaged}"], "damaged is damaged: log.jsonl is not the file that was written"),
+        (["{damaged}"], "damaged is damaged: log.jsonl has changed since it was written"),
     ],
 )
 def test_invalid_arguments_are_refused(

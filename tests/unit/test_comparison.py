@@ -306,9 +306,9 @@ def test_the_command_line_prints_three_tables_and_rerun_reproduces_them(
 
 
 def test_a_single_seed_and_seeds_in_place_of_one_system_are_refused(two: tuple[Format, Format]) -> None:
-    with pytest.raises(ValueError, match="systems must name two or more seeds"):
+    with pytest.raises(ValueError, match="systems must list two or more seeds"):
         Seeds((Bm25(),))
-    with pytest.raises(RecipeError, match="a group of seeds cannot be used as one system here"):
+    with pytest.raises(RecipeError, match="a group of seeds cannot be used here"):
         Seeds((Bm25(), Bm25())).rank(None, 3)  # type: ignore[arg-type]
     with pytest.raises(RecipeError, match="a system is tuned on the evaluated split 'test'"):
         Compare(two, (Seeds((Bm25(), Bm25(tune_on="test"))),))

@@ -118,7 +118,7 @@ def test_unfinished_run_is_not_replaced_or_resumed_with_other_settings(tmp_path:
     state.prepare({"seed": 0, "training": {"steps": 5}}, resume=False, overwrite=False)
     assert not state.folder.exists()  # nothing is written before all checks
     state.open({"corpus": "a"})
-    with pytest.raises(StorageError, match="holds an unfinished run. Resume it with --resume"):
+    with pytest.raises(StorageError, match="contains an unfinished run. Resume it with --resume"):
         state.prepare({"seed": 0}, resume=False, overwrite=False)
     with pytest.raises(CheckpointError, match="training.steps was 5 and is now 6"):
         state.prepare({"seed": 0, "training": {"steps": 6}}, resume=True, overwrite=False)

@@ -91,7 +91,7 @@ def test_metadata_of_other_models_is_kept() -> None:
 def test_an_invalid_header_is_reported_with_its_file(tmp_path: Path) -> None:
     (tmp_path / README).write_text("---\ntitle: a: b\n---\n# mine\n", encoding="utf-8")
     with pytest.raises(
-        DataError, match=rf"{README}: the header between --- is not valid YAML: .* Correct or remove it"
+        DataError, match=rf"{README}: the header between --- is not valid YAML: .* Correct or remove the header"
     ):
         write_cards([FIGURES._replace(folder=tmp_path)])
     assert (tmp_path / README).read_text(encoding="utf-8").startswith("---\ntitle: a: b")

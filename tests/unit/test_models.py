@@ -418,7 +418,7 @@ def test_a_folder_without_config_json_is_refused_with_its_contents(tmp_path: Pat
 
 def test_a_folder_of_an_interrupted_training_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.checkpoint").mkdir()
-    expected = f"the training of {tmp_path / 'mine'} is not finished. Continue it: the same command with --resume"
+    expected = f"the training of {tmp_path / 'mine'} is not finished. Continue it: run the same command with --resume"
     with pytest.raises(CheckpointError, match=re.escape(expected)):
         locate(tmp_path / "mine")
 

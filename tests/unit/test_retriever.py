@@ -288,7 +288,7 @@ def test_a_bm25_index_needs_no_model(tmp_path: Path, dataset: Path, monkeypatch:
 def test_only_the_named_views_are_opened(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(searching, "load_encoder", None)
     assert [view.name for view in Retriever.load(index, views=["bm25"]).views] == ["bm25"]
-    with pytest.raises(CheckpointError, match=r"has no view 'bm52'; did you mean 'bm25'\? known: flat, bm25"):
+    with pytest.raises(CheckpointError, match=r"has no index 'bm52'; did you mean 'bm25'\? known: flat, bm25"):
         Retriever.load(index, views=["bm52"])
 
 
@@ -349,7 +349,7 @@ def test_a_folder_that_is_not_an_index_is_refused(tmp_path: Path, there: bool) -
 def test_a_damaged_index_is_refused(index: Path) -> None:
     whole = (index / "flat" / "embeddings.npy").read_bytes()
     (index / "flat" / "embeddings.npy").write_bytes(whole[:-4])
-    with pytest.raises(CheckpointError, match=r"is damaged: flat/embeddings\.npy is not the file that was written"):
+    with pytest.raises(CheckpointError, match=r"is damaged: flat/embeddings\.npy has changed since it was written"):
         Retriever.load(index)
     (index / "flat" / "embeddings.npy").unlink()
     with pytest.raises(CheckpointError, match=r"is damaged: flat/embeddings\.npy is missing"):

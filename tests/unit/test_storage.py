@@ -268,7 +268,9 @@ def test_a_missing_file_is_an_error(tmp_path: Path, contents: bool) -> None:
 def test_a_file_of_another_size_is_an_error(tmp_path: Path) -> None:
     output = write_result(tmp_path / "result")
     (output / "a.txt").write_text("firs")
-    with pytest.raises(CheckpointError, match=r"is damaged: a\.txt is not the file that was written. Create it again"):
+    with pytest.raises(
+        CheckpointError, match=r"is damaged: a\.txt has changed since it was written. Create the folder again"
+    ):
         check_manifest(output)
 
 
@@ -276,7 +278,7 @@ def test_changed_bytes_are_an_error_if_contents_are_checked(tmp_path: Path) -> N
     output = write_result(tmp_path / "result")
     (output / "a.txt").write_text("fisrt")
     check_manifest(output)
-    with pytest.raises(CheckpointError, match=r"a\.txt is not the file that was written"):
+    with pytest.raises(CheckpointError, match=r"a\.txt has changed since it was written"):
         check_manifest(output, contents=True)
 
 

@@ -1,4 +1,4 @@
-"""Texts of the data set that a result was computed on: queries, judgments and documents."""
+"""Queries, judgments and documents of the data sets of a result, which are read again for a report."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from encloze.storage.provenance import describe_input
 
 @dataclass(frozen=True)
 class DatasetTexts:
-    """Queries, judgments and documents of a data set; empty if they cannot be read, with the ``reason``."""
+    """Queries, judgments and documents of a data set. If they cannot be read, all are empty; see ``reason``."""
 
     queries: dict[str, str] = field(default_factory=dict)
-    """Text of each query by id."""
+    """Text of each query, keyed by the id of the query."""
     judgments: Judgments = field(default_factory=dict)
     corpus: Corpus | None = None
     reason: str = ""
@@ -39,19 +39,19 @@ class DatasetTexts:
 
 @dataclass(frozen=True)
 class _DatasetSettings(Settings):
-    """The part of a recipe's settings that names data sets."""
+    """Settings of a recipe that name its data sets."""
 
     dataset: tuple[Format, ...] = ()
-    """Data sets that the recipe gives by path or format."""
+    """Data sets in the setting ``dataset`` of the recipe: paths or formats."""
     benchmark: tuple[Benchmark, ...] = ()
-    """Data sets that the recipe gives as published benchmarks."""
+    """Data sets in the setting ``benchmark`` of the recipe: published benchmarks."""
 
 
 def read_texts(result: ResultFolder) -> list[DatasetTexts]:
-    """Return the texts of each data set of a result, in the order of its recipe.
+    """Return the queries, judgments and documents of each data set of a result, in the order of the result's recipe.
 
     Args:
-        result: The folder of a comparison or an evaluation.
+        result: The result folder of a comparison or an evaluation.
     """
     settings = [
         (setting, entry)
@@ -83,9 +83,9 @@ def _read_dataset(setting: str, entry: Any, result: ResultFolder, number: int) -
 
 
 def _changed_input(result: ResultFolder, number: int) -> str:
-    """Return a sentence that names an input of data set ``number`` which changed after the result was written.
+    """Return a sentence on an input of data set ``number`` that was changed or deleted after the result was written.
 
-    The sentence is empty if no input has changed.
+    The sentence is empty if all inputs are unchanged.
     """
     for name, recorded in result.inputs.items():
         if name.partition(".")[0] in ("dataset", f"dataset[{number}]") and "path" in recorded:

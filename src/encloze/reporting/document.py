@@ -28,25 +28,25 @@ _COMPARISON, _REPORT = "comparison.json", "report.json"
 
 
 class ReportDocument(NamedTuple):
-    """A report before it is rendered."""
+    """Content of a report, which is later rendered as HTML or Markdown."""
 
     title: str
     sections: list[Section]
     figures: list[dict[str, Any]]
     """For each result folder: its command, settings, versions, inputs and measured numbers, as JSON values."""
     models: list[ModelFigures]
-    """Results of the model folders that were evaluated."""
+    """Evaluation and robustness results of each model folder, for its model card."""
 
 
 def build_document(
     title: str, results: Sequence[ResultFolder], *, include_texts: bool, examples: int
 ) -> ReportDocument:
-    """Return the report on result folders.
+    """Read result folders, and return the content of a report on their results.
 
     Args:
         title: Title of the report.
-        results: The result folders.
-        include_texts: Whether texts of queries and documents are read and shown.
+        results: The result folders that the report describes.
+        include_texts: Whether the report shows texts of queries and documents.
         examples: Number of queries with the largest gain, and with the largest loss, that are shown for each data set.
 
     Raises:
@@ -55,7 +55,7 @@ def build_document(
     sections, models = list[Section](), list[ModelFigures]()
     results = results if include_texts else [result.without_texts() for result in results]
     for result in sorted(results, key=_rank):
-        progress.note(f"Reading {result.name} ({result.command})")
+        progress.note(f"Reading the result folder {result.name} (command: {result.command})")
         if (comparison := _read_comparison(result)) is not None:
             texts = read_texts(result) if include_texts else [DatasetTexts()] * len(comparison.reports)
             sections.append(comparison_section(result, comparison, texts, examples))
@@ -73,13 +73,13 @@ def build_document(
 
 
 def _rank(result: ResultFolder) -> int:
-    """Return a key that sorts results: comparisons, evaluations, robustness, inspections, and last all others."""
+    """Return a sort key: first comparisons, then evaluations, robustness reports, inspections, and other results."""
     files = (_COMPARISON, _REPORT, ROBUSTNESS, INSPECTION_FILE)
     return next((number for number, name in enumerate(files) if (result.path / name).is_file()), len(files))
 
 
 def _read_comparison(result: ResultFolder) -> ComparisonTable | None:
-    """Return the comparison in a result folder, or the evaluation as a comparison; None if it contains neither."""
+    """Return the comparison or evaluation in a result folder, as a comparison. Return None if there is neither."""
     if (result.path / _COMPARISON).is_file():
         return ComparisonTable.load(result.path)
     if (result.path / _REPORT).is_file():

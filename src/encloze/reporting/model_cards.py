@@ -24,26 +24,26 @@ _HUB_NAMES = {"rr": "mrr", "r": "recall", "p": "precision", "ap": "map"}
 
 
 class EvaluationFigures(NamedTuple):
-    """Measures of a model folder, or of its dense or sparse representations alone, on one data set."""
+    """Evaluation results of a model folder, or of its dense or sparse representations alone, on one data set."""
 
     folder: Path
     system: str
-    """Name of the system in the evaluation."""
+    """Name of the evaluated system that uses the model."""
     dataset: str
     """Name of the data set."""
     identity: str
     """Hash of the data set, which distinguishes data sets of the same name."""
     split: str
     measures: dict[str, float]
-    """Mean of each measure."""
+    """Mean over the queries of each measure, keyed by the name of the measure."""
     interval: Interval | None
-    """Mean of the first measure with its confidence interval; None for one seed of a system with several seeds."""
+    """Mean of the first measure with its confidence interval. None for a single seed of a system with several seeds."""
     verdict: str
-    """Result of the comparison with the first system; empty for the first system itself."""
+    """Whether the system is better or worse than the first system of the comparison; empty for the first system."""
 
     @property
     def section(self) -> tuple[str, str]:
-        """Title and key of the card's section for these numbers. It replaces an earlier section with the same key."""
+        """Title and key of the card's section for these results. It replaces an earlier section with the same key."""
         return f"Evaluation on {self.dataset}, {self.split}", f"evaluation {self.identity} {self.split}"
 
 
@@ -63,7 +63,7 @@ class RobustnessFigures(NamedTuple):
 
     @property
     def section(self) -> tuple[str, str]:
-        """Title and key of the card's section for these numbers. It replaces an earlier section with the same key."""
+        """Title and key of the card's section for these results. It replaces an earlier section with the same key."""
         return f"Robustness on {self.dataset}, {self.split}", f"robustness {self.identity} {self.split}"
 
 
@@ -75,7 +75,7 @@ def evaluation_figures(result: ResultFolder, comparison: ComparisonTable) -> Ite
 
     Args:
         result: The folder of the comparison or evaluation.
-        comparison: Its content.
+        comparison: The content of the folder, as a comparison.
     """
     settings = _system_settings(result) if result.command in ("evaluate", "compare") else []
     for system, compared in zip(settings, comparison.systems, strict=bool(settings)):
@@ -99,7 +99,7 @@ def evaluation_figures(result: ResultFolder, comparison: ComparisonTable) -> Ite
 
 
 def robustness_figures(result: ResultFolder, report: dict[str, Any]) -> Iterator[RobustnessFigures]:
-    """Yield how much the measure of each model folder drops under each perturbation of a robustness report.
+    """Yield the drop of the measure of each model folder for each perturbation in a robustness report.
 
     Args:
         result: The folder of the robustness report.
@@ -125,7 +125,7 @@ def robustness_figures(result: ResultFolder, report: dict[str, Any]) -> Iterator
 
 
 def _system_settings(result: ResultFolder) -> list[dict[str, Any]]:
-    """Return the settings of each compared system."""
+    """Return the settings of each system that the command of a result folder evaluated or compared."""
     tree = result.tree
     named = [{"type": kind, kind: tree[kind]} for kind in ("model", "index") if tree.get(kind)]
     systems = [*(tree.get("systems") or []), *named]
@@ -143,14 +143,14 @@ def _identity(result: ResultFolder, setting: str) -> str:
 
 
 def _parts(system: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return a list of a system's settings. If it groups training seeds, list the settings of each seed's system."""
+    """Return the settings of a system in a list. For a group of training seeds, return those of each seed's system."""
     if system["type"] != "seeds":
         return [system]
     return [part for one in system["systems"] for part in _parts(one)]
 
 
 def _card_folders(result: ResultFolder, system: dict[str, Any]) -> list[Path]:
-    """Return the model folders of a system, without those that encloze did not write or that have no README.md."""
+    """Return the model folders of a system that encloze wrote and that have a README.md."""
     folders = dict.fromkeys(folder.resolve() for folder in model_folders(result, system))
     return [folder for folder in folders if (folder / MANIFEST).is_file() and (folder / README).is_file()]
 
@@ -176,16 +176,18 @@ def write_cards(figures: Sequence[ModelFigures]) -> list[Path]:
         try:
             partial.write_text(add_figures(card, folder.name, of_folder), encoding="utf-8")
         except DataError as error:
-            raise DataError(f"{folder / README}: {error}. Correct or remove it, and write the report again") from error
+            raise DataError(
+                f"{folder / README}: {error}. Correct or remove the header, and write the report again"
+            ) from error
         partial.replace(folder / README)
     return list(by_folder)
 
 
 def add_figures(card: str, name: str, figures: Sequence[ModelFigures]) -> str:
-    """Return a model card with a table for each data set, and with the hub's metadata in its YAML header.
+    """Return a model card with a table of results for each data set, and with hub metadata in its YAML header.
 
     Args:
-        card: Content of README.md. Text outside earlier tables is kept.
+        card: Content of README.md. Earlier tables on the same data sets are replaced; all other text is kept.
         name: Name of the model.
         figures: Results of the model.
 
@@ -252,13 +254,13 @@ def _robustness_table(title: str, figures: Sequence[RobustnessFigures]) -> Table
 
 
 def _key(result: dict[str, Any]) -> tuple[str, str]:
-    """Return (data set, split) of a result in a card's YAML header; a new result replaces those with the same key."""
+    """Return the key of a result in a model card's YAML header: the hash of its data set, and the split."""
     dataset = result.get("dataset") or {}
     return str(dataset.get("config")), str(dataset.get("split"))
 
 
 def split_header(card: str) -> tuple[dict[str, Any], str]:
-    """Return the YAML header of a card and the text after it."""
+    """Return the YAML header of a model card, and the text after the header."""
     match = re.match(r"---\n(.*?)\n---\n", card, re.DOTALL)
     try:
         header = yaml.safe_load(match[1]) if match else None
@@ -268,7 +270,7 @@ def split_header(card: str) -> tuple[dict[str, Any], str]:
 
 
 def _hub_result(figures: EvaluationFigures) -> dict[str, Any]:
-    """Return a result in the format of https://huggingface.co/docs/hub/model-cards#evaluation-results."""
+    """Return evaluation results in the format of https://huggingface.co/docs/hub/model-cards#evaluation-results."""
     return {
         "task": {"type": "text-retrieval"},
         "dataset": {

@@ -1,4 +1,4 @@
-"""Query examples: queries that one system answers better than another, with the retrieved documents."""
+"""Query examples: queries that one system answers better than another, with the documents that both retrieve."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def query_examples(report: Report, texts: DatasetTexts, count: int, dataset: str
     Args:
         report: Report on two or more systems. The best system other than the first is compared with the first one.
         texts: Texts of the data set.
-        count: Number of queries with a gain, and number of queries with a loss.
-        dataset: Name of the data set if the report covers several data sets.
+        count: Maximum number of queries with a gain, and maximum number of queries with a loss.
+        dataset: Name of the data set, shown in each example; empty if the report covers only one data set.
     """
     if len(report.systems) < 2 or count < 1 or not texts.queries:
         return
@@ -61,7 +61,7 @@ def _excerpts(system: SystemResult, query: str, texts: DatasetTexts) -> list[Exc
 
 
 def highlight(text: str, words: set[str], characters: int = _EXCERPT_CHARACTERS) -> list[tuple[str, bool]]:
-    """Return the excerpt of a text with the most query words, split into query words and other pieces.
+    """Return the excerpt of a text that contains the most distinct query words, split into pieces at these words.
 
     Args:
         text: Text of a document.
@@ -69,7 +69,7 @@ def highlight(text: str, words: set[str], characters: int = _EXCERPT_CHARACTERS)
         characters: Maximum length of the excerpt in characters; a single word is never cut.
 
     Returns:
-        Consecutive pieces of the excerpt, as pairs (piece, whether the piece is one of the words).
+        Consecutive pieces of the excerpt, as pairs (piece, whether the piece is a query word).
 
     Example:
         >>> highlight("The River runs.", {"river"})
@@ -89,9 +89,10 @@ def highlight(text: str, words: set[str], characters: int = _EXCERPT_CHARACTERS)
 
 
 def _best_window(tokens: list[str], hits: list[bool], characters: int) -> tuple[int, int]:
-    """Return the start and end of the window of tokens with the most distinct query words, among short enough ones.
+    """Return the start and end of the window of consecutive tokens that contains the most distinct query words.
 
-    ``hits`` states which tokens are query words. A window has at most ``characters`` characters, or one token.
+    ``hits`` states for each token whether it is a query word. A window has at most ``characters`` characters, unless
+    it consists of a single longer token.
     """
     highest, window, end, size = -1, (0, 0), 0, 0
     counts: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""Result folders, with the command, settings and inputs that produced them."""
+"""Search for result folders, and reading of the command, settings and inputs that produced each folder."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ PAGE = "report.html"
 
 
 class ResultFolder(NamedTuple):
-    """A folder that a command wrote, with its provenance."""
+    """A folder that a command wrote, with the settings, package versions and inputs of the command."""
 
     path: Path
     name: str
-    """Name in the report: the path relative to the parent of the folder that the user named."""
+    """Name of the folder in the report: ``runs/test`` for the subfolder ``test`` of the reported folder ``runs``."""
     command: str
     """Name of the command that wrote the folder."""
     tree: dict[str, Any]
@@ -31,14 +31,14 @@ class ResultFolder(NamedTuple):
     recipe: str
     """Settings of the command as YAML text."""
     versions: dict[str, str]
-    """Versions of Python and of packages."""
+    """Versions of Python and of the packages that were installed when the command ran."""
     inputs: dict[str, Any]
-    """Path or name of each input and its hash, keyed by setting."""
+    """Path and hash of each input, or only its name, keyed by the setting that names the input."""
     working_folder: Path
     """The folder to which relative paths in the recipe refer."""
 
     def without_texts(self) -> ResultFolder:
-        """Return a copy of this record with query texts removed from its recipe and from the recipes of its stages."""
+        """Return a copy without the query texts in its recipe and in the recipes of its pipeline stages."""
         tree = _without_texts(self.tree)
         if tree == self.tree:
             return self
@@ -46,7 +46,7 @@ class ResultFolder(NamedTuple):
 
 
 def find_result_folders(folders: Sequence[Path]) -> list[ResultFolder]:
-    """Return the given folders and their subfolders that contain results, in the order in which they were written.
+    """Return all folders with results among ``folders`` and their subfolders, in the order in which they were written.
 
     Args:
         folders: Folders that encloze wrote, or folders that contain such folders.
@@ -90,7 +90,7 @@ def model_folders(result: ResultFolder, system: dict[str, Any]) -> list[Path]:
 
 
 def _without_texts(settings: Any) -> Any:
-    """Return settings without the query texts of the command ``inspect``: every list called ``queries`` is removed."""
+    """Return settings in which every list called ``queries`` is empty: ``encloze inspect`` saves query texts there."""
     if isinstance(settings, dict):
         return {
             key: [] if key == "queries" and isinstance(value, list) else _without_texts(value)
@@ -100,7 +100,7 @@ def _without_texts(settings: Any) -> Any:
 
 
 def _find_recipes(folder: Path) -> Iterator[Path]:
-    """Yield the recipe file of each result below ``folder``, except hidden folders, unfinished runs and reports."""
+    """Yield the recipe file of each result folder in ``folder``, without hidden folders, checkpoints and reports."""
     for file in folder.rglob(RECIPE):
         parts = file.relative_to(folder).parent.parts
         is_hidden = any(part.startswith(".") or part.endswith(".checkpoint") for part in parts)

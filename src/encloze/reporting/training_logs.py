@@ -19,13 +19,13 @@ Curves = dict[str, tuple[list[float], list[float]]]
 
 
 def read_curves(file: Path) -> Curves:
-    """Return the curves in a log file.
+    """Return the steps and values of each metric in the log file of a training run.
 
     Args:
         file: File in JSON Lines format; every line has the key ``step``.
 
     Returns:
-        The curves; empty if the file does not exist.
+        The curve of each metric, keyed by the name of the metric; empty if the file does not exist.
 
     Raises:
         CheckpointError: A line is not valid JSON.
@@ -36,7 +36,9 @@ def read_curves(file: Path) -> Curves:
         try:
             entry: Mapping[str, Any] = json.loads(line)
         except json.JSONDecodeError as error:
-            raise CheckpointError(f"{file}:{number} is damaged: not valid JSON ({error})") from error
+            raise CheckpointError(
+                f"{file} is damaged: line {number} is not valid JSON ({error}). Restore the file"
+            ) from error
         for name, value in entry.items():
             if name not in _NOT_METRICS and isinstance(value, (int, float)):
                 curves[name][0].append(float(entry["step"]))
@@ -48,7 +50,7 @@ def summary_table(folder: Path) -> Table:
     """Return the first, last, minimum and maximum value of each metric that a training run logged.
 
     Args:
-        folder: Model folder.
+        folder: Model folder, which contains the logs of its training run.
     """
     columns = (
         Column("metric"),
@@ -63,10 +65,10 @@ def summary_table(folder: Path) -> Table:
 
 
 def model_card_section(folder: Path) -> str:
-    """Return the section of a model card on the training run; empty if nothing was logged.
+    """Return the Markdown section of a model card on the training run; empty if the folder contains no log.
 
     Args:
-        folder: Model folder.
+        folder: Model folder, which contains the logs of its training run.
     """
     if not (folder / LOG).is_file():
         return ""

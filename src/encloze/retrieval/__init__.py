@@ -1,1 +1,1 @@
-"""Retrievers: encoders, indexes, fusion and re-ranking over one collection."""
+"""Retrievers, which search one document collection with encoders, indexes, fusion and re-ranking."""

@@ -20,13 +20,13 @@ def check_fusion(fusion: Fusion, views: int) -> None:
 
 
 def check_count(value: Any, name: str) -> None:
-    """Raise RecipeError if a value is not a whole number of 1 or more."""
+    """Raise RecipeError if the value of the argument ``name`` is not a whole number of 1 or more."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise RecipeError("search", [(name, f"expected a whole number of 1 or more, found {value!r}")])
 
 
 def rows_of(queries: Any, part: slice) -> Any:
-    """Return the slice ``part`` of queries, which are a list of texts, or the representation of several texts."""
+    """Return the queries in the slice ``part`` of a list of query texts, or of a representation of queries."""
     if not isinstance(queries, Representation):
         return queries[part]
     return Representation(*(None if view is None else view[part] for view in queries))

@@ -1,4 +1,4 @@
-"""Index folders: the documents of a collection, one or several indexes (views) of them, and a description."""
+"""Index folders: the documents of a collection, one or several indexes (views) of the documents, and index.json."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _FORMAT_VERSION = 3
 def build_index(
     corpus: Corpus, indexes: Sequence[Index], encoder: Encoder | None, folder: Path, executor: Executor | None = None
 ) -> list[dict[str, Any]]:
-    """Write documents, their indexes and a description of the indexes into an existing empty folder.
+    """Write documents, indexes of the documents, and a description of the indexes into an existing empty folder.
 
     A view is a searchable index of the documents, such as ``flat`` over dense or ``inverted`` over sparse
     representations, or ``bm25`` over text.
@@ -40,9 +40,9 @@ def build_index(
     Args:
         corpus: The documents.
         indexes: The indexes to build; if empty, an exact index of each representation (dense, sparse) of the encoder.
-        encoder: Encoder of the documents; None if all indexes are built from text, as BM25 is.
+        encoder: Encoder of the documents; None if all indexes are built from text, for example BM25.
         folder: The folder to write into.
-        executor: Executor that encodes the documents; by default in this process.
+        executor: Executor that encodes the documents; by default they are encoded in this process.
 
     Returns:
         The description of each view: its name, settings, model, fingerprint and number of dimensions.
@@ -73,7 +73,7 @@ def build_views(
     folder: Path,
     executor: Executor | None = None,
 ) -> None:
-    """Build the named indexes in subfolders of ``folder``. Each document is read and encoded only once."""
+    """Build each index in the subfolder of ``folder`` that has its name. Each document is encoded only once."""
     executor, builders = executor or Local(), dict[str, list[IndexBuilder]]()
     with explain_write_errors(folder):
         for name, index in indexes.items():
@@ -119,11 +119,11 @@ def view_names(folder: Path) -> tuple[str, ...]:
 
 
 def view_entries(folder: Path, views: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """Return the descriptions of all indexes in an index folder, or of those with the given names.
+    """Return the descriptions of all indexes in an index folder, or only of those named in ``views``.
 
     Raises:
-        CheckpointError: The folder is not an index folder, is damaged, or has no index with a given name.
-        StaleIndexError: The index was written in a format of another version of encloze.
+        CheckpointError: The folder is not an index folder, is damaged, or has no index with one of the names.
+        StaleIndexError: The folder was written by a version of encloze with another index format.
     """
     check_index(folder)
     description = read_json(folder / _DESCRIPTION)
@@ -131,12 +131,12 @@ def view_entries(folder: Path, views: Sequence[str] = ()) -> list[dict[str, Any]
         raise StaleIndexError(f"the index {folder} was built by another version of encloze. Build it again")
     entries: dict[str, dict[str, Any]] = {entry["name"]: entry for entry in description["views"]}
     if missing := [name for name in views if name not in entries]:
-        raise CheckpointError(f"the index {folder} has no view {missing[0]!r}; {nearest(missing[0], list(entries))}")
+        raise CheckpointError(f"the index {folder} has no index {missing[0]!r}; {nearest(missing[0], list(entries))}")
     return [entries[name] for name in views or entries]
 
 
 def open_view(folder: Path, entry: Mapping[str, Any]) -> IndexSearcher:
-    """Open the index of a view."""
+    """Return a searcher over one index of an index folder; ``entry`` is the description of the index."""
     settings = dict(entry["settings"])
     kind = Index.member(settings.pop("type"))
     index: Index = recipe.build(kind, settings, source=str(folder / _DESCRIPTION))
@@ -153,7 +153,7 @@ def model_location(folder: Path, entry: Mapping[str, Any]) -> str:
 
 
 def check_model(folder: Path, entry: Mapping[str, Any], encoder: Encoder) -> None:
-    """Raise StaleIndexError if an index was not built by this encoder."""
+    """Raise StaleIndexError if the index that ``entry`` describes was not built by ``encoder``."""
     if encoder.fingerprint != entry["fingerprint"]:
         dims = " and ".join(map(str, encoder.views.values()))
         raise StaleIndexError(
@@ -165,7 +165,7 @@ def check_model(folder: Path, entry: Mapping[str, Any], encoder: Encoder) -> Non
 
 def _check_indexes(indexes: Sequence[Index], encoder: Encoder | None) -> None:
     if not indexes:
-        raise RecipeError("the index", [("indexes", "nothing to build: give an encoder, or an index such as bm25")])
+        raise RecipeError("the index", [("indexes", "nothing to build: name an encoder, or a text index such as bm25")])
     for index in indexes:
         if index.input_type != "text" and (encoder is None or index.input_type not in encoder.views):
             cause = f"{encoder.name} does not make" if encoder else "need an encoder: give a model"
@@ -174,10 +174,10 @@ def _check_indexes(indexes: Sequence[Index], encoder: Encoder | None) -> None:
 
 
 def _model_entry(encoder: Encoder | None, index: Index, folder: Path) -> dict[str, Any]:
-    """Return the part of an index's description that identifies the encoder.
+    """Return the fields of an index's description that identify its encoder.
 
-    A model folder is saved with its absolute path and its path relative to the index, so that the index and the model
-    may be moved together.
+    Both the absolute path of a model folder and its path relative to the index folder are saved, so that the two
+    folders may be moved together.
     """
     if encoder is None or index.input_type == "text":
         return {"model": None, "fingerprint": None, "dim": None}

@@ -11,16 +11,16 @@ from encloze.encoders.base import Scorer
 
 
 def rerank(run: Run, query_texts: Mapping[str, str], corpus: Corpus, reranker: Scorer, depth: int) -> Run:
-    """Re-rank the first ``depth`` documents of each query of a run.
+    """Return a run in which the first ``depth`` documents of each query are re-ranked.
 
-    The other documents keep their order and follow with lower scores.
+    The documents after the first ``depth`` keep their order and have lower scores.
 
     Args:
         run: The run to re-rank.
         query_texts: The text of each query of the run.
         corpus: The documents.
-        reranker: Scores pairs of a query and a document.
-        depth: Number of documents to score for each query.
+        reranker: Model that scores pairs of a query text and a document text.
+        depth: Number of documents to re-rank for each query.
     """
     first = {query: list(top_documents(scores, depth)) for query, scores in run.items()}
     pairs = [(query, document) for query, documents in first.items() for document in documents]

@@ -1,4 +1,4 @@
-"""Search results: lists of hits for one or several queries, with rendering in notebooks and pandas."""
+"""Search results: lists of hits for one or several queries, shown as tables in notebooks or as pandas data frames."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Hits(list[Hit]):
         ]
 
     def to_pandas(self) -> Any:
-        """Return a ``pandas.DataFrame`` with one row for each hit. Raises MissingExtraError without pandas."""
+        """Return a ``pandas.DataFrame`` with one row per hit. Raises MissingExtraError if pandas is not installed."""
         return _data_frame(self.records())
 
     def _repr_html_(self) -> str:
@@ -56,7 +56,7 @@ class BatchHits(list[Hits]):
     """The hits of several queries: a list of ``Hits``, in the order of the queries."""
 
     def to_pandas(self) -> Any:
-        """Return a ``pandas.DataFrame`` with one row for each hit. Raises MissingExtraError without pandas."""
+        """Return a ``pandas.DataFrame`` with one row per hit. Raises MissingExtraError if pandas is not installed."""
         return _data_frame([record for hits in self for record in hits.records()])
 
     def _repr_html_(self) -> str:

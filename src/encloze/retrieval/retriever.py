@@ -1,4 +1,4 @@
-"""Retrievers: encoders, indexes, fusion and re-ranking over one collection."""
+"""Retrievers, which search one document collection with encoders, indexes, fusion and re-ranking."""
 
 from __future__ import annotations
 
@@ -70,7 +70,9 @@ class Retriever:
         rerank_depth: int = 50,
         folder: Path | None = None,
     ) -> None:
-        """Initialize the retriever, as ``Retriever.build`` and ``Retriever.load`` do; see the class for the arguments.
+        """Create a retriever from opened indexes (``views``). The class describes the arguments.
+
+        ``Retriever.build`` and ``Retriever.load`` also open the indexes.
 
         Raises:
             RecipeError: The number of fusion weights differs from the number of views, or another argument is invalid.
@@ -98,7 +100,7 @@ class Retriever:
         precision: Precision = "auto",
         overwrite: bool = False,
     ) -> Retriever:
-        """Build the indexes of a collection.
+        """Build the indexes of a document collection, and return a retriever that searches them.
 
         Args:
             corpus: A ``Corpus``, or anything that ``Corpus.load`` opens.
@@ -106,9 +108,9 @@ class Retriever:
             indexes: The indexes to build, by name (``["flat", "bm25"]``), as settings (``{"type": "bm25", "k1": 0.9}``)
                 or as objects. By default an exact index for each representation (dense, sparse) of the encoder.
             output: The index folder to write, for ``Retriever.load``. Without it, the index is in a temporary folder
-                that is removed with the retriever, which suits small collections.
+                that is removed when the retriever is deleted, which suits small collections.
             fusion: How the scores of several indexes are combined; see ``default_fusion`` for the default.
-            device: Device of an encoder that is given by name.
+            device: Device to which an encoder that is given by name is loaded.
             precision: Precision of an encoder that is given by name.
             overwrite: Whether an index folder that exists may be replaced.
 
@@ -156,14 +158,14 @@ class Retriever:
         reranker: Reranker | str | Path | None = None,
         rerank_depth: int = 50,
     ) -> Retriever:
-        """Open an index folder.
+        """Open an index folder, and return a retriever that searches it.
 
         Args:
             folder: The index folder.
             views: Names of the indexes in the folder to search, such as ``flat`` or ``bm25``; all by default.
             fusion: How the scores of several indexes are combined; see ``default_fusion`` for the default.
-            encoder: The model that built the index, if it was moved since; by default it is loaded from its stored
-                path.
+            encoder: The model that built the index. Needed only if the model folder was moved; by default the model is
+                loaded from its stored path.
             device: Device of the models that are loaded.
             precision: Precision of the models that are loaded.
             reranker: A cross-encoder, or its name, that re-ranks the top-ranked documents.
@@ -200,13 +202,13 @@ class Retriever:
         """Search for one query or for many.
 
         Args:
-            queries: One query, or a list of queries; a list is always several queries.
+            queries: One query as a string, or a list of queries.
             k: Number of hits for each query.
             depth: Number of candidates that each index retrieves, before fusion and re-ranking; at least ``k``.
 
         Returns:
-            The hits of a query, best first: fewer than ``k`` if fewer documents match. For a list of queries, a list of
-            such lists.
+            The hits of a query, best first: fewer than ``k`` if fewer documents match. For a list of queries, a list
+            with the hits of each query.
 
         Raises:
             RecipeError: ``queries`` is neither a string nor a list of strings, or ``k`` is less than 1.
@@ -275,11 +277,11 @@ class Retriever:
         return f"Retriever({len(self.corpus):,} documents, views: {views}, fusion: {self.fusion.summary()})"
 
     def _candidate_depth(self, depth: int) -> int:
-        """Return the number of documents that each index retrieves, at least as many as the re-ranker scores."""
+        """Return the number of documents to retrieve from each index: ``depth``, or more if more are re-ranked."""
         return max(depth, self.rerank_depth) if self.reranker else depth
 
     def _encoded(self, queries: Sequence[str]) -> list[Any]:
-        """Return the queries for each index: as texts, or as representations by its encoder. Each encoder runs once."""
+        """Return the queries for each index: texts, or the output of its query encoder. Each encoder runs only once."""
         encoders = {id(view.encoder): view.encoder for view in self.views if view.encoder}
         encoded = {key: encoder.represent_queries(queries) for key, encoder in encoders.items()}
         return [encoded.get(id(view.encoder), queries) for view in self.views]
@@ -304,7 +306,7 @@ class Retriever:
         return pools
 
     def _hits(self, pool: CandidatePool, fusion: Fusion) -> list[tuple[int, Hit]]:
-        """Return the index in the corpus and the hit of each candidate of a query, best first."""
+        """Return the candidates of a query, best first, as pairs: the document's number in the corpus, and the hit."""
         ids, names = self.corpus.ids, [view.name for view in self.views]
         if len(names) == 1:
             pairs = zip(pool.numbers.tolist(), pool.scores[0].tolist(), strict=True)
@@ -336,7 +338,7 @@ class Retriever:
 
 
 def _loaded_encoder(encoder: Any, device: str | None, precision: Precision) -> Encoder | None:
-    """Return an encoder that is given as an object or by name; raise RecipeError for anything else."""
+    """Return the encoder, which is loaded if it is given by name. Raise RecipeError for values of another type."""
     if isinstance(encoder, (str, Path)):
         return load_encoder(str(encoder), precision, device)
     if encoder is not None and (isinstance(encoder, type) or not hasattr(encoder, "represent_documents")):

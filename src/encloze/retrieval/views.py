@@ -1,4 +1,4 @@
-"""Views of a collection (an index with its query encoder), and the candidates that several views retrieve."""
+"""Views (opened indexes with their query encoders), and the candidate documents that several views retrieve."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class View:
 
     @property
     def weight(self) -> float:
-        """Weight of the index's kind of vectors, such as dense, in the encoder's similarity; 1 without an encoder."""
+        """Weight of the (dense or sparse) scores of this index in the encoder's similarity; 1 without an encoder."""
         return float(getattr(self.encoder.similarity, self.index.input_type)) if self.encoder else 1.0
 
 

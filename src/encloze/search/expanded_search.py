@@ -1,4 +1,4 @@
-"""Two-pass BM25 search: terms of the hits of a first search are added to the query (pseudo-relevance feedback)."""
+"""BM25 search with pseudo-relevance feedback: terms of the best documents of a first search are added to the query."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ExpandedSearcher:
     Args:
         searcher: The opened BM25 index.
         expansion: The expansion method.
-        read_texts: Returns the texts of documents, given their numbers.
+        read_texts: Function that returns the texts of documents from their document numbers.
 
     Example:
         >>> from encloze.search.expansions.rm3 import Rm3
@@ -40,15 +40,15 @@ class ExpandedSearcher:
         self._searcher, self._expansion, self._read_texts = searcher, expansion, read_texts
 
     def search(self, queries: Sequence[str] | Representation, depth: int) -> SearchResults:
-        """Expand the queries, and return the ``depth`` best documents of each (see ``IndexSearcher.search``)."""
+        """Expand the queries, and return the ``depth`` best documents of each query (see ``IndexSearcher.search``)."""
         return self._searcher.search_terms(self.expand(queries), depth)
 
     def score(self, queries: Sequence[str] | Representation, numbers: list[np.ndarray]) -> list[np.ndarray]:
-        """Expand the queries, and return the scores of given documents (see ``IndexSearcher.score``)."""
+        """Expand the queries, and return the scores of the documents ``numbers`` (see ``IndexSearcher.score``)."""
         return self._searcher.score_terms(self.expand(queries), numbers)
 
     def expand(self, queries: Sequence[str] | Representation) -> list[TermWeights]:
-        """Return the weighted terms of each expanded query."""
+        """Return the terms of each expanded query with their weights."""
         if isinstance(queries, Representation):
             raise TypeError("an expanded BM25 search takes a list of texts, not a Representation")
         term_counts = [self._searcher.count(query) for query in queries]

@@ -10,7 +10,7 @@ import numpy as np
 
 
 class AppendableArray:
-    """Array in an .npy file that rows are appended to; the number of rows is written to the header by ``close``."""
+    """Array in an .npy file to which rows are appended. ``close`` writes the number of rows into the file's header."""
 
     def __init__(self, file: Path, dtype: type[np.generic], dim: int | None = None) -> None:
         """Create the file. Each row has ``dim`` numbers; without ``dim``, a row is a single number."""

@@ -25,7 +25,7 @@ WeightFunction = Callable[[int, np.ndarray, np.ndarray], np.ndarray]
 
 
 class Postings(NamedTuple):
-    """Postings lists of all terms, one after another. Each list is in ascending order of document numbers."""
+    """Postings lists of all terms, stored one after another. Each list is in ascending order of document numbers."""
 
     offsets: np.ndarray  # int64, (terms + 1,): start of each term's list
     documents: np.ndarray  # int32, (postings,): document numbers
@@ -42,7 +42,7 @@ class Postings(NamedTuple):
         return self.documents[part], self.values[part]
 
     def among(self, term: int, candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return which ``candidates`` contain a term (their positions in it), and the value of the term in each."""
+        """Return the positions in ``candidates`` of the documents that contain a term, and the term's value in each."""
         documents, values = self.of_term(term)
         if not len(documents):
             return np.empty(0, np.int64), np.empty(0, np.float32)
@@ -96,7 +96,7 @@ class PostingsWriter:
 
 
 class PostingsSearcher:
-    """Search that scores all documents by the inner product of the term weights of query and document."""
+    """Searcher that scores documents by the inner product of the query's and the document's term weights."""
 
     def __init__(self, postings: Postings, num_documents: int, weight_function: WeightFunction) -> None:
         self._postings, self._num_documents, self._weight_function = postings, num_documents, weight_function
@@ -114,7 +114,7 @@ class PostingsSearcher:
         return SearchResults(numbers, scores)
 
     def score(self, queries: Sequence[QueryTerms], numbers: list[np.ndarray]) -> list[np.ndarray]:
-        """Return the scores of given documents for each query."""
+        """Return, for each query, the scores of the documents in ``numbers``."""
         results = [np.zeros(len(candidates), np.float32) for candidates in numbers]
         for query, candidates, scores in zip(queries, numbers, results, strict=True):
             for term, weight in query:
@@ -124,9 +124,10 @@ class PostingsSearcher:
 
 
 def _top_k(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return numbers and scores of the k best documents with scores above 0; equal scores are in order of numbers.
+    """Return the document numbers and scores of the ``k`` highest scores above 0.
 
-    If there are fewer than k, the remaining numbers are -1.
+    Documents with equal scores are in ascending order of numbers. If fewer than ``k`` scores are above 0, the
+    remaining numbers are -1.
     """
     k = min(k, len(scores))
     threshold = np.partition(scores, -k)[-k]

@@ -59,7 +59,7 @@ def atomic_folder(output: Path, *, overwrite: bool = False) -> Iterator[Path]:
 
 
 def _recover(output: Path) -> None:
-    """Remove the incomplete folders of a killed process, and restore an older output that the process had renamed."""
+    """Remove unfinished folders of killed processes, and restore an older ``output`` that such a process renamed."""
     remove_abandoned(output.parent.glob(f".{glob.escape(output.name)}.writing-*"))
     for old in output.parent.glob(f".{glob.escape(output.name)}.old-*"):
         with contextlib.suppress(FileNotFoundError):  # another process was faster
@@ -96,7 +96,7 @@ def refuse_existing(output: Path, *, overwrite: bool) -> None:
 
 
 def _results_inside(output: Path) -> list[Path]:
-    """Return the subfolders that contain other results: the manifest of ``output`` does not list their manifests."""
+    """Return the subfolders of ``output`` with other results: the manifest of ``output`` does not list them."""
     if not (output / MANIFEST).is_file():
         return []
     own = read_json(output / MANIFEST)["files"]
@@ -105,7 +105,7 @@ def _results_inside(output: Path) -> list[Path]:
 
 
 def replace_folder(source: Path, output: Path) -> None:
-    """Rename the folder ``source`` to ``output``. An older ``output`` is first renamed, and removed at the end."""
+    """Rename the folder ``source`` to ``output``. An existing ``output`` is renamed first and removed at the end."""
     old = output.with_name(f".{output.name}.old-{writer_id()}")
     if output.exists():
         shutil.rmtree(old, ignore_errors=True)  # left by a killed process with the same id

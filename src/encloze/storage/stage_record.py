@@ -10,7 +10,7 @@ from encloze.storage.names import MANIFEST
 
 
 class StageRecord:
-    """Keys of the started and finished stages of a pipeline. The file is saved after every change.
+    """Record of the started and finished stages of a pipeline, saved in a JSON file after every change.
 
     The key of a stage is a hash of its settings and inputs. When a stage starts, the hash of its folder's manifest is
     saved, too. If the process is killed after the folder is complete but before the stage is recorded as finished, a
@@ -31,7 +31,7 @@ class StageRecord:
         self._save()
 
     def start(self, name: str, key: str, folder: Path) -> None:
-        """Record that a stage starts. The stage no longer counts as finished, because its folder may change."""
+        """Record that a stage starts. It is no longer recorded as finished, because its folder may change."""
         self.started[name] = key
         self._manifest_before[name] = _manifest_hash(folder)
         self.done.pop(name, None)
@@ -55,6 +55,6 @@ class StageRecord:
 
 
 def _manifest_hash(folder: Path) -> str:
-    """Return the hash of a folder's manifest, which is written last; empty if it does not exist."""
+    """Return the hash of a folder's manifest, the last file to be written; empty if the folder has no manifest."""
     file = folder / MANIFEST
     return hash_file(file) if file.is_file() else ""

@@ -25,7 +25,7 @@ class EncodingSystem(System):
     """Base class of systems with a bi-encoder: all documents are encoded and searched in temporary indexes."""
 
     model: str
-    """Model folder, Hugging Face hub id, or minilm."""
+    """Bi-encoder: a model folder, a Hugging Face hub id, or minilm (all-MiniLM-L6-v2 from an installed package)."""
     precision: Literal["auto", "float32", "bfloat16"] = field(default="auto", kw_only=True)
     """Precision of the encoder's matrix multiplications; auto uses bfloat16 if the hardware supports it."""
 
@@ -36,11 +36,11 @@ class EncodingSystem(System):
         locate(self.model)
 
     def indexes(self, encoder: Encoder) -> Mapping[str, Index]:
-        """Return the indexes to build, keyed by name."""
+        """Return the indexes to build of the documents of a data set, keyed by the name of the index."""
         raise NotImplementedError
 
     def build_retriever(self, views: Sequence[View], dataset: DatasetSplit) -> tuple[Retriever, str]:
-        """Return a retriever that searches the opened indexes (``views``), and a note for tables.
+        """Return a retriever that searches the opened indexes (``views``), and a note to show below tables of results.
 
         The note names settings that were tuned on a split; it is empty if there are none.
         """

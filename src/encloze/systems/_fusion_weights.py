@@ -1,4 +1,4 @@
-"""Tuning of the weights with which a system fuses its rankings, on a split other than the evaluated one."""
+"""Tuning of fusion weights (the weight of each index of a system) on a split other than the evaluated one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from encloze.retrieval.tuning import tune_fusion
 
 
 def tune_fusion_weights(retriever: Retriever, tuning: DatasetSplit) -> str:
-    """Set the fusion weights of a retriever to those with the best nDCG@10 on the split ``tuning``.
+    """Set the fusion weights of a retriever to the weights with the highest nDCG@10 on the split ``tuning``.
 
     Returns:
         A note for reports, with the weights and the name of the split.

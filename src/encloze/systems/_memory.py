@@ -1,4 +1,4 @@
-"""Worker process that prepares one system, searches, and prints its peak memory in bytes.
+"""Worker process that prepares one system, searches with it, and prints the peak memory of the search in bytes.
 
 ``System.measure_memory`` starts it and writes a request as JSON to its standard input.
 """
@@ -30,19 +30,19 @@ class MemoryRequest(Settings):
     """Request to the worker process: which system searches which queries."""
 
     system: System
-    """The system that searches."""
+    """System whose memory is measured."""
     dataset: Format
-    """The data set with documents and queries."""
+    """Data set whose documents are searched."""
     split: str
-    """The split of the queries."""
+    """Split of the data set whose queries are used."""
     judgments_by_source: bool
-    """Whether documents are passages, and judgments refer to the longer source texts by id."""
+    """Whether documents are passages, but the ids in the judgments are those of the longer source texts."""
     depth: int
     """Number of documents to rank for each query."""
 
 
 class PeakMemory:
-    """Context manager that samples the memory of this process, without mapped files; ``bytes`` is the maximum."""
+    """Context manager that samples this process's memory, without mapped files. ``bytes`` is the maximum sample."""
 
     def __enter__(self) -> PeakMemory:
         self.bytes, self._is_over = _anonymous_memory(), threading.Event()

@@ -33,9 +33,9 @@ class PreparedSystem(NamedTuple):
         run: Function that takes queries and a depth (documents per query). It returns the ranking and the milliseconds
             per query, which are None if the ranking was read from a file.
         note: Remark shown below tables, such as tuned parameters.
-        index_bytes: Size of the index on disk.
-        model_bytes: Size of the weights of the models.
-        corpus: Corpus that is ranked, if it is not the corpus of the data set.
+        index_bytes: Size of the index on disk, in bytes.
+        model_bytes: Size of the weights of the models, in bytes.
+        corpus: Corpus whose documents are ranked; None if it is the corpus of the data set.
     """
 
     run: Callable[[Sequence[Query], int], tuple[Run, float | None]]
@@ -45,7 +45,7 @@ class PreparedSystem(NamedTuple):
     corpus: Corpus | None = None
 
     def rank(self, queries: Sequence[Query], depth: int, name: str = "") -> SystemResult:
-        """Rank the documents for these queries.
+        """Rank the documents of the prepared data set for ``queries``.
 
         Args:
             queries: Queries with their texts.
@@ -83,7 +83,7 @@ class System(Family):
     default_member: ClassVar[str | None] = "model"
 
     title: str | None = field(default=None, kw_only=True)
-    """Name in tables; derived from the other settings by default."""
+    """Name of the system in tables; by default it is derived from the other settings."""
 
     def inputs(self) -> dict[str, Path | str]:
         """Return the files and models of the system, keyed by setting. Their hashes are saved with results."""
@@ -100,21 +100,21 @@ class System(Family):
 
     @property
     def tuned_on(self) -> str | None:
-        """The split on which settings of the system are tuned; None if no setting is tuned."""
+        """Name of the split on which settings of the system are tuned; None if no setting is tuned."""
         return None
 
     def default_title(self) -> str:
-        """Return the name in tables that is used if ``title`` is not set."""
+        """Return the name of the system in tables that is used if ``title`` is not set."""
         return self.name
 
     def check_files(self) -> None:
         """Raise an EnclozeError if files that the system names are missing or invalid.
 
-        This method is called for all systems before the first one is run.
+        This method is called for all systems before the first system ranks any documents.
         """
 
     def check_dataset(self, dataset: DatasetSplit) -> None:
-        """Raise an EnclozeError if the system cannot rank for this data set."""
+        """Raise an EnclozeError if the system cannot be evaluated on ``dataset``."""
 
     def prepare(self, dataset: DatasetSplit) -> AbstractContextManager[PreparedSystem]:
         """Read, encode and index the documents of a data set once, for any number of queries.
@@ -123,18 +123,18 @@ class System(Family):
             dataset: The split to evaluate on.
 
         Returns:
-            A context manager; its temporary files are deleted at the end of the block.
+            A context manager that yields the prepared system. Temporary files are deleted at the end of the block.
         """
         raise NotImplementedError(type(self).__name__)
 
     def parts(self) -> tuple[System, ...]:
-        """Return the systems to run: this system or, if it groups several training seeds, the system of each seed."""
+        """Return the systems to evaluate: this system or, if it groups training seeds, the system of each seed."""
         return (self,)
 
     def per_view(self) -> tuple[System, ...]:
         """Return a system for each index (or representation) that this system combines, followed by this system.
 
-        Each of the returned parts searches one of the indexes alone. A system with only one index returns only itself.
+        Each system before the last one searches a single index. A system with only one index returns only itself.
         """
         return (self,)
 
@@ -161,8 +161,8 @@ class System(Family):
             depth: Number of documents to rank for each query.
 
         Returns:
-            Bytes, Python included and memory-mapped files excluded. None on systems other than Linux and for rankings
-            read from a file.
+            Bytes, Python included and memory-mapped files excluded. None on operating systems other than
+            Linux, and for rankings read from a file.
 
         Raises:
             EnclozeError: The process failed.
@@ -186,9 +186,9 @@ class System(Family):
 
     @classmethod
     def resolve_member(cls, type_: object, values: dict[str, Any]) -> tuple[type[Self], dict[str, Any]]:
-        """Return the type of system and its settings for a name in a recipe or on the command line.
+        """Return the class and the settings of a system that a recipe or the command line gives by type name or path.
 
-        Without other settings, a path is recognized by its content: an index folder, a run file or a model folder. A
+        A path without other settings is recognized by its content: an index folder, a run file or a model folder. A
         path has precedence over a type of system with the same name.
         """
         path = Path(str(type_))

@@ -1,4 +1,4 @@
-"""BM25 over the documents of a data set, with given or tuned parameters."""
+"""BM25 over the documents of a data set, with parameters that are set in a recipe or tuned on a split."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class Bm25(System, name="bm25"):
     k1: float = 1.2
     """Term frequency saturation; higher values let repeated terms count more."""
     b: float = 0.75
-    """Length normalization, from 0 (none) to 1 (full)."""
+    """Document length normalization, from 0 (none) to 1 (full)."""
     analyzer: Analyzer = field(default_factory=Unicode)
-    """How text is split into terms."""
+    """Analyzer that splits documents and queries into terms."""
     expansion: Expansion | None = None
-    """Query expansion by pseudo-relevance feedback, such as rm3; none by default."""
+    """Query expansion by pseudo-relevance feedback, such as rm3; by default queries are not expanded."""
     tune_on: str | None = None
     """Split, other than the evaluated one, on which k1 and b are tuned by nDCG@10 over a grid of 20 settings."""
 
@@ -81,7 +81,7 @@ def tune_bm25(index: Bm25Index, dataset: DatasetSplit, folder: Path) -> Bm25Inde
 
     Args:
         index: Settings of the built index. k1 and b only affect search, so the index is not built again.
-        dataset: The split to tune on.
+        dataset: The split on which nDCG@10 is computed.
         folder: Folder of the built index.
     """
     grid = [replace(index, k1=k1, b=b) for k1, b in itertools.product(_K1, _B)]

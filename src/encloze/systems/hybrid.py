@@ -28,9 +28,9 @@ class Hybrid(EncodingSystem, name="hybrid"):
     """
 
     bm25: Bm25 = field(default_factory=Bm25)
-    """Parameters of BM25 and its analyzer."""
+    """Settings of the BM25 index: k1, b and the analyzer."""
     fusion: Fusion | None = None
-    """How the rankings are combined; reciprocal_rank by default."""
+    """How the rankings of the bi-encoder and of BM25 are combined; reciprocal_rank by default."""
     tune_on: str | None = None
     """Split, other than the evaluated one, on which the fusion weights of the bi-encoder and BM25 are tuned by
     nDCG@10."""

@@ -23,7 +23,7 @@ class Index(System, name="index"):
     """An index folder, searched as ``encloze search`` does."""
 
     index: Path
-    """Index folder written by ``encloze index``."""
+    """Index folder to search, which ``encloze index`` wrote."""
     views: tuple[str, ...] = ()
     """Names of the indexes in the folder to search, such as flat or bm25; all by default."""
     fusion: Fusion | None = None
@@ -72,7 +72,7 @@ class Index(System, name="index"):
         )
 
     def _missing_documents(self, retriever: Retriever, dataset: DatasetSplit) -> str:
-        """Return a note on judged documents that are not in the index. Raises DataError if none of them is."""
+        """Return a note on the judged documents that the index lacks. Raises DataError if it lacks all of them."""
         judged = {document for grades in dataset.judgments.values() for document in grades}
         known = dataset.judgment_targets(retriever.corpus)
         if not judged & known:

@@ -23,8 +23,8 @@ class Model(EncodingSystem, name="model"):
     """A bi-encoder with exact search: every query is compared with every document."""
 
     views: tuple[_View, ...] = ()
-    """Representations to score by: dense, sparse or both. By default all of the model; several scores are added with
-    the weights that the model defines."""
+    """Representations whose scores rank the documents: dense, sparse or both. By default all that the model has. Dense
+    and sparse scores are added with the weights that the model defines."""
 
     def default_title(self) -> str:
         return " ".join([Path(self.model).name, *self.views])

@@ -1,4 +1,4 @@
-"""Rankings that another system wrote to a run file in TREC format."""
+"""A system whose rankings are read from a run file in TREC format."""
 
 from __future__ import annotations
 
@@ -60,10 +60,10 @@ class RunFile(System, name="run"):
         return SystemResult(self.title or self.default_title(), rankings, note=note)
 
     def _note(self, dataset: DatasetSplit) -> str:
-        """Return a note with the number of queries that only the run or only the split contains; "" if there are none.
+        """Return a note on the number of queries that only the run file or only the split contains; empty if none.
 
         Raises:
-            DataError: Run and split have no query in common.
+            DataError: The run file and the split have no query in common.
         """
         rankings, judged = self._rankings, dataset.judgments.keys()
         missing, unjudged = len(judged - rankings.keys()), len(rankings.keys() - judged)
@@ -71,7 +71,7 @@ class RunFile(System, name="run"):
             raise DataError(
                 f"{self.run}: none of its {len(rankings)} queries is judged in the split {dataset.split!r} of "
                 f"{dataset.format.location()} (first query of the run: {next(iter(rankings))!r}, first judged query: "
-                f"{next(iter(judged))!r}). Name a run over this data set and split"
+                f"{next(iter(judged))!r}). Name a run file for this data set and split"
             )
         notes = [f"{missing} judged queries are not in the run and count as 0"] * bool(missing)
         notes += [f"{unjudged} queries of the run are not judged and are ignored"] * bool(unjudged)

@@ -1,4 +1,4 @@
-"""One training configuration run with several seeds, evaluated as one system."""
+"""Models trained with several seeds of one configuration, evaluated as one system."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from encloze.systems.base import PreparedSystem, System, inputs_of
 
 @dataclass(frozen=True)
 class Seeds(System, name="seeds"):
-    """Several seeds of one training configuration.
+    """Systems whose models were trained with several seeds of one configuration, evaluated as one system.
 
     Each seed is evaluated separately. A comparison uses the mean of the seeds, and its confidence interval includes the
     variance between seeds.
     """
 
     systems: tuple[System, ...]
-    """Two or more systems that differ only in the seed of their training."""
+    """Two or more systems whose models differ only in the training seed."""
 
     def __post_init__(self) -> None:
         if len(self.systems) < 2:
-            raise ValueError("systems must name two or more seeds: the variance between seeds needs at least two")
+            raise ValueError("systems must list two or more seeds: one seed has no variance between seeds")
 
     def inputs(self) -> dict[str, Path | str]:
         return inputs_of(self.systems, "systems")
@@ -50,5 +50,5 @@ class Seeds(System, name="seeds"):
     def prepare(self, dataset: DatasetSplit) -> AbstractContextManager[PreparedSystem]:
         raise RecipeError(
             "the recipe",
-            [("systems", "a group of seeds cannot be used as one system here. Name the system of a single seed")],
+            [("systems", "a group of seeds cannot be used here. Name the system of a single seed")],
         )

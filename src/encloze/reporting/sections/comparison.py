@@ -1,4 +1,4 @@
-"""Section on an evaluation or comparison: means, significance, values per query, costs and examples."""
+"""Report section on an evaluation or comparison: means, significance, values per query, costs and examples."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MAX_QUERY_CHARACTERS = 100
 
 
 class _Cost(NamedTuple):
-    """Time or size on the x axis of a chart: the sum of the ``SystemResult`` fields ``fields``, divided by ``unit``."""
+    """Time or size on the x axis of a chart: the sum of ``fields`` of a ``SystemResult``, divided by ``unit``."""
 
     label: str
     fields: tuple[str, ...]
@@ -40,12 +40,12 @@ _COSTS = (
 def comparison_section(
     result: ResultFolder, comparison: ComparisonTable, texts: list[DatasetTexts], examples: int
 ) -> Section:
-    """Return the section on a comparison.
+    """Return the report section on a comparison or an evaluation.
 
     Args:
         result: The folder of the comparison or evaluation.
-        comparison: Its content.
-        texts: Texts of each data set.
+        comparison: The content of the folder, as a comparison.
+        texts: Queries, judgments and documents of each data set.
         examples: Number of queries with the largest gain, and with the largest loss, that are shown for each data set.
     """
     blocks: list[Block] = [*_verdicts(comparison), *_mean_charts(comparison), *_tables(comparison)]
@@ -84,7 +84,7 @@ def _verdicts(comparison: ComparisonTable) -> Iterator[BulletList]:
 
 
 def _in_words(contrast: Contrast, first: str, margin: float, *, several: bool) -> str:
-    """Return a sentence on whether a system is better or worse than the first one, or not significantly different."""
+    """Return a sentence on how a system compares with the first system: better, worse, equivalent or undecided."""
     dataset = "the mean of all data sets" if contrast.dataset == MEAN else contrast.dataset
     where = f" on {dataset}" * several
     kind, comma, suffix = contrast.verdict(margin).partition(",")
@@ -107,7 +107,7 @@ def _in_words(contrast: Contrast, first: str, margin: float, *, several: bool) -
 
 
 def _scatter_plots(comparison: ComparisonTable, texts: list[DatasetTexts]) -> Iterator[Chart]:
-    """Yield a scatter plot for each system other than the first: the values of each query for both systems."""
+    """Yield scatter plots of the measure per query, with the first system on the x axis and another on the y axis."""
     first, *others = comparison.systems
     for report, of_dataset, name in zip(comparison.reports, texts, comparison.names, strict=True):
         baseline = comparison.values(report, first, comparison.measure).mean(axis=0).round(3)
@@ -126,7 +126,7 @@ def _point_label(query: str, texts: DatasetTexts) -> str:
 
 
 def _cost_charts(comparison: ComparisonTable) -> Iterator[Chart]:
-    """Yield charts of the measure against time, size and memory, for each data set on which these were measured."""
+    """Yield charts of the measure against time, size or memory, for each data set on which these costs are known."""
     for cost in _COSTS:
         for number, (report, name) in enumerate(zip(comparison.reports, comparison.names, strict=True)):
             points = []

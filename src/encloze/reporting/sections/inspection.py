@@ -13,7 +13,7 @@ from encloze.tables import quote
 def inspection_section(result: ResultFolder, *, include_texts: bool) -> Section:
     """Return the section of a report on one result of ``encloze inspect``.
 
-    Queries and nearest documents are shown only with ``include_texts``.
+    The queries and their nearest documents are shown only if ``include_texts`` is true.
     """
     inspection = Inspection.load(result.path)
     blocks: list[Block] = [*inspection.tables()]

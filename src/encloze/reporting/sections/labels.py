@@ -1,4 +1,4 @@
-"""Sections on classification: means, scores of each label, and confusions."""
+"""Report sections on classification: means of measures, scores of each label, and most frequent confusions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CONTEXT_WORDS = 4
 
 
 def label_sections(result: ResultFolder, *, include_texts: bool) -> list[Section]:
-    """Return a section for each split on which labels were predicted."""
+    """Return a report section for each split of a data set for which the result contains predicted labels."""
     files = sorted(result.path.glob(REPORT_FILE.format("*")))
     return [_section(result, file, include_texts=include_texts) for file in files]
 
@@ -55,7 +55,7 @@ def _section(result: ResultFolder, file: Path, *, include_texts: bool) -> Sectio
 
 
 def _label_table(system: dict[str, Any]) -> Table:
-    """Return precision, recall and F1 of each label."""
+    """Return a table with the precision, recall and F1 of each label."""
     columns = (
         Column("label"),
         Column("count", Kind.COUNT),
@@ -75,7 +75,7 @@ def _label_table(system: dict[str, Any]) -> Table:
 
 
 def _confusions(file: Path, system: str, *, include_texts: bool) -> list[Block]:
-    """Return a system's most frequent errors, as pairs of correct and predicted label, each with the first example."""
+    """Return a table of a system's most frequent pairs of a correct and a different predicted label, with examples."""
     counts, examples = defaultdict[tuple[str, str], int](int), dict[tuple[str, str], str]()
     with file.open(encoding="utf-8") as stream:
         for line in stream:

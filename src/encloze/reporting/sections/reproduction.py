@@ -1,4 +1,4 @@
-"""Section on reproducing results: commands, package versions, hashes of inputs, and recipes."""
+"""Report section on reproducing results: commands, package versions, hashes of inputs, and recipes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from encloze.tables import Column, Table
 
 
 def reproduction_section(results: Sequence[ResultFolder]) -> Section:
-    """Return the section on all result folders."""
+    """Return the report section with the commands, versions and inputs that reproduce the results in all folders."""
     commands = "\n".join(f"encloze rerun {shlex.quote(str(result.path))}" for result in results)
     blocks: list[Block] = [
         Paragraph("Each folder contains the recipe it was made with. rerun warns of data and packages that changed."),
@@ -45,7 +45,7 @@ def _input_table(result: ResultFolder) -> Table:
 
 
 def _input_name(entry: dict[str, Any], working_folder: Path) -> str:
-    """Return the path of an input, relative if inside the working folder; for an input without path, its name."""
+    """Return the path of an input (relative if inside the working folder), or its name if the input has no path."""
     if "path" not in entry:
         return str(entry.get("name"))
     path = Path(entry["path"])

@@ -1,4 +1,4 @@
-"""Section on robustness: a heat map of drops of the measure, subsets of queries, and the most degraded queries."""
+"""Report section on robustness: a heat map of drops of the measure, query subsets, and the most degraded queries."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from encloze.tables import Cell, Column, Kind, Table, Value, quote
 
 
 def robustness_section(result: ResultFolder, *, include_texts: bool) -> Section:
-    """Return the section on a robustness report."""
+    """Return the report section on the robustness results in a folder."""
     report = read_json(result.path / ROBUSTNESS_FILE)
     systems = list(dict.fromkeys(drop["system"] for drop in report["drops"]))
     blocks: list[Block] = [_heat_map(report, systems)]
@@ -28,7 +28,7 @@ def robustness_section(result: ResultFolder, *, include_texts: bool) -> Section:
 
 
 def _heat_map(report: dict[str, Any], systems: list[str]) -> Table:
-    """Return a table with perturbations as rows and systems as columns; colors show the relative drop."""
+    """Return a table of changes of the measure by perturbation and system; colors show the relative change."""
     drops = {(drop["system"], drop["perturbation"]): drop for drop in report["drops"]}
     clean = {drop["system"]: drop["clean"] for drop in report["drops"]}
     columns = (
@@ -80,7 +80,7 @@ def _interval(values: dict[str, float | None]) -> Interval | float | None:
 def _degraded_queries(
     result: ResultFolder, report: dict[str, Any], systems: list[str], system: str, *, include_texts: bool
 ) -> BulletList:
-    """List the queries for which a system's measure drops most, each with the perturbation that causes this drop."""
+    """List the queries for which a system's measure drops most, each with the perturbation that causes the drop."""
     degraded, column = list[DegradedQuery](), 2 * systems.index(system)
     for perturbation, name in zip(report["changed"], per_query_files(list(report["changed"])), strict=True):
         _, *rows = (result.path / name).read_text(encoding="utf-8").rstrip("\n").split("\n")

@@ -1,4 +1,4 @@
-"""Section on a training run: losses, accuracies and the metrics of monitors over the steps."""
+"""Report section on a training run: losses, accuracies and the metrics of monitors at each logged step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MAX_CURVES = 8
 
 
 def training_section(result: ResultFolder) -> Section:
-    """Return the section on the training run that wrote a model folder."""
+    """Return the report section on the training run that wrote a model folder."""
     logged, monitored = read_curves(result.path / LOG), read_curves(result.path / MONITORS)
     accuracies = {name: curve for name, curve in logged.items() if name.endswith("accuracy")}
     losses = {name: curve for name, curve in logged.items() if name not in accuracies}
@@ -32,7 +32,7 @@ def training_section(result: ResultFolder) -> Section:
 
 
 def _group_by_scale(curves: Curves) -> list[Curves]:
-    """Return groups of curves that can share an axis: the maxima in a group differ by less than a factor of ten."""
+    """Return groups of curves, one group for each chart: the maxima in a group differ by at most a factor of ten."""
     groups: list[Curves] = []
     maxima = {name: max(map(abs, values)) for name, (_, values) in curves.items()}
     for name in sorted(curves, key=lambda name: -maxima[name]):

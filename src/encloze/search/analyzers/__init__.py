@@ -1,4 +1,4 @@
-"""Family of text analyzers, which split a text into the terms that BM25 counts."""
+"""Text analyzers: classes that split a text into the terms that BM25 counts."""
 
 from encloze.family import lazy_members
 

@@ -9,7 +9,7 @@ from encloze.family import Family
 
 @dataclass(frozen=True)
 class Analyzer(Family):
-    """Base class of text analyzers: a tokenizer with its normalization, for BM25.
+    """Base class of text analyzers, which split a text into normalized terms for BM25.
 
     Example:
         >>> from encloze.search.analyzers.stemmed import Stemmed

@@ -14,10 +14,10 @@ _UNSPACED = re.compile("([\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\u
 
 @dataclass(frozen=True)
 class Plain(Analyzer, name="plain"):
-    r"""Analyzer without stemming or stop words; a term is a lower-cased match of ``\w+``.
+    r"""Analyzer without stemming or stop words: a term is a lower-cased match of ``\w+``, or a bigram of characters.
 
-    Combining marks are not matched by ``\w``, so they separate terms. Use ``unicode`` for scripts that write vowels as
-    combining marks.
+    Chinese and Japanese words are split into bigrams. Combining marks are not matched by ``\w``, so they separate
+    terms. Use the analyzer ``unicode`` for scripts that write vowels as combining marks.
     """
 
     def words(self, text: str) -> list[str]:
@@ -29,7 +29,7 @@ class Plain(Analyzer, name="plain"):
 
 
 def _bigrams(run: str) -> list[str]:
-    """Return the bigrams of two or more Chinese or Japanese characters; any other string as the only item."""
+    """Return the character bigrams of a Chinese or Japanese string. One character or another string is unchanged."""
     if len(run) < 2 or not _UNSPACED.match(run):
         return [run]
     return [run[start : start + 2] for start in range(len(run) - 1)]

@@ -1,4 +1,4 @@
-"""Words reduced to their stems by Snowball (Porter, 2001), with English stop words removed."""
+"""Analyzer that reduces words to their stems by Snowball (Porter, 2001), and removes English stop words."""
 
 from __future__ import annotations
 

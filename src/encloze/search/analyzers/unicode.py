@@ -1,4 +1,4 @@
-"""Words of any script, including combining vowel signs, and character bigrams for unspaced scripts."""
+"""Analyzer for any script: words with their combining marks, or character bigrams for scripts without spaces."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from encloze.search.analyzers.base import Analyzer
 
 @dataclass(frozen=True)
 class Unicode(Analyzer, name="unicode"):
-    r"""Analyzer whose terms are runs of letters with their combining marks, or runs of digits.
+    r"""Analyzer for any script: a term is a lower-case word with its combining marks, such as Hindi vowel signs.
 
-    Hebrew vowel points (niqqud) and Arabic vowel signs (harakat) are removed. The difference from ``plain``: Python's
-    ``\w`` does not match combining marks, so ``plain`` splits Hindi words at their vowel signs and pointed Hebrew into
-    single letters. For most texts in other scripts both give the same terms.
+    Chinese, Japanese, Thai and other scripts without spaces between words are split into overlapping pairs of letters.
+    Hebrew vowel points (niqqud) and Arabic vowel signs (harakat) are removed. The analyzer ``plain`` uses Python's
+    ``\w``, which does not match combining marks: it splits Hindi words at their vowel signs, and Hebrew words with
+    vowel points into single letters. For most texts in other scripts the two analyzers give the same terms.
     """
 
     def words(self, text: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Family of query expansions by pseudo-relevance feedback."""
+"""Query expansions: classes that add terms of the top-ranked documents to a query (pseudo-relevance feedback)."""
 
 from encloze.family import lazy_members
 

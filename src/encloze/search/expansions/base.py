@@ -13,7 +13,7 @@ TermWeights = Mapping[str, float]
 
 
 class FeedbackDocument(NamedTuple):
-    """Document of the first search, assumed to be relevant."""
+    """Top-ranked document of the first search, which is assumed to be relevant to the query."""
 
     term_counts: TermWeights
     score: float
@@ -41,7 +41,7 @@ class Expansion(Family):
         Args:
             query: Counts of the query's terms.
             feedback: The top-ranked documents of the first search, best first.
-            df_ratio: Returns the fraction of all documents that contain a term, from 0 to 1.
+            df_ratio: Function that returns the fraction of all documents that contain a term, from 0 to 1.
 
         Returns:
             Term weights for the second search.

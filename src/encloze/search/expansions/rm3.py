@@ -14,13 +14,13 @@ _MIN_LENGTH, _MAX_LENGTH, _MAX_DF_RATIO = 2, 20, 0.1
 class Rm3(Expansion, name="rm3"):
     """RM3 as in Anserini's ``Rm3Reranker``: terms of each document are weighted by frequency times document score.
 
-    Terms of one letter or of more than 20 letters are ignored, and so are terms of more than 10 % of all documents.
-    One difference: Anserini also ignores terms with characters other than a to z, which would ignore all terms of most
-    languages.
+    Terms of one letter or of more than 20 letters are ignored, and so are terms that occur in more than 10 % of all
+    documents. Unlike in Anserini, terms with characters other than a to z are used; otherwise, most languages would
+    have no terms.
     """
 
     feedback_terms: int = 10
-    """Number of terms to take from each feedback document, and also number of terms to add to the query."""
+    """Number of terms that are taken from each feedback document, and maximum number of terms added to the query."""
     original_query_weight: float = 0.5
     """Interpolation weight of the original query, from 0 to 1; the expansion terms have weight 1 minus this value."""
 
@@ -53,7 +53,7 @@ class Rm3(Expansion, name="rm3"):
 
 
 def _top_terms(weights: TermWeights, count: int) -> TermWeights:
-    """Return the ``count`` terms of highest weight; ties are in alphabetical order."""
+    """Return the ``count`` terms with the highest weights; terms with equal weights are in alphabetical order."""
     return dict(sorted(weights.items(), key=lambda item: (-item[1], item[0]))[:count])
 
 

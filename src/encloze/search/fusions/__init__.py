@@ -1,4 +1,4 @@
-"""Family of rank fusions, which merge the rankings of several indexes into one."""
+"""Rank fusions: classes that merge the rankings of several indexes into one ranking."""
 
 from encloze.family import lazy_members
 

@@ -22,7 +22,7 @@ class Fusion(Family):
     """
 
     def check(self, num_indexes: int) -> None:
-        """Raise ValueError if the fusion cannot combine this number of indexes, for example for lack of weights."""
+        """Raise ValueError if the fusion cannot combine ``num_indexes`` indexes, for example if weights are missing."""
 
     def fuse(self, scores: np.ndarray, ranks: np.ndarray) -> np.ndarray:
         """Return the fused scores of the candidates of one query.

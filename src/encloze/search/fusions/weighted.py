@@ -15,13 +15,13 @@ class Weighted(Fusion, name="weighted"):
     """Weighted sum of scores: every index scores all candidates, including those that only other indexes returned."""
 
     weights: tuple[float, ...] = ()
-    """Weight of each index, in order; by default all are 1."""
+    """Weight of each index, in the order of the indexes; by default all weights are 1."""
     normalization: Literal["min_max", "none"] = "min_max"
     """min_max scales the scores of each index to the range from 0 to 1 over the candidates of a query; none uses the
     scores as they are."""
 
     def check(self, num_indexes: int) -> None:
-        """Raise ValueError if the number of weights is not the number of indexes."""
+        """Raise ValueError if the number of weights differs from the number of indexes."""
         if self.weights and len(self.weights) != num_indexes:
             raise ValueError(f"the weighted fusion has {len(self.weights)} weights for {num_indexes} indexes")
 

@@ -1,4 +1,4 @@
-"""Family of search indexes: BM25, flat (dense) and inverted (sparse)."""
+"""Search indexes: BM25 (text), flat (dense representations) and inverted (sparse representations)."""
 
 from encloze.family import lazy_members
 

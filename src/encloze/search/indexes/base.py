@@ -14,7 +14,7 @@ from encloze.family import Family
 
 
 class IndexSearcher(Protocol):
-    """Protocol of opened indexes. Documents are identified by their numbers, from 0, in the order they were added."""
+    """Protocol of opened indexes. Documents are numbered from 0 in the order in which they were added."""
 
     input_type: ClassVar[Literal["text", "dense", "sparse"]]
 
@@ -32,11 +32,11 @@ class IndexSearcher(Protocol):
         ...
 
     def score(self, queries: Sequence[str] | Representation, numbers: list[np.ndarray]) -> list[np.ndarray]:
-        """Return the scores of given documents, including documents that a search would not return.
+        """Return the scores of the documents ``numbers`` for each query, even if a search would not return them.
 
         Args:
             queries: A list of query texts, or the representation of the queries, depending on ``input_type``.
-            numbers: Document numbers for each query.
+            numbers: For each query, the numbers of the documents to score.
 
         Returns:
             For each query a float32 array of scores, in the order of its document numbers.
@@ -45,7 +45,7 @@ class IndexSearcher(Protocol):
 
 
 class IndexBuilder(Protocol):
-    """Protocol of index builders, which receive the documents in batches and hold at most one batch in memory."""
+    """Protocol of index builders, which receive the documents in batches and keep at most one batch in memory."""
 
     def add(self, documents: Iterable[str] | Representation) -> None:
         """Add documents: a list of texts, or a representation, depending on the index's ``input_type``."""
@@ -58,7 +58,7 @@ class IndexBuilder(Protocol):
 
 @dataclass(frozen=True)
 class Index(Family):
-    """Base class of search indexes: the settings of one type of index, which build an index and open it.
+    """Base class of search indexes. An instance contains the settings of an index, and builds and opens the index.
 
     Example:
         >>> from encloze.search.indexes.bm25 import Bm25

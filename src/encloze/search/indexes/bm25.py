@@ -114,19 +114,19 @@ class Bm25Searcher:
         return self.search_terms([self.count(query) for query in _require_texts(queries)], depth)
 
     def score(self, queries: Sequence[str] | Representation, numbers: list[np.ndarray]) -> list[np.ndarray]:
-        """Return the scores of given documents for each query text (see ``IndexSearcher.score``)."""
+        """Return the scores of the documents ``numbers`` for each query text (see ``IndexSearcher.score``)."""
         return self.score_terms([self.count(query) for query in _require_texts(queries)], numbers)
 
     def search_terms(self, queries: Sequence[Mapping[str, float]], depth: int) -> SearchResults:
-        """Return the ``depth`` best documents of each query, given as a mapping of its terms to their weights."""
+        """Return the ``depth`` best documents of each query. A query is a mapping of terms to weights."""
         return self._postings.search(self._query_terms(queries), depth)
 
     def score_terms(self, queries: Sequence[Mapping[str, float]], numbers: list[np.ndarray]) -> list[np.ndarray]:
-        """Return the scores of the given documents for each query. A query is a mapping of terms to weights."""
+        """Return the scores of the documents ``numbers`` for each query. A query is a mapping of terms to weights."""
         return self._postings.score(self._query_terms(queries), numbers)
 
     def count(self, text: str) -> Counter[str]:
-        """Return the number of occurrences of each term of a text."""
+        """Return how often each term occurs in a text."""
         return Counter(self._analyzer.words(text))
 
     def df_ratio(self, term: str) -> float:
@@ -134,12 +134,12 @@ class Bm25Searcher:
         return float(self._df_ratio[self._term_numbers[term]]) if term in self._term_numbers else 0.0
 
     def _weights(self, term: int, documents: np.ndarray, frequencies: np.ndarray) -> np.ndarray:
-        """Return the BM25 weight of a term in each of the given documents."""
+        """Return the BM25 weight of a term in each document, computed from the term's frequencies in the documents."""
         weights: np.ndarray = self._idf[term] * frequencies / (frequencies + self._length_norm[documents])
         return weights
 
     def _query_terms(self, queries: Sequence[Mapping[str, float]]) -> list[QueryTerms]:
-        """Return the number and weight of each term of each query. Terms that are not in the index are dropped."""
+        """Return pairs (term number, weight) for each query. Terms that are not in the index are left out."""
         numbers = self._term_numbers
         return [[(numbers[term], weight) for term, weight in query.items() if term in numbers] for query in queries]
 

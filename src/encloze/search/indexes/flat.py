@@ -75,13 +75,13 @@ class FlatSearcher:
         return SearchResults(numbers, scores)
 
     def score(self, queries: Sequence[str] | Representation, numbers: list[np.ndarray]) -> list[np.ndarray]:
-        """Return the scores of given documents for each query embedding (see ``IndexSearcher.score``)."""
+        """Return the scores of the documents ``numbers`` for each query embedding (see ``IndexSearcher.score``)."""
         embeddings = _require_dense(queries)
         return [self._embeddings[candidates] @ query for query, candidates in zip(embeddings, numbers, strict=True)]
 
 
 def _require_dense(texts_or_views: Iterable[str] | Representation) -> np.ndarray:
-    """Return the embeddings of a representation as float32, contiguous. Raises TypeError if there are none."""
+    """Return the embeddings of a representation as a contiguous float32 array. Raises TypeError if it has none."""
     if not isinstance(texts_or_views, Representation) or texts_or_views.dense is None:
         raise TypeError("a flat index takes a Representation with dense embeddings. Encode the texts first")
     return np.ascontiguousarray(texts_or_views.dense, np.float32)

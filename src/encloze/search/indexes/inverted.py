@@ -72,24 +72,24 @@ class InvertedSearcher:
     def search(self, queries: Sequence[str] | Representation, depth: int) -> SearchResults:
         """Return the ``depth`` best documents of each query (see ``IndexSearcher.search``).
 
-        Documents with a score of 0 or less are never returned. These are documents that share no term with the query,
-        and, with the head ``ordinary_tokens``, which can have negative weights, documents with a negative score.
+        Documents with a score of 0 or less are never returned. A score is 0 if the document shares no term with the
+        query. It can be negative only with the model head ``ordinary_tokens``, whose term weights can be negative.
         """
         return self._postings.search(_query_terms(_require_sparse(queries)), depth)
 
     def score(self, queries: Sequence[str] | Representation, numbers: list[np.ndarray]) -> list[np.ndarray]:
-        """Return the scores of given documents for each query (see ``IndexSearcher.score``)."""
+        """Return the scores of the documents ``numbers`` for each query (see ``IndexSearcher.score``)."""
         return self._postings.score(_query_terms(_require_sparse(queries)), numbers)
 
 
 def _query_terms(weights: csr_matrix) -> list[QueryTerms]:
-    """Return the term numbers and term weights of each query."""
+    """Return the terms of each query, as pairs (term number, weight)."""
     rows = (slice(start, end) for start, end in pairwise(weights.indptr))
     return [list(zip(weights.indices[row].tolist(), weights.data[row].tolist(), strict=True)) for row in rows]
 
 
 def _require_sparse(texts_or_views: Iterable[str] | Representation) -> csr_matrix:
-    """Return the term weights of a representation. Raises TypeError if there are none."""
+    """Return the sparse term weights of a representation. Raises TypeError if the representation has none."""
     if not isinstance(texts_or_views, Representation) or texts_or_views.sparse is None:
         raise TypeError("an inverted index takes a Representation with sparse term weights. Encode the texts first")
     return texts_or_views.sparse
