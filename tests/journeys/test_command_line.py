@@ -105,7 +105,7 @@ def test_help_of_a_command_lists_every_setting_with_its_description(capsys: Outp
 
 def test_help_shows_defaults_types_choices_and_required_settings(capsys: Output) -> None:
     text = ok(capsys, "search", "--help")
-    assert "--index PATH\n        The index folder. (required)" in text
+    assert "--index PATH\n        Index folder to search, written by the command index. (required)" in text
     assert "--k N\n        Number of documents to return. (default: 5)" in text
     assert "--precision auto|float32|bfloat16" in text and "--fusion reciprocal_rank|weighted" in text
     assert "    --fusion.k X" in ok(capsys, "search", "--fusion", "reciprocal_rank", "--help")
@@ -116,7 +116,10 @@ def test_help_shows_the_values_of_a_recipe_and_of_arguments_as_defaults(tmp_path
     file = tmp_path / "mine.yaml"
     file.write_text("index: my/index\nfusion: {type: weighted, normalization: none}\nk: 7\n")
     text = ok(capsys, "search", file, "--k", "9", "--help")
-    assert "The index folder. (default: my/index)" in text and "documents to return. (default: 9)" in text
+    assert (
+        "Index folder to search, written by the command index. (default: my/index)" in text
+        and "documents to return. (default: 9)" in text
+    )
     assert "--fusion.normalization min_max|none" in text and "(default: none)" in text
     assert "--fusion.k" not in text
 

@@ -215,7 +215,7 @@ def test_all_differences_are_reported_together(tmp_path: Path) -> None:
         ((1.5,), "from 0 to 1, not 1.5"),
         ((float("nan"),), "expected a number, found nan"),
         ((0.3, 0.3), "contains a number twice: 0.3, 0.3"),
-        ((0.3, 0.5), "a choice among the weights 0.3, 0.5 needs a data set"),
+        ((0.3, 0.5), "choosing one of the weights 0.3, 0.5 needs a data set"),
     ],
 )
 def test_invalid_weights_are_refused(weights: tuple[float, ...], message: str) -> None:

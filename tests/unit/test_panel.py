@@ -298,7 +298,7 @@ def test_invalid_settings_raise(dataset: Path, model: Path, tmp_path: Path, caps
 
     few = tmp_path / "few.jsonl"
     few.write_text('{"_id": "a", "text": "one text"}\n', encoding="utf-8")
-    assert "has 1 documents with text, but encoders are inspected on at least two" in error_of(few, "--model", model)
+    assert "has 1 documents with text, but inspecting encoders needs at least two" in error_of(few, "--model", model)
     assert "sample_size must be 0 or at least 2, not 1" in error_of(dataset, "--model", model, "--sample_size", 1)
     assert "neighbors must be 1 or more, not 0" in error_of(dataset, "--neighbors", 0)
     assert "queries needs an encoder. Set model" in error_of(dataset, "--queries", "a river")

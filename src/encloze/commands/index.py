@@ -1,4 +1,4 @@
-"""Build an index of a collection: dense, sparse, BM25, or several of them."""
+"""Build one or several search indexes of a collection: dense, sparse or BM25."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from encloze.storage.provenance import write_provenance
 
 @dataclass(frozen=True)
 class IndexingResult:
-    """A finished index folder.
+    """Result of ``index``: the folder that was written, and what it contains.
 
     Attributes:
-        folder: The index folder.
-        documents: Number of documents.
+        folder: Folder that was written.
+        documents: Number of indexed documents.
         views: Description of each index in the folder: name, settings, model, fingerprint, dimensions.
     """
 
@@ -34,29 +34,31 @@ class IndexingResult:
 
 @dataclass(frozen=True)
 class Index(Command, name="index"):
-    """Build an index of a collection. The folder holds everything that search needs, except the model.
+    """Build an index of a collection. The output folder contains everything that search needs, except the model.
 
     Example:
         >>> Index(corpus="my_texts", model="minilm", indexes=["flat", "bm25"], output="index").run()
     """
 
     output: Path
-    """The index folder to write."""
+    """Index folder to write. The command search reads it."""
     corpus: Format | None = None
-    """The documents: a file or folder in any known format, or python_docs (docstrings of installed packages)."""
+    """Documents to index: a file or folder in any known format, or python_docs (docstrings of installed packages)."""
     dataset: Format | None = None
-    """A data set whose documents are indexed, in place of corpus."""
+    """Data set whose documents are indexed. Set either corpus or dataset."""
     model: str | None = None
-    """The encoder, for indexes of embeddings or term weights: a model folder, a hub id, or minilm."""
+    """Encoder that computes the embeddings or term weights to index: a model folder, a Hugging Face hub id, or minilm.
+    BM25 needs none."""
     indexes: tuple[SearchIndex, ...] = ()
-    """The indexes to build, such as flat,inverted,bm25. Several are searched together. By default an exact index for
-    each representation of the model: flat for embeddings, inverted for term weights."""
+    """Indexes to build, such as flat,inverted,bm25. A search combines the scores of all indexes in the folder. By
+    default, one exact index is built for each representation of the model: flat for embeddings, inverted for term
+    weights."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the encoder's matrix multiplications; auto uses bfloat16 if the hardware supports it."""
     seed: int = 0
     """Random seed. No effect here, because building an index is deterministic; every command has this setting."""
     overwrite: bool = False
-    """Whether an existing output may be replaced."""
+    """Whether an existing output folder may be replaced."""
 
     def __post_init__(self) -> None:
         if (self.corpus is None) == (self.dataset is None):

@@ -1,4 +1,4 @@
-"""Inspect a corpus, and the representations of its documents by encoders."""
+"""Compute statistics of a corpus, and of the embeddings and term weights that encoders compute for its documents."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _MAX_TRUNCATED = 0.05  # share of truncated texts at the recommended limit
 class Inspect(Command, name="inspect"):
     """Compute statistics of a corpus and, if encoders are named, of the embeddings and term weights of its documents.
 
-    A small encoder takes one or two minutes on a CPU, because only ``sample_size`` documents are encoded.
+    With a small encoder, this takes one or two minutes on a CPU, because only ``sample_size`` documents are encoded.
 
     Example:
         >>> Inspect(corpus="texts.jsonl", model=["minilm"]).run().panel.table().to_pandas()  # doctest: +SKIP
@@ -49,25 +49,26 @@ class Inspect(Command, name="inspect"):
     """Documents: a folder or file in any known format, or python_docs (docstrings of installed packages)."""
     model: tuple[str, ...] = ()
     """Encoders to inspect side by side: model folders, ids on the Hugging Face hub, or minilm. Lengths in tokens are
-    counted with the tokenizer of the first encoder. If no encoder is given, the tokenizer of minilm is used, if it is
-    installed."""
+    counted with the tokenizer of the first encoder. Without an encoder, the tokenizer of minilm is used or, if minilm
+    is not installed, lengths are counted in words only."""
     near_duplicate_threshold: float = 0.8
     """Minimum Jaccard similarity of 4-word shingles at which documents count as near-duplicates; 1 finds only identical
     ones."""
     sample_size: int = 2000
-    """Number of randomly sampled documents to encode; 0 encodes none and uses only the tokenizer of the model."""
+    """Number of randomly sampled documents to encode. With 0, no document is encoded, and only the tokenizer of the
+    model is used."""
     pooling: Literal["cls", "mean", "max"] | None = None
     """Pooling method of the embeddings. By default the pooling method of the checkpoint."""
     neighbors: int = 10
-    """Number of nearest neighbors for hubness and for the nearest-neighbor classification of labels."""
+    """Number of nearest neighbors used to measure hubness and to classify labels by nearest neighbors."""
     labels: LabelFormat | None = None
     """Folder of labeled texts or tagged words. Labels are predicted from the embeddings by nearest neighbors and by a
     linear probe."""
     split: str = "test"
-    """Split of the labels to evaluate on."""
+    """Split of the labeled data on which the predicted labels are evaluated."""
     queries: tuple[str, ...] = ()
-    """Queries whose nearest documents are listed. Commas separate queries; a query with a comma is put in quotation
-    marks inside brackets."""
+    """Queries for which the nearest documents are listed. Commas separate queries. If a query contains a comma, write
+    the list in brackets and that query in quotation marks."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the encoders' matrix multiplications; auto uses bfloat16 if the hardware supports it."""
     output: Path | None = None
@@ -75,7 +76,7 @@ class Inspect(Command, name="inspect"):
     overwrite: bool = False
     """Whether an existing output folder may be replaced."""
     seed: int = 0
-    """Seed of the sampled documents and pairs, and of the bootstrap intervals."""
+    """Random seed for sampling documents and text pairs, and for the bootstrap intervals."""
 
     def __post_init__(self) -> None:
         threshold = self.near_duplicate_threshold
@@ -96,16 +97,16 @@ class Inspect(Command, name="inspect"):
             raise ValueError("one of the queries is empty. Remove it")
 
     def run(self) -> Inspection:
-        """Inspect the corpus and the encoders.
+        """Compute the statistics of the corpus and of the encoders.
 
         Returns:
-            The statistics.
+            The statistics of the corpus and, if encoders are named, of each encoder.
 
         Raises:
-            DataError: The corpus is missing or damaged, or too small for encoders.
+            DataError: The corpus is missing or damaged, or encoders are named and fewer than two documents have text.
             CheckpointError: A model is missing or damaged.
             MissingExtraError: Encoders are named and torch is not installed.
-            StorageError: The output folder exists.
+            StorageError: The output folder exists, and ``overwrite`` is false.
         """
         if self.output:
             refuse_existing(self.output, overwrite=self.overwrite)
@@ -161,8 +162,8 @@ class Inspect(Command, name="inspect"):
     def _panel(self, corpus: Corpus, with_text: np.ndarray, judgments: dict[str, list[Judgment]]) -> Panel:
         if len(with_text) < 2:
             raise DataError(
-                f"{self.corpus.location()} has {len(with_text)} documents with text, but encoders are inspected on at "
-                "least two. Add documents, or set --sample_size 0 to count tokens only"
+                f"{self.corpus.location()} has {len(with_text)} documents with text, but inspecting encoders needs "
+                "at least two. Add documents, or set --sample_size 0 to count only tokens, without encoding"
             )
         importable("torch", "train")
         importable("transformers", "train")

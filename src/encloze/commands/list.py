@@ -1,4 +1,4 @@
-"""List the families of interchangeable components, or the members of one."""
+"""List the families of interchangeable components, or the components of one family."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from encloze.family import family_folders, nearest, summary_of
 
 @dataclass(frozen=True)
 class ListResult:
-    """Names with a one-line description each."""
+    """Result of ``list``: the families, or the components of one family, each with a one-line description."""
 
     title: str
     """Name of the listed family; ``families`` if the families themselves are listed."""
     entries: dict[str, str]
-    """One-line descriptions, keyed by the name of the family or member."""
+    """One-line description of each listed family or component, keyed by its name."""
 
 
 @dataclass(frozen=True)
 class List(Command, name="list"):
-    """List the families of components that a recipe chooses by name, or the members of one family."""
+    """List the families of components that a recipe selects by name, or the components of one family."""
 
     positional_settings: ClassVar[tuple[str, ...]] = ("family",)
 
     family: str | None = None
-    """Name of a family, such as objectives, formats or indexes; all families by default."""
+    """Name of the family whose components are listed, such as objectives, formats or indexes. By default the families
+    themselves are listed."""
 
     def run(self) -> ListResult:
         folders = family_folders()

@@ -1,4 +1,4 @@
-"""Interpolate the weights of an adapted model and its original."""
+"""Interpolate linearly between the weights of an adapted model and of its original model."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ _MEASURE, _DEPTH = "nDCG@10", 10
 
 @dataclass(frozen=True)
 class Merge(Command, name="merge"):
-    """Interpolate linearly between the weights of an adapted model and of its original (Wortsman et al., 2022).
+    """Interpolate linearly between the weights of an adapted model and its original model (Wortsman et al., 2022).
 
-    If data sets are given, the original model, the adapted model and the merged models are evaluated on all of them,
-    and the interpolation weight with the highest mean nDCG@10 is used.
+    If a data set is named, the original model, the adapted model and one merged model for each interpolation weight are
+    evaluated on every named data set. The weight with the highest mean nDCG@10 is used.
 
     Example:
         >>> result = Merge(model="retriever", original="minilm", output="merged", weights=[0.5]).run()
@@ -48,34 +48,34 @@ class Merge(Command, name="merge"):
     """
 
     model: str
-    """The adapted model: a folder, an id on the Hugging Face hub, or minilm. The merged model has the same pooling,
-    prompts and length limits."""
+    """The adapted model: a folder, an id on the Hugging Face hub, or minilm. Its pooling, prompts and length limits
+    become those of the merged model."""
     original: str
     """The model from which the adapted model was trained, or another model of the same architecture."""
     output: Path
-    """The model folder to write."""
+    """Folder to which the merged model is written."""
     weights: tuple[float, ...] = (0.5,)
-    """Interpolation weights of the adapted model, from 0 to 1. If there are several, the best one on the data sets is
-    used."""
+    """Interpolation weights to try, from 0 (the original model) to 1 (the adapted model). If there are several, the one
+    with the highest mean nDCG@10 on the data sets is used."""
     dataset: Format | None = None
     """Data set of the domain that the model was adapted to."""
     retention_dataset: Format | None = None
     """Data set of another domain, to measure how much of the retrieval quality of the original model is retained."""
     split: str = "dev"
-    """Split of both data sets whose queries are evaluated."""
+    """Split on which models are evaluated, in dataset and in retention_dataset."""
     seed: int = 0
-    """Seed of bootstrap intervals and randomization tests."""
+    """Random seed of bootstrap intervals and randomization tests."""
     overwrite: bool = False
-    """Whether an existing output is replaced."""
+    """Whether an existing output folder may be replaced."""
 
     def __post_init__(self) -> None:
         values = ", ".join(f"{weight:g}" for weight in self.weights)
         if not self.weights or not all(0 <= weight <= 1 for weight in self.weights):
             raise ValueError(f"weights must be numbers from 0 to 1, not {values or 'none'}")
         if len(set(self.weights)) < len(self.weights):
-            raise ValueError(f"weights contains a number twice: {values}")
+            raise ValueError(f"weights contains a number twice: {values}. Remove the repetition")
         if len(self.weights) > 1 and not self._formats():
-            raise ValueError(f"a choice among the weights {values} needs a data set. Give dataset, or one weight")
+            raise ValueError(f"choosing one of the weights {values} needs a data set. Set dataset, or one weight")
 
     def run(self) -> MergeResult:
         refuse_existing(self.output, overwrite=self.overwrite)
@@ -126,7 +126,7 @@ class Merge(Command, name="merge"):
     def _evaluate(
         self, datasets: list[DatasetSplit], model: InitialModel, interpolation: WeightInterpolation
     ) -> list[Report]:
-        """Return one report for each data set, on the original model, the adapted model and all merged models."""
+        """Return one report for each data set. Its systems are the original, the adapted and all merged models."""
         results: list[list[SystemResult]] = [[] for _ in datasets]
         for title, folder in self._candidates(model, interpolation) if datasets else ():
             for dataset, of_dataset in zip(datasets, results, strict=True):
@@ -146,7 +146,10 @@ class Merge(Command, name="merge"):
         ]
 
     def _candidates(self, model: InitialModel, interpolation: WeightInterpolation) -> Iterator[tuple[str, str]]:
-        """Yield name and folder of each model to evaluate. A merged model is deleted when the next is requested."""
+        """Yield the name and folder of each model to evaluate.
+
+        The folder of a merged model is deleted when the next model is requested.
+        """
         yield f"original ({Path(self.original).name})", self.original
         yield f"adapted ({Path(self.model).name})", self.model
         for weight in self.weights:
@@ -169,8 +172,9 @@ def best_weight(weights: Sequence[float], reports: Sequence[Report]) -> float:
     """Return the interpolation weight with the highest mean nDCG@10 over the data sets; the first one if several tie.
 
     Args:
-        weights: The candidates.
-        reports: One report for each data set, with the original, the adapted model and one system for each weight.
+        weights: Interpolation weights to choose from.
+        reports: One report for each data set. Its systems are the original model, the adapted model, and then the
+            merged model of each weight, in the order of ``weights``.
 
     Returns:
         The best weight; the first one if there are no reports.
@@ -182,7 +186,7 @@ def best_weight(weights: Sequence[float], reports: Sequence[Report]) -> float:
 
 
 def _saved_dtype(name: str) -> torch.dtype:
-    """Return the data type of the saved weights of a model, which are converted to float32 when they are loaded."""
+    """Return the data type in which the weights of a model are saved. (When loaded, they become float32.)"""
     config = read_json(locate(name) / "config.json")
     return getattr(torch, config.get("dtype") or config.get("torch_dtype") or "float32")  # type: ignore[no-any-return]
 

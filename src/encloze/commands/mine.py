@@ -43,8 +43,8 @@ class Mine(Command, name="mine"):
     """Mine hard negatives: for each query, write highly ranked documents that are not relevant, as a TREC run.
 
     ``range_min``, ``range_max``, ``num_negatives``, ``absolute_margin`` and ``relative_margin`` are those of
-    ``mine_hard_negatives`` of sentence-transformers, with the sampling strategy "top". One difference: ranks count all
-    documents of a ranking, and sentence-transformers counts them after removing relevant documents.
+    ``mine_hard_negatives`` of sentence-transformers, with the sampling strategy "top". One difference: here, the ranks
+    of all documents are counted; sentence-transformers first removes the relevant documents from the ranking.
 
     Example:
         >>> Mine(dataset="my_data", sources=["bm25", "minilm"], num_negatives=7, output="negatives").run()
@@ -53,34 +53,37 @@ class Mine(Command, name="mine"):
     dataset: Format
     """Data set with documents, queries and judgments."""
     output: Path
-    """Folder to write; finetune takes it as its negatives."""
+    """Folder to which the TREC run of negatives is written. The setting negatives of finetune reads it."""
     sources: tuple[System, ...] = field(default_factory=lambda: (Bm25(),))
-    """Systems that rank candidates: bm25, models, indexes or run files. The rankings of several are interleaved."""
+    """Systems that rank candidates: bm25, models, indexes or run files. The rankings of several sources are
+    interleaved."""
     split: str = "train"
-    """Split with the queries."""
+    """Split of the queries for which negatives are mined."""
     range_min: int = 0
     """Number of top-ranked documents of each ranking to skip, because unjudged documents among them are often
     relevant."""
     range_max: int = 200
-    """Last rank of each ranking to consider. Candidates are the documents between range_min and this rank."""
+    """Last rank of each ranking to consider. The candidates are the documents at the ranks range_min + 1 to
+    range_max."""
     num_negatives: int = 50
-    """Maximum number of negatives for each query; the highest ranked are taken."""
+    """Maximum number of negatives for each query. The highest-ranked candidates that no filter drops are taken."""
     near_duplicate_threshold: float | None = 0.8
     """Candidates with at least this Jaccard similarity of 4-word shingles to a relevant document are dropped; null
     disables the filter."""
     scorer: str | None = None
-    """Bi-encoder or re-ranker that scores candidates and relevant documents for the margins."""
+    """Bi-encoder or re-ranker whose scores of candidates and relevant documents are compared. Required for
+    absolute_margin and relative_margin, and used only for them."""
     absolute_margin: float | None = None
     """A negative must score at least this much below the lowest score of a relevant document."""
     relative_margin: float | None = None
     """A negative must score below (1 - relative_margin) times the lowest score of a relevant document, if that score is
-    positive. 0.05 is TopK-PercPos at 95 % (NV-Retriever)."""
+    positive. A relative_margin of 0.05 is TopK-PercPos with 95 % (NV-Retriever)."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Precision of the scorer's matrix multiplications."""
+    """Precision of the scorer's matrix multiplications; auto uses bfloat16 if the hardware supports it."""
     resume: bool = False
-    """Whether to resume an interrupted run with the same settings."""
+    """Whether to continue an interrupted mine command with the same settings."""
     overwrite: bool = False
-    """Whether an existing output may be replaced."""
+    """Whether an existing output folder may be replaced."""
 
     def __post_init__(self) -> None:
         if not self.sources:
@@ -117,7 +120,7 @@ class Mine(Command, name="mine"):
         return self._write_output(state, negatives_file)
 
     def _negative_filter(self, dataset: DatasetSplit, relevant: dict[str, list[str]]) -> NegativeFilter:
-        """Return the filter of candidates, with the scorer loaded."""
+        """Return the object that selects negatives from candidates. Loads the scorer, if one is set."""
         return NegativeFilter(
             dataset.corpus,
             relevant,
@@ -129,9 +132,9 @@ class Mine(Command, name="mine"):
         )
 
     def _relevant_documents(self, dataset: DatasetSplit) -> dict[str, list[str]]:
-        """Return the relevant documents of each query that has any.
+        """Return the ids of the relevant documents by query id. Queries without relevant documents are omitted.
 
-        Queries with the same words share their relevant documents.
+        A document that is relevant to one query is also relevant to every other query with the same words.
         """
         by_text: dict[str, dict[str, None]] = {}
         for query in dataset.queries:
@@ -146,7 +149,7 @@ class Mine(Command, name="mine"):
         return {query: documents for query, documents in relevant.items() if documents}
 
     def _identity(self, dataset: DatasetSplit, relevant: dict[str, list[str]]) -> dict[str, object]:
-        """Return fingerprints of all inputs, by which a resumed run checks that no input has changed."""
+        """Return fingerprints of all inputs. Mining can be resumed only if they have not changed."""
         return {
             "corpus": dataset.corpus.fingerprint,
             "queries": hash_of({query.id: query.text for query in dataset.queries}),
@@ -155,7 +158,7 @@ class Mine(Command, name="mine"):
         }
 
     def _rank(self, dataset: DatasetSplit, queries: list[Query], state: RunState) -> list[Path]:
-        """Write the ranking of each source to a file in the work folder, and return the files."""
+        """Write the rankings of each source to a file of its own in the work folder. Return the files."""
         files = [state.folder / f"source-{number}.trec" for number in range(len(self.sources))]
         has_candidates = False
         for file, source in zip(files, self.sources, strict=True):
@@ -168,7 +171,7 @@ class Mine(Command, name="mine"):
             ranked = (document for ranking in iterate_rankings(file, queries) for document in ranking)
             has_candidates |= dataset.check_candidates(ranked, name)
         if not has_candidates:
-            raise DataError(f"the sources rank no document for the queries of the split {self.split!r}")
+            raise DataError(f"none of the sources ranks a document for a query of the split {self.split!r}")
         return files
 
     def _filter(
@@ -179,7 +182,7 @@ class Mine(Command, name="mine"):
         negative_filter: NegativeFilter,
         output: Path,
     ) -> None:
-        """Select the negatives of each query from its candidates, and write them to ``output`` as one line of JSON."""
+        """Select the negatives of each query from its candidates. Write one line of JSON per query to ``output``."""
         with (
             open_resumable_file(output) as file,
             progress.task("Filtering candidates", len(queries), "queries", completed=file.num_done) as bar,
@@ -196,18 +199,18 @@ class Mine(Command, name="mine"):
                 bar.advance(len(batch))
 
     def _candidates(self, dataset: DatasetSplit, rankings: Sequence[dict[str, float]]) -> list[str]:
-        """Return the ids of one query's candidates: the interleaved rankings of the sources, each document once."""
+        """Return the ids of one query's candidates: the interleaved rankings of all sources, without repeated ids."""
         in_range = [list(top_documents(ranking, self.range_max))[self.range_min :] for ranking in rankings]
         interleaved = (document for rank in zip_longest(*in_range) for document in rank)
         known = dataset.corpus.number_of
         return list(dict.fromkeys(document for document in interleaved if document is not None and document in known))
 
     def _model_inputs(self) -> dict[str, Path | str]:
-        """Return the files and models of the sources and the scorer, keyed by setting."""
+        """Return the files and models that ``sources`` and ``scorer`` use, keyed by the name of the setting."""
         return inputs_of(self.sources, "sources") | ({"scorer": self.scorer} if self.scorer else {})
 
     def _write_output(self, state: RunState, negatives_file: Path) -> MiningResult:
-        """Write the output folder, delete the work folder, and return the counts."""
+        """Write the negatives to the output folder, delete the work folder, and return counts of negatives."""
         dropped, negatives, empty, queries = Counter[str](), 0, 0, 0
         with atomic_folder(self.output, overwrite=self.overwrite) as folder:
             with (
@@ -230,5 +233,5 @@ class Mine(Command, name="mine"):
 
 
 def _rank_batch(prepared: PreparedSystem, depth: int, queries: Sequence[Query]) -> Run:
-    """Return the ``depth`` best documents of each query of a batch."""
+    """Return, for each query of a batch, the ``depth`` documents with the highest scores."""
     return prepared.run(queries, depth)[0]

@@ -23,9 +23,9 @@ _MIN_TOKENS = 3  # two special tokens and one token of the text
 
 @dataclass(frozen=True)
 class Probe(Command, name="probe"):
-    """Fit a logistic regression on an encoder's frozen features, and compare it with the most frequent label.
+    """Fit a logistic regression on features of a frozen encoder; the baseline predicts the most frequent label.
 
-    Takes minutes on a CPU: each text is encoded once, and the features are cached for later probes.
+    A probe takes minutes on a CPU: each text is encoded once, and its features are cached for later probes.
 
     Raises:
         RecipeError: A setting is outside its range, or does not fit the model.
@@ -39,21 +39,21 @@ class Probe(Command, name="probe"):
     model: str
     """Encoder: a model folder, a Hugging Face hub id, or minilm (all-MiniLM-L6-v2 from a Python package)."""
     split: str = "test"
-    """Split to evaluate on."""
+    """Split on which the classifier is evaluated."""
     pooling: Pooling | None = None
-    """Pooling of token vectors into a text's feature vector: cls, mean or max; by default the model's. Features of a
-    word are the hidden state of its first token."""
+    """Pooling of token vectors into the feature vector of a text: cls, mean or max; by default the pooling of the
+    model. The feature vector of a tagged word is the hidden state of its first token."""
     max_tokens: int | None = None
-    """Maximum number of tokens of a text; longer ones are truncated. By default the model's limit."""
+    """Maximum number of tokens of a text; longer texts are truncated. By default the model's limit."""
     penalties: tuple[float, ...] = (1.0, 10.0, 100.0, 1000.0)
-    """Candidates of the L2 penalty (1 / C of scikit-learn), selected on dev, or by cross-validation if there is no
-    dev."""
+    """L2 penalties to try (1 / C in scikit-learn). The best one on dev is used; if there is no dev, the best one in
+    cross-validation."""
     precision: Precision = "auto"
     """Precision of matrix multiplications: float32 or bfloat16; auto selects bfloat16 if the hardware supports it."""
     output: Path | None = None
     """Folder for the report and the predictions; by default nothing is written."""
     overwrite: bool = False
-    """Replace an existing output."""
+    """Whether an existing output folder may be replaced."""
     seed: int = 0
     """Random seed of bootstrap intervals and cross-validation folds."""
 
@@ -64,7 +64,8 @@ class Probe(Command, name="probe"):
             raise ValueError("split must not be train, which the probe is fitted on: evaluate on another split")
         if self.max_tokens is not None and self.max_tokens < _MIN_TOKENS:
             raise ValueError(
-                f"max_tokens must be {_MIN_TOKENS} or more, because two tokens are special, not {self.max_tokens}"
+                f"max_tokens must be {_MIN_TOKENS} or more, because each text has two special tokens, "
+                f"not {self.max_tokens}"
             )
 
     def run(self) -> LabelReport:

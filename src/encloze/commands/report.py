@@ -45,21 +45,21 @@ class MakeReport(Command, name="report"):
     positional_settings: ClassVar[tuple[str, ...]] = ("folders",)
 
     folders: tuple[Path, ...]
-    """Folders that encloze wrote. Their subfolders are included."""
+    """Folders with results of encloze commands. Results in their subfolders are included."""
     output: Path | None = None
     """Folder for report.html, report.md and report.json; by default the first folder's name with -report appended."""
     title: str | None = None
     """Title of the page; by default the names of the folders."""
     include_texts: bool = True
-    """Whether texts of queries and documents are shown. Without them, only ids are shown."""
+    """Whether the page shows the texts of queries and documents. If not, it shows only their ids."""
     examples: int = 3
-    """Number of example queries on which the best system is better than the first system. As many on which it is worse
-    are also shown."""
+    """Number of example queries for which the best system scores higher than the first system. The same number of
+    queries for which it scores lower is also shown."""
     model_cards: bool = False
     """Whether results are added to the README.md of each evaluated model folder, as tables and as metadata for the
     Hugging Face hub."""
     overwrite: bool = False
-    """Whether to replace an existing output."""
+    """Whether an existing output folder may be replaced."""
 
     def __post_init__(self) -> None:
         if not self.folders:

@@ -1,4 +1,4 @@
-"""Repeat a run from the recipe that is saved in its output folder."""
+"""Repeat an encloze command from the recipe that is saved in its output folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from encloze.storage.provenance import describe_input, versions
 
 @dataclass(frozen=True)
 class Rerun(Command, name="rerun"):
-    """Repeat a run from its saved recipe. Warns if inputs or package versions have changed.
+    """Repeat an encloze command from its saved recipe. Warns if inputs or package versions have changed since.
 
     Example:
         >>> Rerun(folder="retriever", output="retriever-2").run()
@@ -25,12 +25,12 @@ class Rerun(Command, name="rerun"):
     positional_settings: ClassVar[tuple[str, ...]] = ("folder",)
 
     folder: Path
-    """Output folder of an encloze command."""
+    """Output folder of the command to repeat. Its recipe.yaml is read."""
     output: Path | None = None
-    """Folder to write; by default the name of the folder with -rerun appended."""
+    """Output folder of the repeated command; by default the name of the original folder with -rerun appended."""
 
     overwrite: bool = False
-    """Whether an existing output may be replaced."""
+    """Whether an existing output folder may be replaced."""
 
     def run(self) -> Any:
         """Run the saved command and return its result."""
@@ -50,7 +50,7 @@ class Rerun(Command, name="rerun"):
             return recipe.build(get_command(name), tree, source=str(recipe_file)).run()
 
     def _warn_of_changes(self, inputs: dict[str, Any]) -> None:
-        """Warn of inputs and package versions that differ from those of the original run."""
+        """Warn of inputs and package versions that have changed since the original command."""
         for name, recorded in inputs.items():
             if "path" in recorded and describe_input(recorded["path"]) != recorded:
                 progress.warn(f"the {name} {recorded['path']} has changed since {self.folder} was written")

@@ -1,4 +1,4 @@
-"""Measure how much quality drops under query and document perturbations."""
+"""Measure how much retrieval quality drops under perturbations of queries and of documents."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from encloze.systems.seeds import Seeds
 class Robustness(Command, name="robustness"):
     """Measure how much retrieval quality drops under perturbations, with confidence intervals.
 
-    Documents are read, encoded and indexed once for all query perturbations, and once for each document perturbation.
+    Documents are read, encoded and indexed once for all query perturbations, and again for each document perturbation.
 
     Example:
         >>> Robustness(dataset="my_data", systems=["bm25"]).run().to_pandas()  # doctest: +SKIP
@@ -52,20 +52,19 @@ class Robustness(Command, name="robustness"):
     systems: tuple[System, ...] = ()
     """Systems to evaluate: bm25, a model's name or folder, an index folder, or one of these with a re-ranker."""
     per_view: bool = False
-    """Whether the parts of a system that combines several indexes, such as embeddings and BM25, are also evaluated
-    alone."""
+    """Whether each index of a system that combines several, such as embeddings and BM25, is also evaluated alone."""
     split: str = "test"
-    """Split of the queries to evaluate on."""
+    """Split whose queries are evaluated."""
     query_perturbations: tuple[QueryPerturbation, ...] = ()
     """Perturbations of the queries. By default, every perturbation with its default settings."""
     document_perturbations: tuple[DocumentPerturbation, ...] = ()
     """Perturbations of the documents: length, position, duplicates, distractors. For each one, every system encodes
     and indexes all documents again."""
     other_datasets: tuple[Format, ...] = ()
-    """Data sets of other domains. The systems are also evaluated on them (on the split of the same name). The report
-    lists the differences from dataset among its slices."""
+    """Data sets of other domains. The systems are also evaluated on the split of the same name in each of them. The
+    report lists the differences from the results on dataset among its slices."""
     measure: str | None = None
-    """Measure whose drop is reported, in the spelling of ir-measures or a common one (mrr@10, recall@100). Default:
+    """Measure whose drop is reported, named as in ir-measures (R@100) or by a common name (recall@100). Default:
     nDCG@10, or the first measure of the benchmark."""
     depth: int = 100
     """Number of documents that each system ranks per query; at least the cutoff of the measure."""
@@ -79,9 +78,10 @@ class Robustness(Command, name="robustness"):
     overwrite: bool = False
     """Whether an existing output folder may be replaced."""
     seed: int = 0
-    """Seed of the perturbations and the bootstrap intervals."""
+    """Random seed of the perturbations and of the bootstrap intervals."""
     benchmark: Benchmark | None = None
-    """Published benchmark in place of dataset and split, evaluated by its own rules: msmarco-dev, beir/NAME, ..."""
+    """Published benchmark to use instead of dataset and split, such as msmarco-dev or beir/NAME. It is evaluated by its
+    own rules."""
 
     def __post_init__(self) -> None:
         check_dataset_or_benchmark(self.dataset, self.split, self.benchmark)
@@ -126,8 +126,8 @@ class Robustness(Command, name="robustness"):
             The robustness report.
 
         Raises:
-            DataError: A data set or a system is missing, damaged, or cannot be combined.
-            StorageError: The output folder exists.
+            DataError: A data set or a system is missing or damaged, or the two cannot be combined.
+            StorageError: The output folder exists, and ``overwrite`` is false.
         """
         if self.output:
             refuse_existing(self.output, overwrite=self.overwrite)
@@ -182,13 +182,16 @@ class Robustness(Command, name="robustness"):
         return DatasetSplit(dataset, self.split, judgments_by_source=self.passage_aggregation == "max")
 
     def _slices(self, dataset: DatasetSplit) -> tuple[Slice, ...]:
-        """Return subsets of the queries; none, with a warning, if only indexes are evaluated, without documents."""
+        """Return the subsets of the queries that the report lists.
+
+        If the documents cannot be read and no system needs them, warn and return no subsets.
+        """
         try:
             return tuple(query_slices(dataset, Unicode().words))
         except DataError as error:
             if any("documents" in system.depends_on for system in self.systems):
                 raise
-            progress.warn(f"The report has no slices: {error}")
+            progress.warn(f"The report has no results on subsets of the queries: {error}")
             return ()
 
     def _perturb(self, perturbation: QueryPerturbation, queries: Sequence[Query]) -> AppliedPerturbation:
@@ -199,13 +202,13 @@ class Robustness(Command, name="robustness"):
     def _perturb_documents(
         self, perturbation: DocumentPerturbation, dataset: DatasetSplit, folder: Path
     ) -> DatasetSplit:
-        """Return the data set with perturbed documents, which are written into a file in ``folder``."""
+        """Write the perturbed documents to a file in ``folder``, and return the data set with these documents."""
         file = folder / f"{file_name(perturbation.summary())}.arrow"
         write_documents(perturbation.documents(dataset, self.seed), file)
         return dataset.with_corpus(Corpus(file))
 
     def _other_datasets(self) -> dict[str, DatasetSplit]:
-        """Return ``other_datasets`` by short name. Judgments are read now, so that errors occur before evaluation."""
+        """Return ``other_datasets`` by short name. Their judgments are read here, so that errors are raised early."""
         names = short_names([str(other.location()) for other in self.other_datasets]) if self.other_datasets else ()
         datasets = {name: self._split_of(other) for name, other in zip(names, self.other_datasets, strict=True)}
         for dataset in datasets.values():
@@ -239,7 +242,7 @@ class Robustness(Command, name="robustness"):
     def _perturbed_run(
         self, prepared: PreparedSystem, queries: Sequence[Query], perturbation: AppliedPerturbation, clean: Run
     ) -> Run:
-        """Return rankings for perturbed queries; queries without changes keep their rankings in ``clean``."""
+        """Return the rankings of the perturbed queries. For queries that did not change, ``clean`` is used."""
         triples = zip(queries, perturbation.texts, perturbation.changed, strict=True)
         changed = [query._replace(text=text) for query, text, is_changed in triples if is_changed]
         empty: Run = {query.id: {} for query in changed}  # for queries that find no document any more

@@ -33,13 +33,13 @@ _SPLIT_SETTINGS = ("split", "tune_on")
 
 @dataclass(frozen=True)
 class PipelineResult:
-    """Result of ``run``: the last evaluation, and each of its systems' difference from the system listed before."""
+    """Result of ``run``: the last evaluation, and the score differences between consecutive systems in it."""
 
     folder: Path
     report: Report | ComparisonTable | None
     """Result of the last evaluation stage; None if no stage evaluates."""
     effects: list[StageEffect]
-    """Difference of each system from the system before it in the report."""
+    """Score difference between each system and the system listed before it in the report."""
     page: Path | None = None
     """Report page of all stages; None if it was not requested, or if the packages that it requires are missing."""
 
@@ -48,9 +48,9 @@ class PipelineResult:
 class Run(Command, name="run"):
     """Run the stages of a pipeline in order. An interrupted or failed pipeline resumes when it is run again.
 
-    In the settings of a stage, @dataset, @corpus, @model and @split are the settings of the pipeline, and @NAME is the
-    folder of an earlier stage (@NAME/FILE a file in it). A stage is skipped if it is finished with the same settings
-    and inputs.
+    In the settings of a stage, @dataset, @corpus, @model and @split refer to the settings of the pipeline. @NAME refers
+    to the folder of the earlier stage NAME, and @NAME/FILE to a file in that folder. A stage that is already finished
+    with the same settings and inputs is skipped.
 
     Example:
         >>> stages = {
@@ -65,12 +65,12 @@ class Run(Command, name="run"):
     dataset: Format
     """Data set with documents, queries and judgments."""
     output: Path
-    """Folder that contains a folder for each stage."""
+    """Folder of the pipeline. Each stage writes its results to a folder inside it."""
     stages: dict[str, dict[str, Any] | None] = field(default_factory=dict)
-    """Stages by name, in order: the command (verb) of each and its settings except output. null removes a stage of the
-    recipe."""
+    """Stages by name, in order. Each stage has a verb (the name of its command) and the settings of this command,
+    except output. To remove a stage of a recipe, set it to null."""
     corpus: Format | None = None
-    """Texts for pre-training; by default the documents of the data set."""
+    """Texts for pre-training; by default the documents of the data set. Stages refer to them as @corpus."""
     model: str = "minilm"
     """Model that training starts from; stages refer to it as @model."""
     split: str = "test"
@@ -90,7 +90,7 @@ class Run(Command, name="run"):
         return {name: settings for name, settings in self.stages.items() if settings is not None}
 
     def run(self) -> PipelineResult:
-        """Run the stages that are not finished, and return the last evaluation."""
+        """Run the stages that are not finished, and return the result of the last evaluation."""
         self._prepare()
         record, report = StageRecord(self.output / _RECORD_FILE), None
         keys, hashes = dict[str, str](), dict[Path, str]()
@@ -131,7 +131,10 @@ class Run(Command, name="run"):
     def _run_stage(
         self, number: int, name: str, stage: Any, key: str, record: StageRecord
     ) -> Report | ComparisonTable | None:
-        """Run a stage, resume it, or skip it if it is finished. Return the result of evaluate or compare, else None."""
+        """Run a stage, resume it, or skip it if it is finished.
+
+        Returns the stage's result if its command is evaluate or compare, else None.
+        """
         folder, work_folder = self.output / name, self.output / f"{name}.checkpoint"
         attempt = f"{key} {path_key(stage)}"
         if record.started.get(name) == attempt and record.has_new_output(name, folder):
@@ -153,7 +156,7 @@ class Run(Command, name="run"):
         return result if isinstance(result, (Report, ComparisonTable)) else None
 
     def _prepare(self) -> None:
-        """Check that the splits that stages read have judgments, and create the output folder of the pipeline."""
+        """Check that every split that a stage reads has judgments. Create the output folder of the pipeline."""
         for split in self._splits():  # the first stage that reads a split may come hours later
             _ = DatasetSplit(self.dataset, split).judgments
         files = list(self.output.iterdir()) if self.output.exists() else []
@@ -170,13 +173,13 @@ class Run(Command, name="run"):
             return MakeReport((self.output,), page, title=title, model_cards=True, overwrite=True).run().page
         except MissingExtraError as error:
             progress.note(
-                f"No report page was written: {error}. Then write the page with: encloze report {self.output} "
+                f"No report page was written: {error}. After that, write the page with: encloze report {self.output} "
                 f"--output {page} --model_cards"
             )
             return None
 
     def _faults(self, name: str) -> list[tuple[str, str]]:
-        """Return the errors in the settings of a stage, each as the setting's path in the recipe and a message."""
+        """Return each error in the settings of a stage: the path of the setting in the recipe, and a message."""
         path, settings = f"stages.{name}", self._enabled_stages[name]
         if not isinstance(settings, dict) or "verb" not in settings:
             return [(path, "has no verb: write name: {verb: pretrain, ...}")]
@@ -207,7 +210,7 @@ class Run(Command, name="run"):
         return list(dict.fromkeys(split for stage in stages for split in values_of(plain(stage), _SPLIT_SETTINGS)))
 
     def _pipeline_settings(self) -> dict[str, Any]:
-        """Return by name the settings of the pipeline that stages can refer to, such as ``@dataset``."""
+        """Return the values that stages can refer to, keyed by name: ``dataset`` is the value of ``@dataset``."""
         corpus = self.corpus or self.dataset
         return {"dataset": plain(self.dataset), "corpus": plain(corpus), "model": self.model, "split": self.split}
 

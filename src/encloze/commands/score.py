@@ -1,4 +1,4 @@
-"""Score candidates with a model, for distillation or for calibration."""
+"""Score candidate documents with a model. The scores are used for distillation or for calibration."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BATCH_SIZE = 16
 
 @dataclass(frozen=True)
 class Score(Command, name="score"):
-    """Write the model's score of every candidate and every relevant document, as a TREC run.
+    """Score the candidates and the relevant documents of each query with a model, and write a TREC run of the scores.
 
     Example:
         >>> Score(dataset="my_data", model="reranker", candidates="negatives", output="scores").run()
@@ -40,26 +40,27 @@ class Score(Command, name="score"):
     model: str
     """Re-ranker or bi-encoder: a model folder or a Hugging Face hub id."""
     candidates: Path
-    """TREC run, or a folder with one; the documents that it ranks for the queries of the split are scored."""
+    """TREC run, or a folder that contains one. The documents that the run ranks for the queries of the split are
+    scored."""
     output: Path
-    """Folder to write; finetune takes it as its teacher."""
+    """Folder to which the TREC run of scores is written. The setting teacher of finetune reads it."""
     split: str = "train"
     """Split whose queries are scored."""
     depth: int = 100
-    """Number of documents to score from each ranking."""
+    """Number of top-ranked candidates to score for each query."""
     max_queries: int | None = None
-    """Maximum number of queries, sampled by a hash of seed and query id; null scores all. Distillation ignores queries
-    without scores."""
+    """Maximum number of queries to score. They are sampled by a hash of seed and query id; null selects all queries.
+    Distillation ignores queries without scores."""
     include_relevant: bool = True
     """Whether to score all documents judged relevant, including those that are not among the candidates."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Precision of the model's matrix multiplications."""
+    """Precision of the model's matrix multiplications; auto uses bfloat16 if the hardware supports it."""
     seed: int = 0
-    """Seed of the sample of queries."""
+    """Random seed for sampling queries, if max_queries is set."""
     resume: bool = False
-    """Whether to resume an interrupted run with the same settings."""
+    """Whether to continue an interrupted score command with the same settings."""
     overwrite: bool = False
-    """Whether an existing output may be replaced."""
+    """Whether an existing output folder may be replaced."""
 
     def __post_init__(self) -> None:
         if self.depth < 1:
@@ -68,7 +69,7 @@ class Score(Command, name="score"):
             raise ValueError(f"max_queries must be 1 or more, or null for all, not {self.max_queries}")
 
     def run(self) -> ScoringResult:
-        """Score the candidates and write them to ``output``."""
+        """Score the candidates and write the scores to ``output``."""
         state = begin_run(self)
         dataset = DatasetSplit(self.dataset, self.split)
         candidates = self._sample(dict(self._read_candidates(dataset)))
@@ -104,9 +105,9 @@ class Score(Command, name="score"):
         return {query: documents for query, documents in candidates.items() if query in sample}
 
     def _read_candidates(self, dataset: DatasetSplit) -> Iterator[tuple[str, list[str]]]:
-        """Yield each query id that has candidates, with the ids of the documents to score.
+        """Yield the id of each query that has candidates, with the ids of its documents to score.
 
-        These are the candidates and, if ``include_relevant`` is set, the relevant documents that are not among them.
+        These are the candidates. If ``include_relevant`` is true, relevant documents that are not candidates are added.
         """
         run, known = read_run(self.candidates), dataset.corpus.number_of
         ranked = (document for query in dataset.judgments for document in run.get(query, {}))

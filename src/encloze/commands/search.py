@@ -14,13 +14,13 @@ from encloze.search.fusions.base import Fusion
 
 @dataclass(frozen=True)
 class InteractiveSearch:
-    """An open index that answers queries one by one."""
+    """Search in a loaded index, for one query at a time."""
 
     retriever: Retriever
     k: int
 
     def answer(self, query: str) -> Hits:
-        """Return the hits of a query, best first."""
+        """Return the ``k`` documents with the highest scores for a query, best first."""
         return self.retriever.search(query, self.k)
 
 
@@ -35,24 +35,24 @@ class Search(Command, name="search"):
     positional_settings: ClassVar[tuple[str, ...]] = ("query",)
 
     index: Path
-    """The index folder."""
+    """Index folder to search, written by the command index."""
     query: str | None = None
-    """The query."""
+    """Query to search for. Without a query, queries are read from the terminal."""
     k: int = 5
     """Number of documents to return."""
     views: tuple[str, ...] = ()
-    """Names of the indexes in the folder to search, such as flat and bm25; all by default."""
+    """Names of the indexes to search, such as flat and bm25; by default all indexes in the folder."""
     fusion: Fusion | None = None
     """How the scores of several indexes are combined. The default is reciprocal_rank, or, if all indexes are built from
     the representations of one model, the weighted sum that the model defines."""
     model: str | None = None
-    """Path of the model, if it was moved since the index was built."""
+    """New path of the model that built the index, if the model was moved since then."""
     reranker: str | None = None
     """Cross-encoder that re-ranks the top-ranked documents: a model folder or a hub id."""
     rerank_depth: int = 50
-    """Number of documents the re-ranker scores."""
+    """Number of top-ranked documents that the re-ranker scores."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Precision of the models' matrix multiplications."""
+    """Precision of the models' matrix multiplications; auto uses bfloat16 if the hardware supports it."""
 
     def __post_init__(self) -> None:
         if self.k < 1:

@@ -20,7 +20,7 @@ from encloze.errors import DataError
 class Dataset:
     """A data set: documents, queries, and relevance judgments in splits.
 
-    Files are read on first access.
+    The files are read when documents, queries or judgments are accessed for the first time.
 
     Example:
         >>> data = Dataset.from_dicts(
@@ -35,7 +35,7 @@ class Dataset:
     """
 
     def __init__(self, format_: Format) -> None:
-        """Initialize the data set.
+        """Create a data set that ``format_`` reads.
 
         Args:
             format_: Format that reads the data set. ``Dataset.load`` recognizes the format of a path.
@@ -52,9 +52,10 @@ class Dataset:
         """Open a data set.
 
         Args:
-            source: A folder in BEIR or MS MARCO layout, or any other known format; the name of a format
-                (``python_docs``); a ``Format``; a mapping (also a ``datasets.DatasetDict``) with rows of ``corpus``,
-                ``queries`` and ``qrels``, or with rows of pairs, such as ``anchor`` and ``positive``, for each split.
+            source: A folder in BEIR or MS MARCO layout, or a file or folder in any other known format; the name of a
+                format (``python_docs``); a ``Format``; or a mapping (also a ``datasets.DatasetDict``). The keys of a
+                mapping are ``corpus``, ``queries`` and ``qrels``; or they are splits, and the values are rows of pairs
+                with columns such as ``anchor`` and ``positive``.
 
         Raises:
             DataError: The source does not exist, is not recognized, or has no judgments.
@@ -109,7 +110,7 @@ class Dataset:
 
     @cached_property
     def queries(self) -> list[Query]:
-        """All queries, including those without judgments in any split."""
+        """All queries of the data set, including queries that have no judgment in any split."""
         faults = ErrorCollector()
         queries = list(self.format.queries(faults))
         faults.raise_if_any()
@@ -121,7 +122,7 @@ class Dataset:
 
     @property
     def path(self) -> Path | str:
-        """The folder, file or name of the collection that the data set is read from."""
+        """Folder or file from which the data set is read, or the name of its format."""
         return self.format.location()
 
     def __repr__(self) -> str:

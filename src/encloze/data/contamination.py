@@ -23,9 +23,9 @@ class Contamination(NamedTuple):
     earlier: str
     """Name of the earlier split."""
     split: str
-    """Name of the split."""
+    """Name of the split that is compared with the earlier split."""
     queries: int
-    """Number of queries in the split."""
+    """Number of judged queries with a text in the split."""
     similar_queries: list[tuple[str, str]]
     """Pairs of ids: a query of the split, and an identical or nearly identical query of the earlier split."""
     documents: int
@@ -33,11 +33,11 @@ class Contamination(NamedTuple):
     shared_documents: list[str]
     """Ids of documents that are relevant in both splits."""
     similar_documents: list[tuple[str, str]]
-    """Pairs of ids: a relevant document of the split, and another document that is relevant in the earlier split and
-    identical or nearly identical."""
+    """Pairs of ids: a document that is relevant in the split, and an identical or nearly identical document that is
+    relevant in the earlier split. Documents that are relevant in both splits are not listed here."""
 
     def summary(self) -> str:
-        """Return the overlap as one sentence with up to three examples of each kind."""
+        """Describe the overlap in one sentence, with up to three pairs of similar queries and of similar documents."""
         queries, documents = (
             ", ".join(f"{id_} ~ {other}" for id_, other in pairs[:3])
             for pairs in (self.similar_queries, self.similar_documents)
@@ -51,7 +51,7 @@ class Contamination(NamedTuple):
 
 
 def find_contamination(format_: Format, split: str, similarity: float) -> list[Contamination]:
-    """Compare a split with the splits of its data set that are used before it: train, dev and validation.
+    """Find queries and documents of a split that also occur in the splits used before it: train, dev and validation.
 
     Args:
         format_: Data set.
@@ -82,7 +82,7 @@ def find_contamination(format_: Format, split: str, similarity: float) -> list[C
 
 
 def read_judgments(format_: Format, split: str) -> list[Judgment]:
-    """Return the judgments of a split. Raises DataError that lists all malformed lines."""
+    """Return the judgments of a split. Raises a DataError that lists all malformed lines."""
     errors = ErrorCollector()
     judgments = list(format_.judgments(split, errors))
     errors.raise_if_any()
@@ -90,7 +90,7 @@ def read_judgments(format_: Format, split: str) -> list[Judgment]:
 
 
 def read_queries(format_: Format) -> dict[str, str]:
-    """Return the text of each query by its id. Raises DataError that lists all malformed lines."""
+    """Return the texts of the queries by query id. Raises a DataError that lists all malformed lines."""
     errors = ErrorCollector()
     queries = {query.id: query.text for query in format_.queries(errors)}
     errors.raise_if_any()
@@ -103,16 +103,17 @@ def compare_splits(
     document_groups: Mapping[str, int],
     similarity: float,
 ) -> list[Contamination]:
-    """Compare every pair of splits.
+    """Find the queries and relevant documents that are shared by two splits, for every pair of splits.
 
     Args:
         judgments: Judgments of each split.
-        queries: Texts of the queries by id.
-        document_groups: Group of near-duplicates that each document belongs to, from ``group_duplicates``.
+        queries: Texts of the queries by query id.
+        document_groups: Number of each document's group of near-duplicates, by document id; see ``group_duplicates``.
         similarity: Minimum Jaccard similarity at which queries count as nearly identical.
 
     Returns:
-        One record for each pair of splits, ordered train, dev, validation, others.
+        One record for each pair of splits. The order of the splits is train, dev, validation, and then all other splits
+        by name.
     """
     groups = group_duplicates(list(queries.values()), similarity) if queries else np.zeros(0, np.int64)
     query_groups = dict(zip(queries, groups.tolist(), strict=True))
@@ -155,7 +156,7 @@ def _pairs_in_same_group(
 ) -> list[tuple[str, str]]:
     """Pair each id with the first id of ``other_ids`` that is in the same group of near-duplicates.
 
-    Ids without such a partner are omitted.
+    An id is omitted if its group contains none of ``other_ids``.
     """
     first = dict[int, str]()
     for other in other_ids:

@@ -73,9 +73,10 @@ class Corpus(Sequence[Document]):
 
     @classmethod
     def from_format(cls, format_: Format, *, pretraining: bool = False) -> Corpus:
-        """Open the documents of a data set. They are checked and converted once, and then read from the cache.
+        """Open the documents of a data set. They are checked once and saved in the cache, from which they are then
+        read.
 
-        Documents without title and text cause a warning.
+        Warns of documents that have neither a title nor a text.
 
         Args:
             format_: Data set.
@@ -99,8 +100,8 @@ class Corpus(Sequence[Document]):
 
         Args:
             source: A file or folder in any known format; the name of a format (``python_docs``); a ``Format``; a
-                ``Corpus`` or a ``Dataset``; or documents in memory: a list of dictionaries, of ``Document`` records or
-                of strings, a data frame, a ``datasets.Dataset``.
+                ``Corpus`` or a ``Dataset``; or documents in memory: a list (of dictionaries, ``Document`` records or
+                strings), a data frame, or a ``datasets.Dataset``.
 
         Raises:
             DataError: The source does not exist, is not recognized, or has malformed documents.
@@ -128,7 +129,7 @@ class Corpus(Sequence[Document]):
         return cls.from_format(corpus_format(rows(documents, "documents")))
 
     def inputs(self) -> dict[str, Path | str]:
-        """Return the files and names from which the collection was read; their hashes are saved with results."""
+        """Return the files or names from which the collection was read. Their hashes are saved with results."""
         return self.format.inputs("corpus") if self.format else {"corpus": self.file}
 
     def to_pandas(self) -> Any:
@@ -189,12 +190,12 @@ class Corpus(Sequence[Document]):
 
     @cached_property
     def ids(self) -> DocumentIds:
-        """Ids of all documents, in order."""
+        """Ids of all documents, in the order of the corpus."""
         return DocumentIds([batch.column("id") for batch in self._batches], self._offsets)
 
     @cached_property
     def number_of(self) -> NumberById:
-        """Index of each document, by id."""
+        """Mapping from the id of each document to its index in the corpus."""
         return NumberById(self.ids)
 
     @cached_property
@@ -204,7 +205,7 @@ class Corpus(Sequence[Document]):
         return frozenset(id_ if source is None else source for source, id_ in pairs)
 
     def texts(self, numbers: Sequence[int] | np.ndarray | None = None) -> Iterator[str]:
-        """Iterate over the texts that encoders and analyzers read: title, then text.
+        """Yield, for each document, the text that encoders and analyzers read: its title followed by its text.
 
         Args:
             numbers: Indices of the documents; by default all documents in order.
@@ -226,7 +227,7 @@ class Corpus(Sequence[Document]):
         return pa.chunked_array([batch.column(name) for batch in self._batches], _SCHEMA.field(name).type)
 
     def _read_rows(self, numbers: np.ndarray) -> list[dict[str, Any]]:
-        """Return the fields of the documents with the given indices (int64). Only these rows are read."""
+        """Return a dictionary of the fields of each document whose index is in ``numbers`` (int64)."""
         rows: list[dict[str, Any]] = [{}] * len(numbers)
         batch_numbers = np.searchsorted(self._offsets, numbers, side="right") - 1
         for batch in np.unique(batch_numbers):
@@ -266,7 +267,10 @@ def write_documents(documents: Iterator[Document], file: Path) -> None:
 
 
 def _checked(documents: Iterator[Document], errors: ErrorCollector, location: str) -> Iterator[Document]:
-    """Yield the documents; after the last one, raise the collected errors and warn of documents without text."""
+    """Yield the documents. After the last document, raise a DataError with all errors found.
+
+    If there are none, warn of documents that have neither a title nor a text.
+    """
     seen: set[str] = set()
     empty: list[str] = []
     for number, document in enumerate(progress.track(documents, f"Reading {location}", unit="documents"), 1):

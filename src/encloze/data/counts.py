@@ -1,4 +1,4 @@
-"""Numbers of queries, judgments and documents of a split, and of judgments without their query or document."""
+"""Numbers of queries and documents of a split, and of judged queries and documents that are missing."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class DatasetCounts(NamedTuple):
 
     @classmethod
     def from_dict(cls, content: dict[str, Any] | None) -> Self | None:
-        """Return the counts that were saved in a result file, or None if there are none."""
+        """Return the counts that were saved in a result file, or None if the file contains no counts."""
         return cls(**content) if content else None
 
     def with_queries(self, judgments: Judgments, query_count: int, ids_with_text: Set[str]) -> DatasetCounts:
-        """Return a copy of these counts that also contains the counts of the queries.
+        """Return a copy of these counts in which ``queries`` and ``queries_without_text`` are set.
 
         Args:
             judgments: Judgments of the split.
@@ -53,12 +53,13 @@ class DatasetCounts(NamedTuple):
         return self._replace(queries=query_count, queries_without_text=len(judgments.keys() - ids_with_text))
 
     def with_documents(self, judgments: Judgments, document_count: int, known_ids: Set[str]) -> DatasetCounts:
-        """Return a copy of these counts that also contains the counts of the documents.
+        """Return a copy of these counts in which ``documents`` and the two counts of missing documents are set.
 
         Args:
             judgments: Judgments of the split.
             document_count: Number of documents in the corpus.
-            known_ids: Ids that judgments can refer to: the ids of the documents in the corpus, or of their sources.
+            known_ids: Ids that judgments can refer to: the ids of the documents in the corpus, or of the longer texts
+                that the documents were cut from.
         """
         relevant = [{d for d, grade in grades.items() if grade > 0} for grades in judgments.values()]
         missing = {document for grades in judgments.values() for document in grades} - known_ids

@@ -17,7 +17,7 @@ from encloze.errors import DataError
 
 @dataclass
 class DatasetSplit:
-    """Documents, queries and judgments of one split. Each is read on first access.
+    """Documents, queries and judgments of one split. Their files are read when they are first accessed.
 
     Queries without judgments in the split are skipped, as in BEIR's loader.
 
@@ -35,12 +35,12 @@ class DatasetSplit:
 
     @cached_property
     def corpus(self) -> Corpus:
-        """The documents. Raises DataError that lists all malformed lines."""
+        """All documents of the data set. Raises a DataError that lists all malformed lines."""
         return Corpus.from_format(self.format)
 
     @cached_property
     def judgments(self) -> Judgments:
-        """Grades by query id and document id.
+        """Relevance grades of the split: ``{query id: {document id: grade}}``.
 
         Raises:
             DataError: Lines are malformed, a document has two grades for a query, or the split has no judgments.
@@ -85,7 +85,8 @@ class DatasetSplit:
         queries = [query for query in all_queries.values() if query.id in judgments]
         if not queries:
             raise DataError(
-                f"{self.format.location()}: no query that is judged in the split {self.split!r} is among the queries"
+                f"{self.format.location()}: no query that is judged in the split {self.split!r} is among the queries "
+                "of the data set. Give the queries that the judgments refer to"
             )
         return queries
 
@@ -93,7 +94,7 @@ class DatasetSplit:
         """Return the judgments that an evaluation uses.
 
         Args:
-            texts: Whether to exclude judged queries without a text, because a system reads the texts.
+            texts: Whether a system reads the texts of the queries. If so, judged queries without a text are excluded.
         """
         if not texts:
             return self.judgments
@@ -104,8 +105,8 @@ class DatasetSplit:
         """Return the size of the split and its inconsistencies, such as the number of judged queries without a text.
 
         Args:
-            queries: Whether to count the queries. They are then read.
-            documents: Whether to count the documents. They are then read.
+            queries: Whether to read and count the queries.
+            documents: Whether to read and count the documents.
         """
         counts = DatasetCounts.from_judgments(self.judgments)
         if queries:
@@ -121,7 +122,7 @@ class DatasetSplit:
         return other
 
     def with_corpus(self, corpus: Corpus) -> DatasetSplit:
-        """Return the same queries and judgments with other documents."""
+        """Return a copy of this split with the documents of ``corpus`` in place of its own."""
         other = DatasetSplit(self.format, self.split, self.judgments_by_source, self._warned)
         other.corpus, other.judgments = corpus, self.judgments
         other.all_queries, other.queries = self.all_queries, self.queries
@@ -150,11 +151,11 @@ class DatasetSplit:
         self._warn_missing("documents", missing)
 
     def check_candidates(self, ranked: Iterable[str], name: str) -> bool:
-        """Warn of documents of a run that are not in the corpus.
+        """Warn of ranked documents that are not in the corpus.
 
         Args:
-            ranked: Ids of the ranked documents.
-            name: Name of the run in messages.
+            ranked: Ids of the documents that a system or TREC run ranks.
+            name: Name of the system or TREC run, for messages.
 
         Returns:
             Whether at least one ranked document is in the corpus.
@@ -183,7 +184,7 @@ class DatasetSplit:
         return has_candidate
 
     def _warn_missing(self, kind: str, missing: list[str]) -> None:
-        """Warn once of judged queries or documents that are missing from the data set."""
+        """Warn of judged queries or documents that are missing from the data set, once for each ``kind``."""
         if missing and kind not in self._warned:
             self._warned.add(kind)
             progress.warn(

@@ -18,8 +18,9 @@ def group_duplicates(texts: Sequence[str], similarity: float = 0.8) -> np.ndarra
     """Group texts that are identical or nearly identical.
 
     Two texts are linked if the Jaccard similarity of their sets of 4-word shingles is at least ``similarity``, or if
-    they consist of the same words. Linked texts are in the same group, also through a chain of links. MinHash misses
-    about 1 in 20 pairs whose similarity equals the threshold, and about 1 in 100 pairs 0.05 above it.
+    their words are the same in the same order. Texts that are linked directly or through a chain of links are in the
+    same group. MinHash misses about 1 in 20 pairs whose similarity equals ``similarity``, and about 1 in 100 pairs
+    whose similarity is 0.05 higher.
 
     Args:
         texts: Texts to compare.
@@ -44,7 +45,7 @@ def group_duplicates(texts: Sequence[str], similarity: float = 0.8) -> np.ndarra
 
 
 class ShingleSets:
-    """Shingles (sequences of 4 words) of a list of texts, to which other texts can be compared.
+    """Shingles (sequences of 4 words) of several texts, for measuring the similarity of another text to them.
 
     Example:
         >>> ShingleSets(["a river flows into the sea"]).max_similarity("a river flows into the lake")
@@ -60,7 +61,7 @@ class ShingleSets:
         self._shingle_sets = [_shingles(tuple(split_words(text))) for text in texts]
 
     def max_similarity(self, text: str) -> float:
-        """Return the highest Jaccard similarity, from 0 to 1, between ``text`` and any of the texts."""
+        """Return the highest Jaccard similarity, from 0 to 1, between ``text`` and a text of this object."""
         shingles = _shingles(tuple(split_words(text)))
         return max((len(shingles & own) / max(1, len(shingles | own)) for own in self._shingle_sets), default=0.0)
 
@@ -68,7 +69,7 @@ class ShingleSets:
 def _link_similar(words: list[tuple[str, ...]], numbers: list[int], groups: np.ndarray, similarity: float) -> None:
     """Find pairs of similar texts, and merge the groups of each pair by changing ``groups`` in place.
 
-    ``numbers``: indices of the texts to compare, one for each set of equal texts.
+    ``numbers`` contains the indices of the texts to compare. Of several equal texts, it contains only the first.
     """
     from datasketch import MinHash, MinHashLSH  # takes long to import, and few commands need it
 
@@ -95,7 +96,7 @@ def _shingles(words: tuple[str, ...]) -> set[bytes]:
 
 
 def _root(groups: np.ndarray, number: int) -> int:
-    """Return the index that represents the group of text ``number`` (union-find with path halving)."""
+    """Return the index of the first text in the group of text ``number`` (union-find with path halving)."""
     while groups[number] != number:
         groups[number] = groups[groups[number]]
         number = int(groups[number])

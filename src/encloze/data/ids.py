@@ -1,4 +1,4 @@
-"""Document ids of a corpus: id by index from memory-mapped files, and index by id with 16 bytes per document."""
+"""Document ids of a corpus: from index to id (memory-mapped), and from id to index (16 bytes per document)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class DocumentIds(Sequence[str]):
     """Ids in the order of their documents, read from memory-mapped Arrow arrays on access."""
 
     def __init__(self, chunks: Sequence[Any], offsets: np.ndarray) -> None:
-        """Initialize the sequence.
+        """Create the sequence of the ids in Arrow arrays.
 
         Args:
-            chunks: Arrow string arrays that together hold all ids.
+            chunks: Arrow string arrays that together contain all ids, in order.
             offsets: Index of the first document of each chunk, followed by the total number of documents: int64 array
                 of shape (chunks + 1,).
         """
@@ -48,11 +48,11 @@ class NumberById(Mapping[str, int]):
     """Mapping from document ids to document indices. It stores 16 bytes per id, regardless of the length of the ids."""
 
     def __init__(self, ids: DocumentIds) -> None:
-        """Initialize the mapping.
+        """Create the mapping from the hashes of all ids.
 
         Args:
-            ids: Ids in the order of their documents. They are read to compare an id with the one looked up, because
-                the mapping stores only hashes.
+            ids: Ids in the order of their documents. Each lookup reads the ids that have the same hash as the requested
+                id, because the mapping stores only hashes.
         """
         self._ids = ids
         hashes = np.fromiter(map(hash, ids), np.int64, len(ids))

@@ -45,12 +45,13 @@ _LONGEST_LISTING = 10
 
 
 def format_of(source: Any) -> Format:
-    """Return a format that reads ``source``; data in memory is written to the cache first, under its hash.
+    """Return a format that reads ``source``. Data in memory is first written to a cache folder named by its hash.
 
     Args:
         source: A path; the name of a format without settings (``python_docs``); the settings of a format with its
             ``type``; a ``Format``, a ``Corpus`` or a ``Dataset``; rows of documents (see ``rows``); or a mapping of
-            splits to rows of pairs. A relative path becomes absolute, so that the working folder may change.
+            splits to rows of pairs. A relative path is made absolute, so that it remains valid if the working folder
+            changes.
 
     Raises:
         DataError: The source does not exist, or is not recognized.
@@ -95,7 +96,7 @@ def _format_of_path(source: str) -> Format:
 
 
 def _is_pairs(read: list[tuple[str, dict[str, Any]]]) -> bool:
-    """Return whether rows are pairs of a query and a document, judged by the columns of the first row."""
+    """Return whether rows are pairs of a query and a document. Only the columns of the first row are checked."""
     return bool(read) and "text" not in read[0][1] and find_column(read[0][1], _QUERY_COLUMNS) is not None
 
 
@@ -126,7 +127,7 @@ def dataset_format(corpus: Any, queries: Any, qrels: Any) -> Format:
 
 
 def pairs_format(splits: Mapping[str, Any]) -> Format:
-    """Write pairs of a query and a relevant document to a folder in BEIR layout; columns as in sentence-transformers.
+    """Write pairs of a query and a relevant document to a folder in BEIR layout in the cache.
 
     Args:
         splits: Rows with a query column (``anchor``, ``query``, ``question``) and a document column (``positive``,
@@ -193,7 +194,7 @@ def _documents(documents: Iterable[tuple[str, dict[str, Any]]]) -> Iterator[dict
         yield document
     _stop(faults)
     if not first:
-        raise DataError("documents: there are no documents")
+        raise DataError("documents: the list of documents is empty. Give at least one document")
 
 
 def _queries(queries: Any) -> Iterator[dict[str, Any]]:
@@ -220,7 +221,7 @@ def _queries(queries: Any) -> Iterator[dict[str, Any]]:
 
 
 def _qrels(qrels: Any) -> dict[str, str]:
-    """Return the content of a qrels file (a table of judgments) by split."""
+    """Return the text of the qrels file (tab-separated judgments) of each split, keyed by split name."""
     if isinstance(qrels, Mapping) and not all(_is_grades(value) for value in qrels.values()):
         tables = _by_split(qrels)
     else:
@@ -229,14 +230,17 @@ def _qrels(qrels: Any) -> dict[str, str]:
 
 
 def _is_grades(value: object) -> bool:
-    """Return whether ``value`` is a mapping of document ids to grades, not one of query ids to such mappings."""
+    """Return whether ``value`` is a mapping of document ids to grades, such as ``{"d1": 1}``."""
     return isinstance(value, Mapping) and not any(
         isinstance(grade, (Mapping, list, tuple, set)) or reader_of(grade) for grade in value.values()
     )
 
 
 def _by_split(tables: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return the tables by split name, with ``validation`` as ``dev``. Raise DataError for invalid or equal names."""
+    """Return the tables by split name, with ``validation`` renamed to ``dev``.
+
+    Raises a DataError if a name is invalid or occurs twice.
+    """
     named = dict[str, Any]()
     for name, table in tables.items():
         split = _SPLIT_NAMES.get(str(name), str(name))
@@ -264,7 +268,10 @@ def _qrels_file(table: Any, name: str) -> str:
 
 
 def _judgments(table: Any, name: str, faults: list[str]) -> Iterator[tuple[str, Any, Any, Any]]:
-    """Yield where each judgment is, its query, document and grade; append a message to ``faults`` for invalid ones."""
+    """Yield the location, query id, document id and grade of each judgment.
+
+    For each row or mapping that is invalid, a message is appended to ``faults`` instead.
+    """
     if isinstance(table, Mapping) and only_split(table) is None:
         for query, grades in table.items():
             if not isinstance(grades, Mapping):
@@ -288,12 +295,12 @@ def _lines(objects: Iterable[dict[str, Any]]) -> str:
 
 
 def _stored(text: str, name: str) -> Path:
-    """Write a text to a file ``name`` in a cache folder that is named by its hash; return the path of the file."""
+    """Write ``text`` to the file ``name`` in a cache folder named by the hash of both. Return the path of the file."""
     return _stored_folder({name: text}) / name
 
 
 def _stored_folder(files: Mapping[str, str]) -> Path:
-    """Write files to a cache folder that is named by their hash, unless it exists; return the folder."""
+    """Write files to a cache folder named by their hash, unless this folder exists. Return the folder."""
     digest = hashlib.sha256()
     for name, text in files.items():
         digest.update(f"{name}\0{len(text)}\0{text}".encode())

@@ -36,10 +36,10 @@ class LabeledDataset:
     def load(cls, labels: LabelFormat, split: str) -> LabeledDataset:
         """Read the splits train, ``split`` and, if it exists, dev.
 
-        Warns of labels that do not occur in train, and of texts that also occur in train.
+        Warns if dev or ``split`` has labels that do not occur in train, or texts that do occur in train.
 
         Args:
-            labels: Data set.
+            labels: Format that reads the data set.
             split: Split to evaluate on.
 
         Raises:
@@ -65,7 +65,7 @@ class LabeledDataset:
 
     @property
     def labeled_unit(self) -> str:
-        """What the labels belong to: ``texts`` or ``words``."""
+        """Kind of items that are labeled: ``texts`` or ``words``."""
         return "texts" if self.splits["train"][0].words is None else "words"
 
     @property
@@ -76,7 +76,7 @@ class LabeledDataset:
 
     @property
     def truncated_label(self) -> str | None:
-        """Prediction for words beyond the token limit: ``O`` if this label exists, else None, which counts as wrong."""
+        """Label predicted for words beyond the token limit: ``O`` if train has it, else None, which is always wrong."""
         return "O" if self.labeled_unit == "words" and "O" in self.label_names else None
 
     def label_ids(self, split: str) -> list[np.ndarray]:
@@ -113,7 +113,7 @@ class LabeledDataset:
         return [tuple(tags.get(word, self.majority_label) for word in text.words or ()) for text in self.splits[split]]
 
     def _check(self, name: str, examples: Sequence[LabeledText]) -> None:
-        """Compare the labels and texts of a split with train: raise DataError or warn if they are inconsistent."""
+        """Raise a DataError or warn if the labels or texts of a split do not match those of train."""
         train, unit = self.splits["train"], self.labeled_unit
         if (examples[0].words is None) != (train[0].words is None):
             raise DataError(

@@ -1,4 +1,4 @@
-"""Query ids and splits for formats that store neither. Both are derived from a hash of the text."""
+"""Query ids and splits for formats whose files contain neither. Both are computed from a hash of the text."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _OTHER_SPLITS = {8: "dev", 9: "test"}
 
 
 def hashed_id(kind: str, text: str) -> str:
-    """Return an id that depends on the text only: ``KIND:HASH``."""
+    """Return an id of the form ``KIND:HASH``, where HASH is a hash of ``text``."""
     return f"{kind}:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
 def hashed_split(text: str) -> str:
-    """Return the split of a query, which depends on its text only: train for 8 of 10 texts, dev and test for 1 each."""
+    """Return the split of a query by a hash of its text: train for 8 of 10 texts, dev for 1 and test for 1."""
     return _OTHER_SPLITS.get(int(hashlib.sha256(f"split {text}".encode()).hexdigest(), 16) % _BUCKETS, "train")
 
 

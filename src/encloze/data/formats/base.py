@@ -1,4 +1,4 @@
-"""Format: reader of a data set in one file layout."""
+"""Base class of formats. Each format reads data sets in one file layout."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from encloze.settings import plain
 
 @dataclass(frozen=True)
 class Format(Family):
-    """Base class of formats of data sets: documents and, optionally, queries and judgments.
+    """Base class of formats. A format reads documents and, optionally, queries and judgments.
 
     In a recipe and on the command line, a path without the name of a format selects the first format that recognizes
-    it. A subclass implements ``recognizes`` and those of ``documents``, ``queries``, ``judgments`` and ``splits`` that
-    its layout contains.
+    it. A subclass implements ``recognizes``. If its layout contains documents, queries, judgments or splits, it also
+    implements the method of that name.
 
     Example:
         >>> from encloze.data.formats.jsonl import Jsonl
@@ -31,15 +31,15 @@ class Format(Family):
     """
 
     recognition_order: ClassVar[int] = 50
-    """Formats are tried in ascending order; stricter formats come first."""
+    """Order in which formats are tried for a path, lowest first. Stricter formats have lower numbers."""
 
     @classmethod
     def recognizes(cls, path: Path) -> bool:
-        """Return whether the file or folder looks like this format."""
+        """Return whether the file or folder ``path`` appears to have this format."""
         return False
 
     def documents(self, errors: ErrorCollector) -> Iterator[Document]:
-        """Read the documents in order.
+        """Yield the documents of the data set, in the order of its files.
 
         Args:
             errors: Receives an error for each malformed document.
@@ -50,11 +50,11 @@ class Format(Family):
         raise DataError(f"{self.location()} contains no documents ({self.name} format)")
 
     def pretraining_documents(self, errors: ErrorCollector) -> Iterator[Document]:
-        """Read the documents that pre-training may use; by default all documents."""
+        """Yield the documents that pre-training may use; by default all documents."""
         return self.documents(errors)
 
     def queries(self, errors: ErrorCollector) -> Iterator[Query]:
-        """Read the queries of all splits.
+        """Yield the queries of all splits.
 
         Args:
             errors: Receives an error for each malformed query.
@@ -65,7 +65,7 @@ class Format(Family):
         raise DataError(f"{self.location()} contains no queries ({self.name} format)")
 
     def judgments(self, split: str, errors: ErrorCollector) -> Iterator[Judgment]:
-        """Read the judgments of a split.
+        """Yield the judgments of a split.
 
         Args:
             split: Name of the split.
@@ -88,8 +88,8 @@ class Format(Family):
         """Return the files and folders that are read, by name. Their hashes are saved with results.
 
         Args:
-            name: Name of the setting whose value is this format, such as ``corpus``. It is the key of the first file or
-                folder in the result, and the keys of the others start with it.
+            name: Name of the setting whose value is this format, such as ``corpus``. This name is the key of the first
+                file or folder. The keys of further files and folders start with this name.
         """
         return {name: self.location()}
 
@@ -107,7 +107,8 @@ class Format(Family):
     def resolve_member(cls, type_: object, values: dict[str, Any]) -> tuple[type[Self], dict[str, Any]]:
         """Return the class and the settings of a format.
 
-        The class is the one named ``type_``, or the one that recognizes the path in ``type_`` or ``values``.
+        If ``type_`` is the name of a format, that format is used. Otherwise ``type_`` or ``values`` contains a path,
+        and the format that recognizes this path is used.
         """
         is_named = type_ in cls.members() and (values or not Path(str(type_)).exists())
         if is_named or (type_ is None and "path" not in values):

@@ -33,7 +33,7 @@ class Beir(Format, name="beir"):
     recognition_order: ClassVar[int] = 10
 
     path: Path
-    """Path of the folder."""
+    """Folder in BEIR layout."""
 
     @classmethod
     def recognizes(cls, path: Path) -> bool:

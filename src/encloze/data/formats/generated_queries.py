@@ -1,4 +1,4 @@
-"""A corpus in one location with queries and judgments in another, such as those that ``generate`` writes."""
+"""A data set of a corpus and a separate folder with queries and judgments, such as ``generate`` writes."""
 
 from __future__ import annotations
 
@@ -39,12 +39,13 @@ class GeneratedQueries(Format, name="generated_queries"):
         return {name: self.path, **self.corpus.inputs(f"{name}.corpus")}
 
     def fingerprint(self) -> str:
-        """Return the fingerprint of the corpus. It names the cached documents, which do not depend on the queries."""
+        """Return the fingerprint of the corpus, because the documents in the cache do not depend on the queries."""
         return self.corpus.fingerprint()
 
     def _query_format(self) -> Format:
         """Return the format of the folder of queries.
 
-        It is recognized only here, because an earlier step of a pipeline may still have to write the folder.
+        The format is not recognized before it is needed, because an earlier stage of a pipeline may have to write the
+        folder first.
         """
         return Format.recognize(self.path)(path=self.path)  # type: ignore[call-arg]

@@ -25,13 +25,13 @@ class Jsonl(Format, name="jsonl"):
     """A .jsonl file, plain or gzipped. The id of a document without an id field is its line number, counted from 0."""
 
     path: Path
-    """Path of the file."""
+    """The .jsonl file, plain or gzipped."""
     text_field: str = "text"
-    """Field with the text."""
+    """Name of the field with the text of a document."""
     title_field: str = "title"
-    """Field with the title; optional in each line."""
+    """Name of the field with the title of a document. Lines may lack this field."""
     id_field: str | None = None
-    """Field with the id; by default the first of _id, id and docid that a line has."""
+    """Name of the field with the id of a document; by default the first of _id, id and docid that a line has."""
 
     @classmethod
     def recognizes(cls, path: Path) -> bool:

@@ -18,18 +18,19 @@ from encloze.storage.hashes import hash_of, hash_tree
 
 @dataclass(frozen=True)
 class Mteb(Format, name="mteb"):
-    """A text retrieval task of MTEB 2 (https://github.com/embeddings-benchmark/mteb), in its first evaluation split.
+    """A text retrieval task of MTEB 2 (https://github.com/embeddings-benchmark/mteb).
 
-    The instruction of a query, if any, is appended to the query, as MTEB does for models without instructions.
+    Its only split is the first evaluation split of the task. If a query has an instruction, it is appended to the
+    query, as MTEB does for models without instructions.
     """
 
     task: str
     """Name of the task, such as NFCorpus."""
     subset: str | None = None
-    """Subset, such as a language, if the task has several."""
+    """Subset of the task, such as a language. Required if the task has several subsets."""
     path: Path | None = None
-    """Local copy of the task's data set on the Hugging Face hub; by default it is downloaded and cached by the package
-    datasets."""
+    """Local copy of the task's data set. By default, the package datasets downloads the data set from the Hugging Face
+    hub and caches it."""
 
     def documents(self, errors: ErrorCollector) -> Iterator[Document]:
         for row in self._data()["corpus"]:

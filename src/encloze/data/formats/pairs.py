@@ -31,13 +31,13 @@ class Pairs(Format, name="pairs"):
     """
 
     path: Path
-    """Path of the file."""
+    """The .jsonl or .tsv file of pairs, plain or gzipped."""
     query_field: str = "question"
-    """Field with the query; in a .tsv file the query is in the first column."""
+    """Name of the field with the query in a .jsonl file. In a .tsv file, the query is in the first column."""
     text_field: str = "answer"
-    """Field with the relevant text; in a .tsv file it is in the second column."""
+    """Name of the field with the relevant text in a .jsonl file. In a .tsv file, this text is in the second column."""
     title_field: str = "title"
-    """Field with the title of the relevant text; optional in each line."""
+    """Name of the field with the title of the relevant text in a .jsonl file. Lines may lack this field."""
 
     def documents(self, errors: ErrorCollector) -> Iterator[Document]:
         seen = set[str]()
@@ -60,7 +60,7 @@ class Pairs(Format, name="pairs"):
         return list(SPLITS)
 
     def _queries(self, errors: ErrorCollector) -> dict[str, LabeledQuery]:
-        """Return each distinct query with the ids of its answers, by the normalized text of the query."""
+        """Return each distinct query with the ids of its answers, keyed by the normalized text of the query."""
         queries: dict[str, LabeledQuery] = {}
         for question, title, text in self._pairs(errors):
             query = queries.setdefault(normalize_text(question), LabeledQuery(question, []))
@@ -69,7 +69,7 @@ class Pairs(Format, name="pairs"):
         return queries
 
     def _pairs(self, errors: ErrorCollector) -> Iterator[tuple[str, str, str]]:
-        """Yield question, title and answer of each line; record an error if question or answer is empty."""
+        """Yield the question, title and answer of each line. An empty question or answer is added to ``errors``."""
         if not self.path.is_file():
             raise DataError(f"{self.path} does not exist or is not a file")
         rows = self._tsv_rows(errors) if uncompressed_suffix(self.path) == ".tsv" else self._jsonl_rows(errors)

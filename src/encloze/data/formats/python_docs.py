@@ -52,23 +52,23 @@ _Entry = dict[str, Any]
 class PythonDocs(Format, name="python_docs"):
     """A retrieval task made of docstrings: the summary line is the query, the rest of the docstring is the document.
 
-    The title of a document is its qualified name, its source is the module, and its position is the order in the
-    module. Each package belongs to train, dev or test as a whole; near-identical docstrings are all assigned to the
-    earliest of their splits in this order. Pre-training reads all documents, with the summary lines of the train split
-    only.
+    The title of a document is the qualified name of the documented object, its source is the module, and its position
+    is its place in the module. All docstrings of a package are in the same split, with one exception: near-identical
+    docstrings of several packages are all in the earliest of these packages' splits (train, dev, test). Pre-training
+    reads all documents, but only those of the train split include their summary lines.
     """
 
     recognition_order: ClassVar[int] = 100
 
     packages: tuple[str, ...] = ("stdlib", "numpy", "scipy", "torch")
-    """Packages to read. ``stdlib`` is the standard library; each of its modules counts as a package."""
+    """Packages to read. ``stdlib`` is the standard library; each of its modules is treated as a package."""
     subset: Literal["all", "train", "held_out"] = "all"
-    """Documents to include; ``held_out`` means the documents of the dev and test packages, which training never
-    reads."""
+    """Documents to include: all, only those of the train split (``train``), or only those of the dev and test splits
+    (``held_out``)."""
     min_summary_words: int = 4
-    """Minimum number of words of a summary line; docstrings with shorter ones are skipped."""
+    """Minimum number of words of a summary line; docstrings with a shorter summary line are skipped."""
     min_body_words: int = 15
-    """Minimum number of words after the summary line; docstrings with fewer are skipped."""
+    """Minimum number of words after the summary line; docstrings with fewer words after it are skipped."""
 
     def documents(self, errors: ErrorCollector) -> Iterator[Document]:
         for entry in self._subset_entries():
@@ -214,7 +214,7 @@ def _docstrings(file: Path, root: Path) -> Iterator[_Entry]:
 
 
 def _public_nodes(node: ast.AST, name: str) -> Iterator[tuple[str, Any]]:
-    """Yield each node that can have a docstring, with its qualified name in the module; private names are skipped."""
+    """Yield the qualified name and syntax tree node of the module and of each public class and function in it."""
     if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
         yield name, node
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
@@ -228,9 +228,9 @@ def _public_nodes(node: ast.AST, name: str) -> Iterator[tuple[str, Any]]:
 
 
 def _assign_splits(entries: list[_Entry]) -> None:
-    """Set the split of each entry: the split of its package, or that of a near-duplicate's package if it comes earlier.
+    """Set the split of each docstring to the split of its package.
 
-    The order of the splits is train, dev, test. Near-duplicates thus are in the same split.
+    Near-identical docstrings of packages in different splits all get the earliest of these splits (train, dev, test).
     """
     sizes = Counter((entry["package"], entry["module"].partition(".")[0]) for entry in entries)
     rank_of = {name: _SPLITS.index(split) for name, split in _package_splits(sizes).items()}
@@ -244,7 +244,7 @@ def _assign_splits(entries: list[_Entry]) -> None:
 
 
 def _package_splits(sizes: dict[tuple[str, str], int]) -> dict[str, str]:
-    """Return the split of each top-level package. ``sizes`` counts docstrings by package and top-level name.
+    """Return the split of each top-level module. ``sizes`` counts docstrings by package and top-level module.
 
     The many small modules of the standard library are assigned by a hash of their names. The few installed packages are
     assigned from the largest to the smallest, each to the split that is furthest below its target size.

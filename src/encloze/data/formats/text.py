@@ -24,7 +24,7 @@ class Text(Format, name="text"):
     recognition_order: ClassVar[int] = 80
 
     path: Path
-    """The folder, which is searched recursively, or the file."""
+    """Folder that is searched recursively for .txt and .md files, or one such file."""
     passage_words: int = 150
     """Maximum number of words of a passage. Only a single longer paragraph may exceed it: it becomes a passage by
     itself."""

@@ -25,11 +25,12 @@ class Titles(Format, name="titles"):
     """
 
     corpus: Format
-    """Documents: a folder or file in any known format."""
+    """Documents whose titles become queries: a folder or file in any known format."""
     min_words: int = 2
     """Minimum number of words of a title that is used as a query."""
     max_documents_per_title: int = 5
-    """Maximum number of documents with the same title. More common titles are too general to be used as queries."""
+    """Maximum number of documents with the same title. Titles of more documents are too general and are not used as
+    queries."""
 
     def __post_init__(self) -> None:
         if self.min_words < 1 or self.max_documents_per_title < 1:
@@ -59,7 +60,7 @@ class Titles(Format, name="titles"):
         return hashlib.sha256(f"titles {settings} {self.corpus.fingerprint()}".encode()).hexdigest()[:32]
 
     def _queries(self, errors: ErrorCollector) -> dict[str, LabeledQuery]:
-        """Return the titles that are used as queries and the ids of their documents, by normalized title."""
+        """Return each title that is used as a query with the ids of its documents, keyed by normalized title."""
         queries: dict[str, LabeledQuery] = {}
         for document in self.corpus.documents(errors):
             key = normalize_text(document.title)
@@ -75,7 +76,10 @@ class Titles(Format, name="titles"):
 
 
 def strip_title(title: str, text: str) -> str:
-    """Return a text without the title at its beginning; unchanged if the title ends within a word of the text."""
+    """Return ``text`` without ``title`` at its beginning.
+
+    The text is not changed if it does not begin with the title, or if the title ends within a word of the text.
+    """
     title, body = title.strip(), text.strip()
     rest = body[len(title) :]
     has_title = bool(title) and body[: len(title)].casefold() == title.casefold() and not rest[:1].isalnum()

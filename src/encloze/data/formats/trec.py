@@ -27,7 +27,7 @@ class Trec(Format, name="trec"):
     topics: Path | None = None
     """File of queries, with id and text separated by a tab, plain or gzipped."""
     corpus: Format | None = None
-    """Documents: a folder or file in any known format."""
+    """Documents that the judgments refer to: a folder or file in any known format."""
 
     @classmethod
     def recognizes(cls, path: Path) -> bool:
@@ -64,5 +64,5 @@ class Trec(Format, name="trec"):
         return {name: self.path, **topics, **(self.corpus.inputs(f"{name}.corpus") if self.corpus else {})}
 
     def fingerprint(self) -> str:
-        """Return the fingerprint of ``corpus`` if it is set, because cached documents depend on nothing else."""
+        """Return the fingerprint of ``corpus`` or, if ``corpus`` is not set, of the file of judgments."""
         return self.corpus.fingerprint() if self.corpus else super().fingerprint()

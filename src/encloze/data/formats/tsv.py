@@ -17,7 +17,7 @@ class Tsv(Format, name="tsv"):
     """A folder with MS MARCO's files, or one file of passages (id, text) or documents (id, [URL,] title, text)."""
 
     path: Path
-    """Path of the folder, or of the file of documents."""
+    """Folder with MS MARCO's files, or one file of passages or documents."""
 
     @classmethod
     def recognizes(cls, path: Path) -> bool:
@@ -54,7 +54,10 @@ class Tsv(Format, name="tsv"):
         return sorted(file.name.removeprefix("qrels.").partition(".tsv")[0] for file in self.path.glob("qrels.*.tsv*"))
 
     def _file(self, pattern: str, content: str = "documents") -> Path:
-        """Return the first file that matches the pattern. ``content`` describes the file in the error."""
+        """Return ``path`` if it is a file, else the first file in this folder that matches ``pattern``.
+
+        If no file matches, ``content`` describes the missing file in the error message.
+        """
         if self.path.is_file():
             return self.path
         files = sorted(self.path.glob(pattern))

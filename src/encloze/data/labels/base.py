@@ -17,7 +17,7 @@ SPLITS = ("train", "dev", "test")
 
 @dataclass(frozen=True)
 class LabelFormat(Family):
-    """Base class of formats of labeled texts.
+    """Base class of formats of labeled texts and of tagged words.
 
     In a recipe and on the command line, a path without the name of a format selects the format by the extension of the
     files in the folder. A subclass sets ``extension`` and implements ``examples``.
@@ -29,7 +29,7 @@ class LabelFormat(Family):
     """
 
     extension: ClassVar[str]
-    """Extension of the files; a split is in the file ``SPLIT.extension``."""
+    """Extension of the files of this format, without the dot. Each split is in the file ``SPLIT.extension``."""
 
     path: Path
     """Folder of the labeled data set."""
@@ -78,9 +78,10 @@ class LabelFormat(Family):
 
     @classmethod
     def resolve_member(cls, type_: object, values: dict[str, Any]) -> tuple[type[Self], dict[str, Any]]:
-        """Return the class and settings of a format, which is given by its name or by a folder.
+        """Return the class and the settings of a format.
 
-        The format of a folder is found by the extension of its files.
+        If ``type_`` is the name of a format, that format is used. Otherwise ``type_`` or ``values`` contains the path
+        of a folder, and the format is found by the extension of the files in this folder.
         """
         is_named = type_ in cls.members() and "path" in values
         if is_named or (type_ is None and "path" not in values):
@@ -100,7 +101,8 @@ class LabelFormat(Family):
 def _find_error(example: LabeledText, first: LabeledText) -> str | None:
     """Return what is wrong with an example; None if it is valid.
 
-    ``first`` is the first example of the file: if it has tagged words, all other examples must have them too.
+    ``first`` is the first example of the file. If it has tagged words, all examples must have tagged words; if it has a
+    labeled text, all examples must have labeled texts.
     """
     if (example.words is None) != (first.words is None):
         expected, actual = ("texts", "words") if example.words else ("words", "texts")
