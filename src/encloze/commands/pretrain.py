@@ -45,7 +45,7 @@ _DEFAULT_MAX_TOKENS = 512
 
 @dataclass(frozen=True)
 class Pretrain(Command, name="pretrain"):
-    """Adapt an encoder to a corpus, or train a new one, as a first stage before fine-tuning.
+    """Adapt an encoder to a corpus, or train a new encoder, as a first stage before fine-tuning.
 
     Raises:
         RecipeError: A setting is outside its range, or does not fit the model.
@@ -59,21 +59,22 @@ class Pretrain(Command, name="pretrain"):
     model: Origin
     """Initial model: minilm, a model folder, a Hugging Face hub id, or scratch for random weights."""
     objective: Objective
-    """Pre-training objective."""
+    """Pre-training objective, such as retromae. The command encloze list objectives lists all of them."""
     output: Path
-    """Model folder to write."""
+    """Folder to which the pre-trained model is written."""
     max_tokens: int | None = None
     """Maximum number of tokens of a text; longer texts are split. By default the model's limit, at most 512."""
     new_words: int = 0
     """Number of words to add to the vocabulary: frequent words of the corpus that the tokenizer splits into many
     tokens."""
     batch_tokens: int = 8192
-    """Maximum number of tokens of a batch, with padding, over all processes."""
+    """Maximum number of tokens in a batch, including padding. With several processes, this is the sum over all
+    processes."""
     training: TrainingArguments = field(default_factory=TrainingArguments)
     """Optimizer, learning rate schedule, logging and checkpoints."""
     embedding_distillation: float = 0.0
     """Weight of a loss term that keeps embeddings close to those of the initial model (1 - cosine similarity), for
-    models that retrieve well already. It takes two additional encoder passes."""
+    models that retrieve well already. A weight above 0 requires two additional encoder passes per batch."""
     monitors: tuple[Monitor, ...] = field(default_factory=default_monitors)
     """Metrics on held-out texts during training: held_out, bottleneck, embeddings, retrieval, vocabulary."""
     validation: ValidationSettings = field(default_factory=ValidationSettings)
@@ -81,11 +82,11 @@ class Pretrain(Command, name="pretrain"):
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass to save memory; results are identical."""
     seed: int = 0
-    """Random seed."""
+    """Seed of all random choices in the training."""
     resume: bool = False
-    """Resume an unfinished run with the same settings."""
+    """Whether to continue an unfinished pretrain command with the same settings."""
     overwrite: bool = False
-    """Replace an existing output."""
+    """Whether an existing output folder may be replaced."""
 
     def __post_init__(self) -> None:
         if self.batch_tokens < 1 or (self.max_tokens is not None and self.max_tokens < MIN_TOKENS):
@@ -185,17 +186,20 @@ class Pretrain(Command, name="pretrain"):
         return initial._replace(tokenizer=tokenizer)
 
     def _usable_monitors(self, data: PretrainingData) -> tuple[Monitor, ...]:
-        """Return all monitors of the settings, or none, with a note, if no text could be held out."""
+        """Return the monitors. If no text could be held out, report this to the user and return no monitors."""
         if self.monitors and not len(data.held_out):
             progress.note(
-                f"No monitors run, because fewer than {MIN_HELD_OUT_TEXTS} texts can be held out: at most 5 % of the "
-                "corpus, whole source documents only, and only texts that the objective can use"
+                f"No monitors run, because fewer than {MIN_HELD_OUT_TEXTS} texts can be held out. Held-out texts "
+                "are whole source documents, at most 5 % of the corpus, and texts that the objective can use"
             )
             return ()
         return self.monitors
 
     def _training_arguments(self, plan: BatchPlan, has_new_head: bool) -> TrainingArguments:
-        """Return the training arguments, with a default for ``freeze_encoder_steps``: 0 unless the MLM head is new."""
+        """Return the training arguments, with ``freeze_encoder_steps`` filled in if it is not set.
+
+        If the MLM head is new, it becomes 10 % of the steps, at most 100; otherwise 0.
+        """
         if self.training.freeze_encoder_steps is not None:
             return self.training
         steps = self.training.steps or plan.steps(self.training.epochs)
@@ -211,8 +215,8 @@ class PreparedPretraining(NamedTuple):
     data: PretrainingData
     plan: BatchPlan
     context_fingerprint: str
-    """Fingerprint of the files other than the corpus that provide the second texts of pairs, such as queries; empty if
-    there are none."""
+    """Fingerprint of the files from which the second texts of training pairs are read, such as files of queries. Empty
+    if all texts are read from the corpus."""
 
 
 def _write_model(module: PretrainingModule, initial: InitialModel, folder: Path) -> None:
