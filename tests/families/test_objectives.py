@@ -28,7 +28,7 @@ from encloze.objectives import cotmae, cotmae_v2, lexmae
 from encloze.objectives.base import Objective
 from encloze.storage.run_state import RunState
 from encloze.training.arguments import TrainingArguments
-from encloze.training.batch_plan import BatchPlan
+from encloze.training.batch_plan import LengthGroupedPlan
 from encloze.training.loop import train
 from encloze.training.pretraining_batches import PretrainingBatches
 
@@ -132,7 +132,7 @@ def test_a_resumed_run_ends_with_the_same_weights(
     name: str, kind: str, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     texts = batches(name, dataset)
-    plan = BatchPlan(texts.lengths, 0, batch_size=12)
+    plan = LengthGroupedPlan(texts.lengths, 0, batch_size=12)
     settings = TrainingArguments(learning_rate=1e-3, steps=5, precision="float32", logging_steps=1, save_steps=2)
 
     def run(folder: Path, make_batch: Callable[..., Any], *, resume: bool = False) -> PretrainingModule:

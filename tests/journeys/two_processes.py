@@ -28,7 +28,7 @@ from encloze.models.heads.sparse import Sparse
 from encloze.models.trainable import Trainable
 from encloze.objectives.base import Objective
 from encloze.training.arguments import TrainingArguments
-from encloze.training.batch_plan import BatchPlan
+from encloze.training.batch_plan import LengthGroupedPlan
 from encloze.training.embedding_distillation import EmbeddingDistillation
 from encloze.training.optimizer_step import OptimizerSteps
 from encloze.training.pretraining_batches import PretrainingBatches
@@ -101,7 +101,9 @@ def steps(name: str, dataset: Path, output: Path, micro_batches: int) -> dict[st
 
     runner.optimizer.step = keep_and_step  # type: ignore[method-assign, assignment]
     metrics = []
-    for step in BatchPlan(lengths, 0, batch_size=15).from_step(0):  # odd, so that processes have different shares
+    for step in LengthGroupedPlan(lengths, 0, batch_size=15).from_step(
+        0
+    ):  # odd, so that processes have different shares
         if step.number == STEPS:
             break
         gradients.clear()

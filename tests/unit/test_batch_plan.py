@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from encloze.training.batch_plan import BatchPlan
+from encloze.training.batch_plan import LengthGroupedPlan
 from encloze.training.lr_scheduler import learning_rate_factor
 
 lengths = st.lists(st.integers(3, 60), min_size=1, max_size=300).map(lambda values: np.array(values))
@@ -19,7 +19,7 @@ lengths = st.lists(st.integers(3, 60), min_size=1, max_size=300).map(lambda valu
 def test_epoch_has_every_example_once_and_batches_respect_limits(
     sizes: np.ndarray, seed: int, batch_size: int | None, batch_tokens: int | None
 ) -> None:
-    plan = BatchPlan(sizes, seed, batch_tokens, batch_size)
+    plan = LengthGroupedPlan(sizes, seed, batch_tokens, batch_size)
     for epoch in range(2):
         batches = plan.epoch(epoch)
         assert sorted(np.concatenate(batches).tolist()) == list(range(len(sizes)))
@@ -31,8 +31,8 @@ def test_epoch_has_every_example_once_and_batches_respect_limits(
 @settings(max_examples=30, deadline=None)
 @given(lengths, st.integers(0, 40))
 def test_plan_can_start_at_any_step(sizes: np.ndarray, step: int) -> None:
-    whole = list(islice(BatchPlan(sizes, 1, batch_size=8).from_step(0), 60))
-    rest = list(islice(BatchPlan(sizes, 1, batch_size=8).from_step(step), 60 - step))
+    whole = list(islice(LengthGroupedPlan(sizes, 1, batch_size=8).from_step(0), 60))
+    rest = list(islice(LengthGroupedPlan(sizes, 1, batch_size=8).from_step(step), 60 - step))
     assert [one.number for one in whole] == list(range(60))
     for one, other in zip(whole[step:], rest, strict=True):
         assert (one.number, one.epoch, one.examples.tolist()) == (other.number, other.epoch, other.examples.tolist())
@@ -40,16 +40,16 @@ def test_plan_can_start_at_any_step(sizes: np.ndarray, step: int) -> None:
 
 def test_batches_have_little_padding() -> None:
     sizes = np.random.default_rng(0).integers(3, 500, 5000)
-    batches = BatchPlan(sizes, 0, batch_tokens=8192).epoch(0)
+    batches = LengthGroupedPlan(sizes, 0, batch_tokens=8192).epoch(0)
     padded = sum(len(batch) * sizes[batch].max() for batch in batches)
     assert padded < 1.05 * sizes.sum()
 
 
 def test_epochs_and_seeds_give_different_orders() -> None:
-    plan = BatchPlan(np.full(100, 10), 0, batch_size=10)
+    plan = LengthGroupedPlan(np.full(100, 10), 0, batch_size=10)
     first = np.concatenate(plan.epoch(0)).tolist()
     assert first != np.concatenate(plan.epoch(1)).tolist()
-    assert first != np.concatenate(BatchPlan(np.full(100, 10), 1, batch_size=10).epoch(0)).tolist()
+    assert first != np.concatenate(LengthGroupedPlan(np.full(100, 10), 1, batch_size=10).epoch(0)).tolist()
     assert plan.steps(2) == 20 and plan.steps(0.5) == 5 and plan.steps(1.3) == 13
 
 

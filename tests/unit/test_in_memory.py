@@ -98,7 +98,7 @@ def test_a_corpus_shows_itself(dataset: Path) -> None:
         (3, "documents: expected rows .*found int 3"),
         (b"x", "documents: expected rows"),
         ("nowhere", "nowhere: there is no such file or folder"),
-        ([], "no documents"),
+        ([], "the list of documents is empty"),
     ],
 )
 def test_what_is_not_documents_is_refused(source: Any, message: str) -> None:

@@ -15,7 +15,7 @@ from encloze.errors import CheckpointError, EnclozeError, StorageError
 from encloze.objectives.retromae import RetroMae, RetroMaeModule
 from encloze.storage.run_state import RunState
 from encloze.training.arguments import TrainingArguments
-from encloze.training.batch_plan import BatchPlan
+from encloze.training.batch_plan import LengthGroupedPlan
 from encloze.training.checkpoint import save_checkpoint
 from encloze.training.loop import train
 from encloze.training.loss_spikes import LossSpikeDetector
@@ -32,7 +32,7 @@ def trained(folder: Path, settings: TrainingArguments, *, dropout: float = 0.0, 
     state = RunState(folder / "model")
     if begin:
         state.prepare({}, resume=False, overwrite=True)
-    plan = BatchPlan(lengths, 0, batch_size=16)
+    plan = LengthGroupedPlan(lengths, 0, batch_size=16)
     train(module, plan, make_batch, settings, state, 0, {"corpus": "toys"})
     return module  # type: ignore[return-value]
 

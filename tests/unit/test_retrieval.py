@@ -23,9 +23,9 @@ from encloze.models.heads.base import Head
 from encloze.models.heads.dense import Dense
 from encloze.models.heads.sparse import Sparse
 from encloze.training.arguments import TrainingArguments
-from encloze.training.batch_plan import BatchPlan
 from encloze.training.logit_bias import calibrate_logit_bias
 from encloze.training.optimizer_step import OptimizerSteps
+from encloze.training.random_batches import RandomPlan
 from encloze.training.retrieval import RetrievalModule
 from encloze.training.retrieval_batches import RetrievalBatches
 from encloze.training.sparsity import SparsityController
@@ -171,7 +171,7 @@ def one_step(
         gradients.update({n: p.grad.clone() for n, p in module.named_parameters() if p.grad is not None})
 
     steps.optimizer.step = keep  # type: ignore[method-assign, assignment]
-    step = next(BatchPlan(batches.lengths, 0, batch_size=6).from_step(0))
+    step = next(RandomPlan(batches.lengths, 0, 6, batches.relevance).from_step(0))
     steps.run(step._replace(number=5))  # at half of the run all ramps have ended
     return gradients | {name: torch.tensor(value) for name, value in steps.metrics.compute().items()}
 
@@ -262,7 +262,7 @@ def test_calibrated_logit_bias_gives_the_target_number_of_active_dimensions(
     assert isinstance(head, Sparse) and made.config.heads[0] == Dense("mean", True, 8)
     assert [bool(head.query_logit_bias), bool(head.document_logit_bias)] == ["queries" in wanted, "documents" in wanted]
     with torch.no_grad():
-        found = {"documents": made(batch.documents, "document"), "queries": made(batch.queries, "query")}
+        found = {"documents": made(batch.documents[0], "document"), "queries": made(batch.queries, "query")}
     for side, terms in wanted.items():
         assert float((found[side].sparse > 0).sum(dim=1).float().mean()) == pytest.approx(terms, abs=0.5)
 

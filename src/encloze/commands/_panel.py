@@ -124,10 +124,10 @@ class PanelInputs:
         return documents.select(texts, encoded_documents), queries.select(self.queries, encoded_queries), sides
 
     def _pair_embeddings(self, firsts: np.ndarray, seconds: np.ndarray) -> PairEmbeddings:
-        """Combine the embeddings of the positive pairs' first and second texts with a mask of negatives.
+        """Return the embeddings of the texts of the positive pairs, and which pairs are negatives of each other.
 
-        The mask has the shape (pairs, pairs). It is true where two pairs have no text in common, so that the texts of
-        one pair are negatives of the other.
+        The latter is a mask of shape (pairs, pairs). It is true where two pairs have no text in common, so that the
+        texts of one pair are negatives of the other.
         """
         assert self.positives is not None
         sides = (self.positives.first_texts, self.positives.second_texts)

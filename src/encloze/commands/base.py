@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class CommandType(type):
-    """Metaclass of commands: calling a command class converts the arguments and raises errors like the command line.
+    """Metaclass of commands, which converts and checks the arguments of a command class as the command line does.
 
     ``recipe.build`` does not need the metaclass: it converts and checks the settings itself.
     """

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from encloze import progress
 from encloze.commands._runs import begin_run, write_model_folder
 from encloze.commands.base import Command, TrainingResult
@@ -27,10 +25,10 @@ from encloze.models.heads.dense import Dense
 from encloze.models.origins.base import Origin
 from encloze.storage.hashes import hash_of
 from encloze.training.arguments import TrainingArguments
-from encloze.training.batch_plan import BatchPlan
 from encloze.training.logit_bias import calibrate_logit_bias, check_regularizers
 from encloze.training.loop import train
 from encloze.training.query_augmentation import QueryAugmentation
+from encloze.training.random_batches import RandomPlan
 from encloze.training.retrieval import RetrievalModule
 from encloze.training.retrieval_batches import RetrievalBatches
 
@@ -139,7 +137,7 @@ class Finetune(Command, name="finetune"):
             seed=self.seed,
             augmentation=augmentation,
         )
-        plan = BatchPlan(np.asarray(batches.lengths), self.seed, batch_size=self.batch_size)
+        plan = RandomPlan(batches.lengths, self.seed, self.batch_size, batches.relevance)
         identity = {
             "corpus": dataset.corpus.fingerprint,
             "tokenizer": encoder.tokenizer.fingerprint,

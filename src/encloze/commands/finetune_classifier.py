@@ -19,7 +19,7 @@ from encloze.models.classifier_inputs import warn_truncated
 from encloze.storage.hashes import hash_of
 from encloze.text.labeled import encode_labeled
 from encloze.training.arguments import TrainingArguments
-from encloze.training.batch_plan import BatchPlan
+from encloze.training.batch_plan import LengthGroupedPlan
 from encloze.training.classification import ClassifierModule, LabeledBatches
 from encloze.training.loop import train
 
@@ -86,7 +86,7 @@ class FinetuneClassifier(Command, name="finetune_classifier"):
         for name, tokens in texts.items():
             warn_truncated(tokens, classifier.max_tokens, name, data.truncated_label)
         batches = LabeledBatches(classifier, texts["train"], data.label_ids("train"))
-        plan = BatchPlan(batches.lengths, self.seed, batch_size=self.batch_size)
+        plan = LengthGroupedPlan(batches.lengths, self.seed, batch_size=self.batch_size)
         identity = {"tokenizer": classifier.tokenizer.fingerprint, "examples": hash_of(data.splits["train"])}
         train(ClassifierModule(classifier), plan, batches, self.training, state, self.seed, identity)
         reports = []

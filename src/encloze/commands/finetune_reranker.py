@@ -20,7 +20,7 @@ from encloze.losses.listwise import Listwise
 from encloze.models.cross_encoder import CrossEncoder
 from encloze.storage.hashes import hash_of
 from encloze.training.arguments import TrainingArguments
-from encloze.training.batch_plan import BatchPlan
+from encloze.training.batch_plan import LengthGroupedPlan
 from encloze.training.loop import train
 from encloze.training.reranking import RerankingBatches, RerankingModule
 
@@ -100,7 +100,7 @@ class FinetuneReranker(Command, name="finetune_reranker"):
         batches = RerankingBatches(
             encoder, dataset.corpus, examples, negatives=self.negatives_per_query, seed=self.seed
         )
-        plan = BatchPlan(np.asarray(batches.lengths), self.seed, batch_size=self.batch_size)
+        plan = LengthGroupedPlan(np.asarray(batches.lengths), self.seed, batch_size=self.batch_size)
         identity = {
             "corpus": dataset.corpus.fingerprint,
             "tokenizer": encoder.tokenizer.fingerprint,

@@ -25,7 +25,7 @@ from encloze.models.pretraining_module import PretrainingModule
 from encloze.models.vocabulary import add_frequent_words
 from encloze.objectives.base import Objective
 from encloze.training.arguments import TrainingArguments
-from encloze.training.batch_plan import BatchPlan
+from encloze.training.batch_plan import BatchPlan, LengthGroupedPlan
 from encloze.training.decoders import load_decoders
 from encloze.training.embedding_distillation import EmbeddingDistillation
 from encloze.training.loop import train
@@ -172,7 +172,7 @@ class Pretrain(Command, name="pretrain"):
             precision=self.training.precision,
             seed=self.seed,
         )
-        plan = BatchPlan(lengths[data.training] * self.objective.encoder_passes, self.seed, self.batch_tokens)
+        plan = LengthGroupedPlan(lengths[data.training] * self.objective.encoder_passes, self.seed, self.batch_tokens)
         context_fingerprint = batches.pairs.fingerprint if batches.pairs else ""
         return PreparedPretraining(initial, module, data, plan, context_fingerprint)
 

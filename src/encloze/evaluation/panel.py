@@ -104,10 +104,10 @@ class Panel:
         return [self.table()]
 
     def notes(self, *, with_terms: bool = True) -> list[str]:
-        """Return the description of each encoder, then the terms that it activates in most documents.
+        """Return the description of each encoder, followed by the terms that are active in the most documents.
 
         Args:
-            with_terms: Whether to include the terms, which are words of the documents.
+            with_terms: Whether to include the terms. They are words of the documents, which may be confidential.
         """
         notes = [f"{encoder.name}: {encoder.description}" for encoder in self.encoders]
         for encoder in self.encoders:
@@ -154,7 +154,7 @@ class Panel:
         return cls(content["num_documents"], content["num_available"], content["pairs"], encoders, queries)
 
     def to_dict(self) -> dict[str, object]:
-        """Return the panel as JSON values, without the results of predicting labels."""
+        """Return the metrics of the panel as JSON values, without the predictions of labels (``LabelPredictions``)."""
         encoders = [
             {
                 "name": encoder.name,

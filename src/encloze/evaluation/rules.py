@@ -1,4 +1,4 @@
-"""Rules applied to a TREC run before it is evaluated: depth, passage aggregation, removal of identical ids."""
+"""Rules applied to a run before its evaluation: depth, passage aggregation, documents with the id of the query."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ class ScoredBatch(NamedTuple):
 
     @property
     def is_cosine(self) -> bool:
-        """Whether ``scores`` are cosine similarities, multiplied by the weight of the dense head."""
+        """Whether ``scores`` are cosine similarities, possibly scaled by a constant (the weight of the dense head)."""
         return self.is_normalized and self.queries.sparse is None
 
     def for_view(self, view: Literal["dense", "sparse"]) -> ScoredBatch:

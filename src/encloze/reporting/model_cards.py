@@ -71,11 +71,11 @@ ModelFigures = EvaluationFigures | RobustnessFigures
 
 
 def evaluation_figures(result: ResultFolder, comparison: ComparisonTable) -> Iterator[EvaluationFigures]:
-    """Yield the measures of each model folder in a comparison, on each data set and for each seed.
+    """Yield the values of the measures for each evaluated model folder, for each data set and seed.
 
     Args:
         result: The folder of the comparison or evaluation.
-        comparison: The content of the folder, as a comparison.
+        comparison: The results in the folder; those of an evaluation are converted to a comparison.
     """
     settings = _system_settings(result) if result.command in ("evaluate", "compare") else []
     for system, compared in zip(settings, comparison.systems, strict=bool(settings)):

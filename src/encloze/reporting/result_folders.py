@@ -33,7 +33,7 @@ class ResultFolder(NamedTuple):
     versions: dict[str, str]
     """Versions of Python and of the packages that were installed when the command ran."""
     inputs: dict[str, Any]
-    """Path and hash of each input, or only its name, keyed by the setting that names the input."""
+    """The inputs, keyed by the setting that names them: path and hash of a file or folder, the name of a hub model."""
     working_folder: Path
     """The folder to which relative paths in the recipe refer."""
 

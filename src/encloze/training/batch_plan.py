@@ -23,12 +23,37 @@ class Step(NamedTuple):
     """Indices of the examples in the batch, int64 ``(batch,)``."""
 
 
-@dataclass(frozen=True, eq=False)
 class BatchPlan:
-    """Batches of examples with similar lengths.
+    """Base class of batch plans: the batches of each epoch, and the training steps that use them in order."""
 
-    Each epoch shuffles all examples, sorts windows of about 50 batches by length, cuts these into batches, and shuffles
-    the batches. Every example occurs once per epoch.
+    def epoch(self, epoch: int) -> list[np.ndarray]:
+        """Return the batches of an epoch. Each is an int64 array of indices of examples."""
+        raise NotImplementedError(type(self).__name__)
+
+    def steps(self, epochs: float) -> int:
+        """Return the number of batches in ``epochs`` epochs, at least 1."""
+        whole = sum(len(self.epoch(epoch)) for epoch in range(int(epochs)))
+        return max(1, whole + round((epochs % 1) * len(self.epoch(int(epochs)))))
+
+    def from_step(self, number: int) -> Iterator[Step]:
+        """Yield the training steps from index ``number`` on. The iterator is infinite, as epochs follow without end."""
+        epoch, start = 0, number
+        while start >= len(self.epoch(epoch)):
+            start -= len(self.epoch(epoch))
+            epoch += 1
+        while True:
+            for examples in self.epoch(epoch)[start:]:
+                yield Step(number, epoch, examples)
+                number += 1
+            epoch, start = epoch + 1, 0
+
+
+@dataclass(frozen=True, eq=False)
+class LengthGroupedPlan(BatchPlan):
+    """Batches of examples with similar lengths, for losses that do not compare the examples of a batch.
+
+    In each epoch, all examples are shuffled and divided into windows of about 50 batches. The examples of a window are
+    sorted by length and divided into batches. Finally, all batches are shuffled. Every example occurs once per epoch.
 
     Args:
         lengths: Number of tokens of each example, int64 ``(examples,)``.
@@ -37,7 +62,7 @@ class BatchPlan:
         batch_size: Maximum number of examples of a batch.
 
     Example:
-        >>> plan = BatchPlan(np.array([3, 9, 4, 8]), seed=0, batch_size=2)
+        >>> plan = LengthGroupedPlan(np.array([3, 9, 4, 8]), seed=0, batch_size=2)
         >>> [len(batch) for batch in plan.epoch(0)]
         [2, 2]
     """
@@ -51,27 +76,10 @@ class BatchPlan:
         """Return the batches of an epoch. Each is an int64 array of indices of examples."""
         return _epoch_batches(self, epoch)
 
-    def steps(self, epochs: float) -> int:
-        """Return the number of batches in ``epochs`` epochs, at least 1."""
-        whole = sum(len(self.epoch(epoch)) for epoch in range(int(epochs)))
-        return max(1, whole + round((epochs % 1) * len(self.epoch(int(epochs)))))
-
-    def from_step(self, number: int) -> Iterator[Step]:
-        """Yield the training steps from index ``number`` on, through all following epochs, without end."""
-        epoch, start = 0, number
-        while start >= len(self.epoch(epoch)):
-            start -= len(self.epoch(epoch))
-            epoch += 1
-        while True:
-            for examples in self.epoch(epoch)[start:]:
-                yield Step(number, epoch, examples)
-                number += 1
-            epoch, start = epoch + 1, 0
-
 
 @lru_cache(maxsize=4)
-def _epoch_batches(plan: BatchPlan, epoch: int) -> list[np.ndarray]:
-    """Return the batches of an epoch, in the order of training; the last few results are cached."""
+def _epoch_batches(plan: LengthGroupedPlan, epoch: int) -> list[np.ndarray]:
+    """Return the batches of an epoch, in the order of training. The last four results are cached."""
     generator = np.random.default_rng([plan.seed, epoch])
     order = generator.permutation(len(plan.lengths))
     typical_size = plan.batch_size or len(order)
@@ -85,8 +93,8 @@ def _epoch_batches(plan: BatchPlan, epoch: int) -> list[np.ndarray]:
     return [batches[index] for index in generator.permutation(len(batches))]
 
 
-def _split(examples: np.ndarray, plan: BatchPlan) -> list[np.ndarray]:
-    """Split examples, sorted by length, into batches within the limits of the plan (tokens and examples)."""
+def _split(examples: np.ndarray, plan: LengthGroupedPlan) -> list[np.ndarray]:
+    """Split examples, which are sorted by length, into batches within ``batch_tokens`` and ``batch_size``."""
     batches, start = [], 0
     for end in range(1, len(examples) + 1):
         is_full = end == len(examples)

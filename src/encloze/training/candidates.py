@@ -15,16 +15,16 @@ from encloze.errors import DataError
 
 
 class Relevance(NamedTuple):
-    """Ids of the relevant texts of each training example, in one array, with the position where each example starts."""
+    """Relevant texts of each training example: all text ids in one array, and where the ids of each example start."""
 
     offsets: np.ndarray
-    """Start of each example's ids in ``text_ids``, int64 ``(examples + 1,)``."""
+    """Index of each example's first id in ``text_ids``, followed by the number of ids, int64 ``(examples + 1,)``."""
     text_ids: np.ndarray
     """Ids of the relevant texts of all examples, concatenated (int64)."""
 
     @classmethod
     def from_examples(cls, examples: Sequence[TrainingExample], text_ids: np.ndarray) -> Relevance:
-        """Collect the relevant texts of the examples. Examples with equal normalized queries get those of all of them.
+        """Collect the relevant texts of each example. Examples with equal normalized queries share the relevant texts.
 
         Args:
             examples: Training examples.
@@ -39,14 +39,18 @@ class Relevance(NamedTuple):
         offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
         return cls(offsets, np.array([text_id for row in rows for text_id in row], np.int64))
 
+    def of(self, example: int) -> list[int]:
+        """Return the ids of the relevant texts of an example, sorted."""
+        return self.text_ids[self.offsets[example] : self.offsets[example + 1]].tolist()
+
     def lookup(self, examples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return all pairs of one of the given examples and one of its relevant texts.
+        """Return the relevant texts of some examples, as pairs of an example and a text.
 
         Args:
             examples: Indices of examples, int64 ``(queries,)``.
 
         Returns:
-            Two int64 arrays ``(pairs,)``: the position in ``examples``, and the text id, of each pair.
+            Two int64 arrays ``(pairs,)``: the position in ``examples`` of each pair's example, and its text id.
         """
         sizes = self.offsets[examples + 1] - self.offsets[examples]
         rows = np.repeat(np.arange(len(examples)), sizes)
@@ -55,7 +59,7 @@ class Relevance(NamedTuple):
 
 
 class SampledCandidates(NamedTuple):
-    """Candidate documents of some queries. Column 0 has a relevant document, the other columns have hard negatives."""
+    """Candidate documents of some queries: in column 0 a relevant document, in all other columns hard negatives."""
 
     text_ids: np.ndarray
     """Ids of the candidates' texts, int64 ``(queries, candidates)``. Queries with fewer candidates are padded with
@@ -72,7 +76,7 @@ class CandidateSampler:
 
     Args:
         corpus: The documents.
-        examples: Training examples, with indices of documents.
+        examples: Training examples, which refer to documents by their index in the corpus.
         negatives: Number of hard negatives per query.
         seed: Seed of the sampling.
 
@@ -102,13 +106,12 @@ class CandidateSampler:
         return SampledCandidates(text_ids, teacher_scores)
 
     def sample_one(self, index: int, epoch: int) -> tuple[list[int], list[float]]:
-        """Return the sampled documents of an example, a relevant one first, and their teacher scores ([] if none)."""
+        """Return the documents sampled for an example, a relevant one first, and their teacher scores, if any."""
         example, generator = self.examples[index], np.random.default_rng([self.seed, epoch, index])
         scores = np.array(example.positive_scores or [0.0] * len(example.positives))
         with_score = np.flatnonzero(~np.isnan(scores))
         positive = int(with_score[generator.integers(len(with_score))])
-        start, end = self.relevance.offsets[index], self.relevance.offsets[index + 1]
-        relevant = set(self.relevance.text_ids[start:end].tolist())
+        relevant = set(self.relevance.of(index))
         pool = [n for n, document in enumerate(example.negatives) if int(self.text_ids[document]) not in relevant]
         count = min(self.negatives, len(pool))
         negatives = [pool[n] for n in generator.choice(len(pool), count, replace=False)] if count else []

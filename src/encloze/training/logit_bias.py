@@ -2,7 +2,7 @@
 
 Hundreds of logits of a text are close to 0. While the learning rate decays, the number of positive logits changes by a
 third, and the remaining steps are too few to correct this by the regularization weight. A bias of a few hundredths,
-added to all logits, corrects the number.
+added to all logits, is enough to reach the target number.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ _MIN_LOGIT = -2.0  # lower logits are never raised above 0
 
 
 def check_regularizers(losses: Sequence[Loss], heads: Sequence[Head]) -> None:
-    """Check that regularized term weights are trained, and that heads with a target number of active terms have a bias.
+    """Check that the losses that regularize term weights are compatible with the sparse head of the model, if any.
 
     Args:
-        losses: The losses of a fine-tuning.
-        heads: The heads of its model.
+        losses: The losses of the fine-tuning.
+        heads: The heads of the fine-tuned model.
 
     Raises:
-        ValueError: A loss regularizes queries that are encoded as bags of words, or has ``target_active_dims`` although
-            the head has no logit bias.
+        ValueError: A loss regularizes term weights of queries although queries are encoded as bags of words, or a loss
+            has ``target_active_dims`` although the head has no logit bias.
     """
     head = next((head for head in heads if head.view == "sparse"), None)
     if head is None:
@@ -49,8 +49,8 @@ def check_regularizers(losses: Sequence[Loss], heads: Sequence[Head]) -> None:
             )
         if loss.sparsity_target and not isinstance(head, Sparse):
             raise ValueError(
-                f"target_active_dims requires the head sparse, which has a logit bias; {head.name} has none. Remove "
-                f"target_active_dims, and set query_top_k or document_top_k of {head.name}"
+                f"target_active_dims requires the head sparse, which has a logit bias; the head {head.name} has none. "
+                f"Remove target_active_dims, and set query_top_k or document_top_k of {head.name}"
             )
 
 
@@ -59,7 +59,7 @@ def calibrate_logit_bias(module: RetrievalModule, batches: RetrievalBatches) -> 
 
     Args:
         module: The fine-tuned module; the configuration of its encoder is changed in place.
-        batches: Its training examples; up to 256 are used.
+        batches: Batches of the training examples; up to 256 examples are used.
     """
     targets = {target.side: target.active_dims for loss in module.losses if (target := loss.sparsity_target)}
     encoder = module.encoder.eval()
@@ -74,10 +74,10 @@ def calibrate_logit_bias(module: RetrievalModule, batches: RetrievalBatches) -> 
     ]
     for name, count in targets.items():
         side: Side = "query" if name == "queries" else "document"
-        texts = [getattr(batch, name) for batch in samples]
+        texts = [part for batch in samples for part in ([batch.queries] if side == "query" else batch.documents)]
         threshold = _threshold(encoder, head, side, texts, count) if head.needs_hidden_states(side) else None
         if threshold is None:
-            progress.note(f"The logit bias of {name} is unchanged: no value of it leads to {count} active terms")
+            progress.note(f"The logit bias of {name} is unchanged: {count} active terms per text cannot be reached")
             continue
         if side == "query":
             calibrated = replace(head, query_logit_bias=-threshold)
@@ -91,11 +91,10 @@ def calibrate_logit_bias(module: RetrievalModule, batches: RetrievalBatches) -> 
 
 @torch.no_grad()
 def _threshold(encoder: BiEncoder, head: Sparse, side: Side, texts: list[TextBatch], target: int) -> float | None:
-    """Return the threshold such that the logits of ``target`` terms per text, on average, are above it.
+    """Return the threshold that the logits of ``target`` terms per text exceed, on average.
 
-    Returns None if fewer terms have logits above ``_MIN_LOGIT``, the lowest threshold that is considered.
-
-    A term is active if its maximum logit over the positions is above 0, for max and sum pooling alike.
+    The logit of a term is its maximum logit over the positions of the text, for max and sum pooling alike. Returns None
+    if the threshold would be below ``_MIN_LOGIT``.
     """
     count, backbone = target * sum(len(batch.ids) for batch in texts), encoder.backbone
     shifted_head = replace(head, pooling="max", query_logit_bias=-_MIN_LOGIT, document_logit_bias=-_MIN_LOGIT)

@@ -26,7 +26,7 @@ class SampledBatch(NamedTuple):
     terms: tuple[str, ...]
 
     def counts(self) -> dict[str, Tensor]:
-        """Return for each loss term and metric the number of queries of the batch, by which its sum is divided."""
+        """Return the divisor of each summed loss term and metric: the number of queries in the batch."""
         queries = torch.tensor(len(self.batch.examples), device=self.batch.examples.device)
         return dict.fromkeys(self.terms, queries)
 
@@ -57,7 +57,7 @@ class RetrievalModule(Trainable):
         self._terms = (*self.loss_weights, *logged)
 
     def sample(self, batch: RetrievalBatch) -> SampledBatch:
-        """Return the batch with the names of its loss terms and metrics. No sampling: the candidates are given."""
+        """Return the batch with ``terms`` set. Nothing is sampled here: the batch already has its candidates."""
         return SampledBatch(batch, self._terms)
 
     def encoder_parameters(self) -> list[nn.Parameter]:
@@ -71,15 +71,16 @@ class RetrievalModule(Trainable):
         return {loss.term: loss.weight_at(progress) * factor for loss, factor in zip(self.losses, factors, strict=True)}
 
     def forward(self, sampled: SampledBatch) -> LossOutput:
-        """Return the embeddings of queries and documents, without losses, which ``global_losses`` computes later."""
+        """Return the embeddings of queries and documents. The losses are computed later, by ``global_losses``."""
         batch = sampled.batch
-        queries, documents = self.encoder(batch.queries, "query"), self.encoder(batch.documents, "document")
+        queries = _views_of(self.encoder(batch.queries, "query"))
+        documents = zip(*(_views_of(self.encoder(part, "document")) for part in batch.documents), strict=True)
         query_ids = torch.cat([batch.examples[:, None], batch.candidates], dim=1)
         return LossOutput(
             {},
             (
-                EmbeddingBatch((*_views_of(queries), batch.teacher_scores), query_ids),
-                EmbeddingBatch(_views_of(documents), batch.text_ids[:, None]),
+                EmbeddingBatch((*queries, batch.teacher_scores), query_ids),
+                EmbeddingBatch(tuple(map(torch.cat, documents)), batch.text_ids[:, None]),
             ),
         )
 
@@ -100,9 +101,12 @@ class RetrievalModule(Trainable):
         """Score all queries of a step against all distinct documents of the step.
 
         Args:
-            embeddings: Two batches: the queries, then the documents. In the batch of queries, the last tensor has the
-                teacher scores, and the group ids of a query are the index of its training example, then the text ids
-                of its candidates. The group id of a document is its text id.
+            embeddings: Two batches: the queries, then the documents. The last tensor of the query batch has the teacher
+                scores. Group ids connect both batches: those of a query are the index of its training example,
+                followed by the text ids of its candidates; that of a document is its text id.
+
+        Returns:
+            The scores, with the column of each query's relevant document and candidates.
         """
         query_batch, document_batch = embeddings
         text_ids, inverse = torch.unique(document_batch.group_ids[:, 0], return_inverse=True)
@@ -129,7 +133,7 @@ class RetrievalModule(Trainable):
         )
 
     def _false_negatives(self, examples: Tensor, text_ids: Tensor, target: Tensor) -> Tensor:
-        """Return a mask of false negatives: relevant documents other than the target (bool, queries x documents)."""
+        """Return a mask (bool, queries x documents) of false negatives: relevant documents that are not the target."""
         mask = torch.zeros(len(target), len(text_ids), dtype=torch.bool, device=target.device)
         rows, relevant = (
             torch.from_numpy(array).to(target.device) for array in self.relevance.lookup(examples.cpu().numpy())

@@ -15,16 +15,22 @@ from encloze.data.records import TrainingExample
 from encloze.models.bi_encoder import BiEncoder
 from encloze.models.heads.base import TextBatch
 from encloze.text.tokenizer import Encoded
-from encloze.text.tokens import TokenizedTexts
+from encloze.text.tokens import TokenizedTexts, split_by_length
 from encloze.training.candidates import CandidateSampler, Relevance
 from encloze.training.query_augmentation import QueryAugmentation
+
+# Cost of a forward and backward pass in addition to that of its tokens, in tokens. On CPUs it was measured
+# (benchmarks/batches.py); on GPUs it is an estimate: small passes do not use the whole GPU.
+_PASS_COST = 64
+_GPU_PASS_COST = 16384
 
 
 class RetrievalBatch(NamedTuple):
     """Queries, their candidates, and the distinct documents among the candidates."""
 
     queries: TextBatch
-    documents: TextBatch
+    documents: tuple[TextBatch, ...]
+    """The distinct documents in parts of similar length, so that there is little padding."""
     examples: Tensor
     """Index of the training example of each query (int64, one per query)."""
     candidates: Tensor
@@ -36,12 +42,12 @@ class RetrievalBatch(NamedTuple):
 
 
 class RetrievalBatches:
-    """Creates batches from training examples.
+    """Creates batches of queries and candidate documents from training examples.
 
     Args:
-        encoder: Provides the tokenizer, the prompts and the maximum lengths.
+        encoder: Model whose tokenizer, prompts and maximum numbers of tokens are used.
         corpus: The documents.
-        examples: Training examples, with indices of documents.
+        examples: Training examples, which refer to documents by their index in the corpus.
         negatives: Number of hard negatives per query.
         seed: Seed of the sampling of candidates.
         augmentation: Augmentation of the query texts; prompts are never augmented.
@@ -79,15 +85,22 @@ class RetrievalBatches:
     def __call__(self, examples: np.ndarray, epoch: int, device: torch.device) -> RetrievalBatch:
         """Return the batch of examples with the given indices (int64, ``(queries,)``)."""
         sampled = self.sampler(examples, epoch)
-        text_ids = np.array(list(dict.fromkeys(sampled.text_ids[sampled.text_ids >= 0].tolist())), np.int64)
         queries = self.encoder.collate([self._query(int(index), epoch) for index in examples], "query", device)
-        documents = self.encoder.collate([self.documents[int(index)] for index in text_ids], "document", device)
+        text_ids = np.unique(sampled.text_ids[sampled.text_ids >= 0])
+        lengths = np.minimum(self.documents.lengths[text_ids] + 2, self.encoder.config.max_document_tokens)
+        parts = [
+            text_ids[part] for part in split_by_length(lengths, _PASS_COST if device.type == "cpu" else _GPU_PASS_COST)
+        ]
+        documents = tuple(
+            self.encoder.collate([self.documents[int(index)] for index in part], "document", device) for part in parts
+        )
+        text_ids = np.concatenate(parts)
         arrays = (examples.astype(np.int64), sampled.text_ids, sampled.teacher_scores, text_ids)
         tensors: list[Any] = [torch.from_numpy(array).to(device) for array in arrays]
         return RetrievalBatch(queries, documents, *tensors)
 
     def _query(self, index: int, epoch: int) -> Encoded:
-        """Return the tokens of an example's query, or of its changed text if augmentation selects it in this epoch."""
+        """Return the tokens of an example's query; if it is augmented in this epoch, those of the augmented query."""
         text = self.sampler.examples[index].query
         augmented = self.augmentation(text, index, epoch) if self.augmentation else text
         if augmented == text:

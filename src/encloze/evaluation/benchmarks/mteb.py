@@ -19,7 +19,9 @@ class Mteb(Benchmark, name="mteb"):
     """Retrieval task of MTEB, such as ``mteb/NFCorpus``, or one subset of a task, such as ``mteb/MIRACLRetrieval/sw``.
 
     A folder given as ``path`` is a copy of the task's repository on the Hugging Face hub, or a data set in BEIR's
-    layout. Source: https://github.com/embeddings-benchmark/mteb (``main_score``, ``ignore_identical_ids``).
+    layout. The metric and the removal of documents
+    with the id of the query follow the task's ``main_score`` and ``ignore_identical_ids`` in
+    https://github.com/embeddings-benchmark/mteb.
     """
 
     collection: str = ""

@@ -145,7 +145,7 @@ class Bm25Searcher:
 
 
 def _require_texts(texts: Iterable[str] | Representation) -> Iterable[str]:
-    """Return ``texts`` unchanged. Raise TypeError if it is a representation or a single string."""
+    """Return ``texts`` unchanged. Raise TypeError if it is a single string, or embeddings or term weights of texts."""
     if isinstance(texts, (Representation, str)):
         raise TypeError(f"a bm25 index takes a list of texts, not a {type(texts).__name__}")
     return texts

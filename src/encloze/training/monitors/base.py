@@ -21,7 +21,7 @@ from encloze.models.pretraining_module import PretrainingModule
 from encloze.text.spans import Spans
 from encloze.text.tokenizer import Encoded, Tokenizer
 from encloze.text.tokens import pad_texts
-from encloze.training.batch_plan import BatchPlan
+from encloze.training.batch_plan import LengthGroupedPlan
 
 _BATCH_SIZE = 64
 
@@ -54,7 +54,7 @@ class PretrainingData(NamedTuple):
 
     def held_out_batches(self) -> list[np.ndarray]:
         """Return the held-out spans in batches, as arrays of span indices. Every call returns the same batches."""
-        plan = BatchPlan(self.lengths[self.held_out], self.seed, self.batch_tokens)
+        plan = LengthGroupedPlan(self.lengths[self.held_out], self.seed, self.batch_tokens)
         return [self.held_out[batch] for batch in plan.epoch(0)]
 
 
@@ -71,15 +71,15 @@ class Monitor(Family):
     """
 
     def directions(self, module: PretrainingModule) -> dict[str, Direction]:
-        """Return the metrics that can select the best model, and for each whether higher or lower is better.
+        """Return the metrics that can select the best model, and whether higher or lower values of each are better.
 
         Args:
-            module: The trained module; the names of its loss terms are metrics of some monitors.
+            module: The trained module. Some monitors have a metric for each loss term of the module.
         """
         return {}
 
     def build(self, data: PretrainingData) -> Metrics:
-        """Prepare the monitor for a run.
+        """Prepare the monitor for a pre-training run.
 
         Args:
             data: Held-out and training texts.
@@ -115,7 +115,7 @@ def embed(
     Args:
         module: The module whose encoder is used.
         texts: Tokenized texts.
-        data: Provides the tokenizer.
+        data: Data of the pre-training, whose tokenizer is used.
         max_tokens: Texts are truncated to this number of tokens.
         pooling: Pooling of the token embeddings; by default that of the module.
     """

@@ -1,0 +1,86 @@
+"""Random batches for training with in-batch negatives: no two queries of a batch share a relevant document."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from encloze.training.batch_plan import BatchPlan
+from encloze.training.candidates import Relevance
+
+_ATTEMPTS = 200  # random examples that are tried as exchange partners of one example
+
+
+@dataclass(frozen=True, eq=False)
+class RandomPlan(BatchPlan):
+    """Random batches of queries, for losses in which the documents of a batch are negatives of its other queries.
+
+    If batches grouped texts of similar length, as those of ``LengthGroupedPlan`` do, mostly the same queries would meet
+    in every epoch. Here each epoch divides all examples at random into batches whose sizes differ by at most one. Then
+    it exchanges examples between batches so that no two examples of a batch share a relevant text. Where no exchange
+    helps, for example because a text is relevant for more examples than there are batches, both stay in the batch.
+    Within a batch, examples are sorted by length, so that micro-batches have little padding.
+
+    Args:
+        lengths: Number of tokens of each example, int64 ``(examples,)``.
+        seed: Seed of the batches.
+        batch_size: Maximum number of examples of a batch.
+        relevance: Relevant texts of each example.
+
+    Example:
+        >>> relevance = Relevance(np.array([0, 1, 2, 3, 4]), np.array([7, 7, 8, 9]))  # text 7 is relevant for 0 and 1
+        >>> plan = RandomPlan(np.array([3, 9, 4, 5]), seed=0, batch_size=2, relevance=relevance)
+        >>> any({0, 1} == set(batch.tolist()) for batch in plan.epoch(0))
+        False
+    """
+
+    lengths: np.ndarray
+    seed: int
+    batch_size: int
+    relevance: Relevance
+
+    def epoch(self, epoch: int) -> list[np.ndarray]:
+        """Return the batches of an epoch. Each is an int64 array of indices of examples."""
+        return _epoch_batches(self, epoch)
+
+
+@lru_cache(maxsize=4)
+def _epoch_batches(plan: RandomPlan, epoch: int) -> list[np.ndarray]:
+    """Return the batches of an epoch, in the order of training; the last few results are cached."""
+    generator = np.random.default_rng([plan.seed, epoch])
+    examples = generator.permutation(len(plan.lengths))
+    parts = np.array_split(np.arange(len(examples)), -(-len(examples) // plan.batch_size))
+    _separate(examples, np.repeat(np.arange(len(parts)), [len(part) for part in parts]), plan.relevance, generator)
+    return [batch[np.argsort(plan.lengths[batch], kind="stable")] for batch in (examples[part] for part in parts)]
+
+
+def _separate(examples: np.ndarray, batch_of: np.ndarray, relevance: Relevance, generator: np.random.Generator) -> None:
+    """Exchange examples of different batches, in place, so that no two examples of a batch share a relevant text.
+
+    Args:
+        examples: Index of the example at each position, int64 ``(examples,)``.
+        batch_of: Batch of each position, int64 ``(examples,)``.
+        relevance: Relevant texts of each example.
+        generator: Source of the order in which exchange partners are tried.
+    """
+    texts = [relevance.of(int(example)) for example in examples]
+    counts = [Counter[int]() for _ in range(int(batch_of[-1]) + 1)]  # number of examples of each text, by batch
+    for position, batch in enumerate(batch_of):
+        counts[batch].update(texts[position])
+    for position, batch in enumerate(batch_of):
+        own = counts[batch]
+        if all(own[text] == 1 for text in texts[position]):
+            continue
+        for partner in generator.integers(len(examples), size=_ATTEMPTS):
+            other = counts[batch_of[partner]]
+            leaving, entering = texts[position], texts[partner]
+            fits = not any(other[text] > (text in entering) for text in leaving)
+            if fits and not any(own[text] > (text in leaving) for text in entering) and other is not own:
+                own.subtract(leaving), own.update(entering)
+                other.subtract(entering), other.update(leaving)
+                texts[position], texts[partner] = entering, leaving
+                examples[[position, partner]] = examples[[partner, position]]
+                break
