@@ -1,4 +1,4 @@
-"""Pre-train, fine-tune, index, evaluate and search on docstrings of Python packages."""
+"""Pre-train, fine-tune, index, evaluate and search on Python documentation."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class Relevance(NamedTuple):
 
     def of(self, example: int) -> list[int]:
         """Return the ids of the relevant texts of an example, sorted."""
-        return self.text_ids[self.offsets[example] : self.offsets[example + 1]].tolist()
+        return list(self.text_ids[self.offsets[example] : self.offsets[example + 1]].tolist())
 
     def lookup(self, examples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the relevant texts of some examples, as pairs of an example and a text.
