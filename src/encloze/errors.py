@@ -27,8 +27,8 @@ class RecipeError(EnclozeError):
     """A recipe, a command line or an argument is invalid; ``faults`` lists all errors.
 
     Attributes:
-        source: Origin of the errors: a recipe, ``the command line``, or a function.
-        faults: Pairs of a setting (``training.learning_rate``) and a message.
+        source: Where the invalid settings were given: name of a recipe or function, or ``the command line``.
+        faults: One pair per error: name of the invalid setting (``training.learning_rate``) and error message.
     """
 
     def __init__(self, source: str, faults: Sequence[tuple[str, str]]) -> None:

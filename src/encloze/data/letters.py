@@ -30,7 +30,7 @@ def token_pattern() -> re.Pattern[str]:
 
 @cache
 def combining_marks() -> str:
-    r"""Return a string of all combining marks up to U+FFFF, for regular expressions, where ``\w`` does not match them.
+    r"""Return a string of all combining marks up to U+FFFF. Regular expressions need it, as ``\w`` matches no marks.
 
     Marks above U+FFFF (in scripts such as Chakma and Adlam) are left out: they would make matching ten times slower.
     """

@@ -52,7 +52,8 @@ class ErrorCollector:
         Args:
             kind: Kind of the object, such as ``document``.
             id_: The id to check.
-            location: Location for the error message, used if the collector does not know the current line.
+            location: Location for the error message if the id was not read from a file, so that there is no line to
+                report.
         """
         if "\t" in id_ or (id_ and id_.splitlines() != [id_]):
             self.add(self.location or location, f"the {kind} id {id_!r} contains a tab or a line break. Remove it")
@@ -84,7 +85,7 @@ def read_lines(file: Path) -> Iterator[tuple[str, str]]:
 
 
 def read_all_lines(file: Path) -> Iterator[tuple[str, str]]:
-    """Do the same as ``read_lines``, but also yield blank lines."""
+    """Read all lines of a text file, including blank ones. Otherwise the same as ``read_lines``."""
     number = 0
     try:
         with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as stream:
@@ -217,7 +218,10 @@ def parse_integer(text: str, name: str, location: str, errors: ErrorCollector) -
 
 
 def find_file(folder: Path, *names: str) -> Path | None:
-    """Return the path of the first name that exists in a folder, plain or with ``.gz`` appended, or None."""
+    """Return the path of the first of several files that exists in a folder; None if none of them exists.
+
+    Each name is tried as it is and with ``.gz`` appended.
+    """
     for name in names:
         for file in (folder / name, folder / f"{name}.gz"):
             if file.is_file():

@@ -34,7 +34,8 @@ def sample_positive_pairs(
     """Sample positive pairs, each of two related texts.
 
     If there are judgments, each pair is a query and one of its relevant documents. Otherwise, each pair is the title
-    and the text of a document or, if no document has a title, two neighboring passages of the same source.
+    and the text of a document or, if no document has a title, two passages that follow each other in the same longer
+    text.
 
     Args:
         corpus: Documents.
@@ -44,7 +45,7 @@ def sample_positive_pairs(
         seed: Seed of the random sample.
 
     Returns:
-        The pairs, or None if the corpus has no pairs of any kind.
+        The pairs; None if the corpus and the judgments contain none of these kinds of pairs.
     """
     rng, number_of = np.random.default_rng(seed), corpus.number_of
     relevant = sorted({(j.query, j.document) for j in judgments if j.grade > 0 and j.query in queries})
@@ -63,7 +64,10 @@ def sample_positive_pairs(
 
 
 def _titled_texts(corpus: Corpus, order: np.ndarray) -> Iterator[tuple[str, str]]:
-    """Yield title and text of documents whose title has two or more words. ``order``: row numbers to read."""
+    """Yield title and text of each document whose title has two or more words.
+
+    ``order``: row numbers of the documents, in the order in which they are read.
+    """
     titles = corpus.column("title")
     for number in order.tolist():
         if len((titles[number].as_py() or "").split()) >= _MIN_TITLE_WORDS:
@@ -73,7 +77,7 @@ def _titled_texts(corpus: Corpus, order: np.ndarray) -> Iterator[tuple[str, str]
 
 
 def _neighbors(corpus: Corpus) -> list[tuple[int, int]]:
-    """Return the row numbers of both passages of each pair of passages that follow each other in the same source."""
+    """Return the row numbers of every two passages that follow each other in the longer text they were cut from."""
     columns = zip(corpus.column("source").to_pylist(), corpus.column("position").to_pylist(), strict=True)
     passages = [
         (source, position or 0, number) for number, (source, position) in enumerate(columns) if source is not None

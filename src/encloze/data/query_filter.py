@@ -1,4 +1,4 @@
-"""Filtering of generated queries: rejects empty queries, repeated queries and copies from the document."""
+"""Filtering of generated queries: rejects empty and repeated queries, and those copied from their document."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ NOT_RETRIEVED = "their document is not retrieved"
 
 
 def filter_queries(generated: Iterable[tuple[Document, list[str]]], rejected: Counter[str]) -> dict[str, LabeledQuery]:
-    """Return the generated queries that are not rejected. Queries with the same normalized text are merged.
+    """Return the generated queries that are not empty, repeated for the same document, or copied from it.
+
+    Queries of different documents that have the same normalized text are merged.
 
     Args:
         generated: Documents, each with the query texts that were generated for it.

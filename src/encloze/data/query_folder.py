@@ -12,7 +12,7 @@ from encloze.data.words import normalize_text
 
 
 def query_id(query: LabeledQuery) -> str:
-    """Return an id that depends only on the query's text, so that equal queries from several generations get one id."""
+    """Return an id that depends only on the query's text, so that a query generated again keeps its id."""
     return f"generated:{hashlib.sha256(normalize_text(query.text).encode()).hexdigest()[:16]}"
 
 

@@ -1,4 +1,4 @@
-"""Records that all packages share, such as documents, queries and hits, and the types of runs and judgments."""
+"""Data types that all packages of encloze use, such as documents, queries, judgments, runs and search hits."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Document(NamedTuple):
     source: str | None = None
     """Identifier of the longer text that the document was cut from, if it is a passage."""
     position: int | None = None
-    """Position of the passage in its source. Passages with consecutive positions are neighbors."""
+    """Number of the passage among those that were cut from ``source``, in the order of that text."""
 
 
 class Query(NamedTuple):
@@ -99,7 +99,7 @@ class LabeledText(NamedTuple):
     text: str
     """The text. If words are labeled, it is the words joined by spaces."""
     labels: tuple[str, ...]
-    """The only label of the text or, if words are labeled, one label per word."""
+    """One label per word if words are labeled; otherwise a tuple that contains only the label of the text."""
     words: tuple[str, ...] | None = None
     """The labeled words, or None if the whole text has one label."""
 
@@ -120,12 +120,12 @@ class TrainingExample:
     positives: tuple[int, ...]
     """Row numbers in the corpus of the documents that are judged relevant to the query."""
     negatives: tuple[int, ...] = ()
-    """Row numbers in the corpus of the hard negatives, best ranked first."""
+    """Row numbers in the corpus of the hard negatives, best first in the run that they were taken from."""
     positive_scores: tuple[float, ...] = ()
-    """Teacher scores of the positives, NaN for a positive that the teacher did not score. Empty if there is no
+    """Scores that a teacher model gave to the positives; NaN for a positive without a score. Empty if there is no
     teacher."""
     negative_scores: tuple[float, ...] = ()
-    """Teacher scores of the negatives. Empty if there is no teacher."""
+    """Scores that a teacher model gave to the negatives. Empty if there is no teacher."""
     relevant: tuple[int, ...] = ()
     """Row numbers in the corpus of all documents that are relevant to any query with the same text. They are never
     used as negatives."""
@@ -147,7 +147,7 @@ class Representation(NamedTuple):
 
     @classmethod
     def concatenate(cls, parts: Sequence[Representation]) -> Representation:
-        """Concatenate the rows of one or more representations that have the same kinds of vectors."""
+        """Return the vectors of several batches of texts in one object. All batches have the same kinds of vectors."""
         from scipy.sparse import vstack
 
         dense, sparse = [part.dense for part in parts], [part.sparse for part in parts]
@@ -160,6 +160,7 @@ class SearchResults(NamedTuple):
     """The best documents in an index for each query of a batch, best first."""
 
     numbers: np.ndarray
-    """Row numbers of the documents (int64, queries x depth); -1 where fewer than ``depth`` documents were found."""
+    """Row numbers of the documents in the corpus: int64 array with one row per query and one column per rank; -1 where
+    fewer documents were found."""
     scores: np.ndarray
-    """Scores of the documents (float32, queries x depth)."""
+    """Scores of these documents: float32 array with one row per query and one column per rank."""

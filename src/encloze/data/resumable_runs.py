@@ -1,4 +1,4 @@
-"""Writing of TREC run files in batches, resumed after an interruption, and reading of one query at a time."""
+"""TREC run files: written in batches of queries, so that writing can be resumed, and read query by query."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def write_rankings(
         rank: Function from a batch of queries to their rankings: scores by query id and document id. It may leave out
             queries without results.
         batch_size: Number of queries per call of ``rank``. An interruption loses at most one batch.
-        tag: Name of the run, written in the last column.
-        title: Title of the progress bar; with None, no progress bar is shown.
+        tag: Name of the system, written in the last column of the run file.
+        title: Title of the progress bar; if it is empty, no progress bar is shown.
 
     Example:
         >>> queries = [Query("q1", "rivers"), Query("q2", "engines")]

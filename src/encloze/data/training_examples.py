@@ -70,7 +70,10 @@ def _relevant_by_text(dataset: DatasetSplit) -> dict[str, set[int]]:
 
 
 def _check_negatives(dataset: DatasetSplit, examples: list[TrainingExample], unknown: list[str]) -> None:
-    """Warn of unknown documents and of queries without negatives. Raise DataError if no query has a negative."""
+    """Warn of queries without negatives, and of documents of the run that are not in the corpus (``unknown``).
+
+    Raises DataError if no query has a negative.
+    """
     ids = f", for example {', '.join(unknown[:3])}" if unknown else ""
     without = sum(not example.negatives for example in examples)
     if without == len(examples):

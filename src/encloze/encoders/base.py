@@ -49,7 +49,7 @@ class Encoder(ABC):
             device: ``cpu``, ``cuda``, ``cuda:1`` or ``mps``; by default the first GPU, or the CPU if no GPU is
                 available.
             precision: Precision of matrix multiplications. ``auto`` uses bfloat16 where the hardware supports it.
-            backend: Backend that computes representations: ``torch``.
+            backend: Library that runs the model; the only built-in one is ``torch`` (PyTorch).
 
         Returns:
             The encoder, in evaluation mode.
@@ -79,7 +79,7 @@ class Encoder(ABC):
     @property
     @abstractmethod
     def fingerprint(self) -> str:
-        """Hash of everything that affects representations: weights, tokenizer, pooling, prompts, length limits."""
+        """Hash of all that the vectors of a text depend on: weights, tokenizer, pooling, prompts, length limits."""
 
     @property
     @abstractmethod
@@ -89,12 +89,12 @@ class Encoder(ABC):
     @property
     @abstractmethod
     def views(self) -> dict[str, int]:
-        """Number of dimensions of each kind of vector that the encoder computes: ``dense``, ``sparse`` or both."""
+        """Numbers of dimensions of the vectors that the encoder computes, by kind: ``dense``, ``sparse`` or both."""
 
     @property
     @abstractmethod
     def similarity(self) -> Similarity:
-        """Similarity function with which the encoder was trained. Call ``encoder.similarity(queries, documents)``."""
+        """Function that scores encoded queries and documents as in training: ``similarity(queries, documents)``."""
 
     @abstractmethod
     def represent_queries(self, texts: Sequence[str]) -> Representation:
@@ -102,14 +102,14 @@ class Encoder(ABC):
 
     @abstractmethod
     def represent_documents(self, texts: Iterable[str], count: int) -> Iterator[Representation]:
-        """Encode a few thousand documents at a time, to limit memory use.
+        """Encode documents in parts of a few thousand, to limit memory use.
 
         Args:
-            texts: Texts of the documents, each with its title in front. An iterator is read only as far as needed.
+            texts: Texts of the documents, each with its title in front. An iterator is read one part at a time.
             count: Number of texts, for the progress bar.
 
         Yields:
-            The embeddings, term weights or both of the next few thousand documents, in the order of ``texts``.
+            The embeddings, term weights or both of each part of the documents, in the order of ``texts``.
         """
 
     @abstractmethod
@@ -214,7 +214,7 @@ class Encoder(ABC):
 
 @dataclass(frozen=True)
 class EncoderBackend(Family):
-    """Base class of encoder backends, which load models and compute representations."""
+    """Base class of backends. A backend loads encoders, cross-encoders and re-rankers that run on one library."""
 
     def load(self, name: str, *, device: str | None, precision: Precision) -> Encoder:
         """Load the encoder called ``name``. Raises CheckpointError if it is missing or damaged."""
@@ -329,7 +329,10 @@ def _described(value: object) -> str:
 
 
 def _unwrapped(representation: Representation, *, single: bool) -> Any:
-    """Return the dense or the sparse vectors if only one kind exists, otherwise the whole representation."""
+    """Return the array of dense or the matrix of sparse vectors; both, as a ``Representation``, if both exist.
+
+    ``single``: whether to return the only dense vector instead of an array with one row.
+    """
     if representation.sparse is None:
         return representation.dense[0] if single else representation.dense
     return representation.sparse if representation.dense is None else representation

@@ -72,7 +72,10 @@ class TorchEncoder(Encoder):
             (staging / README).write_text(self._model_card(staging, Path(folder).name), encoding="utf-8")
 
     def _model_card(self, folder: Path, name: str) -> str:
-        """Return the model card of the folder that was loaded if encloze wrote this folder, otherwise a new card."""
+        """Return the model card of the encoder: the one in the folder that the encoder was loaded from, or a new one.
+
+        It is new if encloze did not write that folder, or if the encoder was loaded from the hub.
+        """
         from encloze.models.card import model_card
 
         source = Path(self.name)

@@ -26,8 +26,10 @@ MEAN = "mean"
 
 
 class ComparedSystem(NamedTuple):
-    """A system of a comparison. ``members`` lists the names of its results in the reports, one for each training
-    seed."""
+    """A system of a comparison, possibly a model trained with several seeds.
+
+    ``members`` lists the names under which the reports contain its results, one name for each training seed.
+    """
 
     name: str
     members: tuple[str, ...]
@@ -35,7 +37,7 @@ class ComparedSystem(NamedTuple):
 
 @dataclass(frozen=True)
 class ComparisonTable:
-    """Comparison of the same systems on one or more data sets. Each other system is compared with the first system.
+    """Comparison of the same systems on one or more data sets. All other systems are compared with the first one.
 
     ``encloze.compare`` returns it.
 
@@ -81,7 +83,7 @@ class ComparisonTable:
 
     @cached_property
     def contrasts(self) -> tuple[Contrast, ...]:
-        """Comparisons of each other system with the first system, on each data set and on the mean of all data sets."""
+        """Comparison of every system but the first with the first: on each data set and on the mean of all of them."""
         raw = list(self._uncorrected())
         p_values, not_worse, equivalent = (
             holm([getattr(one, name) for one in raw]) for name in ("p_value", "p_not_worse", "p_equivalent")
@@ -105,8 +107,10 @@ class ComparisonTable:
         return estimate([values]).interval() if len(values) > 1 else bootstrap(values[0], seed=self.seed)
 
     def tables(self) -> list[Table]:
-        """Return the tables of means, of differences from the first system (if there are others), and of measures and
-        costs."""
+        """Return the tables of means, of differences from the first system, and of measures and costs.
+
+        The table of differences is left out if there is only one system.
+        """
         differences = [self._difference_table()] if self.contrasts else []
         return [self._mean_table(), *differences, self._measure_table()]
 

@@ -76,7 +76,8 @@ def estimate(values: Sequence[np.ndarray], baseline: Sequence[np.ndarray] | None
 
     Args:
         values: For each data set an array of shape (queries,) or (seeds, queries).
-        baseline: Values of the system to subtract, in the same form as ``values``; the number of seeds may differ.
+        baseline: Values whose mean is subtracted: arrays for the same data sets and queries as ``values``. The number
+            of seeds may differ.
 
     Returns:
         The estimate of the mean or the mean difference.

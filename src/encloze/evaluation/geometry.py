@@ -17,7 +17,7 @@ _COLLAPSED = 1e-6  # deviations from the mean below this fraction of the norm ar
 
 
 def mean_cosine(embeddings: np.ndarray) -> float:
-    """Compute the mean cosine of two different embeddings: anisotropy (Ethayarajh, EMNLP 2019).
+    """Compute the mean cosine over all pairs of two embeddings, a measure of anisotropy (Ethayarajh, EMNLP 2019).
 
     Args:
         embeddings: Array of shape (texts, dim).
@@ -34,7 +34,7 @@ def mean_cosine(embeddings: np.ndarray) -> float:
 
 
 def centered_cosine(embeddings: np.ndarray) -> float:
-    """Compute the root mean square cosine of two different embeddings after their mean is subtracted.
+    """Compute the root mean square cosine over all pairs of two embeddings, after subtracting the mean embedding.
 
     It measures the anisotropy that remains without the direction common to all texts (Mu and Viswanath, ICLR 2018;
     Cai et al., ICLR 2021). The mean cosine of centered embeddings would be about 0 for any embeddings.
@@ -145,21 +145,23 @@ def pair_auc(firsts: np.ndarray, seconds: np.ndarray, negatives: np.ndarray) -> 
 
 
 class Hubness(NamedTuple):
-    """Statistics of k-occurrence: the number of other texts that have a text among their k nearest neighbors."""
+    """Statistics of the k-occurrence of texts: how many other texts have the text among their k nearest neighbors."""
 
     skewness: float
-    """Skewness of the k-occurrence: 0 for a symmetric distribution, above about 1.5 if a few texts (hubs) are in very
-    many lists."""
+    """Skewness of the k-occurrence: 0 for a symmetric distribution, above about 1.5 if a few texts (hubs) are
+    among the nearest neighbors of very many texts."""
     anti_hub_rate: float
-    """Share of texts that are in no list of nearest neighbors (anti-hubs)."""
+    """Share of texts that are not among the k nearest neighbors of any other text (anti-hubs)."""
 
 
 def hubness(embeddings: np.ndarray, neighbors: int) -> Hubness:
-    """Compute the hubness of embeddings (Radovanovic et al., JMLR 2010) for cosine similarity.
+    """Compute how unevenly texts occur among the nearest neighbors of other texts (Radovanovic et al., JMLR 2010).
+
+    The nearest neighbors are those with the highest cosine.
 
     Args:
         embeddings: Array of shape (texts, dim).
-        neighbors: Length of each list of nearest neighbors, below the number of texts.
+        neighbors: Number k of nearest neighbors of each text, below the number of texts.
 
     Returns:
         Skewness and anti-hub rate.

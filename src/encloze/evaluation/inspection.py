@@ -24,7 +24,7 @@ class LengthStatistics:
     quantiles: dict[str, int]
     """Length at each quantile; the keys are names of quantiles, such as ``95%``."""
     truncated: dict[int, float]
-    """Share of texts that are longer than a limit, by limit."""
+    """Share of texts longer than a length limit, for several limits. The keys are the limits."""
     recommended_limit: int | None = None
     """Smallest limit in ``truncated`` that at most 5 % of the texts exceed; None if there is no such limit."""
 
@@ -42,7 +42,7 @@ class Inspection:
         duplicates: Groups of ids of documents with the same text, the largest first.
         near_duplicates: Groups of ids of documents with nearly the same text, the largest first.
         sources: Number of longer texts from which the documents were cut.
-        with_neighbors: Number of documents with another passage of the same source.
+        with_neighbors: Number of documents that were cut from the same longer text as another document.
         splits: Number of judged queries by split.
         contamination: Overlap of each pair of splits.
         panel: Metrics of the encoders; None if no encoder was given.

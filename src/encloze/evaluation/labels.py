@@ -29,9 +29,9 @@ class LabelPredictions(NamedTuple):
     name: str
     """Name of the system."""
     labels: list[tuple[str | None, ...]]
-    """Predicted labels of each text, one for each true label; None for a word that the system did not read."""
+    """Predicted labels of each text: one for the text or one per word; None for a word that the system did not read."""
     note: str = ""
-    """Remark on how the labels were predicted."""
+    """Sentence for the report on how the labels were predicted; may be empty."""
 
 
 class LabelScores(NamedTuple):
@@ -186,10 +186,10 @@ class LabelReport:
                 stream.write(json.dumps(line, ensure_ascii=False) + "\n")
 
     def _measure_counts(self, system: LabelPredictions) -> dict[str, tuple[np.ndarray, Measure]]:
-        """Return, by name of a measure, its counts for each text and the function that computes it from their sums.
+        """Return, by name of a measure, the counts that it needs and the function that computes it from them.
 
-        The counts have one row per text; their columns depend on the measure. The function expects the sum of each
-        column.
+        The counts are an array with one row per text; its columns depend on the measure. The function expects the sums
+        of the columns over the texts.
         """
         label_counts = self._label_counts(system)
         correct, _, true = label_counts.sum(axis=2).T
@@ -228,7 +228,8 @@ def _macro_f1(sums: np.ndarray) -> np.ndarray:
     """Compute the mean F1 over labels, as in scikit-learn. Labels that are neither true nor predicted are left out.
 
     Args:
-        sums: How often each label is predicted correctly, is predicted, and is the true label: shape (..., 3 * labels).
+        sums: Array of shape (..., 3 * labels): how often each label is predicted correctly, then how often it is
+            predicted, then how often it is the true label.
     """
     correct, predicted, true = np.moveaxis(sums.reshape(*sums.shape[:-1], 3, -1), -2, 0)
     total = predicted + true
@@ -249,7 +250,7 @@ def evaluate_predictions(
         split: Name of the evaluated split.
         name: Name of the system.
         label_ids: Predicted label ids of all texts of the split, concatenated; -1 where there is no prediction.
-        note: Remark on how the labels were predicted.
+        note: Sentence for the report on how the labels were predicted; may be empty.
         seed: Seed of the bootstrap samples.
 
     Returns:

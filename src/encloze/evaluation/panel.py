@@ -1,4 +1,4 @@
-"""Panel of encoders: a comparison of the statistics of their representations of the same documents."""
+"""Panel of encoders: a comparison of the embeddings and term weights that they compute for the same documents."""
 
 from __future__ import annotations
 
@@ -45,8 +45,9 @@ class EncoderMetrics:
     Args:
         name: Name of the encoder in tables.
         description: Model type, pooling, dimensions and limits of the encoder.
-        metrics: Values of the metrics.
-        frequent_terms: Terms that are active in most documents, each with the share of documents in which it is active.
+        metrics: Statistics of the embeddings, term weights and tokenizer, each with its range and meaning.
+        frequent_terms: Terms that are active in the most documents, each with the share of documents in which it is
+            active.
         nearest: For each query of the panel, its nearest documents, best first.
     """
 
@@ -64,7 +65,7 @@ class Panel:
     Args:
         num_documents: Number of encoded documents.
         num_available: Number of documents in the corpus, from which the encoded documents were sampled.
-        pairs: Number and description of the positive pairs; None if the corpus has none.
+        pairs: Number and kind of the pairs of related texts (positive pairs), as text; None if the corpus has none.
         encoders: Metrics of each encoder.
         queries: Queries whose nearest documents are listed.
         labels: Results of predicting labels from the embeddings, if labels were given.
@@ -154,7 +155,7 @@ class Panel:
         return cls(content["num_documents"], content["num_available"], content["pairs"], encoders, queries)
 
     def to_dict(self) -> dict[str, object]:
-        """Return the metrics of the panel as JSON values, without the predictions of labels (``LabelPredictions``)."""
+        """Return the content of the panel as JSON values, except for the results of predicting labels (``labels``)."""
         encoders = [
             {
                 "name": encoder.name,

@@ -1,4 +1,4 @@
-"""Metrics of one encoder: geometry of its embeddings, terms that it activates, fit of its tokenizer."""
+"""Metrics of one encoder: geometry of its embeddings, terms with a weight above 0, fit of its tokenizer."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class PanelMetric(NamedTuple):
     """If ``value`` is a median over texts, the 95 % quantile over these texts; otherwise None."""
 
     def cell(self) -> Cell:
-        """Return a table cell with the value and, if both quantiles are set, the interval between them."""
+        """Return a table cell with the value and, if ``low`` and ``high`` are not None, the interval between them."""
         is_quantile = self.low is not None and self.high is not None
         value = Interval(self.value, self.low, self.high) if is_quantile else self.value  # type: ignore[arg-type]
         return Cell(value, Kind.COUNT if self.is_count else Kind.STATISTIC)
@@ -131,9 +131,10 @@ def sparse_metrics(
     """Compute the metrics of the term weights of documents.
 
     Args:
-        group: ``sparse``, or ``MLM head`` for the head for masked language modeling of an encoder without sparse
-            vectors.
-        activations: Counts of the active terms of the documents.
+        group: ``sparse`` if the term weights are the encoder's sparse vectors; ``MLM head`` if the encoder has none and
+            its head for masked language modeling computed them.
+        activations: For each term, the number of documents in which it is active (has a weight above 0); for each
+            document, the number of its active terms.
         is_in_corpus: Boolean array of shape (vocabulary,): whether a term occurs in the documents.
         query_active_dims: Number of active terms of each query; None if there are no queries.
 

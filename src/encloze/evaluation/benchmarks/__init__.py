@@ -1,4 +1,4 @@
-"""Published benchmarks by name, each with the split, measures and rules of its publication."""
+"""Published benchmarks. Each is evaluated on the split, with the measures and by the rules of published results."""
 
 from encloze.family import lazy_members
 

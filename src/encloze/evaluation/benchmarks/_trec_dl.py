@@ -18,8 +18,8 @@ class TrecDl(Benchmark):
     """Passage ranking over the MS MARCO collection, judged by NIST with grades from 0 to 3.
 
     nDCG uses all grades. Binary measures count grade 2 and higher as relevant, because grade 1 means "on the topic,
-    but no answer". Queries without judgments are excluded. Source: overviews of the track, arXiv 2003.07820 and
-    2102.07662.
+    but no answer". Queries without judgments are excluded. These rules are those of the track's overview papers, arXiv
+    2003.07820 and 2102.07662.
     """
 
     year: ClassVar[int]

@@ -13,7 +13,7 @@ from encloze.family import Family
 
 
 class BenchmarkRules(NamedTuple):
-    """Measures in which results on a benchmark are published, and the rules for computing them."""
+    """Measures that published results on a benchmark report, and the rules by which they are computed."""
 
     measures: tuple[str, ...]
     """Measures in the spelling of ir-measures, the main one first."""
@@ -66,9 +66,9 @@ class Benchmark(Family):
         """Return the settings of a command, changed to use the data set and the rules of this benchmark.
 
         Args:
-            settings: Dataclass with the fields ``benchmark``, ``dataset``, ``split``, ``depth`` and
-                ``ignore_identical_ids``. A ``depth`` below the depth of this benchmark is raised to the latter.
-            **changes: New values of further fields.
+            settings: Settings of the command: a dataclass with the fields ``benchmark``, ``dataset``, ``split``,
+                ``depth`` and ``ignore_identical_ids``. ``depth`` is raised to that of this benchmark if it is smaller.
+            **changes: New values of fields that this method does not set, such as ``measures``.
 
         Returns:
             The changed settings; their field ``benchmark`` is None.

@@ -16,7 +16,8 @@ class Beir(Benchmark, name="beir"):
     the run.
 
     A folder given as ``path`` contains corpus.jsonl, queries.jsonl and qrels/test.tsv, either directly or in a
-    subfolder with the name of the collection. Source: https://github.com/beir-cellar/beir (``ignore_identical_ids``).
+    subfolder with the name of the collection. The removal of documents with the id of the query follows
+    ``ignore_identical_ids`` in https://github.com/beir-cellar/beir.
     """
 
     collection: str = ""

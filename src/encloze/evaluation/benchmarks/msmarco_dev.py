@@ -14,7 +14,7 @@ class MsmarcoDev(Benchmark, name="msmarco_dev"):
     """Development queries of MS MARCO passage ranking, measured by MRR@10.
 
     A folder given as ``path`` contains the files of collectionandqueries.tar.gz: collection.tsv, queries.dev.small.tsv
-    and qrels.dev.small.tsv. Source: https://microsoft.github.io/msmarco/ and its evaluation script.
+    and qrels.dev.small.tsv. MRR@10 is the measure of the evaluation script at https://microsoft.github.io/msmarco/.
     """
 
     def rules(self) -> BenchmarkRules:

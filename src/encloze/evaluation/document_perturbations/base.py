@@ -31,7 +31,7 @@ class DocumentPerturbation(Family):
             seed: Seed of the random choices.
 
         Returns:
-            The documents of the corpus (changed or not) in their order, and the added documents.
+            All documents of the corpus, changed or not, in the order of the corpus, and added documents at any place.
 
         Raises:
             DataError: The corpus cannot be perturbed in this way.

@@ -23,8 +23,8 @@ class StopWords(QueryPerturbation, name="stop_words"):
     """
 
     language: Language | None = None
-    """Language of the stop words. By default, it is detected for each query: the language with the most stop words in
-    the query, if they are at least a quarter of its words."""
+    """Language of the stop words. By default, it is detected for each query: the language whose stop words are most
+    frequent in the query. No word is removed if they are fewer than a quarter of the query's words."""
     custom_stop_words: tuple[str, ...] = ()
     """Stop words that replace the built-in lists of all languages."""
     word_fraction: float = 1.0
