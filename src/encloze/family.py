@@ -38,8 +38,8 @@ class Family(Settings):
 
     name: ClassVar[str]
     default_member: ClassVar[str | None] = None
-    """Name of the member that is used if the name in a recipe is not the name of a member. The name in the recipe then
-    becomes the value of this member's setting ``model``. None: a name that is not a member's name is an error."""
+    """Name of the member that is selected if a recipe contains a name that no member has, such as that of a model. The
+    name in the recipe then becomes the member's setting ``model``. None: a name that no member has is an error."""
     _loaded_members: ClassVar[dict[str, type]]
 
     def __init_subclass__(cls, *, name: str | None = None, **arguments: Any) -> None:
@@ -83,7 +83,7 @@ class Family(Settings):
     def resolve_member(cls, type_: object, values: dict[str, Any]) -> tuple[type[Self], dict[str, Any]]:
         """Return the member class that ``type`` in a recipe selects, and the settings of this member.
 
-        ``values`` contains the recipe's values next to ``type``.
+        ``values`` contains the settings that the recipe gives for the member, without ``type``.
 
         A family whose members can also be selected in another way, such as by a path, overrides this method.
 
@@ -167,12 +167,12 @@ def _import_member(module: str) -> None:
 
 @functools.cache
 def _plugins(group: str) -> EntryPoints:
-    """Return the entry points that installed packages define in a group; cached, because the search is slow."""
+    """Return the entry points of ``group`` in all installed packages; cached, because the search is slow."""
     return entry_points(group=group)
 
 
 def is_family(kind: object) -> bool:
-    """Return whether ``kind`` is the base class of a family, from which a recipe selects a member."""
+    """Return whether ``kind`` is the base class of a family, such as ``Objective``; False for members."""
     return isinstance(kind, type) and Family in kind.__bases__
 
 

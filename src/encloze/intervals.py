@@ -15,7 +15,7 @@ class Interval(NamedTuple):
     """
 
     mean: float
-    """The estimate."""
+    """The estimate, such as the mean of a measure over queries or a difference of two means."""
     low: float
     """Lower bound of the interval; ``-inf`` if there are too few data to compute it."""
     high: float

@@ -208,5 +208,5 @@ def test_model_without_tokenizer_is_refused(verb: str, model: Path, tmp_path: Pa
         (model / name).unlink()
     folder = toys.write_labelled(tmp_path / "set")
     assert main([verb, "--dataset", str(folder), "--model", str(model), "--output", str(tmp_path / "out")]) == 2
-    said = f"{model} has no tokenizer.json and no other tokenizer that can be loaded (there is also no vocab.txt)"
+    said = f"{model} has no tokenizer.json and no other tokenizer that can be loaded (the folder also lacks vocab.txt)"
     assert said in capsys.readouterr().err and not list(tmp_path.glob("out*"))

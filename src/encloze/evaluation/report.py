@@ -83,7 +83,7 @@ class Report:
 
     @property
     def notes(self) -> list[str]:
-        """Inconsistencies of the data set, such as judged documents that it lacks, then the notes of the systems."""
+        """Remarks about the data set (such as judged documents missing from the corpus), then about the systems."""
         warnings = self.counts.warnings() if self.counts else []
         return warnings + [f"{system.name}: {system.note}" for system in self.systems if system.note]
 

@@ -33,7 +33,7 @@ class SystemResult:
     """Wall-clock time of searching all queries in one batch, query encoding included, divided by the number of queries.
     This is a throughput figure, not the latency of a single query. None if the ranking was read from a file."""
     note: str = ""
-    """Remark shown below tables, such as tuned parameters."""
+    """Remark shown below tables, such as the values of parameters that were tuned."""
     index_bytes: int | None = None
     """Size of the index on disk in bytes, without the texts of the documents."""
     model_bytes: int | None = None
@@ -42,11 +42,11 @@ class SystemResult:
     """Peak memory in bytes of a separate process that searches. It includes Python, but not memory-mapped files. None
     if it was not measured."""
     values: dict[str, np.ndarray] = field(default_factory=dict)
-    """By name of the measure: the value of each query (float64), in the order of ``Report.queries``."""
+    """Values of each measure, keyed by its name: one value per query (float64), in the order of ``Report.queries``."""
     corpus: Corpus | None = None
-    """Corpus from which documents were retrieved, if it is not the corpus of the data set: an index folder contains its
-    own documents. None otherwise."""
+    """Corpus from which the documents were retrieved, if the system has its own, as an index folder contains documents.
+    None if they were retrieved from the corpus of the data set."""
 
     def ranked_corpus(self, dataset: DatasetSplit) -> Corpus:
-        """Return the corpus from which documents were retrieved: ``corpus``, or that of the data set if it is None."""
+        """Return the corpus from which documents were retrieved: the data set's corpus if ``self.corpus`` is None."""
         return self.corpus or dataset.corpus

@@ -44,9 +44,10 @@ class SystemRobustness:
     Args:
         name: Name of the system.
         clean: Values without perturbations, float64 of shape (queries,).
-        values: By name of the perturbation: the values with it, float64 of shape (queries,).
+        values: Values with each perturbation, float64 of shape (queries,), keyed by the name of the perturbation.
         note: Remark about the system, shown below tables.
-        other_datasets: By name of another data set: the values of its queries, float64 of shape (its queries,).
+        other_datasets: Values for the queries of further data sets, without perturbations: one float64 array per name
+            of a data set.
     """
 
     name: str
@@ -99,7 +100,7 @@ class DegradedQuery(NamedTuple):
 
     @property
     def change(self) -> float:
-        """Value with the perturbation minus value without it; below 0 for every degraded query."""
+        """Value of the measure with the perturbation minus its value without the perturbation; always below 0."""
         return self.perturbed - self.clean
 
 
@@ -152,7 +153,8 @@ class RobustnessReport:
     def slice_results(self) -> list[SliceResult]:
         """Means of each system for each slice and for each other data set.
 
-        A slice is compared with the queries outside the slice, another data set with all queries of this report.
+        The queries of a slice are compared with the queries outside the slice. The queries of another data set are
+        compared with all queries of this report.
         """
         contrasts = [
             (one.name, system.name, system.clean[one.inside], system.clean[one.rest])
@@ -205,7 +207,7 @@ class RobustnessReport:
 
     @property
     def notes(self) -> list[str]:
-        """Inconsistencies of the data set, then the notes of the systems."""
+        """Remarks about the data set (such as judged documents missing from the corpus), then about the systems."""
         warnings = self.counts.warnings() if self.counts else []
         return warnings + [f"{system.name}: {system.note}" for system in self.systems if system.note]
 
@@ -225,7 +227,7 @@ class RobustnessReport:
         return Table(self.title, columns, tuple(rows))
 
     def slice_table(self) -> Table:
-        """Return the table of slices, with one row for each slice (or other data set) and system."""
+        """Return the table of slices and other data sets, with one row for each of them and each system."""
         columns = (
             Column("slice", is_grouping=True),
             Column("queries", Kind.COUNT, is_grouping=True),
@@ -289,7 +291,7 @@ class RobustnessReport:
 
         Args:
             folder: Receives ``robustness.json``, ``robustness.md``, and for each perturbation
-                ``per_query-PERTURBATION.tsv`` with the texts and values of all queries.
+                ``per_query-PERTURBATION.tsv`` with the texts of all queries and their values of the measure.
         """
         (folder / "robustness.md").write_text(self.to_markdown(), encoding="utf-8")
         write_json(folder / ROBUSTNESS_FILE, self.to_dict())
@@ -310,8 +312,8 @@ class RobustnessReport:
 def select_most_degraded(queries: Iterable[DegradedQuery], count: int = _NUM_QUERIES) -> list[DegradedQuery]:
     """Return the queries for which the measure drops most, each query once.
 
-    Each query is returned with the perturbation that has the largest drop. Among perturbations with equal drops, the
-    one that was selected for the fewest earlier queries is selected.
+    Each query is returned with the perturbation that has the largest drop. If several perturbations have equal drops,
+    the one that is returned with the fewest of the preceding queries is chosen, so that the list is varied.
 
     Args:
         queries: Degraded queries; the same query may occur once for each perturbation.
@@ -329,7 +331,7 @@ def select_most_degraded(queries: Iterable[DegradedQuery], count: int = _NUM_QUE
 
 
 def per_query_files(perturbations: Sequence[str]) -> list[str]:
-    """Return for each perturbation the name of the file with the texts and values of all queries."""
+    """Return the names of the files, one per perturbation, with each query's texts and values of the measure."""
     return [f"per_query-{name}.tsv" for name in file_names(perturbations)]
 
 

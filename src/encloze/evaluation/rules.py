@@ -1,4 +1,4 @@
-"""Rules applied to a run before its evaluation: depth, passage aggregation, documents with the id of the query."""
+"""Rules that convert a ranking before it is evaluated, such as truncating it or aggregating scores of passages."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class RankingRules(NamedTuple):
         return max(self.depth, self.max_cutoff)
 
     def check(self, *, is_tuned: bool) -> None:
-        """Check that the depth is valid, and that tuning is not combined with rules that it does not apply.
+        """Check that the depth is valid, and that no system is tuned if rules are set that tuning does not apply.
 
         Args:
             is_tuned: Whether a system is tuned. ``passage_aggregation`` and ``ignore_identical_ids`` must then have

@@ -27,18 +27,18 @@ class Slice(NamedTuple):
 
 
 def query_slices(dataset: DatasetSplit, tokenize: Callable[[str], list[str]]) -> list[Slice]:
-    """Return the slices of a data set, except those without a query inside or without a query outside.
+    """Return the slices of a data set, except those that contain no query or all queries.
 
-    One slice contains the queries with a term that occurs in no document. Each other slice contains about a third of
-    the queries (more if several queries are equal to the threshold): the queries with the rarest terms, the fewest
-    words, the most words, the shortest relevant documents, or the longest relevant documents.
+    One slice contains the queries with at least one word that occurs in no document. Each other slice contains about a
+    third of the queries (more if several queries are exactly at its threshold): those with the rarest words, the
+    fewest words, the most words, the shortest relevant documents, or the longest relevant documents.
 
     Args:
         dataset: Split with documents, queries and judgments.
         tokenize: Function that returns the words of a text.
 
     Returns:
-        The slices. The name of a slice contains its threshold.
+        The slices. If a slice has a threshold, such as a number of words, its name contains the threshold.
     """
     query_words = [tokenize(query.text) for query in dataset.queries]
     frequencies = _document_frequencies(dataset, {word for words in query_words for word in words}, tokenize)
@@ -91,6 +91,6 @@ def _highest(name: str, values: np.ndarray, description: str) -> Slice:
 
 
 def _quantile(values: np.ndarray, fraction: float) -> float:
-    """Return the item of ``values`` nearest to their quantile ``fraction``. NaNs are ignored; NaN if all are NaN."""
+    """Return the quantile ``fraction`` of ``values``: one of them, without interpolation. NaN values are ignored."""
     known = values[~np.isnan(values)]
     return float(np.quantile(known, fraction, method="nearest")) if len(known) else np.nan

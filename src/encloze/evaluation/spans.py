@@ -12,7 +12,7 @@ _TAG = re.compile(r"([BIESLU])-(.+)", re.DOTALL)
 def has_spans(tags: Iterable[str]) -> bool:
     """Return whether tags mark entity spans.
 
-    This is so if each tag is O or has a prefix and an entity type (B-PER), and at least one tag is not O.
+    Tags mark spans if each of them is O or consists of a prefix and an entity type (B-PER), and at least one is not O.
 
     Args:
         tags: All tags of a data set.

@@ -59,9 +59,9 @@ class TermActivations:
         return int((self.document_frequencies >= max(1, FREQUENT_TERM_RATIO * len(self.active_dims))).sum())
 
     def dead_ratio_in_corpus(self, is_in_corpus: np.ndarray) -> float:
-        """Return, of the terms that occur in the texts, the fraction that is active in no text.
+        """Return the fraction of the terms occurring in the texts that are active in no text.
 
         Args:
-            is_in_corpus: Boolean array of shape (vocabulary,): whether a term occurs in the texts.
+            is_in_corpus: Whether each term of the vocabulary occurs in the texts (bool, shape (vocabulary,)).
         """
         return float(np.mean(self.document_frequencies[is_in_corpus] == 0)) if is_in_corpus.any() else 0.0

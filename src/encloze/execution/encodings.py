@@ -47,8 +47,8 @@ class CorpusJob(Job[list[str]]):
 class EncodingJob(Job[Representation]):
     """Job that computes the representations of the documents of a corpus in shards.
 
-    With a ``folder``, the representations of finished shards are stored in it. ``encode_corpus`` uses a separate folder
-    for each combination of encoder, precision, device and corpus.
+    If ``folder`` is given, the representations of finished shards are stored in it. ``encode_corpus`` uses a separate
+    folder for each combination of encoder, precision, device and corpus.
     """
 
     def __init__(self, encoder: Encoder, corpus: Corpus, folder: Path | None = None) -> None:
@@ -113,7 +113,7 @@ def shard_sizes(count: int) -> list[int]:
 
 
 def write_representation(representation: Representation, file: Path) -> None:
-    """Write a representation to an ``.npz`` file."""
+    """Write embeddings, term weights or both to an ``.npz`` file."""
     arrays = {} if representation.dense is None else {"dense": representation.dense}
     if (sparse := representation.sparse) is not None:
         arrays |= {"weights": sparse.data, "terms": sparse.indices, "ends": sparse.indptr, "shape": sparse.shape}
@@ -121,7 +121,7 @@ def write_representation(representation: Representation, file: Path) -> None:
 
 
 def read_representation(file: Path) -> Representation:
-    """Read a representation from a file that ``write_representation`` wrote."""
+    """Read embeddings, term weights or both from a file that ``write_representation`` wrote."""
     with file.open("rb") as stream, np.load(stream) as stored:  # numpy leaves a damaged file open
         arrays = dict(stored)
     sparse = None
@@ -133,7 +133,7 @@ def read_representation(file: Path) -> Representation:
 
 
 def _resized(parts: Iterable[Representation], sizes: Sequence[int]) -> Iterator[Representation]:
-    """Regroup the rows of consecutive representations: the n-th result has ``sizes[n]`` rows."""
+    """Concatenate the rows (texts) of ``parts``, and split them again: the n-th result has ``sizes[n]`` rows."""
     source, rest, available = iter(parts), list[Representation](), 0
     for size in sizes:
         while available < size:
@@ -169,7 +169,7 @@ def _cache_limit() -> float:
 def _evict(encodings: Path, used: Path, limit: float) -> None:
     """Remove the least recently used folders of the cache until the cache takes at most ``limit`` GiB.
 
-    The folder ``used``, which the current run reads and writes, is never removed.
+    The folder ``used``, which the current call of ``encode_corpus`` reads and writes, is never removed.
     """
     folders = sorted((path for path in encodings.iterdir() if path != used), key=lambda path: path.stat().st_mtime)
     sizes = [size_of(folder) for folder in folders]

@@ -15,7 +15,7 @@ class Job(ABC, Generic[T]):
     """A computation that maps each shard of an input to one result.
 
     A job is deterministic: the result of a shard depends only on the input and the settings of the job. Any process may
-    therefore compute any shard, also repeatedly.
+    therefore compute any shard, and a shard may be computed more than once.
     """
 
     sizes: Sequence[int]

@@ -92,7 +92,7 @@ class Generator(Family):
         return 1
 
     def inputs(self) -> dict[str, Path | str]:
-        """Return the files and models that the generator uses, by setting; their hashes are saved with the results."""
+        """Return the files and models of the generator, keyed by setting. Their hashes are saved with the results."""
         return {} if self.examples is None else {"examples": self.examples}
 
     def prepare(self, queries_per_document: int, seed: int) -> PreparedGenerator:

@@ -102,7 +102,7 @@ class _LocalGenerator:
 
 
 def random_keys(seed: int, document_numbers: Tensor, queries_per_document: int) -> Tensor:
-    """Return one random key (int64) per text to generate: ``queries_per_document`` consecutive keys per document."""
+    """Return a random key (int64) for each text to generate: first all keys of the first document, and so on."""
     keys = example_keys(seed, 0, _RANDOM_STREAM, document_numbers)
     return derive_keys(keys[:, None], torch.arange(queries_per_document, device=document_numbers.device)).flatten()
 
@@ -115,7 +115,7 @@ class TokenSampler:
         self._text_keys = text_keys
 
     def __call__(self, scores: Tensor, position: int) -> Tensor:
-        """Return the sampled next token of each text (int64 ids) for ``scores``, the logits (texts x vocabulary)."""
+        """Sample the next token of every text from ``scores``, the logits (texts x vocabulary); return its id."""
         top_k = min(self._top_k or scores.shape[1], scores.shape[1])
         top_scores, tokens = (scores.float() / self._temperature).topk(top_k)  # texts x top_k, in descending order
         probabilities = top_scores.softmax(dim=1)

@@ -1,4 +1,4 @@
-"""Replacements of FlagEmbedding's RetroMAE classes: in its scripts, only the import line has to be changed.
+"""Replacements for FlagEmbedding's RetroMAE classes: in its scripts, only the import line has to be changed.
 
 ``RetroMAEForPretraining``, ``RetroMAECollator`` and ``ModelArguments`` have the names, signatures and weight names of
 FlagEmbedding's research/baai_general_embedding/retromae_pretrain. The loss is that of objectives/retromae.py.
@@ -197,11 +197,12 @@ class RetroMAEForPretraining(nn.Module):
     def from_pretrained(
         cls, model_args: ModelArguments | None, folder: str | Path, *others: Any, **options: Any
     ) -> RetroMAEForPretraining:
-        """Load a model and its decoder. If the folder has no decoder, it is initialized randomly, with a note.
+        """Load an encoder and its decoder. Without a decoder in the folder, a new one is initialized, with a note.
 
         Args:
             model_args: Stored as an attribute.
-            folder: A folder of FlagEmbedding or encloze, any ForMaskedLM model, or an id on the Hugging Face hub.
+            folder: A model folder written by FlagEmbedding or encloze, the folder of any ForMaskedLM model, or an id on
+                the Hugging Face hub.
             others: Further positional arguments, which are ignored with a warning.
             options: Further keyword arguments, which are ignored with a warning. FlagEmbedding passes them to
                 transformers.
@@ -210,8 +211,8 @@ class RetroMAEForPretraining(nn.Module):
             The model.
 
         Raises:
-            CheckpointError: If the folder cannot be loaded, or if its pytorch_model.bin contains other objects than
-                weights.
+            CheckpointError: If the folder cannot be loaded, or if its pytorch_model.bin contains other objects in
+                addition to weights.
         """
         if others or options:
             ignored = ", ".join([*map(repr, others), *options])

@@ -49,7 +49,7 @@ def load_decoder(model: nn.Module, weights: dict[str, Tensor], folder: Path) -> 
     """Load weights that have FlagEmbedding's parameter names into a RetroMAEForPretraining.
 
     Args:
-        model: The model; the weights of its encoder may be missing.
+        model: The model. The weights of its encoder may be missing from ``weights``; they are then not changed.
         weights: Result of ``read_decoder``.
         folder: The folder of the weights, for error messages.
 
@@ -93,7 +93,7 @@ def _is_compatible(folder: Path) -> bool:
 
 
 def _read_state_dict(file: Path) -> dict[str, Tensor]:
-    """Read a state_dict saved by torch.save. Pickled code in the file is not executed."""
+    """Read a state_dict that was saved with torch.save. Pickled code in the file is not executed."""
     try:
         weights = torch.load(file, map_location="cpu", weights_only=True)
     except OSError:

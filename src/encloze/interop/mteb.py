@@ -34,8 +34,8 @@ class MtebSearch:
         settings: Settings of the system, if ``system`` is a name or a folder.
 
     Raises:
-        RecipeError: If the system has documents of its own (an index folder, a run) or is tuned on a split. MTEB
-            provides the documents, and has no split for tuning.
+        RecipeError: If the system has documents or rankings of its own (an index folder or a TREC run), or is tuned on
+            a split. MTEB provides the documents, and has no split for tuning.
 
     Example:
         >>> system = MtebSearch("hybrid", model="retriever")
@@ -56,7 +56,7 @@ class MtebSearch:
 
     @property
     def mteb_model_meta(self) -> Any:
-        """ModelMeta under which MTEB stores results. Its revision is a hash of the system's settings and files."""
+        """MTEB's description (ModelMeta) of the system. Its revision is a hash of the system's settings and files."""
         files = {name: _hash_input(path) for name, path in self.system.inputs().items()}
         return importable("mteb.models.model_meta", "mteb").ModelMeta(
             loader=None,

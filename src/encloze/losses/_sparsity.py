@@ -18,8 +18,9 @@ class SparsityRegularizer(Loss):
     """Texts whose term weights are regularized: queries or documents. To regularize both, list the loss twice."""
     ramp_ratio: float = 0.33
     """Fraction of the training steps in which the regularization weight grows quadratically from 0 to ``weight``, as in
-    SPLADE's code. If ``target_active_dims`` is set, the weight has no such ramp. Instead, the target of the controller
-    moves geometrically from the initial number of active dimensions to ``target_active_dims`` in these steps."""
+    SPLADE's code. If ``target_active_dims`` is set, the weight does not follow this ramp. Instead, in these steps, the
+    target number of active dimensions changes geometrically from the first measured number to
+    ``target_active_dims``."""
     target_active_dims: int | None = None
     """Target mean number of active dimensions (term weights above 0) per text. If set, a controller adapts the
     regularization weight at each step, starting from ``weight``. After training, a bias added to all logits of the

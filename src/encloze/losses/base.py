@@ -83,10 +83,11 @@ class ScoredBatch(NamedTuple):
     def for_view(self, view: Literal["dense", "sparse"]) -> ScoredBatch:
         """Return the batch with only its dense or only its sparse representations.
 
-        Its scores are the inner products of these representations, without the weight of the head.
+        Its scores are the inner products of these representations. They are not multiplied by the weight that the
+        model gives to the dense or sparse head.
 
         Args:
-            view: Which representations to keep.
+            view: ``dense`` to keep the embeddings, ``sparse`` to keep the term weights.
         """
         queries, documents = (
             Representation(**{view: getattr(texts, view)}) for texts in (self.queries, self.documents)
@@ -140,8 +141,8 @@ class Loss(Family):
         """Check that the model computes the dense or sparse representations that the loss requires.
 
         Args:
-            views: Dimension of each representation (``dense``, ``sparse``) that the model computes; None if not yet
-                known.
+            views: Number of dimensions of each representation (``dense``, ``sparse``) that the model computes. None
+                if the number is not known yet, before the model is loaded.
 
         Raises:
             ValueError: A required representation is missing or has an unsuitable dimension.
@@ -174,7 +175,7 @@ class Loss(Family):
 
     @property
     def sparsity_target(self) -> SparsityTarget | None:
-        """Target number of active dimensions; None if the loss is not a regularizer with such a target."""
+        """Target number of active dimensions; None if the loss has no target, or is not a sparsity regularizer."""
         return None
 
     def weight_at(self, progress: float) -> float:
@@ -186,7 +187,7 @@ class Loss(Family):
         return self.weight
 
     def active_dims(self, batch: ScoredBatch) -> float:
-        """Return the mean number of term weights above 0 per regularized text, for comparison with the target."""
+        """Return the mean number of term weights above 0 per regularized text, to compare with ``sparsity_target``."""
         raise NotImplementedError(type(self).__name__)
 
 

@@ -14,7 +14,7 @@ from encloze.losses.base import Loss, ScoredBatch
 
 @dataclass(frozen=True)
 class Matryoshka(Loss, name="matryoshka"):
-    """Mean of another loss, which is computed for each of several truncated lengths of the embeddings.
+    """Compute another loss once for each length in ``dims``, from embeddings truncated to it; return the mean.
 
     The mean does not include the loss of the full embeddings. To train them too, also list the other loss in
     ``losses``.

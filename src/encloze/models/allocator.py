@@ -21,11 +21,12 @@ def keep_freed_memory() -> None:
 
     Training on a CPU allocates and frees buffers of many megabytes in every step. By default glibc returns each buffer
     to the system, and the next allocation costs page faults. Measured with benchmarks/pretraining_step.py on two cores
-    (medians): one RetroMAE step of MiniLM with 4,096 tokens took 2.5 s without and 2.0 s with it. The drawback is that
-    the process never returns memory to the system.
+    (medians): one RetroMAE step of MiniLM with 4,096 tokens took 2.5 s without this function and 2.0 s with it. The
+    drawback is that the process never returns memory to the system.
 
-    The training loop calls this before its first step. Importing encloze, loading a model, encoding and searching do
-    not. The function does nothing without glibc, or with ``ENCLOZE_KEEP_FREED_MEMORY=0`` in the environment.
+    The training loop calls the function before its first step. Importing encloze, loading a model, encoding and
+    searching do not call it. It does nothing if the C library is not glibc, or if the environment variable
+    ``ENCLOZE_KEEP_FREED_MEMORY`` is 0.
 
     Example:
         >>> from encloze.models.allocator import keep_freed_memory

@@ -45,9 +45,9 @@ class BiEncoder(nn.Module):
         backbone: The encoder.
         tokenizer: Its tokenizer.
         config: Encoding configuration: heads, prompts and length limits.
-        heads_file: A safetensors file with weights of the heads. Weights with other names or shapes are skipped, and a
-            progress note lists the head weights that remain randomly initialized. None: all heads are randomly
-            initialized.
+        heads_file: A safetensors file with weights of the heads. Weights whose name or shape does not match a head are
+            skipped, and a note lists the weights of heads that the file lacks and that are therefore initialized
+            randomly. None: all heads are initialized randomly.
 
     Raises:
         CheckpointError: If a length limit exceeds that of the encoder, or a sparse head needs an MLM head that the
@@ -155,7 +155,8 @@ class BiEncoder(nn.Module):
     def forward(self, texts: TextBatch, side: Side) -> Representation:
         """Compute the representations of a batch as tensors.
 
-        ``dense`` has the shape batch x dim, ``sparse`` batch x vocabulary. A field is None if the model lacks its head.
+        ``dense`` has the shape batch x dim, ``sparse`` batch x vocabulary. ``dense`` is None if the model has no dense
+        head, ``sparse`` if it has no sparse head.
         """
         is_encoded = any(head.needs_hidden_states(side) for head in self.config.heads)
         hidden = self.backbone.encode(texts.ids, texts.attention_mask) if is_encoded else None
@@ -168,7 +169,7 @@ class BiEncoder(nn.Module):
         )
 
     def prune(self, representation: Representation, side: Side, *, training: bool) -> Representation:
-        """Let each head set the values to 0 that must not contribute to scores.
+        """Set values of representations that must not contribute to scores to 0; each head decides which.
 
         For example, a sparse head may keep only the k highest term weights of each text.
         """
@@ -182,8 +183,8 @@ class BiEncoder(nn.Module):
             texts: The queries, without prompt.
 
         Returns:
-            Representation with ``dense`` (float32 array, queries x dim) and ``sparse`` (float32 CSR matrix, queries x
-            vocabulary). A field is None if the model lacks its head.
+            Embeddings in ``dense`` (float32 array, queries x dim; None without a dense head), and term weights in
+            ``sparse`` (float32 CSR matrix, queries x vocabulary; None without a sparse head).
 
         Raises:
             CheckpointError: If the model's outputs contain NaN or infinite values.
@@ -199,7 +200,7 @@ class BiEncoder(nn.Module):
                 iterator into memory.
 
         Returns:
-            Representation as in ``encode_queries``, with one row per document.
+            Embeddings and term weights as in ``encode_queries``, with one row per document.
         """
         if count is None:
             texts = list(texts)
@@ -316,7 +317,7 @@ class _RepresentationBuffer:
 
 
 def _load_matching(modules: nn.ModuleDict, file: Path | None) -> list[str]:
-    """Load the weights in a file whose name and shape match; return the names of the module weights not loaded."""
+    """Load weights with matching name and shape from ``file``; return the names of the weights it lacks."""
     own = modules.state_dict()
     weights = load_file(str(file)) if file is not None and file.is_file() else {}
     matching = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}

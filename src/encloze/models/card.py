@@ -111,8 +111,8 @@ def model_card(
         summary: How the model was trained, such as ``"fine-tuned by encloze"``.
         base_models: Names of the models from which this one was trained or merged: hub ids, folders or ``minilm``.
         pipeline_tag: The task of the model.
-        extra_files: Descriptions of further files, by file name in Markdown. Files that every model folder has are
-            listed anyway.
+        extra_files: Description of each further file to list, keyed by the file's name in Markdown, such as
+            ``"`report.md`"``. Files that every model folder has are always listed.
 
     Returns:
         Markdown with a YAML header.
@@ -191,7 +191,7 @@ def _header(name: str) -> dict[str, Any]:
 
 
 def _ids(name: str, header: Mapping[str, Any]) -> list[str]:
-    """Return a list with the hub id of a base model or, if encloze wrote the model, the ids of its own base models."""
+    """Return the hub id of a base model, or the hub ids of its base models if it is a folder that encloze wrote."""
     if Path(name).exists():
         listed = header.get("base_model") or []
         is_own = (Path(name) / MANIFEST).is_file()

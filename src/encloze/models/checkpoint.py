@@ -19,7 +19,7 @@ HEADS = "heads.safetensors"
 
 
 def model_fingerprint(folder: Path, config: EncoderConfig, tokenizer: Tokenizer) -> str:
-    """Return a hash of everything that changes representations: weights, tokenizer and encoding configuration.
+    """Return a hash of all on which embeddings and term weights depend: weights, tokenizer and configuration.
 
     Args:
         folder: The model folder.
@@ -56,7 +56,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         files = set(tokenizer.vocab_files_names.values())
         if files and not any((folder / name).is_file() for name in files):  # transformers 5 creates an empty tokenizer
-            raise FileNotFoundError(f"there is also no {' and no '.join(sorted(files - {'tokenizer.json'}))}")
+            raise FileNotFoundError(f"the folder also lacks {' and '.join(sorted(files - {'tokenizer.json'}))}")
     except Exception as error:  # each tokenizer class raises exceptions of its own
         reason = str(error).strip().partition("\n")[0].rstrip(" :") or type(error).__name__
         raise CheckpointError(

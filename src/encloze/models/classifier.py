@@ -60,7 +60,7 @@ class Classifier(nn.Module):
         model = load_classifier(folder, "TokenClassification" if of_words else "SequenceClassification", labels)
         limit = max_input_tokens(model.config, model.base_model)
         if max_tokens is not None and max_tokens > limit:
-            raise ValueError(f"max_tokens is {max_tokens}, but {name} is limited to {limit} tokens")
+            raise ValueError(f"max_tokens is {max_tokens}, but {name} is limited to {limit} tokens. Lower max_tokens")
         return cls(model, tokenizer, max_tokens or min(_DEFAULT_TOKENS, limit)).eval()
 
     def forward(self, inputs: ClassifierInput) -> Tensor:
@@ -74,7 +74,7 @@ class Classifier(nn.Module):
 
         Args:
             texts: Tokenized texts.
-            name: The name of the texts, for the title of the progress bar.
+            name: What the texts are, such as the name of their split, for the title of the progress bar.
             precision: Precision of matrix multiplications.
 
         Returns:

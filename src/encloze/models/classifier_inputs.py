@@ -88,9 +88,9 @@ def warn_truncated(texts: Sequence[LabeledTokens], max_tokens: int, name: str, d
     Args:
         texts: Tokenized texts.
         max_tokens: The length limit.
-        name: The name of the texts in the warning.
-        default_label: The label predicted for words that are truncated or have no token. None: in the evaluation, their
-            predictions are wrong.
+        name: What the texts are in the warning, such as the name of their split.
+        default_label: The label that words get as prediction if they are truncated or have no token. None: such words
+            get no prediction, and the evaluation counts them as errors.
     """
     if truncated := sum(len(text.tokens.ids) > max_tokens - 2 for text in texts):
         progress.warn(

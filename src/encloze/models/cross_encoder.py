@@ -111,7 +111,7 @@ class CrossEncoder(nn.Module):
         default = min(int(settings.get("max_tokens", _DEFAULT_TOKENS)), limit)
         cross_encoder = cls(model, tokenizer, max_tokens or default)
         if cross_encoder.max_tokens > limit:
-            raise ValueError(f"max_tokens is {max_tokens}, but {name} is limited to {limit} tokens")
+            raise ValueError(f"max_tokens is {max_tokens}, but {name} is limited to {limit} tokens. Lower max_tokens")
         cross_encoder.name, cross_encoder.precision = str(name), precision  # type: ignore[assignment]
         if "calibration" in settings:
             points = {key: tuple(values) for key, values in settings["calibration"].items()}
@@ -166,7 +166,8 @@ class CrossEncoder(nn.Module):
     def save(self, folder: Path) -> None:
         """Write a model folder for transformers, sentence-transformers and ``load``. The folder must exist.
 
-        A score calibration is not saved, because it was fitted to the scores of the model before it was trained.
+        A score calibration that was loaded with the model is not saved: it was fitted to the model's scores before
+        it was trained further, and may be wrong for the trained model.
         """
         with quiet_transformers():
             self.model.save_pretrained(folder)

@@ -23,8 +23,8 @@ class Typos(Misspelling, name="typos"):
     """
 
     layout: Layout | None = None
-    """Keyboard layout, which defines the adjacent keys. By default it is chosen for each word: the layout with the
-    largest number of the word's letters (qwerty for ASCII words)."""
+    """Keyboard layout, which defines the adjacent keys. By default, each word gets the layout that contains most of its
+    letters (qwerty for words in ASCII)."""
 
     def misspell(self, word: Graphemes, rng: KeyedRandom) -> Graphemes | None:
         adjacent = adjacent_letters(self.layout or detect_layout("".join(grapheme[0] for grapheme in word)))

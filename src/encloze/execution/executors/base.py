@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Executor(Family):
-    """Base class of executors, which compute the results of a job's shards that are not stored in its ledger yet."""
+    """Base class of executors. An executor computes the shards of a job whose results are not stored in its ledger."""
 
     def run(self, job: Job[T]) -> Iterator[T]:
         """Return the results of a job, computed or read from its ledger.
