@@ -35,14 +35,14 @@ class Similarity:
 
         Args:
             queries: Output of an encoder for queries: a dense array (queries x dim; a single vector is one query),
-                a scipy sparse matrix (queries x vocabulary), or a Representation with both.
+                a scipy sparse matrix (queries x vocabulary), or a ``Representation`` of either or both kinds.
             documents: Output of an encoder for documents, of the same kind and with the same dimensions.
 
         Returns:
             float array, queries x documents.
 
         Raises:
-            ValueError: If queries and documents have different kinds of representations or different dimensions.
+            ValueError: Queries and documents have different kinds of representations or different dimensions.
         """
         of_queries, of_documents = _to_representation(queries), _to_representation(documents)
         for view in ("dense", "sparse"):
@@ -63,8 +63,8 @@ class Similarity:
         """Score every query against every document, for arrays or torch tensors, without checks of dimensions.
 
         Args:
-            queries: Representations of queries.
-            documents: Representations of documents.
+            queries: Embeddings or term weights of the queries, or both.
+            documents: Embeddings or term weights of the documents, or both.
 
         Returns:
             Array or tensor, queries x documents.
@@ -74,8 +74,8 @@ class Similarity:
     def per_view(self, queries: Representation, documents: Representation) -> dict[str, Any]:
         """Return the weighted dense and sparse scores (each queries x documents), keyed ``dense`` and ``sparse``.
 
-        Their sum is the similarity. If the queries have no sparse representations, the key ``sparse`` is missing;
-        without dense representations, the key ``dense``.
+        Their sum is the similarity. The key ``dense`` is missing if the queries have no embeddings, and the key
+        ``sparse`` if they have no term weights.
         """
         weights = (("dense", self.dense), ("sparse", self.sparse))
         return {
@@ -90,8 +90,8 @@ class Similarity:
         """Score pairs of one query and one document.
 
         Args:
-            queries: Representations of queries, as arrays.
-            documents: Representations of documents, as arrays.
+            queries: Embeddings or term weights of the queries, or both; arrays, not tensors.
+            documents: Embeddings or term weights of the documents, or both; arrays, not tensors.
             rows: For each pair, the row of its query in ``queries``, int64.
             columns: For each pair, the row of its document in ``documents``, int64.
 

@@ -1,8 +1,8 @@
 """Tables of typed values, and their rendering as text, Markdown, HTML and pandas data frames.
 
-Results return a ``Table`` whose cells contain numbers and intervals, not text. Only the renderers below turn a value
-into text, so no code has to parse a rendered number. The command line draws the same tables with rich
-(``encloze.cli.display``).
+Result objects, such as those of evaluations, return a ``Table`` whose cells contain numbers and intervals, not text.
+Only the renderers below turn a value into text, so no code has to parse a rendered number. The command line draws the
+same tables with rich (``encloze.cli.display``).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Kind(enum.Enum):
         return self is Kind.TEXT
 
     def format(self, value: Value) -> str:
-        """Return a value as text; for an interval, the estimate without its bounds."""
+        """Return a value as text; for an interval, its mean without its bounds."""
         if value is None:
             return ""
         if isinstance(value, str):
@@ -156,7 +156,7 @@ class Table:
         ]
 
     def shown_cells(self) -> list[list[tuple[Cell, Kind]]]:
-        """Return ``cells()``, with leading grouping cells emptied if they are equal to those in the row above."""
+        """Return ``cells()``, in which leading cells of grouping columns are empty if they are equal to those above."""
         result, previous = [], list[tuple[Cell, Kind]]()
         for row in self.cells():
             count = 0
@@ -177,7 +177,7 @@ class Table:
         return self._keep([any(value not in (None, "") for value in self.values(name)) for name in self.names])
 
     def with_best(self, *names: str) -> Table:
-        """Return the table with the highest value in each of the columns ``names`` marked as best."""
+        """Return a copy in which the highest value of each of the columns ``names`` is marked as best."""
         rows = [list(row) for row in self.rows]
         for name in names if len(rows) > 1 else ():
             position = self.names.index(name)

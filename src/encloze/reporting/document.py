@@ -79,7 +79,7 @@ def _rank(result: ResultFolder) -> int:
 
 
 def _read_comparison(result: ResultFolder) -> ComparisonTable | None:
-    """Return the comparison or evaluation in a result folder, as a comparison. Return None if there is neither."""
+    """Return the comparison in a result folder, or its evaluation as a comparison. None if it has neither."""
     if (result.path / _COMPARISON).is_file():
         return ComparisonTable.load(result.path)
     if (result.path / _REPORT).is_file():

@@ -24,7 +24,7 @@ _HUB_NAMES = {"rr": "mrr", "r": "recall", "p": "precision", "ap": "map"}
 
 
 class EvaluationFigures(NamedTuple):
-    """Evaluation results of a model folder, or of its dense or sparse representations alone, on one data set."""
+    """Evaluation results, on one split of a data set, of a system that uses the model in ``folder``."""
 
     folder: Path
     system: str
@@ -37,18 +37,18 @@ class EvaluationFigures(NamedTuple):
     measures: dict[str, float]
     """Mean over the queries of each measure, keyed by the name of the measure."""
     interval: Interval | None
-    """Mean of the first measure with its confidence interval. None for a single seed of a system with several seeds."""
+    """Mean of the first measure and its confidence interval. None if the system is one of several training seeds."""
     verdict: str
     """Whether the system is better or worse than the first system of the comparison; empty for the first system."""
 
     @property
     def section(self) -> tuple[str, str]:
-        """Title and key of the card's section for these results. It replaces an earlier section with the same key."""
+        """Title and key of the section with these results. In the card, it replaces a section with the same key."""
         return f"Evaluation on {self.dataset}, {self.split}", f"evaluation {self.identity} {self.split}"
 
 
 class RobustnessFigures(NamedTuple):
-    """How much a measure of a model folder drops under one perturbation of queries or documents."""
+    """Drop of a measure, under one perturbation of queries or documents, of a system that uses the model ``folder``."""
 
     folder: Path
     system: str
@@ -63,7 +63,7 @@ class RobustnessFigures(NamedTuple):
 
     @property
     def section(self) -> tuple[str, str]:
-        """Title and key of the card's section for these results. It replaces an earlier section with the same key."""
+        """Title and key of the section with these results. In the card, it replaces a section with the same key."""
         return f"Robustness on {self.dataset}, {self.split}", f"robustness {self.identity} {self.split}"
 
 
@@ -71,7 +71,7 @@ ModelFigures = EvaluationFigures | RobustnessFigures
 
 
 def evaluation_figures(result: ResultFolder, comparison: ComparisonTable) -> Iterator[EvaluationFigures]:
-    """Yield the values of the measures for each evaluated model folder, for each data set and seed.
+    """Yield evaluation results of each model folder that an evaluated system uses, by data set and training seed.
 
     Args:
         result: The folder of the comparison or evaluation.
@@ -99,7 +99,7 @@ def evaluation_figures(result: ResultFolder, comparison: ComparisonTable) -> Ite
 
 
 def robustness_figures(result: ResultFolder, report: dict[str, Any]) -> Iterator[RobustnessFigures]:
-    """Yield the drop of the measure of each model folder for each perturbation in a robustness report.
+    """Yield for each model folder, and each perturbation in a robustness report, how much the measure drops.
 
     Args:
         result: The folder of the robustness report.
@@ -143,14 +143,14 @@ def _identity(result: ResultFolder, setting: str) -> str:
 
 
 def _parts(system: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the settings of a system in a list. For a group of training seeds, return those of each seed's system."""
+    """Return a list with the settings of a system or, for a group of training seeds, of the system of each seed."""
     if system["type"] != "seeds":
         return [system]
     return [part for one in system["systems"] for part in _parts(one)]
 
 
 def _card_folders(result: ResultFolder, system: dict[str, Any]) -> list[Path]:
-    """Return the model folders of a system that encloze wrote and that have a README.md."""
+    """Return those of a system's model folders that were written by encloze and contain a README.md."""
     folders = dict.fromkeys(folder.resolve() for folder in model_folders(result, system))
     return [folder for folder in folders if (folder / MANIFEST).is_file() and (folder / README).is_file()]
 

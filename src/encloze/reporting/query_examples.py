@@ -1,4 +1,4 @@
-"""Query examples: queries that one system answers better than another, with the documents that both retrieve."""
+"""Query examples: queries that one system answers better than another, with the top documents of each."""
 
 from __future__ import annotations
 

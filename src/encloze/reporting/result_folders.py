@@ -23,7 +23,7 @@ class ResultFolder(NamedTuple):
 
     path: Path
     name: str
-    """Name of the folder in the report: ``runs/test`` for the subfolder ``test`` of the reported folder ``runs``."""
+    """Name of the folder in the report. In a report on ``runs``, its subfolder ``test`` has the name ``runs/test``."""
     command: str
     """Name of the command that wrote the folder."""
     tree: dict[str, Any]
@@ -90,7 +90,7 @@ def model_folders(result: ResultFolder, system: dict[str, Any]) -> list[Path]:
 
 
 def _without_texts(settings: Any) -> Any:
-    """Return settings in which every list called ``queries`` is empty: ``encloze inspect`` saves query texts there."""
+    """Return settings in which lists called ``queries``, which contain texts for ``encloze inspect``, are empty."""
     if isinstance(settings, dict):
         return {
             key: [] if key == "queries" and isinstance(value, list) else _without_texts(value)
@@ -100,7 +100,7 @@ def _without_texts(settings: Any) -> Any:
 
 
 def _find_recipes(folder: Path) -> Iterator[Path]:
-    """Yield the recipe file of each result folder in ``folder``, without hidden folders, checkpoints and reports."""
+    """Yield the recipe file of each result folder in ``folder``, except hidden folders, checkpoints and reports."""
     for file in folder.rglob(RECIPE):
         parts = file.relative_to(folder).parent.parts
         is_hidden = any(part.startswith(".") or part.endswith(".checkpoint") for part in parts)

@@ -1,4 +1,4 @@
-"""Logs of a training run: curves of losses and of the metrics of monitors, and a summary table."""
+"""Logs of a training run: curves of its losses and of the metrics that monitors computed, and a summary table."""
 
 from __future__ import annotations
 

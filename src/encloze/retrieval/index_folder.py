@@ -42,14 +42,14 @@ def build_index(
         indexes: The indexes to build; if empty, an exact index of each representation (dense, sparse) of the encoder.
         encoder: Encoder of the documents; None if all indexes are built from text, for example BM25.
         folder: The folder to write into.
-        executor: Executor that encodes the documents; by default they are encoded in this process.
+        executor: Where the documents are encoded, for example on several GPUs; by default in this process.
 
     Returns:
         The description of each view: its name, settings, model, fingerprint and number of dimensions.
 
     Raises:
-        RecipeError: An index needs a representation that the encoder does not have, or there is neither an index nor
-            an encoder.
+        RecipeError: An index needs a representation (dense or sparse) that the encoder does not have, or ``indexes``
+            is empty and ``encoder`` is None.
         StorageError: The disk is full.
     """
     indexes = tuple(indexes) or (exact_indexes(encoder) if encoder else ())
@@ -73,7 +73,7 @@ def build_views(
     folder: Path,
     executor: Executor | None = None,
 ) -> None:
-    """Build each index in the subfolder of ``folder`` that has its name. Each document is encoded only once."""
+    """Build each index in a subfolder of ``folder`` with the name of the index. Each document is encoded only once."""
     executor, builders = executor or Local(), dict[str, list[IndexBuilder]]()
     with explain_write_errors(folder):
         for name, index in indexes.items():

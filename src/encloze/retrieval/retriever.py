@@ -104,14 +104,14 @@ class Retriever:
 
         Args:
             corpus: A ``Corpus``, or anything that ``Corpus.load`` opens.
-            encoder: An ``Encoder``, or the name of one; None if all indexes are built from text.
+            encoder: An ``Encoder``, or the folder or hub id of a model; None if all indexes are built from text.
             indexes: The indexes to build, by name (``["flat", "bm25"]``), as settings (``{"type": "bm25", "k1": 0.9}``)
                 or as objects. By default an exact index for each representation (dense, sparse) of the encoder.
             output: The index folder to write, for ``Retriever.load``. Without it, the index is in a temporary folder
                 that is removed when the retriever is deleted, which suits small collections.
             fusion: How the scores of several indexes are combined; see ``default_fusion`` for the default.
             device: Device to which an encoder that is given by name is loaded.
-            precision: Precision of an encoder that is given by name.
+            precision: Precision of the matrix multiplications of an encoder that is given by name.
             overwrite: Whether an index folder that exists may be replaced.
 
         Raises:
@@ -167,13 +167,13 @@ class Retriever:
             encoder: The model that built the index. Needed only if the model folder was moved; by default the model is
                 loaded from its stored path.
             device: Device of the models that are loaded.
-            precision: Precision of the models that are loaded.
+            precision: Precision of the matrix multiplications of these models.
             reranker: A cross-encoder, or its name, that re-ranks the top-ranked documents.
             rerank_depth: Number of documents that the re-ranker scores.
 
         Raises:
             RecipeError: An argument is invalid.
-            CheckpointError: The folder is not an index folder, is damaged, or has no view with a given name.
+            CheckpointError: The folder is not an index folder, is damaged, or has no index with a name in ``views``.
             StaleIndexError: The encoder is not the one that built the index.
         """
         source = "Retriever.load"
@@ -277,11 +277,11 @@ class Retriever:
         return f"Retriever({len(self.corpus):,} documents, views: {views}, fusion: {self.fusion.summary()})"
 
     def _candidate_depth(self, depth: int) -> int:
-        """Return the number of documents to retrieve from each index: ``depth``, or more if more are re-ranked."""
+        """Return the number of documents to retrieve from each index: ``depth`` or, if larger, ``rerank_depth``."""
         return max(depth, self.rerank_depth) if self.reranker else depth
 
     def _encoded(self, queries: Sequence[str]) -> list[Any]:
-        """Return the queries for each index: texts, or the output of its query encoder. Each encoder runs only once."""
+        """Return the queries for each index: texts, or the output of the index's encoder. Each encoder runs once."""
         encoders = {id(view.encoder): view.encoder for view in self.views if view.encoder}
         encoded = {key: encoder.represent_queries(queries) for key, encoder in encoders.items()}
         return [encoded.get(id(view.encoder), queries) for view in self.views]

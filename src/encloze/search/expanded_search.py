@@ -13,7 +13,7 @@ from encloze.search.indexes.bm25 import Bm25Searcher
 
 
 class ExpandedSearcher:
-    """BM25 searcher that adds related terms to each query before the search.
+    """BM25 searcher that adds terms of the best documents of a first search to each query, and searches again.
 
     An expanded query also finds documents that contain no word of the original query.
 

@@ -25,9 +25,9 @@ _MAX_NAME_BYTES = 200
 def atomic_folder(output: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Write a folder atomically: ``output`` appears only after all of its files are written.
 
-    The block writes into a temporary folder next to ``output``. When the block ends without an error, the folder gets a
-    manifest, is synced to disk and renamed to ``output``. After an error the temporary folder is removed, and an older
-    ``output`` is unchanged.
+    The ``with`` block writes into a temporary folder next to ``output``. When the block ends without an error, the
+    temporary folder gets a manifest, is synced to disk and renamed to ``output``. After an error the temporary folder
+    is removed, and an older ``output`` is unchanged.
 
     Args:
         output: The folder to write.
@@ -72,7 +72,7 @@ def _recover(output: Path) -> None:
 
 
 def refuse_existing(output: Path, *, overwrite: bool) -> None:
-    """Raise StorageError if a result cannot be written to ``output`` because something exists there.
+    """Raise StorageError if ``output`` is not a possible name, or exists and must not be replaced.
 
     Even with ``overwrite``, only folders that encloze wrote (they have a manifest) and empty folders are replaced.
     """
@@ -96,7 +96,7 @@ def refuse_existing(output: Path, *, overwrite: bool) -> None:
 
 
 def _results_inside(output: Path) -> list[Path]:
-    """Return the subfolders of ``output`` with other results: the manifest of ``output`` does not list them."""
+    """Return the subfolders of ``output`` with results of other commands, which its manifest does not list."""
     if not (output / MANIFEST).is_file():
         return []
     own = read_json(output / MANIFEST)["files"]

@@ -29,7 +29,7 @@ def hold(folder: Path) -> Iterator[None]:
 
 
 def is_held(folder: Path) -> bool:
-    """Return whether a process may use a folder: the folder is locked, or so new that it may not be locked yet."""
+    """Return whether a folder is possibly in use: it is locked, or so new that it may not be locked yet."""
     try:
         if time.time() - folder.stat().st_mtime < NOT_YET_LOCKED:
             return True

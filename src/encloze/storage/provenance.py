@@ -24,7 +24,7 @@ def write_provenance(folder: Path, recipe: str, inputs: Mapping[str, Path | str 
     Args:
         folder: The result folder.
         recipe: The resolved recipe, as YAML.
-        inputs: Inputs of the result, keyed by the name of the setting: paths, or names such as a Hugging Face hub id.
+        inputs: Path or Hugging Face hub id of each input, keyed by the setting that names it; None is left out.
     """
     (folder / "recipe.yaml").write_text(recipe, encoding="utf-8")
     write_json(folder / "versions.json", versions())
@@ -50,7 +50,7 @@ def _package_version(package: str) -> str | None:
 
 
 def describe_input(path: Path | str) -> dict[str, Any]:
-    """Return the absolute path and the SHA-256 of an input file or folder; for a hub id, only the id as the name."""
+    """Return the ``path`` and ``sha256`` of an input file or folder or, for a hub model, its id as ``name``."""
     place = Path(path)
     if not place.exists():
         return {"name": str(path)}

@@ -15,8 +15,8 @@ class ResumableFile:
     """The open file that ``open_resumable_file`` yields.
 
     Args:
-        stream: Stream to write text to.
-        progress_file: File that records the progress.
+        stream: The opened text file.
+        progress_file: JSON file with the number of committed items and bytes.
         num_done: Number of items that were written and committed.
     """
 
@@ -37,8 +37,8 @@ def open_resumable_file(file: Path) -> Iterator[ResumableFile]:
     """Open a text file that is renamed to its final name when the block ends without an exception.
 
     Until then the text is in ``FILE.partial``, and ``FILE.progress`` records the last call of ``commit``. When the file
-    is opened again after an interruption, text after the last commit is removed. Batches therefore contain the same
-    items as without the interruption, so results that depend on the other items of a batch are identical.
+    is opened again after an interruption, text after the last commit is removed. If each batch ends with a commit, all
+    batches contain the same items as without the interruption, so their results are identical, too.
 
     Args:
         file: File to write.

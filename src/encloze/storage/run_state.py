@@ -70,7 +70,7 @@ class RunState:
         """Create the work folder of a new run, or check that the inputs of a resumed run have not changed.
 
         Args:
-            identity: Fingerprints of the inputs by name, such as corpus and tokenizer.
+            identity: Fingerprint of each input, keyed by the name of the input, such as ``corpus`` or ``tokenizer``.
 
         Raises:
             CheckpointError: The inputs of the resumed run have changed since it was started.
@@ -97,7 +97,7 @@ class RunState:
             stream.write(json.dumps(entry) + "\n")
 
     def truncate_log(self, step: int) -> None:
-        """Remove log entries of steps after ``step``, which are repeated on resuming, and an incomplete last line."""
+        """Remove the log's incomplete last line, and the entries after ``step``: a resumed run repeats these steps."""
         if self.log.exists():
             lines = self.log.read_text(encoding="utf-8").splitlines()
             kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]

@@ -12,9 +12,9 @@ from encloze.storage.names import MANIFEST
 class StageRecord:
     """Record of the started and finished stages of a pipeline, saved in a JSON file after every change.
 
-    The key of a stage is a hash of its settings and inputs. When a stage starts, the hash of its folder's manifest is
-    saved, too. If the process is killed after the folder is complete but before the stage is recorded as finished, a
-    different manifest shows that the folder is new.
+    The key of a stage is a hash of its settings and inputs. When a stage starts, the hash of the manifest that its
+    folder has from an earlier run is saved, too. If the process is killed after the stage has written its folder but
+    before it is recorded as finished, the changed hash of the manifest shows that the stage wrote the folder.
 
     Args:
         file: The JSON file, which may not exist yet.
@@ -31,7 +31,7 @@ class StageRecord:
         self._save()
 
     def start(self, name: str, key: str, folder: Path) -> None:
-        """Record that a stage starts. It is no longer recorded as finished, because its folder may change."""
+        """Record that a stage starts. If it was recorded as finished, that record is removed."""
         self.started[name] = key
         self._manifest_before[name] = _manifest_hash(folder)
         self.done.pop(name, None)

@@ -36,7 +36,7 @@ class EncodingSystem(System):
         locate(self.model)
 
     def indexes(self, encoder: Encoder) -> Mapping[str, Index]:
-        """Return the indexes to build of the documents of a data set, keyed by the name of the index."""
+        """Return the settings of the indexes that are built for each data set, keyed by the name of the index."""
         raise NotImplementedError
 
     def build_retriever(self, views: Sequence[View], dataset: DatasetSplit) -> tuple[Retriever, str]:

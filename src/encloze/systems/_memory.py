@@ -36,13 +36,13 @@ class MemoryRequest(Settings):
     split: str
     """Split of the data set whose queries are used."""
     judgments_by_source: bool
-    """Whether documents are passages, but the ids in the judgments are those of the longer source texts."""
+    """Whether documents are passages of longer texts, and judgments contain the ids of these texts, not of passages."""
     depth: int
     """Number of documents to rank for each query."""
 
 
 class PeakMemory:
-    """Context manager that samples this process's memory, without mapped files. ``bytes`` is the maximum sample."""
+    """Context manager that measures the peak memory of this process, in ``bytes``; memory-mapped files are excluded."""
 
     def __enter__(self) -> PeakMemory:
         self.bytes, self._is_over = _anonymous_memory(), threading.Event()

@@ -71,8 +71,8 @@ class PreparedSystem(NamedTuple):
 class System(Family):
     """Base class of systems, which rank the documents of a data set for its queries.
 
-    In a recipe and on the command line, a path without further settings selects an index folder, run file or model
-    folder. A subclass implements ``prepare``.
+    In a recipe and on the command line, the path of an index folder, run file or model folder may be given instead of
+    the type and settings of a system. A subclass implements ``prepare``.
 
     Example:
         >>> from encloze.systems.bm25 import Bm25
@@ -91,10 +91,10 @@ class System(Family):
 
     @property
     def depends_on(self) -> tuple[str, ...]:
-        """Parts of the data set that the ranking depends on: a subset of ``queries`` and ``documents``.
+        """Parts of the data set that the ranking depends on: ``queries``, ``documents``, both or neither.
 
-        An index folder contains its own documents, so it depends on ``queries`` only; a run file depends on neither
-        part.
+        The ranking of an index folder depends on ``queries`` only, because the folder contains documents of its own.
+        The ranking in a run file depends on neither part.
         """
         return ("queries", "documents")
 
@@ -161,8 +161,8 @@ class System(Family):
             depth: Number of documents to rank for each query.
 
         Returns:
-            Bytes, Python included and memory-mapped files excluded. None on operating systems other than
-            Linux, and for rankings read from a file.
+            The peak memory in bytes, which includes Python and excludes memory-mapped files. None on operating
+            systems other than Linux, and for rankings read from a file.
 
         Raises:
             EnclozeError: The process failed.

@@ -41,7 +41,7 @@ class Bm25(System, name="bm25"):
     expansion: Expansion | None = None
     """Query expansion by pseudo-relevance feedback, such as rm3; by default queries are not expanded."""
     tune_on: str | None = None
-    """Split, other than the evaluated one, on which k1 and b are tuned by nDCG@10 over a grid of 20 settings."""
+    """Split, other than the evaluated one, on which k1 and b are tuned: the pair, of 20, with the highest nDCG@10."""
 
     def __post_init__(self) -> None:
         Bm25Index(self.k1, self.b)  # validates the parameters
@@ -77,7 +77,7 @@ class Bm25(System, name="bm25"):
 
 
 def tune_bm25(index: Bm25Index, dataset: DatasetSplit, folder: Path) -> Bm25Index:
-    """Return index settings with the values of k1 and b, from a grid of 20, that have the highest nDCG@10 on a split.
+    """Return index settings with the k1 and b that have the highest nDCG@10 on a split; 20 pairs of values are tried.
 
     Args:
         index: Settings of the built index. k1 and b only affect search, so the index is not built again.

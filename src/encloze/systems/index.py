@@ -27,8 +27,8 @@ class Index(System, name="index"):
     views: tuple[str, ...] = ()
     """Names of the indexes in the folder to search, such as flat or bm25; all by default."""
     fusion: Fusion | None = None
-    """How the rankings of several indexes are combined. By default the weighted sum that the model defines if all
-    indexes were built by one model, otherwise reciprocal_rank."""
+    """How the rankings of several indexes are combined. By default, if one model built all indexes, their scores are
+    added with the weights that this model defines; otherwise, reciprocal_rank."""
     tune_on: str | None = None
     """Split, other than the evaluated one, on which the weights of a weighted fusion are tuned by nDCG@10."""
 

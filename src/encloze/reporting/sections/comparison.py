@@ -1,4 +1,4 @@
-"""Report section on an evaluation or comparison: means, significance, values per query, costs and examples."""
+"""Report section on an evaluation or comparison: means, significance, values per query, time, size, query examples."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MAX_QUERY_CHARACTERS = 100
 
 
 class _Cost(NamedTuple):
-    """Time or size on the x axis of a chart: the sum of ``fields`` of a ``SystemResult``, divided by ``unit``."""
+    """Time or size on a chart's x axis. It is the sum of ``fields`` of a ``SystemResult``, divided by ``unit``."""
 
     label: str
     fields: tuple[str, ...]
@@ -44,7 +44,7 @@ def comparison_section(
 
     Args:
         result: The folder of the comparison or evaluation.
-        comparison: The content of the folder, as a comparison.
+        comparison: The results in the folder; those of an evaluation are converted to a comparison.
         texts: Queries, judgments and documents of each data set.
         examples: Number of queries with the largest gain, and with the largest loss, that are shown for each data set.
     """

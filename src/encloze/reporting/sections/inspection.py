@@ -1,4 +1,4 @@
-"""Section of a report on an inspection: statistics of a corpus, and properties of its representations."""
+"""Section of a report on an inspection: statistics of a corpus, and of the embeddings and term weights of its texts."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from encloze.tables import quote
 
 
 def inspection_section(result: ResultFolder, *, include_texts: bool) -> Section:
-    """Return the section of a report on one result of ``encloze inspect``.
+    """Return the section of a report on a folder that ``encloze inspect`` wrote.
 
-    The queries and their nearest documents are shown only if ``include_texts`` is true.
+    Sample queries and the documents nearest to them are shown only if ``include_texts`` is true.
     """
     inspection = Inspection.load(result.path)
     blocks: list[Block] = [*inspection.tables()]

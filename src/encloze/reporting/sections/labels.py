@@ -23,7 +23,7 @@ _CONTEXT_WORDS = 4
 
 
 def label_sections(result: ResultFolder, *, include_texts: bool) -> list[Section]:
-    """Return a report section for each split of a data set for which the result contains predicted labels."""
+    """Return a report section for each data set split whose predicted labels are in the result folder."""
     files = sorted(result.path.glob(REPORT_FILE.format("*")))
     return [_section(result, file, include_texts=include_texts) for file in files]
 
@@ -75,7 +75,7 @@ def _label_table(system: dict[str, Any]) -> Table:
 
 
 def _confusions(file: Path, system: str, *, include_texts: bool) -> list[Block]:
-    """Return a table of a system's most frequent pairs of a correct and a different predicted label, with examples."""
+    """Return a table of a system's most frequent errors: the correct label, the predicted label, and an example."""
     counts, examples = defaultdict[tuple[str, str], int](int), dict[tuple[str, str], str]()
     with file.open(encoding="utf-8") as stream:
         for line in stream:

@@ -1,4 +1,4 @@
-"""Report section on robustness: a heat map of drops of the measure, query subsets, and the most degraded queries."""
+"""Report section on robustness: a heat map of the measure's changes, its means on query subsets, degraded queries."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def robustness_section(result: ResultFolder, *, include_texts: bool) -> Section:
 
 
 def _heat_map(report: dict[str, Any], systems: list[str]) -> Table:
-    """Return a table of changes of the measure by perturbation and system; colors show the relative change."""
+    """Return a table of the measure's changes by perturbation and system, colored by the change as a percentage."""
     drops = {(drop["system"], drop["perturbation"]): drop for drop in report["drops"]}
     clean = {drop["system"]: drop["clean"] for drop in report["drops"]}
     columns = (

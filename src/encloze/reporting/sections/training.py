@@ -1,4 +1,4 @@
-"""Report section on a training run: losses, accuracies and the metrics of monitors at each logged step."""
+"""Report section on a training run: losses, accuracies and the metrics that monitors computed, by training step."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def training_section(result: ResultFolder) -> Section:
 
 
 def _group_by_scale(curves: Curves) -> list[Curves]:
-    """Return groups of curves, one group for each chart: the maxima in a group differ by at most a factor of ten."""
+    """Divide curves into one group per chart, in which the maxima of the curves differ by a factor of ten at most."""
     groups: list[Curves] = []
     maxima = {name: max(map(abs, values)) for name, (_, values) in curves.items()}
     for name in sorted(curves, key=lambda name: -maxima[name]):

@@ -13,7 +13,7 @@ TermWeights = Mapping[str, float]
 
 
 class FeedbackDocument(NamedTuple):
-    """Top-ranked document of the first search, which is assumed to be relevant to the query."""
+    """Document that a search with the original query ranks at the top; it is assumed to be relevant."""
 
     term_counts: TermWeights
     score: float
@@ -40,10 +40,10 @@ class Expansion(Family):
 
         Args:
             query: Counts of the query's terms.
-            feedback: The top-ranked documents of the first search, best first.
+            feedback: The top-ranked documents of a search with the original query, best first.
             df_ratio: Function that returns the fraction of all documents that contain a term, from 0 to 1.
 
         Returns:
-            Term weights for the second search.
+            Weight of each term of the expanded query.
         """
         raise NotImplementedError(type(self).__name__)

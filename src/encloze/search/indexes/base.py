@@ -22,7 +22,7 @@ class IndexSearcher(Protocol):
         """Return the ``depth`` best documents of each query.
 
         Args:
-            queries: A list of query texts, or the representation of the queries, depending on ``input_type``.
+            queries: A list of query texts, or a ``Representation`` of the queries, depending on ``input_type``.
             depth: Maximum number of documents per query.
 
         Returns:
@@ -35,7 +35,7 @@ class IndexSearcher(Protocol):
         """Return the scores of the documents ``numbers`` for each query, even if a search would not return them.
 
         Args:
-            queries: A list of query texts, or the representation of the queries, depending on ``input_type``.
+            queries: A list of query texts, or a ``Representation`` of the queries, depending on ``input_type``.
             numbers: For each query, the numbers of the documents to score.
 
         Returns:
@@ -48,7 +48,7 @@ class IndexBuilder(Protocol):
     """Protocol of index builders, which receive the documents in batches and keep at most one batch in memory."""
 
     def add(self, documents: Iterable[str] | Representation) -> None:
-        """Add documents: a list of texts, or a representation, depending on the index's ``input_type``."""
+        """Add documents: their texts, or a ``Representation`` of them, depending on the index's ``input_type``."""
         ...
 
     def finish(self) -> None:
@@ -69,7 +69,7 @@ class Index(Family):
     """
 
     input_type: ClassVar[Literal["text", "dense", "sparse"]]
-    """What the index stores and searches: texts, or dense or sparse representations."""
+    """Input of the index: texts, embeddings (dense) or term weights (sparse)."""
 
     def builder(self, folder: Path) -> IndexBuilder:
         """Return a builder that writes a new index into an existing empty folder."""

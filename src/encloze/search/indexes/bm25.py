@@ -69,7 +69,7 @@ class Bm25Builder:
         self._term_numbers: dict[str, int] = {}
 
     def add(self, documents: Iterable[str] | Representation) -> None:
-        """Add the texts of documents. Raises TypeError for a representation."""
+        """Add the texts of documents. Raises TypeError for embeddings or term weights."""
         texts, term_numbers = iter(_require_texts(documents)), self._term_numbers
         while batch := list(islice(texts, _BATCH)):
             counts = [

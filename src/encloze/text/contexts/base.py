@@ -33,7 +33,7 @@ class ContextInputs(NamedTuple):
 
 
 class ContextPairs:
-    """Base class of training pairs, each of a span and its context.
+    """Base class of collections of training pairs. A pair consists of a span and its context.
 
     The context of a span is sampled again each time that the pair is accessed.
     """
@@ -59,7 +59,7 @@ class ContextPairs:
 
 @dataclass(frozen=True)
 class Context(Family):
-    """Base class of contexts. Each subclass selects the second text of training pairs in its own way, in ``pairs``.
+    """Base class of contexts. The method ``pairs`` of a subclass defines how the context of a span is selected.
 
     Example:
         >>> from encloze.text.contexts.crops import Crops
@@ -74,7 +74,7 @@ class Context(Family):
         """Return the pairs of spans and contexts of a corpus. A progress note reports how many texts have no context.
 
         Args:
-            inputs: Spans and corpus.
+            inputs: Spans of the corpus, and the corpus with its format and tokenizer.
 
         Raises:
             DataError: No text has a context.
@@ -83,13 +83,13 @@ class Context(Family):
 
 
 class NeighborPairs(ContextPairs):
-    """Pairs of a span and a context from the same source document, which is sampled by a randomly chosen sampler."""
+    """Pairs of a span and a context from the same source document. One of several samplers selects the context."""
 
     def __init__(self, inputs: ContextInputs, *samplers: NeighborSampler) -> None:
         """Select the spans that have a neighbor: a previous or next span in the same source document.
 
         Args:
-            inputs: Spans and corpus.
+            inputs: Spans of the corpus, and the corpus with its format and tokenizer.
             samplers: Samplers of contexts. For each context, one of them is chosen with equal probability.
         """
         self._spans, self._samplers = inputs.spans, samplers
@@ -111,12 +111,12 @@ class NeighborPairs(ContextPairs):
 
 
 def select_spans(has_context: np.ndarray, inputs: ContextInputs, reason: str, remedy: str) -> np.ndarray:
-    """Return the indices of the spans that have a context, as int64. A progress note reports the number of other texts.
+    """Return the indices of the spans that have a context. A progress note reports how many texts have no context.
 
     Args:
         has_context: Whether each span has a context, bool ``(spans,)``.
-        inputs: Spans and corpus.
-        reason: Why texts have no context, such as ``have no neighbor``; in messages, it follows ``all texts``.
+        inputs: Spans of the corpus, and the corpus with its format and tokenizer.
+        reason: Why texts have no context: a clause without its subject, such as ``have no neighbor``, for messages.
         remedy: Advice to the user, which is appended to the error message.
 
     Returns:
