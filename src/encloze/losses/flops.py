@@ -12,7 +12,7 @@ from encloze.losses.base import ScoredBatch
 
 @dataclass(frozen=True)
 class Flops(SparsityRegularizer, name="flops"):
-    """FLOPS regularizer: for each term, the mean of its absolute weights in all texts is squared; the sum over terms.
+    """FLOPS regularizer: the sum over all terms of (mean absolute weight of the term in the texts) squared.
 
     The loss makes postings lists short and similar in length. The mean is taken over all distinct texts of a training
     step, in all processes and micro-batches, so the loss does not depend on how the step is split into micro-batches.

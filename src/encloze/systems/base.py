@@ -32,7 +32,7 @@ class PreparedSystem(NamedTuple):
     Args:
         run: Function that takes queries and a depth (documents per query). It returns the ranking and the milliseconds
             per query, which are None if the ranking was read from a file.
-        note: Remark shown below tables, such as tuned parameters.
+        note: Remark shown below tables, such as the values of parameters that were tuned.
         index_bytes: Size of the index on disk, in bytes.
         model_bytes: Size of the weights of the models, in bytes.
         corpus: Corpus whose documents are ranked; None if it is the corpus of the data set.
