@@ -89,7 +89,8 @@ def calibration_error(probabilities: np.ndarray, relevant: np.ndarray) -> float:
     """Return the expected calibration error (Naeini et al., AAAI 2015), with 15 bins as in Guo et al., ICML 2017.
 
     The pairs are grouped by probability into bins of equal width. The error of a bin is the absolute difference between
-    its mean probability and its fraction of relevant pairs. The result is the mean error of the pairs' bins.
+    its mean probability and its fraction of relevant pairs. The result is the mean of the errors of
+    the bins, weighted by their numbers of pairs.
 
     Args:
         probabilities: The probability of each pair, from 0 to 1.
@@ -110,7 +111,7 @@ def calibration_error(probabilities: np.ndarray, relevant: np.ndarray) -> float:
 
 
 def brier_score(probabilities: np.ndarray, relevant: np.ndarray) -> float:
-    """Return the Brier score (1950): the mean squared difference between each probability and 1 (relevant) or 0.
+    """Return the Brier score (1950): mean squared difference of probability and relevance (1 or 0).
 
     Args:
         probabilities: The probability of each pair, from 0 to 1.

@@ -83,7 +83,7 @@ def robustness(systems: Sequence[Any], dataset: Any = None, **settings: Any) -> 
 
 
 def inspect(corpus: Any, model: Any = (), **settings: Any) -> Inspection:
-    """Compute statistics of a corpus (lengths, duplicates, truncation) and of its representations by encoders.
+    """Compute statistics of a corpus (lengths, duplicates, truncation) and, for each encoder, metrics of embeddings.
 
     Args:
         corpus: The documents.
@@ -97,7 +97,7 @@ def inspect(corpus: Any, model: Any = (), **settings: Any) -> Inspection:
 
 
 def probe(model: Any, dataset: Any, **settings: Any) -> LabelReport:
-    """Train a linear classifier on frozen embeddings, and evaluate it.
+    """Train a linear classifier on the embeddings of an encoder, which is not trained, and evaluate the classifier.
 
     Args:
         model: The encoder.

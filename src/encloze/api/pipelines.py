@@ -25,7 +25,8 @@ def run(recipe: str | Path, **settings: Any) -> PipelineResult:
     """
     tree = recipes.read(recipe, "run")
     if (command := tree.pop("verb", "run")) != "run":
-        raise RecipeError(f"the recipe {recipe}", [("verb", f"is a recipe for the command {command!r}, not for run")])
+        message = f"the recipe is for {command!r}, not for a pipeline. Use: encloze {command} {recipe}"
+        raise RecipeError(f"the recipe {recipe}", [("verb", message)])
     return cast("PipelineResult", run_command("run", **{**tree, **settings}))
 
 

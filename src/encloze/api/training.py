@@ -121,8 +121,8 @@ def mine(
         **settings: Settings of ``encloze mine``, such as ``num_negatives``, ``range_min`` and ``relative_margin``.
 
     Returns:
-        Counts, and the ``folder`` with the run file. Pass the result to ``finetune`` or ``finetune_reranker`` as
-        ``negatives``.
+        Numbers of queries and negatives, and the ``folder`` with the run file. Pass the result to ``finetune`` or
+        ``finetune_reranker`` as ``negatives``.
 
     Example:
         >>> negatives = encloze.mine("my_data", sources=["bm25", "minilm"], num_negatives=7)
@@ -142,7 +142,8 @@ def score(dataset: Any, model: Any, candidates: Any, *, output: Any = None, **se
         **settings: Settings of ``encloze score``.
 
     Returns:
-        Counts, and the ``folder`` with the run file of scores. Pass the result to ``finetune`` as ``teacher``.
+        Numbers of queries and pairs, and the ``folder`` with the run file of scores. Pass the result to ``finetune``
+        as ``teacher``.
 
     Example:
         >>> negatives = encloze.mine("my_data")

@@ -1,4 +1,4 @@
-"""Compute the input of the first layer of a transformers encoder, and token and position embeddings."""
+"""Use the embedding module of a transformers encoder, which computes the input of the first layer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def embed_tokens(encoder: Any, ids: Tensor) -> Tensor:
 
 
 def embed_vectors(encoder: Any, vectors: Tensor) -> Tensor:
-    """Return the output of the embedding module if ``vectors`` replace the token embeddings.
+    """Call the embedding module with ``vectors`` in place of token embeddings, and return its output.
 
     ``vectors`` and the result have the shape batch x length x hidden size.
     """
@@ -48,8 +48,8 @@ def project_embeddings(encoder: Any, vectors: Tensor) -> Tensor:
             projected: Tensor = modules[name](vectors)
             return projected
     raise NotImplementedError(
-        f"encloze does not know the module by which {encoder.config.model_type!r} encoders project embeddings to the "
-        "hidden size"
+        f"encloze does not support {encoder.config.model_type!r} encoders whose embedding size and hidden size differ. "
+        "Use another encoder"
     )
 
 

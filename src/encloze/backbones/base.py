@@ -184,7 +184,7 @@ class Backbone(nn.Module, Family):
 
     @property
     def layer_config(self) -> LayerConfig:
-        """Sizes and dropout rates of one encoder layer. Layers of pre-training decoders use the same."""
+        """Sizes and dropout rates of one encoder layer, which the layers of pre-training decoders also have."""
         return LayerConfig.from_config(self.config)
 
     def encode(self, ids: Tensor, attention_mask: Tensor) -> Tensor:
@@ -214,21 +214,21 @@ class Backbone(nn.Module, Family):
         return output.last_hidden_state, output.hidden_states[layer]
 
     def embed(self, ids: Tensor) -> Tensor:
-        """Return the embeddings of token ids, which are the input of the first layer: batch x length x hidden."""
+        """Return the input of the first layer (embeddings, not ids) for token ids: batch x length x hidden."""
         if "embeddings" in self._verified_parts:
             return embed_tokens(self.encoder, ids)
         return first_layer_input(self.encoder, ids)
 
     @property
     def has_position_embeddings(self) -> bool:
-        """Whether an absolute position embedding of the hidden size is added to each token embedding."""
+        """Whether the encoder adds absolute position embeddings, which have the hidden size, to token embeddings."""
         return "positions" in self._verified_parts
 
     def add_position_embeddings(self, vectors: Tensor) -> Tensor:
-        """Add position embeddings to vectors: the embedding module processes them like token embeddings.
+        """Add position embeddings to vectors, which the embedding module processes like token embeddings.
 
         Args:
-            vectors: batch x length x hidden.
+            vectors: Vectors in place of token embeddings: batch x length x hidden.
 
         Returns:
             The vectors with position embeddings, LayerNorm and dropout applied: batch x length x hidden.
@@ -278,7 +278,7 @@ class Backbone(nn.Module, Family):
         lists = [module for module in self.encoder.modules() if isinstance(module, nn.ModuleList)]
         if not lists:
             raise CheckpointError(
-                f"encoders of type {self.config.model_type!r} have no list of layers. Switch gradient checkpointing off"
+                f"encoders of type {self.config.model_type!r} have no list of layers. Switch off gradient checkpointing"
             )
         return max(lists, key=len)
 

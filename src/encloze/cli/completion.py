@@ -28,7 +28,7 @@ class CommandWords(NamedTuple):
     settings: dict[str, list[str]]
     """Allowed values, keyed by setting (``training.precision``); an empty list if a setting has no fixed choices."""
     positional: list[str]
-    """Values for positional arguments: names of shipped recipes and, for ``encloze list``, of families."""
+    """Values for positional arguments: names of shipped recipes; for ``encloze list``, kinds of components."""
 
 
 def completion_script(shell: str) -> str:

@@ -130,7 +130,7 @@ def split_arguments(kind: Any, arguments: list[str]) -> tuple[list[str], Flags]:
 
 
 def _settings_tree(kind: Any, positional: list[str]) -> tuple[recipe.Tree, str]:
-    """Return the settings given by a recipe and positional arguments, and a text for errors that names their source."""
+    """Return the settings in a recipe and positional arguments, and where they were given, for error messages."""
     tree: recipe.Tree = {}
     source = "the command line"
     names = kind.positional_settings

@@ -136,7 +136,7 @@ def _type_name(inner: Any, *, is_list: bool) -> str:
 
 
 def choices_of(inner: Any) -> list[str]:
-    """Return the names allowed as values of a setting of the type ``inner``; empty if any value of it is allowed."""
+    """Return the names allowed as values of a setting of the type ``inner``; an empty list if it has no fixed names."""
     if is_family(inner):
         return list(inner.members())
     if typing.get_origin(inner) is typing.Literal:

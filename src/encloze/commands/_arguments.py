@@ -74,7 +74,7 @@ def _member(family: Any, value: Any) -> Any:
 
 
 def _index_system(retriever: Any) -> dict[str, Any]:
-    """Return settings of a system that ranks as ``retriever`` does: ``index``, or ``reranked`` with a re-ranker."""
+    """Return the settings of a system that ranks like ``retriever``, of type ``reranked`` if it has a re-ranker."""
     if retriever.folder is None:
         raise ValueError("the retriever has no index folder. Create it with Retriever.build or Retriever.load")
     views = [view.name for view in retriever.views]

@@ -1,4 +1,4 @@
-"""Select hard negatives: reject relevant documents, their near-duplicates, and documents with scores like theirs."""
+"""Select hard negatives: reject relevant documents, their near-duplicates, and documents with similar scores."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class NegativeFilter:
     near_duplicate_threshold: float | None
     """Minimum Jaccard similarity to a relevant document at which a candidate is rejected; None disables this filter."""
     scorer: Scorer | None
-    """Model whose scores of candidates and relevant documents are compared by the margins; None without margins."""
+    """Model that scores candidates and relevant documents, to apply the margins; None if no margin is set."""
     absolute_margin: float | None
     relative_margin: float | None
 

@@ -1,4 +1,4 @@
-"""Compute a panel: a comparison of encoders by metrics of their representations of the same documents."""
+"""Compute a panel: a comparison of encoders by metrics of their embeddings and term weights of the same documents."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ class PanelInputs:
     Args:
         corpus: The documents.
         document_numbers: Indices of the encoded documents in the corpus, int64 of shape (documents,).
-        positives: Positive pairs, if the corpus has any.
+        positives: Pairs of related texts, such as queries with relevant documents; None if the corpus has none.
         queries: Queries whose nearest documents are listed.
         neighbors: Number of nearest neighbors for hubness and for the nearest-neighbor classifier.
-        pooling: Pooling method that replaces the one of each checkpoint; None keeps it.
+        pooling: Pooling method for all encoders; if None, each uses its own.
         precision: Precision of the encoders' matrix multiplications.
     """
 
@@ -71,7 +71,7 @@ class PanelInputs:
     precision: Precision
 
     def encoder_metrics(self, model: str, name: str) -> EncoderMetrics:
-        """Encode documents, queries and positive pairs with a model, and compute metrics of their representations.
+        """Encode documents, queries and pairs with a model; compute metrics of their embeddings and term weights.
 
         Args:
             model: Folder, id on the Hugging Face hub, or minilm.
@@ -106,9 +106,9 @@ class PanelInputs:
     def _encode(
         self, encoder: BiEncoder, texts: list[str]
     ) -> tuple[Representation, Representation, tuple[Representation, Representation] | None]:
-        """Return the representations of documents, of queries, and of the first and second texts of the positive pairs.
+        """Encode documents, queries, and the first and second texts of the positive pairs.
 
-        Each distinct text is encoded once. Without positive pairs, None is returned in place of their representations.
+        Each distinct text is encoded once. The third item of the result is None if there are no positive pairs.
         """
         pairs = self.positives or PositivePairs("", [], [])
         queries = _DistinctTexts([*self.queries, *(pairs.first_texts if pairs.first_is_query else [])])
@@ -169,7 +169,7 @@ class _DistinctTexts:
         self.number_of = {text: number for number, text in enumerate(dict.fromkeys(texts))}
 
     def select(self, texts: Sequence[str], representation: Representation) -> Representation:
-        """Return one row for each of ``texts``, taken from ``representation``, which has one row per distinct text."""
+        """Return the row of each of ``texts`` in ``representation``, which has one row for each distinct text."""
         numbers = self.numbers(texts)
         return Representation(*(None if view is None else view[numbers] for view in representation))
 
@@ -180,17 +180,17 @@ class _DistinctTexts:
 def label_report(
     labels: LabelFormat, split: str, models: dict[str, str], inputs: PanelInputs, seed: int
 ) -> LabelReport:
-    """Evaluate a nearest-neighbor classifier and a linear probe on the frozen features of each model.
+    """Evaluate a nearest-neighbor classifier and a linear probe on the features of each model, which is not trained.
 
     Args:
         labels: The labeled data set.
         split: Name of the evaluated split.
         models: Folder or Hugging Face hub id of each model, keyed by the model's name in tables.
-        inputs: Settings of the panel, of which pooling, precision and number of neighbors are used.
+        inputs: Settings of the panel; only ``pooling``, ``precision`` and ``neighbors`` are used.
         seed: Seed of the cross-validation folds of the linear probe and of the bootstrap samples.
 
     Returns:
-        One report on the classifiers of all models and the baselines.
+        One report with the baselines of ``evaluate_predictions`` and the classifiers of all models.
     """
     data, reports = LabeledDataset.load(labels, split), list[LabelReport]()
     for name, model in models.items():
@@ -220,7 +220,7 @@ def _load_encoder(model: str, pooling: Pooling | None, precision: Precision) -> 
 
 
 def _mlm_head_activations(encoder: BiEncoder, texts: list[Encoded]) -> TermActivations:
-    """Count the active terms of each text, and the texts in which each term is active, with weights of the MLM head.
+    """Count the active terms of each text, and the texts in which each term is active, according to the MLM head.
 
     As in SPLADE, the weight of a term in a text is the maximum of log(1 + relu(logit)) over the tokens of the text. A
     term is active if its weight is above 0.
@@ -241,7 +241,7 @@ def _mlm_head_activations(encoder: BiEncoder, texts: list[Encoded]) -> TermActiv
 
 
 def _describe(encoder: BiEncoder) -> str:
-    """Describe an encoder: model type, dense and sparse representation, and maximum tokens of a document."""
+    """Describe an encoder: model type, hidden size, dense and sparse heads, and maximum tokens of a document."""
     parts = [f"{encoder.backbone.config.model_type}, hidden size {encoder.backbone.hidden_size}"]
     if dense := encoder.config.dense:
         norm = "L2-normalized" if dense.normalize else "not normalized"
@@ -287,7 +287,7 @@ def _tokenizer_metrics(texts: Sequence[str], tokens: Sequence[Encoded], encoder:
 def _matching_terms(
     encoder: BiEncoder, queries: Representation, row: int, documents: Representation, column: int
 ) -> tuple[tuple[str, float], ...]:
-    """Return the terms in both query and document that contribute most to their score, with each contribution."""
+    """Return the terms that contribute most to the score of a query and a document, with their contributions."""
     if queries.sparse is None:
         return ()
     products = (queries.sparse[row].multiply(documents.sparse[column]) * encoder.similarity.sparse).tocoo()

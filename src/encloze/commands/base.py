@@ -84,7 +84,7 @@ class MergeResult(TrainingResult):
     weight: float
     """Interpolation weight of the adapted model, from 0 to 1."""
     reports: tuple[Report, ...]
-    """One report for each data set: the evaluation of the original, the adapted and the merged model."""
+    """One report for each data set, with the model before adaptation, the adapted model and the merged models."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ class GenerationResult:
 
 @dataclass(frozen=True)
 class StageEffect:
-    """Effect of one pipeline stage: the paired difference in a report's first measure, with and without the stage."""
+    """Effect of a pipeline stage: how much higher the first measure of a report is with the stage than without it."""
 
     stage: str
     difference: Interval

@@ -38,7 +38,7 @@ class Calibrate(Command, name="calibrate"):
     model: str
     """The re-ranker: a model folder or an id on the Hugging Face hub."""
     scores: Path
-    """Scores of the re-ranker: the output of score with --include_relevant false on the same split."""
+    """Output folder of score, run with this model, the same split and --include_relevant false."""
     output: Path
     """The model folder to write: the re-ranker with its calibration."""
     split: str = "dev"

@@ -37,10 +37,10 @@ class Compare(Command, name="compare"):
     """
 
     dataset: tuple[Format, ...] = ()
-    """One or more data sets: folders in the layout of BEIR or MS MARCO, python_docs, files of judgments."""
+    """One or more data sets: folders in the layout of BEIR or MS MARCO, python_docs, or TREC judgment files (qrels)."""
     systems: tuple[System, ...] = ()
     """Systems to compare, the baseline first: bm25, a model's name or folder, an index folder, a TREC run file, or
-    several training seeds of one model."""
+    a group of models of one configuration trained with different seeds."""
     split: str = "test"
     """Split of the queries to evaluate on, the same for all data sets."""
     measures: tuple[str, ...] = ()
@@ -153,12 +153,14 @@ class Compare(Command, name="compare"):
             defaults.add(DEFAULT_MEASURES)
         if not self.measures and len(defaults) > 1:
             lists = "; ".join(sorted(" ".join(measures) for measures in defaults))
-            raise ValueError(f"the data sets have different default measures ({lists}). Set measures")
+            raise ValueError(
+                f"the data sets have different default measures ({lists}). Set measures to use the same for all"
+            )
         measures = self.measures or defaults.pop()
         return measures if _JUDGED in map(canonical_name, measures) else (*measures, _JUDGED)
 
     def _compared_systems(self, report: Report) -> tuple[ComparedSystem, ...]:
-        """Return each system of the settings with its names in the report: one name, or one for each training seed."""
+        """Return each system with its names in the report: one name or, for a group of seeds, one for each seed."""
         labels = iter(system.name for system in report.systems)
         members = [tuple(next(labels) for _ in system.parts()) for system in self.systems]
         names = (

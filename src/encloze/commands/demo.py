@@ -70,7 +70,7 @@ SIZES = (
 
 @dataclass(frozen=True)
 class Speed:
-    """Duration of one training step at the full size, in seconds, extrapolated from steps with fewer texts."""
+    """Seconds per training step at the demo size "full", extrapolated from steps with fewer texts."""
 
     pretraining: float
     finetuning: float

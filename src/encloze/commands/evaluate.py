@@ -43,9 +43,9 @@ class Evaluate(Command, name="evaluate"):
     systems: tuple[System, ...] = ()
     """Systems to evaluate, the baseline first: bm25, a model's name or folder, an index folder, a TREC run file."""
     model: str | None = None
-    """Model to evaluate after the systems."""
+    """Another model to evaluate, added at the end of the setting systems."""
     index: Path | None = None
-    """Index folder to evaluate after the systems."""
+    """Another index folder to evaluate, added at the end of the setting systems, after model."""
     reranker: str | None = None
     """Cross-encoder. Every system is also evaluated with its top-ranked documents re-ranked by it."""
     rerank_depth: int = 50

@@ -58,9 +58,9 @@ class Finetune(Command, name="finetune"):
     losses: tuple[Loss, ...] = field(default_factory=lambda: (Contrastive(),))
     """Losses to minimize; their weighted sum is the objective."""
     heads: tuple[Head, ...] = ()
-    """Representations of a text: dense, sparse or both; by default those of the initial model."""
+    """Heads of the model: dense (embeddings), sparse (term weights), or both. By default those of the initial model."""
     negatives: Path | None = None
-    """TREC run over the same queries; its documents that are not judged relevant are hard negatives."""
+    """TREC run file of the training queries. Its documents that are not judged relevant are used as hard negatives."""
     negatives_per_query: int = 1
     """Number of hard negatives of each query in each epoch; requires the setting negatives."""
     negatives_depth: int = 200
@@ -68,8 +68,8 @@ class Finetune(Command, name="finetune"):
     teacher: Path | None = None
     """TREC run with scores of a teacher model for relevant documents and negatives, for distillation losses."""
     query_augmentations: tuple[QueryPerturbation, ...] = ()
-    """Random perturbations of training queries (typos, dropped, case ...); each augmented query gets one, chosen at
-    random."""
+    """Kinds of random changes to training queries: typos, dropped (omitted letters), case, ... Each augmented query
+    gets one of them, chosen at random."""
     augmentation_probability: float = 0.5
     """Probability that a query is augmented in an epoch, if query_augmentations is set; drawn again in each epoch."""
     query_prompt: str | None = None
@@ -106,7 +106,7 @@ class Finetune(Command, name="finetune"):
             limit = getattr(self, name)
             if limit is not None and limit < _MIN_TOKENS:
                 raise ValueError(
-                    f"{name} is {limit}, but must be {_MIN_TOKENS} or more, because two of these are special tokens"
+                    f"{name} is {limit}, but must be {_MIN_TOKENS} or more: two of the tokens are special tokens"
                 )
         if self.negatives_per_query < 0 or self.negatives_depth < 1:
             raise ValueError("negatives_per_query must be 0 or more, and negatives_depth 1 or more")
@@ -182,7 +182,7 @@ class Finetune(Command, name="finetune"):
         return encoder
 
     def _check_losses(self, heads: tuple[Head, ...], dims: Mapping[str, int | None]) -> None:
-        """Raise ValueError if a loss cannot be computed from the representations of the heads.
+        """Raise ValueError if a loss cannot be computed from the outputs of the heads.
 
         ``dims`` maps ``dense`` and ``sparse`` to numbers of dimensions, which are None if they are not known yet.
         """

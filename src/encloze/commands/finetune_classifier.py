@@ -30,7 +30,7 @@ _MIN_TOKENS = 3  # two special tokens and one token of the text
 class FinetuneClassifier(Command, name="finetune_classifier"):
     """Train a text classifier or a word tagger, depending on the labels of the dataset.
 
-    The output is a transformers model for sequence or token classification, with the names of the labels.
+    The output is a transformers model for sequence or token classification; its config.json names the labels.
 
     Raises:
         RecipeError: A setting is outside its range, or the model does not support it.

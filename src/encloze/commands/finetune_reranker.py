@@ -48,7 +48,7 @@ class FinetuneReranker(Command, name="finetune_reranker"):
     output: Path
     """Model folder to write."""
     negatives: Path
-    """TREC run over the same queries; its documents that are not judged relevant are hard negatives."""
+    """TREC run file of the training queries. Its documents that are not judged relevant are used as hard negatives."""
     split: str = "train"
     """Split of the queries to train on."""
     losses: tuple[Loss, ...] = field(default_factory=lambda: (Listwise(),))

@@ -49,7 +49,7 @@ class Generate(Command, name="generate"):
     corpus: Format
     """Documents: a folder or file in any known format. Queries in it are ignored."""
     generator: Generator
-    """Generator: a model folder, a Hugging Face hub id, or an endpoint."""
+    """Language model: a model folder, a Hugging Face hub id, or an endpoint (a server that runs the model)."""
     output: Path
     """Folder to write the generated queries and judgments to."""
     queries_per_document: int = 3

@@ -1,1 +1,1 @@
-"""Loading and adapting Hugging Face transformers models, shared by backbones, models and generators."""
+"""Load and change Hugging Face transformers models, for the packages ``backbones``, ``models`` and ``generators``."""

@@ -10,14 +10,14 @@ from torch.utils.checkpoint import checkpoint
 
 
 class _CheckpointedForward(nn.Module):
-    """Mixin that stores no activations but the inputs, and repeats the forward pass during the backward pass."""
+    """Mixin that stores only the inputs of the module, and repeats its forward pass during the backward pass."""
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         return checkpoint(super().forward, *args, use_reentrant=False, **kwargs)
 
 
 class _Float32Forward(nn.Module):
-    """Mixin that runs the forward pass in float32 (or the wider type of its input), also under autocast."""
+    """Mixin that runs the forward pass in float32 (in float64 if its input is float64), also under autocast."""
 
     def forward(self, hidden: Tensor, *args: Any, **kwargs: Any) -> Any:
         with torch.autocast(hidden.device.type, enabled=False):

@@ -125,7 +125,7 @@ class TextGenerationModel:
         if limit and length + max_new_tokens * self.is_causal > limit:
             raise CheckpointError(
                 f"a prompt has {length} tokens{f', plus {max_new_tokens} new tokens' * self.is_causal}, but "
-                f"{self.name} is limited to {limit} tokens. Lower max_document_tokens, or give fewer examples"
+                f"{self.name} is limited to {limit} tokens. Lower max_document_tokens, or give fewer few-shot examples"
             )
         output = self.model.generate(
             **batch.to(self.model.device),
@@ -162,7 +162,7 @@ class TextGenerationModel:
 
 
 class _TokenSampler:
-    """Logits processor that samples the next token itself. All other tokens get the score -inf, so it is selected."""
+    """Logits processor that chooses the next token: all other tokens get the score -inf."""
 
     def __init__(self, sample_tokens: Callable[[Tensor, int], Tensor]) -> None:
         self._sample_tokens, self._position = sample_tokens, 0

@@ -1,4 +1,4 @@
-"""Sizes, dropout rates and initialization of the layers of an encoder, for new layers like them."""
+"""Sizes, dropout rates and initialization of an encoder's layers, to create new layers with the same values."""
 
 from __future__ import annotations
 

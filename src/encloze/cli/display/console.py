@@ -61,7 +61,7 @@ def show_table(table: Table) -> None:
 
 
 def _stacked(cell: Cell, kind: Kind) -> Text:
-    """Return the text of a cell; the bounds of an interval are on a second line, so that the table stays narrow."""
+    """Return the text of a cell. If it has an interval, the bounds are on a second line: the table stays narrow."""
     bounds = kind.format_bounds(cell.value)
     interval = f"\n{bounds[0]} {bounds[1]}" if bounds else ""
     return Text.assemble(f"{kind.format(cell.value)}{cell.suffix}", (interval, "dim"))
