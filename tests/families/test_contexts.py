@@ -160,8 +160,8 @@ def test_error_if_no_text_has_a_context(name: str, tmp_path: Path, tokenizer: To
         "crops": f"{file}: all texts are too short for two crops (8 tokens). Use longer texts, or raise --max_tokens "
         "if texts are cut too short",
         "queries": f"{file} contains no queries (jsonl format). The context 'queries' needs queries with judgments of "
-        "the documents of the corpus. Set its path to a data set with both, set its split to another split of "
-        "this data set (none), or use a context without queries (near, crops)",
+        "the documents of the corpus. Set its path to a data set with queries and judgments, set its split to another "
+        "split of this data set (none), or use a context without queries (near, crops)",
     }
     with pytest.raises(DataError) as caught:
         Context.member(name)().pairs(inputs)
@@ -528,7 +528,10 @@ def test_judged_documents_that_are_not_in_the_corpus_are_an_error(
 
 def test_missing_split_or_queries_are_an_error(dataset: Path, tokenizer: Tokenizer) -> None:
     inputs = inputs_of(Beir(dataset), tokenizer)
-    remedy = "Set its path to a data set with both, set its split to another split of this data set (dev, test, train)"
+    remedy = (
+        "Set its path to a data set with queries and judgments, set its split to another split of this data set "
+        "(dev, test, train)"
+    )
     for context, message in (
         (Queries("none"), f"{dataset} has no judgments for the split 'none'"),
         (Queries(), f"{dataset} has no queries.jsonl"),

@@ -351,7 +351,7 @@ def test_retrieval_monitor_without_titles_or_neighbors_is_refused(
     says = (
         f"alone.jsonl has no {task or 'titles'} to evaluate retrieval with",
         "queries with a dataset",
-        "leave the monitor out",
+        "or remove the monitor",
     )
     refused(*says, corpus=alone, model=model, objective="retromae", **monitor)
 

@@ -63,10 +63,10 @@ class WindowSampler(NeighborSampler):
 class OverlapSampler(NeighborSampler):
     """Samples a text that overlaps the span: the end of the span, followed by the beginning of the next span.
 
-    For the last span of a source document, it is the end of the previous span, followed by the beginning of the span.
-    The overlap has between a quarter and half of the span's tokens; this fraction is random. The span is cut at a word
-    start, or inside the word if it is a single word. The result has at most as many tokens as the longer of the two
-    spans.
+    For the last span of a source document, the text is the end of the previous span, followed by the beginning of the
+    last span. The overlap is the part of the text that is from the span. It has between a quarter and half of the
+    span's tokens; this fraction is random. The span is cut at a word start; a span of a single word is cut inside the
+    word. The text has at most as many tokens as the longer of the two spans.
     """
 
     def __call__(self, number: int, rng: np.random.Generator) -> Encoded:
@@ -95,7 +95,8 @@ class OverlapSampler(NeighborSampler):
 def _nearest(word_starts: np.ndarray, position: int, *, from_above: bool) -> int:
     """Return the nearest word start at or after ``position``; if ``from_above`` is False, at or before ``position``.
 
-    If there is no such word start, return the nearest one on the other side. Without word starts, return ``position``.
+    If there is no such word start, return the nearest one in the other direction. If ``word_starts`` is empty, return
+    ``position``.
     """
     if not len(word_starts):
         return position

@@ -31,7 +31,7 @@ class Spans:
     starts: np.ndarray
     """Index of the first token of each span in ``tokens.ids`` (int64, one per span)."""
     ends: np.ndarray
-    """Index of the token after the last one of each span in ``tokens.ids`` (int64, one per span)."""
+    """Index of the last token of each span in ``tokens.ids``, plus 1 (int64, one per span)."""
     text_numbers: np.ndarray
     """Index of the text that each span was cut from (int64, one per span)."""
     source_numbers: np.ndarray
@@ -47,8 +47,8 @@ class Spans:
 
         A text longer than ``max_tokens`` minus two special tokens is cut at word starts into as few parts as possible,
         of similar length. A word is only cut if it is too long for one part. Texts with the same ``Document.source``
-        belong to one source document, ordered by position; texts without a position come last, in the order of the
-        corpus. A text without a source is a source document of its own.
+        belong to one source document, ordered by ``Document.position``; texts without a position come last, in the
+        order of the corpus. A text without a source is a source document of its own.
 
         Args:
             tokens: The tokenized corpus.
@@ -114,7 +114,7 @@ class Spans:
     def window(self, number: int, max_distance: int) -> np.ndarray:
         """Return the indices of a span and of the spans at most ``max_distance`` spans before or after it.
 
-        All are in the same source document, and they are returned in reading order.
+        Only spans of the same source document are returned, ordered by their position in it.
         """
         source = self.source_numbers[number]
         first, last = self._source_offsets[source], self._source_offsets[source + 1]
@@ -122,10 +122,9 @@ class Spans:
         return self.reading_order[max(first, rank - max_distance) : min(last, rank + max_distance + 1)]
 
     def _link(self, spans: np.ndarray, targets: np.ndarray) -> np.ndarray:
-        """Return, for each span of the corpus, the index of the span that it is linked to (int64), or -1.
+        """Return an index for each span of the corpus (int64): ``targets[i]`` for the span ``spans[i]``.
 
-        ``spans[i]`` is linked to ``targets[i]`` if both are in the same source document. Without a link, the result is
-        -1.
+        It is -1 if the two spans are in different source documents, and for each span that is not in ``spans``.
         """
         linked = np.full(len(self), -1, np.int64)
         is_same_source = self.source_numbers[spans] == self.source_numbers[targets]
@@ -169,7 +168,7 @@ def _find_cuts(word_starts: np.ndarray, max_length: int) -> list[int]:
 
 
 def _cut_positions(word_starts: np.ndarray, max_length: int) -> list[int]:
-    """Return the positions at which a text may be cut: both ends, word starts, all positions inside too long words."""
+    """Return the positions at which a text may be cut: its ends, word starts, and positions in too long words."""
     word_starts[0] = True
     lengths = np.diff(np.flatnonzero(word_starts), append=len(word_starts))
     is_position = word_starts | np.repeat(lengths > max_length, lengths)

@@ -60,7 +60,7 @@ class SpecialTokens(NamedTuple):
 
 
 class Tokenizer:
-    """A tokenizer of the Hugging Face library ``tokenizers``. Each special token has a role, such as mask.
+    """A tokenizer of the Hugging Face library ``tokenizers``. Some special tokens have a role, such as mask.
 
     Example:
         >>> tokenizer = Tokenizer.load(Path("my_model"))  # doctest: +SKIP

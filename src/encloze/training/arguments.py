@@ -41,8 +41,8 @@ class TrainingArguments(Settings):
     """Number of optimizer steps; overrides epochs."""
     micro_batches: int = 1
     """Number of parts that each batch is split into to save memory. Loss and gradients are those of the whole batch,
-    except for dropout. If a loss compares texts across a batch (in-batch negatives), gradient caching is used, which
-    takes a third more time."""
+    except for dropout. If a loss compares texts across a batch (in-batch negatives), gradient caching is used, with
+    which training takes a third longer than without micro-batches."""
     freeze_encoder_steps: int | None = None
     """Number of steps at the beginning in which the encoder is frozen and only the new parameters (output head,
     decoder) are trained. The default is 0; if pre-training starts with a newly initialized language modeling head, it
@@ -55,7 +55,7 @@ class TrainingArguments(Settings):
     """Number of steps between two checkpoints, from which --resume continues; 0 saves no checkpoint. By default a
     quarter of the steps, at most 500."""
     trackers: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio", "comet_ml", "swanlab", "aim"], ...] = ()
-    """Experiment trackers to which the log is also sent, by the library accelerate."""
+    """Experiment trackers, to which loss terms and metrics are also sent (through the library accelerate)."""
 
     def __post_init__(self) -> None:
         positive = "learning_rate encoder_learning_rate epochs steps micro_batches max_grad_norm logging_steps".split()

@@ -36,7 +36,7 @@ class BatchPlan:
         return max(1, whole + round((epochs % 1) * len(self.epoch(int(epochs)))))
 
     def from_step(self, number: int) -> Iterator[Step]:
-        """Yield the training steps from index ``number`` on. The iterator is infinite, as epochs follow without end."""
+        """Yield the training steps from index ``number`` on. After each epoch, the next one begins, without end."""
         epoch, start = 0, number
         while start >= len(self.epoch(epoch)):
             start -= len(self.epoch(epoch))

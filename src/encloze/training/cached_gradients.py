@@ -33,14 +33,14 @@ def cached_gradients(
         accelerator: Used to gather the embeddings of all processes.
         module: Module whose ``global_losses`` is differentiated.
         micro_batches: Embeddings of each micro-batch of this process.
-        is_empty: For each micro-batch, whether it has no examples. An empty micro-batch is processed without effect,
-            because every process must take part in each communication.
-        counts: Number by which each loss term is divided (such as queries), already summed over all processes.
+        is_empty: For each micro-batch, whether it has no examples. An empty micro-batch is processed, because every
+            process must take part in each communication, but it does not change losses or gradients.
+        counts: Divisor of each loss term: the number of its summands (such as queries) on all processes.
         loss_weights: Weight of each loss term.
 
     Returns:
-        The gradients of each micro-batch, and the sum of each loss term divided by the number of processes. Added up
-        over the processes, these values give the sum of the loss term.
+        The gradients of each micro-batch, and the share of this process in each loss term: the sum of the loss
+        term over the whole step, divided by the number of processes. The shares of all processes add up to that sum.
     """
     processes, is_real = accelerator.num_processes, [not empty for empty in is_empty]
     gathered, offsets = list[EmbeddingBatch](), list[int]()

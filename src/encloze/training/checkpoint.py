@@ -1,4 +1,4 @@
-"""Training checkpoints: weights, optimizer state and step, replaced atomically."""
+"""Training checkpoints: weights, optimizer state and step. A new checkpoint replaces the previous one atomically."""
 
 from __future__ import annotations
 
@@ -71,7 +71,8 @@ def load_checkpoint(folder: Path, module: nn.Module, optimizer: torch.optim.Opti
     if state["threads"] != torch.get_num_threads():
         progress.warn(
             f"the run was started with {state['threads']} threads and resumes with {torch.get_num_threads()}: the "
-            "weights will differ in their last bits. Set OMP_NUM_THREADS to the same number for identical results"
+            "final weights will differ slightly from those of an uninterrupted run. For identical weights, resume with "
+            f"OMP_NUM_THREADS={state['threads']}"
         )
     return int(state["step"])
 
@@ -79,7 +80,7 @@ def load_checkpoint(folder: Path, module: nn.Module, optimizer: torch.optim.Opti
 def _find_checkpoint(folder: Path) -> Path | None:
     """Return the folder of the checkpoint, or None if there is none.
 
-    It is a temporary folder if a process was killed while it replaced the checkpoint.
+    If a process was killed while it replaced the checkpoint, this is the temporary folder of the previous checkpoint.
     """
     current = folder / _NAME
     if current.exists():

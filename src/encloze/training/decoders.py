@@ -31,7 +31,10 @@ def load_decoders(module: PretrainingModule, file: Path) -> None:
     if matching:
         progress.note(f"Loaded the decoders of the earlier pre-training: {', '.join(matching)}")
     if missing := [name for name in decoders if name not in matching]:
-        progress.note(f"Without matching weights in the checkpoint, initialized randomly: {', '.join(missing)}")
+        progress.note(
+            "The checkpoint has no matching weights for these decoders, which are initialized randomly: "
+            f"{', '.join(missing)}"
+        )
 
 
 def _by_decoder(state: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:

@@ -90,8 +90,8 @@ def extract_features(data: LabeledDataset, encoder: FrozenEncoder) -> dict[str, 
         splits[name] = LabeledFeatures(encoder.cached_features(examples, texts, name), label_ids, indices)
     if not len(splits["train"].usable.label_ids):
         raise DataError(
-            f"{data.path}: after truncation by {encoder.name}, none of the {data.labeled_unit} of train has a token. "
-            "Choose another model, or raise max_tokens"
+            f"{data.path}: after truncation by {encoder.name}, none of the {data.labeled_unit} of the split train has "
+            "a token. Choose another model, or raise max_tokens"
         )
     return splits
 
@@ -167,7 +167,8 @@ def _select_penalty(
         return ProbeResult(fit(train, penalties[0]), f"penalty {penalties[0]:g}")
     if dev is None and len(np.unique(train.texts)) < 2:
         raise DataError(
-            "the split train has a single text, so the penalty cannot be selected. Add a dev split, or set one penalty"
+            "the split train has a single text, so the penalty cannot be selected. Add a split dev, or set --penalties "
+            "to one number"
         )
     folds = [(train, dev)] if dev is not None else list(_folds(train, seed))
     scores, models = list[float](), list[Any]()

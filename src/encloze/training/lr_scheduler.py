@@ -14,11 +14,11 @@ def learning_rate_factor(step: int, total_steps: int, warmup_steps: int, schedul
     Args:
         step: Number of completed steps, 0 at the first step.
         total_steps: Number of steps of the run.
-        warmup_steps: Number of steps over which the result increases linearly to 1; at the first step it is above 0.
+        warmup_steps: Number of steps over which the factor increases linearly to 1, from a value above 0.
         scheduler: Schedule after the warmup: linear or cosine decay to almost 0 at the last step, or constant.
 
     Returns:
-        The fraction of the peak learning rate, from 0 to 1.
+        The factor, from 0 to 1.
 
     Example:
         >>> learning_rate_factor(5, total_steps=10, warmup_steps=0, scheduler="linear")

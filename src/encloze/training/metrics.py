@@ -28,7 +28,7 @@ class MetricAverages:
             self._sums[name] = self._sums.get(name, zero) + value
 
     def add_counts(self, counts: dict[str, Tensor]) -> None:
-        """Add counts by metric, which are already summed over all processes: scalar int64 tensors."""
+        """Add the count of each metric on all processes (scalar int64 tensor) to its count since the last log line."""
         zero = torch.zeros((), dtype=torch.int64, device=self._accelerator.device)
         for name, count in counts.items():
             self._counts[name] = self._counts.get(name, zero) + count
@@ -46,5 +46,5 @@ class MetricAverages:
         self._sums, self._counts = {}, {}
 
     def non_finite(self, names: list[str]) -> list[str]:
-        """Return those of ``names`` whose sum on this process is infinite or NaN."""
+        """Return those metrics of ``names`` whose sum on this process is infinite or NaN."""
         return [name for name in names if name in self._sums and not math.isfinite(float(self._sums[name]))]

@@ -30,9 +30,9 @@ MakeBatch = Callable[[np.ndarray, int, torch.device], Any]
 class OptimizerSteps:
     """Runs optimizer steps of AdamW on a module.
 
-    Each loss is a sum over all micro-batches and processes, divided by the total count of its summands. The number of
-    micro-batches and processes therefore does not change loss and gradients, except for dropout, which is sampled per
-    micro-batch.
+    Each loss is the mean over all its summands (such as queries) in the micro-batches of all processes. The number of
+    micro-batches and processes therefore does not change losses and gradients, except for dropout, which is sampled
+    for each micro-batch.
 
     Args:
         module: The module to train, in place.
@@ -144,9 +144,9 @@ class OptimizerSteps:
     ) -> list[Gradients]:
         """Return the gradients of the global losses with respect to the embeddings of each micro-batch.
 
-        Global losses compare the texts of the whole batch, which may be too large for one backward pass. All
-        micro-batches are therefore encoded in advance, without storing activations, to compute these gradients. The
-        result is the same as without micro-batches.
+        Global losses compare the texts of the whole batch, which may be too large for one backward pass. Therefore all
+        micro-batches are first encoded without storing activations. From these embeddings, the gradients are computed;
+        they are the same as without micro-batches.
         """
         embeddings = []
         for index, batch in enumerate(batches):
@@ -189,7 +189,7 @@ class OptimizerSteps:
 
     @contextlib.contextmanager
     def _gradient_sync(self, *, is_last: bool) -> Iterator[None]:
-        """Context in which a backward pass averages gradients over processes only if ``is_last`` (last micro-batch)."""
+        """In the block, average gradients over processes only if ``is_last``: for the last micro-batch of a step."""
         if is_last or not isinstance(self._distributed, nn.parallel.DistributedDataParallel):
             yield
         else:
@@ -200,7 +200,10 @@ class OptimizerSteps:
 def _parameter_groups(
     module: nn.Module, arguments: TrainingArguments, encoder: list[nn.Parameter]
 ) -> list[dict[str, Any]]:
-    """Return AdamW's parameter groups: encoder and other parameters, matrices with weight decay, vectors without."""
+    """Return AdamW's parameter groups, which separate encoder from other parameters and matrices from vectors.
+
+    The encoder may have another learning rate. Only matrices have weight decay.
+    """
     encoder_ids = {id(parameter) for parameter in encoder}
     groups = []
     for is_encoder in (False, True):

@@ -28,7 +28,7 @@ class PretrainingBatches:
     depend only on the seed, the epoch and the span. Masked tokens are sampled independently for spans and contexts.
 
     Args:
-        format_: Format of the corpus, for messages and contexts.
+        format_: Format of the files of the corpus. Messages name its location, and contexts may read queries from it.
         corpus: Texts to train on.
         tokenizer: Tokenizer with first, last and padding tokens.
         max_tokens: Maximum number of tokens of a span; longer texts are split.

@@ -18,11 +18,12 @@ _ATTEMPTS = 200  # random examples that are tried as exchange partners of one ex
 class RandomPlan(BatchPlan):
     """Random batches of queries, for losses in which the documents of a batch are negatives of its other queries.
 
-    If batches grouped texts of similar length, as those of ``LengthGroupedPlan`` do, mostly the same queries would meet
-    in every epoch. Here each epoch divides all examples at random into batches whose sizes differ by at most one. Then
-    it exchanges examples between batches so that no two examples of a batch share a relevant text. Where no exchange
-    helps, for example because a text is relevant for more examples than there are batches, both stay in the batch.
-    Within a batch, examples are sorted by length, so that micro-batches have little padding.
+    If batches grouped texts of similar length, as those of ``LengthGroupedPlan`` do, mostly the same queries would
+    share a batch in every epoch. Here each epoch divides all examples at random into batches whose sizes differ by at
+    most one. Then it exchanges examples between batches so that no two examples of a batch share a relevant text. If
+    no exchange is found, for example because a text is relevant for more examples than there are batches, examples
+    that share a relevant text stay in the same batch. Within a batch, examples are sorted by length, so that
+    micro-batches have little padding.
 
     Args:
         lengths: Number of tokens of each example, int64 ``(examples,)``.
@@ -64,7 +65,7 @@ def _separate(examples: np.ndarray, batch_of: np.ndarray, relevance: Relevance, 
         examples: Index of the example at each position, int64 ``(examples,)``.
         batch_of: Batch of each position, int64 ``(examples,)``.
         relevance: Relevant texts of each example.
-        generator: Source of the order in which exchange partners are tried.
+        generator: Source of randomness, from which the examples to exchange with are sampled.
     """
     texts = [relevance.of(int(example)) for example in examples]
     counts = [Counter[int]() for _ in range(int(batch_of[-1]) + 1)]  # number of examples of each text, by batch

@@ -101,9 +101,9 @@ class RetrievalModule(Trainable):
         """Score all queries of a step against all distinct documents of the step.
 
         Args:
-            embeddings: Two batches: the queries, then the documents. The last tensor of the query batch has the teacher
-                scores. Group ids connect both batches: those of a query are the index of its training example,
-                followed by the text ids of its candidates; that of a document is its text id.
+            embeddings: Embeddings of the queries, then those of the documents. The last tensor of the queries has
+                their teacher scores instead. The group ids of a query are the index of its training example, followed
+                by the text ids of its candidates. The group id of a document is its text id.
 
         Returns:
             The scores, with the column of each query's relevant document and candidates.
@@ -133,7 +133,7 @@ class RetrievalModule(Trainable):
         )
 
     def _false_negatives(self, examples: Tensor, text_ids: Tensor, target: Tensor) -> Tensor:
-        """Return a mask (bool, queries x documents) of false negatives: relevant documents that are not the target."""
+        """Return a mask (bool, queries x documents) of false negatives: relevant documents other than ``target``."""
         mask = torch.zeros(len(target), len(text_ids), dtype=torch.bool, device=target.device)
         rows, relevant = (
             torch.from_numpy(array).to(target.device) for array in self.relevance.lookup(examples.cpu().numpy())
@@ -166,6 +166,6 @@ def _views_of(representation: Representation) -> tuple[Tensor, ...]:
 
 
 def _columns(text_ids: Tensor, ids: Tensor) -> Tensor:
-    """Return the index in ``text_ids`` (sorted, distinct) of each of ``ids``, or -1 if it is absent."""
+    """Return the index of each of ``ids`` in ``text_ids`` (sorted, distinct), or -1 for an id that is not in it."""
     index = torch.searchsorted(text_ids, ids.contiguous()).clamp(max=len(text_ids) - 1)
     return torch.where(text_ids[index] == ids, index, -1)

@@ -203,7 +203,7 @@ def select_held_out(sources: np.ndarray, usable: np.ndarray, max_texts: int, see
 
 
 def _higher_is_better(metric: str | None, monitors: tuple[Monitor, ...], module: PretrainingModule) -> bool:
-    """Return whether higher values of ``metric`` are better. Raises RecipeError if it is no metric for selection."""
+    """Return whether higher values of ``metric`` are better. Raises RecipeError if it cannot select the best model."""
     if metric is None:
         return True
     directions = {

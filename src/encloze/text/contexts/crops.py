@@ -1,4 +1,4 @@
-"""Two random crops of the same span (Contriever, Izacard et al., 2022). coCondenser samples pairs similarly."""
+"""Two random crops of the same span (Contriever, Izacard et al., 2022). coCondenser also pairs parts of one text."""
 
 from __future__ import annotations
 

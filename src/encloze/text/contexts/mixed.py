@@ -1,4 +1,4 @@
-"""A context of type near, overlapping or random, chosen on each access (``mixed`` of CoT-MAE, Wu et al., 2023)."""
+"""Near, overlapping or random context, chosen at random for each access (``mixed`` of CoT-MAE, Wu et al., 2023)."""
 
 from __future__ import annotations
 

@@ -10,12 +10,13 @@ from encloze.text.neighbors import OverlapSampler
 
 @dataclass(frozen=True)
 class Overlapping(Context, name="overlapping"):
-    """The end of the span (its last quarter to half, from a word start), followed by the beginning of the next span.
+    """The end of the span, followed by the beginning of the next span of the same source document.
 
-    For the last span of a source document, it is the end of the previous span, followed by the first quarter to half
-    of the last span. The released code of CoT-MAE measures the length in sentences, from one sentence to half of them,
-    and samples it only once. Here the length is measured in tokens, because sentence boundaries are unknown, and it is
-    sampled each time that a pair is accessed.
+    The end begins at a word start and has a quarter to half of the tokens of the span. The last span of a source
+    document has no next span: its context is the end of the previous span, followed by the first quarter to half of
+    the last span. In the released code of CoT-MAE, the end has between one sentence and half of the sentences of the
+    span, and its length is sampled only once. Here the length is measured in tokens, because sentence boundaries are
+    unknown, and it is sampled each time that a pair is accessed.
     """
 
     def pairs(self, inputs: ContextInputs) -> ContextPairs:

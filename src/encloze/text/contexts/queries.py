@@ -96,8 +96,8 @@ def _judged_queries(dataset: DatasetSplit) -> list[Query]:
         splits = ", ".join(dataset.format.splits()) or "none"
         raise DataError(
             f"{error}. The context 'queries' needs queries with judgments of the documents of the corpus. Set its path "
-            f"to a data set with both, set its split to another split of this data set ({splits}), or use a context "
-            "without queries (near, crops)"
+            f"to a data set with queries and judgments, set its split to another split of this data set ({splits}), or "
+            "use a context without queries (near, crops)"
         ) from error
 
 

@@ -10,7 +10,10 @@ from encloze.text.neighbors import WindowSampler
 
 @dataclass(frozen=True)
 class Random(Context, name="random"):
-    """Another span of the same document, sampled uniformly on each access (CoT-MAE's code samples it only once)."""
+    """Another span of the same source document, sampled uniformly each time that a pair is accessed.
+
+    The released code of CoT-MAE samples it only once.
+    """
 
     max_distance: int = 100
     """Maximum distance of the context from the span: 1 for the previous or next span only. CoT-MAE uses 100."""

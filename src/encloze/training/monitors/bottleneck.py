@@ -25,7 +25,7 @@ class Bottleneck(Monitor, name="bottleneck"):
     """
 
     texts: int = 256
-    """Maximum number of held-out texts; each is encoded separately."""
+    """Maximum number of held-out texts that are used."""
 
     def __post_init__(self) -> None:
         if self.texts < 2:
@@ -49,7 +49,8 @@ def pair_across_sources(indices: np.ndarray, sources: np.ndarray) -> list[tuple[
     """Pair each text with the nearest preceding text of another source document.
 
     The order is circular: the last text precedes the first one. Texts of the same source document are paired only if
-    there is no other source document, because the embedding of a text contains information on its whole document.
+    there is no other source document, because the embedding of a text also contains information on
+    the other texts of its document.
 
     Args:
         indices: Indices of texts, int64 ``(held_out,)``.

@@ -93,8 +93,8 @@ class Retrieval(Monitor, name="retrieval"):
         task = build(data, np.random.default_rng(data.seed))
         if not task.relevant or len(task.pairs) < 2:
             raise DataError(
-                f"{data.format.location()} has no {name} to evaluate retrieval with. Choose another task of the "
-                "monitor retrieval (neighbors, titles, queries with a dataset), or leave the monitor out"
+                f"{data.format.location()} has no {name} to evaluate retrieval with. Set the task of the monitor "
+                "retrieval to another one (neighbors, titles, or queries with a dataset), or remove the monitor"
             )
         return task
 
