@@ -302,7 +302,7 @@ def test_missing_settings_are_named(tmp_path: Path, dataset: Path, refused: Chec
         *index,
         "--indexes",
         "flat",
-        says=("model is required: the index flat is built from the representations of a model",),
+        says=("model is required: a model computes what the index flat is built from",),
     )
     refused(*index[:1], *index[3:], "--indexes", "bm25", says=("give either a corpus or a dataset",))
 

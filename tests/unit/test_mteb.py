@@ -87,7 +87,7 @@ def test_a_task_has_its_own_measure_split_and_rules(mteb: Any) -> None:
         ("mteb/AskUbuntuDupQuestions", "is a Reranking task, and only retrieval tasks are supported"),
         ("mteb/BelebeleRetrieval", "mteb:BelebeleRetrieval has several subsets. Append one to the name"),
         ("mteb/BelebeleRetrieval/heb", "has no subset 'heb'"),
-        ("mteb/NFCorpus", "mteb:NFCorpus cannot be read: .* give a copy of the hub folder mteb/nfcorpus"),
+        ("mteb/NFCorpus", "mteb:NFCorpus cannot be read: .* a copy of the hub folder mteb/nfcorpus"),
     ],
 )
 def test_unusable_tasks_raise_with_a_remedy(

@@ -392,7 +392,7 @@ def test_the_description_of_an_index_names_the_model(index: Path) -> None:
         ({"dataset": Beir(Path("x"))}, "give a model, or indexes that need none, as in --indexes bm25"),
         (
             {"dataset": Beir(Path("x")), "indexes": (Flat(),)},
-            "model is required: the index flat is built from the representations of a model",
+            "model is required: a model computes what the index flat is built from",
         ),
     ],
 )

@@ -24,7 +24,8 @@ class IndexingResult:
     Attributes:
         folder: Folder that was written.
         documents: Number of indexed documents.
-        views: Description of each index in the folder: name, settings, model, fingerprint, dimensions.
+        views: One dictionary for each index in the folder: its name, its settings and, if a model built it, the name,
+            fingerprint and output dimensions of this model.
     """
 
     folder: Path
@@ -34,7 +35,7 @@ class IndexingResult:
 
 @dataclass(frozen=True)
 class Index(Command, name="index"):
-    """Build an index of a collection. The output folder contains everything that search needs, except the model.
+    """Build an index of a collection. The output folder contains all that the command search needs, except the model.
 
     Example:
         >>> Index(corpus="my_texts", model="minilm", indexes=["flat", "bm25"], output="index").run()
@@ -51,12 +52,12 @@ class Index(Command, name="index"):
     BM25 needs none."""
     indexes: tuple[SearchIndex, ...] = ()
     """Indexes to build, such as flat,inverted,bm25. A search combines the scores of all indexes in the folder. By
-    default, one exact index is built for each representation of the model: flat for embeddings, inverted for term
+    default, one exact index is built for each kind of output of the model: flat for embeddings, inverted for term
     weights."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the encoder's matrix multiplications; auto uses bfloat16 if the hardware supports it."""
     seed: int = 0
-    """Random seed. No effect here, because building an index is deterministic; every command has this setting."""
+    """Random seed, a setting of every command. It has no effect here, because building an index is deterministic."""
     overwrite: bool = False
     """Whether an existing output folder may be replaced."""
 
@@ -67,7 +68,7 @@ class Index(Command, name="index"):
             raise ValueError("give a model, or indexes that need none, as in --indexes bm25")
         needing = [index.name for index in self.indexes if index.input_type != "text"]
         if needing and self.model is None:
-            raise ValueError(f"model is required: the index {needing[0]} is built from the representations of a model")
+            raise ValueError(f"model is required: a model computes what the index {needing[0]} is built from")
 
     def run(self) -> IndexingResult:
         refuse_existing(self.output, overwrite=self.overwrite)

@@ -56,16 +56,16 @@ class Inspect(Command, name="inspect"):
     ones."""
     sample_size: int = 2000
     """Number of randomly sampled documents to encode. With 0, no document is encoded, and only the tokenizer of the
-    model is used."""
+    model is used, to count tokens."""
     pooling: Literal["cls", "mean", "max"] | None = None
     """Pooling method of the embeddings. By default the pooling method of the checkpoint."""
     neighbors: int = 10
-    """Number of nearest neighbors used to measure hubness and to classify labels by nearest neighbors."""
+    """Number of nearest neighbors that are used to measure hubness and to predict the labels of texts or words."""
     labels: LabelFormat | None = None
-    """Folder of labeled texts or tagged words. Labels are predicted from the embeddings by nearest neighbors and by a
-    linear probe."""
+    """Folder of labeled texts or tagged words. The report says how accurately nearest neighbors and a linear probe
+    predict the labels from the embeddings."""
     split: str = "test"
-    """Split of the labeled data on which the predicted labels are evaluated."""
+    """Split of the labeled data whose labels are predicted and compared with the actual labels."""
     queries: tuple[str, ...] = ()
     """Queries for which the nearest documents are listed. Commas separate queries. If a query contains a comma, write
     the list in brackets and that query in quotation marks."""
@@ -88,7 +88,7 @@ class Inspect(Command, name="inspect"):
             raise ValueError(f"neighbors must be 1 or more, not {self.neighbors}")
         if self.split == "train":
             raise ValueError(
-                "split cannot be train, on which the classifiers of labels are trained. Choose another split"
+                "split cannot be train, because the classifiers of labels are trained on it. Choose another split"
             )
         for name in ("labels", "queries"):
             if getattr(self, name) and not (self.model and self.sample_size):
@@ -97,10 +97,10 @@ class Inspect(Command, name="inspect"):
             raise ValueError("one of the queries is empty. Remove it")
 
     def run(self) -> Inspection:
-        """Compute the statistics of the corpus and of the encoders.
+        """Compute the statistics of the corpus and, if encoders are named, of their embeddings and term weights.
 
         Returns:
-            The statistics of the corpus and, if encoders are named, of each encoder.
+            The statistics of the corpus and, if encoders are named, of the output of each encoder.
 
         Raises:
             DataError: The corpus is missing or damaged, or encoders are named and fewer than two documents have text.
@@ -163,7 +163,7 @@ class Inspect(Command, name="inspect"):
         if len(with_text) < 2:
             raise DataError(
                 f"{self.corpus.location()} has {len(with_text)} documents with text, but inspecting encoders needs "
-                "at least two. Add documents, or set --sample_size 0 to count only tokens, without encoding"
+                "at least two. Add documents, or set --sample_size 0 to count tokens without encoding documents"
             )
         importable("torch", "train")
         importable("transformers", "train")

@@ -38,8 +38,9 @@ _MEASURE, _DEPTH = "nDCG@10", 10
 class Merge(Command, name="merge"):
     """Interpolate linearly between the weights of an adapted model and its original model (Wortsman et al., 2022).
 
-    If a data set is named, the original model, the adapted model and one merged model for each interpolation weight are
-    evaluated on every named data set. The weight with the highest mean nDCG@10 is used.
+    If ``dataset`` or ``retention_dataset`` is set, the original model, the adapted model and one merged model for each
+    interpolation weight are evaluated on these data sets. The weight with the highest mean nDCG@10 over the data sets
+    is used.
 
     Example:
         >>> result = Merge(model="retriever", original="minilm", output="merged", weights=[0.5]).run()
@@ -60,7 +61,7 @@ class Merge(Command, name="merge"):
     dataset: Format | None = None
     """Data set of the domain that the model was adapted to."""
     retention_dataset: Format | None = None
-    """Data set of another domain, to measure how much of the retrieval quality of the original model is retained."""
+    """Data set of another domain, to measure how much of the original model's retrieval quality is retained."""
     split: str = "dev"
     """Split on which models are evaluated, in dataset and in retention_dataset."""
     seed: int = 0
@@ -75,7 +76,7 @@ class Merge(Command, name="merge"):
         if len(set(self.weights)) < len(self.weights):
             raise ValueError(f"weights contains a number twice: {values}. Remove the repetition")
         if len(self.weights) > 1 and not self._formats():
-            raise ValueError(f"choosing one of the weights {values} needs a data set. Set dataset, or one weight")
+            raise ValueError(f"choosing one of the weights {values} needs a data set. Set dataset, or give one weight")
 
     def run(self) -> MergeResult:
         refuse_existing(self.output, overwrite=self.overwrite)

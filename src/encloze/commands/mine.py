@@ -74,10 +74,10 @@ class Mine(Command, name="mine"):
     """Bi-encoder or re-ranker whose scores of candidates and relevant documents are compared. Required for
     absolute_margin and relative_margin, and used only for them."""
     absolute_margin: float | None = None
-    """A negative must score at least this much below the lowest score of a relevant document."""
+    """The score of a negative must be at least this much below the lowest score of the query's relevant documents."""
     relative_margin: float | None = None
-    """A negative must score below (1 - relative_margin) times the lowest score of a relevant document, if that score is
-    positive. A relative_margin of 0.05 is TopK-PercPos with 95 % (NV-Retriever)."""
+    """The score of a negative must be below (1 - relative_margin) times the lowest score of the query's relevant
+    documents, if this lowest score is positive. A relative_margin of 0.05 is TopK-PercPos with 95 % (NV-Retriever)."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the scorer's matrix multiplications; auto uses bfloat16 if the hardware supports it."""
     resume: bool = False
@@ -95,7 +95,7 @@ class Mine(Command, name="mine"):
                 f"near_duplicate_threshold must be above 0 and at most 1, not {self.near_duplicate_threshold}"
             )
         if self.scorer is None and (self.absolute_margin is not None or self.relative_margin is not None):
-            raise ValueError("margins compare scores of a model: set scorer to a bi-encoder or re-ranker")
+            raise ValueError("absolute_margin and relative_margin need scores: set scorer to a bi-encoder or re-ranker")
         if self.scorer is not None and self.absolute_margin is None and self.relative_margin is None:
             raise ValueError("scorer has no effect without a margin: set absolute_margin or relative_margin")
         if self.relative_margin is not None and not self.relative_margin < 1:

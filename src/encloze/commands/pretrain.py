@@ -73,10 +73,11 @@ class Pretrain(Command, name="pretrain"):
     training: TrainingArguments = field(default_factory=TrainingArguments)
     """Optimizer, learning rate schedule, logging and checkpoints."""
     embedding_distillation: float = 0.0
-    """Weight of a loss term that keeps embeddings close to those of the initial model (1 - cosine similarity), for
-    models that retrieve well already. A weight above 0 requires two additional encoder passes per batch."""
+    """Weight of an additional loss: 1 - cosine similarity between the embeddings of the trained and the initial model.
+    Set it if the initial model already retrieves well, so that training changes its embeddings less. A weight above 0
+    requires two additional encoder passes per batch."""
     monitors: tuple[Monitor, ...] = field(default_factory=default_monitors)
-    """Metrics on held-out texts during training: held_out, bottleneck, embeddings, retrieval, vocabulary."""
+    """Metrics to compute on held-out texts during training: held_out, bottleneck, embeddings, retrieval, vocabulary."""
     validation: ValidationSettings = field(default_factory=ValidationSettings)
     """When the monitors run, and how their metrics select the saved weights."""
     gradient_checkpointing: bool = False
@@ -133,7 +134,8 @@ class Pretrain(Command, name="pretrain"):
 
         Raises:
             RecipeError: ``max_tokens`` exceeds the limit of the model.
-            DataError: The corpus has no usable texts, or a single source document although the objective needs several.
+            DataError: The corpus has no usable texts, or all of them were cut from one longer text although the
+                objective contrasts texts of different ones.
         """
         corpus = Corpus.from_format(self.corpus, pretraining=True)
         initial = self._load_model(corpus)
@@ -153,8 +155,9 @@ class Pretrain(Command, name="pretrain"):
             module.enable_gradient_checkpointing()
         if module.has_global_losses and len(np.unique(sources[usable[~is_held_out]])) < 2:
             raise DataError(
-                f"{self.corpus.location()} has a single source, but {self.objective.name} contrasts texts of different "
-                "sources. Add documents, for example one file per chapter"
+                f"{self.corpus.location()} has a single source (the longer text that its documents were cut from), but "
+                f"{self.objective.name} contrasts texts of different sources. Add documents, for example one file per "
+                "chapter"
             )
         lengths = np.zeros(len(batches.spans), np.int64)
         lengths[usable] = batches.lengths
@@ -189,8 +192,9 @@ class Pretrain(Command, name="pretrain"):
         """Return the monitors. If no text could be held out, report this to the user and return no monitors."""
         if self.monitors and not len(data.held_out):
             progress.note(
-                f"No monitors run, because fewer than {MIN_HELD_OUT_TEXTS} texts can be held out. Held-out texts "
-                "are whole source documents, at most 5 % of the corpus, and texts that the objective can use"
+                f"No monitors run, because fewer than {MIN_HELD_OUT_TEXTS} texts can be held out. At most "
+                "5 % of all texts are held out, all texts of a source document together, and texts that the objective "
+                "cannot use do not count"
             )
             return ()
         return self.monitors
@@ -198,7 +202,7 @@ class Pretrain(Command, name="pretrain"):
     def _training_arguments(self, plan: BatchPlan, has_new_head: bool) -> TrainingArguments:
         """Return the training arguments, with ``freeze_encoder_steps`` filled in if it is not set.
 
-        If the MLM head is new, it becomes 10 % of the steps, at most 100; otherwise 0.
+        If the MLM head is new, ``freeze_encoder_steps`` is 10 % of the training steps, at most 100; otherwise it is 0.
         """
         if self.training.freeze_encoder_steps is not None:
             return self.training
@@ -215,8 +219,8 @@ class PreparedPretraining(NamedTuple):
     data: PretrainingData
     plan: BatchPlan
     context_fingerprint: str
-    """Fingerprint of the files from which the second texts of training pairs are read, such as files of queries. Empty
-    if all texts are read from the corpus."""
+    """Fingerprint of the files, such as files of queries, from which the objective reads the second text of each pair
+    of training texts. Empty if all texts are read from the corpus."""
 
 
 def _write_model(module: PretrainingModule, initial: InitialModel, folder: Path) -> None:

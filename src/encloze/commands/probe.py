@@ -23,7 +23,7 @@ _MIN_TOKENS = 3  # two special tokens and one token of the text
 
 @dataclass(frozen=True)
 class Probe(Command, name="probe"):
-    """Fit a logistic regression on features of a frozen encoder; the baseline predicts the most frequent label.
+    """Predict labels by logistic regression on features of a frozen encoder; the baseline is the most frequent label.
 
     A probe takes minutes on a CPU: each text is encoded once, and its features are cached for later probes.
 

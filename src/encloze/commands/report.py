@@ -36,7 +36,7 @@ class ReportResult:
 
 @dataclass(frozen=True)
 class MakeReport(Command, name="report"):
-    """Write one HTML page on the results of evaluations, comparisons, robustness, inspections and training runs.
+    """Write one HTML page on the results of commands: evaluate, compare, robustness, inspect and training commands.
 
     The page is a single file that loads nothing from the network. It has a light and a dark theme and can be printed.
     Markdown and JSON files with the same numbers are written to the same folder.
@@ -53,8 +53,8 @@ class MakeReport(Command, name="report"):
     include_texts: bool = True
     """Whether the page shows the texts of queries and documents. If not, it shows only their ids."""
     examples: int = 3
-    """Number of example queries for which the best system scores higher than the first system. The same number of
-    queries for which it scores lower is also shown."""
+    """Number of example queries to show, for each data set, for which the best system scores higher than the system
+    that is listed first. The same number of queries for which it scores lower is also shown."""
     model_cards: bool = False
     """Whether results are added to the README.md of each evaluated model folder, as tables and as metadata for the
     Hugging Face hub."""

@@ -52,7 +52,7 @@ class Robustness(Command, name="robustness"):
     systems: tuple[System, ...] = ()
     """Systems to evaluate: bm25, a model's name or folder, an index folder, or one of these with a re-ranker."""
     per_view: bool = False
-    """Whether each index of a system that combines several, such as embeddings and BM25, is also evaluated alone."""
+    """Whether a system that combines several indexes, such as flat and bm25, is also evaluated on each index alone."""
     split: str = "test"
     """Split whose queries are evaluated."""
     query_perturbations: tuple[QueryPerturbation, ...] = ()
@@ -61,8 +61,8 @@ class Robustness(Command, name="robustness"):
     """Perturbations of the documents: length, position, duplicates, distractors. For each one, every system encodes
     and indexes all documents again."""
     other_datasets: tuple[Format, ...] = ()
-    """Data sets of other domains. The systems are also evaluated on the split of the same name in each of them. The
-    report lists the differences from the results on dataset among its slices."""
+    """Data sets of other domains. The systems are also evaluated on each of them, on the split with the same name.
+    The report shows how much the results differ from those on dataset."""
     measure: str | None = None
     """Measure whose drop is reported, named as in ir-measures (R@100) or by a common name (recall@100). Default:
     nDCG@10, or the first measure of the benchmark."""
@@ -74,7 +74,7 @@ class Robustness(Command, name="robustness"):
     ignore_identical_ids: bool = False
     """Whether documents with the id of their query are removed from the rankings, as in BEIR."""
     output: Path | None = None
-    """Folder for the report and the values of each query. By default nothing is saved."""
+    """Folder for the report and the value of the measure for each query. By default nothing is saved."""
     overwrite: bool = False
     """Whether an existing output folder may be replaced."""
     seed: int = 0
@@ -92,8 +92,8 @@ class Robustness(Command, name="robustness"):
         self._rules.check(is_tuned=any(system.tuned_on for system in self.systems))
         if self.document_perturbations and self.passage_aggregation == "max":
             raise ValueError(
-                "document_perturbations cannot be combined with passage_aggregation: they change documents, but "
-                "these judgments refer to source texts. Remove one of the two settings"
+                "document_perturbations cannot be combined with passage_aggregation=max: they change passages, but "
+                "the judgments refer to the texts that the passages were cut from. Remove one of the two settings"
             )
         self._check_systems()
         names = Counter(each.summary() for each in (*self.query_perturbations, *self.document_perturbations))
@@ -102,13 +102,16 @@ class Robustness(Command, name="robustness"):
 
     def _check_systems(self) -> None:
         if any(isinstance(system, Seeds) for system in self.systems):
-            raise ValueError("robustness does not average over seeds. List the folders of the seeds in systems")
+            raise ValueError(
+                "robustness does not average over seeds. List the model of each seed as a system of its own in systems"
+            )
         reads_other_documents = bool(self.document_perturbations or self.other_datasets)
         for part in ("queries", "documents") if reads_other_documents else ("queries",):
             fixed = [system.default_title() for system in self.systems if part not in system.depends_on]
             if fixed:
                 raise ValueError(
-                    f"the system {fixed[0]} only works for the {part} it was built from. Name bm25 or a model instead"
+                    f"the system {fixed[0]} only works for the {part} it was built from, but robustness also evaluates "
+                    f"it with other {part}. Name bm25 or a model instead"
                 )
 
     @property
@@ -123,10 +126,10 @@ class Robustness(Command, name="robustness"):
         """Evaluate the systems without and with perturbations.
 
         Returns:
-            The robustness report.
+            The report, with the measure of each system for the unchanged data and for each perturbation.
 
         Raises:
-            DataError: A data set or a system is missing or damaged, or the two cannot be combined.
+            DataError: A data set or a system is missing or damaged, or a system cannot be evaluated on a data set.
             StorageError: The output folder exists, and ``overwrite`` is false.
         """
         if self.output:
@@ -242,7 +245,7 @@ class Robustness(Command, name="robustness"):
     def _perturbed_run(
         self, prepared: PreparedSystem, queries: Sequence[Query], perturbation: AppliedPerturbation, clean: Run
     ) -> Run:
-        """Return the rankings of the perturbed queries. For queries that did not change, ``clean`` is used."""
+        """Return the rankings of the perturbed queries. Unchanged queries keep their rankings of ``clean``."""
         triples = zip(queries, perturbation.texts, perturbation.changed, strict=True)
         changed = [query._replace(text=text) for query, text, is_changed in triples if is_changed]
         empty: Run = {query.id: {} for query in changed}  # for queries that find no document any more

@@ -33,11 +33,11 @@ _SPLIT_SETTINGS = ("split", "tune_on")
 
 @dataclass(frozen=True)
 class PipelineResult:
-    """Result of ``run``: the last evaluation, and the score differences between consecutive systems in it."""
+    """Result of ``run``: the last evaluation result, and score differences between consecutive systems in it."""
 
     folder: Path
     report: Report | ComparisonTable | None
-    """Result of the last evaluation stage; None if no stage evaluates."""
+    """Result of the last stage with the command evaluate or compare; None if there is no such stage."""
     effects: list[StageEffect]
     """Score difference between each system and the system listed before it in the report."""
     page: Path | None = None
@@ -74,7 +74,7 @@ class Run(Command, name="run"):
     model: str = "minilm"
     """Model that training starts from; stages refer to it as @model."""
     split: str = "test"
-    """Split for evaluation; stages refer to it as @split."""
+    """Split on which systems are evaluated; stages refer to it as @split."""
     report: bool = True
     """Whether to write a report page of all stages."""
 
@@ -90,7 +90,7 @@ class Run(Command, name="run"):
         return {name: settings for name, settings in self.stages.items() if settings is not None}
 
     def run(self) -> PipelineResult:
-        """Run the stages that are not finished, and return the result of the last evaluation."""
+        """Run the stages that are not finished, and return the result of the pipeline."""
         self._prepare()
         record, report = StageRecord(self.output / _RECORD_FILE), None
         keys, hashes = dict[str, str](), dict[Path, str]()
@@ -173,7 +173,7 @@ class Run(Command, name="run"):
             return MakeReport((self.output,), page, title=title, model_cards=True, overwrite=True).run().page
         except MissingExtraError as error:
             progress.note(
-                f"No report page was written: {error}. After that, write the page with: encloze report {self.output} "
+                f"No report page was written: {error}. Then write the page with: encloze report {self.output} "
                 f"--output {page} --model_cards"
             )
             return None
@@ -201,7 +201,7 @@ class Run(Command, name="run"):
         return []
 
     def _splits(self) -> list[str]:
-        """Return the splits of the pipeline's data set that stages read."""
+        """Return the names of the splits that stages read from the data set of the pipeline."""
         stages = (
             self.build_stage(name)
             for name, settings in self._enabled_stages.items()
@@ -223,7 +223,7 @@ class Run(Command, name="run"):
 
 
 def _effects(report: Report | ComparisonTable) -> list[StageEffect]:
-    """Return each system's difference from the system listed before it in the report, averaged over data sets."""
+    """Return each system's score minus that of the system listed before it in the report, averaged over data sets."""
     table = ComparisonTable.from_report(report) if isinstance(report, Report) else report
     values = [
         (system.name, [table.values(report, system, table.measure) for report in table.reports])
@@ -236,6 +236,6 @@ def _effects(report: Report | ComparisonTable) -> list[StageEffect]:
 
 
 def _can_resume(stage: Any) -> bool:
-    """Return whether a stage's command has the setting ``resume`` and its work folder contains an unfinished run."""
+    """Return whether a stage can be resumed: its command has the setting ``resume`` and left a checkpoint folder."""
     has_setting = any(setting.name == "resume" for setting in dataclasses.fields(stage))
     return has_setting and (stage.output.with_name(f"{stage.output.name}.checkpoint") / "recipe.json").is_file()

@@ -107,7 +107,8 @@ class Score(Command, name="score"):
     def _read_candidates(self, dataset: DatasetSplit) -> Iterator[tuple[str, list[str]]]:
         """Yield the id of each query that has candidates, with the ids of its documents to score.
 
-        These are the candidates. If ``include_relevant`` is true, relevant documents that are not candidates are added.
+        The documents are the query's first ``depth`` candidates and, if ``include_relevant`` is true, its relevant
+        documents.
         """
         run, known = read_run(self.candidates), dataset.corpus.number_of
         ranked = (document for query in dataset.judgments for document in run.get(query, {}))

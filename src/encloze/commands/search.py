@@ -43,10 +43,10 @@ class Search(Command, name="search"):
     views: tuple[str, ...] = ()
     """Names of the indexes to search, such as flat and bm25; by default all indexes in the folder."""
     fusion: Fusion | None = None
-    """How the scores of several indexes are combined. The default is reciprocal_rank, or, if all indexes are built from
-    the representations of one model, the weighted sum that the model defines."""
+    """How the scores of several indexes are combined. If one model computed the contents of all indexes, the default is
+    the weighted sum that this model defines; otherwise it is reciprocal_rank."""
     model: str | None = None
-    """New path of the model that built the index, if the model was moved since then."""
+    """Path of the model that built the index. Required only if the model has been moved since then."""
     reranker: str | None = None
     """Cross-encoder that re-ranks the top-ranked documents: a model folder or a hub id."""
     rerank_depth: int = 50

@@ -90,8 +90,8 @@ class Dataset:
 
         Args:
             pairs: Rows with a query column (``anchor``, ``query`` or ``question``) and a document column (``positive``,
-                ``answer``, ``document``, ``passage`` or ``text``): the split ``train``; or a mapping of splits to such
-                rows.
+                ``answer``, ``document``, ``passage`` or ``text``), which become the split ``train``. Or a mapping of
+                split names to such rows.
 
         Raises:
             DataError: A row lacks one of the two columns.

@@ -154,7 +154,7 @@ def _relevant_ids(judgments: Sequence[Judgment]) -> list[str]:
 def _pairs_in_same_group(
     ids: Sequence[str], other_ids: Sequence[str], groups: Mapping[str, int]
 ) -> list[tuple[str, str]]:
-    """Pair each id with the first id of ``other_ids`` that is in the same group of near-duplicates.
+    """Pair each of ``ids`` with the first of ``other_ids`` that is in the same group of near-duplicates.
 
     An id is omitted if its group contains none of ``other_ids``.
     """

@@ -73,8 +73,7 @@ class Corpus(Sequence[Document]):
 
     @classmethod
     def from_format(cls, format_: Format, *, pretraining: bool = False) -> Corpus:
-        """Open the documents of a data set. They are checked once and saved in the cache, from which they are then
-        read.
+        """Open the documents of a data set. The first call checks them and saves them in the cache.
 
         Warns of documents that have neither a title nor a text.
 
@@ -114,9 +113,9 @@ class Corpus(Sequence[Document]):
 
         Args:
             documents: Dictionaries with ``text`` and optionally ``id`` (by default the position in the list),
-                ``title``, ``source`` (the id of the longer text that a passage was cut from) and ``position`` (of the
-                passage in that text). Also a pandas or polars data frame, an Arrow table or a ``datasets.Dataset`` with
-                such columns.
+                ``title``, ``source`` (the id of the longer text that a passage was cut from) and ``position`` (the
+                place of the passage in that text). Also a pandas or polars data frame, an Arrow table or a
+                ``datasets.Dataset`` with such columns.
 
         Raises:
             DataError: A document has no text, or two documents have the same id.
@@ -227,7 +226,7 @@ class Corpus(Sequence[Document]):
         return pa.chunked_array([batch.column(name) for batch in self._batches], _SCHEMA.field(name).type)
 
     def _read_rows(self, numbers: np.ndarray) -> list[dict[str, Any]]:
-        """Return a dictionary of the fields of each document whose index is in ``numbers`` (int64)."""
+        """Return the fields of documents: one dictionary for each document index in ``numbers`` (int64)."""
         rows: list[dict[str, Any]] = [{}] * len(numbers)
         batch_numbers = np.searchsorted(self._offsets, numbers, side="right") - 1
         for batch in np.unique(batch_numbers):
@@ -269,7 +268,7 @@ def write_documents(documents: Iterator[Document], file: Path) -> None:
 def _checked(documents: Iterator[Document], errors: ErrorCollector, location: str) -> Iterator[Document]:
     """Yield the documents. After the last document, raise a DataError with all errors found.
 
-    If there are none, warn of documents that have neither a title nor a text.
+    If there are no errors, warn of documents that have neither a title nor a text.
     """
     seen: set[str] = set()
     empty: list[str] = []

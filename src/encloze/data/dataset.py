@@ -184,7 +184,7 @@ class DatasetSplit:
         return has_candidate
 
     def _warn_missing(self, kind: str, missing: list[str]) -> None:
-        """Warn of judged queries or documents that are missing from the data set, once for each ``kind``."""
+        """Warn of judged ``kind`` (queries or documents) that the data set lacks, unless this was reported before."""
         if missing and kind not in self._warned:
             self._warned.add(kind)
             progress.warn(

@@ -61,7 +61,7 @@ class ShingleSets:
         self._shingle_sets = [_shingles(tuple(split_words(text))) for text in texts]
 
     def max_similarity(self, text: str) -> float:
-        """Return the highest Jaccard similarity, from 0 to 1, between ``text`` and a text of this object."""
+        """Return the highest Jaccard similarity, from 0 to 1, between ``text`` and the texts given at creation."""
         shingles = _shingles(tuple(split_words(text)))
         return max((len(shingles & own) / max(1, len(shingles | own)) for own in self._shingle_sets), default=0.0)
 

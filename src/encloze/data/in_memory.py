@@ -48,10 +48,10 @@ def format_of(source: Any) -> Format:
     """Return a format that reads ``source``. Data in memory is first written to a cache folder named by its hash.
 
     Args:
-        source: A path; the name of a format without settings (``python_docs``); the settings of a format with its
-            ``type``; a ``Format``, a ``Corpus`` or a ``Dataset``; rows of documents (see ``rows``); or a mapping of
-            splits to rows of pairs. A relative path is made absolute, so that it remains valid if the working folder
-            changes.
+        source: A path; the name of a format without settings (``python_docs``); a mapping with
+            the ``type`` and the settings of a format; a ``Format``, a ``Corpus`` or a ``Dataset``; rows of documents
+            (see ``rows``); or a mapping of splits to rows of pairs. A relative path is made absolute, so that it
+            remains valid if the working folder changes.
 
     Raises:
         DataError: The source does not exist, or is not recognized.
@@ -237,9 +237,9 @@ def _is_grades(value: object) -> bool:
 
 
 def _by_split(tables: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return the tables by split name, with ``validation`` renamed to ``dev``.
+    """Return ``tables``, keyed by split name, with the splits ``validation`` and ``valid`` renamed to ``dev``.
 
-    Raises a DataError if a name is invalid or occurs twice.
+    Raises a DataError if a split name is invalid, or if two splits have the same name after that.
     """
     named = dict[str, Any]()
     for name, table in tables.items():
@@ -250,7 +250,7 @@ def _by_split(tables: Mapping[Any, Any]) -> dict[str, Any]:
                 f"found {describe(name)}. Rename the split"
             )
         if split in named:
-            raise DataError(f"two splits are read as {split!r} ({', '.join(map(str, tables))}). Join or rename them")
+            raise DataError(f"two splits are read as {split!r} ({', '.join(map(str, tables))}). Combine or rename them")
         named[split] = table
     return named
 

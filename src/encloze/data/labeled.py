@@ -30,13 +30,13 @@ class LabeledDataset:
     path: Path
     """Folder of the data set."""
     splits: dict[str, list[LabeledText]]
-    """Examples of ``train``, of ``dev`` if it exists, and of the split to evaluate on."""
+    """Examples by split name: ``train``, ``dev`` if it exists, and the split to evaluate on."""
 
     @classmethod
     def load(cls, labels: LabelFormat, split: str) -> LabeledDataset:
         """Read the splits train, ``split`` and, if it exists, dev.
 
-        Warns if dev or ``split`` has labels that do not occur in train, or texts that do occur in train.
+        Warns if dev or ``split`` contains labels that train lacks, or texts that train also contains.
 
         Args:
             labels: Format that reads the data set.
@@ -76,7 +76,7 @@ class LabeledDataset:
 
     @property
     def truncated_label(self) -> str | None:
-        """Label predicted for words beyond the token limit: ``O`` if train has it, else None, which is always wrong."""
+        """Label predicted for words beyond the token limit: ``O`` if train has it, else None, which counts as wrong."""
         return "O" if self.labeled_unit == "words" and "O" in self.label_names else None
 
     def label_ids(self, split: str) -> list[np.ndarray]:
@@ -117,7 +117,8 @@ class LabeledDataset:
         train, unit = self.splits["train"], self.labeled_unit
         if (examples[0].words is None) != (train[0].words is None):
             raise DataError(
-                f"{self.path}: train has labels of {unit}, but {name} does not. Label either texts or words in both"
+                f"{self.path}: train has labels of {unit}, but {name} does not. Label texts in both splits, or "
+                "words in both"
             )
         labels = [label for example in examples for label in example.labels]
         unknown = [label for label in labels if label not in self.label_names]

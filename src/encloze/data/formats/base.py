@@ -21,8 +21,8 @@ class Format(Family):
     """Base class of formats. A format reads documents and, optionally, queries and judgments.
 
     In a recipe and on the command line, a path without the name of a format selects the first format that recognizes
-    it. A subclass implements ``recognizes``. If its layout contains documents, queries, judgments or splits, it also
-    implements the method of that name.
+    it. A subclass implements ``recognizes`` and, of the methods ``documents``, ``queries``, ``judgments`` and
+    ``splits``, those whose data its layout contains.
 
     Example:
         >>> from encloze.data.formats.jsonl import Jsonl
@@ -85,7 +85,7 @@ class Format(Family):
         return getattr(self, "path", self.name)
 
     def inputs(self, name: str) -> dict[str, Path | str]:
-        """Return the files and folders that are read, by name. Their hashes are saved with results.
+        """Return the files and folders that the format reads, keyed by names. Their hashes are saved with results.
 
         Args:
             name: Name of the setting whose value is this format, such as ``corpus``. This name is the key of the first
@@ -105,9 +105,9 @@ class Format(Family):
 
     @classmethod
     def resolve_member(cls, type_: object, values: dict[str, Any]) -> tuple[type[Self], dict[str, Any]]:
-        """Return the class and the settings of a format.
+        """Return the class and the settings of the format that a recipe or the command line selects.
 
-        If ``type_`` is the name of a format, that format is used. Otherwise ``type_`` or ``values`` contains a path,
+        If ``type_`` is the name of a format, that format is used. Otherwise ``type_`` or ``values["path"]`` is a path,
         and the format that recognizes this path is used.
         """
         is_named = type_ in cls.members() and (values or not Path(str(type_)).exists())

@@ -16,9 +16,9 @@ from encloze.errors import DataError, importable
 class IrDatasets(Format, name="ir_datasets"):
     """A collection of ir_datasets (https://ir-datasets.com), downloaded once to ~/.ir_datasets.
 
-    Ids that extend the id of a collection are its splits: ``beir/scifact/train`` is the split ``train`` of
-    ``beir/scifact``. For any other split name, the judgments under the collection's own id are used, if it has
-    judgments (as ``msmarco-passage/dev/small`` has).
+    The splits of a collection are the ids that begin with its id: ``beir/scifact/train`` is the split ``train`` of
+    ``beir/scifact``. For any other split name, the judgments of the collection itself are used, if it has any (as
+    ``msmarco-passage/dev/small`` has).
     """
 
     id: str
@@ -69,6 +69,6 @@ class IrDatasets(Format, name="ir_datasets"):
             yield from getattr(collection, f"{kind}_iter")()
         except (OSError, RuntimeError) as error:  # RuntimeError: all download sources failed
             raise DataError(
-                f"{self.location()}: the {kind} cannot be downloaded: {error}. Without network access, give a folder "
-                "with the published files (benchmark.path or a dataset)"
+                f"{self.location()}: the {kind} cannot be downloaded: {error}. Without network access, set "
+                "benchmark.path or dataset to a folder with the published files"
             ) from error

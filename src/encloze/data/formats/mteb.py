@@ -21,7 +21,7 @@ class Mteb(Format, name="mteb"):
     """A text retrieval task of MTEB 2 (https://github.com/embeddings-benchmark/mteb).
 
     Its only split is the first evaluation split of the task. If a query has an instruction, it is appended to the
-    query, as MTEB does for models without instructions.
+    query, as MTEB does for models that do not handle instructions separately.
     """
 
     task: str
@@ -106,7 +106,7 @@ def _read(format_: Mteb, subset: str) -> dict[str, Any]:
             data = task.dataset[subset][split]
     except (OSError, ValueError) as error:
         raise DataError(
-            f"{format_.location()} cannot be read: {error}. Without network access, give a copy of the hub folder "
-            f"{task.metadata.dataset['path']} (benchmark.path)"
+            f"{format_.location()} cannot be read: {error}. Without network access, set benchmark.path to a "
+            f"copy of the hub folder {task.metadata.dataset['path']}"
         ) from error
     return dict(data)

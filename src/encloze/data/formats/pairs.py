@@ -69,7 +69,7 @@ class Pairs(Format, name="pairs"):
         return queries
 
     def _pairs(self, errors: ErrorCollector) -> Iterator[tuple[str, str, str]]:
-        """Yield the question, title and answer of each line. An empty question or answer is added to ``errors``."""
+        """Yield the question, title and answer of each line. If one is empty, an error is added to ``errors``."""
         if not self.path.is_file():
             raise DataError(f"{self.path} does not exist or is not a file")
         rows = self._tsv_rows(errors) if uncompressed_suffix(self.path) == ".tsv" else self._jsonl_rows(errors)

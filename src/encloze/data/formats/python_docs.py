@@ -244,7 +244,9 @@ def _assign_splits(entries: list[_Entry]) -> None:
 
 
 def _package_splits(sizes: dict[tuple[str, str], int]) -> dict[str, str]:
-    """Return the split of each top-level module. ``sizes`` counts docstrings by package and top-level module.
+    """Return the split of each top-level module, by module name.
+
+    ``sizes`` contains the number of docstrings, keyed by the names of a package and of its top-level module.
 
     The many small modules of the standard library are assigned by a hash of their names. The few installed packages are
     assigned from the largest to the smallest, each to the split that is furthest below its target size.

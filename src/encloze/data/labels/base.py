@@ -1,4 +1,4 @@
-"""Label format: a folder of labeled texts or words in one file per split."""
+"""Base class of label formats. Each reads a folder of labeled texts or tagged words, with one file per split."""
 
 from __future__ import annotations
 
@@ -78,9 +78,9 @@ class LabelFormat(Family):
 
     @classmethod
     def resolve_member(cls, type_: object, values: dict[str, Any]) -> tuple[type[Self], dict[str, Any]]:
-        """Return the class and the settings of a format.
+        """Return the class and the settings of the format that a recipe or the command line selects.
 
-        If ``type_`` is the name of a format, that format is used. Otherwise ``type_`` or ``values`` contains the path
+        If ``type_`` is the name of a format, that format is used. Otherwise ``type_`` or ``values["path"]`` is the path
         of a folder, and the format is found by the extension of the files in this folder.
         """
         is_named = type_ in cls.members() and "path" in values
