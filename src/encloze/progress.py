@@ -45,7 +45,7 @@ class Task:
 
 
 class Listener:
-    """Base class of listeners for progress reports. This class writes them to the logger ``encloze``.
+    """Base class of listeners, which receive progress reports. This class writes the reports to the logger ``encloze``.
 
     Example:
         >>> class Printer(Listener):
@@ -93,7 +93,7 @@ _listener: contextvars.ContextVar[Listener] = contextvars.ContextVar("listener",
 
 @contextlib.contextmanager
 def use_listener(listener: Listener) -> Iterator[Listener]:
-    """Send all progress reports inside the block to ``listener``."""
+    """Send all progress reports from inside the ``with`` block to ``listener``."""
     token = _listener.set(listener)
     try:
         yield listener
@@ -103,7 +103,7 @@ def use_listener(listener: Listener) -> Iterator[Listener]:
 
 @contextlib.contextmanager
 def task(title: str, total: float | None = None, unit: str = "", completed: float = 0.0) -> Iterator[Task]:
-    """Report the progress of a long-running task inside the block.
+    """Report the progress of a long-running task, which is performed inside the ``with`` block.
 
     Args:
         title: Description of the task.
@@ -112,7 +112,7 @@ def task(title: str, total: float | None = None, unit: str = "", completed: floa
         completed: Units completed before an interruption; the displayed rate excludes them.
 
     Yields:
-        The task; call its method ``advance``.
+        The task, whose method ``advance`` reports completed units.
 
     Example:
         >>> with task("Encoding", 1000, "documents") as bar:

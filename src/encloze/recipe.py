@@ -113,7 +113,7 @@ def build(kind: type, tree: Tree, *, source: str = "the recipe") -> Any:
     Args:
         kind: A settings dataclass, such as a command.
         tree: Nested dictionaries and lists, as read from YAML. They may contain objects of the target types.
-        source: Name of the origin of the values, shown in error messages.
+        source: Where the values come from, such as the name of a file; shown in error messages.
 
     Raises:
         RecipeError: The values are invalid. The error lists all faults.
@@ -126,7 +126,7 @@ def build(kind: type, tree: Tree, *, source: str = "the recipe") -> Any:
 
 
 def dump(settings: object, head: Tree | None = None) -> str:
-    """Return a recipe as YAML text: the entries of ``head``, then all settings except ``type``."""
+    """Return the YAML text of a recipe: the entries of ``head`` (the command), then ``settings`` without ``type``."""
     values = {name: value for name, value in plain(settings).items() if name != "type"}
     return dump_tree({**(head or {}), **values})
 
@@ -174,7 +174,7 @@ def json_schema(kind: type) -> Tree:
 
 
 def inner_type(kind: Any) -> tuple[Any, bool, bool]:
-    """Return type X of X, ``X | None`` or ``tuple[X, ...]``, and two booleans: if None is allowed, if it is a tuple."""
+    """Return X of a type X, ``X | None`` or ``tuple[X, ...]``, whether None is allowed, and whether it is a tuple."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         rest = [argument for argument in arguments if argument is not type(None)]
@@ -221,7 +221,7 @@ def _split(text: str) -> Any:
 
 
 def _member(family: Any, value: Any, path: str, faults: Faults) -> Any:
-    """Return an instance of a subclass of ``family``: ``value`` is its name, or a dict of settings with ``type``."""
+    """Return an instance of a subclass of ``family``: ``value`` is its name, or a dict of its settings and ``type``."""
     if isinstance(value, family):
         return value
     if value == "":
@@ -271,7 +271,7 @@ def _settings(kind: type, values: Any, path: str, faults: Faults) -> Any:
 
 
 def _with_defaults(hint: Any, value: Any, default: Any) -> Any:
-    """Return ``value``. If it is a dict of a nested dataclass's settings, complete it from the field's ``default``."""
+    """Return ``value``; a dict of nested settings is completed from ``default`` (for a family, only its ``type``)."""
     if isinstance(value, dict) and is_family(inner_type(hint)[0]):
         is_default_member = "type" not in value and hasattr(type(default), "name")
         return {"type": type(default).name, **value} if is_default_member else value

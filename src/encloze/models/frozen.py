@@ -85,9 +85,9 @@ class FrozenEncoder:
         """Return the features of texts. They are read from the cache folder, or computed and saved there if missing.
 
         Args:
-            examples: The labeled texts, which identify the features in the cache.
+            examples: The labeled texts; their hash is part of the name of the file in the cache folder.
             texts: The texts of ``examples``, tokenized.
-            name: Name of the texts, shown in progress reports.
+            name: Description of the texts, which progress reports show after "Encoding".
 
         Returns:
             If whole texts are labeled: the embedding of each text (float32, texts x hidden size). If words are labeled:
@@ -103,7 +103,10 @@ class FrozenEncoder:
         return np.asarray(np.load(file))
 
     def compute_features(self, texts: Sequence[LabeledTokens], name: str) -> np.ndarray:
-        """Compute the features of texts without the cache. Arguments and result are as in ``cached_features``."""
+        """Compute the features of texts, without reading or writing the cache folder.
+
+        The arguments and the result are those of ``cached_features``.
+        """
         device = self.backbone.model.device
         title = f"Encoding {name}"
         return run_in_batches(texts, self._features, self.tokenizer, self.max_tokens, device, self.precision, title)

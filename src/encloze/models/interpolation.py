@@ -12,11 +12,12 @@ _SHOWN_NAMES = 3
 
 
 class WeightInterpolation:
-    """Interpolates between the weights of two models, and writes the result into ``model``.
+    """Interpolates between the weights of a model before and after it was adapted, such as by fine-tuning.
 
     Args:
-        model: The adapted model. Parameters that the original model lacks do not change.
-        original: The original model. Parameters that the adapted model lacks are ignored.
+        model: The model after adaptation, whose parameters are set to the interpolated values. Parameters that
+            ``original`` lacks do not change.
+        original: The model before adaptation. Parameters that ``model`` lacks are ignored.
 
     Example:
         >>> interpolation = WeightInterpolation(adapted.backbone, original.backbone)
@@ -34,11 +35,11 @@ class WeightInterpolation:
 
     @torch.no_grad()
     def apply(self, weight: float) -> None:
-        """Set each parameter of ``model`` to ``weight`` x its adapted value + (1 - ``weight``) x its original value.
+        """Set each parameter of ``model`` to ``weight`` x value after adaptation + (1 - ``weight``) x value before it.
 
         Args:
-            weight: From 0 (an exact copy of the original model) to 1 (an exact copy of the adapted model). For other
-                weights, the parameters are computed in float32.
+            weight: From 0 (exactly the values before adaptation) to 1 (exactly the values after it). For weights
+                between 0 and 1, the parameters are computed in float32.
         """
         for parameter, adapted, original in self._triples:
             exact = {0.0: original, 1.0: adapted}

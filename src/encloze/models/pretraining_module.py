@@ -19,13 +19,13 @@ from encloze.text.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class MaskedBatch:
-    """Texts, and their masked tokens for the encoder. Objectives with a decoder add fields in subclasses."""
+    """Texts, and their tokens after masking as the encoder reads them. Subclasses add the input of a decoder."""
 
     texts: TokenBatch
     encoder: MaskedTokens
 
     def counts(self) -> dict[str, Tensor]:
-        """Return for each loss term and metric the number of tokens or texts that it is summed over."""
+        """Return the number of tokens or texts over which each loss term and metric is summed, keyed by its name."""
         return token_counts(encoder=self.encoder.labels)
 
 
@@ -42,7 +42,7 @@ class PretrainingModule(Trainable):
     """Encoder with masked language modeling (loss term ``encoder``). Subclasses add decoders and other loss terms.
 
     ``forward`` runs ``encode`` and then ``decode``. To measure whether the decoders use the bottleneck, monitors call
-    both methods and exchange the bottleneck (the sentence embedding) of a text with that of another text.
+    ``encode``, exchange the bottlenecks (sentence embeddings) of different texts, and then call ``decode``.
     """
 
     def __init__(self, backbone: Backbone, tokenizer: Tokenizer, pooling: Pooling) -> None:
@@ -75,7 +75,7 @@ class PretrainingModule(Trainable):
         return {term: loss, f"{term}_accuracy": correct}
 
     def mask_tokens(self, texts: TokenBatch, rate: float, *, decoder: bool = False) -> MaskedTokens:
-        """Mask whole words that contain the fraction ``rate`` of the tokens; see ``mask_whole_words``."""
+        """Mask random whole words, in total about the fraction ``rate`` of the tokens; see ``mask_whole_words``."""
         return mask_whole_words(texts, rate, self.mask_id, self.backbone.config.vocab_size, decoder=decoder)
 
     @property
@@ -99,6 +99,9 @@ class PretrainingModule(Trainable):
 
 
 def token_counts(**labels: Tensor) -> dict[str, Tensor]:
-    """Return the number of labeled tokens of each loss term, under the term's name and under ``NAME_accuracy``."""
+    """Return the number of labeled tokens for each loss term and for its accuracy.
+
+    The key of the loss term is its name, and the key of the accuracy is the name followed by ``_accuracy``.
+    """
     counts = {term: (values != IGNORE_INDEX).sum() for term, values in labels.items()}
     return counts | {f"{term}_accuracy": count for term, count in counts.items()}

@@ -1,4 +1,4 @@
-"""Write the files with which sentence-transformers loads a model folder and computes the same embeddings."""
+"""Write the files with which sentence-transformers loads a model folder and computes the embeddings of encloze."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ _TYPE = "sentence_transformers.models."
 
 
 def is_expressible(config: EncoderConfig) -> bool:
-    """Return whether sentence-transformers can compute the same scores: only for one dense head without projection."""
+    """Return whether sentence-transformers can compute the same scores as encloze.
+
+    It can if the model has only one head, and this is a dense head without projection.
+    """
     return len(config.heads) == 1 and config.dense is not None and config.dense.dim is None
 
 

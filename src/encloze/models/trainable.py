@@ -8,13 +8,13 @@ from torch import Tensor, nn
 
 
 class EmbeddingBatch(NamedTuple):
-    """Embeddings of one kind of items (such as queries), with ids of the items."""
+    """Embeddings of items of one kind (such as queries), with the ids of the groups that each item belongs to."""
 
     vectors: tuple[Tensor, ...]
     """One or more tensors with one row for each item (float, items x ...)."""
     group_ids: Tensor
-    """Ids of each item, such as that of its source document (int64, items x number of ids). A global loss compares them
-    to find items that must not be negatives of each other."""
+    """One or more ids for each item, such as the id of its source document (int64, items x number of ids). The method
+    ``Trainable.global_losses`` compares them to find items that must not be negatives of each other."""
 
 
 class LossOutput(NamedTuple):
@@ -29,10 +29,10 @@ class LossOutput(NamedTuple):
 class Trainable(nn.Module):
     """Base class of modules that the training loop trains.
 
-    For each micro-batch the loop first calls ``sample``, which makes all random choices. Its result has a method
-    ``counts()``, which returns the number of items that each loss term is summed over. The loop then calls the module
-    with this result, and divides the sums by the counts of all processes and micro-batches. The loss therefore does not
-    depend on how a batch is split.
+    For each micro-batch the loop first calls ``sample``, which makes all random choices. The object that ``sample``
+    returns has a method ``counts()``, which returns the number of items over which each loss term is summed. The loop
+    then calls the module with this object. It divides the loss terms, summed over all processes and micro-batches, by
+    the counts of all processes and micro-batches. The loss therefore does not depend on how a batch is split.
     """
 
     loss_weights: dict[str, float]
@@ -48,7 +48,7 @@ class Trainable(nn.Module):
         """Return the loss terms that compare all items of a training step with each other, summed over the items.
 
         Args:
-            embeddings: The embeddings of all processes and micro-batches, one record for each kind of items.
+            embeddings: The embeddings of all processes and micro-batches, one ``EmbeddingBatch`` per kind of items.
         """
         raise NotImplementedError(type(self).__name__)
 

@@ -58,9 +58,10 @@ def add_frequent_words(backbone: Backbone, tokenizer: Tokenizer, texts: Texts, c
 def extend_vocabulary(model: Any, before: Tokenizer, after: Tokenizer) -> None:
     """Add rows to the embeddings and the output layer of a transformers model, in place, for new tokens.
 
-    Each new row is the mean of the rows of the new token's subword tokens, in the embeddings, in the output matrix and
-    in its bias. Existing rows do not change, and tied parameters stay tied. (``resize_token_embeddings`` of
-    transformers confuses the two biases of an untied head, so that the saved model cannot be loaded.)
+    In the embeddings, the output matrix and the output bias, the row of a new token is the mean of the rows of its
+    subword tokens. Existing rows do not change, and tied parameters stay tied. The method ``resize_token_embeddings``
+    of transformers is not used: it confuses the two biases of a head that is not tied to the embeddings, so the saved
+    model cannot be loaded.
 
     Args:
         model: A transformers model.
@@ -86,7 +87,7 @@ def extend_vocabulary(model: Any, before: Tokenizer, after: Tokenizer) -> None:
 
 
 def _token_parameters(model: Any) -> Iterator[nn.Parameter]:
-    """Yield the parameters that have one row for each token of the vocabulary."""
+    """Yield the parameters with one row per vocabulary token: token embeddings, output matrix and output bias."""
     yield model.get_input_embeddings().weight
     if (head := model.get_output_embeddings()) is not None:
         yield head.weight

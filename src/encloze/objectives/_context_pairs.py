@@ -48,7 +48,10 @@ class ContextBatch(MaskedBatch):
 
 
 def sample_context_masks(module: PretrainingModule, settings: ContextObjective, batch: TokenBatch) -> ContextBatch:
-    """Sample the encoder and decoder masks of a batch whose second half has the second texts of the pairs."""
+    """Sample which tokens of a batch of text pairs are masked for the encoder and for the decoder.
+
+    The first half of ``batch`` contains the first texts of the pairs, and the second half the second texts.
+    """
     symmetric = settings.context.is_symmetric if settings.encode_contexts is None else settings.encode_contexts
     texts, contexts = (batch, swap_pairs(batch)) if symmetric else split_pairs(batch)
     encoder = module.mask_tokens(texts, settings.encoder_mask_rate)

@@ -41,6 +41,13 @@ def pair_embeddings(embeddings: Tensor, source_ids: Tensor) -> tuple[EmbeddingBa
 
 
 def contrastive_counts(texts: TokenBatch, views: int = 1) -> dict[str, Tensor]:
-    """Return the number of compared embeddings (texts x ``views``), by which loss and accuracy are divided."""
+    """Return the number of embeddings that the contrastive loss compares.
+
+    The loss and the accuracy, which are summed over embeddings, are divided by this number.
+
+    Args:
+        texts: Tokenized texts.
+        views: Number of embeddings of each text.
+    """
     count = torch.tensor(views * len(texts.ids), device=texts.ids.device)
     return {"contrastive": count, "in_batch_accuracy": count}

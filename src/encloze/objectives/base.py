@@ -16,7 +16,7 @@ from encloze.text.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class Objective(Family):
-    """Base class of the pre-training objectives. An objective has settings, and builds the module to train.
+    """Base class of the pre-training objectives. An objective contains settings, and builds the module that is trained.
 
     A subclass implements ``build_module``. The module samples masks with ``sample`` and returns summed loss terms from
     ``forward``; see ``PretrainingModule``.
@@ -49,7 +49,7 @@ class Objective(Family):
         raise NotImplementedError(type(self).__name__)
 
     def pair_source(self) -> Context | None:
-        """Return the context that selects the second text of each pair; None if the objective uses single texts."""
+        """Return the ``Context`` that chooses the second text of each pair; None if the objective uses no pairs."""
         return None
 
     def check_fractions(self, *names: str) -> None:

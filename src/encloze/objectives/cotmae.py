@@ -4,9 +4,9 @@ The encoder reads a masked span. A decoder of two transformer layers receives th
 the same document, masked at a higher rate, and predicts the masked tokens of the other span. Query-as-context
 (Wu et al., EMNLP 2023) is this objective with ``--objective.context queries``.
 
-The implementation follows the released code (caskcsg/ir, cotmae), not the paper. Differences: in the
-code, the mask rate does not count special tokens, spans end at sentence boundaries, and the other span is sampled once;
-here it is sampled again in each epoch.
+The implementation follows the released code (caskcsg/ir, cotmae), not the paper. Differences from the code: its mask
+rate does not count special tokens, its spans end at sentence boundaries, and it samples the other span only once; here
+the other span is sampled again in each epoch.
 """
 
 from __future__ import annotations

@@ -5,9 +5,10 @@ positions). From each view separately, one decoder predicts the masked tokens of
 (auto-encoding), and a second one predicts that span token by token from left to right (auto-regressive).
 
 This is not a reproduction. The paper's code was not released, and its full text was not available for this
-implementation; it follows the abstract and the released code of the same group (caskcsg/ir, cotmae-qc). Unknown details
-are settings: the activation of the logits, how the sparse view enters a decoder (``projection``), how many of its
-weights are kept, the loss weights, the window of the auto-regressive decoder, and whether the views share decoders.
+implementation; it follows the abstract and the released code of the same group (caskcsg/ir, cotmae-qc). Details that
+neither of them specifies are settings: the activation of the logits, how the sparse view enters a decoder
+(``projection``), how many of its weights are kept, the loss weights, the window of the auto-regressive decoder, and
+whether the views share decoders.
 The decoder layers are BERT's; cotmae-qc uses GPT-2's (pre-norm instead of post-norm) for the auto-regressive decoder.
 """
 
@@ -36,7 +37,7 @@ _DECODER_TERMS = ("ae_dense", "ae_sparse", "ar_dense", "ar_sparse")
 
 @dataclass(frozen=True)
 class CotMaeV2(ContextObjective, name="cotmae_v2"):
-    """Reconstruct a neighboring span from the dense and from the sparse representation of a span.
+    """Reconstruct a span once from the embedding and once from the term weights of a neighboring span.
 
     Example:
         >>> CotMaeV2(top_k=256, shared_decoders=False).projection
@@ -46,7 +47,8 @@ class CotMaeV2(ContextObjective, name="cotmae_v2"):
     decoder_layers: int = 1
     """Number of layers of each decoder."""
     shared_decoders: bool = True
-    """Whether the dense and the sparse view (representation) share the two decoders; otherwise each has its own two."""
+    """Whether the dense view (embedding) and the sparse view (term weights) share two decoders. If false, each view has
+    two decoders of its own."""
     window: int | None = None
     """Number of tokens that each position of the auto-regressive decoder attends to: its own token and those just
     before it. By default, its own and all preceding tokens."""

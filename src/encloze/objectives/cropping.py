@@ -1,8 +1,8 @@
 """Contrastive learning of crops, in the style of Contriever (Izacard et al., TMLR 2022).
 
-Contriever uses a queue of earlier embeddings as negatives (MoCo); here the other texts of the batch are the negatives,
-as in an ablation of that paper, and the batch is that of the whole step, over all processes and micro-batches (gradient
-caching). No tokens are masked or predicted, so any encoder can be trained.
+Contriever uses a queue of earlier embeddings as negatives (MoCo). Here the negatives are the other texts of the same
+training step, over all processes and micro-batches (gradient caching), as in an ablation of that paper. No tokens
+are masked or predicted, so any encoder can be trained.
 """
 
 from __future__ import annotations

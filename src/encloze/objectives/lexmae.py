@@ -3,13 +3,16 @@
 The bottleneck is lexical: the maximum logits of the vocabulary tokens over the text's positions are converted to a
 distribution. Its probabilities are the weights of a sum of the token embeddings. A decoder of two layers with a head of
 its own predicts masked tokens of the text from that sum. Gradients reach the encoder through the distribution, not
-through the summed embeddings.
+through the token embeddings in the sum.
 
-The implementation follows the released code (taoshen58/LexMAE) and the abstract. The decoder's masked tokens include
-the encoder's ("inclusive"), with newly sampled replacements. Differences: the code masks the ceiling of rate x tokens,
-here it is rounded; in the code, the decoder's layers before the output matrix are initialized with those of the
-encoder's head, here randomly; in the code, the decoder's head has its own output bias, here it shares that of the
-encoder's head.
+The implementation follows the released code (taoshen58/LexMAE) and the abstract of the paper. All tokens masked for the
+encoder are also masked for the decoder ("inclusive"), with newly sampled replacements.
+
+Differences from the released code:
+* Number of masked tokens: the code rounds mask rate x tokens up; here it is rounded to the nearest integer.
+* Layers of the decoder's head before its output matrix: the code initializes them with those of the encoder's head;
+  here they are initialized randomly.
+* Output bias of the decoder's head: the code has a separate one; here it is that of the encoder's head.
 """
 
 from __future__ import annotations
@@ -85,7 +88,7 @@ class LexMaeBatch(MaskedBatch):
 
 
 class LexMaeModule(PretrainingModule):
-    """Encoder, its MLM head, a decoder, and the decoder's own layers before the MLM head's output matrix."""
+    """Encoder, its MLM head, a decoder, and the decoder's head, which shares the output matrix of the MLM head."""
 
     def __init__(self, settings: LexMae, backbone: Backbone, tokenizer: Tokenizer, pooling: Pooling) -> None:
         super().__init__(backbone, tokenizer, pooling)

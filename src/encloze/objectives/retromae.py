@@ -4,10 +4,10 @@ The encoder reads a masked text and pools one sentence embedding. A one-layer de
 embedding and from a random half of the other tokens, sampled for each token ("enhanced decoding", section 3.3).
 
 Differences between the paper, the released code (staoxiao/RetroMAE, FlagEmbedding) and this implementation:
-* Decoder masks: each position has its own (paper, Eq. 7, default here); the code samples a pool of 256 or 128 masks per
-  text and assigns them to positions (setting ``num_decoder_masks``).
-* Query stream: sentence embedding + position, with LayerNorm and dropout (FlagEmbedding) or without (original code)
-  (setting ``query_stream``).
+* Decoder masks: each position has its own mask (paper, Eq. 7, default here); the code samples 256 or 128 masks per text
+  and assigns them to positions (setting ``num_decoder_masks``).
+* Query stream: sum of sentence and position embedding, with LayerNorm and dropout (FlagEmbedding) or without them
+  (staoxiao/RetroMAE); see the setting ``query_stream``.
 * The code masks at most 512 tokens at any mask rate; here the number is not limited.
 * The code detects words by BERT's "##"; here the tokenizer provides word boundaries.
 """
@@ -62,7 +62,10 @@ class RetroMae(Objective, name="retromae"):
         self.check_fractions("encoder_mask_rate", "decoder_mask_rate")
         self.check_positive("decoder_layers", "num_decoder_masks")
         if self.decoding == "basic" and (self.num_decoder_masks or self.query_stream != "normalized"):
-            raise ValueError("num_decoder_masks and query_stream require decoding: enhanced. Set it, or remove both")
+            raise ValueError(
+                "num_decoder_masks and query_stream require decoding: enhanced. Set decoding: enhanced, or remove "
+                "num_decoder_masks and query_stream"
+            )
         if self.decoding == "enhanced" and self.decoder_layers > 1:
             raise ValueError(
                 f"decoder_layers is {self.decoder_layers}, but enhanced decoding has one layer: in a second layer each "

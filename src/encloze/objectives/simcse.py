@@ -1,9 +1,9 @@
 """Unsupervised SimCSE (Gao, Yao and Chen, EMNLP 2021, https://arxiv.org/abs/2104.08821).
 
 Each text is encoded twice with different dropout masks, and a contrastive loss brings the two embeddings closer to
-each other than to those of other texts. The batch is that of the whole step, over all processes and micro-batches
-(gradient caching). The published model applies an additional layer to the CLS vector during training; here there
-is none.
+each other than to those of other texts. The other texts are those of the whole training step, over all processes and
+micro-batches (gradient caching). The published model applies an additional layer to the CLS vector during training;
+this implementation does not.
 """
 
 from __future__ import annotations

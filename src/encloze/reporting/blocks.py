@@ -55,7 +55,7 @@ class QueryExample(NamedTuple):
     verdict: str
     """Text that states which of the two systems is better on the query, and the scores of both."""
     results: list[tuple[str, list[Excerpt]]]
-    """The name of each of the two systems, with the documents that the system retrieved."""
+    """For each of the two systems, a pair of its name and the documents that it retrieved."""
 
 
 Block = Paragraph | BulletList | Table | Chart | Code | QueryExample

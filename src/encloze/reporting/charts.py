@@ -109,7 +109,7 @@ def line_chart(title: str, curves: Mapping[str, tuple[Sequence[float], Sequence[
 def scatter_plot(
     title: str, measure: str, x_system: str, y_system: str, points: Mapping[tuple[float, float], Sequence[str]]
 ) -> str:
-    """Return a scatter plot with one point per query, whose coordinates are a measure's values for two systems.
+    """Return a scatter plot of queries: x is the measure's value for one system, y its value for another system.
 
     Queries with equal values are drawn as one larger point.
 
@@ -175,7 +175,7 @@ def cost_chart(title: str, cost: str, measure: str, points: Sequence[CostPoint])
 
 
 def _finite(mean: Interval) -> Interval:
-    """Return an interval that can be drawn: if a bound is not finite, the mean replaces both bounds."""
+    """Return the interval ``mean``. If a bound is not finite, both bounds are set to the mean, so it can be drawn."""
     return mean if np.isfinite(mean).all() else Interval(mean.mean, mean.mean, mean.mean)
 
 
@@ -237,7 +237,7 @@ def _compact(svg: str) -> str:
 
 
 def _circle(path: re.Match[str]) -> str:
-    """Return an SVG circle element for the path by which matplotlib draws a circle (eight curves, from the bottom)."""
+    """Return an SVG circle element in place of matplotlib's path of a circle (eight curves, starting at the bottom)."""
     points = re.findall(r"(-?[\d.]+) (-?[\d.]+)", path[1])
     (x, low), (_, high) = ((float(number) for number in points[position]) for position in (0, 12))
     return f'<circle cx="{x:g}" cy="{(low + high) / 2:.4g}" r="{(low - high) / 2:.3g}"'

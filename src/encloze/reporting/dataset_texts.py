@@ -1,4 +1,4 @@
-"""Queries, judgments and documents of the data sets of a result, which are read again for a report."""
+"""Read the queries, judgments and documents of the data sets of a result, to show them in a report."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from encloze.storage.provenance import describe_input
 
 @dataclass(frozen=True)
 class DatasetTexts:
-    """Queries, judgments and documents of a data set. If they cannot be read, all are empty; see ``reason``."""
+    """Queries, judgments and documents of a data set. If they cannot be read, all are empty, and ``reason`` is set."""
 
     queries: dict[str, str] = field(default_factory=dict)
     """Text of each query, keyed by the id of the query."""
@@ -39,12 +39,12 @@ class DatasetTexts:
 
 @dataclass(frozen=True)
 class _DatasetSettings(Settings):
-    """Settings of a recipe that name its data sets."""
+    """The settings ``dataset`` and ``benchmark`` of a recipe, which specify its data sets."""
 
     dataset: tuple[Format, ...] = ()
-    """Data sets in the setting ``dataset`` of the recipe: paths or formats."""
+    """Data sets that the recipe specifies by a path, or by a format and its settings."""
     benchmark: tuple[Benchmark, ...] = ()
-    """Data sets in the setting ``benchmark`` of the recipe: published benchmarks."""
+    """Published benchmarks that the recipe specifies."""
 
 
 def read_texts(result: ResultFolder) -> list[DatasetTexts]:
@@ -83,9 +83,9 @@ def _read_dataset(setting: str, entry: Any, result: ResultFolder, number: int) -
 
 
 def _changed_input(result: ResultFolder, number: int) -> str:
-    """Return a sentence on an input of data set ``number`` that was changed or deleted after the result was written.
+    """Return a message if a file or folder of data set ``number`` has changed since the result was written.
 
-    The sentence is empty if all inputs are unchanged.
+    The message says whether it was changed or deleted. If no file or folder has changed, the message is empty.
     """
     for name, recorded in result.inputs.items():
         if name.partition(".")[0] in ("dataset", f"dataset[{number}]") and "path" in recorded:

@@ -1,4 +1,4 @@
-"""Heads, which map the hidden states of a text to its dense or sparse representation. Each module defines one head."""
+"""Heads, which compute an embedding or term weights from the hidden states of a text. Each module defines one head."""
 
 from encloze.family import lazy_members
 

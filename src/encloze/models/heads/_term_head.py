@@ -36,7 +36,7 @@ class TermHead(Head):
                 raise ValueError(f"{name} must be 1 or more, not {count}")
 
     def position_mask(self, inputs: HeadInput) -> Tensor:
-        """Return a mask that is True at the token positions to pool (bool, batch x length)."""
+        """Return a mask of the positions whose logits are pooled to term weights (bool, batch x length)."""
         return inputs.texts.attention_mask if self.pool_special_tokens else inputs.texts.content_mask
 
     def prune(self, view: Tensor, side: Side, *, training: bool) -> Tensor:

@@ -1,4 +1,4 @@
-"""Base class of the heads of a bi-encoder, which map hidden states to the dense or sparse representation of a text."""
+"""Base class of heads, which compute the embedding or the term weights of a text from the encoder's hidden states."""
 
 from __future__ import annotations
 
@@ -49,7 +49,10 @@ class TextBatch(NamedTuple):
 
     @property
     def content_mask(self) -> Tensor:
-        """The mask ``own_tokens``. For a text in which it is all False: ``attention_mask`` (bool, batch x length)."""
+        """Mask that is True for all tokens except special tokens, padding and the prompt (bool, batch x length).
+
+        For a text that has no other tokens, the mask is True for all tokens except padding.
+        """
         return self.own_tokens | (self.attention_mask & ~self.own_tokens.any(dim=1, keepdim=True))
 
 
@@ -63,15 +66,15 @@ class HeadInput(NamedTuple):
 
 @dataclass(frozen=True)
 class Head(Family):
-    """Base class of heads, which map the last hidden states of an encoder to a dense or sparse representation.
+    """Base class of heads, which compute the embedding or the term weights of a text from the encoder's hidden states.
 
     A head is an immutable dataclass of settings. Its trainable parameters, if any, are in the module that
     ``build_module`` returns.
     """
 
     view: ClassVar[Literal["dense", "sparse"]]
-    """Kind of representation. ``dense``: one vector of fixed size. ``sparse``: one weight for each token of the
-    vocabulary, most of them 0."""
+    """What the head computes for each text. ``dense``: an embedding (a vector of fixed size). ``sparse``: term weights,
+    one for each token of the vocabulary, most of them 0."""
     needs_mlm_head: ClassVar[bool] = False
     """Whether this head uses the logits of the encoder's head for masked language modeling."""
 
@@ -83,9 +86,10 @@ class Head(Family):
             raise ValueError(f"weight must be above 0, not {self.weight}")
 
     def with_defaults(self, other: Any) -> Self:
-        """Return this head with a value for each setting that is None.
+        """Return this head, with each setting that is None replaced by a value.
 
-        The values are those of ``other``, the head of the checkpoint. If ``other`` is None, default values are used.
+        The value is that of the setting in ``other``, the dense head of the model before fine-tuning. If ``other`` is
+        None, it is a default value.
         """
         return self
 
@@ -98,7 +102,7 @@ class Head(Family):
         return True
 
     def represent(self, inputs: HeadInput, side: Side, backbone: Backbone, module: nn.Module | None) -> Tensor:
-        """Compute the representation of each text.
+        """Compute the embedding or the term weights of each text.
 
         Args:
             inputs: The texts and their hidden states.
@@ -107,10 +111,13 @@ class Head(Family):
             module: The module that ``build_module`` returned.
 
         Returns:
-            Representations: float32, batch x dim (dense) or batch x vocabulary (sparse).
+            Embeddings (float32, batch x dim) or term weights (float32, batch x vocabulary).
         """
         raise NotImplementedError(type(self).__name__)
 
     def prune(self, view: Tensor, side: Side, *, training: bool) -> Tensor:
-        """Return the representations ``view``. Values not used in scores, such as all but the k largest, become 0."""
+        """Return the embeddings or term weights ``view``, with those values set to 0 that scores do not use.
+
+        An example are all but the k largest term weights of each text. By default ``view`` is returned as it is.
+        """
         return view

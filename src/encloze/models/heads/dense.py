@@ -16,7 +16,7 @@ from encloze.models.layers.pooling import Pooling, pool
 
 @dataclass(frozen=True)
 class Dense(Head, name="dense"):
-    """One vector for each text, of the encoder's hidden size or smaller."""
+    """One embedding for each text. It has the encoder's hidden size, or ``dim`` dimensions if ``dim`` is set."""
 
     view: ClassVar[Literal["dense", "sparse"]] = "dense"
 

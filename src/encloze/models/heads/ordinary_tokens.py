@@ -1,8 +1,8 @@
 """Ordinary-token representation of DupMAE (Xiao et al., ACL 2023, section 3.4): the highest logit of each token.
 
 The highest logit of each vocabulary token is the maximum over the positions of the text, by default without special
-tokens and prompt. Of a document only the 384 highest logits are kept, of a query all. Together with a dense head of 384
-dimensions this is the paper's representation. The authors have not released code for it.
+tokens and prompt. For a document, only the 384 highest logits are kept; for a query, all are kept. The paper represents
+a text by these logits and an embedding of 384 dimensions; its authors have not released code for that.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from encloze.models.layers.term_weights import max_logits
 
 @dataclass(frozen=True)
 class OrdinaryTokens(TermHead, name="ordinary_tokens"):
-    """For each token of the vocabulary, its highest MLM logit over the positions of the text."""
+    """Sparse head: the weight of each vocabulary token is its highest MLM logit over the positions of the text."""
 
     pool_special_tokens: bool = False
     document_top_k: int | None = 384

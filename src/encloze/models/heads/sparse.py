@@ -1,8 +1,9 @@
 """Sparse head of SPLADE: a weight for each token of the vocabulary, from the logits of the MLM head.
 
 Sum pooling follows SPLADE (Formal et al., SIGIR 2021, https://arxiv.org/abs/2107.05720). Max pooling follows SPLADE v2
-(https://arxiv.org/abs/2109.10086): w_j = max over positions i of log(1 + max(0, logit_ij)). Bag-of-words queries are
-those of SPLADE-doc and need no encoder (inference-free). Term weighting without expansion is that of SPLADE-v3-Lexical.
+(https://arxiv.org/abs/2109.10086): w_j = max over positions i of log(1 + max(0, logit_ij)). With the query encoding
+``bag_of_words``, queries need no encoder (inference-free), as in SPLADE-doc. With the encoding ``term_weighting``, only
+tokens that occur in a text get a weight, as in SPLADE-v3-Lexical.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ def bag_of_words_loss(logits: Tensor, tokens: Tensor, token_weights: Tensor) -> 
     Args:
         logits: batch x vocabulary.
         tokens: bool, batch x vocabulary: tokens that each text contains.
-        token_weights: For each text, the weight of each of its tokens (one number per text).
+        token_weights: One number per text, by which the loss of each token of the text is multiplied.
 
     Returns:
         Scalar, summed over texts. The loss of a text is its token weight times the sum of -log softmax(logits)[token]

@@ -98,10 +98,11 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
 
 
 def _softmax_loss(logits: Tensor, labels: Tensor, with_gradients: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the summed cross-entropy, the number of rows whose highest logit is the label's, and the gradient.
+    """Return the summed cross-entropy, the number of rows whose highest logit is the label's, and a gradient.
 
-    The gradient is that of the logits, and is valid only if ``with_gradients`` is true. It then overwrites the logits,
-    because memory traffic limits the speed of this step on CPUs.
+    If ``with_gradients`` is true, the third result is the gradient of the cross-entropy with respect to the logits. It
+    is written over ``logits``, because memory traffic limits the speed of this step on CPUs. If ``with_gradients`` is
+    false, the third result must not be used.
     """
     highest, predicted = logits.max(dim=1, keepdim=True)
     label_logits = logits.gather(1, labels[:, None])

@@ -20,11 +20,13 @@ class InitialModel(NamedTuple):
     tokenizer: Tokenizer
     config: EncoderConfig
     decoders: Path | None = None
-    """File with the decoder weights of an earlier pre-training run, which a new one can continue; None without one."""
+    """File with the decoder weights that an earlier pre-training run saved, so that a new run can start from them. None
+    if the model has no such file."""
     fingerprint: str = ""
     """Hash of the model's weights, tokenizer and encoding configuration; empty if the weights are random."""
     heads: Path | None = None
-    """File with the weights of the dense or sparse head of an earlier fine-tuning run; None without one."""
+    """File with the weights of the dense or sparse head that an earlier fine-tuning run saved. None if the model has no
+    such file."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Origin(Family):
     default_member: ClassVar[str | None] = "pretrained"
 
     def label(self) -> str:
-        """Return the name of this origin that messages show and that is saved with results."""
+        """Return the name of this origin, which is shown in messages and saved with results."""
         return self.name
 
     def load(self, texts: Callable[[], Iterator[str]], *, require_mlm_head: bool, seed: int) -> InitialModel:
