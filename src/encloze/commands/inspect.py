@@ -1,4 +1,4 @@
-"""Compute statistics of a corpus, and of the embeddings and term weights that encoders compute for its documents."""
+"""Compute statistics of a corpus, its embeddings and its term weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""List the families of interchangeable components, or the components of one family."""
+"""List the families of components, or the components of one family."""
 
 from __future__ import annotations
 

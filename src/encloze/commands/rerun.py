@@ -1,4 +1,4 @@
-"""Repeat an encloze command from the recipe that is saved in its output folder."""
+"""Repeat an encloze command from the recipe saved in its output folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measure how much retrieval quality drops under perturbations of queries and of documents."""
+"""Measure how much perturbed queries and documents reduce retrieval quality."""
 
 from __future__ import annotations
 

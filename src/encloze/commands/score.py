@@ -1,4 +1,4 @@
-"""Score candidate documents with a model. The scores are used for distillation or for calibration."""
+"""Score candidate documents with a model, for distillation or calibration."""
 
 from __future__ import annotations
 
