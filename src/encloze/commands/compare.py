@@ -160,7 +160,7 @@ class Compare(Command, name="compare"):
         return measures if _JUDGED in map(canonical_name, measures) else (*measures, _JUDGED)
 
     def _compared_systems(self, report: Report) -> tuple[ComparedSystem, ...]:
-        """Return each system with its names in the report: one name or, for a group of seeds, one for each seed."""
+        """Return each system with its names in the report. A system with several training seeds has a name for each."""
         labels = iter(system.name for system in report.systems)
         members = [tuple(next(labels) for _ in system.parts()) for system in self.systems]
         names = (

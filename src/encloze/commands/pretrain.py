@@ -193,8 +193,8 @@ class Pretrain(Command, name="pretrain"):
         if self.monitors and not len(data.held_out):
             progress.note(
                 f"No monitors run, because fewer than {MIN_HELD_OUT_TEXTS} texts can be held out. At most "
-                "5 % of all texts are held out, all texts of a source document together, and texts that the objective "
-                "cannot use do not count"
+                "5 % of the texts that the objective can use are held out, and the texts of a source document are not "
+                "divided between training and held-out texts"
             )
             return ()
         return self.monitors

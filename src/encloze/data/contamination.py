@@ -54,7 +54,7 @@ def find_contamination(format_: Format, split: str, similarity: float) -> list[C
     """Find queries and documents of a split that also occur in the splits used before it: train, dev and validation.
 
     Args:
-        format_: Data set.
+        format_: Data set to check.
         split: Name of the split, such as ``test``.
         similarity: Minimum Jaccard similarity of 4-word shingles at which texts count as nearly identical, above 0 and
             at most 1.

@@ -26,7 +26,7 @@ class Document(NamedTuple):
     source: str | None = None
     """Identifier of the longer text that the document was cut from, if it is a passage."""
     position: int | None = None
-    """Number of the passage among those that were cut from ``source``, in the order of that text."""
+    """Position of the passage in the text that it was cut from (``source``); neighboring passages have consecutive numbers."""
 
 
 class Query(NamedTuple):

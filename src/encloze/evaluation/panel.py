@@ -118,7 +118,7 @@ class Panel:
         return notes
 
     def to_markdown(self) -> str:
-        """Return the metrics, the results of predicting labels and the nearest documents in Markdown."""
+        """Return the panel as Markdown: metrics, prediction of labels, and the nearest documents of some documents."""
         lines = ["## Encoders", "", f"{self.title}.", "", self.table().to_markdown(), ""]
         lines += [f"- {note}" for note in self.notes()]
         if self.labels:

@@ -90,10 +90,10 @@ class Benchmark(Family):
             raise RecipeError("the recipe", [("benchmark", str(error))]) from error
 
     def format(self) -> Format:
-        """Return the data format that reads the documents, queries and judgments of this benchmark.
+        """Return the reader of the benchmark's documents, queries and judgments, as a member of the family of formats.
 
         Raises:
-            DataError: ``path`` is not a folder, or files are missing in it.
+            DataError: The setting ``path`` is not a folder, or the folder lacks files.
         """
         if self.path is None:
             return self.remote_format()
