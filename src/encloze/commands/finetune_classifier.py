@@ -70,7 +70,8 @@ class FinetuneClassifier(Command, name="finetune_classifier"):
             raise ValueError("split must not be train, which the classifier is trained on: evaluate on another split")
         if self.max_tokens is not None and self.max_tokens < _MIN_TOKENS:
             raise ValueError(
-                f"max_tokens is {self.max_tokens}, but must be {_MIN_TOKENS} or more, because two of these are special tokens"
+                f"max_tokens is {self.max_tokens}, but must be {_MIN_TOKENS} or more, because two of these are "
+                "special tokens"
             )
 
     def run(self) -> ClassifierTrainingResult:

@@ -26,7 +26,8 @@ class Document(NamedTuple):
     source: str | None = None
     """Identifier of the longer text that the document was cut from, if it is a passage."""
     position: int | None = None
-    """Position of the passage in the text that it was cut from (``source``); neighboring passages have consecutive numbers."""
+    """Position of the passage in the text that it was cut from (``source``). Neighboring passages have consecutive
+    positions."""
 
 
 class Query(NamedTuple):

@@ -40,8 +40,8 @@ class ValidationSettings(Settings):
     max_texts: int = 256
     """Maximum number of texts held out from training for the monitors; at most 5 % of the corpus is held out."""
     metric_for_best_model: str | None = None
-    """Validation metric, written as monitor.metric, such as retrieval.finetuned. The weights with the best value of this metric are saved. By
-    default the last weights are saved."""
+    """Validation metric, written as monitor.metric, such as retrieval.finetuned. The weights with the best value of
+    this metric are saved. By default the last weights are saved."""
     early_stopping_patience: int | None = None
     """Stop after this number of evaluations without improvement of metric_for_best_model; by default never."""
 
