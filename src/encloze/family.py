@@ -179,7 +179,7 @@ def is_family(kind: object) -> bool:
 def _inlined(schema: Any, known: dict[str, Any]) -> Any:
     """Return a JSON schema in which each ``$ref`` is replaced by the definition that it refers to.
 
-    Pydantic resolves only the references that it created itself.
+    Schemas of members become parts of a larger schema, in which Pydantic would not resolve their references.
     """
     if isinstance(schema, list):
         return [_inlined(part, known) for part in schema]
@@ -222,7 +222,7 @@ def _words(class_name: str) -> str:
 
 
 def lazy_members(package: str) -> Callable[[str], Any]:
-    """Return a module ``__getattr__`` that imports the classes of a family on first use.
+    """Return the function ``__getattr__`` for a family's package. It imports each class of the family on first use.
 
     Example:
         >>> from encloze.losses import Contrastive  # encloze.losses.contrastive is imported now

@@ -46,7 +46,7 @@ class Report:
         measures: Names of the measures in the notation of ir-measures. Systems are compared by the first one.
         queries: Ids of the queries.
         systems: Results of the systems, each with its values of every measure.
-        differences: Difference between each later system and the first one.
+        differences: For each system after the first one, its difference from the first one in the first measure.
         seed: Seed of the bootstrap and of the randomization tests.
         counts: Numbers of queries, judgments and documents of the data set, if known.
 

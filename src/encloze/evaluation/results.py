@@ -44,8 +44,8 @@ class SystemResult:
     values: dict[str, np.ndarray] = field(default_factory=dict)
     """Values of each measure, keyed by its name: one value per query (float64), in the order of ``Report.queries``."""
     corpus: Corpus | None = None
-    """Corpus from which the documents were retrieved, if the system has its own, as an index folder contains documents.
-    None if they were retrieved from the corpus of the data set."""
+    """Corpus from which the documents were retrieved, if the system has a corpus of its own, such as that of an
+    index folder. None if they were retrieved from the corpus of the data set."""
 
     def ranked_corpus(self, dataset: DatasetSplit) -> Corpus:
         """Return the corpus from which documents were retrieved: the data set's corpus if ``self.corpus`` is None."""

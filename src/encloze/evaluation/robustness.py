@@ -46,8 +46,8 @@ class SystemRobustness:
         clean: Values without perturbations, float64 of shape (queries,).
         values: Values with each perturbation, float64 of shape (queries,), keyed by the name of the perturbation.
         note: Remark about the system, shown below tables.
-        other_datasets: Values for the queries of further data sets, without perturbations: one float64 array per name
-            of a data set.
+        other_datasets: Values without perturbations for the queries of further data sets: one float64 array for each
+            data set, keyed by its name.
     """
 
     name: str
@@ -312,8 +312,8 @@ class RobustnessReport:
 def select_most_degraded(queries: Iterable[DegradedQuery], count: int = _NUM_QUERIES) -> list[DegradedQuery]:
     """Return the queries for which the measure drops most, each query once.
 
-    Each query is returned with the perturbation that has the largest drop. If several perturbations have equal drops,
-    the one that is returned with the fewest of the preceding queries is chosen, so that the list is varied.
+    Each query is returned with the perturbation that causes its largest drop. If several perturbations cause this drop,
+    the one that occurs least often in the list so far is chosen, so that the list is varied.
 
     Args:
         queries: Degraded queries; the same query may occur once for each perturbation.
@@ -331,7 +331,7 @@ def select_most_degraded(queries: Iterable[DegradedQuery], count: int = _NUM_QUE
 
 
 def per_query_files(perturbations: Sequence[str]) -> list[str]:
-    """Return the names of the files, one per perturbation, with each query's texts and values of the measure."""
+    """Return the names of the files with the results of each query. There is one file for each perturbation."""
     return [f"per_query-{name}.tsv" for name in file_names(perturbations)]
 
 

@@ -48,7 +48,7 @@ class RankingRules(NamedTuple):
         return max(self.depth, self.max_cutoff)
 
     def check(self, *, is_tuned: bool) -> None:
-        """Check that the depth is valid, and that no system is tuned if rules are set that tuning does not apply.
+        """Check that the depth is valid, and that rules that tuning ignores are not combined with a tuned system.
 
         Args:
             is_tuned: Whether a system is tuned. ``passage_aggregation`` and ``ignore_identical_ids`` must then have

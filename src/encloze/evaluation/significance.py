@@ -76,9 +76,9 @@ def bootstrap_of_sums(
     samples: int = 2000,
     seed: int = 0,
 ) -> Interval:
-    """Compute a measure from counts summed over texts, such as F1, and its percentile bootstrap interval.
+    """Compute a measure such as F1, which depends on counts summed over texts, and its confidence interval.
 
-    The interval is that of Efron (1979).
+    The interval is the percentile bootstrap interval (Efron, 1979).
 
     Args:
         counts: Counts of each text, such as true and false positives, of shape (texts, columns).

@@ -59,7 +59,7 @@ class TermActivations:
         return int((self.document_frequencies >= max(1, FREQUENT_TERM_RATIO * len(self.active_dims))).sum())
 
     def dead_ratio_in_corpus(self, is_in_corpus: np.ndarray) -> float:
-        """Return the fraction of the terms occurring in the texts that are active in no text.
+        """Among the terms that occur in the texts, return the fraction of those that are active in no text.
 
         Args:
             is_in_corpus: Whether each term of the vocabulary occurs in the texts (bool, shape (vocabulary,)).

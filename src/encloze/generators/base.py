@@ -86,13 +86,13 @@ class Generator(Family):
     def documents_per_batch(self) -> int:
         """Number of documents in a batch.
 
-        After an interruption, unfinished batches are generated again. The texts of a batch do not depend on other
-        batches.
+        A batch is the unit that is resumed: after an interruption, unfinished batches are generated again from their
+        first document. The texts of a batch do not depend on other batches.
         """
         return 1
 
     def inputs(self) -> dict[str, Path | str]:
-        """Return the files and models of the generator, keyed by setting. Their hashes are saved with the results."""
+        """Return the files, models and URLs that the generator uses, keyed by the setting that names them."""
         return {} if self.examples is None else {"examples": self.examples}
 
     def prepare(self, queries_per_document: int, seed: int) -> PreparedGenerator:

@@ -154,7 +154,7 @@ class _EndpointGenerator:
         ]
 
     def _generate_text(self, document: SourceDocument, index: int, connections: urllib3.PoolManager) -> str:
-        """Request the text number ``index`` of a document, and return its first line. The seed depends on ``index``."""
+        """Request one text for a document, and return the first line of the text. The seed depends on ``index``."""
         settings = self._settings
         text = truncate_words(document.text, settings.max_document_words)
         digest = hashlib.sha256(f"{self._seed} {document.number} {index}".encode()).digest()

@@ -104,7 +104,7 @@ class RetroMAECollator:
 
 
 class RetroMAEForPretraining(nn.Module):
-    """RetroMAE with a transformers model as encoder; the class has the name and signatures of FlagEmbedding's.
+    """RetroMAE with a transformers model as encoder. FlagEmbedding has a class with the same name and signatures.
 
     Args:
         bert: A ForMaskedLM model of transformers, of any architecture that encloze supports.

@@ -21,7 +21,7 @@ _PREFIXES = {"decoder.layers.0.": "c_head.", "decoder.embeddings.": "embeddings.
 
 
 def read_decoder(folder: Path) -> dict[str, Tensor] | None:
-    """Return RetroMAE weights by FlagEmbedding's parameter names; None if the folder has no compatible decoder.
+    """Return RetroMAE weights, keyed by FlagEmbedding's parameter names; None without a compatible decoder.
 
     Args:
         folder: A folder written by FlagEmbedding (the weights of encoder and decoder are returned) or by encloze (only
@@ -68,7 +68,7 @@ def load_decoder(model: nn.Module, weights: dict[str, Tensor], folder: Path) -> 
         listed = "; ".join(f"{fault}: {', '.join(names[:3])}" for fault, names in faults.items() if names)
         raise CheckpointError(
             f"{folder} contains an incompatible RetroMAE model ({listed}). Give a folder written by save_pretrained of "
-            f"FlagEmbedding or encloze. To start with a new decoder, give its subfolder {ENCODER_FOLDER}"
+            f"FlagEmbedding or encloze. To train its encoder with a new decoder, give its subfolder {ENCODER_FOLDER}"
         )
     model.load_state_dict(relevant, strict=False)
 

@@ -71,8 +71,8 @@ class MtebSearch:
 
         Args:
             corpus: Rows with ``id``, ``text`` and optionally ``title``.
-            task_metadata: The metadata of the MTEB task.
-            hf_subset: The subset of the task.
+            task_metadata: MTEB's description of the task (``TaskMetadata``); only its name is used.
+            hf_subset: Name of the task's subset, such as a language.
         """
         self.close()
         folder = self._resources.enter_context(temporary_folder())

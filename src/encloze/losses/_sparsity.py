@@ -19,7 +19,7 @@ class SparsityRegularizer(Loss):
     ramp_ratio: float = 0.33
     """Fraction of the training steps in which the regularization weight grows quadratically from 0 to ``weight``, as in
     SPLADE's code. If ``target_active_dims`` is set, the weight does not follow this ramp. Instead, in these steps, the
-    target number of active dimensions changes geometrically from the first measured number to
+    target number of active dimensions changes geometrically from the number measured in the first step to
     ``target_active_dims``."""
     target_active_dims: int | None = None
     """Target mean number of active dimensions (term weights above 0) per text. If set, a controller adapts the

@@ -26,7 +26,7 @@ class SparsityTarget(NamedTuple):
     active_dims: int
     """Target mean number of term weights above 0 per text."""
     ramp_ratio: float
-    """Fraction of the training steps in which the target moves from the first measured mean to ``active_dims``."""
+    """Fraction of the training steps in which the target moves from the mean in the first step to ``active_dims``."""
 
 
 class CandidateScores(NamedTuple):
@@ -52,9 +52,9 @@ class ScoredBatch(NamedTuple):
     """
 
     queries: Representation
-    """Representations of the queries, from which scores are computed (float32, queries x dim or vocabulary)."""
+    """Embeddings or term weights of the queries, or both (float32, queries x dim or vocabulary)."""
     documents: Representation
-    """Representations of the documents, from which scores are computed (float32, documents x dim or vocabulary)."""
+    """Embeddings or term weights of the documents, or both (float32, documents x dim or vocabulary)."""
     unpruned: dict[Texts, Representation]
     """Representations of the ``queries`` and of the ``documents`` before top-k pruning of term weights. Regularizers
     use them."""
@@ -145,11 +145,11 @@ class Loss(Family):
                 if the number is not known yet, before the model is loaded.
 
         Raises:
-            ValueError: A required representation is missing or has an unsuitable dimension.
+            ValueError: The model does not compute a required representation, or its number of dimensions is too small.
         """
 
     def configuration_warnings(self, cosine_scale: float) -> str:
-        """Return a warning about settings that are valid but unlikely to train a good model, else an empty string.
+        """Return a warning if the settings are valid but unlikely to result in a good model, else an empty string.
 
         Args:
             cosine_scale: Factor by which a cosine similarity is multiplied to give a score; 0 if scores are not

@@ -13,7 +13,7 @@ from encloze.losses.base import CandidateLoss, CandidateScores
 
 @dataclass(frozen=True)
 class Pointwise(CandidateLoss, name="pointwise"):
-    """Binary cross-entropy that classifies each candidate of a query as relevant or not.
+    """Binary cross-entropy of the classification of each candidate of a query as relevant or not.
 
     The relevant document and the negatives have equal weight: the loss of a query is the average of the loss of its
     relevant document and the mean loss of its negatives.

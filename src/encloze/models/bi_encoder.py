@@ -169,7 +169,7 @@ class BiEncoder(nn.Module):
         )
 
     def prune(self, representation: Representation, side: Side, *, training: bool) -> Representation:
-        """Set values of representations that must not contribute to scores to 0; each head decides which.
+        """Replace values that must not contribute to scores by 0. Each head chooses these values.
 
         For example, a sparse head may keep only the k highest term weights of each text.
         """
@@ -253,8 +253,8 @@ class BiEncoder(nn.Module):
     ) -> Iterator[Representation]:
         """Encode a few thousand texts at a time, and warn at the end if many texts were truncated.
 
-        ``sides_warned_of`` contains the sides (query, document) for which this warning was already shown. It is not
-        shown again for them. When the warning is shown, ``side`` is added.
+        The warning is shown once for each side (query, document): ``sides_warned_of`` contains the sides for which it
+        was shown in earlier calls, and this method adds ``side`` when it shows the warning.
         """
         self.eval()
         warned = set() if sides_warned_of is None else sides_warned_of
@@ -317,7 +317,7 @@ class _RepresentationBuffer:
 
 
 def _load_matching(modules: nn.ModuleDict, file: Path | None) -> list[str]:
-    """Load weights with matching name and shape from ``file``; return the names of the weights it lacks."""
+    """Load weights with matching name and shape from ``file``; return the names of the weights not loaded."""
     own = modules.state_dict()
     weights = load_file(str(file)) if file is not None and file.is_file() else {}
     matching = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}

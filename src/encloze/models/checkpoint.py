@@ -19,7 +19,7 @@ HEADS = "heads.safetensors"
 
 
 def model_fingerprint(folder: Path, config: EncoderConfig, tokenizer: Tokenizer) -> str:
-    """Return a hash of all on which embeddings and term weights depend: weights, tokenizer and configuration.
+    """Return a hash of what determines embeddings and term weights: model weights, tokenizer and configuration.
 
     Args:
         folder: The model folder.

@@ -63,8 +63,8 @@ def run_in_batches(
         title: The title of the progress bar.
 
     Returns:
-        One row for each text or word, in the order of the texts (float32, rows x size). Rows of words that are
-        truncated or have no token are NaN.
+        The rows that ``model`` returned for all texts or words, in the order of the texts (float32, 2-dimensional).
+        Rows of words that are truncated or have no token are NaN.
     """
     lengths = np.array([len(text.tokens.ids) + 2 for text in texts])
     counts = np.array([text.num_labels for text in texts])

@@ -91,8 +91,8 @@ class CrossEncoder(nn.Module):
 
         Args:
             name: A model folder (of encloze, sentence-transformers or transformers) or an id on the Hugging Face hub.
-            max_tokens: The length to which a query and a document together are truncated. By default the limit in
-                training or, if it is unknown, 512; at most the limit of the encoder.
+            max_tokens: The length to which a query and a document together are truncated. By default, the
+                length used in training (512 if unknown), or the encoder's limit if that is lower.
             precision: Precision of matrix multiplications: ``auto``, ``float32`` or ``bfloat16``.
             device: A device of torch. None: the first GPU, else the CPU.
 

@@ -13,8 +13,8 @@ class WordOrder(QueryPerturbation, name="word_order"):
     """Randomly permute all or some of the words of a query."""
 
     word_fraction: float = 1.0
-    """Fraction of the words of a query that are permuted, above 0 and at most 1. The number of words is rounded up; it
-    is at least 2."""
+    """Fraction of the words of a query that are permuted, above 0 and at most 1. The number of permuted words is
+    rounded up; it is at least 2."""
 
     def __post_init__(self) -> None:
         check_fraction("word_fraction", self.word_fraction)

@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Executor(Family):
-    """Base class of executors. An executor computes the shards of a job whose results are not stored in its ledger."""
+    """Base class of executors. An executor computes the shards of a job, except those with results in the ledger."""
 
     def run(self, job: Job[T]) -> Iterator[T]:
         """Return the results of a job, computed or read from its ledger.
