@@ -58,7 +58,7 @@ class Inspect(Command, name="inspect"):
     """Number of randomly sampled documents to encode. With 0, no document is encoded, and only the tokenizer of the
     model is used, to count tokens."""
     pooling: Literal["cls", "mean", "max"] | None = None
-    """Pooling method of the embeddings. By default the pooling method of the checkpoint."""
+    """Pooling method of the embeddings. By default the pooling method of each model."""
     neighbors: int = 10
     """Number of nearest neighbors that are used to measure hubness and to predict the labels of texts or words."""
     labels: LabelFormat | None = None

@@ -1,4 +1,4 @@
-"""List the families of components, or the components of one family."""
+"""List the components that recipes select by name, such as all objectives or formats."""
 
 from __future__ import annotations
 
@@ -22,7 +22,11 @@ class ListResult:
 
 @dataclass(frozen=True)
 class List(Command, name="list"):
-    """List the families of components that a recipe selects by name, or the components of one family."""
+    """List the components that recipes select by name.
+
+    Components are grouped into families, such as objectives, formats and indexes. Without ``family``, the families are
+    listed; with it, the components of this family.
+    """
 
     positional_settings: ClassVar[tuple[str, ...]] = ("family",)
 

@@ -79,7 +79,8 @@ class Pretrain(Command, name="pretrain"):
     monitors: tuple[Monitor, ...] = field(default_factory=default_monitors)
     """Metrics to compute on held-out texts during training: held_out, bottleneck, embeddings, retrieval, vocabulary."""
     validation: ValidationSettings = field(default_factory=ValidationSettings)
-    """When the monitors run, and how their metrics select the saved weights."""
+    """How often the metrics in monitors are computed, and which metric determines the training step whose weights are
+    saved."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass to save memory; results are identical."""
     seed: int = 0
@@ -130,12 +131,12 @@ class Pretrain(Command, name="pretrain"):
         return TrainingResult(self.output, "finetune")
 
     def prepare(self) -> PreparedPretraining:
-        """Return the model, the texts and the batch plan before the first step. Nothing is written.
+        """Load the model and the texts, and plan the batches, without training or writing anything.
 
         Raises:
             RecipeError: ``max_tokens`` exceeds the limit of the model.
-            DataError: The corpus has no usable texts, or all of them were cut from one longer text although the
-                objective contrasts texts of different ones.
+            DataError: The corpus has no usable texts, or the objective needs documents that were cut from different
+                longer texts, and all were cut from the same one.
         """
         corpus = Corpus.from_format(self.corpus, pretraining=True)
         initial = self._load_model(corpus)
@@ -193,8 +194,8 @@ class Pretrain(Command, name="pretrain"):
         if self.monitors and not len(data.held_out):
             progress.note(
                 f"No monitors run, because fewer than {MIN_HELD_OUT_TEXTS} texts can be held out. At most "
-                "5 % of the texts that the objective can use are held out, and the texts of a source document are not "
-                "divided between training and held-out texts"
+                "5 % of the texts that the objective can use are held out, and texts that were cut from the same "
+                "document are either all held out or all used for training. Add documents to use monitors"
             )
             return ()
         return self.monitors
@@ -212,7 +213,7 @@ class Pretrain(Command, name="pretrain"):
 
 
 class PreparedPretraining(NamedTuple):
-    """Model, texts and batch plan of a pre-training run, prepared before its first step."""
+    """Model, texts and division of the texts into batches, as they are before the first step of pre-training."""
 
     initial: InitialModel
     module: PretrainingModule

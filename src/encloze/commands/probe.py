@@ -23,7 +23,9 @@ _MIN_TOKENS = 3  # two special tokens and one token of the text
 
 @dataclass(frozen=True)
 class Probe(Command, name="probe"):
-    """Predict labels by logistic regression on features of a frozen encoder; the baseline is the most frequent label.
+    """Predict labels by logistic regression on features of a frozen encoder, and evaluate the predictions.
+
+    The baselines are the most frequent label of train and, for tagged words, the most frequent tag of each word there.
 
     A probe takes minutes on a CPU: each text is encoded once, and its features are cached for later probes.
 

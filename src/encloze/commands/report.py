@@ -53,8 +53,8 @@ class MakeReport(Command, name="report"):
     include_texts: bool = True
     """Whether the page shows the texts of queries and documents. If not, it shows only their ids."""
     examples: int = 3
-    """Number of example queries to show, for each data set, for which the best system scores higher than the system
-    that is listed first. The same number of queries for which it scores lower is also shown."""
+    """Number of example queries of each kind and data set. There are two kinds: those on which the best system scores
+    higher than the system that is listed first, and those on which it scores lower."""
     model_cards: bool = False
     """Whether results are added to the README.md of each evaluated model folder, as tables and as metadata for the
     Hugging Face hub."""

@@ -27,7 +27,7 @@ class Rerun(Command, name="rerun"):
     folder: Path
     """Output folder of the command to repeat. Its recipe.yaml is read."""
     output: Path | None = None
-    """Output folder of the repeated command; by default the name of the original folder with -rerun appended."""
+    """Output folder of the repeated command; by default the path in the setting folder with -rerun appended."""
 
     overwrite: bool = False
     """Whether an existing output folder may be replaced."""
@@ -50,7 +50,7 @@ class Rerun(Command, name="rerun"):
             return recipe.build(get_command(name), tree, source=str(recipe_file)).run()
 
     def _warn_of_changes(self, inputs: dict[str, Any]) -> None:
-        """Warn of inputs and package versions that have changed since the original command."""
+        """Warn of inputs and package versions that have changed since ``folder`` was written."""
         for name, recorded in inputs.items():
             if "path" in recorded and describe_input(recorded["path"]) != recorded:
                 progress.warn(f"the {name} {recorded['path']} has changed since {self.folder} was written")

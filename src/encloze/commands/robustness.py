@@ -185,7 +185,7 @@ class Robustness(Command, name="robustness"):
         return DatasetSplit(dataset, self.split, judgments_by_source=self.passage_aggregation == "max")
 
     def _slices(self, dataset: DatasetSplit) -> tuple[Slice, ...]:
-        """Return the subsets of the queries that the report lists.
+        """Return the subsets of the queries on which the report shows separate results.
 
         If the documents cannot be read and no system needs them, warn and return no subsets.
         """
@@ -211,7 +211,7 @@ class Robustness(Command, name="robustness"):
         return dataset.with_corpus(Corpus(file))
 
     def _other_datasets(self) -> dict[str, DatasetSplit]:
-        """Return ``other_datasets`` by short name. Their judgments are read here, so that errors are raised early."""
+        """Return ``other_datasets``, keyed by short names. Their judgments are read here, to raise errors early."""
         names = short_names([str(other.location()) for other in self.other_datasets]) if self.other_datasets else ()
         datasets = {name: self._split_of(other) for name, other in zip(names, self.other_datasets, strict=True)}
         for dataset in datasets.values():
@@ -245,7 +245,7 @@ class Robustness(Command, name="robustness"):
     def _perturbed_run(
         self, prepared: PreparedSystem, queries: Sequence[Query], perturbation: AppliedPerturbation, clean: Run
     ) -> Run:
-        """Return the rankings of the perturbed queries. Unchanged queries keep their rankings of ``clean``."""
+        """Return the rankings of the perturbed queries; for queries that were not changed, those in ``clean``."""
         triples = zip(queries, perturbation.texts, perturbation.changed, strict=True)
         changed = [query._replace(text=text) for query, text, is_changed in triples if is_changed]
         empty: Run = {query.id: {} for query in changed}  # for queries that find no document any more

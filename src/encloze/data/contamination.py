@@ -18,7 +18,7 @@ _TRAINING_SPLITS = ("train", "dev", "validation")  # each is compared with the s
 
 
 class Contamination(NamedTuple):
-    """Overlap of a split with an earlier split, such as ``test`` with ``train``."""
+    """Queries and documents that a split shares with another split used before it, such as ``test`` with ``train``."""
 
     earlier: str
     """Name of the earlier split."""
@@ -108,12 +108,13 @@ def compare_splits(
     Args:
         judgments: Judgments of each split.
         queries: Texts of the queries by query id.
-        document_groups: Number of each document's group of near-duplicates, by document id; see ``group_duplicates``.
+        document_groups: The group of near-duplicates that each document belongs to, keyed by document id. A group is
+            identified by an integer; see ``group_duplicates``.
         similarity: Minimum Jaccard similarity at which queries count as nearly identical.
 
     Returns:
-        One record for each pair of splits. The order of the splits is train, dev, validation, and then all other splits
-        by name.
+        One record for each pair of splits. Its ``earlier`` is the split that comes first in the order train, dev,
+        validation, all other splits by name.
     """
     groups = group_duplicates(list(queries.values()), similarity) if queries else np.zeros(0, np.int64)
     query_groups = dict(zip(queries, groups.tolist(), strict=True))

@@ -128,7 +128,10 @@ class Corpus(Sequence[Document]):
         return cls.from_format(corpus_format(rows(documents, "documents")))
 
     def inputs(self) -> dict[str, Path | str]:
-        """Return the files or names from which the collection was read. Their hashes are saved with results."""
+        """Return the paths of the files that the collection was read from, or the name of its format if it has no path.
+
+        They are saved with results, together with the hashes of the files.
+        """
         return self.format.inputs("corpus") if self.format else {"corpus": self.file}
 
     def to_pandas(self) -> Any:

@@ -1,4 +1,4 @@
-"""Numbers of queries and documents of a split, and of judged queries and documents that are missing."""
+"""Numbers of queries and documents of a split, and of judged ones without a text or not in the corpus."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from encloze.data.records import Judgments
 
 
 class DatasetCounts(NamedTuple):
-    """Size of a split and number of inconsistencies in it. A count is None if the files that it needs were not read.
+    """Numbers of queries and documents of a split, and of those that are incomplete, such as queries without a text.
+
+    A count is None if the files with the queries or documents to count were not read.
 
     Example:
         >>> counts = DatasetCounts.from_judgments({"q1": {"d1": 1, "d2": 0}, "q2": {"d3": 0}})
@@ -53,7 +55,9 @@ class DatasetCounts(NamedTuple):
         return self._replace(queries=query_count, queries_without_text=len(judgments.keys() - ids_with_text))
 
     def with_documents(self, judgments: Judgments, document_count: int, known_ids: Set[str]) -> DatasetCounts:
-        """Return a copy of these counts in which ``documents`` and the two counts of missing documents are set.
+        """Return a copy of these counts in which the counts that depend on the corpus are set.
+
+        These are ``documents``, ``missing_documents`` and ``queries_without_documents``.
 
         Args:
             judgments: Judgments of the split.
@@ -74,7 +78,7 @@ class DatasetCounts(NamedTuple):
         return "" if self.documents is None else f", {self.documents:,} documents"
 
     def warnings(self) -> list[str]:
-        """Return a message for each kind of inconsistency found: how often it occurs, and its effect on the scores."""
+        """Return a message for each count of incomplete queries or documents above 0, with the effect on the scores."""
         messages = {
             "queries_without_text": "judged queries have no text: they are skipped",
             "queries_without_relevant": "judged queries have no relevant document: their score is 0",

@@ -102,7 +102,7 @@ class DatasetSplit:
         return {query: grades for query, grades in self.judgments.items() if query in ids}
 
     def counts(self, *, queries: bool, documents: bool) -> DatasetCounts:
-        """Return the size of the split and its inconsistencies, such as the number of judged queries without a text.
+        """Return the numbers of queries and documents, and of incomplete ones, such as queries without a text.
 
         Args:
             queries: Whether to read and count the queries.

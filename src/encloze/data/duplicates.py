@@ -67,7 +67,7 @@ class ShingleSets:
 
 
 def _link_similar(words: list[tuple[str, ...]], numbers: list[int], groups: np.ndarray, similarity: float) -> None:
-    """Find pairs of similar texts, and merge the groups of each pair by changing ``groups`` in place.
+    """Find pairs of similar texts, and merge the groups of the two texts of each pair by changing ``groups`` in place.
 
     ``numbers`` contains the indices of the texts to compare. Of several equal texts, it contains only the first.
     """

@@ -69,7 +69,7 @@ def format_of(source: Any) -> Format:
             return dataset_format(source["corpus"], source["queries"], source["qrels"])
         if {"corpus", "queries"} <= set(source):
             names = ", ".join(map(str, source))
-            raise DataError(f"a data set of corpus and queries needs qrels too; it has {names}. Add the judgments")
+            raise DataError(f"a data set of corpus and queries needs qrels too; it has {names}. Add judgments as qrels")
         if (only := only_split(source)) is None or _is_pairs(list(itertools.islice(rows(only, "documents"), 1))):
             return pairs_format(source)
     read = list(rows(source, "documents"))
@@ -239,7 +239,7 @@ def _is_grades(value: object) -> bool:
 def _by_split(tables: Mapping[Any, Any]) -> dict[str, Any]:
     """Return ``tables``, keyed by split name, with the splits ``validation`` and ``valid`` renamed to ``dev``.
 
-    Raises a DataError if a split name is invalid, or if two splits have the same name after that.
+    Raises a DataError if a split name is invalid, or if two splits have the same name after the renaming.
     """
     named = dict[str, Any]()
     for name, table in tables.items():

@@ -104,7 +104,7 @@ class LabeledDataset:
         return [tuple(next(labels) for _ in example.labels) for example in self.splits[split]]
 
     def most_frequent_tags(self, split: str) -> list[tuple[str, ...]]:
-        """Return, for each word of a split, its most frequent tag in train, or ``majority_label`` for unknown words."""
+        """Return the most frequent tag in train of each word of a split; ``majority_label`` for words not in train."""
         counts: dict[str, Counter[str]] = {}
         for example in self.splits["train"]:
             for word, label in zip(example.words or (), example.labels, strict=True):

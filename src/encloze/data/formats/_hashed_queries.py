@@ -1,4 +1,4 @@
-"""Query ids and splits for formats whose files contain neither. Both are computed from a hash of the text."""
+"""Ids and splits of queries, computed from a hash of their text, for formats whose files have neither."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Base class of formats. Each format reads data sets in one file layout."""
+"""Base class of the formats of data sets. Each format reads the files of one layout."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from encloze.settings import plain
 
 @dataclass(frozen=True)
 class Format(Family):
-    """Base class of formats. A format reads documents and, optionally, queries and judgments.
+    """Base class of formats of data sets. A format reads documents and, optionally, queries and judgments.
 
     In a recipe and on the command line, a path without the name of a format selects the first format that recognizes
-    it. A subclass implements ``recognizes`` and, of the methods ``documents``, ``queries``, ``judgments`` and
-    ``splits``, those whose data its layout contains.
+    it. A subclass implements ``recognizes``; it also implements ``documents`` if its files contain documents,
+    ``queries`` if they contain queries, and ``judgments`` and ``splits`` if they contain judgments.
 
     Example:
         >>> from encloze.data.formats.jsonl import Jsonl

@@ -1,4 +1,4 @@
-"""A data set of a corpus and a separate folder with queries and judgments, such as ``generate`` writes."""
+"""A data set of a corpus and a separate folder with queries and judgments, as written by the command generate."""
 
 from __future__ import annotations
 

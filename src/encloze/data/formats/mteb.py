@@ -61,7 +61,7 @@ class Mteb(Format, name="mteb"):
         return hash_of((super().fingerprint(), hash_tree(self.path) if self.path else revision))[:32]
 
     def load_task(self) -> Any:
-        """Return the task object of mteb. Raises DataError if it is not a text retrieval task."""
+        """Return the object of the package mteb for ``task``. Raises DataError if it is not a text retrieval task."""
         mteb = importable("mteb", "mteb")
         try:
             task = mteb.get_task(self.task)

@@ -71,7 +71,7 @@ class Pairs(Format, name="pairs"):
     def _pairs(self, errors: ErrorCollector) -> Iterator[tuple[str, str, str]]:
         """Yield the question, title and answer of each line. If one is empty, an error is added to ``errors``."""
         if not self.path.is_file():
-            raise DataError(f"{self.path} does not exist or is not a file")
+            raise DataError(f"{self.path} does not exist or is not a file. Give the .jsonl or .tsv file of pairs")
         rows = self._tsv_rows(errors) if uncompressed_suffix(self.path) == ".tsv" else self._jsonl_rows(errors)
         for location, question, title, text in rows:
             if question.strip() and text.strip():

@@ -97,7 +97,7 @@ class PythonDocs(Format, name="python_docs"):
         return f"{self._extraction_key()}-{self.subset}"
 
     def _extraction_key(self) -> str:
-        """Return a hash of everything that affects the extracted docstrings."""
+        """Return a hash of the files of the packages, the Python version and the settings that affect extraction."""
         settings = [_VERSION, platform.python_version(), self.min_summary_words, self.min_body_words]
         hashes = [_package_hash(package) for package in self.packages]
         return hashlib.sha256(json.dumps([settings, self.packages, hashes]).encode()).hexdigest()[:32]
@@ -125,7 +125,7 @@ class PythonDocs(Format, name="python_docs"):
         }
 
     def _entries(self) -> list[_Entry]:
-        """Return all docstrings with their splits, extracted once and cached."""
+        """Return all docstrings with their splits. The first call extracts them and saves them in the cache."""
         file = cache_folder() / "python_docs" / f"{self._extraction_key()}.json"
         if not file.exists():
             extracted = self._extract()

@@ -32,7 +32,7 @@ class Tsv(Format, name="tsv"):
     def queries(self, errors: ErrorCollector) -> Iterator[Query]:
         files = sorted(self.path.glob("queries*.tsv*"))
         if not files:
-            raise DataError(f"{self.path} has no queries.SPLIT.tsv")
+            raise DataError(f"{self.path} has no file of queries. Add queries.SPLIT.tsv, such as queries.dev.tsv")
         texts: dict[str, str] = {}
         for file in files:  # queries.dev.tsv and queries.dev.small.tsv contain the same queries
             for location, (id_, text, *_) in read_columns(file, 2, errors):
@@ -42,7 +42,7 @@ class Tsv(Format, name="tsv"):
 
     def judgments(self, split: str, errors: ErrorCollector) -> Iterator[Judgment]:
         if self.path.is_file():
-            raise DataError(f"{self.path} is a file of documents and has no judgments")
+            raise DataError(f"{self.path} is a file of documents, without judgments. Give a folder with qrels files")
         splits = ", ".join(self.splits()) or "none"
         file = self._file(f"qrels.{split}.tsv*", f"the split {split!r} (its splits are: {splits})")
         for location, (query, _, document, grade, *_) in read_columns(file, 4, errors, separator=None):
