@@ -112,7 +112,7 @@ def build(kind: type, tree: Tree, *, source: str = "the recipe") -> Any:
 
     Args:
         kind: A settings dataclass, such as a command.
-        tree: Nested dictionaries and lists, as read from YAML. They may contain objects of the target types.
+        tree: Nested dictionaries and lists, as read from YAML. Values may already be objects of the declared types.
         source: Where the values come from, such as the name of a file; shown in error messages.
 
     Raises:
@@ -126,7 +126,7 @@ def build(kind: type, tree: Tree, *, source: str = "the recipe") -> Any:
 
 
 def dump(settings: object, head: Tree | None = None) -> str:
-    """Return the YAML text of a recipe: the entries of ``head`` (the command), then ``settings`` without ``type``."""
+    """Return a recipe as YAML: the entries of ``head``, such as the command, then ``settings`` except ``type``."""
     values = {name: value for name, value in plain(settings).items() if name != "type"}
     return dump_tree({**(head or {}), **values})
 
@@ -143,7 +143,7 @@ def coerce(hint: Any, value: Any, *, source: str, name: str) -> Any:
 
     Args:
         hint: The target type, such as ``tuple[Index, ...]`` or ``Fusion | None``.
-        value: Plain values, or objects of the type.
+        value: The argument: numbers, strings, lists and dictionaries as in a recipe, or objects of the target type.
         source: Name of the function, shown in error messages.
         name: Name of the argument, shown in error messages.
 
@@ -174,7 +174,7 @@ def json_schema(kind: type) -> Tree:
 
 
 def inner_type(kind: Any) -> tuple[Any, bool, bool]:
-    """Return X of a type X, ``X | None`` or ``tuple[X, ...]``, whether None is allowed, and whether it is a tuple."""
+    """Return X for ``kind`` X, ``X | None`` or ``tuple[X, ...]``; whether it allows None; whether it is a tuple."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         rest = [argument for argument in arguments if argument is not type(None)]
@@ -271,7 +271,7 @@ def _settings(kind: type, values: Any, path: str, faults: Faults) -> Any:
 
 
 def _with_defaults(hint: Any, value: Any, default: Any) -> Any:
-    """Return ``value``; a dict of nested settings is completed from ``default`` (for a family, only its ``type``)."""
+    """Return ``value``; to a dict, add missing settings of ``default`` (if ``hint`` is a family, only ``type``)."""
     if isinstance(value, dict) and is_family(inner_type(hint)[0]):
         is_default_member = "type" not in value and hasattr(type(default), "name")
         return {"type": type(default).name, **value} if is_default_member else value

@@ -55,7 +55,7 @@ class FrozenEncoder:
     def load(
         cls, name: str, pooling: Pooling | None = None, max_tokens: int | None = None, precision: Precision = "auto"
     ) -> FrozenEncoder:
-        """Load an encoder on the first GPU, or on the CPU without one.
+        """Load an encoder on the first GPU, or on the CPU if there is no GPU.
 
         Args:
             name: A model folder, an id on the Hugging Face hub, or ``minilm``.
@@ -68,7 +68,7 @@ class FrozenEncoder:
             The encoder.
 
         Raises:
-            CheckpointError: If there is no such model.
+            CheckpointError: If no model is found under ``name``.
             ValueError: If ``max_tokens`` exceeds the limit of the encoder.
         """
         folder = locate(name)

@@ -84,7 +84,7 @@ def _shape(parameter: nn.Parameter) -> str:
 
 
 def _parameters(backbone: Backbone) -> dict[str, nn.Parameter]:
-    """Return the parameters by name: those of the encoder, then those of its masked language modeling head, if any.
+    """Return the parameters of the encoder and, if it has one, of its masked language modeling head, keyed by name.
 
     The encoder's parameters have the same names in models with and without that head. A tied parameter is listed under
     each of its names.

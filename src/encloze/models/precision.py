@@ -31,7 +31,7 @@ def autocast(precision: Precision, device: torch.device) -> torch.autocast:
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> Literal["float32", "bfloat16"]:
-    """Return ``precision``; if it is ``auto``, the precision that is selected for the device."""
+    """Return ``precision``; if it is ``auto``, return bfloat16 for hardware that supports it, else float32."""
     if precision != "auto":
         return precision
     supported = torch.cuda.is_bf16_supported() if device.type == "cuda" else _cpu_supports_bfloat16()

@@ -19,7 +19,7 @@ from encloze.text.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class MaskedBatch:
-    """Texts, and their tokens after masking as the encoder reads them. Subclasses add the input of a decoder."""
+    """Texts, and the masked tokens of these texts that the encoder reads. Subclasses add the input of a decoder."""
 
     texts: TokenBatch
     encoder: MaskedTokens
@@ -99,9 +99,9 @@ class PretrainingModule(Trainable):
 
 
 def token_counts(**labels: Tensor) -> dict[str, Tensor]:
-    """Return the number of labeled tokens for each loss term and for its accuracy.
+    """Return, for each loss term, the number of labeled tokens, over which its loss and accuracy are averaged.
 
-    The key of the loss term is its name, and the key of the accuracy is the name followed by ``_accuracy``.
+    The number is returned twice: with the name of the loss term as key, and with the name plus ``_accuracy`` as key.
     """
     counts = {term: (values != IGNORE_INDEX).sum() for term, values in labels.items()}
     return counts | {f"{term}_accuracy": count for term, count in counts.items()}

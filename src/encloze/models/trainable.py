@@ -18,7 +18,7 @@ class EmbeddingBatch(NamedTuple):
 
 
 class LossOutput(NamedTuple):
-    """Result of a forward pass: loss terms summed over a micro-batch, and embeddings for losses over a whole batch."""
+    """Result of a forward pass: loss terms of a micro-batch, and embeddings for loss terms of a whole training step."""
 
     sums: dict[str, Tensor]
     """Loss terms, summed over the items of the micro-batch, and counts of correct predictions."""
@@ -53,7 +53,7 @@ class Trainable(nn.Module):
         raise NotImplementedError(type(self).__name__)
 
     def loss_weights_at(self, progress: float) -> dict[str, float]:
-        """Return the weight of each loss term at a training step; constant by default.
+        """Return the weight of each loss term at a training step. By default the weights are the same at all steps.
 
         Args:
             progress: Fraction of the training steps completed, from 0 to 1.

@@ -41,13 +41,13 @@ def pair_embeddings(embeddings: Tensor, source_ids: Tensor) -> tuple[EmbeddingBa
 
 
 def contrastive_counts(texts: TokenBatch, views: int = 1) -> dict[str, Tensor]:
-    """Return the number of embeddings that the contrastive loss compares.
+    """Return the number of embeddings that the contrastive loss compares, keyed by the names of loss and accuracy.
 
     The loss and the accuracy, which are summed over embeddings, are divided by this number.
 
     Args:
-        texts: Tokenized texts.
-        views: Number of embeddings of each text.
+        texts: The tokenized texts whose embeddings are compared.
+        views: How many embeddings each text has, such as 2 if it is encoded twice.
     """
     count = torch.tensor(views * len(texts.ids), device=texts.ids.device)
     return {"contrastive": count, "in_batch_accuracy": count}

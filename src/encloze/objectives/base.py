@@ -76,8 +76,8 @@ def resolve_bottleneck(bottleneck: Pooling | None, pooling: Pooling) -> Pooling:
     """Return the pooling method of the embedding that decoders receive.
 
     Args:
-        bottleneck: Setting of the objective; None uses the pooling of the model.
-        pooling: Pooling of the model.
+        bottleneck: The pooling method that is set in the objective; None if it is not set.
+        pooling: The pooling method of the model, which is used if ``bottleneck`` is None.
 
     Raises:
         RecipeError: The model pools by max, and no bottleneck is set.

@@ -5,10 +5,11 @@ the text contains. As in the released code (ma787639046/bowdpr), each distinct t
 tokens, and a cosine schedule reduces the weight of the loss term to a tenth.
 
 Differences from the released code:
-* The code excludes ids up to 998, which are the special and unused tokens of bert-base-uncased; here the tokenizer
-  provides the special tokens.
-* The code's decay counts micro-batches, so it is too fast with gradient accumulation; here it counts optimizer steps.
-* The code's mean pooling averages logits; here the mean embedding passes through the head once.
+* Tokens that are not predicted: in the code those with ids up to 998, which are the special and unused tokens of
+  bert-base-uncased; here the special tokens of the tokenizer.
+* Cosine schedule: the code counts micro-batches, so the weight decreases too fast with gradient accumulation; here
+  optimizer steps are counted.
+* Mean pooling: the code averages the logits of all tokens; here the mean embedding passes through the head once.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class Bow(Objective, name="bow"):
 
 @dataclass(frozen=True)
 class BowBatch(MaskedBatch):
-    """Texts masked for the encoder. The loss term ``bow`` is averaged over texts, the term ``encoder`` over tokens."""
+    """Masked texts, and the numbers by which loss terms are divided: texts for ``bow``, tokens for ``encoder``."""
 
     def counts(self) -> dict[str, Tensor]:
         return super().counts() | {"bow": torch.tensor(len(self.texts.ids), device=self.texts.ids.device)}

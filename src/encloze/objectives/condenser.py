@@ -1,8 +1,9 @@
-"""Condenser (Gao and Callan, EMNLP 2021, https://arxiv.org/abs/2104.08253): late layers act through the CLS vector.
+"""Condenser (Gao and Callan, EMNLP 2021, https://arxiv.org/abs/2104.08253): pre-training of the CLS vector.
 
 The encoder reads a masked text. A head of two layers receives the CLS vector of the last layer and the other tokens'
-hidden states of a middle layer, and predicts the same masked tokens. Information from the late layers reaches the head
-only through the CLS vector. The pooling is always cls, regardless of the model's pooling.
+hidden states of a middle layer, and predicts the masked tokens of the text. Information from the encoder's layers after
+the middle layer reaches the head only through the CLS vector. The pooling is always cls, regardless of the model's
+pooling.
 
 The released code (luyug/Condenser) takes the token vectors from layer 6 of 12 in its README and from layer 2 by
 default; the default here is the middle layer.

@@ -1,14 +1,15 @@
-"""Objective in the style of CoT-MAE v2 (Wu et al., 2023, https://arxiv.org/abs/2304.03158): two views, two decoders.
+"""Reconstruct a span from a neighboring one, in the style of CoT-MAE v2 (Wu et al., 2023).
 
 A masked span gives a dense view (its embedding) and a sparse view (for each vocabulary token, the maximum logit over
 positions). From each view separately, one decoder predicts the masked tokens of another span of the document
 (auto-encoding), and a second one predicts that span token by token from left to right (auto-regressive).
 
-This is not a reproduction. The paper's code was not released, and its full text was not available for this
-implementation; it follows the abstract and the released code of the same group (caskcsg/ir, cotmae-qc). Details that
-neither of them specifies are settings: the activation of the logits, how the sparse view enters a decoder
-(``projection``), how many of its weights are kept, the loss weights, the window of the auto-regressive decoder, and
-whether the views share decoders.
+This is not a reproduction of the paper (https://arxiv.org/abs/2304.03158): its code was not released, and its full text
+was not available. The implementation follows the abstract and other code that the same group has released
+(caskcsg/ir, cotmae-qc). Details that neither of them specifies are settings: the activation of the logits, how the
+sparse view enters a decoder (``projection``), how many of its weights are kept, the loss weights, the window of the
+auto-regressive decoder, and whether the views share decoders.
+
 The decoder layers are BERT's; cotmae-qc uses GPT-2's (pre-norm instead of post-norm) for the auto-regressive decoder.
 """
 
@@ -68,13 +69,13 @@ class CotMaeV2(ContextObjective, name="cotmae_v2"):
     encoder_weight: float = 1.0
     """Weight of the encoder's masked language modeling loss."""
     ae_dense_weight: float = 1.0
-    """Weight of the auto-encoding loss with the dense view (embedding)."""
+    """Weight of the loss of the auto-encoding decoder that receives the dense view (embedding)."""
     ae_sparse_weight: float = 1.0
-    """Weight of the auto-encoding loss with the sparse view (term weights)."""
+    """Weight of the loss of the auto-encoding decoder that receives the sparse view (term weights)."""
     ar_dense_weight: float = 1.0
-    """Weight of the auto-regressive loss with the dense view (embedding)."""
+    """Weight of the loss of the auto-regressive decoder that receives the dense view (embedding)."""
     ar_sparse_weight: float = 1.0
-    """Weight of the auto-regressive loss with the sparse view (term weights)."""
+    """Weight of the loss of the auto-regressive decoder that receives the sparse view (term weights)."""
     bottleneck: Literal["cls", "mean"] | None = None
     """Pooling of the dense view (embedding); the default is the pooling of the model."""
 

@@ -21,7 +21,7 @@ class BulletList(NamedTuple):
 
 
 class Chart(NamedTuple):
-    """An SVG image. Markdown reports omit it because a table contains the same numbers."""
+    """An SVG image. Markdown reports omit it, because their tables contain the same numbers."""
 
     title: str
     svg: str

@@ -175,7 +175,7 @@ def cost_chart(title: str, cost: str, measure: str, points: Sequence[CostPoint])
 
 
 def _finite(mean: Interval) -> Interval:
-    """Return the interval ``mean``. If a bound is not finite, both bounds are set to the mean, so it can be drawn."""
+    """Return the interval ``mean``. If a bound is infinite or NaN, both are set to the mean, so it can be drawn."""
     return mean if np.isfinite(mean).all() else Interval(mean.mean, mean.mean, mean.mean)
 
 

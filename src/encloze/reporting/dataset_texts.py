@@ -85,7 +85,8 @@ def _read_dataset(setting: str, entry: Any, result: ResultFolder, number: int) -
 def _changed_input(result: ResultFolder, number: int) -> str:
     """Return a message if a file or folder of data set ``number`` has changed since the result was written.
 
-    The message says whether it was changed or deleted. If no file or folder has changed, the message is empty.
+    The message names the first such file or folder, and says whether it was changed or deleted. If there is none, the
+    message is empty.
     """
     for name, recorded in result.inputs.items():
         if name.partition(".")[0] in ("dataset", f"dataset[{number}]") and "path" in recorded:

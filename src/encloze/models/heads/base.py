@@ -88,8 +88,8 @@ class Head(Family):
     def with_defaults(self, other: Any) -> Self:
         """Return this head, with each setting that is None replaced by a value.
 
-        The value is that of the setting in ``other``, the dense head of the model before fine-tuning. If ``other`` is
-        None, it is a default value.
+        The value is copied from ``other``, the dense head that the model had before fine-tuning. If the model had none
+        (``other`` is None), the value is a constant default.
         """
         return self
 
@@ -116,8 +116,9 @@ class Head(Family):
         raise NotImplementedError(type(self).__name__)
 
     def prune(self, view: Tensor, side: Side, *, training: bool) -> Tensor:
-        """Return the embeddings or term weights ``view``, with those values set to 0 that scores do not use.
+        """Return ``view`` (embeddings or term weights of texts), with the values that scores do not use set to 0.
 
-        An example are all but the k largest term weights of each text. By default ``view`` is returned as it is.
+        A sparse head, for example, keeps only the k largest term weights of each text. By default ``view`` does not
+        change.
         """
         return view

@@ -21,8 +21,8 @@ class Dense(Head, name="dense"):
     view: ClassVar[Literal["dense", "sparse"]] = "dense"
 
     pooling: Pooling | None = None
-    """Pooling method: cls (first token), mean or max over all tokens. By default the method of the checkpoint; with
-    another method the model must be fine-tuned."""
+    """Pooling method: cls (first token), mean or max over all tokens. By default the method of the checkpoint. A
+    model must be fine-tuned before another method can be used."""
     normalize: bool | None = None
     """Whether embeddings are L2-normalized, so that inner products are cosine similarities. By default as in the
     checkpoint."""

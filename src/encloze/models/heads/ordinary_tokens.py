@@ -2,7 +2,7 @@
 
 The highest logit of each vocabulary token is the maximum over the positions of the text, by default without special
 tokens and prompt. For a document, only the 384 highest logits are kept; for a query, all are kept. The paper represents
-a text by these logits and an embedding of 384 dimensions; its authors have not released code for that.
+a text by these logits and an embedding of 384 dimensions. The code that its authors released does not compute them.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ def causal_mask(attention_mask: Tensor, window: int | None = None) -> Tensor:
 
     Args:
         attention_mask: bool, batch x length; False at padding.
-        window: Number of positions that a position attends to: itself and those just before it. By default all earlier
-            positions. All positions attend to position 0, the sentence embedding, also outside the window.
+        window: Number of positions that a position attends to: itself and those just before it. In addition, each
+            position attends to position 0, the sentence embedding. By default it attends to all earlier positions.
     """
     positions = torch.arange(attention_mask.shape[1], device=attention_mask.device)
     distance = positions[:, None] - positions

@@ -1,4 +1,4 @@
-"""Head of Condenser: layers that read the last encoder layer's CLS vector and token vectors of an earlier layer."""
+"""Head of Condenser: layers that read the CLS vector of the last encoder layer, and tokens of an earlier layer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from encloze.models.layers.decoders import DecoderLayer, replace_first_token
 
 
 class CondenserHead(nn.Module):
-    """Transformer layers that read the last encoder layer's CLS vector and an earlier layer's other token vectors."""
+    """Transformer layers whose input is a CLS vector and token vectors from two different layers of the encoder.
+
+    The CLS vector is that of the last encoder layer; the vectors of all other tokens are those of an earlier layer.
+    """
 
     def __init__(self, backbone: Backbone, num_layers: int, early_layer: int | None) -> None:
         """Create the layers of the head.

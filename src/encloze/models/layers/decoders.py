@@ -16,10 +16,10 @@ QueryStream = Literal["normalized", "raw"]
 
 
 class DecoderLayer(nn.Module):
-    """Post-norm transformer layer with separate query and context inputs; parameters are named as in BERT.
+    """Post-norm transformer layer whose attention queries and attention keys are computed from two different inputs.
 
-    The residual connection adds the queries and not the context, so a position receives only the context that its
-    attention mask allows.
+    The inputs are ``queries`` and ``context``. The residual connection adds only ``queries``, so a position receives
+    information only from the positions of ``context`` that its attention mask allows. Parameters are named as in BERT.
     """
 
     def __init__(self, config: LayerConfig) -> None:

@@ -1,4 +1,4 @@
-"""Term weights of sparse representations: logits over the vocabulary, pooled over the tokens of a text.
+"""Compute the term weights of texts: logits over the vocabulary, pooled over the tokens of a text.
 
 The logits of all tokens have the shape batch x length x vocabulary (16 GB in float32 for 64 texts of 2,048 tokens and
 30,522 terms), so custom autograd functions compute the logits of one text at a time.

@@ -33,7 +33,8 @@ class InitialModel(NamedTuple):
 class Origin(Family):
     """Base class of origins, which load or create the initial model for training.
 
-    In settings, any name that is not an origin selects an existing model: a folder, a hub id, or ``minilm``.
+    If a setting is not the name of an origin, it is the name of an existing model: a folder, an id on the Hugging Face
+    hub, or ``minilm``.
     """
 
     default_member: ClassVar[str | None] = "pretrained"

@@ -21,7 +21,7 @@ _MAX_UNKNOWN = 0.01
 
 @dataclass(frozen=True)
 class Scratch(Origin, name="scratch"):
-    """A new encoder of BERT's architecture, for languages and domains without a suitable pre-trained one."""
+    """A new encoder of BERT's architecture, for languages and domains without a suitable pre-trained encoder."""
 
     size: Literal["tiny", "mini", "small", "base"] = "mini"
     """Number of layers x hidden size: ``tiny`` is 2 x 128, ``mini`` 4 x 256, ``small`` 6 x 384, ``base`` 12 x 768."""
