@@ -56,7 +56,7 @@ def help_of(kind: type) -> dict[str, str]:
 
 @functools.cache
 def hints_of(kind: type) -> dict[str, Any]:
-    """Return the type of each constructor field of a dataclass, keyed by field name, in the order of the fields."""
+    """Return the type of each dataclass field that is a constructor argument, keyed by field name, in order."""
     hints = typing.get_type_hints(kind)
     return {field.name: hints[field.name] for field in dataclasses.fields(kind) if field.init}
 

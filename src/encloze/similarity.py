@@ -35,14 +35,15 @@ class Similarity:
 
         Args:
             queries: Output of an encoder for queries: a dense array (queries x dim; a single vector is one query),
-                a scipy sparse matrix (queries x vocabulary), or a ``Representation`` of either or both kinds.
-            documents: Output of an encoder for documents, of the same kind and with the same dimensions.
+                a scipy sparse matrix (queries x vocabulary), or a ``Representation`` with one or both of these.
+            documents: Output of an encoder for documents: dense, sparse or both, as for the queries, and with the same
+                number of dimensions.
 
         Returns:
             float array, queries x documents.
 
         Raises:
-            ValueError: Queries and documents have different kinds of representations or different dimensions.
+            ValueError: Only one of queries and documents has embeddings (or term weights), or their dimensions differ.
         """
         of_queries, of_documents = _to_representation(queries), _to_representation(documents)
         for view in ("dense", "sparse"):

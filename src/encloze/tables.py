@@ -156,7 +156,7 @@ class Table:
         ]
 
     def shown_cells(self) -> list[list[tuple[Cell, Kind]]]:
-        """Return ``cells()``, in which leading cells of grouping columns are empty if they are equal to those above."""
+        """Return ``cells()``; in grouping columns at the start of a row, cells that repeat the cell above are empty."""
         result, previous = [], list[tuple[Cell, Kind]]()
         for row in self.cells():
             count = 0

@@ -283,7 +283,7 @@ def test_changed_bytes_are_an_error_if_contents_are_checked(tmp_path: Path) -> N
 
 
 def test_a_folder_without_a_manifest_or_with_a_broken_one_is_named(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=f"{tmp_path} has no manifest.json: it was not written by encloze"):
+    with pytest.raises(CheckpointError, match=f"{tmp_path} has no manifest.json: the folder was not written by"):
         check_manifest(tmp_path)
     (tmp_path / "manifest.json").write_text('{"files": ')
     with pytest.raises(CheckpointError, match=r"manifest\.json is damaged: it is not valid JSON"):

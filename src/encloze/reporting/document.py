@@ -73,13 +73,13 @@ def build_document(
 
 
 def _rank(result: ResultFolder) -> int:
-    """Return a sort key: first comparisons, then evaluations, robustness reports, inspections, and other results."""
+    """Return a sort key of result folders: comparisons first, then evaluations, robustness, inspections, others."""
     files = (_COMPARISON, _REPORT, ROBUSTNESS, INSPECTION_FILE)
     return next((number for number, name in enumerate(files) if (result.path / name).is_file()), len(files))
 
 
 def _read_comparison(result: ResultFolder) -> ComparisonTable | None:
-    """Return the comparison in a result folder, or its evaluation as a comparison. None if it has neither."""
+    """Return a folder's comparison, or its evaluation converted to a comparison. None if the folder has neither."""
     if (result.path / _COMPARISON).is_file():
         return ComparisonTable.load(result.path)
     if (result.path / _REPORT).is_file():

@@ -35,7 +35,7 @@ class EvaluationFigures(NamedTuple):
     """Hash of the data set, which distinguishes data sets of the same name."""
     split: str
     measures: dict[str, float]
-    """Mean over the queries of each measure, keyed by the name of the measure."""
+    """Value of each measure, averaged over the queries, keyed by the name of the measure."""
     interval: Interval | None
     """Mean of the first measure and its confidence interval. None if the system is one of several training seeds."""
     verdict: str
@@ -43,12 +43,12 @@ class EvaluationFigures(NamedTuple):
 
     @property
     def section(self) -> tuple[str, str]:
-        """Title and key of the section with these results. In the card, it replaces a section with the same key."""
+        """Title and key of the model card section with these results. A section that has this key is replaced."""
         return f"Evaluation on {self.dataset}, {self.split}", f"evaluation {self.identity} {self.split}"
 
 
 class RobustnessFigures(NamedTuple):
-    """Drop of a measure, under one perturbation of queries or documents, of a system that uses the model ``folder``."""
+    """Drop of a measure under one perturbation of queries or documents, for a system with the model in ``folder``."""
 
     folder: Path
     system: str
@@ -63,7 +63,7 @@ class RobustnessFigures(NamedTuple):
 
     @property
     def section(self) -> tuple[str, str]:
-        """Title and key of the section with these results. In the card, it replaces a section with the same key."""
+        """Title and key of the model card section with these results. A section that has this key is replaced."""
         return f"Robustness on {self.dataset}, {self.split}", f"robustness {self.identity} {self.split}"
 
 
@@ -71,7 +71,7 @@ ModelFigures = EvaluationFigures | RobustnessFigures
 
 
 def evaluation_figures(result: ResultFolder, comparison: ComparisonTable) -> Iterator[EvaluationFigures]:
-    """Yield evaluation results of each model folder that an evaluated system uses, by data set and training seed.
+    """Yield the results of evaluated systems: one item for each model folder of a system, data set and training seed.
 
     Args:
         result: The folder of the comparison or evaluation.
@@ -99,7 +99,7 @@ def evaluation_figures(result: ResultFolder, comparison: ComparisonTable) -> Ite
 
 
 def robustness_figures(result: ResultFolder, report: dict[str, Any]) -> Iterator[RobustnessFigures]:
-    """Yield for each model folder, and each perturbation in a robustness report, how much the measure drops.
+    """Yield how much the measure of a robustness report drops: one item for each model folder and each perturbation.
 
     Args:
         result: The folder of the robustness report.
@@ -143,14 +143,14 @@ def _identity(result: ResultFolder, setting: str) -> str:
 
 
 def _parts(system: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return a list with the settings of a system or, for a group of training seeds, of the system of each seed."""
+    """Return the settings of each system in a group of training seeds; for any other system, its own in a list."""
     if system["type"] != "seeds":
         return [system]
     return [part for one in system["systems"] for part in _parts(one)]
 
 
 def _card_folders(result: ResultFolder, system: dict[str, Any]) -> list[Path]:
-    """Return those of a system's model folders that were written by encloze and contain a README.md."""
+    """Return the model folders that a system uses, if encloze wrote them and they contain a README.md."""
     folders = dict.fromkeys(folder.resolve() for folder in model_folders(result, system))
     return [folder for folder in folders if (folder / MANIFEST).is_file() and (folder / README).is_file()]
 

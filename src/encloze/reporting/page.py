@@ -12,7 +12,7 @@ from encloze.reporting.document import ReportDocument
 
 
 class _SectionGroups(NamedTuple):
-    """A report section with consecutive blocks of the same type in groups, so that charts are shown side by side."""
+    """A report section. Consecutive blocks of one type form a group, in which charts are shown side by side."""
 
     title: str
     groups: list[tuple[str, list[Any]]]

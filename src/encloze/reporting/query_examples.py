@@ -1,4 +1,4 @@
-"""Query examples: queries that one system answers better than another, with the top documents of each."""
+"""Query examples: queries that one system answers better than another, with the top documents of both systems."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _excerpts(system: SystemResult, query: str, texts: DatasetTexts) -> list[Exc
 
 
 def highlight(text: str, words: set[str], characters: int = _EXCERPT_CHARACTERS) -> list[tuple[str, bool]]:
-    """Return the excerpt of a text that contains the most distinct query words, split into pieces at these words.
+    """Return the excerpt of a text with the largest number of different query words, split into pieces at these words.
 
     Args:
         text: Text of a document.
@@ -89,7 +89,7 @@ def highlight(text: str, words: set[str], characters: int = _EXCERPT_CHARACTERS)
 
 
 def _best_window(tokens: list[str], hits: list[bool], characters: int) -> tuple[int, int]:
-    """Return the start and end of the window of consecutive tokens that contains the most distinct query words.
+    """Return the start and end of the window of consecutive tokens with the largest number of different query words.
 
     ``hits`` states for each token whether it is a query word. A window has at most ``characters`` characters, unless
     it consists of a single longer token.

@@ -23,11 +23,11 @@ class ResultFolder(NamedTuple):
 
     path: Path
     name: str
-    """Name of the folder in the report. In a report on ``runs``, its subfolder ``test`` has the name ``runs/test``."""
+    """Name of the folder in the report: ``runs/test`` for the subfolder ``test`` if the report is on ``runs``."""
     command: str
     """Name of the command that wrote the folder."""
     tree: dict[str, Any]
-    """Settings of the command."""
+    """Settings of the command as nested dictionaries."""
     recipe: str
     """Settings of the command as YAML text."""
     versions: dict[str, str]

@@ -65,7 +65,7 @@ def summary_table(folder: Path) -> Table:
 
 
 def model_card_section(folder: Path) -> str:
-    """Return the Markdown section of a model card on the training run; empty if the folder contains no log.
+    """Return a section with training metrics, in Markdown, for a model card; empty if the folder contains no log.
 
     Args:
         folder: Model folder, which contains the logs of its training run.

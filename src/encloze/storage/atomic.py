@@ -59,7 +59,7 @@ def atomic_folder(output: Path, *, overwrite: bool = False) -> Iterator[Path]:
 
 
 def _recover(output: Path) -> None:
-    """Remove unfinished folders of killed processes, and restore an older ``output`` that such a process renamed."""
+    """Remove unfinished folders of killed processes. If such a process had renamed ``output``, undo the renaming."""
     remove_abandoned(output.parent.glob(f".{glob.escape(output.name)}.writing-*"))
     for old in output.parent.glob(f".{glob.escape(output.name)}.old-*"):
         with contextlib.suppress(FileNotFoundError):  # another process was faster
@@ -72,7 +72,7 @@ def _recover(output: Path) -> None:
 
 
 def refuse_existing(output: Path, *, overwrite: bool) -> None:
-    """Raise StorageError if ``output`` is not a possible name, or exists and must not be replaced.
+    """Raise StorageError if a folder ``output`` cannot be created, or if it exists and must not be replaced.
 
     Even with ``overwrite``, only folders that encloze wrote (they have a manifest) and empty folders are replaced.
     """

@@ -19,7 +19,7 @@ _FULL_MESSAGES = ("No space left on device", "File too large", "os error 28", "r
 
 @contextlib.contextmanager
 def explain_write_errors(output: Path) -> Iterator[None]:
-    """Raise StorageError if a block fails because of a full disk, missing permissions or an impossible path."""
+    """Raise StorageError if the ``with`` block fails because of a full disk, a missing permission or a bad path."""
     try:
         yield
     except Exception as error:  # safetensors, arrow and faiss each raise their own type

@@ -35,7 +35,7 @@ def file_name(text: str) -> str:
 
 
 def file_names(texts: Sequence[str]) -> list[str]:
-    """Return a unique file name for each text; a number is appended to repeated names.
+    """Return a unique file name for each text. If texts have the same name, a number is appended to all but the first.
 
     Example:
         >>> file_names(["a/b", "a b"])

@@ -16,7 +16,10 @@ def read_json(file: Path) -> Any:
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise CheckpointError(f"{file.parent} has no {file.name}: it was not written by encloze") from error
+        raise CheckpointError(
+            f"{file.parent} has no {file.name}: the folder was not written by encloze, or is damaged. Name another "
+            "folder, or restore the file"
+        ) from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{file} is damaged: it is not valid JSON ({error}). Restore the file") from error
 

@@ -1,4 +1,4 @@
-"""Locations of models by name: minilm, a local folder, or an id on the Hugging Face hub."""
+"""Search for the folder of a model. The model is given as minilm, a local folder, or an id on the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def locate(name: str | Path) -> Path:
     """Return the folder of a model.
 
     Args:
-        name: ``minilm``, a local folder, or a hub id, which is downloaded.
+        name: ``minilm``, a local folder, or a Hugging Face hub id. A model on the hub is downloaded.
 
     Raises:
         CheckpointError: No model has this name, or the model folder is damaged or incomplete.
@@ -36,7 +36,8 @@ def locate(name: str | Path) -> Path:
     if folder.exists():
         content = ", ".join(sorted(entry.name for entry in folder.iterdir())[:6]) if folder.is_dir() else "a file"
         raise CheckpointError(
-            f"{name} is not a model folder: it has no config.json (it contains {content or 'nothing'})"
+            f"{name} is not a model folder: it has no config.json (it contains {content or 'nothing'}). "
+            "Give the path of a model folder"
         )
     raise CheckpointError(f"the training of {name} is not finished. Continue it: run the same command with --resume")
 

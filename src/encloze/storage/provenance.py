@@ -24,7 +24,8 @@ def write_provenance(folder: Path, recipe: str, inputs: Mapping[str, Path | str 
     Args:
         folder: The result folder.
         recipe: The resolved recipe, as YAML.
-        inputs: Path or Hugging Face hub id of each input, keyed by the setting that names it; None is left out.
+        inputs: Path or Hugging Face hub id of each input, keyed by the setting that names it. Settings with the value
+            None are not saved.
     """
     (folder / "recipe.yaml").write_text(recipe, encoding="utf-8")
     write_json(folder / "versions.json", versions())
@@ -50,7 +51,7 @@ def _package_version(package: str) -> str | None:
 
 
 def describe_input(path: Path | str) -> dict[str, Any]:
-    """Return the ``path`` and ``sha256`` of an input file or folder or, for a hub model, its id as ``name``."""
+    """Return a dictionary that contains ``path`` and ``sha256`` of a file or folder, or the ``name`` of a hub model."""
     place = Path(path)
     if not place.exists():
         return {"name": str(path)}

@@ -37,14 +37,15 @@ def open_resumable_file(file: Path) -> Iterator[ResumableFile]:
     """Open a text file that is renamed to its final name when the block ends without an exception.
 
     Until then the text is in ``FILE.partial``, and ``FILE.progress`` records the last call of ``commit``. When the file
-    is opened again after an interruption, text after the last commit is removed. If each batch ends with a commit, all
-    batches contain the same items as without the interruption, so their results are identical, too.
+    is opened again after an interruption, text after the last commit is removed. If ``commit`` is called after each
+    batch, the batches consist of the same items as without the interruption, and results that depend on the batch are
+    the same.
 
     Args:
         file: File to write.
 
     Yields:
-        The open file; ``num_done`` is the number of items that were committed before.
+        The open file. Its ``num_done`` is the number of items that were committed before the interruption, otherwise 0.
 
     Example:
         >>> with open_resumable_file(Path("squares.txt")) as file:

@@ -43,7 +43,7 @@ class RunState:
         self._is_new = False
 
     def prepare(self, settings: dict[str, Any], *, resume: bool, overwrite: bool) -> None:
-        """Check that the run may start or be resumed. Nothing is written before ``open``.
+        """Check that the run may start or be resumed. Nothing is written until ``open`` is called.
 
         Args:
             settings: The settings of the run, as JSON values. A resumed run must have the same settings.
@@ -87,7 +87,7 @@ class RunState:
         elif (self.folder / _IDENTITY).is_file() and (saved := read_json(self.folder / _IDENTITY)) != identity:
             changed = ", ".join(name for name in identity if saved.get(name) != identity[name])
             raise CheckpointError(
-                f"{self.folder} was started with a different {changed}: the input files have changed since. "
+                f"the run in {self.folder} was started with a different {changed}: the input files have changed since. "
                 "Restore them, or start over with --overwrite"
             )
 
@@ -109,7 +109,7 @@ class RunState:
             shutil.copyfile(self.log, folder / self.log.name)
 
     def delete(self) -> None:
-        """Delete the work folder. It is renamed first, so that an interruption never leaves an incomplete one."""
+        """Delete the work folder. It is renamed first, so that no interruption leaves a partly deleted one."""
         deleted = self.folder.with_name(f".{self.folder.name}.gone")
         shutil.rmtree(deleted, ignore_errors=True)  # left by an earlier kill
         if self.folder.exists():
@@ -125,13 +125,13 @@ class RunState:
         ]
         if changed:
             raise CheckpointError(
-                f"{self.folder} was started with other settings: {'; '.join(changed)}. "
+                f"the run in {self.folder} was started with other settings: {'; '.join(changed)}. "
                 "Resume with the same settings, or start over with --overwrite"
             )
 
 
 def _pairs_of_values(saved: Any, current: Any, path: str = "") -> list[tuple[str, Any, Any]]:
-    """Return (name, saved value, current value) of every setting; dots join the names of nested settings."""
+    """Return (name, saved value, current value) for each setting. Names of nested settings are joined by dots."""
     if isinstance(saved, dict) and isinstance(current, dict):
         names = dict.fromkeys([*saved, *current])
         return [

@@ -12,9 +12,10 @@ from encloze.storage.names import MANIFEST
 class StageRecord:
     """Record of the started and finished stages of a pipeline, saved in a JSON file after every change.
 
-    The key of a stage is a hash of its settings and inputs. When a stage starts, the hash of the manifest that its
-    folder has from an earlier run is saved, too. If the process is killed after the stage has written its folder but
-    before it is recorded as finished, the changed hash of the manifest shows that the stage wrote the folder.
+    The key of a stage is a hash of its settings and inputs. When a stage starts and its folder already has a manifest,
+    written by an earlier run of the pipeline, the hash of that manifest is saved, too. If the process is killed after
+    the stage has written its folder but before it is recorded as finished, the changed hash of the manifest shows that
+    the stage wrote the folder.
 
     Args:
         file: The JSON file, which may not exist yet.
@@ -31,7 +32,7 @@ class StageRecord:
         self._save()
 
     def start(self, name: str, key: str, folder: Path) -> None:
-        """Record that a stage starts. If it was recorded as finished, that record is removed."""
+        """Record that a stage starts. A stage that was recorded as finished is no longer recorded as finished."""
         self.started[name] = key
         self._manifest_before[name] = _manifest_hash(folder)
         self.done.pop(name, None)

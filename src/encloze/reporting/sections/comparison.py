@@ -1,4 +1,4 @@
-"""Report section on an evaluation or comparison: means, significance, values per query, time, size, query examples."""
+"""Report section on an evaluation or comparison of systems: measures, significance, time, size and query examples."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MAX_QUERY_CHARACTERS = 100
 
 
 class _Cost(NamedTuple):
-    """Time or size on a chart's x axis. It is the sum of ``fields`` of a ``SystemResult``, divided by ``unit``."""
+    """Time or size for a chart's x axis: the sum of ``fields`` of a ``SystemResult``, divided by ``unit``."""
 
     label: str
     fields: tuple[str, ...]

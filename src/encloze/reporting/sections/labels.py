@@ -1,4 +1,4 @@
-"""Report sections on classification: means of measures, scores of each label, and most frequent confusions."""
+"""Report sections on classification: means of measures, precision, recall and F1 of each label, frequent confusions."""
 
 from __future__ import annotations
 

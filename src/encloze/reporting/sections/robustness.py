@@ -1,4 +1,4 @@
-"""Report section on robustness: a heat map of the measure's changes, its means on query subsets, degraded queries."""
+"""Report section on robustness: how perturbations change the measure, its means on query subsets, degraded queries."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ class Context(Family):
 
 
 class NeighborPairs(ContextPairs):
-    """Pairs of a span and a context from the same source document. One of several samplers selects the context."""
+    """Pairs of a span and a context from the same document. The context is sampled by a randomly chosen sampler."""
 
     def __init__(self, inputs: ContextInputs, *samplers: NeighborSampler) -> None:
         """Select the spans that have a neighbor: a previous or next span in the same source document.
