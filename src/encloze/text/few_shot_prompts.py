@@ -56,7 +56,7 @@ class Prompt(NamedTuple):
     """
 
     template: str
-    """Text with the placeholder ``{text}`` and, optionally, ``{title}``, which are replaced by those of a document."""
+    """Text with the placeholder ``{text}`` and, optionally, ``{title}``, for the text and the title of a document."""
     examples: tuple[FewShotExample, ...]
     """Example documents with queries, in the order in which they appear in the prompt."""
 
@@ -66,8 +66,8 @@ class Prompt(NamedTuple):
 
         Args:
             template: Template of the prompt; if empty, the default template.
-            examples: File of examples. If None, the default examples are used with the default template, and no
-                examples with another template.
+            examples: JSON Lines file of examples, see ``read_examples``. If it is None, a prompt with the default
+                template has the default examples, and a prompt with any other template has no examples.
 
         Raises:
             DataError: The file of examples is malformed or empty.

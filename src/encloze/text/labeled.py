@@ -39,7 +39,8 @@ class PaddedLabeledTexts(NamedTuple):
     """Row and column, in the batch, of the first token of each word that was not cut off (int64, words x 2). None if
     whole texts are labeled."""
     label_mask: np.ndarray
-    """Whether each label is used (bool, one per label): False for words that were cut off or have no token."""
+    """Whether each label has a token in the batch (bool, one per label): False for words that were cut off and words
+    to which no token belongs."""
 
 
 def encode_labeled(examples: Sequence[LabeledText], tokenizer: Tokenizer) -> list[LabeledTokens]:

@@ -31,7 +31,7 @@ class NeighborSampler:
 
 
 class AdjacentSampler(NeighborSampler):
-    """Samples the previous or the next span of a span, with equal probability if both exist."""
+    """For a span, samples the previous or the next span in its document, with equal probability if both exist."""
 
     def __call__(self, number: int, rng: np.random.Generator) -> Encoded:
         adjacent = int(self.spans.previous_span[number]), int(self.spans.next_span[number])
@@ -45,7 +45,7 @@ class AdjacentSampler(NeighborSampler):
 
 @dataclass(frozen=True)
 class WindowSampler(NeighborSampler):
-    """Samples uniformly one of the other spans at most ``max_distance`` positions away in the same source document."""
+    """For a span, samples uniformly another span, at most ``max_distance`` positions away in the same document."""
 
     max_distance: int
 
@@ -64,9 +64,9 @@ class OverlapSampler(NeighborSampler):
     """Samples a text that overlaps the span: the end of the span, followed by the beginning of the next span.
 
     For the last span of a source document, the text is the end of the previous span, followed by the beginning of the
-    last span. The overlap is the part of the text that is from the span. It has between a quarter and half of the
-    span's tokens; this fraction is random. The span is cut at a word start; a span of a single word is cut inside the
-    word. The text has at most as many tokens as the longer of the two spans.
+    last span. The part of the text that is from the span itself has a random number of tokens, between a quarter and
+    half of the span. It is cut off at a word start, or inside the word if the span is a single word. The part from
+    the previous or next span is as long as possible while the text has no more tokens than the longer of the two spans.
     """
 
     def __call__(self, number: int, rng: np.random.Generator) -> Encoded:
@@ -93,10 +93,10 @@ class OverlapSampler(NeighborSampler):
 
 
 def _nearest(word_starts: np.ndarray, position: int, *, from_above: bool) -> int:
-    """Return the nearest word start at or after ``position``; if ``from_above`` is False, at or before ``position``.
+    """Return the first word start from ``position`` on; if ``from_above`` is False, the last one up to ``position``.
 
-    If there is no such word start, return the nearest one in the other direction. If ``word_starts`` is empty, return
-    ``position``.
+    If no word start is on that side of ``position``, return the nearest one on the other side. If ``word_starts`` is
+    empty, return ``position``.
     """
     if not len(word_starts):
         return position

@@ -30,8 +30,8 @@ def frequent_words(
 
     A word is a sequence of letters and combining marks in the normalized text that the pre-tokenizer does not split.
     The tokens of a word are called pieces. Words of more than ``MAX_WORD_PIECES`` pieces are excluded, because
-    whole-word masking treats them as several words. If the texts contain more than a million different words, counts
-    of the rarest words are discarded.
+    whole-word masking treats them as several words. If the texts contain more than a million different words, the
+    counts of the rarest ones are deleted, to limit memory, so rare words can be missing.
 
     Args:
         texts: Texts of the corpus; iterated over once.
@@ -62,8 +62,9 @@ def extend_tokenizer(tokenizer: Tokenizer, words: Sequence[str]) -> Tokenizer:
     and one without a space, for use after brackets and hyphens. Other words are tokenized as before, except for longer
     words that contain a new word, depending on the type of the model:
 
-    - WordPiece always takes the longest matching piece, so ``carcinomas`` becomes ``carcinoma ##s``. Both words then
-      share a token, which works better than whole-word matching (measurements in docs/explanation/log.md).
+    - WordPiece always takes the longest matching piece: after ``carcinoma`` is added, ``carcinomas`` becomes
+      ``carcinoma ##s``. Both words then share a token, which works better than adding only words that are
+      matched as a whole (measurements in docs/explanation/log.md).
     - Unigram tokenizes a longer word differently only if its pieces included all pieces of the new word in sequence.
     - Byte-level BPE tokenizes longer words as before.
 
@@ -106,7 +107,8 @@ def extend_tokenizer(tokenizer: Tokenizer, words: Sequence[str]) -> Tokenizer:
 def _count_words(texts: Iterable[str], tokenizer: Tokenizer) -> Mapping[str, int]:
     """Return how often each word occurs in the normalized texts.
 
-    Whenever there are counts of more than a million distinct words, those of the rarest words are discarded.
+    Whenever more than a million distinct words have been counted, the counts of the rarest words are deleted, to limit
+    memory. The result can therefore lack rare words.
     """
     normalizer, counts, threshold = tokenizer.backend.normalizer, Counter[str](), 0
     for text in texts:
@@ -130,10 +132,10 @@ def _with_entries(vocabulary: Mapping[str, int], entries: Iterable[str]) -> dict
 def _extend_unigram(
     model: dict[str, Any], vocabulary: Mapping[str, int], entries: list[str], tokenizer: Tokenizer
 ) -> None:
-    """Append new words to a Unigram model, each with a slightly higher score than its best split into old pieces.
+    """Append new words to a Unigram model, each with a slightly higher score than the sum over its current pieces.
 
-    The model then prefers the new word to its pieces. The score difference grows faster than the length of a word.
-    Therefore a new word that consists of two shorter new words is also preferred to those two.
+    The model then prefers the new word to its pieces. The score is higher by a margin that grows with the square of
+    the word's length. Therefore a new word that consists of two shorter new words is also preferred to those two.
     """
     pieces: list[list[Any]] = model["vocab"]
     scores, lowest = [score for _, score in pieces], min(score for _, score in pieces)

@@ -122,9 +122,10 @@ class Spans:
         return self.reading_order[max(first, rank - max_distance) : min(last, rank + max_distance + 1)]
 
     def _link(self, spans: np.ndarray, targets: np.ndarray) -> np.ndarray:
-        """Return an index for each span of the corpus (int64): ``targets[i]`` for the span ``spans[i]``.
+        """Return an array with one index per span of the corpus (int64): ``targets[i]`` at position ``spans[i]``.
 
-        It is -1 if the two spans are in different source documents, and for each span that is not in ``spans``.
+        The index is -1 if ``spans[i]`` and ``targets[i]`` are in different source documents, and at the position of
+        each span that is not in ``spans``.
         """
         linked = np.full(len(self), -1, np.int64)
         is_same_source = self.source_numbers[spans] == self.source_numbers[targets]

@@ -24,8 +24,8 @@ class PaddedPairs:
 def pad_pairs(queries: list[Encoded], documents: list[Encoded], tokenizer: Tokenizer, max_tokens: int) -> PaddedPairs:
     """Join each query with its document, truncate the pair and pad the batch.
 
-    The document is truncated first. The special tokens leave a number of tokens for the two texts; the query is
-    truncated only if it is longer than half of this number.
+    If a pair is too long, its document is truncated first. The query is truncated only if it is longer than half of
+    the tokens that are available for the two texts, which are ``max_tokens`` minus the special tokens.
 
     Args:
         queries: Tokenized queries.

@@ -103,14 +103,14 @@ def batch_by_length(lengths: np.ndarray, max_tokens: int) -> Iterator[np.ndarray
 
 
 def split_by_length(lengths: np.ndarray, pass_cost: int) -> list[np.ndarray]:
-    """Divide the texts of a batch into parts of texts with similar length, so that encoding all parts costs least.
+    """Divide the texts of a batch into parts of similar length, so that encoding all parts takes the least time.
 
-    Each part is encoded in one forward pass, which costs the number of its tokens (including padding) plus a constant.
-    The best division is found by dynamic programming over the distinct lengths.
+    Each part is encoded in one forward pass. The time of a pass is estimated as the number of tokens of the part,
+    including padding, plus ``pass_cost``. The best division is found by dynamic programming over the distinct lengths.
 
     Args:
         lengths: Number of tokens of each text, int64 ``(texts,)``.
-        pass_cost: Constant cost of a forward pass, in tokens; the higher it is, the fewer parts there are.
+        pass_cost: Fixed time of each forward pass, expressed as a number of tokens; a higher value gives fewer parts.
 
     Returns:
         Indices of the texts of each part, int64, shortest texts first.

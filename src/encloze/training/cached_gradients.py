@@ -33,9 +33,11 @@ def cached_gradients(
         accelerator: Used to gather the embeddings of all processes.
         module: Module whose ``global_losses`` is differentiated.
         micro_batches: Embeddings of each micro-batch of this process.
-        is_empty: For each micro-batch, whether it has no examples. An empty micro-batch is processed, because every
-            process must take part in each communication, but it does not change losses or gradients.
-        counts: Divisor of each loss term: the number of its summands (such as queries) on all processes.
+        is_empty: For each micro-batch, whether it has no examples. Every process must take part in each communication,
+            so an empty micro-batch is processed too, with a placeholder example that does not change losses or
+            gradients.
+        counts: Divisor of each loss term: the number of items (such as queries) over which it is summed, on all
+            processes.
         loss_weights: Weight of each loss term.
 
     Returns:
@@ -87,10 +89,10 @@ def _take(part: tuple[EmbeddingBatch, ...], is_real: bool, remaining: list[list[
 
 
 def _gather(accelerator: Accelerator, parts: list[Tensor]) -> tuple[Tensor, int]:
-    """Concatenate the rows of ``parts``, and gather those of all processes.
+    """Concatenate the tensors in ``parts``, which belong to this process, and gather the result of all processes.
 
     Returns:
-        The rows, in the order of the processes, and the index of this process's first row.
+        The rows of all processes, in the order of the processes, and the index of the first row of this process.
     """
     rows = torch.cat(parts)
     if accelerator.num_processes == 1:

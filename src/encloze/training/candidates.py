@@ -24,7 +24,7 @@ class Relevance(NamedTuple):
 
     @classmethod
     def from_examples(cls, examples: Sequence[TrainingExample], text_ids: np.ndarray) -> Relevance:
-        """Collect the relevant texts of each example. Examples with equal normalized queries share the relevant texts.
+        """Collect the relevant texts of each example, including those of all examples with the same normalized query.
 
         Args:
             examples: Training examples.
@@ -40,7 +40,7 @@ class Relevance(NamedTuple):
         return cls(offsets, np.array([text_id for row in rows for text_id in row], np.int64))
 
     def of(self, example: int) -> list[int]:
-        """Return the ids of the relevant texts of an example, sorted."""
+        """Return the sorted ids of the texts that are relevant for an example."""
         return list(self.text_ids[self.offsets[example] : self.offsets[example + 1]].tolist())
 
     def lookup(self, examples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -80,7 +80,8 @@ def load_checkpoint(folder: Path, module: nn.Module, optimizer: torch.optim.Opti
 def _find_checkpoint(folder: Path) -> Path | None:
     """Return the folder of the checkpoint, or None if there is none.
 
-    If a process was killed while it replaced the checkpoint, this is the temporary folder of the previous checkpoint.
+    If the process was killed while it replaced the checkpoint, the previous checkpoint may be in a temporary folder,
+    which is then returned.
     """
     current = folder / _NAME
     if current.exists():

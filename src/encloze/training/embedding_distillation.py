@@ -1,4 +1,4 @@
-"""Embedding distillation: a loss term that keeps embeddings close to those of the original model."""
+"""Embedding distillation: a loss term that keeps embeddings close to those of the encoder before the training."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TERM = "embedding_distillation"
 
 
 class SampledBatch(NamedTuple):
-    """A batch of the pre-training objective. ``counts`` also has the divisor of the embedding distillation term."""
+    """A batch of the pre-training objective, whose counts include the divisor of the embedding distillation term."""
 
     inner: Any
 
@@ -43,7 +43,7 @@ class EmbeddingDistillation(PretrainingModule):
     Args:
         module: Module of the pre-training objective.
         weight: Weight of the additional loss term.
-        pooling: Pooling of the original model, used for both embeddings; the objective may use another pooling.
+        pooling: Pooling for both embeddings, which is that of the original model; the objective may use another one.
     """
 
     def __init__(self, module: PretrainingModule, weight: float, pooling: Pooling) -> None:

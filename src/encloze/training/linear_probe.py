@@ -113,7 +113,8 @@ def linear_probe(
         evaluated_split: Name of the split that the probe will be evaluated on.
         penalties: L2 penalties to select from (1 / C of scikit-learn).
         seed: Seed of the division into cross-validation folds.
-        max_iterations: Maximum number of iterations of the optimizer; a progress note reports if it has not converged.
+        max_iterations: Maximum number of iterations of the optimizer. If it stops there without convergence, a progress
+            note reports it.
 
     Raises:
         DataError: The split train has a single text, so no penalty can be selected by cross-validation.
@@ -160,8 +161,9 @@ def _select_penalty(
 ) -> ProbeResult:
     """Fit a linear probe with each penalty, and return the one with the highest macro F1.
 
-    F1 is measured on ``dev`` or, if that is None, by cross-validation on ``train``. ``penalties`` are in descending
-    order, so that the largest of several equally good ones is selected. A single penalty is used without measuring F1.
+    F1 is measured on ``dev`` or, if ``dev`` is None, by cross-validation on ``train``. ``penalties`` must be in
+    descending order, because the first of several penalties with the same F1 is selected. If there is only one
+    penalty, F1 is not measured.
     """
     if len(penalties) == 1:
         return ProbeResult(fit(train, penalties[0]), f"penalty {penalties[0]:g}")

@@ -1,8 +1,8 @@
 """Calibration of the logit bias of a sparse head after training, so that texts have the target number of active terms.
 
-Hundreds of logits of a text are close to 0. While the learning rate decays, the number of positive logits changes by a
-third, and the remaining steps are too few to correct this by the regularization weight. A bias of a few hundredths,
-added to all logits, is enough to reach the target number.
+A term is active in a text if its logit is positive. Because hundreds of logits of a text are close to 0, the number of
+active terms changes by a third while the learning rate decays, and too few steps remain to correct this by the
+regularization weight. A bias of a few hundredths, added to all logits, is enough to reach the target number.
 """
 
 from __future__ import annotations
@@ -77,7 +77,10 @@ def calibrate_logit_bias(module: RetrievalModule, batches: RetrievalBatches) -> 
         texts = [part for batch in samples for part in ([batch.queries] if side == "query" else batch.documents)]
         threshold = _threshold(encoder, head, side, texts, count) if head.needs_hidden_states(side) else None
         if threshold is None:
-            progress.note(f"The logit bias of {name} is unchanged: {count} active terms per text cannot be reached")
+            progress.note(
+                f"The logit bias of {name} is unchanged: too few terms have a logit near 0 to reach {count} active "
+                "terms per text. Set a lower target_active_dims"
+            )
             continue
         if side == "query":
             calibrated = replace(head, query_logit_bias=-threshold)
@@ -91,10 +94,10 @@ def calibrate_logit_bias(module: RetrievalModule, batches: RetrievalBatches) -> 
 
 @torch.no_grad()
 def _threshold(encoder: BiEncoder, head: Sparse, side: Side, texts: list[TextBatch], target: int) -> float | None:
-    """Return the threshold that the logits of ``target`` terms per text exceed, on average.
+    """Return the threshold that, on average over the texts, the logits of ``target`` terms of a text exceed.
 
-    The logit of a term is its maximum logit over the positions of the text, for max and sum pooling alike. Returns None
-    if the threshold would be below ``_MIN_LOGIT``.
+    The logit of a term in a text is the maximum over the positions, whether the head uses max or sum pooling. Returns
+    None if the threshold would be below ``_MIN_LOGIT``.
     """
     count, backbone = target * sum(len(batch.ids) for batch in texts), encoder.backbone
     shifted_head = replace(head, pooling="max", query_logit_bias=-_MIN_LOGIT, document_logit_bias=-_MIN_LOGIT)

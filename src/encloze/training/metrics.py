@@ -10,7 +10,9 @@ from torch import Tensor
 
 
 class MetricAverages:
-    """Sums of metrics (such as loss terms) on one process since the last log line, and their divisors (counts).
+    """Means of metrics (such as loss terms) since the last log line, over the items (such as queries) of all processes.
+
+    Each process stores its part of the sum of each metric, and the number of items of all processes (count).
 
     Args:
         accelerator: Used to add up the sums of all processes.
@@ -22,19 +24,19 @@ class MetricAverages:
         self._counts: dict[str, Tensor] = {}
 
     def add(self, sums: dict[str, Tensor]) -> None:
-        """Add the sum of each metric on this process (a scalar tensor) to its sum since the last log line."""
+        """Add this process's part of the sum of each metric (scalar tensors) to the stored sums."""
         zero = torch.zeros((), dtype=torch.float64, device=self._accelerator.device)
         for name, value in sums.items():
             self._sums[name] = self._sums.get(name, zero) + value
 
     def add_counts(self, counts: dict[str, Tensor]) -> None:
-        """Add the count of each metric on all processes (scalar int64 tensor) to its count since the last log line."""
+        """Add the number of items of each metric on all processes (scalar int64 tensors) to the stored counts."""
         zero = torch.zeros((), dtype=torch.int64, device=self._accelerator.device)
         for name, count in counts.items():
             self._counts[name] = self._counts.get(name, zero) + count
 
     def compute(self) -> dict[str, float]:
-        """Return the mean of each metric over all processes. Every process must call this method."""
+        """Return the mean of each metric over the items of all processes. Every process must call this method."""
         names = sorted(self._sums)
         stacked = torch.stack([self._sums[name].double() for name in names])
         sums = self._accelerator.reduce(stacked).tolist()

@@ -30,7 +30,7 @@ MakeBatch = Callable[[np.ndarray, int, torch.device], Any]
 class OptimizerSteps:
     """Runs optimizer steps of AdamW on a module.
 
-    Each loss is the mean over all its summands (such as queries) in the micro-batches of all processes. The number of
+    Each loss is the mean over all items (such as queries) in the micro-batches of all processes. The number of
     micro-batches and processes therefore does not change losses and gradients, except for dropout, which is sampled
     for each micro-batch.
 
@@ -130,7 +130,7 @@ class OptimizerSteps:
         return shares[self.accelerator.process_index :: processes]
 
     def _total_counts(self, batches: list[Any], is_empty: list[bool]) -> dict[str, Tensor]:
-        """Return the divisor of each loss term: the number of its summands in the whole step, or 1 if it is 0."""
+        """Return the divisor of each loss term: its number of items (such as queries) in the whole step, at least 1."""
         own = [batch.counts() for batch, empty in zip(batches, is_empty, strict=True) if not empty]
         names = sorted(batches[0].counts())
         zero = torch.zeros((), dtype=torch.int64, device=self.device)
@@ -183,13 +183,13 @@ class OptimizerSteps:
         self.metrics.add({name: value.detach() * (not is_empty) for name, value in sums.items()})
 
     def _seed_dropout(self, step: Step, index: int) -> None:
-        """Seed dropout by run seed, step, process and micro-batch, so that dropout is the same in a resumed run."""
+        """Seed dropout by ``seed``, step, process and micro-batch, so that dropout is the same in a resumed run."""
         entropy = (self.seed, step.number, self.accelerator.process_index, index)
         torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1))
 
     @contextlib.contextmanager
     def _gradient_sync(self, *, is_last: bool) -> Iterator[None]:
-        """In the block, average gradients over processes only if ``is_last``: for the last micro-batch of a step."""
+        """In a ``with`` block, average gradients over processes only for the last micro-batch of a step."""
         if is_last or not isinstance(self._distributed, nn.parallel.DistributedDataParallel):
             yield
         else:
@@ -200,9 +200,9 @@ class OptimizerSteps:
 def _parameter_groups(
     module: nn.Module, arguments: TrainingArguments, encoder: list[nn.Parameter]
 ) -> list[dict[str, Any]]:
-    """Return AdamW's parameter groups, which separate encoder from other parameters and matrices from vectors.
+    """Return AdamW's parameter groups, one for each combination of encoder or other, and matrix or vector.
 
-    The encoder may have another learning rate. Only matrices have weight decay.
+    The parameters of the encoder may have another learning rate than the others. Only matrices have weight decay.
     """
     encoder_ids = {id(parameter) for parameter in encoder}
     groups = []

@@ -22,7 +22,7 @@ _REQUIRED_SPECIAL_TOKENS: tuple[Role, ...] = ("cls", "sep", "pad")
 
 
 class PretrainingBatches:
-    """Creates batches of spans.
+    """Creates batches of spans or, if ``context`` is set, of spans with their contexts.
 
     With contexts, a batch has twice as many rows: the spans, followed by the context of each span. The sampled contexts
     depend only on the seed, the epoch and the span. Masked tokens are sampled independently for spans and contexts.
@@ -37,7 +37,7 @@ class PretrainingBatches:
 
     Raises:
         CheckpointError: The tokenizer has no first, last or padding token.
-        DataError: No text has at least 6 tokens, two special tokens included, or no span has a context.
+        DataError: All texts have fewer than 6 tokens, two special tokens included, or no span has a context.
     """
 
     def __init__(

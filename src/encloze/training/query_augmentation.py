@@ -25,7 +25,7 @@ class QueryAugmentation:
     seed: int
 
     def __call__(self, text: str, example: int, epoch: int) -> str:
-        """Return the training text of a query in a given epoch: the original or an augmented one."""
+        """Return the text of a query for an epoch: ``text`` itself or, if it is augmented, a perturbed text."""
         random = KeyedRandom(self.seed, "perturbing", epoch, example)
         if random.random() >= self.probability:
             return text

@@ -21,7 +21,7 @@ class SparsityController(nn.Module):
     The regularization weight of each loss is multiplied by a factor. After each step, the controller updates the
     logarithm of the factor. During the ramp (the first part of the run, see ``SparsityTarget``), the desired number of
     active dimensions changes geometrically from the number observed in the first step to the target. After the ramp,
-    the target is used. The state consists of buffers, so a checkpoint contains it and a resumed run continues from it.
+    it equals the target. The state consists of buffers, so checkpoints contain it and a resumed run continues from it.
 
     Args:
         num_losses: Number of losses. The factor of a loss without a target is always 1.
@@ -53,7 +53,7 @@ class SparsityController(nn.Module):
         Args:
             loss: Index of the loss.
             active_dims: Mean number of active (non-zero) dimensions per text in this step; above 0.
-            target: Target number of active dimensions, and the fraction of the run over which it is approached.
+            target: Target number of active dimensions, and the length of the ramp as a fraction of the run.
             progress: Fraction of the training steps completed, from 0 to 1.
         """
         if not self.first[loss]:

@@ -25,7 +25,7 @@ _MAX_HELD_OUT_FRACTION = 0.05
 
 @dataclass(frozen=True)
 class ValidationSettings(Settings):
-    """Validation during pre-training: schedule of the monitors, number of texts, and selection of the saved weights.
+    """Validation during pre-training: when monitors run, on how many held-out texts, and which weights are saved.
 
     Raises:
         ValueError: A value is outside its range, or ``early_stopping_patience`` is set without a metric.
@@ -41,7 +41,7 @@ class ValidationSettings(Settings):
     """Maximum number of texts held out from training for the monitors; at most 5 % of the corpus is held out."""
     metric_for_best_model: str | None = None
     """Validation metric, written as monitor.metric, such as retrieval.finetuned. The weights with the best value of
-    this metric are saved. By default the last weights are saved."""
+    this metric are saved. By default the weights after the last step are saved."""
     early_stopping_patience: int | None = None
     """Stop after this number of evaluations without improvement of metric_for_best_model; by default never."""
 
@@ -58,7 +58,7 @@ class Validator:
     """Runs the monitors of a pre-training, writes ``monitors.jsonl``, and keeps the best weights.
 
     Args:
-        settings: When to evaluate, and which metric selects the weights.
+        settings: When to evaluate, and which metric selects the weights to save.
         monitors: The monitors to run.
         data: Held-out and training texts.
         state: Work folder of the run.
@@ -88,7 +88,7 @@ class Validator:
         return bool(self._metrics) and completed in {round(total_steps * n / count) for n in range(1, count + 1)}
 
     def start(self, completed: int) -> dict[str, float]:
-        """Remove the records of steps later than ``completed``; if no record is left, evaluate the untrained model.
+        """Delete the recorded evaluations after step ``completed``; if none is left, evaluate the untrained model.
 
         Returns:
             The metrics of the untrained model by name; empty in a resumed run.
@@ -129,7 +129,7 @@ class Validator:
         return len([record for record in records if record["step"] > best.step]) >= patience
 
     def load_best_weights(self) -> None:
-        """Load the weights with the best value of ``metric_for_best_model`` into the module, if that setting is set."""
+        """If ``metric_for_best_model`` is set, load the weights with the best value of this metric into the module."""
         best = self._best(self._records())
         if best is not None:
             load_model(self._module, str(self._best_weights))

@@ -1,4 +1,4 @@
-"""Two random crops of the same span (Contriever, Izacard et al., 2022). coCondenser also pairs parts of one text."""
+"""Pairs of two random crops of the same span, as in Contriever (Izacard et al., 2022)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Crops(Context, name="crops"):
 
 
 class _CropPairs(ContextPairs):
-    """Pairs of crops from the same span. Spans of fewer than ``2 * _MIN_TOKENS`` tokens are left out."""
+    """Pairs of two crops of the same span. Spans of fewer than ``2 * _MIN_TOKENS`` tokens get no pair."""
 
     def __init__(self, settings: Crops, inputs: ContextInputs) -> None:
         self._ratios = settings.min_ratio, settings.max_ratio

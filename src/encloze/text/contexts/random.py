@@ -12,7 +12,7 @@ from encloze.text.neighbors import WindowSampler
 class Random(Context, name="random"):
     """Another span of the same source document, sampled uniformly each time that a pair is accessed.
 
-    The released code of CoT-MAE samples it only once.
+    In the released code of CoT-MAE, the other span is sampled only once and then stays the same.
     """
 
     max_distance: int = 100

@@ -17,7 +17,7 @@ _MAX_EXPONENT = 100.0
 class HeldOut(Monitor, name="held_out"):
     """Loss terms and the encoder's perplexity on held-out texts. The masked tokens are the same in each evaluation.
 
-    Warns if a loss term is above its minimum in two consecutive evaluations.
+    Warns if a loss term is above its lowest value so far in two consecutive evaluations.
     """
 
     def directions(self, module: PretrainingModule) -> dict[str, Direction]:
@@ -56,7 +56,7 @@ class _HeldOutLosses:
         return means
 
     def _check_overfitting(self, name: str, value: float) -> None:
-        """Warn if a loss term is above its minimum in two consecutive evaluations."""
+        """Warn if a loss term is above its lowest value so far in two consecutive evaluations."""
         is_higher = value > _MIN_RATIO * self._lowest.get(name, math.inf)
         self._increases[name] = self._increases.get(name, 0) + 1 if is_higher else 0
         self._lowest[name] = min(value, self._lowest.get(name, math.inf))

@@ -32,8 +32,8 @@ _TEMPERATURE, _CUTOFF = 0.05, 10
 class Retrieval(Monitor, name="retrieval"):
     """nDCG@10 on a small retrieval task, with cosine similarity. The metrics are ``zero_shot`` and ``finetuned``.
 
-    ``zero_shot`` is computed with the encoder itself, and ``finetuned`` with a copy of it after a short contrastive
-    fine-tuning, always on the same pairs.
+    ``zero_shot`` is computed with the encoder itself, and ``finetuned`` with a copy of the encoder after a short
+    contrastive fine-tuning. Every evaluation fine-tunes on the same pairs.
     """
 
     task: Literal["neighbors", "titles", "queries"] | None = None
@@ -211,8 +211,8 @@ class RetrievalTask(NamedTuple):
     queries: list[Encoded]
     documents: list[Encoded]
     relevant: list[tuple[set[int], int | None]]
-    """For each query: the indices of its relevant documents, and the index of the document that was taken as the
-    query, which is left out of the ranking (None if there is none)."""
+    """For each query: the indices of its relevant documents, and the index of the document that is the query itself
+    (None if the query is not a document). That document is left out of the ranking."""
     pairs: list[tuple[Encoded, Encoded]]
     """Pairs of a query and a relevant document, for the fine-tuning."""
 

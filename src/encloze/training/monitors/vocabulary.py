@@ -1,4 +1,4 @@
-"""Monitor of sparse representations: vocabulary terms that are never activated, and active dimensions per text."""
+"""Monitor of the term weights of held-out texts: terms that are active in no text, and active terms per text."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from encloze.training.monitors.base import Direction, Metrics, Monitor, Pretrain
 
 @dataclass(frozen=True)
 class Vocabulary(Monitor, name="vocabulary"):
-    """Fraction of the vocabulary that no held-out text activates, and mean number of active dimensions per text.
+    """Fraction of the terms of the vocabulary active in no held-out text, and mean number of active terms per text.
 
-    A text activates a term if the term weight is above 0. Term weights are those of SPLADE: log(1 + ReLU(logit)) with
-    the maximum logit over the positions.
+    A term is active in a text if its weight is above 0. The term weights are those of SPLADE: log(1 + ReLU(logit)) with
+    the maximum logit of the term over the positions of the text.
     """
 
     def directions(self, module: PretrainingModule) -> dict[str, Direction]:
