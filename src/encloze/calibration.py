@@ -46,8 +46,8 @@ class Calibration:
             scores: The score of each pair, float.
             relevant: Whether each pair is relevant, bool.
             method: ``isotonic`` fits any non-decreasing function (Zadrozny and Elkan, KDD 2002). ``platt`` fits a
-                logistic function (Platt, 1999), whose target probabilities are slightly above 0 and below 1; it is
-                suited to few judgments.
+                logistic function (Platt, 1999); the probabilities that it is fitted to are slightly above 0 for pairs
+                that are not relevant, and slightly below 1 for relevant pairs. It is suited to few judgments.
 
         Returns:
             The calibration.
@@ -88,9 +88,9 @@ class Calibration:
 def calibration_error(probabilities: np.ndarray, relevant: np.ndarray) -> float:
     """Return the expected calibration error (Naeini et al., AAAI 2015), with 15 bins as in Guo et al., ICML 2017.
 
-    The pairs are grouped by probability into bins of equal width. The error of a bin is the absolute difference between
-    its mean probability and its fraction of relevant pairs. The result is the mean of the errors of
-    the bins, weighted by their numbers of pairs.
+    The pairs of a query and a document are grouped by probability into bins of equal width. The error of a bin is the
+    absolute difference between the mean probability and the fraction of relevant pairs in the bin. The result is the
+    mean of these errors, weighted by the number of pairs in each bin.
 
     Args:
         probabilities: The probability of each pair, from 0 to 1.
@@ -111,7 +111,7 @@ def calibration_error(probabilities: np.ndarray, relevant: np.ndarray) -> float:
 
 
 def brier_score(probabilities: np.ndarray, relevant: np.ndarray) -> float:
-    """Return the Brier score (1950): mean squared difference of probability and relevance (1 or 0).
+    """Return the Brier score (Brier, 1950): mean squared difference of probability and relevance (1 or 0) of a pair.
 
     Args:
         probabilities: The probability of each pair, from 0 to 1.

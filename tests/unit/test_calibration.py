@@ -187,7 +187,7 @@ def test_the_calibration_error_is_cross_validated(
         ("relevant documents added", "Run score again with --include_relevant false"),
         ("another command", "was written by evaluate, not by score"),
         ("no re-ranker", "is not a re-ranker. Train one with finetune_reranker"),
-        ("few queries", "only 1 queries have scores and judgments, but 5 folds are set"),
+        ("few queries", "only 1 queries have scores and judgments, fewer than the setting folds (5)"),
         ("nothing relevant", "none of the"),
         ("another split", "contains no scores for the queries of the split 'dev'"),
         ("folds", "folds must be 2 or more, not 1"),

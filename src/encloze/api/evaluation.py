@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 
 def index(corpus: Any, model: Any = None, *, output: str | Path, **settings: Any) -> IndexingResult:
-    """Build the indexes of a corpus and write them to a folder. ``Retriever.build`` also opens the result for search.
+    """Build the indexes of a corpus and write them to a folder.
+
+    ``Retriever.build`` does the same, and returns a retriever that searches the indexes.
 
     Args:
         corpus: The documents.
@@ -97,7 +99,7 @@ def inspect(corpus: Any, model: Any = (), **settings: Any) -> Inspection:
 
 
 def probe(model: Any, dataset: Any, **settings: Any) -> LabelReport:
-    """Train a linear classifier on the embeddings of an encoder, which is not trained, and evaluate the classifier.
+    """Train and evaluate a linear classifier on the embeddings of an encoder. The encoder itself is not trained.
 
     Args:
         model: The encoder.

@@ -90,7 +90,7 @@ def finetune_reranker(
 def finetune_classifier(
     model: str | Path | Encoder, dataset: Any, *, output: str | Path, **settings: Any
 ) -> ClassifierTrainingResult:
-    """Fine-tune a classifier of texts, or of words, and evaluate it.
+    """Fine-tune and evaluate a classifier of whole texts or of the words in texts.
 
     Args:
         model: The encoder to start from.
@@ -114,7 +114,7 @@ def mine(
 
     Args:
         dataset: Documents, queries and judgments.
-        split: The split for whose queries negatives are mined.
+        split: The split of the queries for which negatives are mined.
         sources: Systems that rank candidates: ``bm25``, encoders, retrievers or run files. The rankings of several
             systems are interleaved.
         output: The folder to write; by default a folder in the cache.

@@ -1,4 +1,4 @@
-"""Use the embedding module of a transformers encoder, which computes the input of the first layer."""
+"""Functions that compute the input of an encoder's first layer with the embedding module of the transformers model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Check that the embeddings and the MLM head found in a transformers model can be called alone, on a tiny input."""
+"""Check which parts of a transformers model give correct outputs if encloze calls them outside the forward pass."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Part = Literal["mlm_head", "embeddings", "positions"]
 
 
 def verified_parts(model: Any, get_mlm_head: Callable[[], Any]) -> frozenset[Part]:
-    """Return the names of the model's parts that can be called alone.
+    """Return the names of the model's parts that give correct outputs if they are called directly.
 
-    The parts are the MLM head, the token embeddings and the position embeddings. Each part is called alone, and its
-    output is compared with that of a complete forward pass. A part is left out if the outputs differ or its check
-    raises an exception. The input is one text of 8 tokens. Gradients and dropout are off, and the global random state
-    does not change.
+    The parts are the MLM head, the token embeddings and the position embeddings. Each part is called without the rest
+    of the model, and its output is compared with the output of the same part in a complete forward pass. A part is
+    left out if the outputs differ or its check raises an exception. The input is one text of 8 tokens. Gradients and
+    dropout are off, and the global random state does not change.
 
     Args:
         model: The transformers model.

@@ -30,7 +30,7 @@ _DTYPE = torch.float32  # small updates vanish in bfloat16 weights; autocast sho
 
 
 class MlmHead(nn.Module):
-    """The head for masked language modeling of a transformers model, as two modules with the model's own parameters.
+    """The head for masked language modeling of a transformers model, as two modules that share the model's parameters.
 
     Args:
         transform: The layers before the decoder. They map ... x hidden size to ... x embedding size.
@@ -82,13 +82,15 @@ class Backbone(nn.Module, Family):
             folder: A model folder in the layout of transformers.
             require_mlm_head: Whether a missing head for masked language modeling is added. The new head is randomly
                 initialized except for its last matrix, which is tied to the token embeddings if the sizes allow it.
-                A progress note reports it. If false, an existing head is loaded and a missing one is not added.
+                A progress note reports the new head. If false, the head is loaded if the folder contains one, and no
+                head is added otherwise.
 
         Returns:
             A backbone of the class for the encoder's model type.
 
         Raises:
-            CheckpointError: If the folder holds no encoder, lacks weights, or its head is required and unusable.
+            CheckpointError: If the folder holds no encoder or lacks weights, or if ``require_mlm_head`` is true and
+                encloze cannot use the head of this model type.
 
         Example:
             >>> Backbone.load(Path("my_model"), require_mlm_head=True).has_mlm_head
@@ -134,7 +136,7 @@ class Backbone(nn.Module, Family):
             A backbone with a head for masked language modeling.
 
         Raises:
-            CheckpointError: If the encoder family has no usable head.
+            CheckpointError: If encloze cannot use the head of this model type.
 
         Example:
             >>> Backbone.from_config(transformers.BertConfig(num_hidden_layers=2)).hidden_size
@@ -150,7 +152,7 @@ class Backbone(nn.Module, Family):
         """Create a backbone from a transformers ForMaskedLM model that is already loaded.
 
         Raises:
-            CheckpointError: If its head cannot be used.
+            CheckpointError: If encloze cannot use the model's head for masked language modeling.
         """
         backbone = cls._member_for(model.config)(model, has_mlm_head=True)
         require_head(model.config, backbone.missing_mlm_head_reason())
@@ -221,17 +223,17 @@ class Backbone(nn.Module, Family):
 
     @property
     def has_position_embeddings(self) -> bool:
-        """Whether the encoder adds absolute position embeddings, which have the hidden size, to token embeddings."""
+        """Whether the encoder adds absolute position embeddings (vectors of the hidden size) to token embeddings."""
         return "positions" in self._verified_parts
 
     def add_position_embeddings(self, vectors: Tensor) -> Tensor:
-        """Add position embeddings to vectors, which the embedding module processes like token embeddings.
+        """Apply the embedding module to vectors in place of token embeddings; it adds the position embeddings.
 
         Args:
             vectors: Vectors in place of token embeddings: batch x length x hidden.
 
         Returns:
-            The vectors with position embeddings, LayerNorm and dropout applied: batch x length x hidden.
+            The sums of vectors and position embeddings, after LayerNorm and dropout: batch x length x hidden.
 
         Raises:
             NotImplementedError: If ``has_position_embeddings`` is false.
@@ -318,5 +320,5 @@ class Backbone(nn.Module, Family):
 
 
 def lm_head(module: Any) -> MlmHead:
-    """Return the MLM head for ``module``, the ``lm_head`` of a RoBERTa model or of a model derived from RoBERTa."""
+    """Return the MLM head that consists of the layers of ``module``, the ``lm_head`` of a RoBERTa-like model."""
     return MlmHead(nn.Sequential(module.dense, nn.GELU(), module.layer_norm), module.decoder)

@@ -8,10 +8,11 @@ from encloze.backbones.base import Backbone, MlmHead
 
 
 class DebertaV2(Backbone, name="deberta_v2"):
-    """DeBERTa v2. Its MLM head is like BERT's (``legacy: true`` in config.json, the default) or DeBERTa's own.
+    """DeBERTa v2 and v3, with one of two kinds of MLM head, depending on ``legacy`` in config.json.
 
-    The published v3 checkpoints were trained with replaced token detection and contain no MLM head like
-    BERT's, so a new head is initialized randomly.
+    If ``legacy`` is true (the default), the head has the layers of BERT's head, otherwise those of the original
+    DeBERTa code. The published v3 checkpoints were trained with replaced token detection and contain no head with the
+    layers of BERT's, so a new head is initialized randomly.
     """
 
     def mlm_head(self) -> MlmHead:

@@ -6,7 +6,7 @@ from encloze.backbones.base import Backbone, MlmHead
 
 
 class Electra(Backbone, name="electra"):
-    """ELECTRA: BERT whose embeddings may be smaller than its hidden states. The MLM head uses the embedding size."""
+    """ELECTRA: BERT, but the embedding size may be below the hidden size. The MLM head maps to the embedding size."""
 
     def mlm_head(self) -> MlmHead:
         return MlmHead(self.model.generator_predictions, self.model.generator_lm_head)

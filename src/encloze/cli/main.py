@@ -1,6 +1,6 @@
 """Entry point of the command line: ``encloze COMMAND [RECIPE.yaml] [--setting VALUE ...]``.
 
-It finds the command, fills its settings from a recipe and from the arguments, runs it and prints the result.
+It finds the command, takes the settings from a recipe and from the arguments, runs it and prints the result.
 """
 
 from __future__ import annotations
@@ -99,8 +99,8 @@ def split_arguments(kind: Any, arguments: list[str]) -> tuple[list[str], Flags]:
         arguments: Arguments after the command's name.
 
     Returns:
-        The positional arguments, and a pair for each setting: its name, such as ``training.save_steps``, and its value;
-        None if the setting was given without a value.
+        The positional arguments, and for each setting a pair of its name, such as ``training.save_steps``, and its
+        value. The value is None if the setting was given without one.
     """
     positional: list[str] = []
     flags: Flags = []
@@ -130,7 +130,7 @@ def split_arguments(kind: Any, arguments: list[str]) -> tuple[list[str], Flags]:
 
 
 def _settings_tree(kind: Any, positional: list[str]) -> tuple[recipe.Tree, str]:
-    """Return the settings in a recipe and positional arguments, and where they were given, for error messages."""
+    """Return the settings given by positional arguments (a recipe, values), and their source for error messages."""
     tree: recipe.Tree = {}
     source = "the command line"
     names = kind.positional_settings

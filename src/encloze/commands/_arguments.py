@@ -16,11 +16,11 @@ from encloze.settings import hints_of
 
 
 def settings_of(kind: type, values: dict[str, Any], source: str) -> dict[str, Any]:
-    """Convert the arguments of a Python call of a command to values that ``recipe.build`` accepts.
+    """Convert the Python arguments of a command to values that ``recipe.build`` accepts.
 
     Args:
         kind: The command's class.
-        values: The arguments by name.
+        values: The Python arguments, keyed by the name of the setting.
         source: Text that names the call in error messages.
 
     Raises:
@@ -74,9 +74,14 @@ def _member(family: Any, value: Any) -> Any:
 
 
 def _index_system(retriever: Any) -> dict[str, Any]:
-    """Return the settings of a system that ranks like ``retriever``, of type ``reranked`` if it has a re-ranker."""
+    """Return the settings of a system that ranks like ``retriever``.
+
+    The type of the system is ``reranked`` if the retriever has a re-ranker, otherwise ``index``.
+    """
     if retriever.folder is None:
-        raise ValueError("the retriever has no index folder. Create it with Retriever.build or Retriever.load")
+        raise ValueError(
+            "the retriever has no index folder. Create the retriever with Retriever.build or Retriever.load"
+        )
     views = [view.name for view in retriever.views]
     chosen = [] if views == list(view_names(retriever.folder)) else views
     index = {"type": "index", "index": retriever.folder, "views": chosen, "fusion": retriever.fusion}

@@ -80,7 +80,7 @@ def build_finetune(
 
 
 def measure_speed(docs: PythonDocs, model: str, seed: int) -> tuple[float, float]:
-    """Return the seconds per pre-training step and per fine-tuning step at the demo size "full", from a few steps."""
+    """Run a few steps; estimate the seconds per pre-training step and per fine-tuning step at the demo size "full"."""
     pretrain = build_pretrain(docs, model, _MEASURED_STEPS, max_tokens=128, seed=seed)
     pretrain = replace(pretrain, batch_tokens=_MEASURED_TEXTS * 128)
     is_new = model == "scratch"

@@ -1,4 +1,4 @@
-"""Select hard negatives: reject relevant documents, their near-duplicates, and documents with similar scores."""
+"""Select hard negatives: reject relevant documents, and documents with nearly the same text or score as these."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class NegativeFilter:
     near_duplicate_threshold: float | None
     """Minimum Jaccard similarity to a relevant document at which a candidate is rejected; None disables this filter."""
     scorer: Scorer | None
-    """Model that scores candidates and relevant documents, to apply the margins; None if no margin is set."""
+    """Model whose scores are compared by absolute_margin and relative_margin; None if neither margin is set."""
     absolute_margin: float | None
     relative_margin: float | None
 
@@ -95,7 +95,8 @@ class NegativeFilter:
     def _score_limit(self, relevant_scores: list[float]) -> float:
         """Return the score that all negatives of a query must be below.
 
-        It is the lowest score of a relevant document minus the margin. If both margins are set, the larger one is used.
+        It is the lowest score of a relevant document minus the margin. The margin is ``absolute_margin``, or
+        ``relative_margin`` times the absolute value of that score; if both are set, the larger of these two values.
         """
         lowest = min(relevant_scores)
         limits = [lowest - self.absolute_margin] if self.absolute_margin is not None else []

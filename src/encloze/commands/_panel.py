@@ -56,9 +56,9 @@ class PanelInputs:
         corpus: The documents.
         document_numbers: Indices of the encoded documents in the corpus, int64 of shape (documents,).
         positives: Pairs of related texts, such as queries with relevant documents; None if the corpus has none.
-        queries: Queries whose nearest documents are listed.
+        queries: Queries for each of which the documents with the highest scores are listed.
         neighbors: Number of nearest neighbors for hubness and for the nearest-neighbor classifier.
-        pooling: Pooling method for all encoders; if None, each uses its own.
+        pooling: Pooling method for all encoders; if None, each encoder uses the method of its configuration.
         precision: Precision of the encoders' matrix multiplications.
     """
 
@@ -108,7 +108,8 @@ class PanelInputs:
     ) -> tuple[Representation, Representation, tuple[Representation, Representation] | None]:
         """Encode documents, queries, and the first and second texts of the positive pairs.
 
-        Each distinct text is encoded once. The third item of the result is None if there are no positive pairs.
+        Each distinct text is encoded once. The first and second texts are returned as a tuple, which is None if there
+        are no positive pairs.
         """
         pairs = self.positives or PositivePairs("", [], [])
         queries = _DistinctTexts([*self.queries, *(pairs.first_texts if pairs.first_is_query else [])])
@@ -169,7 +170,7 @@ class _DistinctTexts:
         self.number_of = {text: number for number, text in enumerate(dict.fromkeys(texts))}
 
     def select(self, texts: Sequence[str], representation: Representation) -> Representation:
-        """Return the row of each of ``texts`` in ``representation``, which has one row for each distinct text."""
+        """Return the embeddings and term weights of ``texts``; ``representation`` holds those of the distinct texts."""
         numbers = self.numbers(texts)
         return Representation(*(None if view is None else view[numbers] for view in representation))
 
@@ -180,7 +181,7 @@ class _DistinctTexts:
 def label_report(
     labels: LabelFormat, split: str, models: dict[str, str], inputs: PanelInputs, seed: int
 ) -> LabelReport:
-    """Evaluate a nearest-neighbor classifier and a linear probe on the features of each model, which is not trained.
+    """Evaluate a nearest-neighbor classifier and a linear probe on the features of each model. No model is trained.
 
     Args:
         labels: The labeled data set.
@@ -190,7 +191,7 @@ def label_report(
         seed: Seed of the cross-validation folds of the linear probe and of the bootstrap samples.
 
     Returns:
-        One report with the baselines of ``evaluate_predictions`` and the classifiers of all models.
+        One report with the results of the baselines of ``evaluate_predictions`` and of both classifiers of each model.
     """
     data, reports = LabeledDataset.load(labels, split), list[LabelReport]()
     for name, model in models.items():

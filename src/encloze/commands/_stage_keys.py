@@ -36,9 +36,9 @@ def result_key(stage: Command, dependencies: Mapping[str, str], output: Path, ha
 
     Args:
         stage: The command with its settings.
-        dependencies: Result keys, by stage name, of the earlier stages that the stage refers to.
+        dependencies: The hashes that this function returned for the stages that the stage refers to, by stage name.
         output: Output folder of the pipeline. Paths inside it are hashed as relative paths.
-        hashes: Known hashes of file contents, by path. The function adds the hashes that it computes.
+        hashes: Hashes of file contents computed so far, by path. The function adds the hashes that it computes.
     """
     settings = {name: _portable(value, output, hashes) for name, value in _fields(stage) if name not in _NO_INFLUENCE}
     content = json.dumps([stage.name, settings, dict(dependencies)], sort_keys=True, default=str)

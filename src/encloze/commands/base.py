@@ -182,7 +182,7 @@ class StageEffect:
 
     @classmethod
     def from_estimate(cls, stage: str, difference: Estimate) -> Self:
-        """Create the effect of the stage named ``stage`` from an estimate of the difference with and without it."""
+        """Create the effect of the stage named ``stage`` from the estimated difference that the stage makes."""
         return cls(stage, difference.interval(), difference.minimum_detectable_difference())
 
     def verdict(self) -> str:

@@ -38,14 +38,14 @@ class Calibrate(Command, name="calibrate"):
     model: str
     """The re-ranker: a model folder or an id on the Hugging Face hub."""
     scores: Path
-    """Output folder of score, run with this model, the same split and --include_relevant false."""
+    """Output folder of the command score, run with the same model, the same split and --include_relevant false."""
     output: Path
     """The model folder to write: the re-ranker with its calibration."""
     split: str = "dev"
     """Split whose judgments are used. It should not have been used in training."""
     method: Method = "isotonic"
-    """isotonic: any non-decreasing function; suited to many judged pairs. platt: a logistic function; suited to few.
-    """
+    """isotonic: any non-decreasing function; suited to many judged pairs. platt: a logistic function; suited to few
+    judged pairs."""
     folds: int = 5
     """Number of folds of the cross-validation over queries that measures the calibration error."""
     seed: int = 0
@@ -105,7 +105,8 @@ class Calibrate(Command, name="calibrate"):
         settings = recipe.read(str(self.scores / "recipe.yaml"))
         if settings.get("verb") != "score":
             raise DataError(
-                f"{self.scores} was written by {settings.get('verb')}, not by score. Run score, and give its output"
+                f"{self.scores} was written by {settings.get('verb')}, not by score. Run score, and set scores to "
+                "its output"
             )
         if settings.get("include_relevant", True):
             raise DataError(
@@ -132,7 +133,9 @@ class Calibrate(Command, name="calibrate"):
         """Return each pair's probability of relevance, from a calibration fitted on the pairs of all other folds."""
         count = int(queries.max()) + 1
         if count < self.folds:
-            raise ValueError(f"only {count} queries have scores and judgments, but {self.folds} folds are set")
+            raise ValueError(
+                f"only {count} queries have scores and judgments, fewer than the setting folds ({self.folds})"
+            )
         fold_of_pair = np.random.default_rng(self.seed).permutation(count)[queries] % self.folds
         probabilities = np.empty(len(scores))
         for fold in range(self.folds):

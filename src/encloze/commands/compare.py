@@ -144,9 +144,9 @@ class Compare(Command, name="compare"):
         return evaluations + [Evaluate(systems=self.systems, benchmark=one, **common) for one in self.benchmark]
 
     def _common_measures(self) -> tuple[str, ...]:
-        """Return the measures of the settings or, if none are set, the default measures; add Judged@10.
+        """Return the measures of the settings or, if none are set, the default measures, in both cases with Judged@10.
 
-        Without measures in the settings, all data sets must have the same default measures.
+        If no measures are set, all data sets must have the same default measures.
         """
         defaults = {benchmark.rules().measures for benchmark in self.benchmark}
         if self.dataset:

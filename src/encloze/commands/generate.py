@@ -53,10 +53,10 @@ class Generate(Command, name="generate"):
     output: Path
     """Folder to write the generated queries and judgments to."""
     queries_per_document: int = 3
-    """Number of queries to generate for each document (GPL: 3 or more; Promptagator: 8)."""
+    """Number of queries to generate for each document. The paper on GPL uses 3 or more, the one on Promptagator 8."""
     max_documents: int | None = None
-    """Maximum number of documents to generate queries for, sampled by a hash of seed and id. By default all documents
-    are used."""
+    """Maximum number of documents to generate queries for. They are sampled at random, the same ones for the same seed.
+    By default all documents are used."""
     min_words: int = 10
     """Minimum number of words of a document, including its title; shorter documents are skipped."""
     dev_ratio: float = 0.1
@@ -184,8 +184,8 @@ class Generate(Command, name="generate"):
             reasons = ", ".join(f"{count} {reason}" for reason, count in rejected.items())
             raise DataError(
                 f"all texts that were generated for {len(generated)} documents of {location} were "
-                f"rejected ({reasons}). Check that the generator is a query generation model, check the prompt, or use "
-                "a less strict round_trip"
+                f"rejected ({reasons}). Check that the generator is a query generation model, check its prompt, or, "
+                "if round_trip is set, raise round_trip_depth"
             )
         result = GenerationResult(
             self.output,

@@ -39,7 +39,7 @@ def loading(folder: Path, kind: str = "an encoder") -> Iterator[None]:
         kind: The kind of model that is loaded, such as ``an encoder``, for error messages.
 
     Raises:
-        CheckpointError: If the code inside the block raises any exception. Exceptions of encloze are not converted.
+        CheckpointError: If the code in the ``with`` block raises an exception that is not one of encloze's own.
     """
     try:
         with quiet_transformers():

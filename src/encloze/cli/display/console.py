@@ -25,7 +25,7 @@ _RENDERERS = ("hits", "output_folders", "listings", "reports")
 
 @functools.singledispatch
 def show(result: object) -> None:
-    """Print the result of a command with the function registered for its type; without one, print ``str(result)``."""
+    """Print the result of a command with the function registered for its type; if there is none, as ``str(result)``."""
     for module in _RENDERERS:
         importlib.import_module(f"encloze.cli.display.{module}")
         if (render := show.dispatch(type(result))) is not show.dispatch(object):
@@ -61,7 +61,7 @@ def show_table(table: Table) -> None:
 
 
 def _stacked(cell: Cell, kind: Kind) -> Text:
-    """Return the text of a cell. If it has an interval, the bounds are on a second line: the table stays narrow."""
+    """Return the text of a cell. The bounds of an interval are on a second line, which keeps the table narrow."""
     bounds = kind.format_bounds(cell.value)
     interval = f"\n{bounds[0]} {bounds[1]}" if bounds else ""
     return Text.assemble(f"{kind.format(cell.value)}{cell.suffix}", (interval, "dim"))
