@@ -1,4 +1,4 @@
-"""Regular expressions of words in any script, combining marks, and removal of Hebrew and Arabic vowel points."""
+"""Regular expressions that match words in any script, and removal of Hebrew and Arabic vowel points from texts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def strip_vowel_points(text: str) -> str:
 
 @cache
 def token_pattern() -> re.Pattern[str]:
-    """Return a pattern whose matches are words (with combining marks), white space and other characters."""
+    """Return a pattern that splits a text: each match is one word, or consecutive white space or other characters."""
     return re.compile(rf"{WORD_PATTERN.format(marks=combining_marks())}|\s+|[^\w\s]+")
 
 

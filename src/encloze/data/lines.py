@@ -52,8 +52,8 @@ class ErrorCollector:
         Args:
             kind: Kind of the object, such as ``document``.
             id_: The id to check.
-            location: Location for the error message if the id was not read from a file, so that there is no line to
-                report.
+            location: Location for the error message, such as ``documents[3]``, if no line of a file is being read;
+                otherwise the message names that line.
         """
         if "\t" in id_ or (id_ and id_.splitlines() != [id_]):
             self.add(self.location or location, f"the {kind} id {id_!r} contains a tab or a line break. Remove it")

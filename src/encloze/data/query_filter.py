@@ -17,7 +17,7 @@ NOT_RETRIEVED = "their document is not retrieved"
 
 
 def filter_queries(generated: Iterable[tuple[Document, list[str]]], rejected: Counter[str]) -> dict[str, LabeledQuery]:
-    """Return the generated queries that are not empty, repeated for the same document, or copied from it.
+    """Return the generated queries except those that are empty, repeated for a document, or copied from the document.
 
     Queries of different documents that have the same normalized text are merged.
 
@@ -44,7 +44,7 @@ def filter_queries(generated: Iterable[tuple[Document, list[str]]], rejected: Co
 def group_by_split(
     queries: Iterable[LabeledQuery], split_of: Mapping[str, str], rejected: Counter[str]
 ) -> dict[str, list[LabeledQuery]]:
-    """Group queries by the split of their documents. A query whose documents are in different splits is rejected.
+    """Group queries by the split of their documents. A query that has documents in both splits is rejected.
 
     Args:
         queries: Queries to group.
@@ -80,7 +80,7 @@ def _rejection_reason(text: str, key: str, document: Document, seen: set[str]) -
 
 
 def _is_copied(key: str, document: Document) -> bool:
-    """Return whether a normalized query is the document's title, or the first words of its text or title plus text."""
+    """Return whether a normalized query is the document's title, or the beginning of its text or of title and text."""
     title, text = normalize_text(document.title), normalize_text(document.text)
     return key == title or any(
         beginning.startswith(key) and not beginning[len(key) : len(key) + 1].isalnum()

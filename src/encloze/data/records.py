@@ -148,7 +148,7 @@ class Representation(NamedTuple):
 
     @classmethod
     def concatenate(cls, parts: Sequence[Representation]) -> Representation:
-        """Return the vectors of several batches of texts in one object. All batches have the same kinds of vectors."""
+        """Return the vectors of several batches in one object. All batches must have the same kinds (dense, sparse)."""
         from scipy.sparse import vstack
 
         dense, sparse = [part.dense for part in parts], [part.sparse for part in parts]
@@ -164,4 +164,4 @@ class SearchResults(NamedTuple):
     """Row numbers of the documents in the corpus: int64 array with one row per query and one column per rank; -1 where
     fewer documents were found."""
     scores: np.ndarray
-    """Scores of these documents: float32 array with one row per query and one column per rank."""
+    """Scores of the documents in ``numbers``: float32 array of the same shape."""

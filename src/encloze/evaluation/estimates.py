@@ -70,9 +70,9 @@ def estimate(values: Sequence[np.ndarray], baseline: Sequence[np.ndarray] | None
 
     Queries are treated as random samples, and so are training seeds if there are several; data sets are fixed and have
     equal weight. With one seed, the standard error and the degrees of freedom are those of Student's t-test for one
-    data set and of Welch's t-test (1947) for two. With several seeds, the variance component of the seeds in a crossed
-    design is added if it is positive (Searle, Casella and McCulloch, Variance Components, 1992), and the degrees of
-    freedom follow from Satterthwaite's formula.
+    data set and of Welch's t-test (1947) for two. With several seeds, the variance between seeds is added to the
+    variance of the mean if its estimate is positive (variance component of a crossed design: Searle, Casella and
+    McCulloch, Variance Components, 1992), and the degrees of freedom follow from Satterthwaite's formula.
 
     Args:
         values: For each data set an array of shape (queries,) or (seeds, queries).
@@ -121,7 +121,7 @@ def welch_difference(first: np.ndarray, second: np.ndarray) -> Estimate:
 
 
 def _seed_variance(arrays: Sequence[np.ndarray]) -> tuple[float, float, int]:
-    """Estimate the variance of a mean over seeds and data sets from how much the means of single seeds differ.
+    """Estimate the variance of a mean over seeds and data sets from the variance between the means of the seeds.
 
     Each array has the shape (seeds, queries) and belongs to one data set. Returns the variance, the variance expected
     if seeds had no effect, and the degrees of freedom; all are 0 if there is only one seed.

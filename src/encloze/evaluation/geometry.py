@@ -95,7 +95,9 @@ def norm_variation(embeddings: np.ndarray) -> float:
 
 
 def uniformity(embeddings: np.ndarray) -> float:
-    """Compute log E[exp(-2 d²)] over pairs of different, L2-normalized embeddings (Wang and Isola, ICML 2020; t = 2).
+    """Compute the log of the mean exp(-2 d²), d being the distance of two L2-normalized embeddings, over all pairs.
+
+    This is the uniformity of Wang and Isola (ICML 2020) with t = 2.
 
     Args:
         embeddings: Array of shape (texts, dim).
@@ -135,7 +137,7 @@ def pair_auc(firsts: np.ndarray, seconds: np.ndarray, negatives: np.ndarray) -> 
         negatives: Boolean array of shape (pairs, pairs): whether second text j is a negative for first text i.
 
     Returns:
-        0.5 for random embeddings, 1 if every positive pair has the highest cosine.
+        0.5 for random embeddings, 1 if every positive pair has a higher cosine than all negatives of its first text.
     """
     cosines = l2_normalize(firsts) @ l2_normalize(seconds).T
     positive = np.diagonal(cosines)[:, None]

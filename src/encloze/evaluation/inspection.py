@@ -24,7 +24,7 @@ class LengthStatistics:
     quantiles: dict[str, int]
     """Length at each quantile; the keys are names of quantiles, such as ``95%``."""
     truncated: dict[int, float]
-    """Share of texts longer than a length limit, for several limits. The keys are the limits."""
+    """For each of several length limits (the keys), the share of texts that are longer."""
     recommended_limit: int | None = None
     """Smallest limit in ``truncated`` that at most 5 % of the texts exceed; None if there is no such limit."""
 
@@ -95,7 +95,7 @@ class Inspection:
         return None
 
     def tables(self) -> list[Table]:
-        """Return the tables with statistics of the corpus; the tables on encoders belong to ``panel``."""
+        """Return the tables with statistics of the corpus, without the tables of ``panel``, which compare encoders."""
         tables = (self.count_table(), self.length_table(), self.truncation_table())
         return [table for table in tables if table is not None]
 

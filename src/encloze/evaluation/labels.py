@@ -29,7 +29,7 @@ class LabelPredictions(NamedTuple):
     name: str
     """Name of the system."""
     labels: list[tuple[str | None, ...]]
-    """Predicted labels of each text: one for the text or one per word; None for a word that the system did not read."""
+    """Predicted labels of each text: one for the text or one per word; None for a word not read (truncated)."""
     note: str = ""
     """Sentence for the report on how the labels were predicted; may be empty."""
 
@@ -186,7 +186,7 @@ class LabelReport:
                 stream.write(json.dumps(line, ensure_ascii=False) + "\n")
 
     def _measure_counts(self, system: LabelPredictions) -> dict[str, tuple[np.ndarray, Measure]]:
-        """Return, by name of a measure, the counts that it needs and the function that computes it from them.
+        """Return, for each measure by name, the counts that it needs and the function that computes it from the counts.
 
         The counts are an array with one row per text; its columns depend on the measure. The function expects the sums
         of the columns over the texts.
@@ -249,7 +249,7 @@ def evaluate_predictions(
         data: The labeled data set.
         split: Name of the evaluated split.
         name: Name of the system.
-        label_ids: Predicted label ids of all texts of the split, concatenated; -1 where there is no prediction.
+        label_ids: Predicted label ids of all texts of the split, concatenated; -1 for a word without prediction.
         note: Sentence for the report on how the labels were predicted; may be empty.
         seed: Seed of the bootstrap samples.
 

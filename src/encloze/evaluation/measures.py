@@ -106,7 +106,7 @@ def cutoff_of(name: str) -> int:
 
 
 def _rank(scores: dict[str, float]) -> dict[str, float]:
-    """Return a ranking with distinct scores in the order of trec_eval: by score in float32, then by descending id.
+    """Replace scores by distinct ones in the same order, that of trec_eval: by score in float32, then by descending id.
 
     Scores are made distinct because some providers in ir-measures, such as that of RR@10, order equal scores
     differently.

@@ -44,11 +44,11 @@ class EncoderMetrics:
 
     Args:
         name: Name of the encoder in tables.
-        description: Model type, pooling, dimensions and limits of the encoder.
+        description: Model type, pooling, dimensions and length limits of the encoder.
         metrics: Statistics of the embeddings, term weights and tokenizer, each with its range and meaning.
         frequent_terms: Terms that are active in the most documents, each with the share of documents in which it is
             active.
-        nearest: For each query of the panel, its nearest documents, best first.
+        nearest: For each query of the panel, the documents that the encoder ranks highest, best first.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Panel:
         num_available: Number of documents in the corpus, from which the encoded documents were sampled.
         pairs: Number and kind of the pairs of related texts (positive pairs), as text; None if the corpus has none.
         encoders: Metrics of each encoder.
-        queries: Queries whose nearest documents are listed.
+        queries: Queries for which each encoder's ``nearest`` lists documents.
         labels: Results of predicting labels from the embeddings, if labels were given.
     """
 
@@ -118,7 +118,7 @@ class Panel:
         return notes
 
     def to_markdown(self) -> str:
-        """Return the panel as Markdown: metrics, prediction of labels, and the nearest documents of some documents."""
+        """Return the panel as Markdown: metrics, prediction of labels, and the nearest documents of each query."""
         lines = ["## Encoders", "", f"{self.title}.", "", self.table().to_markdown(), ""]
         lines += [f"- {note}" for note in self.notes()]
         if self.labels:

@@ -1,4 +1,4 @@
-"""Metrics of one encoder: geometry of its embeddings, terms with a weight above 0, fit of its tokenizer."""
+"""Metrics of one encoder: geometry of its embeddings, terms with a positive weight per text, fit of its tokenizer."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def dense_metrics(
         embeddings: Array of shape (documents, dim) with at least two documents.
         pairs: Embeddings of positive pairs, for alignment and pair AUC; None omits these two metrics.
         is_normalized: Whether the model L2-normalizes its embeddings.
-        neighbors: Number of nearest neighbors for hubness.
+        neighbors: Number of nearest neighbors of each document, from which hubness is computed.
 
     Returns:
         The metrics. The share of all-zero embeddings is one of them; the other metrics exclude these embeddings.

@@ -1,4 +1,4 @@
-"""Published benchmarks. Each is evaluated on the split, with the measures and by the rules of published results."""
+"""Published benchmarks. The evaluated split, the measures and the rules are those used in published results."""
 
 from encloze.family import lazy_members
 

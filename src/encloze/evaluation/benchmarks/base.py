@@ -90,7 +90,7 @@ class Benchmark(Family):
             raise RecipeError("the recipe", [("benchmark", str(error))]) from error
 
     def format(self) -> Format:
-        """Return the reader of the benchmark's documents, queries and judgments, as a member of the family of formats.
+        """Return the data set format by which the benchmark's documents, queries and judgments are read.
 
         Raises:
             DataError: The setting ``path`` is not a folder, or the folder lacks files.
@@ -102,11 +102,11 @@ class Benchmark(Family):
         return self.local_format(self.path)
 
     def rules(self) -> BenchmarkRules:
-        """Return the measures and rules of this benchmark."""
+        """Return the measures of this benchmark, and the rules by which they are computed."""
         raise NotImplementedError
 
     def remote_format(self) -> Format:
-        """Return the data format that downloads and reads the collection. It is used if ``path`` is None."""
+        """Return the format by which the collection is downloaded and read. It is used if ``path`` is None."""
         return IrDatasets(self.ir_datasets_id())
 
     def ir_datasets_id(self) -> str:
@@ -114,7 +114,7 @@ class Benchmark(Family):
         raise NotImplementedError
 
     def local_format(self, path: Path) -> Format:
-        """Return the data format that reads the published files in the folder ``path``."""
+        """Return the format of the published files, set to read those in the folder ``path``."""
         raise NotImplementedError
 
     def split(self) -> str:

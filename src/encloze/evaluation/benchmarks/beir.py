@@ -1,4 +1,4 @@
-"""BEIR: retrieval in domains other than that of the training data, measured by nDCG@10."""
+"""BEIR: retrieval collections of many domains, for models trained on other data, measured by nDCG@10."""
 
 from __future__ import annotations
 

@@ -19,9 +19,8 @@ class Mteb(Benchmark, name="mteb"):
     """Retrieval task of MTEB, such as ``mteb/NFCorpus``, or one subset of a task, such as ``mteb/MIRACLRetrieval/sw``.
 
     A folder given as ``path`` is a copy of the task's repository on the Hugging Face hub, or a data set in BEIR's
-    layout. The metric and the removal of documents
-    with the id of the query follow the task's ``main_score`` and ``ignore_identical_ids`` in
-    https://github.com/embeddings-benchmark/mteb.
+    layout. The metric and the removal of documents with the id of the query follow the task's ``main_score`` and
+    ``ignore_identical_ids`` in https://github.com/embeddings-benchmark/mteb.
     """
 
     collection: str = ""
@@ -38,7 +37,7 @@ class Mteb(Benchmark, name="mteb"):
         if kind not in _MEASURES or not cutoff.isdigit():
             raise DataError(
                 f"the main score of {self.remote_format().location()} is {main_score}, which encloze does not compute. "
-                "Evaluate the task with MTEB itself, on any model folder that sentence-transformers loads"
+                "Load the model folder with sentence-transformers, and evaluate it with the package mteb"
             )
         measures = tuple(dict.fromkeys((f"{_MEASURES[kind]}@{cutoff}", "nDCG@10", "R@100")))
         ignore_identical_ids = bool(getattr(task, "ignore_identical_ids", False))

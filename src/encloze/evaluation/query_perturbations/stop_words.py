@@ -24,7 +24,7 @@ class StopWords(QueryPerturbation, name="stop_words"):
 
     language: Language | None = None
     """Language of the stop words. By default, it is detected for each query: the language whose stop words are most
-    frequent in the query. No word is removed if they are fewer than a quarter of the query's words."""
+    frequent in the query. No word is removed if less than a quarter of the query's words are its stop words."""
     custom_stop_words: tuple[str, ...] = ()
     """Stop words that replace the built-in lists of all languages."""
     word_fraction: float = 1.0
@@ -75,7 +75,7 @@ def _function_words(language: Language | None) -> set[str] | frozenset[str]:
 
 
 def _detect_language(words: list[str]) -> Language | None:
-    """Return the language with the most function words in ``words``; None if they are under a quarter of ``words``.
+    """Return the language with the most function words in ``words``; None if less than a quarter are function words.
 
     The threshold is needed because words of unsupported languages may be spelled like function words:
     Turkish "son" and "ne" are in the French list.
