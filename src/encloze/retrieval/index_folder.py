@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from encloze import recipe
 from encloze.data.corpus import Corpus
 from encloze.encoders.base import Encoder
@@ -26,7 +28,8 @@ from encloze.storage.manifest import check_manifest
 
 DOCUMENTS = "documents.arrow"
 _DESCRIPTION = "index.json"
-_FORMAT_VERSION = 3
+_FORMAT_VERSION = 4
+_SAMPLE_SIZE = 200  # documents from which defaults such as the analyzer of BM25 are chosen
 
 
 def build_index(
@@ -57,10 +60,10 @@ def build_index(
     shutil.copyfile(corpus.file, folder / DOCUMENTS)
     names = [index.name for index in indexes]
     unique = [name if names.count(name) == 1 else f"{name}-{number}" for number, name in enumerate(names)]
-    build_views(corpus, dict(zip(unique, indexes, strict=True)), encoder, folder, executor)
+    built = build_views(corpus, dict(zip(unique, indexes, strict=True)), encoder, folder, executor)
     views = [
         {"name": name, "settings": plain(index), **_model_entry(encoder, index, folder)}
-        for name, index in zip(unique, indexes, strict=True)
+        for name, index in built.items()
     ]
     write_json(folder / _DESCRIPTION, {"encloze": _FORMAT_VERSION, "documents": len(corpus), "views": views})
     return views
@@ -72,9 +75,15 @@ def build_views(
     encoder: Encoder | None,
     folder: Path,
     executor: Executor | None = None,
-) -> None:
-    """Build each index in a subfolder of ``folder`` with the name of the index. Each document is encoded only once."""
+) -> dict[str, Index]:
+    """Build each index in a subfolder of ``folder`` with the name of the index. Each document is encoded only once.
+
+    Returns:
+        The indexes with all defaults that depend on the documents.
+    """
     executor, builders = executor or Local(), dict[str, list[IndexBuilder]]()
+    numbers = np.unique(np.linspace(0, len(corpus) - 1, _SAMPLE_SIZE).astype(np.int64))
+    indexes = {name: index.with_defaults(lambda: list(corpus.texts(numbers))) for name, index in indexes.items()}
     with explain_write_errors(folder):
         for name, index in indexes.items():
             (folder / name).mkdir()
@@ -84,13 +93,13 @@ def build_views(
                 builder.add(texts)
             builder.finish()
         of_representations = [builder for some in builders.values() for builder in some]
-        if not of_representations or encoder is None:
-            return
-        for part in encode_corpus(encoder, corpus, executor):
+        if of_representations and encoder:
+            for part in encode_corpus(encoder, corpus, executor):
+                for builder in of_representations:
+                    builder.add(part)
             for builder in of_representations:
-                builder.add(part)
-        for builder in of_representations:
-            builder.finish()
+                builder.finish()
+    return indexes
 
 
 def exact_indexes(encoder: Encoder) -> tuple[Index, ...]:

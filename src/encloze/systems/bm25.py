@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from encloze import progress
@@ -15,7 +15,6 @@ from encloze.retrieval.index_folder import build_views
 from encloze.retrieval.retriever import Retriever
 from encloze.retrieval.views import View
 from encloze.search.analyzers.base import Analyzer
-from encloze.search.analyzers.unicode import Unicode
 from encloze.search.expanded_search import ExpandedSearcher
 from encloze.search.expansions.base import Expansion
 from encloze.search.indexes.base import IndexSearcher
@@ -36,8 +35,9 @@ class Bm25(System, name="bm25"):
     """Term frequency saturation; higher values let repeated terms count more."""
     b: float = 0.75
     """Document length normalization, from 0 (none) to 1 (full)."""
-    analyzer: Analyzer = field(default_factory=Unicode)
-    """Analyzer that splits documents and queries into terms."""
+    analyzer: Analyzer | None = None
+    """Analyzer that splits documents and queries into terms. By default it is chosen by the language of the documents:
+    stemmed if there is a stemmer for it, otherwise unicode."""
     expansion: Expansion | None = None
     """Query expansion by pseudo-relevance feedback, such as rm3; by default queries are not expanded."""
     tune_on: str | None = None
@@ -51,7 +51,7 @@ class Bm25(System, name="bm25"):
         return self.tune_on
 
     def default_title(self) -> str:
-        analyzer = "" if self.analyzer == Unicode() else self.analyzer.summary()
+        analyzer = self.analyzer.summary() if self.analyzer else ""
         changed = [name for name in ("k1", "b") if getattr(self, name) != getattr(Bm25, name)]
         settings = ", ".join(f"{name} {getattr(self, name):g}" for name in changed)
         parameters = f"({settings})" if settings and not self.tune_on else ""

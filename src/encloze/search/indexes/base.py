@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Protocol, Self, cast
 
 import numpy as np
 
@@ -71,14 +71,23 @@ class Index(Family):
     input_type: ClassVar[Literal["text", "dense", "sparse"]]
     """Input of the index: texts, embeddings (dense) or term weights (sparse)."""
 
+    def with_defaults(self, texts: Callable[[], Sequence[str]]) -> Self:
+        """Return the settings with the defaults that depend on the documents, such as the analyzer of BM25.
+
+        Args:
+            texts: Function that returns the texts of a sample of the documents. Called only if they are needed.
+        """
+        return self
+
     def builder(self, folder: Path) -> IndexBuilder:
         """Return a builder that writes a new index into an existing empty folder."""
         raise NotImplementedError(type(self).__name__)
 
     def build(self, documents: Iterable[str] | Representation, folder: Path) -> None:
         """Build the index of ``documents`` in an existing empty folder."""
-        builder = self.builder(folder)
-        builder.add(documents)
+        listed = documents if isinstance(documents, Representation) else list(documents)
+        builder = self.with_defaults(lambda: list(cast(Iterable[str], listed))).builder(folder)
+        builder.add(listed)
         builder.finish()
 
     def open(self, folder: Path) -> IndexSearcher:

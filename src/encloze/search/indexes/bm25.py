@@ -8,23 +8,25 @@ third of the memory.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 
+from encloze import recipe
 from encloze.data.records import Representation, SearchResults
+from encloze.search.analyzers._by_language import analyzer_for
 from encloze.search.analyzers.base import Analyzer
-from encloze.search.analyzers.unicode import Unicode
 from encloze.search.indexes.base import Index
 from encloze.search.npy_files import AppendableArray
 from encloze.search.postings import Postings, PostingsSearcher, PostingsWriter, QueryTerms
+from encloze.settings import plain
 from encloze.storage.json_files import read_json, write_json
 
-_TERMS, _LENGTHS = "words.json", "lengths.npy"
+_TERMS, _LENGTHS, _ANALYZER = "words.json", "lengths.npy", "analyzer.json"
 _BATCH = 1024  # documents analyzed at a time
 
 
@@ -43,21 +45,38 @@ class Bm25(Index, name="bm25"):
     """Term frequency saturation, 0 or more; with 0, the frequency of a term is ignored."""
     b: float = 0.75
     """Document length normalization, from 0 (none) to 1 (full)."""
-    analyzer: Analyzer = field(default_factory=Unicode)
-    """Analyzer that splits documents and queries into terms."""
+    analyzer: Analyzer | None = None
+    """Analyzer that splits documents and queries into terms. By default it is chosen by the language of the documents:
+    stemmed if there is a stemmer for it, otherwise unicode."""
 
     def __post_init__(self) -> None:
         if self.k1 < 0 or not 0 <= self.b <= 1:
             raise ValueError(f"k1 must be 0 or more and b from 0 to 1, not {self.k1} and {self.b}")
 
+    def with_defaults(self, texts: Callable[[], Sequence[str]]) -> Self:
+        """Return the settings with the analyzer for the language of the documents (see ``Index.with_defaults``)."""
+        return self if self.analyzer else replace(self, analyzer=analyzer_for(texts()))
+
     def builder(self, folder: Path) -> Bm25Builder:
         """Return a builder that writes a new index into an existing empty folder."""
+        if self.analyzer is None:
+            raise ValueError("the analyzer of a BM25 index is not set. Set it, or call with_defaults")
         return Bm25Builder(folder, self.analyzer)
 
     def open(self, folder: Path) -> Bm25Searcher:
-        """Return a searcher over the index in ``folder``."""
+        """Return a searcher over the index in ``folder``, with the analyzer that built the index.
+
+        Raises:
+            ValueError: The settings name another analyzer.
+        """
+        stored = read_json(folder / _ANALYZER)
+        analyzer: Analyzer = recipe.coerce(Analyzer, stored, source=str(folder / _ANALYZER), name="analyzer")
+        if self.analyzer not in (None, analyzer):
+            raise ValueError(f"the index was built with the analyzer {analyzer.summary()}, which cannot be changed")
         term_numbers = {term: number for number, term in enumerate(read_json(folder / _TERMS))}
-        return Bm25Searcher(self, Postings.open(folder), np.load(folder / _LENGTHS), term_numbers)
+        return Bm25Searcher(
+            replace(self, analyzer=analyzer), Postings.open(folder), np.load(folder / _LENGTHS), term_numbers
+        )
 
 
 class Bm25Builder:
@@ -88,6 +107,7 @@ class Bm25Builder:
         self._postings.finish(len(self._term_numbers))
         self._lengths.close()
         write_json(self._folder / _TERMS, list(self._term_numbers))
+        write_json(self._folder / _ANALYZER, plain(self._analyzer))
 
 
 class Bm25Searcher:
@@ -101,6 +121,7 @@ class Bm25Searcher:
     input_type: ClassVar[Literal["text", "dense", "sparse"]] = "text"
 
     def __init__(self, settings: Bm25, postings: Postings, lengths: np.ndarray, term_numbers: dict[str, int]) -> None:
+        assert settings.analyzer is not None  # Bm25.open sets it
         self._analyzer, self._term_numbers = settings.analyzer, term_numbers
         num_documents, df = len(lengths), np.diff(postings.offsets)  # df: (terms,)
         self._idf = np.log(1 + (num_documents - df + 0.5) / (df + 0.5)).astype(np.float32)  # (terms,)
