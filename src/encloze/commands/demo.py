@@ -57,7 +57,7 @@ class Size:
     max_query_tokens: int
     max_document_tokens: int
     other_seconds: float
-    """Duration of the demo without training, in seconds on the reference machine."""
+    """Seconds that the demo takes in addition to training, on the machine of ``REFERENCE_SPEED``."""
 
 
 SIZES = (
@@ -70,7 +70,7 @@ SIZES = (
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds per training step at the demo size "full", extrapolated from steps with fewer texts."""
+    """Seconds per training step at the demo size "full", estimated from steps with fewer texts."""
 
     pretraining: float
     finetuning: float

@@ -138,7 +138,7 @@ class Evaluate(Command, name="evaluate"):
         return replace(result, name=title, run=run, memory_bytes=memory)
 
     def _counts(self, dataset: DatasetSplit, results: list[SystemResult]) -> DatasetCounts:
-        """Count the judgments, and the queries and documents if a system reads them. Run files need neither."""
+        """Count the judgments and, if a system reads them, the queries and documents. Run files read neither."""
         parts = {part for system in self._all_systems() for part in system.depends_on}
         reads_corpus = bool(self.reranker) or self.passage_aggregation == "max"
         return dataset.counts(
@@ -156,6 +156,6 @@ class Evaluate(Command, name="evaluate"):
 
 
 def check_tuning_split(systems: tuple[System, ...], split: str) -> None:
-    """Raise ValueError if a system is tuned on the evaluated split."""
+    """Raise ValueError if the ``tune_on`` of a system is the evaluated split."""
     if any(system.tuned_on == split for system in systems):
         raise ValueError(f"a system is tuned on the evaluated split {split!r}. Set its tune_on to another split")

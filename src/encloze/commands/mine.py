@@ -206,7 +206,7 @@ class Mine(Command, name="mine"):
         return list(dict.fromkeys(document for document in interleaved if document is not None and document in known))
 
     def _model_inputs(self) -> dict[str, Path | str]:
-        """Return the files and models that ``sources`` and ``scorer`` use, keyed by the name of the setting."""
+        """Return the files and models in ``sources`` and ``scorer``, keyed by the setting that names them."""
         return inputs_of(self.sources, "sources") | ({"scorer": self.scorer} if self.scorer else {})
 
     def _write_output(self, state: RunState, negatives_file: Path) -> MiningResult:

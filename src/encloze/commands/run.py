@@ -33,7 +33,7 @@ _SPLIT_SETTINGS = ("split", "tune_on")
 
 @dataclass(frozen=True)
 class PipelineResult:
-    """Result of ``run``: the last evaluation result, and score differences between consecutive systems in it."""
+    """Result of ``run``: the last evaluation result, and the difference of each system in it to the previous one."""
 
     folder: Path
     report: Report | ComparisonTable | None
@@ -173,7 +173,7 @@ class Run(Command, name="run"):
             return MakeReport((self.output,), page, title=title, model_cards=True, overwrite=True).run().page
         except MissingExtraError as error:
             progress.note(
-                f"No report page was written: {error}. Then write the page with: encloze report {self.output} "
+                f"No report page was written: {error}. Write it later with: encloze report {self.output} "
                 f"--output {page} --model_cards"
             )
             return None

@@ -26,7 +26,7 @@ def check_count(value: Any, name: str) -> None:
 
 
 def rows_of(queries: Any, part: slice) -> Any:
-    """Return the slice ``part`` of queries, which are a list of texts or a ``Representation``."""
+    """Return the queries at the positions ``part``; queries are a list of texts, or their ``Representation``."""
     if not isinstance(queries, Representation):
         return queries[part]
     return Representation(*(None if view is None else view[part] for view in queries))

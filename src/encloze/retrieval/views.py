@@ -31,7 +31,7 @@ class View:
 
     @property
     def weight(self) -> float:
-        """Weight of the (dense or sparse) scores of this index in the encoder's similarity; 1 without an encoder."""
+        """Weight of this index's scores in the similarity that the encoder defines; 1 if the index has no encoder."""
         return float(getattr(self.encoder.similarity, self.index.input_type)) if self.encoder else 1.0
 
 

@@ -42,7 +42,7 @@ class EncodingSystem(System):
     def build_retriever(self, views: Sequence[View], dataset: DatasetSplit) -> tuple[Retriever, str]:
         """Return a retriever that searches the opened indexes (``views``), and a note to show below tables of results.
 
-        The note names settings that were tuned on a split; it is empty if there are none.
+        The note names settings that were tuned on a split; it is empty if no setting was tuned.
         """
         return Retriever(dataset.corpus, views), ""
 

@@ -36,7 +36,7 @@ class MemoryRequest(Settings):
     split: str
     """Split of the data set whose queries are used."""
     judgments_by_source: bool
-    """Whether documents are passages of longer texts, and judgments contain the ids of these texts, not of passages."""
+    """Whether the documents are passages, and the judgments have the ids of the longer texts they were cut from."""
     depth: int
     """Number of documents to rank for each query."""
 

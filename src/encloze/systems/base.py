@@ -91,7 +91,7 @@ class System(Family):
 
     @property
     def depends_on(self) -> tuple[str, ...]:
-        """Parts of the data set that the ranking depends on: ``queries``, ``documents``, both or neither.
+        """Which parts of a data set affect the ranking: ``queries``, ``documents``, both or neither.
 
         The ranking of an index folder depends on ``queries`` only, because the folder contains documents of its own.
         The ranking in a run file depends on neither part.
@@ -128,7 +128,7 @@ class System(Family):
         raise NotImplementedError(type(self).__name__)
 
     def parts(self) -> tuple[System, ...]:
-        """Return the systems to evaluate: this system or, if it groups training seeds, the system of each seed."""
+        """Return the systems to evaluate: this one or, for a group of training seeds, one for each seed."""
         return (self,)
 
     def per_view(self) -> tuple[System, ...]:
@@ -209,7 +209,7 @@ def unique_titles(systems: Iterable[System]) -> list[str]:
 
 
 def unique_names(names: Iterable[str]) -> list[str]:
-    """Return the names with a number appended to those that occur earlier in the list.
+    """Return the names without repetitions: a name that occurs earlier in the list gets a number.
 
     Example:
         >>> unique_names(["bm25", "bm25"])

@@ -41,7 +41,7 @@ class Bm25(System, name="bm25"):
     expansion: Expansion | None = None
     """Query expansion by pseudo-relevance feedback, such as rm3; by default queries are not expanded."""
     tune_on: str | None = None
-    """Split, other than the evaluated one, on which k1 and b are tuned: the pair, of 20, with the highest nDCG@10."""
+    """Split, other than the evaluated one, on which k1 and b are tuned: the best of 20 pairs by nDCG@10 is used."""
 
     def __post_init__(self) -> None:
         Bm25Index(self.k1, self.b)  # validates the parameters

@@ -13,7 +13,7 @@ _WINDOW_BATCHES = 50
 
 
 class Step(NamedTuple):
-    """Batch of one optimizer step."""
+    """The examples of one optimizer step, with the indices of the step and of the epoch."""
 
     number: int
     """Index of the step, from 0."""

@@ -16,7 +16,7 @@ _ATTEMPTS = 200  # random examples that are tried as exchange partners of one ex
 
 @dataclass(frozen=True, eq=False)
 class RandomPlan(BatchPlan):
-    """Random batches of queries, for losses in which the documents of a batch are negatives of its other queries.
+    """Random batches of queries, for losses in which the documents of a query are negatives of the batch's others.
 
     If batches grouped texts of similar length, as those of ``LengthGroupedPlan`` do, mostly the same queries would
     share a batch in every epoch. Here each epoch divides all examples at random into batches whose sizes differ by at

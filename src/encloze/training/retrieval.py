@@ -106,7 +106,7 @@ class RetrievalModule(Trainable):
                 by the text ids of its candidates. The group id of a document is its text id.
 
         Returns:
-            The scores, with the column of each query's relevant document and candidates.
+            The scores, and for each query the columns of its relevant document and of its candidates.
         """
         query_batch, document_batch = embeddings
         text_ids, inverse = torch.unique(document_batch.group_ids[:, 0], return_inverse=True)
