@@ -155,7 +155,7 @@ class Family(Settings):
 
 
 def _import_member(module: str) -> None:
-    """Import a member's module. Raises MissingExtraError if a package of the extra ``train`` is not installed."""
+    """Import the module of a family member. Raises MissingExtraError if a package of the extra ``train`` is missing."""
     try:
         importlib.import_module(module)
     except ModuleNotFoundError as error:

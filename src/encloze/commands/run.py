@@ -33,7 +33,7 @@ _SPLIT_SETTINGS = ("split", "tune_on")
 
 @dataclass(frozen=True)
 class PipelineResult:
-    """Result of ``run``: the last evaluation result, and the difference of each system in it to the previous one."""
+    """Result of ``run``: the last evaluation, and the score difference between consecutive systems in its table."""
 
     folder: Path
     report: Report | ComparisonTable | None

@@ -254,7 +254,7 @@ def evaluate_predictions(
         seed: Seed of the bootstrap samples.
 
     Returns:
-        The report on the baselines and the system, which is the last one.
+        The report on the baselines and, as its last entry, on the system.
     """
     examples, majority = data.splits[split], data.majority_label
     predictions: list[tuple[str | None, ...]] = [(majority,) * len(example.labels) for example in examples]

@@ -67,7 +67,7 @@ class Panel:
         num_available: Number of documents in the corpus, from which the encoded documents were sampled.
         pairs: Number and kind of the pairs of related texts (positive pairs), as text; None if the corpus has none.
         encoders: Metrics of each encoder.
-        queries: Queries for which each encoder's ``nearest`` lists documents.
+        queries: Example queries. The field ``nearest`` of an encoder's metrics has the documents nearest to each.
         labels: Results of predicting labels from the embeddings, if labels were given.
     """
 

@@ -19,7 +19,7 @@ from encloze.text.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class MaskedBatch:
-    """Texts, and the masked tokens of these texts that the encoder reads. Subclasses add the input of a decoder."""
+    """Texts, and the input of the encoder: their tokens, some of them masked. Subclasses add the input of a decoder."""
 
     texts: TokenBatch
     encoder: MaskedTokens
@@ -50,7 +50,7 @@ class PretrainingModule(Trainable):
         self.backbone, self.tokenizer, self.pooling = backbone, tokenizer, pooling
 
     def forward(self, sampled: Any) -> LossOutput:
-        """Return the summed loss terms and metrics of a batch of masked texts."""
+        """Return the loss terms and metrics of a batch of masked texts, each summed over its examples."""
         encoder_output = self.encode(sampled)
         return LossOutput(encoder_output.sums | self.decode(sampled, encoder_output), encoder_output.embeddings)
 
@@ -62,7 +62,7 @@ class PretrainingModule(Trainable):
         return EncoderOutput(sums, (pool(hidden, attention_mask, self.pooling),), hidden)
 
     def decode(self, sampled: Any, encoder_output: EncoderOutput) -> dict[str, Tensor]:
-        """Return the summed loss terms and metrics of the decoders; an empty dict by default."""
+        """Return the loss terms and metrics of the decoders, summed over examples; an empty dict by default."""
         return {}
 
     def mlm_loss(self, term: str, hidden: Tensor, labels: Tensor, head: nn.Module | None = None) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Contrastive loss of text pairs over a whole training step, shared by several objectives."""
+"""Contrastive loss of several objectives; negatives of a pair are the texts of all other pairs of the training step."""
 
 from __future__ import annotations
 

@@ -219,7 +219,7 @@ class Retriever:
         check_count(k, "k")
         check_count(depth, "depth")
         pools = self.candidates(texts, self._candidate_depth(max(k, depth)))
-        found = [[hit for _, hit in self._hits(pool, self.fusion)] for pool in pools]
+        found = [self._hits(pool) for pool in pools]
         if self.reranker:
             found = self._reranked(texts, found)
         return BatchHits(
@@ -264,10 +264,12 @@ class Retriever:
         self, queries: Sequence[Query], pools: Sequence[CandidatePool], fusion: Fusion, depth: int = 100
     ) -> Run:
         """Return the ``depth`` best candidates of each query with their fused scores, as a run."""
-        return {
-            query.id: {hit.id: hit.score for _, hit in self._hits(pool, fusion)[:depth]}
-            for query, pool in zip(queries, pools, strict=True)
-        }
+        ids, run = self.corpus.ids, dict[str, dict[str, float]]()
+        for query, pool in zip(queries, pools, strict=True):
+            order, scores = self._fused(pool, fusion)
+            numbers = pool.numbers[order[:depth]].tolist()
+            run[query.id] = {ids[number]: score for number, score in zip(numbers, scores[order].tolist(), strict=False)}
+        return run
 
     def __len__(self) -> int:
         return len(self.corpus)
@@ -305,17 +307,21 @@ class Retriever:
             pools.append(CandidatePool(numbers, np.stack([scores[row] for scores in scored]), ranks))
         return pools
 
-    def _hits(self, pool: CandidatePool, fusion: Fusion) -> list[tuple[int, Hit]]:
-        """Return the candidates of a query, best first, as pairs: the document's number in the corpus, and the hit."""
-        ids, names = self.corpus.ids, [view.name for view in self.views]
-        if len(names) == 1:
-            pairs = zip(pool.numbers.tolist(), pool.scores[0].tolist(), strict=True)
-            return [(number, Hit(ids[number], score)) for number, score in pairs]
+    def _fused(self, pool: CandidatePool, fusion: Fusion) -> tuple[np.ndarray, np.ndarray]:
+        """Return the order of the candidates of a query, best first (int64), and their fused scores (float64)."""
+        if len(self.views) == 1:
+            return np.arange(len(pool.numbers)), pool.scores[0].astype(np.float64)
         fused = fusion.fuse(pool.scores.astype(np.float64), pool.ranks)
-        order = np.argsort(-fused, kind="stable")
-        parts = [dict(zip(names, column, strict=True)) for column in pool.scores.T[order].tolist()]
-        triples = zip(pool.numbers[order].tolist(), fused[order].tolist(), parts, strict=True)
-        return [(number, Hit(ids[number], score, of_views)) for number, score, of_views in triples]
+        return np.argsort(-fused, kind="stable"), fused
+
+    def _hits(self, pool: CandidatePool) -> list[Hit]:
+        """Return the hits of a query, best first, with the scores of each view if there are several."""
+        ids, names = self.corpus.ids, [view.name for view in self.views]
+        order, fused = self._fused(pool, self.fusion)
+        hits = zip(pool.numbers[order].tolist(), fused[order].tolist(), pool.scores.T[order].tolist(), strict=True)
+        if len(names) == 1:
+            return [Hit(ids[number], score) for number, score, _ in hits]
+        return [Hit(ids[number], score, dict(zip(names, parts, strict=True))) for number, score, parts in hits]
 
     def _reranked(self, queries: Sequence[str], found: list[list[Hit]]) -> list[list[Hit]]:
         """Return the re-ranked hits of each query. Their ``parts`` include the score before re-ranking."""

@@ -10,7 +10,6 @@ import numpy as np
 
 from encloze.encoders.base import Encoder
 from encloze.search.fusions.base import Fusion
-from encloze.search.fusions.reciprocal_rank import ReciprocalRank
 from encloze.search.fusions.weighted import Weighted
 from encloze.search.indexes.base import IndexSearcher
 
@@ -44,8 +43,11 @@ class CandidatePool(NamedTuple):
 
 
 def default_fusion(views: Sequence[View]) -> Fusion:
-    """Return a weighted sum of the scores if all views use the same encoder, otherwise reciprocal rank fusion."""
+    """Return the weighted sum of scores that the encoder defines if all views use one encoder.
+
+    Otherwise, return the sum of the scores after normalization for each view (see ``Weighted``).
+    """
     encoders = {id(view.encoder) for view in views}
     if len(encoders) == 1 and all(view.encoder for view in views):
         return Weighted(tuple(view.weight for view in views), normalization="none")
-    return ReciprocalRank()
+    return Weighted()

@@ -42,7 +42,7 @@ class Postings(NamedTuple):
         return self.documents[part], self.values[part]
 
     def among(self, term: int, candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the positions in ``candidates`` of the documents that contain a term, and its value in each of them."""
+        """Return the positions in ``candidates`` of the documents that contain a term, and its value in each."""
         documents, values = self.of_term(term)
         if not len(documents):
             return np.empty(0, np.int64), np.empty(0, np.float32)

@@ -1,4 +1,4 @@
-"""Search for the folder of a model. The model is given as minilm, a local folder, or an id on the Hugging Face hub."""
+"""Find the folder of a model by its name: ``minilm`` (a short name), a local folder, or a Hugging Face hub id."""
 
 from __future__ import annotations
 

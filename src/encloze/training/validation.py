@@ -88,10 +88,10 @@ class Validator:
         return bool(self._metrics) and completed in {round(total_steps * n / count) for n in range(1, count + 1)}
 
     def start(self, completed: int) -> dict[str, float]:
-        """Delete the recorded evaluations after step ``completed``; if none is left, evaluate the untrained model.
+        """Delete records of evaluations at later steps than ``completed``. If no record is left, evaluate the model.
 
         Returns:
-            The metrics of the untrained model by name; empty in a resumed run.
+            The metrics of the untrained model by name; an empty dict if there are records.
         """
         if not self._metrics:
             return {}

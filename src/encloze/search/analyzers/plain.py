@@ -29,7 +29,7 @@ class Plain(Analyzer, name="plain"):
 
 
 def _bigrams(run: str) -> list[str]:
-    """Return the character bigrams of a Chinese or Japanese string; a single character or other text as the only item."""
+    """Return the character bigrams of a Chinese or Japanese string; a single character or other text is unchanged."""
     if len(run) < 2 or not _UNSPACED.match(run):
         return [run]
     return [run[start : start + 2] for start in range(len(run) - 1)]

@@ -22,7 +22,7 @@ class Rm3(Expansion, name="rm3"):
     feedback_terms: int = 10
     """Number of terms that are taken from each feedback document, and maximum number of terms added to the query."""
     original_query_weight: float = 0.5
-    """Total weight of the original query's terms, from 0 to 1; the expansion terms have the total weight 1 minus this."""
+    """Total weight of the original query's terms, from 0 to 1. That of the expansion terms is 1 minus this."""
 
     def __post_init__(self) -> None:
         if self.feedback_documents < 1 or self.feedback_terms < 1 or not 0 <= self.original_query_weight <= 1:

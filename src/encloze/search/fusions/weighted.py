@@ -1,4 +1,4 @@
-"""Weighted sum of the scores of several indexes."""
+"""Weighted sum of the scores of several indexes, normalized for each index."""
 
 from __future__ import annotations
 
@@ -9,26 +9,42 @@ import numpy as np
 
 from encloze.search.fusions.base import Fusion
 
+_TINY = 1e-9
+_TEMPERATURE = 2.0  # of the softmax; chosen on the dev splits of seven collections (docs/explanation/log.md)
+
 
 @dataclass(frozen=True)
 class Weighted(Fusion, name="weighted"):
     """Weighted sum of scores: every index scores all candidates, including those that only other indexes returned."""
 
     weights: tuple[float, ...] = ()
-    """Weight of each index, in the order of the indexes; by default all weights are 1."""
-    normalization: Literal["min_max", "none"] = "min_max"
-    """min_max scales the scores of each index to the range from 0 to 1 over the candidates of a query; none uses the
-    scores as they are."""
+    """Weight of each index, in order; by default all are 1."""
+    normalization: Literal["softmax", "z_score", "min_max", "none"] = "softmax"
+    """How the scores of each index are normalized over the candidates of a query. z_score: to mean 0 and standard
+    deviation 1. softmax: z-scores, then a softmax with temperature 2, so that an index whose scores hardly separate
+    the candidates has little influence. min_max: to the range from 0 to 1. none: not at all."""
 
     def check(self, num_indexes: int) -> None:
-        """Raise ValueError if the number of weights differs from the number of indexes."""
+        """Raise ValueError if the number of weights is not the number of indexes."""
         if self.weights and len(self.weights) != num_indexes:
-            raise ValueError(f"the weighted fusion has {len(self.weights)} weights for {num_indexes} indexes")
+            raise ValueError(
+                f"the weighted fusion has {len(self.weights)} weights for {num_indexes} indexes. Give one for each"
+            )
 
     def fuse(self, scores: np.ndarray, ranks: np.ndarray) -> np.ndarray:
         """Return the fused scores of the candidates of one query (see ``Fusion.fuse``)."""
         weights = np.array(self.weights or [1.0] * len(scores))
-        if self.normalization == "min_max" and scores.shape[1]:
+        return np.asarray(weights @ (self._normalized(scores) if scores.shape[1] else scores))
+
+    def _normalized(self, scores: np.ndarray) -> np.ndarray:
+        if self.normalization == "none":
+            return scores
+        if self.normalization == "min_max":
             low, high = scores.min(axis=1, keepdims=True), scores.max(axis=1, keepdims=True)
-            scores = (scores - low) / np.maximum(high - low, 1e-9)
-        return np.asarray(weights @ scores)
+            return np.asarray((scores - low) / np.maximum(high - low, _TINY))
+        deviations = scores - scores.mean(axis=1, keepdims=True)
+        z_scores = deviations / np.maximum(scores.std(axis=1, keepdims=True), _TINY)
+        if self.normalization == "z_score":
+            return np.asarray(z_scores)
+        exponentials = np.exp((z_scores - z_scores.max(axis=1, keepdims=True)) / _TEMPERATURE)
+        return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
