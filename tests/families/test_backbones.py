@@ -301,7 +301,7 @@ def test_mixed_narrow_embeddings_are_projected_to_the_hidden_size() -> None:
         model = backbone.encoder
         torch.testing.assert_close(mixed, model.embeddings_project(model.get_input_embeddings().weight[:3]))
     del backbone.encoder.embeddings_project
-    with pytest.raises(NotImplementedError, match="module by which 'electra' encoders project embeddings"):
+    with pytest.raises(NotImplementedError, match="does not support 'electra' encoders whose embedding size"):
         backbone.mix_token_embeddings(torch.eye(200)[:3])
 
 

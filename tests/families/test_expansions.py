@@ -14,6 +14,7 @@ import toys
 from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.beir import Beir
 from encloze.search.analyzers.plain import Plain
+from encloze.search.analyzers.unicode import Unicode
 from encloze.search.expanded_search import ExpandedSearcher
 from encloze.search.expansions.base import Expansion, FeedbackDocument
 from encloze.search.expansions.rm3 import Rm3
@@ -27,7 +28,7 @@ QUERIES = ["the river records", "broken engine tools", "harbour harbour watches"
 @pytest.fixture
 def index(tmp_path: Path) -> Bm25Searcher:
     (tmp_path / "index").mkdir()
-    Bm25().build(toys.texts(), tmp_path / "index")
+    Bm25(analyzer=Unicode()).build(toys.texts(), tmp_path / "index")
     return Bm25().open(tmp_path / "index")
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Literal
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -102,30 +105,52 @@ def test_a_candidate_that_no_index_returns_scores_zero() -> None:
 # --------------------------------------------------------------------------------------------------------- weighted
 
 
+MIN_MAX = Weighted(normalization="min_max")
+
+
 def test_weighted_matches_hand_computed_scores() -> None:
     scores = np.array([[0.0, 5.0, 10.0], [-1.0, 1.0, 0.0]])
     unused = np.ones((2, 3))
-    np.testing.assert_allclose(Weighted().fuse(scores, unused), [0, 1.5, 1.5])
-    np.testing.assert_allclose(Weighted((2, 0.5)).fuse(scores, unused), [0, 1.5, 2.25])
+    np.testing.assert_allclose(MIN_MAX.fuse(scores, unused), [0, 1.5, 1.5])
+    np.testing.assert_allclose(Weighted((2, 0.5), "min_max").fuse(scores, unused), [0, 1.5, 2.25])
     np.testing.assert_allclose(Weighted((2, 0.5), "none").fuse(scores, unused), [-0.5, 10.5, 20])
     np.testing.assert_allclose(Weighted(normalization="none").fuse(scores, unused), [-1, 6, 10])
+    z = math.sqrt(1.5)  # of 10 among 0, 5 and 10
+    np.testing.assert_allclose(Weighted((2, 0.5), "z_score").fuse(scores, unused), [-2.5 * z, 0.5 * z, 2 * z])
+    total = math.exp(-z / 2) + 1 + math.exp(z / 2)
+    expected = [2 * math.exp(-z / 2) / total, 2 / total, 2 * math.exp(z / 2) / total]
+    np.testing.assert_allclose(Weighted((2, 0)).fuse(scores, unused), expected)
+
+
+def test_an_index_that_does_not_separate_the_candidates_has_little_influence() -> None:
+    peaked, flat = np.array([9.0, 1.0, 1.1, 1.2, 0.9, 1.0, 0.8]), np.array([0.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0])
+    scores, unused = np.stack([peaked, flat]), np.ones((2, 7))
+    assert Weighted().fuse(scores, unused).argmax() == 0
+    assert Weighted().fuse(scores[::-1], unused).argmax() == 0
 
 
 @given(scores=scores_of)
-def test_min_max_normalized_scores_are_within_their_bounds(scores: np.ndarray) -> None:
-    fused = Weighted().fuse(scores, ranks_of(scores))
+def test_normalized_scores_are_within_their_bounds(scores: np.ndarray) -> None:
+    ranks = ranks_of(scores)
+    fused = MIN_MAX.fuse(scores, ranks)
     assert (fused >= 0).all() and (fused <= len(scores) + 1e-9).all()
+    assert Weighted().fuse(scores, ranks).sum() == pytest.approx(len(scores))
 
 
+@pytest.mark.parametrize("normalization", ["min_max", "z_score", "softmax"])
 @given(scores=st.lists(st.integers(-50, 50), min_size=2, max_size=8, unique=True), shift=st.integers(-9, 9))
-def test_min_max_normalization_removes_scale_and_offset(scores: list[int], shift: int) -> None:
-    original = np.array([scores, scores[::-1]], float)
+def test_normalization_removes_scale_and_offset(
+    scores: list[int], shift: int, normalization: Literal["min_max", "z_score", "softmax"]
+) -> None:
+    original, fusion = np.array([scores, scores[::-1]], float), Weighted((2, 1), normalization)
     rescaled = original * np.array([[7.0], [0.25]]) + shift
-    np.testing.assert_allclose(Weighted().fuse(rescaled, original), Weighted().fuse(original, original), atol=1e-9)
+    np.testing.assert_allclose(fusion.fuse(rescaled, original), fusion.fuse(original, original), atol=1e-9)
 
 
 def test_ties_of_one_index_are_broken_by_the_others() -> None:
-    assert Weighted().fuse(np.array([[3.0, 3.0], [1.0, 2.0]]), np.ones((2, 2))).tolist() == [0, 1]
+    scores = np.array([[3.0, 3.0], [1.0, 2.0]])
+    assert MIN_MAX.fuse(scores, np.ones((2, 2))).tolist() == [0, 1]
+    assert np.diff(Weighted().fuse(scores, np.ones((2, 2))))[0] > 0
 
 
 def test_a_wrong_number_of_weights_is_rejected() -> None:

@@ -20,6 +20,7 @@ import toys
 from encloze.data.records import Representation
 from encloze.search import postings
 from encloze.search.analyzers.stemmed import Stemmed
+from encloze.search.analyzers.unicode import Unicode
 from encloze.search.indexes.base import Index, IndexSearcher
 from encloze.search.indexes.bm25 import Bm25
 from encloze.search.indexes.flat import Flat
@@ -130,7 +131,8 @@ def test_adding_documents_in_batches_gives_the_same_index(
     (folder / "whole").mkdir()
     (folder / "batches").mkdir()
     kind().build(documents, folder / "whole")
-    builder = kind().builder(folder / "batches")
+    texts = [] if isinstance(documents, Representation) else list(documents)
+    builder = kind().with_defaults(lambda: texts).builder(folder / "batches")
     for start, end in pairwise([0, *cuts, 40]):
         builder.add(rows_of(documents, slice(start, end)))
     with pytest.MonkeyPatch.context() as patch:
@@ -229,8 +231,8 @@ def lucene_scores(documents: Sequence[str], query: str, k1: float, b: float) -> 
 
 def bm25_of(documents: Sequence[str], k1: float = 1.2, b: float = 0.75) -> IndexSearcher:
     with tempfile.TemporaryDirectory() as folder:  # mapped files stay readable after they are deleted
-        Bm25(k1, b).build(documents, Path(folder))
-        return Bm25(k1, b).open(Path(folder))
+        Bm25(k1, b, Unicode()).build(documents, Path(folder))
+        return Bm25(k1, b, Unicode()).open(Path(folder))
 
 
 words = st.sampled_from(["ant", "Bee", "cat", "dog", "elk", "Fox"])
@@ -251,8 +253,8 @@ def test_bm25_equals_lucenes_formula(documents: list[str], query: str, k1: float
 
 @pytest.mark.parametrize(("k1", "b"), [(1.2, 0.75), (0.0, 0.0), (2.0, 1.0), (0.9, 0.4)])
 def test_bm25_from_a_folder_equals_lucenes_formula(tmp_path: Path, k1: float, b: float) -> None:
-    Bm25(k1, b).build(toys.texts(), tmp_path)
-    scores = Bm25(k1, b).open(tmp_path).score(QUERIES, [np.arange(40)] * len(QUERIES))
+    Bm25(k1, b, Unicode()).build(toys.texts(), tmp_path)
+    scores = Bm25(k1, b, Unicode()).open(tmp_path).score(QUERIES, [np.arange(40)] * len(QUERIES))
     for query, query_scores in zip(QUERIES, scores, strict=True):
         np.testing.assert_allclose(query_scores, lucene_scores(toys.texts(), query, k1, b), rtol=1e-5, atol=1e-6)
 
@@ -304,11 +306,17 @@ def test_documents_and_queries_use_the_same_analyzer(tmp_path: Path) -> None:
     kind = Bm25(analyzer=Stemmed())
     kind.build(["running rivers", "a library"], tmp_path)
     assert kind.open(tmp_path).search(["river runs", "the libraries"], 1).numbers.tolist() == [[0], [1]]
-    Bm25().build(["running rivers", "a library"], tmp_path)
-    assert Bm25().open(tmp_path).search(["river runs"], 1).numbers.tolist() == [[-1]]
+    plain = Bm25(analyzer=Unicode())
+    plain.build(["running rivers", "a library"], tmp_path)
+    assert plain.open(tmp_path).search(["river runs"], 1).numbers.tolist() == [[-1]]
+    assert Bm25().open(tmp_path).search(["running"], 1).numbers.tolist() == [[0]]  # the stored analyzer
+    with pytest.raises(ValueError, match="built with the analyzer unicode, which cannot be changed"):
+        kind.open(tmp_path)
+    with pytest.raises(ValueError, match="the analyzer of a BM25 index is not set"):
+        Bm25().builder(tmp_path)
 
 
 @pytest.mark.parametrize(("k1", "b"), [(-0.1, 0.5), (1.0, -0.1), (1.0, 1.1)])
 def test_bm25_rejects_settings_out_of_range(k1: float, b: float) -> None:
     with pytest.raises(ValueError, match=re.escape(f"k1 must be 0 or more and b from 0 to 1, not {k1} and {b}")):
-        Bm25(k1, b)
+        Bm25(k1, b, Unicode())

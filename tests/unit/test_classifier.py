@@ -186,7 +186,7 @@ def test_the_head_has_a_higher_learning_rate_than_the_encoder(tmp_path: Path) ->
     [
         (("--split", "train"), "split must not be train"),
         (("--max_tokens", "4096"), "max_tokens is 4096, but"),
-        (("--max_tokens", "2"), "max_tokens must be 3 or more"),
+        (("--max_tokens", "2"), "but must be 3 or more"),
         (("--batch_size", "0"), "batch_size must be 1 or more"),
         (("--split", "later"), "has no later.jsonl"),
     ],

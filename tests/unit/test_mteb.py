@@ -135,7 +135,7 @@ def task_of(dataset: Path, listed: dict[str, list[str]] | None = None) -> Any:
 
 @pytest.mark.parametrize("kind", ["bm25", "hybrid"])
 def test_mteb_computes_the_same_measures_for_a_system(mteb: Any, kind: str, dataset: Path, model: Path) -> None:
-    settings = {} if kind == "bm25" else {"model": str(model)}
+    settings = {} if kind == "bm25" else {"model": str(model), "fusion": "weighted"}
     system = MtebSearch(kind, **settings)
     found = mteb.evaluate(system, task_of(dataset), cache=None, co2_tracker=False, show_progress_bar=False)
     ours = Evaluate(Beir(dataset), systems=(system.system,)).run()

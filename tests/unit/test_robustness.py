@@ -245,6 +245,7 @@ def test_other_datasets_are_listed_among_the_slices(dataset: Path, tmp_path: Pat
     assert same.difference.mean == 0
 
 
+@pytest.mark.filterwarnings("ignore:on the split dev")
 def test_per_view_evaluates_each_view_of_each_system(dataset: Path, model: Path, tmp_path: Path) -> None:
     given = ["index", "--dataset", str(dataset), "--model", str(model), "--indexes", "flat,bm25", "--output"]
     assert main([*given, str(tmp_path / "both")]) == 0

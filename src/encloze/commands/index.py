@@ -9,9 +9,12 @@ from typing import Any, Literal
 from encloze import recipe
 from encloze.commands.base import Command
 from encloze.data.corpus import Corpus
+from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
 from encloze.encoders.base import load_encoder
 from encloze.retrieval.index_folder import build_index
+from encloze.retrieval.tuning import default_tuning_split, fit_index_fusion
+from encloze.search.fusions.base import Fusion
 from encloze.search.indexes.base import Index as SearchIndex
 from encloze.storage.atomic import atomic_folder, refuse_existing
 from encloze.storage.provenance import write_provenance
@@ -54,6 +57,12 @@ class Index(Command, name="index"):
     """Indexes to build, such as flat,inverted,bm25. A search combines the scores of all indexes in the folder. By
     default, one exact index is built for each kind of output of the model: flat for embeddings, inverted for term
     weights."""
+    fusion: Fusion | None = None
+    """How searches combine the scores of several indexes. By default by a weighted sum of normalized scores, with
+    weights that are tuned on the split tune_on."""
+    tune_on: str | None = None
+    """Split of the data set on which the weights of several indexes are tuned by nDCG@10; by default dev or validation.
+    Without such a split, the weights are equal, except for an index that does not suit the documents."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the encoder's matrix multiplications; auto uses bfloat16 if the hardware supports it."""
     seed: int = 0
@@ -64,6 +73,8 @@ class Index(Command, name="index"):
     def __post_init__(self) -> None:
         if (self.corpus is None) == (self.dataset is None):
             raise ValueError("give either a corpus or a dataset")
+        if self.tune_on and (self.dataset is None or self.fusion):
+            raise ValueError("tune_on needs a dataset, and no fusion, because it tunes the weights of the fusion")
         if not self.indexes and self.model is None:
             raise ValueError("give a model, or indexes that need none, as in --indexes bm25")
         needing = [index.name for index in self.indexes if index.input_type != "text"]
@@ -78,6 +89,16 @@ class Index(Command, name="index"):
         encoder = load_encoder(self.model, self.precision) if self.model else None
         with atomic_folder(self.output, overwrite=self.overwrite) as folder:
             views = build_index(corpus, self.indexes, encoder, folder)
+            fit_index_fusion(folder, views, corpus, encoder, self.fusion, self._tuning(corpus))
             inputs = {**source.inputs("corpus"), "model": self.model}
             write_provenance(folder, recipe.dump(self, {"verb": self.name}), inputs)
         return IndexingResult(self.output, len(corpus), views)
+
+    def _tuning(self, corpus: Corpus) -> DatasetSplit | None:
+        """Return the judged queries on which fusion weights are tuned; None if there are none."""
+        if self.dataset is None or self.fusion:
+            return None
+        test = DatasetSplit(self.dataset, "test")
+        test.corpus = corpus
+        split = self.tune_on or default_tuning_split(test)
+        return test.with_split(split) if split else None

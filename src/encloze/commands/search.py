@@ -43,8 +43,8 @@ class Search(Command, name="search"):
     views: tuple[str, ...] = ()
     """Names of the indexes to search, such as flat and bm25; by default all indexes in the folder."""
     fusion: Fusion | None = None
-    """How the scores of several indexes are combined. If one model computed the contents of all indexes, the default is
-    the weighted sum that this model defines; otherwise it is reciprocal_rank."""
+    """How the scores of several indexes are combined, such as weighted or reciprocal_rank. By default as stored in the
+    index folder, or by the sum of normalized scores if only some of its indexes are searched."""
     model: str | None = None
     """Path of the model that built the index. Required only if the model has been moved since then."""
     reranker: str | None = None

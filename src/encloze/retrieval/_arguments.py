@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from encloze.data.records import Representation
 from encloze.errors import RecipeError
 from encloze.search.fusions.base import Fusion
 
@@ -23,10 +22,3 @@ def check_count(value: Any, name: str) -> None:
     """Raise RecipeError if the value of the argument ``name`` is not a whole number of 1 or more."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise RecipeError("search", [(name, f"expected a whole number of 1 or more, found {value!r}")])
-
-
-def rows_of(queries: Any, part: slice) -> Any:
-    """Return the queries at the positions ``part``; queries are a list of texts, or their ``Representation``."""
-    if not isinstance(queries, Representation):
-        return queries[part]
-    return Representation(*(None if view is None else view[part] for view in queries))

@@ -18,6 +18,7 @@ from encloze.execution.encodings import CorpusJob, encode_corpus
 from encloze.execution.executors.base import Executor
 from encloze.execution.executors.local import Local
 from encloze.family import nearest
+from encloze.search.fusions.base import Fusion
 from encloze.search.indexes.base import Index, IndexBuilder, IndexSearcher
 from encloze.search.indexes.flat import Flat
 from encloze.search.indexes.inverted import Inverted
@@ -142,6 +143,21 @@ def view_entries(folder: Path, views: Sequence[str] = ()) -> list[dict[str, Any]
     if missing := [name for name in views if name not in entries]:
         raise CheckpointError(f"the index {folder} has no index {missing[0]!r}; {nearest(missing[0], list(entries))}")
     return [entries[name] for name in views or entries]
+
+
+def write_fusion(folder: Path, fusion: Fusion, note: str) -> None:
+    """Store the fusion with which an index folder is searched by default, and a note on how it was chosen."""
+    description = read_json(folder / _DESCRIPTION)
+    write_json(folder / _DESCRIPTION, {**description, "fusion": plain(fusion), "fusion_note": note})
+
+
+def stored_fusion(folder: Path, views: Sequence[str] = ()) -> tuple[Fusion | None, str]:
+    """Return the fusion of an index folder and a note on how it was chosen; None if not all views are searched."""
+    description = read_json(folder / _DESCRIPTION)
+    if "fusion" not in description or list(views or view_names(folder)) != list(view_names(folder)):
+        return None, ""
+    source = str(folder / _DESCRIPTION)
+    return recipe.coerce(Fusion, description["fusion"], source=source, name="fusion"), description["fusion_note"]
 
 
 def open_view(folder: Path, entry: Mapping[str, Any]) -> IndexSearcher:

@@ -11,13 +11,15 @@ from typing import Any, overload
 
 import numpy as np
 
-from encloze import progress, recipe
+from encloze import recipe
 from encloze.data.corpus import Corpus
+from encloze.data.dataset import DatasetSplit
 from encloze.data.records import Hit, Query, Run
 from encloze.data.runs import top_documents
 from encloze.encoders.base import Encoder, Precision, Reranker, load_encoder, load_reranker, strings
 from encloze.errors import RecipeError
-from encloze.retrieval._arguments import check_count, check_fusion, rows_of
+from encloze.retrieval._arguments import check_count, check_fusion
+from encloze.retrieval.candidates import CandidatePool, find_candidates, fused_order, fused_run
 from encloze.retrieval.index_folder import (
     DOCUMENTS,
     build_index,
@@ -25,11 +27,13 @@ from encloze.retrieval.index_folder import (
     exact_indexes,
     model_location,
     open_view,
+    stored_fusion,
     view_entries,
 )
 from encloze.retrieval.reranking import rerank
 from encloze.retrieval.results import BatchHits, Hits
-from encloze.retrieval.views import CandidatePool, View, default_fusion
+from encloze.retrieval.tuning import fit_index_fusion
+from encloze.retrieval.views import View, default_fusion
 from encloze.search.fusions.base import Fusion
 from encloze.search.indexes.base import Index
 from encloze.settings import plain
@@ -38,7 +42,7 @@ from encloze.storage.cache import temporary_folder
 from encloze.storage.manifest import write_manifest
 from encloze.storage.provenance import write_provenance
 
-_QUERY_BATCH = 256
+_FUSION_DEPTH = 100  # scores are normalized over the candidates, so their number must not depend on the number of hits
 
 
 class Retriever:
@@ -96,6 +100,7 @@ class Retriever:
         indexes: Sequence[str | Mapping[str, Any] | Index] = (),
         output: str | Path | None = None,
         fusion: Fusion | str | Mapping[str, Any] | None = None,
+        tune_on: DatasetSplit | None = None,
         device: str | None = None,
         precision: Precision = "auto",
         overwrite: bool = False,
@@ -109,9 +114,11 @@ class Retriever:
                 or as objects. By default an exact index for each representation (dense, sparse) of the encoder.
             output: The index folder to write, for ``Retriever.load``. Without it, the index is in a temporary folder
                 that is removed when the retriever is deleted, which suits small collections.
-            fusion: How the scores of several indexes are combined; see ``default_fusion`` for the default.
-            device: Device to which an encoder that is given by name is loaded.
-            precision: Precision of the matrix multiplications of an encoder that is given by name.
+            fusion: How the scores of several indexes are combined; see ``choose_fusion`` for the default.
+            tune_on: Judged queries over the corpus, such as ``data.split("dev")``, on which the weights of the indexes
+                are tuned.
+            device: Device of the encoder, if ``encoder`` is a name or folder.
+            precision: Precision of the encoder's matrix multiplications, if ``encoder`` is a name or folder.
             overwrite: Whether an index folder that exists may be replaced.
 
         Raises:
@@ -130,18 +137,20 @@ class Retriever:
         if target is None:
             target = close.enter_context(temporary_folder()) / "retriever"  # a system's name in tables
             target.mkdir()
-            build_index(documents, kinds, loaded, target)
+            entries = build_index(documents, kinds, loaded, target)
+            fit_index_fusion(target, entries, documents, loaded, fused, tune_on)
             write_manifest(target)
         else:
             with atomic_folder(target, overwrite=overwrite) as staging:
-                build_index(documents, kinds, loaded, staging)
+                entries = build_index(documents, kinds, loaded, staging)
+                fit_index_fusion(staging, entries, documents, loaded, fused, tune_on)
                 name = loaded.name if loaded else None
                 settings = {"output": str(target), "corpus": plain(documents.format), "model": name}
                 text = recipe.dump_tree({"verb": "index", **settings, "indexes": plain(kinds), "precision": precision})
                 write_provenance(staging, text, {**documents.inputs(), "model": name})
         views = [View(e["name"], open_view(target, e), loaded if e["model"] else None) for e in view_entries(target)]
         own = documents if output is None else Corpus(target / DOCUMENTS)  # the corpus may outlive the retriever
-        retriever = cls(own, views, fused, folder=target)
+        retriever = cls(own, views, stored_fusion(target)[0], folder=target)
         weakref.finalize(retriever, close.close)
         return retriever
 
@@ -163,7 +172,7 @@ class Retriever:
         Args:
             folder: The index folder.
             views: Names of the indexes in the folder to search, such as ``flat`` or ``bm25``; all by default.
-            fusion: How the scores of several indexes are combined; see ``default_fusion`` for the default.
+            fusion: How the scores of several indexes are combined; by default as stored in the index folder.
             encoder: The model that built the index. Needed only if the model folder was moved; by default the model is
                 loaded from its stored path.
             device: Device of the models that are loaded.
@@ -192,6 +201,7 @@ class Retriever:
             opened.append(View(entry["name"], open_view(path, entry), own))
         if isinstance(reranker, (str, Path)):
             reranker = load_reranker(str(reranker), precision, device)
+        fused = fused or stored_fusion(path, names)[0]
         return cls(Corpus(path / DOCUMENTS), opened, fused, reranker, rerank_depth, path)
 
     @overload
@@ -218,7 +228,7 @@ class Retriever:
         texts = strings(queries, "search", "queries")
         check_count(k, "k")
         check_count(depth, "depth")
-        pools = self.candidates(texts, self._candidate_depth(max(k, depth)))
+        pools = find_candidates(self.views, texts, self._candidate_depth(max(k, depth)))
         found = [self._hits(pool) for pool in pools]
         if self.reranker:
             found = self._reranked(texts, found)
@@ -240,36 +250,14 @@ class Retriever:
             single query.
         """
         began = time.perf_counter()
-        wide = self._candidate_depth(depth)
-        pools = self.candidates([query.text for query in queries], wide)
-        run = self.fused_run(queries, pools, self.fusion, wide)
+        wide = self._candidate_depth(max(depth, _FUSION_DEPTH) if len(self.views) > 1 else depth)
+        pools = find_candidates(self.views, [query.text for query in queries], wide)
+        run = fused_run(queries, pools, self.corpus.ids, self.fusion, wide if self.reranker else depth)
         if self.reranker:
             texts = {query.id: query.text for query in queries}
             run = rerank(run, texts, self.corpus, self.reranker, self.rerank_depth)
             run = {query: top_documents(scores, depth) for query, scores in run.items()}
         return run, (time.perf_counter() - began) * 1000 / max(1, len(queries))
-
-    def candidates(self, queries: Sequence[str], depth: int = 100) -> list[CandidatePool]:
-        """Return the candidates of each query: the ``depth`` best documents of each index, scored by all indexes."""
-        encoded = self._encoded(queries) if queries else []
-        pools: list[CandidatePool] = []
-        with progress.task("Searching", len(queries), "queries") as bar:
-            for start in range(0, len(queries), _QUERY_BATCH):
-                batch = [rows_of(view, slice(start, start + _QUERY_BATCH)) for view in encoded]
-                pools += self._pools(batch, depth)
-                bar.advance(len(pools) - start)
-        return pools
-
-    def fused_run(
-        self, queries: Sequence[Query], pools: Sequence[CandidatePool], fusion: Fusion, depth: int = 100
-    ) -> Run:
-        """Return the ``depth`` best candidates of each query with their fused scores, as a run."""
-        ids, run = self.corpus.ids, dict[str, dict[str, float]]()
-        for query, pool in zip(queries, pools, strict=True):
-            order, scores = self._fused(pool, fusion)
-            numbers = pool.numbers[order[:depth]].tolist()
-            run[query.id] = {ids[number]: score for number, score in zip(numbers, scores[order].tolist(), strict=False)}
-        return run
 
     def __len__(self) -> int:
         return len(self.corpus)
@@ -282,42 +270,10 @@ class Retriever:
         """Return the number of documents to retrieve from each index: ``depth`` or, if larger, ``rerank_depth``."""
         return max(depth, self.rerank_depth) if self.reranker else depth
 
-    def _encoded(self, queries: Sequence[str]) -> list[Any]:
-        """Return the queries for each index: texts, or the output of the index's encoder. Each encoder runs once."""
-        encoders = {id(view.encoder): view.encoder for view in self.views if view.encoder}
-        encoded = {key: encoder.represent_queries(queries) for key, encoder in encoders.items()}
-        return [encoded.get(id(view.encoder), queries) for view in self.views]
-
-    def _pools(self, queries: list[Any], depth: int) -> list[CandidatePool]:
-        results = [view.index.search(batch, depth) for view, batch in zip(self.views, queries, strict=True)]
-        found = [[numbers[numbers >= 0] for numbers in result.numbers] for result in results]  # by view and query
-        if len(self.views) == 1:
-            scores = [row[: len(numbers)] for row, numbers in zip(results[0].scores, found[0], strict=True)]
-            return [
-                CandidatePool(numbers, row[None], np.arange(1.0, len(numbers) + 1)[None])
-                for numbers, row in zip(found[0], scores, strict=True)
-            ]
-        candidates = [np.unique(np.concatenate(of_query)) for of_query in zip(*found, strict=True)]
-        scored = [view.index.score(batch, candidates) for view, batch in zip(self.views, queries, strict=True)]
-        pools = []
-        for row, numbers in enumerate(candidates):
-            ranks = np.full((len(self.views), len(numbers)), np.inf)
-            for view, of_view in enumerate(found):
-                ranks[view, np.searchsorted(numbers, of_view[row])] = np.arange(1, len(of_view[row]) + 1)
-            pools.append(CandidatePool(numbers, np.stack([scores[row] for scores in scored]), ranks))
-        return pools
-
-    def _fused(self, pool: CandidatePool, fusion: Fusion) -> tuple[np.ndarray, np.ndarray]:
-        """Return the order of the candidates of a query, best first (int64), and their fused scores (float64)."""
-        if len(self.views) == 1:
-            return np.arange(len(pool.numbers)), pool.scores[0].astype(np.float64)
-        fused = fusion.fuse(pool.scores.astype(np.float64), pool.ranks)
-        return np.argsort(-fused, kind="stable"), fused
-
     def _hits(self, pool: CandidatePool) -> list[Hit]:
         """Return the hits of a query, best first, with the scores of each view if there are several."""
         ids, names = self.corpus.ids, [view.name for view in self.views]
-        order, fused = self._fused(pool, self.fusion)
+        order, fused = fused_order(pool, self.fusion)
         hits = zip(pool.numbers[order].tolist(), fused[order].tolist(), pool.scores.T[order].tolist(), strict=True)
         if len(names) == 1:
             return [Hit(ids[number], score) for number, score, _ in hits]

@@ -1,52 +1,142 @@
-"""Tuning of fusion weights on judged queries."""
+"""Choice of the fusion of several views: weights tuned on judged queries, or else a check of each view.
+
+Figures behind the defaults: docs/explanation/measurements.md.
+"""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from encloze import progress
+from encloze.data.corpus import Corpus
 from encloze.data.dataset import DatasetSplit
 from encloze.data.hash_sampling import hash_to_unit_interval
+from encloze.encoders.base import Encoder
 from encloze.errors import RecipeError
 from encloze.evaluation.measures import compute_measures
-from encloze.retrieval.retriever import Retriever
+from encloze.retrieval.candidates import encode_for_views, find_candidates, fused_run
+from encloze.retrieval.index_folder import open_view, write_fusion
+from encloze.retrieval.views import View, default_fusion
+from encloze.search.fusions.base import Fusion
 from encloze.search.fusions.weighted import Weighted
 
-TUNING_SPLITS = ("dev", "validation")
-"""Splits on which fusion weights are tuned by default; the first that the data set has is used."""
+_TUNING_SPLITS = ("dev", "validation")
 _MAX_QUERIES = 1000
 _TIE = 1e-6  # differences in nDCG@10 below this are ties
 _WEAK = 0.5  # a view with less than this share of the best view's nDCG@10 is reported
+_SAMPLE_SIZE, _MIN_SAMPLE_SIZE = 200, 50  # documents of the check without judged queries
+_SNIPPET_WORDS, _SNIPPET_LETTERS = 10, 30
+_UNUSABLE = 1 / 3  # a view with less than this share of the best view's mean reciprocal rank gets the weight 0
+
+
+class ChosenFusion(NamedTuple):
+    """A fusion, and how it was chosen."""
+
+    fusion: Fusion
+    note: str
+    """What the weights are based on, for reports; empty if all views have the default weights."""
 
 
 def default_tuning_split(dataset: DatasetSplit) -> str | None:
-    """Return the split on which fusion weights are tuned by default, other than ``dataset.split``; None for none."""
-    available = set() if dataset.judgments_by_source else {*dataset.format.splits()}
-    usable = [split for split in TUNING_SPLITS if split in available and split != dataset.split]
-    return usable[0] if usable and dataset.split not in TUNING_SPLITS else None
+    """Return the split on which fusion weights are tuned by default: dev or validation.
+
+    None if the data set has neither, if the evaluated split (``dataset.split``) is unknown or one of them, or if the
+    judgments have the ids of longer texts that the documents were cut from.
+    """
+    if dataset.judgments_by_source or dataset.split in ("", *_TUNING_SPLITS):
+        return None
+    available = dataset.format.splits()
+    return next((split for split in _TUNING_SPLITS if split in available), None)
 
 
-def tune_fusion(retriever: Retriever, tuning: DatasetSplit) -> Weighted:
-    """Return the weighted fusion of two or more indexes that has the highest nDCG@10 on judged queries.
+def choose_fusion(views: Sequence[View], corpus: Corpus, tuning: DatasetSplit | None) -> ChosenFusion:
+    """Choose how the scores of views are combined.
 
-    For two indexes, 21 pairs of weights in steps of 0.05 are tried, for more indexes all weights in steps of 0.1. Of
-    equally good weights, the most even ones are returned. At most 1,000 queries are used, selected by a hash of their
-    ids. Warns of an index that is much worse than the best one.
+    With judged queries, the weights are those with the highest nDCG@10 (see ``tune_fusion``). Without them, all views
+    have the same weight, except that views which do not recognize the documents of the collection have the weight 0
+    (see ``reciprocal_ranks``). Views that share one encoder are combined as the encoder defines.
+
+    Args:
+        views: The views.
+        corpus: The documents of the views.
+        tuning: Judged queries over these documents; None if there are none.
 
     Raises:
-        RecipeError: The retriever searches one index only.
+        RecipeError: There are judged queries, but only one view.
     """
-    names = [view.name for view in retriever.views]
+    if tuning:
+        tuned = tune_fusion(views, corpus, tuning)
+        weights = ", ".join(f"{view.name} {weight:g}" for view, weight in zip(views, tuned.weights, strict=True))
+        return ChosenFusion(tuned, f"the fusion weights ({weights}) were tuned on {tuning.split}")
+    fusion = default_fusion(views)
+    if len(views) < 2 or fusion != Weighted() or len(corpus) < _MIN_SAMPLE_SIZE:
+        return ChosenFusion(fusion, "")
+    ranks = reciprocal_ranks(views, corpus)
+    best = max(ranks, key=ranks.__getitem__)
+    unusable = [name for name, value in ranks.items() if value < _UNUSABLE * ranks[best]]
+    if not unusable:
+        return ChosenFusion(fusion, "")
+    found = ", ".join(f"{name} {value:.2f}" for name, value in ranks.items())
+    names = " and ".join(unusable)
+    progress.warn(
+        f"{names} has the weight 0, because it rarely finds the document that a snippet was taken from (mean "
+        f"reciprocal rank: {found}). Is the encoder made for the language of the documents?"
+    )
+    weights_of = tuple(0.0 if name in unusable else 1.0 for name in ranks)
+    note = f"{names} has the weight 0, because it rarely finds the document of a snippet"
+    return ChosenFusion(Weighted(weights_of), note)
+
+
+def fit_index_fusion(
+    folder: Path,
+    entries: Sequence[Mapping[str, Any]],
+    corpus: Corpus,
+    encoder: Encoder | None,
+    fusion: Fusion | None = None,
+    tuning: DatasetSplit | None = None,
+) -> None:
+    """Choose the fusion of a new index folder, and store it there. No effect on a folder with one index.
+
+    Args:
+        folder: The index folder.
+        entries: The descriptions of its indexes, as ``build_index`` returns them.
+        corpus: The documents.
+        encoder: The encoder that built the indexes; None if none was used.
+        fusion: The fusion to store; None to choose it.
+        tuning: Judged queries on which the weights are tuned; None if there are none.
+    """
+    if len(entries) < 2:
+        return
+    views = [View(entry["name"], open_view(folder, entry), encoder if entry["model"] else None) for entry in entries]
+    chosen = ChosenFusion(fusion, "") if fusion else choose_fusion(views, corpus, tuning)
+    write_fusion(folder, chosen.fusion, chosen.note)
+
+
+def tune_fusion(views: Sequence[View], corpus: Corpus, tuning: DatasetSplit) -> Weighted:
+    """Return the weighted fusion of two or more views that has the highest nDCG@10 on judged queries.
+
+    For two views, 21 pairs of weights in steps of 0.05 are tried, for more views all weights in steps of 0.1. Of
+    equally good weights, the most even ones are returned. At most 1,000 queries are used, selected by a hash of their
+    ids. Warns of a view that is much worse than the best one.
+
+    Raises:
+        RecipeError: There is only one view.
+    """
+    names = [view.name for view in views]
     if len(names) < 2:
         message = "weights are tuned for two views or more, and there is one. Leave out tune_on"
         raise RecipeError("the search", [("tune_on", message)])
     queries = sorted(tuning.queries, key=lambda query: hash_to_unit_interval(query.id))[:_MAX_QUERIES]
     judgments = {query.id: tuning.judgments[query.id] for query in queries}
-    pools = retriever.candidates([query.text for query in queries])
+    pools = find_candidates(views, [query.text for query in queries])
 
     def quality(weights: tuple[float, ...]) -> float:
-        run = retriever.fused_run(queries, pools, Weighted(weights), 10)
+        run = fused_run(queries, pools, corpus.ids, Weighted(weights), 10)
         return float(compute_measures(run, judgments, ["nDCG@10"])["nDCG@10"].mean())
 
     grid = list(_weights(len(names), 20 if len(names) == 2 else 10))
@@ -55,6 +145,37 @@ def tune_fusion(retriever: Retriever, tuning: DatasetSplit) -> Weighted:
     _warn_of_weak_views({names[weights.index(1)]: value for weights, value in values.items() if 1 in weights}, tuning)
     best = max(values.values())
     return Weighted(min((weights for weights in grid if values[weights] > best - _TIE), key=max))
+
+
+def reciprocal_ranks(views: Sequence[View], corpus: Corpus) -> dict[str, float]:
+    """Return how well each view finds the document that a snippet was taken from.
+
+    A snippet of ten words is taken from each of at most 200 documents, and each view ranks these documents for it. An
+    encoder that does not know the language of the documents ranks them almost at random.
+
+    Returns:
+        The mean reciprocal rank of the snippets' documents for each view, from 0 to 1. Equal scores share a rank.
+    """
+    numbers = np.unique(np.linspace(0, len(corpus) - 1, _SAMPLE_SIZE).astype(np.int64))
+    generator = np.random.default_rng(0)
+    snippets = [_snippet(text, generator) for text in corpus.texts(numbers)]
+    results = {}
+    for view, queries in zip(views, encode_for_views(views, snippets), strict=True):
+        scores = np.stack(view.index.score(queries, [numbers] * len(numbers)))
+        own = np.diagonal(scores)[:, None]
+        ranks = 1 + (scores > own).sum(axis=1) + ((scores == own).sum(axis=1) - 1) / 2
+        results[view.name] = float((1 / ranks).mean())
+    return results
+
+
+def _snippet(text: str, generator: np.random.Generator) -> str:
+    """Return ten consecutive words of a text, or 30 letters if its words are not separated by spaces."""
+    words = text.split()
+    if len(text) > _SNIPPET_LETTERS * max(1, len(words)):
+        start = int(generator.integers(max(1, len(text) - _SNIPPET_LETTERS)))
+        return text[start : start + _SNIPPET_LETTERS]
+    start = int(generator.integers(max(1, len(words) - _SNIPPET_WORDS)))
+    return " ".join(words[start : start + _SNIPPET_WORDS])
 
 
 def _warn_of_weak_views(values: Mapping[str, float], tuning: DatasetSplit) -> None:

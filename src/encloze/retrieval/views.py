@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
-
-import numpy as np
 
 from encloze.encoders.base import Encoder
 from encloze.search.fusions.base import Fusion
@@ -32,14 +29,6 @@ class View:
     def weight(self) -> float:
         """Weight of this index's scores in the similarity that the encoder defines; 1 if the index has no encoder."""
         return float(getattr(self.encoder.similarity, self.index.input_type)) if self.encoder else 1.0
-
-
-class CandidatePool(NamedTuple):
-    """Candidates of one query: the documents that at least one view retrieved, scored by every view."""
-
-    numbers: np.ndarray  # int64, candidates: document numbers
-    scores: np.ndarray  # float32, views x candidates
-    ranks: np.ndarray  # float64, views x candidates: from 1, infinite if a view did not find the candidate
 
 
 def default_fusion(views: Sequence[View]) -> Fusion:

@@ -11,12 +11,12 @@ from encloze.data.dataset import DatasetSplit
 from encloze.encoders.base import Encoder
 from encloze.retrieval.index_folder import exact_indexes
 from encloze.retrieval.retriever import Retriever
+from encloze.retrieval.tuning import choose_fusion, default_tuning_split
 from encloze.retrieval.views import View
 from encloze.search.fusions.base import Fusion
 from encloze.search.indexes.base import Index
 from encloze.search.indexes.bm25 import Bm25
 from encloze.systems._encoding_system import EncodingSystem
-from encloze.systems._fusion_weights import tune_fusion_weights
 from encloze.systems.base import System
 
 
@@ -30,10 +30,10 @@ class Hybrid(EncodingSystem, name="hybrid"):
     bm25: Bm25 = field(default_factory=Bm25)
     """Settings of the BM25 index: k1, b and the analyzer."""
     fusion: Fusion | None = None
-    """How the rankings of the bi-encoder and of BM25 are combined; reciprocal_rank by default."""
+    """How the scores of the bi-encoder and of BM25 are combined; by default by a weighted sum of normalized scores."""
     tune_on: str | None = None
-    """Split, other than the evaluated one, on which the fusion weights of the bi-encoder and BM25 are tuned by
-    nDCG@10."""
+    """Split, other than the evaluated one, on which the weights of the sum are tuned by nDCG@10. By default dev or
+    validation, if the data set has it and fusion is not set."""
 
     @property
     def tuned_on(self) -> str | None:
@@ -51,5 +51,8 @@ class Hybrid(EncodingSystem, name="hybrid"):
         return {index.name: index for index in (*exact_indexes(encoder), self.bm25)}
 
     def build_retriever(self, views: Sequence[View], dataset: DatasetSplit) -> tuple[Retriever, str]:
-        retriever = Retriever(dataset.corpus, views, self.fusion)
-        return retriever, tune_fusion_weights(retriever, dataset.with_split(self.tune_on)) if self.tune_on else ""
+        if self.fusion and not self.tune_on:
+            return Retriever(dataset.corpus, views, self.fusion), ""
+        split = self.tune_on or default_tuning_split(dataset)
+        chosen = choose_fusion(views, dataset.corpus, dataset.with_split(split) if split else None)
+        return Retriever(dataset.corpus, views, chosen.fusion), chosen.note

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from encloze.data.dataset import DatasetSplit
 from encloze.errors import DataError
-from encloze.retrieval.index_folder import check_index, view_names
+from encloze.retrieval.index_folder import check_index, stored_fusion, view_names
 from encloze.retrieval.retriever import Retriever
+from encloze.retrieval.tuning import choose_fusion
 from encloze.search.fusions.base import Fusion
 from encloze.storage.disk import size_of
 from encloze.storage.model_folders import size_of_weights
-from encloze.systems._fusion_weights import tune_fusion_weights
 from encloze.systems.base import PreparedSystem, System
 
 
@@ -27,8 +27,7 @@ class Index(System, name="index"):
     views: tuple[str, ...] = ()
     """Names of the indexes in the folder to search, such as flat or bm25; all by default."""
     fusion: Fusion | None = None
-    """How the rankings of several indexes are combined. By default, if one model built all indexes, their scores are
-    added with the weights that this model defines; otherwise, reciprocal_rank."""
+    """How the scores of several indexes are combined; by default as stored in the index folder."""
     tune_on: str | None = None
     """Split, other than the evaluated one, on which the weights of a weighted fusion are tuned by nDCG@10."""
 
@@ -61,7 +60,11 @@ class Index(System, name="index"):
         retriever = Retriever.load(self.index, views=self.views, fusion=self.fusion)
         notes = [self._missing_documents(retriever, dataset)]
         if self.tune_on:
-            notes.append(tune_fusion_weights(retriever, dataset.with_split(self.tune_on)))
+            chosen = choose_fusion(retriever.views, retriever.corpus, dataset.with_split(self.tune_on))
+            retriever.fusion = chosen.fusion
+            notes.append(chosen.note)
+        elif not self.fusion:
+            notes.append(stored_fusion(self.index, self.views)[1])
         models = {view.encoder.name for view in retriever.views if view.encoder}
         yield PreparedSystem(
             run=retriever.run,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, Protocol, Self, cast
+from typing import ClassVar, Literal, Protocol, Self
 
 import numpy as np
 
@@ -85,9 +85,9 @@ class Index(Family):
 
     def build(self, documents: Iterable[str] | Representation, folder: Path) -> None:
         """Build the index of ``documents`` in an existing empty folder."""
-        listed = documents if isinstance(documents, Representation) else list(documents)
-        builder = self.with_defaults(lambda: list(cast(Iterable[str], listed))).builder(folder)
-        builder.add(listed)
+        texts = [] if isinstance(documents, Representation) else list(documents)
+        builder = self.with_defaults(lambda: texts).builder(folder)
+        builder.add(documents if isinstance(documents, Representation) else texts)
         builder.finish()
 
     def open(self, folder: Path) -> IndexSearcher:
