@@ -120,7 +120,7 @@ def test_help_shows_the_values_of_a_recipe_and_of_arguments_as_defaults(tmp_path
         "Index folder to search, written by the command index. (default: my/index)" in text
         and "documents to return. (default: 9)" in text
     )
-    assert "--fusion.normalization min_max|none" in text and "(default: none)" in text
+    assert "--fusion.normalization softmax|z_score|min_max|none" in text and "(default: none)" in text
     assert "--fusion.k" not in text
 
 

@@ -89,7 +89,7 @@ def test_query_contexts_without_queries_are_refused(
     tmp_path: Path, alone: Path, dataset: Path, model: Path, refused: Check
 ) -> None:
     query_as_context = {"model": model, "objective": "cotmae", "objective__context": "queries"}
-    says = ("alone.jsonl contains no ", "Set its path to a data set with both", "(near, crops)")
+    says = ("alone.jsonl contains no ", "to another split of this data set", "(near, crops)")
     refused(*says, corpus=alone, **query_as_context)
     says = ("no judgments for the split 'tset'", "dev, test, train")
     refused(*says, corpus=dataset, **query_as_context, objective__context__split="tset")

@@ -1,4 +1,4 @@
-"""List the components that recipes select by name, such as all objectives or formats."""
+"""List the components that recipes select by name, such as all objectives."""
 
 from __future__ import annotations
 

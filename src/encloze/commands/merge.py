@@ -1,4 +1,4 @@
-"""Interpolate between the weights of an adapted model and those of its original model."""
+"""Interpolate between the weights of an adapted and of its original model."""
 
 from __future__ import annotations
 

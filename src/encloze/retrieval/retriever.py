@@ -137,8 +137,7 @@ class Retriever:
         if target is None:
             target = close.enter_context(temporary_folder()) / "retriever"  # a system's name in tables
             target.mkdir()
-            entries = build_index(documents, kinds, loaded, target)
-            fit_index_fusion(target, entries, documents, loaded, fused, tune_on)
+            fit_index_fusion(target, build_index(documents, kinds, loaded, target), documents, loaded, fused, tune_on)
             write_manifest(target)
         else:
             with atomic_folder(target, overwrite=overwrite) as staging:

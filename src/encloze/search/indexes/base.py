@@ -64,7 +64,7 @@ class Index(Family):
         >>> from encloze.search.indexes.bm25 import Bm25
         >>> index = Bm25(k1=0.9, b=0.4)
         >>> index.build(["rivers flow into the sea", "engines need fuel"], folder)
-        >>> index.open(folder).search(["river engines"], depth=1).numbers
+        >>> index.open(folder).search(["engines"], depth=1).numbers
         array([[1]])
     """
 

@@ -70,9 +70,10 @@ class Bm25(Index, name="bm25"):
             ValueError: The settings name another analyzer.
         """
         stored = read_json(folder / _ANALYZER)
-        analyzer: Analyzer = recipe.coerce(Analyzer, stored, source=str(folder / _ANALYZER), name="analyzer")
-        if self.analyzer not in (None, analyzer):
-            raise ValueError(f"the index was built with the analyzer {analyzer.summary()}, which cannot be changed")
+        if self.analyzer and plain(self.analyzer) != stored:
+            raise ValueError(f"the index was built with the analyzer {stored['type']}, which cannot be changed")
+        source = str(folder / _ANALYZER)
+        analyzer: Analyzer = self.analyzer or recipe.coerce(Analyzer, stored, source=source, name="analyzer")
         term_numbers = {term: number for number, term in enumerate(read_json(folder / _TERMS))}
         return Bm25Searcher(
             replace(self, analyzer=analyzer), Postings.open(folder), np.load(folder / _LENGTHS), term_numbers
