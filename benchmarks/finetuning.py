@@ -141,7 +141,7 @@ def compare(folder: Path) -> None:
             }
             print(dataset, split, " ".join(f"{method} {values.mean():.4f}" for method, values in means.items()))
             for first, second in itertools.combinations(means, 2):
-                interval = estimate(means[first] - means[second]).interval()
+                interval = estimate([means[first]], [means[second]]).interval()
                 print(f"  {first} - {second}: {interval.mean:+.4f} [{interval.low:+.4f}, {interval.high:+.4f}]")
 
 

@@ -74,6 +74,7 @@ def build_finetune(
         max_query_tokens=max_query_tokens,
         max_document_tokens=max_document_tokens,
         batch_size=_TEXTS_PER_STEP,
+        evaluate_on=None,  # the demo ends with an evaluation on all queries
         training=TrainingArguments(steps=steps, learning_rate=2e-4 if is_new else 3e-5, logging_steps=5, save_steps=10),
         seed=seed,
     )

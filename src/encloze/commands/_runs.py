@@ -9,15 +9,17 @@ from typing import Any
 
 from accelerate import PartialState
 
-from encloze import recipe
+from encloze import progress, recipe
 from encloze.models.card import PipelineTag, model_card
 from encloze.reporting.training_logs import model_card_section
+from encloze.reporting.verdicts import EFFECT_FILE, training_verdict
 from encloze.settings import plain
 from encloze.storage.atomic import atomic_folder
 from encloze.storage.names import README
 from encloze.storage.provenance import write_provenance
 from encloze.storage.run_state import RunState
 
+_EFFECT_FILE = {f"`{EFFECT_FILE}`": "nDCG@10 of the initial and the fine-tuned model on queries not trained on"}
 _TRAINING_FILES = {"`log.jsonl`, `monitors.jsonl`": "losses and validation metrics by step"}
 
 
@@ -72,9 +74,13 @@ def write_model_folder(
                 f"{summary} by encloze",
                 base_models=[str(inputs["model"])] if inputs.get("model") else [],
                 pipeline_tag=pipeline_tag,
-                extra_files=_TRAINING_FILES,
+                extra_files=_TRAINING_FILES | (_EFFECT_FILE if (folder / EFFECT_FILE).is_file() else {}),
             )
-            (folder / README).write_text(card + model_card_section(folder), encoding="utf-8")
+            verdict = training_verdict(folder, command.name)
+            section = f"\n## Result\n\n{verdict}\n" if verdict else ""
+            (folder / README).write_text(card + section + model_card_section(folder), encoding="utf-8")
             write_provenance(folder, recipe.dump(replace(command, resume=False), {"verb": command.name}), inputs)
         state.delete()
+        if verdict:
+            progress.note(str(verdict))
     processes.wait_for_everyone()

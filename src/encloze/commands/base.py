@@ -7,7 +7,7 @@ because the command line registers a renderer for each result class and must not
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, cast
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from encloze.evaluation.estimates import Estimate
     from encloze.evaluation.labels import LabelReport
     from encloze.evaluation.report import Report
+    from encloze.reporting.verdicts import Verdict
 
 
 class CommandType(type):
@@ -75,6 +76,8 @@ class TrainingResult:
     """Folder of the trained model."""
     next_command: str
     """Name of the command that is usually run after this one."""
+    verdict: Verdict | None = field(default=None, kw_only=True)
+    """Whether the model learned, and what to do next; None if the training run does not tell."""
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from accelerate import PartialState
 
 from encloze import progress
+from encloze.commands._finetuning_effect import FinetuningEffect, write_effect
 from encloze.commands._runs import begin_run, write_model_folder
 from encloze.commands.base import Command, TrainingResult
 from encloze.data.dataset import DatasetSplit
@@ -23,6 +26,8 @@ from encloze.models.encoder_config import EncoderConfig
 from encloze.models.heads.base import Head
 from encloze.models.heads.dense import Dense
 from encloze.models.origins.base import Origin
+from encloze.reporting.verdicts import training_verdict
+from encloze.retrieval.tuning import default_tuning_split
 from encloze.storage.hashes import hash_of
 from encloze.training.arguments import TrainingArguments
 from encloze.training.logit_bias import calibrate_logit_bias, check_regularizers
@@ -85,6 +90,15 @@ class Finetune(Command, name="finetune"):
     in-batch negatives."""
     training: TrainingArguments = field(default_factory=lambda: TrainingArguments(learning_rate=2e-5))
     """Optimizer, learning rate schedule, logging and checkpoints."""
+    evaluate_on: str | None = "auto"
+    """Split on whose queries the initial and the fine-tuned model are compared; not one that is trained on. auto takes
+    dev or validation, if the data set has it; null compares nothing."""
+    merge_weights: tuple[float, ...] = ()
+    """Weights of the fine-tuned model in merged models (averages of its and the initial model's weights), which are
+    compared on evaluate_on, too; for example 0.25,0.5,0.75."""
+    keep: Literal["last", "best"] = "last"
+    """Model to write: last is the fine-tuned one, best the one with the highest nDCG@10 on evaluate_on among the
+    initial, the fine-tuned and the merged models."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass to save memory; results are identical."""
     seed: int = 0
@@ -114,6 +128,12 @@ class Finetune(Command, name="finetune"):
             raise ValueError(
                 f"augmentation_probability must be above 0 and at most 1, not {self.augmentation_probability}"
             )
+        if self.evaluate_on == self.split:
+            raise ValueError(f"evaluate_on is the split {self.split!r} that is trained on. Set it to another split")
+        if any(not 0 < weight < 1 for weight in self.merge_weights):
+            raise ValueError("merge_weights must be above 0 and below 1: the fine-tuned and initial model are included")
+        if self.evaluate_on is None and (self.merge_weights or self.keep == "best"):
+            raise ValueError("merge_weights and keep: best need evaluate_on, a split with judged queries")
         if self.training.freeze_encoder_steps:
             raise ValueError(
                 "training.freeze_encoder_steps must be 0: fine-tuning trains all weights from the first step. If a "
@@ -144,8 +164,10 @@ class Finetune(Command, name="finetune"):
             "examples": hash_of(examples),
         }
         module = RetrievalModule(encoder, self.losses, batches.relevance)
+        effect = self._begin_effect(encoder, dataset)
         train(module, plan, batches, self.training, state, self.seed, identity)
         calibrate_logit_bias(module, batches)
+        comparison = effect.finish(encoder) if effect else None
         losses = " + ".join(loss.term for loss in self.losses)
         summary = f"fine-tuned with {losses} on {self.dataset.location()} ({self.split})"
         inputs = {
@@ -154,8 +176,27 @@ class Finetune(Command, name="finetune"):
             "negatives": self.negatives,
             "teacher": self.teacher,
         }
-        write_model_folder(self, state, encoder.save, summary, inputs)
-        return TrainingResult(self.output, "index")
+
+        def write(folder: Path) -> None:
+            encoder.save(folder)
+            if comparison:
+                write_effect(folder, comparison)
+
+        write_model_folder(self, state, write, summary, inputs)
+        return TrainingResult(self.output, "index", verdict=training_verdict(self.output, self.name))
+
+    def _begin_effect(self, encoder: BiEncoder, dataset: DatasetSplit) -> FinetuningEffect | None:
+        """Evaluate the initial model on ``evaluate_on`` in the main process; None if there is no such split."""
+        split = default_tuning_split(dataset) if self.evaluate_on == "auto" else self.evaluate_on
+        if split is None and (self.merge_weights or self.keep == "best"):
+            message = f"{self.dataset.location()} has no split dev or validation. Name another split"
+            raise RecipeError("the recipe", [("evaluate_on", message)])
+        if split is None or not PartialState().is_main_process:
+            return None
+        keep_best = self.keep == "best"
+        return FinetuningEffect(
+            encoder, dataset.with_split(split), self.merge_weights, keep_best=keep_best, seed=self.seed
+        )
 
     def _build_encoder(self, dataset: DatasetSplit) -> BiEncoder:
         """Return the bi-encoder to train; raise RecipeError if a loss cannot be computed from its heads."""

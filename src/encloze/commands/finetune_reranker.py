@@ -18,6 +18,7 @@ from encloze.errors import RecipeError
 from encloze.losses.base import CandidateLoss, Loss, check_losses
 from encloze.losses.listwise import Listwise
 from encloze.models.cross_encoder import CrossEncoder
+from encloze.reporting.verdicts import training_verdict
 from encloze.storage.hashes import hash_of
 from encloze.training.arguments import TrainingArguments
 from encloze.training.batch_plan import LengthGroupedPlan
@@ -117,4 +118,4 @@ class FinetuneReranker(Command, name="finetune_reranker"):
             "teacher": self.teacher,
         }
         write_model_folder(self, state, encoder.save, summary, inputs, "text-ranking")
-        return TrainingResult(self.output, "score")
+        return TrainingResult(self.output, "score", verdict=training_verdict(self.output, self.name))

@@ -24,6 +24,9 @@ _NEXT_COMMANDS = {
 
 @show.register
 def _(result: TrainingResult) -> None:
+    if result.verdict and result.verdict.has_learned is False:
+        say(f"Saved the model to {result.folder}.")
+        return
     next_command = _NEXT_COMMANDS[result.next_command].format(folder=result.folder)
     say(f"Saved the model to {result.folder}. Next: {next_command}")
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 
 from encloze.reporting import charts
-from encloze.reporting.blocks import Block, Chart, Section
+from encloze.reporting.blocks import Block, Chart, Paragraph, Section
 from encloze.reporting.result_folders import ResultFolder
 from encloze.reporting.training_logs import LOG, MONITORS, Curves, read_curves, summary_table
+from encloze.reporting.verdicts import training_verdict
 
 _MAX_CURVES = 8
 """Curves in one chart."""
@@ -22,7 +23,8 @@ def training_section(result: ResultFolder) -> Section:
     for name, curve in monitored.items():
         monitor, _, metric = name.partition(".")
         by_monitor[monitor][metric] = curve
-    blocks: list[Block] = [summary_table(result.path)]
+    verdict = training_verdict(result.path, result.command)
+    blocks: list[Block] = [*([Paragraph(str(verdict))] if verdict else []), summary_table(result.path)]
     for name, curves in {"losses": losses, "accuracies": accuracies, **by_monitor}.items():
         groups = _group_by_scale(curves)
         for group in groups:

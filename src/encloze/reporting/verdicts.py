@@ -1,0 +1,140 @@
+"""Verdict on a training run, for terminal, model card and report: whether the model learned, and what to do next."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from encloze.reporting.training_logs import LOG, MONITORS, Curves, read_curves
+from encloze.storage.json_files import read_json
+
+EFFECT_FILE = "effect.json"
+"""Comparison of a fine-tuned model with its initial model, in its model folder."""
+_SATURATED = 0.95  # in-batch accuracy above which in-batch negatives hardly teach anything
+_IN_BATCH, _TOP1 = "in_batch_accuracy", "top1_accuracy"
+
+
+class Verdict(NamedTuple):
+    """Verdict on a training run."""
+
+    result: str
+    """Sentence on what the model learned."""
+    advice: str
+    """Sentence on what to do next."""
+    has_learned: bool | None
+    """Whether the result improves on the initial model; None if this was not measured."""
+
+    def __str__(self) -> str:
+        return f"{self.result} {self.advice}"
+
+
+def training_verdict(folder: Path, command: str) -> Verdict | None:
+    """Return the verdict on a training run from the logs in its model folder.
+
+    Args:
+        folder: Model folder, which contains the logs of its training run.
+        command: The command that wrote it: ``pretrain``, ``finetune`` or ``finetune_reranker``.
+
+    Returns:
+        The verdict; None for other commands, and if nothing was logged.
+    """
+    logged, monitored = read_curves(folder / LOG), read_curves(folder / MONITORS)
+    if command == "pretrain" and logged:
+        return _pretraining(folder, logged, monitored)
+    if command == "finetune" and (folder / EFFECT_FILE).is_file():
+        return _finetuning(read_json(folder / EFFECT_FILE), logged)
+    if command in ("finetune", "finetune_reranker"):
+        return _training_accuracy(logged, _IN_BATCH if command == "finetune" else _TOP1)
+    return None
+
+
+def _pretraining(folder: Path, logged: Curves, monitored: Curves) -> Verdict:
+    """Return the verdict on a pre-training run from its held-out losses and the use of its embedding."""
+    held_out = {
+        name.removeprefix("held_out."): values
+        for name, (_, values) in monitored.items()
+        if name.startswith("held_out.") and not name.endswith("perplexity")
+    }
+    curves = held_out or {name: values for name, (_, values) in logged.items() if not name.endswith("accuracy")}
+    term = "encoder" if "encoder" in curves else next(iter(curves))
+    first, last = curves[term][0], curves[term][-1]
+    if len(curves[term]) < 2:
+        result = f"The loss {term!r} was logged only once ({last:.3f}), which does not show whether the model learns."
+        return Verdict(result, "Use more steps.", None)
+    has_learned = last < first
+    kind = "held-out loss" if held_out else "training loss"
+    change = f"{'fell' if has_learned else 'did not fall'} ({first:.3f} at the start, {last:.3f} at the end"
+    chance = _vocabulary_size(folder) if term in ("encoder", "decoder") else None
+    result = f"The {kind} {term!r} {change}{f'; {math.log(chance):.3f} by chance' if chance else ''})"
+    unused = []
+    for name, (_, lows) in monitored.items():
+        if name.startswith("bottleneck.") and name.endswith("_gap_low"):
+            decoder = name.removeprefix("bottleneck.").removesuffix("_gap_low")
+            interval = f"[{lows[-1]:.4f}, {monitored[f'bottleneck.{decoder}_gap_high'][1][-1]:.4f}]"
+            used = lows[-1] > 0
+            unused += [] if used else [decoder]
+            result += f"; {decoder!r} {'uses' if used else 'does not use'} the embedding (99 % interval {interval})"
+    if not has_learned:
+        advice = "Use more steps or another learning rate: --training.steps, --training.learning_rate."
+    elif unused:
+        advice = (
+            "Train longer before you fine-tune the model: the embedding learns from the decoder only if it is used."
+        )
+    else:
+        advice = "Fine-tune the model, and compare it with a fine-tuned model without this pre-training."
+    return Verdict(f"{result}.", advice, has_learned and not unused)
+
+
+def _finetuning(effect: dict[str, Any], logged: Curves) -> Verdict:
+    """Return the verdict on a fine-tuned model that was compared with its initial model."""
+    means, difference, kept = effect["means"], effect["difference"], effect["kept"]
+    figures = (
+        f"{effect['measure']} on {effect['split']} {means['finetuned']:.4f}, initial model {means['initial']:.4f}, "
+        f"difference {difference['mean']:+.4f}, 95 % interval {difference['low']:+.4f} to {difference['high']:+.4f}"
+    )
+    helped = difference["low"] > 0
+    if helped:
+        result = f"Fine-tuning improved retrieval ({figures})"
+    elif difference["high"] < 0:
+        result = f"Fine-tuning made retrieval worse ({figures})"
+    else:
+        detectable = effect["minimum_detectable_difference"]
+        result = f"Fine-tuning made no significant difference ({figures}; {detectable:.4f} or more would be detected)"
+    if kept == "initial":
+        result += ". The initial model was kept"
+    elif kept != "finetuned":
+        weight = kept.removeprefix("merged ")
+        result += f". The merged model with weight {weight} was kept ({effect['measure']} {means[kept]:.4f})"
+    if helped:
+        return Verdict(f"{result}.", "Evaluate the model on the whole collection and index it.", True)
+    accuracy = logged.get(_IN_BATCH, ([], [0.0]))[1][-1]
+    if accuracy > _SATURATED:
+        cause = f"{accuracy:.1%} of the training queries already rank their document first in the batch"
+        advice = f"{cause}, so mine hard negatives (encloze mine) and set --negatives."
+    else:
+        advice = "Mine hard negatives (encloze mine) and set --negatives, train longer, or keep the initial model."
+    return Verdict(f"{result}.", advice, False)
+
+
+def _training_accuracy(logged: Curves, name: str) -> Verdict | None:
+    """Return the verdict on a run without evaluation, from the accuracy on its training batches."""
+    if name not in logged:
+        return None
+    first, last = logged[name][1][0], logged[name][1][-1]
+    candidates = "the documents of the batch" if name == _IN_BATCH else "the candidates of the query"
+    result = (
+        f"The relevant document was ranked first among {candidates} for {last:.1%} of the training queries at the end "
+        f"of the training, and for {first:.1%} at the start."
+    )
+    advice = "Whether retrieval improved is unknown: evaluate the model and its initial model on other queries."
+    return Verdict(result, advice, None)
+
+
+def _vocabulary_size(folder: Path) -> int | None:
+    """Return the size of the vocabulary of a model; None if its configuration does not name it."""
+    try:
+        return int(json.loads((folder / "config.json").read_text(encoding="utf-8"))["vocab_size"])
+    except (OSError, KeyError, ValueError):
+        return None
