@@ -117,8 +117,8 @@ def test_weighted_matches_hand_computed_scores() -> None:
     np.testing.assert_allclose(Weighted(normalization="none").fuse(scores, unused), [-1, 6, 10])
     z = math.sqrt(1.5)  # of 10 among 0, 5 and 10
     np.testing.assert_allclose(Weighted((2, 0.5), "z_score").fuse(scores, unused), [-2.5 * z, 0.5 * z, 2 * z])
-    total = math.exp(-z / 2) + 1 + math.exp(z / 2)
-    expected = [2 * math.exp(-z / 2) / total, 2 / total, 2 * math.exp(z / 2) / total]
+    total = math.exp(-z / 3) + 1 + math.exp(z / 3)
+    expected = [2 * math.exp(-z / 3) / total, 2 / total, 2 * math.exp(z / 3) / total]
     np.testing.assert_allclose(Weighted((2, 0)).fuse(scores, unused), expected)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from encloze import progress, recipe
 from encloze.commands.base import Command
@@ -50,6 +51,8 @@ class Evaluate(Command, name="evaluate"):
     """Cross-encoder. Every system is also evaluated with its top-ranked documents re-ranked by it."""
     rerank_depth: int = 50
     """Number of documents per query that the cross-encoder re-ranks."""
+    keep_only_gains: bool = False
+    """Whether a re-ranker is left out where it does not improve nDCG@10 significantly on dev or validation."""
     measures: tuple[str, ...] = ()
     """Measures, named as in ir-measures (nDCG@10) or by a common name (mrr@10, recall@100). Systems are compared
     by the first measure. Default: nDCG@10, RR@10, R@100 and AP, or the measures of the benchmark."""
@@ -152,7 +155,8 @@ class Evaluate(Command, name="evaluate"):
         systems = [part for system in (*self.systems, *model, *index) for part in system.parts()]
         if not self.reranker:
             return systems
-        return [*systems, *(Reranked(system, self.reranker, self.rerank_depth) for system in systems)]
+        settings: dict[str, Any] = {"depth": self.rerank_depth, "keep_only_gains": self.keep_only_gains}
+        return [*systems, *(Reranked(system, self.reranker, **settings) for system in systems)]
 
 
 def check_tuning_split(systems: tuple[System, ...], split: str) -> None:

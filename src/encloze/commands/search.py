@@ -51,6 +51,9 @@ class Search(Command, name="search"):
     """Cross-encoder that re-ranks the top-ranked documents: a model folder or a hub id."""
     rerank_depth: int = 50
     """Number of top-ranked documents that the re-ranker scores."""
+    rerank_weight: float = 1.0
+    """Weight of the re-ranker's scores, from 0 to 1. With 1 they replace the scores of the indexes, with less both are
+    normalized and added. encloze evaluate prints the best weight on dev."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the models' matrix multiplications; auto uses bfloat16 if the hardware supports it."""
 
@@ -59,6 +62,8 @@ class Search(Command, name="search"):
             raise ValueError(f"k must be 1 or more, not {self.k}")
         if self.rerank_depth < 1:
             raise ValueError(f"rerank_depth must be 1 or more, not {self.rerank_depth}")
+        if not 0 <= self.rerank_weight <= 1:
+            raise ValueError(f"rerank_weight must be from 0 to 1, not {self.rerank_weight}")
 
     def run(self) -> Hits | InteractiveSearch:
         retriever = Retriever.load(
@@ -69,6 +74,7 @@ class Search(Command, name="search"):
             precision=self.precision,
             reranker=self.reranker,
             rerank_depth=self.rerank_depth,
+            rerank_weight=self.rerank_weight,
         )
         search = InteractiveSearch(retriever, self.k)
         return search if self.query is None else search.answer(self.query)

@@ -22,3 +22,9 @@ def check_count(value: Any, name: str) -> None:
     """Raise RecipeError if the value of the argument ``name`` is not a whole number of 1 or more."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise RecipeError("search", [(name, f"expected a whole number of 1 or more, found {value!r}")])
+
+
+def check_weight(value: Any, name: str) -> None:
+    """Raise RecipeError if a value is not a number from 0 to 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 <= value <= 1:
+        raise RecipeError("search", [(name, f"expected a number from 0 to 1, found {value!r}")])

@@ -18,7 +18,7 @@ from encloze.data.records import Hit, Query, Run
 from encloze.data.runs import top_documents
 from encloze.encoders.base import Encoder, Precision, Reranker, load_encoder, load_reranker, strings
 from encloze.errors import RecipeError
-from encloze.retrieval._arguments import check_count, check_fusion
+from encloze.retrieval._arguments import check_count, check_fusion, check_weight
 from encloze.retrieval.candidates import CandidatePool, find_candidates, fused_order, fused_run
 from encloze.retrieval.index_folder import (
     DOCUMENTS,
@@ -30,7 +30,7 @@ from encloze.retrieval.index_folder import (
     stored_fusion,
     view_entries,
 )
-from encloze.retrieval.reranking import rerank
+from encloze.retrieval.reranking import rerank, score_top
 from encloze.retrieval.results import BatchHits, Hits
 from encloze.retrieval.tuning import fit_index_fusion
 from encloze.retrieval.views import View, default_fusion
@@ -63,6 +63,7 @@ class Retriever:
         reranker: Re-ranks the top-ranked documents; None for no re-ranking.
         rerank_depth: Number of documents the re-ranker scores.
         folder: The index folder; None if the views were passed to the constructor.
+        rerank_weight: Weight of the re-ranker's scores, from 0 to 1; 1 replaces the scores of the views.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Retriever:
         reranker: Reranker | None = None,
         rerank_depth: int = 50,
         folder: Path | None = None,
+        rerank_weight: float = 1.0,
     ) -> None:
         """Create a retriever from opened indexes (``views``). The class describes the arguments.
 
@@ -82,10 +84,11 @@ class Retriever:
             RecipeError: The number of fusion weights differs from the number of views, or another argument is invalid.
         """
         self.corpus, self.views, self.fusion = corpus, list(views), fusion or default_fusion(views)
-        self.reranker, self.rerank_depth = reranker, rerank_depth
+        self.reranker, self.rerank_depth, self.rerank_weight = reranker, rerank_depth, rerank_weight
         self.folder = folder.absolute() if folder else None  # so that the working folder may change
         check_fusion(self.fusion, len(self.views))
         check_count(rerank_depth, "rerank_depth")
+        check_weight(rerank_weight, "rerank_weight")
         is_reranker = hasattr(reranker, "score") and hasattr(reranker, "calibration")
         if reranker is not None and (isinstance(reranker, type) or not is_reranker):
             message = f"expected a cross-encoder or the name of one, found {type(reranker).__name__}"
@@ -165,6 +168,7 @@ class Retriever:
         precision: Precision = "auto",
         reranker: Reranker | str | Path | None = None,
         rerank_depth: int = 50,
+        rerank_weight: float = 1.0,
     ) -> Retriever:
         """Open an index folder, and return a retriever that searches it.
 
@@ -178,6 +182,8 @@ class Retriever:
             precision: Precision of the matrix multiplications of these models.
             reranker: A cross-encoder, or its name, that re-ranks the top-ranked documents.
             rerank_depth: Number of documents that the re-ranker scores.
+            rerank_weight: Weight of the re-ranker's scores, from 0 to 1. With 1 they replace the scores of the indexes,
+                with less both are normalized and added.
 
         Raises:
             RecipeError: An argument is invalid.
@@ -201,7 +207,7 @@ class Retriever:
         if isinstance(reranker, (str, Path)):
             reranker = load_reranker(str(reranker), precision, device)
         fused = fused or stored_fusion(path, names)[0]
-        return cls(Corpus(path / DOCUMENTS), opened, fused, reranker, rerank_depth, path)
+        return cls(Corpus(path / DOCUMENTS), opened, fused, reranker, rerank_depth, path, rerank_weight)
 
     @overload
     def search(self, queries: str, k: int = 10, depth: int = 100) -> Hits: ...  # type: ignore[overload-overlap]
@@ -254,7 +260,8 @@ class Retriever:
         run = fused_run(queries, pools, self.corpus.ids, self.fusion, wide if self.reranker else depth)
         if self.reranker:
             texts = {query.id: query.text for query in queries}
-            run = rerank(run, texts, self.corpus, self.reranker, self.rerank_depth)
+            scored = score_top(run, texts, self.corpus, self.reranker, self.rerank_depth)
+            run = rerank(run, scored, self.rerank_weight)
             run = {query: top_documents(scores, depth) for query, scores in run.items()}
         return run, (time.perf_counter() - began) * 1000 / max(1, len(queries))
 
@@ -284,15 +291,18 @@ class Retriever:
         names = [str(number) for number in range(len(queries))]
         first: Run = {name: {hit.id: hit.score for hit in hits} for name, hits in zip(names, found, strict=True)}
         texts = dict(zip(names, queries, strict=True))
-        run = rerank(first, texts, self.corpus, self.reranker, self.rerank_depth)
-        reranked = []
+        of_reranker = score_top(first, texts, self.corpus, self.reranker, self.rerank_depth)
+        run, reranked = rerank(first, of_reranker, self.rerank_weight), list[list[Hit]]()
         for name, hits in zip(names, found, strict=True):
             parts = {hit.id: {"found": hit.score, **hit.parts} for hit in hits}
             scores = top_documents(run[name], len(run[name]))
+            if self.rerank_weight < 1:
+                for id_, score in of_reranker[name].items():
+                    parts[id_] = {"reranker": score, **parts[id_]}
             if self.reranker.calibration:
-                scored = list(scores)[: self.rerank_depth]
-                probabilities = self.reranker.calibration(np.array([scores[id_] for id_ in scored])).tolist()
-                for id_, probability in zip(scored, probabilities, strict=True):
+                raw = of_reranker[name]
+                probabilities = self.reranker.calibration(np.array([*raw.values()])).tolist()
+                for id_, probability in zip(raw, probabilities, strict=True):
                     parts[id_] = {"probability": probability, **parts[id_]}
             reranked.append([Hit(id_, score, parts[id_]) for id_, score in scores.items()])
         return reranked

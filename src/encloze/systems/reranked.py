@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from encloze import progress
 from encloze.data.dataset import DatasetSplit
+from encloze.data.hash_sampling import hash_to_unit_interval
 from encloze.data.records import Query, Run
 from encloze.data.runs import top_documents
 from encloze.encoders.base import load_reranker
-from encloze.retrieval.reranking import rerank
+from encloze.retrieval.reranking import MAX_TUNING_QUERIES, rerank, score_top, tune_reranker
+from encloze.retrieval.tuning import default_tuning_split
 from encloze.storage.model_folders import locate, size_of_weights
 from encloze.systems.base import PreparedSystem, System
 
@@ -26,11 +29,20 @@ class Reranked(System, name="reranked"):
     reranker: str
     """Cross-encoder: a model folder or a Hugging Face hub id."""
     depth: int = 50
-    """Number of candidates that are re-ranked for each query."""
+    """Number of documents per query that are re-ranked."""
+    weight: float | None = None
+    """Weight of the re-ranker's scores, from 0 to 1; those of the system get 1 minus this. By default it is tuned by
+    nDCG@10 on dev or validation, if the data set has it and another split is evaluated, and otherwise 1."""
+    keep_only_gains: bool = False
+    """Whether to leave the re-ranker out if it does not improve nDCG@10 significantly where its weight is tuned."""
 
     def __post_init__(self) -> None:
         if self.depth < 1:
             raise ValueError(f"depth must be 1 or more, not {self.depth}")
+        if self.weight is not None and not 0 <= self.weight <= 1:
+            raise ValueError(f"weight must be from 0 to 1, not {self.weight}")
+        if self.weight is not None and self.keep_only_gains:
+            raise ValueError("keep_only_gains needs a weight that is tuned. Leave out weight")
 
     def inputs(self) -> dict[str, Path | str]:
         return {**self.system.inputs(), "reranker": self.reranker}
@@ -60,20 +72,45 @@ class Reranked(System, name="reranked"):
     def prepare(self, dataset: DatasetSplit) -> Iterator[PreparedSystem]:
         with self.system.prepare(dataset) as retriever:
             corpus, reranker = retriever.corpus or dataset.corpus, load_reranker(self.reranker)
-            known = corpus.number_of
+
+            def rankings(queries: Sequence[Query], depth: int) -> tuple[Run, Run, float | None, float]:
+                """Return the run of the system, the re-ranker's scores, and the milliseconds of both per query."""
+                found, milliseconds = retriever.run(queries, max(depth, self.depth))
+                known = corpus.number_of
+                candidates = {q: {d: score for d, score in scores.items() if d in known} for q, scores in found.items()}
+                start = time.perf_counter()
+                texts = {query.id: query.text for query in queries}
+                scored = score_top(candidates, texts, corpus, reranker, self.depth)
+                return candidates, scored, milliseconds, (time.perf_counter() - start) * 1000 / max(1, len(candidates))
+
+            weight, note = self._weight(dataset, rankings)
 
             def run(queries: Sequence[Query], depth: int) -> tuple[Run, float | None]:
-                rankings, milliseconds = retriever.run(queries, max(depth, self.depth))
-                candidates = {
-                    query: {document: score for document, score in scores.items() if document in known}
-                    for query, scores in rankings.items()
-                }
-                query_texts = {query.id: query.text for query in queries}
-                start = time.perf_counter()
-                reranked = rerank(candidates, query_texts, corpus, reranker, self.depth)
-                rerank_milliseconds = (time.perf_counter() - start) * 1000 / max(1, len(candidates))
-                result = {query: top_documents(scores, depth) for query, scores in reranked.items()}
+                if weight == 0 and self.keep_only_gains:
+                    return retriever.run(queries, depth)
+                candidates, scored, milliseconds, rerank_milliseconds = rankings(queries, depth)
+                result = {q: top_documents(s, depth) for q, s in rerank(candidates, scored, weight).items()}
                 return result, None if milliseconds is None else milliseconds + rerank_milliseconds
 
             model_bytes = (retriever.model_bytes or 0) + size_of_weights(self.reranker)
-            yield retriever._replace(run=run, model_bytes=model_bytes)
+            notes = "; ".join(filter(None, (retriever.note, note)))
+            yield retriever._replace(run=run, note=notes, model_bytes=model_bytes)
+
+    def _weight(
+        self, dataset: DatasetSplit, rankings: Callable[[Sequence[Query], int], tuple[Run, Run, float | None, float]]
+    ) -> tuple[float, str]:
+        """Return the weight of the re-ranker, and a note on how it was tuned; the note is empty if it was not."""
+        split = default_tuning_split(dataset) if self.weight is None else None
+        if split is None:
+            return (1.0 if self.weight is None else self.weight), ""
+        tuning = dataset.with_split(split)
+        queries = sorted(tuning.queries, key=lambda query: hash_to_unit_interval(query.id))[:MAX_TUNING_QUERIES]
+        candidates, scored, _, _ = rankings(queries, self.depth)
+        weight, gain = tune_reranker(candidates, scored, {query.id: tuning.judgments[query.id] for query in queries})
+        figures = f"nDCG@10 {gain.mean:+.4f}, 95 % interval {gain.low:+.4f} to {gain.high:+.4f}, on {split}"
+        if gain.low > 0:
+            return weight, f"the weight {weight:g} of the re-ranker was tuned ({figures})"
+        if self.keep_only_gains:
+            return 0.0, f"the re-ranker is left out, because it does not help ({figures})"
+        progress.warn(f"the re-ranker {self.reranker} does not help significantly ({figures})")
+        return weight, f"the weight {weight:g} of the re-ranker was tuned, but gains nothing significant ({figures})"
