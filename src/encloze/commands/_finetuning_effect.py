@@ -25,14 +25,14 @@ from encloze.storage.cache import temporary_folder
 from encloze.storage.json_files import write_json
 
 _MEASURE, _CUTOFF = "nDCG@10", 10
-_MAX_QUERIES, _MAX_DOCUMENTS, _HARD_NEGATIVES = 300, 2000, 5
+_MAX_QUERIES, _MAX_DOCUMENTS, _HARD_NEGATIVES = 300, 1000, 3
 
 
 class RetrievalSample:
     """A small retrieval task from one split, to evaluate a model several times.
 
-    It has at most 300 queries. The documents are the whole collection or, if it has more than 2,000 documents, those
-    relevant to the queries, the five best of BM25 for each query, and random ones up to 2,000. Scores are therefore
+    It has at most 300 queries. The documents are the whole collection or, if it has more than 1,000 documents, those
+    relevant to the queries, the three best of BM25 for each query, and random ones up to 1,000. Scores are therefore
     higher than on the whole collection; the sample is meant for comparing models.
 
     Args:
