@@ -92,6 +92,10 @@ def test_tuning_uses_dev_or_validation_but_never_the_evaluated_split(dataset: Pa
     assert default_tuning_split(DatasetSplit(Beir(dataset), "test")) == "dev"
     assert default_tuning_split(DatasetSplit(Beir(dataset), "dev")) is None
     assert default_tuning_split(DatasetSplit(Beir(dataset), "test", judgments_by_source=True)) is None
+    text = (dataset / "qrels" / "dev.tsv").read_text(encoding="utf-8")
+    (dataset / "qrels" / "dev.tsv").write_text(text.splitlines()[0] + "\n", encoding="utf-8")  # no judgments
+    assert default_tuning_split(DatasetSplit(Beir(dataset), "test")) is None
+    (dataset / "qrels" / "dev.tsv").write_text(text, encoding="utf-8")
     (dataset / "qrels" / "dev.tsv").rename(dataset / "qrels" / "validation.tsv")
     assert default_tuning_split(DatasetSplit(Beir(dataset), "test")) == "validation"
     (dataset / "qrels" / "validation.tsv").unlink()

@@ -16,6 +16,7 @@ from encloze import progress
 from encloze.data.corpus import Corpus
 from encloze.data.dataset import DatasetSplit
 from encloze.data.hash_sampling import hash_to_unit_interval
+from encloze.data.lines import ErrorCollector
 from encloze.encoders.base import Encoder
 from encloze.errors import RecipeError
 from encloze.evaluation.measures import compute_measures
@@ -45,13 +46,16 @@ class ChosenFusion(NamedTuple):
 def default_tuning_split(dataset: DatasetSplit) -> str | None:
     """Return the split on which fusion weights are tuned by default: dev or validation.
 
-    None if the data set has neither, if the evaluated split (``dataset.split``) is unknown or one of them, or if the
+    None if the data set has judgments for neither, if the evaluated split (``dataset.split``) is unknown or one of them, or if the
     judgments have the ids of longer texts that the documents were cut from.
     """
     if dataset.judgments_by_source or dataset.split in ("", *_TUNING_SPLITS):
         return None
-    available = dataset.format.splits()
-    return next((split for split in _TUNING_SPLITS if split in available), None)
+    format_, available = dataset.format, dataset.format.splits()
+    for split in _TUNING_SPLITS:
+        if split in available and next(iter(format_.judgments(split, ErrorCollector())), None) is not None:
+            return split
+    return None
 
 
 def choose_fusion(views: Sequence[View], corpus: Corpus, tuning: DatasetSplit | None) -> ChosenFusion:
