@@ -226,7 +226,9 @@ def test_the_reranker_of_an_index_scores_the_perturbed_queries(
     monkeypatch.setattr("encloze.systems.reranked.size_of_weights", lambda name: 0)
     index = tmp_path / "index"
     assert main(["index", "--dataset", str(dataset), "--indexes", "bm25", "--output", str(index)]) == 0
-    report = Robustness(Beir(dataset), (Reranked(Index(index), "some", depth=3),), query_perturbations=(Case(),)).run()
+    report = Robustness(
+        Beir(dataset), (Reranked(Index(index), "some", depth=3, weight=1.0),), query_perturbations=(Case(),)
+    ).run()
     assert set(read) == {*report.perturbations[0].texts, *(query.text for query in report.queries)}
     assert report.systems[0].name == "index + some"
 

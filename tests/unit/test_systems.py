@@ -209,7 +209,8 @@ def test_every_system_survives_a_recipe(tmp_path: Path) -> None:
     """This includes systems with members of other families as settings."""
     systems = (
         Bm25(0.9, 0.4, Stemmed("german"), Rm3()),
-        Hybrid("minilm", bm25=Bm25Index(0.5, 0.5, Stemmed("german")), fusion=Weighted(), tune_on="dev"),
+        Hybrid("minilm", bm25=Bm25Index(0.5, 0.5, Stemmed("german")), fusion=Weighted()),
+        Hybrid("minilm", tune_on="dev"),
         Model("minilm", views=("dense",), title="x"),
         Index(tmp_path / "index", ("flat",), tune_on="dev"),
         Reranked(Hybrid("minilm"), "r"),

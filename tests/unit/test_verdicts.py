@@ -29,14 +29,15 @@ def write_logs(folder: Path, log: list[dict[str, float]], monitors: list[dict[st
 
 def write_effect(folder: Path, difference: tuple[float, float, float], kept: str = "finetuned") -> Path:
     mean, low, high = difference
+    change = {"mean": mean, "low": low, "high": high, "minimum_detectable": 0.012}
+    merged = {"mean": 0.05, "low": 0.04, "high": 0.06, "minimum_detectable": 0.012}
     effect = {
         "split": "dev",
         "queries": 300,
         "documents": 2000,
         "measure": "nDCG@10",
         "means": {"initial": 0.5, "finetuned": 0.5 + mean, "merged 0.5": 0.55},
-        "difference": {"mean": mean, "low": low, "high": high},
-        "minimum_detectable_difference": 0.012,
+        "differences": {"finetuned": change, "merged 0.5": merged},
         "kept": kept,
     }
     (folder / "effect.json").write_text(json.dumps(effect), encoding="utf-8")
@@ -91,10 +92,10 @@ def test_without_monitors_the_training_loss_is_judged(tmp_path: Path) -> None:
     ("difference", "accuracy", "kept", "learned", "says"),
     [
         ((0.02, 0.01, 0.03), 0.7, "finetuned", True, ["improved retrieval (nDCG@10 on dev 0.5200", "index it"]),
-        ((-0.02, -0.03, -0.01), 0.7, "finetuned", False, ["made retrieval worse", "train longer"]),
-        ((0.001, -0.01, 0.012), 0.97, "finetuned", False, ["no significant difference", "0.0120 or", "97.0% of"]),
-        ((-0.02, -0.03, -0.01), 0.7, "initial", False, ["The initial model was kept."]),
-        ((0.02, 0.01, 0.03), 0.7, "merged 0.5", True, ["merged model with weight 0.5 was kept (nDCG@10 0.55"]),
+        ((-0.02, -0.03, -0.01), 0.7, "finetuned", False, ["made retrieval worse", "or keep the initial model"]),
+        ((0.0, -0.01, 0.012), 0.97, "finetuned", False, ["no significant difference", "0.0120 or", "97.0% of"]),
+        ((-0.02, -0.03, -0.01), 0.7, "initial", False, ["The initial model was kept.", "or train longer."]),
+        ((0.0, -0.01, 0.01), 0.7, "merged 0.5", True, ["merged with weight 0.5 was kept.", "0.5500, difference +0.05"]),
     ],
 )  # fmt: skip
 def test_fine_tuning_is_judged_by_its_initial_model(
@@ -189,6 +190,26 @@ def test_contradictory_settings_are_refused(
 ) -> None:
     with pytest.raises(RecipeError, match=message):
         finetune(dataset, model, tmp_path / "out", **settings)
+
+
+def test_one_query_of_dev_is_no_comparison(dataset: Path, model: Path, tmp_path: Path) -> None:
+    lines = (dataset / "qrels" / "dev.tsv").read_text(encoding="utf-8").splitlines(keepends=True)
+    (dataset / "qrels" / "dev.tsv").write_text("".join(lines[:2]), encoding="utf-8")
+    result = finetune(dataset, model, tmp_path / "out").run()
+    assert not (tmp_path / "out" / "effect.json").exists()
+    assert result.verdict is not None and result.verdict.has_learned is None
+    with pytest.raises(RecipeError, match="evaluate_on: a comparison needs two queries"):
+        finetune(dataset, model, tmp_path / "named", evaluate_on="dev").run()
+
+
+def test_training_without_negatives_gives_a_warning(dataset: Path, model: Path, tmp_path: Path) -> None:
+    file = dataset / "qrels" / "train.tsv"
+    header, first, *rows = file.read_text(encoding="utf-8").splitlines()
+    document = first.split("\t")[1]
+    shared = [header, first, *("\t".join([row.split("\t")[0], document, "1"]) for row in rows)]
+    file.write_text("\n".join(shared) + "\n", encoding="utf-8")
+    with pytest.warns(UserWarning, match="all training queries have the same relevant document"):
+        finetune(dataset, model, tmp_path / "out", evaluate_on=None).run()
 
 
 def test_keeping_the_best_needs_a_split_to_evaluate(dataset: Path, model: Path, tmp_path: Path) -> None:

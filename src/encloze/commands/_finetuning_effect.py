@@ -117,8 +117,8 @@ class FinetuningEffect:
         """Evaluate the fine-tuned and merged models, and load the weights to keep into ``encoder``.
 
         Returns:
-            The comparison: the mean of each model, the difference made by fine-tuning with its interval, and the name
-            of the kept model.
+            The comparison: the mean of each model, its difference from the initial model with the 95 % interval, and
+            the name of the kept model.
         """
         progress.note(f"Evaluating the fine-tuned model on {self._sample.name}")
         self._values["finetuned"] = self._sample.evaluate(encoder)
@@ -132,18 +132,26 @@ class FinetuningEffect:
         if self._initial and kept != "finetuned":
             merged = kept.removeprefix("merged ")
             self._initial.load_into(encoder, *((result, float(merged)) if merged != kept else ()))
-        difference = estimate([self._values["finetuned"]], [self._values["initial"]])
-        interval = difference.interval()
+        initial = self._values["initial"]
         return {
             "split": self._sample.name,
             "queries": len(self._sample.queries),
             "documents": len(self._sample.documents),
             "measure": _MEASURE,
             "means": {name: float(values.mean()) for name, values in self._values.items()},
-            "difference": {"mean": interval.mean, "low": interval.low, "high": interval.high},
-            "minimum_detectable_difference": difference.minimum_detectable_difference(),
+            "differences": {
+                name: _difference(values, initial) for name, values in self._values.items() if name != "initial"
+            },
             "kept": kept,
         }
+
+
+def _difference(values: np.ndarray, initial: np.ndarray) -> dict[str, float]:
+    """Return the mean difference of two models over queries, its interval and the minimum detectable difference."""
+    difference = estimate([values], [initial])
+    interval = difference.interval()
+    detectable = difference.minimum_detectable_difference()
+    return {"mean": interval.mean, "low": interval.low, "high": interval.high, "minimum_detectable": detectable}
 
 
 def write_effect(folder: Path, effect: dict[str, Any]) -> None:

@@ -81,6 +81,8 @@ class Evaluate(Command, name="evaluate"):
             canonical_name(name)
         if not (self.systems or self.model or self.index):
             raise ValueError("systems is empty. Name at least one system, as in --systems bm25,minilm")
+        if self.keep_only_gains and not self.reranker:
+            raise ValueError("keep_only_gains needs a reranker")
         check_tuning_split(self.systems, self.split)
         self._rules.check(is_tuned=any(system.tuned_on for system in self.systems))
 

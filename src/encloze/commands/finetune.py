@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from accelerate import PartialState
 
 from encloze import progress
@@ -27,7 +28,7 @@ from encloze.models.heads.base import Head
 from encloze.models.heads.dense import Dense
 from encloze.models.origins.base import Origin
 from encloze.reporting.verdicts import training_verdict
-from encloze.retrieval.tuning import default_tuning_split
+from encloze.retrieval.tuning_queries import default_tuning, named_tuning
 from encloze.storage.hashes import hash_of
 from encloze.training.arguments import TrainingArguments
 from encloze.training.logit_bias import calibrate_logit_bias, check_regularizers
@@ -157,6 +158,11 @@ class Finetune(Command, name="finetune"):
             seed=self.seed,
             augmentation=augmentation,
         )
+        if len(np.unique(batches.relevance.text_ids)) < 2 and negatives is None:
+            progress.warn(
+                "all training queries have the same relevant document, so their batches have no negatives and the "
+                "model learns nothing. Set negatives (encloze mine)"
+            )
         plan = RandomPlan(batches.lengths, self.seed, self.batch_size, batches.relevance)
         identity = {
             "corpus": dataset.corpus.fingerprint,
@@ -187,16 +193,20 @@ class Finetune(Command, name="finetune"):
 
     def _begin_effect(self, encoder: BiEncoder, dataset: DatasetSplit) -> FinetuningEffect | None:
         """Evaluate the initial model on ``evaluate_on`` in the main process; None if there is no such split."""
-        split = default_tuning_split(dataset) if self.evaluate_on == "auto" else self.evaluate_on
-        if split is None and (self.merge_weights or self.keep == "best"):
-            message = f"{self.dataset.location()} has no split dev or validation. Name another split"
+        if self.evaluate_on == "auto":
+            judged = default_tuning(dataset)
+        else:
+            judged = named_tuning(dataset, self.evaluate_on) if self.evaluate_on else None
+        if judged is None and (self.merge_weights or self.keep == "best"):
+            message = f"{self.dataset.location()} has no split dev or validation with other queries. Name another split"
             raise RecipeError("the recipe", [("evaluate_on", message)])
-        if split is None or not PartialState().is_main_process:
+        if judged is not None and len(judged.queries) < 2:
+            message = "a comparison needs two queries with a relevant document in the collection, and there is one"
+            raise RecipeError("the recipe", [("evaluate_on", message)])
+        if judged is None or not PartialState().is_main_process:
             return None
         keep_best = self.keep == "best"
-        return FinetuningEffect(
-            encoder, dataset.with_split(split), self.merge_weights, keep_best=keep_best, seed=self.seed
-        )
+        return FinetuningEffect(encoder, judged, self.merge_weights, keep_best=keep_best, seed=self.seed)
 
     def _build_encoder(self, dataset: DatasetSplit) -> BiEncoder:
         """Return the bi-encoder to train; raise RecipeError if a loss cannot be computed from its heads."""

@@ -12,8 +12,10 @@ from encloze.data.corpus import Corpus
 from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
 from encloze.encoders.base import load_encoder
-from encloze.retrieval.index_folder import build_index
-from encloze.retrieval.tuning import default_tuning_split, fit_index_fusion
+from encloze.retrieval.arguments import check_fusion_choice
+from encloze.retrieval.index_folder import build_index, exact_indexes
+from encloze.retrieval.tuning import fit_index_fusion
+from encloze.retrieval.tuning_queries import named_tuning
 from encloze.search.fusions.base import Fusion
 from encloze.search.indexes.base import Index as SearchIndex
 from encloze.storage.atomic import atomic_folder, refuse_existing
@@ -87,18 +89,16 @@ class Index(Command, name="index"):
         assert source is not None  # checked above
         corpus = Corpus.from_format(source)
         encoder = load_encoder(self.model, self.precision) if self.model else None
+        dataset, tuning = None, None
+        if self.dataset:
+            dataset = DatasetSplit(self.dataset, "test")
+            dataset.corpus = corpus
+            tuning = named_tuning(dataset, self.tune_on) if self.tune_on else None
+        views_count = len(self.indexes or (exact_indexes(encoder) if encoder else ()))
+        check_fusion_choice(self.fusion, tuning, views_count, "the index")
         with atomic_folder(self.output, overwrite=self.overwrite) as folder:
             views = build_index(corpus, self.indexes, encoder, folder)
-            fit_index_fusion(folder, views, corpus, encoder, self.fusion, self._tuning(corpus))
+            fit_index_fusion(folder, views, corpus, encoder, self.fusion, dataset, tuning)
             inputs = {**source.inputs("corpus"), "model": self.model}
             write_provenance(folder, recipe.dump(self, {"verb": self.name}), inputs)
         return IndexingResult(self.output, len(corpus), views)
-
-    def _tuning(self, corpus: Corpus) -> DatasetSplit | None:
-        """Return the judged queries on which fusion weights are tuned; None if there are none."""
-        if self.dataset is None or self.fusion:
-            return None
-        test = DatasetSplit(self.dataset, "test")
-        test.corpus = corpus
-        split = self.tune_on or default_tuning_split(test)
-        return test.with_split(split) if split else None

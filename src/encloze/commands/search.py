@@ -62,6 +62,8 @@ class Search(Command, name="search"):
             raise ValueError(f"k must be 1 or more, not {self.k}")
         if self.rerank_depth < 1:
             raise ValueError(f"rerank_depth must be 1 or more, not {self.rerank_depth}")
+        if self.rerank_weight != 1 and not self.reranker:
+            raise ValueError("rerank_weight needs a reranker")
         if not 0 <= self.rerank_weight <= 1:
             raise ValueError(f"rerank_weight must be from 0 to 1, not {self.rerank_weight}")
 

@@ -89,33 +89,43 @@ def _pretraining(folder: Path, logged: Curves, monitored: Curves) -> Verdict:
 
 def _finetuning(effect: dict[str, Any], logged: Curves) -> Verdict:
     """Return the verdict on a fine-tuned model that was compared with its initial model."""
-    means, difference, kept = effect["means"], effect["difference"], effect["kept"]
-    figures = (
-        f"{effect['measure']} on {effect['split']} {means['finetuned']:.4f}, initial model {means['initial']:.4f}, "
-        f"difference {difference['mean']:+.4f}, 95 % interval {difference['low']:+.4f} to {difference['high']:+.4f}"
-    )
-    helped = difference["low"] > 0
-    if helped:
-        result = f"Fine-tuning improved retrieval ({figures})"
-    elif difference["high"] < 0:
-        result = f"Fine-tuning made retrieval worse ({figures})"
-    else:
-        detectable = effect["minimum_detectable_difference"]
-        result = f"Fine-tuning made no significant difference ({figures}; {detectable:.4f} or more would be detected)"
+    means, kept, measure = effect["means"], effect["kept"], effect["measure"]
+    change = effect["differences"]["finetuned"]
+    figures = f"{measure} on {effect['split']} {means['finetuned']:.4f}, initial model {means['initial']:.4f}"
+    result = f"Fine-tuning {_effect_of(change)} ({figures}, {_figures_of(change)})"
+    for name in (name for name in means if name.startswith("merged")):
+        weight = name.removeprefix("merged ")
+        result += f"; merged with weight {weight}: {means[name]:.4f}, {_figures_of(effect['differences'][name])}"
     if kept == "initial":
         result += ". The initial model was kept"
     elif kept != "finetuned":
-        weight = kept.removeprefix("merged ")
-        result += f". The merged model with weight {weight} was kept ({effect['measure']} {means[kept]:.4f})"
+        result += f". The model that was merged with weight {kept.removeprefix('merged ')} was kept"
+    result += "."
+    helped = kept != "initial" and effect["differences"][kept]["low"] > 0
     if helped:
-        return Verdict(f"{result}.", "Evaluate the model on the whole collection and index it.", True)
+        return Verdict(result, "Evaluate the model on the whole collection and index it.", True)
     accuracy = logged.get(_IN_BATCH, ([], [0.0]))[1][-1]
     if accuracy > _SATURATED:
         cause = f"{accuracy:.1%} of the training queries already rank their document first in the batch"
-        advice = f"{cause}, so mine hard negatives (encloze mine) and set --negatives."
-    else:
-        advice = "Mine hard negatives (encloze mine) and set --negatives, train longer, or keep the initial model."
-    return Verdict(f"{result}.", advice, False)
+        return Verdict(result, f"{cause}, so mine hard negatives (encloze mine) and set --negatives.", False)
+    alternative = "" if kept == "initial" else ", or keep the initial model"
+    advice = f"Mine hard negatives (encloze mine) and set --negatives, or train longer{alternative}."
+    return Verdict(result, advice, False)
+
+
+def _effect_of(change: dict[str, float]) -> str:
+    """Return in words whether a model is better than the initial one."""
+    if change["low"] > 0:
+        return "improved retrieval"
+    return "made retrieval worse" if change["high"] < 0 else "made no significant difference"
+
+
+def _figures_of(change: dict[str, float]) -> str:
+    """Return a difference with its interval and, if it is not significant, with what would have been detected."""
+    text = f"difference {change['mean']:+.4f}, 95 % interval {change['low']:+.4f} to {change['high']:+.4f}"
+    detectable = change["minimum_detectable"]
+    is_clear = change["low"] > 0 or change["high"] < 0
+    return text if is_clear or not detectable else f"{text}; {detectable:.4f} or more would be detected"
 
 
 def _training_accuracy(logged: Curves, name: str) -> Verdict | None:

@@ -12,6 +12,8 @@ from encloze.data.records import Query, Representation, Run
 from encloze.retrieval.views import View
 from encloze.search.fusions.base import Fusion
 
+FUSION_DEPTH = 100
+"""Number of documents of each view that are fused: the scores are normalized over these documents."""
 _QUERY_BATCH = 256
 
 
@@ -43,10 +45,21 @@ def encode_for_views(views: Sequence[View], queries: Sequence[str]) -> list[Any]
 
 
 def fused_order(pool: CandidatePool, fusion: Fusion) -> tuple[np.ndarray, np.ndarray]:
-    """Return the order of the candidates of a query, best first (int64), and their fused scores (float64)."""
-    if len(pool.scores) == 1:
-        return np.arange(len(pool.numbers)), pool.scores[0].astype(np.float64)
-    fused = fusion.fuse(pool.scores.astype(np.float64), pool.ranks)
+    """Return the order of the candidates of a query, best first (int64), and their fused scores (float64).
+
+    The candidates among the 100 best of a view are fused; all others follow with lower scores. So the best hits do not
+    depend on the number of candidates.
+    """
+    scores = pool.scores.astype(np.float64)
+    if len(scores) == 1:
+        return np.arange(len(pool.numbers)), scores[0]
+    is_fused = (pool.ranks <= FUSION_DEPTH).any(axis=0)
+    ranks = np.where(pool.ranks <= FUSION_DEPTH, pool.ranks, np.inf)
+    fused = np.empty(len(pool.numbers))
+    fused[is_fused] = fusion.fuse(scores[:, is_fused], ranks[:, is_fused])
+    if not is_fused.all():
+        deeper = fusion.fuse(scores[:, ~is_fused], pool.ranks[:, ~is_fused])
+        fused[~is_fused] = deeper - deeper.max() + fused[is_fused].min() - 1
     return np.argsort(-fused, kind="stable"), fused
 
 

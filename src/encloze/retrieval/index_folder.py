@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from encloze.execution.executors.base import Executor
 from encloze.execution.executors.local import Local
 from encloze.family import nearest
 from encloze.search.fusions.base import Fusion
+from encloze.search.fusions.weighted import Weighted
 from encloze.search.indexes.base import Index, IndexBuilder, IndexSearcher
 from encloze.search.indexes.flat import Flat
 from encloze.search.indexes.inverted import Inverted
@@ -145,19 +147,48 @@ def view_entries(folder: Path, views: Sequence[str] = ()) -> list[dict[str, Any]
     return [entries[name] for name in views or entries]
 
 
-def write_fusion(folder: Path, fusion: Fusion, note: str) -> None:
-    """Store the fusion with which an index folder is searched by default, and a note on how it was chosen."""
-    description = read_json(folder / _DESCRIPTION)
-    write_json(folder / _DESCRIPTION, {**description, "fusion": plain(fusion), "fusion_note": note})
+class StoredFusion(NamedTuple):
+    """The fusion that an index folder stores for its searches."""
+
+    fusion: Fusion | None
+    """None if the folder has none for the searched views."""
+    note: str = ""
+    """How the fusion was chosen, for reports; empty if there is nothing to report."""
+    split: str = ""
+    """Split on which its weights were tuned; empty if they were not."""
+    dataset: str = ""
+    """Path or name of the data set of this split."""
 
 
-def stored_fusion(folder: Path, views: Sequence[str] = ()) -> tuple[Fusion | None, str]:
-    """Return the fusion of an index folder and a note on how it was chosen; None if not all views are searched."""
-    description = read_json(folder / _DESCRIPTION)
-    if "fusion" not in description or list(views or view_names(folder)) != list(view_names(folder)):
-        return None, ""
-    source = str(folder / _DESCRIPTION)
-    return recipe.coerce(Fusion, description["fusion"], source=source, name="fusion"), description["fusion_note"]
+def write_fusion(folder: Path, fusion: Fusion, note: str, tuned_on: Mapping[str, str]) -> None:
+    """Store the fusion with which an index folder is searched by default, and how it was chosen.
+
+    Args:
+        folder: The index folder.
+        fusion: The fusion.
+        note: How it was chosen, for reports.
+        tuned_on: The split on which it was tuned (``split``) and its data set (``dataset``); empty texts if it was not.
+    """
+    stored = {"fusion": plain(fusion), "fusion_note": note, "fusion_tuned_on": dict(tuned_on)}
+    write_json(folder / _DESCRIPTION, {**read_json(folder / _DESCRIPTION), **stored})
+
+
+def stored_fusion(folder: Path, views: Sequence[str] = ()) -> StoredFusion:
+    """Return the fusion of an index folder, with its weights in the order of the searched views.
+
+    Args:
+        folder: The index folder.
+        views: Names of the searched views; all by default. If some are left out, no fusion is returned.
+    """
+    description, names = read_json(folder / _DESCRIPTION), view_names(folder)
+    views = views or names
+    if "fusion" not in description or sorted(views) != sorted(names):
+        return StoredFusion(None)
+    fusion: Fusion = recipe.coerce(Fusion, description["fusion"], source=str(folder / _DESCRIPTION), name="fusion")
+    if isinstance(fusion, Weighted) and fusion.weights:
+        of_view = dict(zip(names, fusion.weights, strict=True))
+        fusion = replace(fusion, weights=tuple(of_view[view] for view in views))
+    return StoredFusion(fusion, description["fusion_note"], **description["fusion_tuned_on"])
 
 
 def open_view(folder: Path, entry: Mapping[str, Any]) -> IndexSearcher:

@@ -18,8 +18,8 @@ from encloze.data.records import Hit, Query, Run
 from encloze.data.runs import top_documents
 from encloze.encoders.base import Encoder, Precision, Reranker, load_encoder, load_reranker, strings
 from encloze.errors import RecipeError
-from encloze.retrieval._arguments import check_count, check_fusion, check_weight
-from encloze.retrieval.candidates import CandidatePool, find_candidates, fused_order, fused_run
+from encloze.retrieval.arguments import check_count, check_fusion, check_fusion_choice, check_weight
+from encloze.retrieval.candidates import FUSION_DEPTH, CandidatePool, find_candidates, fused_order, fused_run
 from encloze.retrieval.index_folder import (
     DOCUMENTS,
     build_index,
@@ -33,7 +33,7 @@ from encloze.retrieval.index_folder import (
 from encloze.retrieval.reranking import rerank, score_top
 from encloze.retrieval.results import BatchHits, Hits
 from encloze.retrieval.tuning import fit_index_fusion
-from encloze.retrieval.views import View, default_fusion
+from encloze.retrieval.views import View, default_fusion, without_weightless
 from encloze.search.fusions.base import Fusion
 from encloze.search.indexes.base import Index
 from encloze.settings import plain
@@ -41,8 +41,6 @@ from encloze.storage.atomic import atomic_folder
 from encloze.storage.cache import temporary_folder
 from encloze.storage.manifest import write_manifest
 from encloze.storage.provenance import write_provenance
-
-_FUSION_DEPTH = 100  # scores are normalized over the candidates, so their number must not depend on the number of hits
 
 
 class Retriever:
@@ -87,6 +85,7 @@ class Retriever:
         self.reranker, self.rerank_depth, self.rerank_weight = reranker, rerank_depth, rerank_weight
         self.folder = folder.absolute() if folder else None  # so that the working folder may change
         check_fusion(self.fusion, len(self.views))
+        self.views, self.fusion = without_weightless(self.views, self.fusion)
         check_count(rerank_depth, "rerank_depth")
         check_weight(rerank_weight, "rerank_weight")
         is_reranker = hasattr(reranker, "score") and hasattr(reranker, "calibration")
@@ -134,25 +133,25 @@ class Retriever:
         target: Path | None = recipe.coerce(Path | None, output, source=source, name="output")
         documents = Corpus.load(corpus)
         loaded = _loaded_encoder(encoder, device, precision)
-        if fused:
-            check_fusion(fused, len(kinds) or len(exact_indexes(loaded) if loaded else ()))
+        check_fusion_choice(fused, tune_on, len(kinds or (exact_indexes(loaded) if loaded else ())), source)
         close = contextlib.ExitStack()
         if target is None:
             target = close.enter_context(temporary_folder()) / "retriever"  # a system's name in tables
             target.mkdir()
-            fit_index_fusion(target, build_index(documents, kinds, loaded, target), documents, loaded, fused, tune_on)
+            entries = build_index(documents, kinds, loaded, target)
+            fit_index_fusion(target, entries, documents, loaded, fused, tuning=tune_on)
             write_manifest(target)
         else:
             with atomic_folder(target, overwrite=overwrite) as staging:
                 entries = build_index(documents, kinds, loaded, staging)
-                fit_index_fusion(staging, entries, documents, loaded, fused, tune_on)
+                fit_index_fusion(staging, entries, documents, loaded, fused, tuning=tune_on)
                 name = loaded.name if loaded else None
                 settings = {"output": str(target), "corpus": plain(documents.format), "model": name}
                 text = recipe.dump_tree({"verb": "index", **settings, "indexes": plain(kinds), "precision": precision})
                 write_provenance(staging, text, {**documents.inputs(), "model": name})
         views = [View(e["name"], open_view(target, e), loaded if e["model"] else None) for e in view_entries(target)]
         own = documents if output is None else Corpus(target / DOCUMENTS)  # the corpus may outlive the retriever
-        retriever = cls(own, views, stored_fusion(target)[0], folder=target)
+        retriever = cls(own, views, stored_fusion(target).fusion, folder=target)
         weakref.finalize(retriever, close.close)
         return retriever
 
@@ -206,7 +205,7 @@ class Retriever:
             opened.append(View(entry["name"], open_view(path, entry), own))
         if isinstance(reranker, (str, Path)):
             reranker = load_reranker(str(reranker), precision, device)
-        fused = fused or stored_fusion(path, names)[0]
+        fused = fused or stored_fusion(path, names).fusion
         return cls(Corpus(path / DOCUMENTS), opened, fused, reranker, rerank_depth, path, rerank_weight)
 
     @overload
@@ -219,7 +218,8 @@ class Retriever:
         Args:
             queries: One query as a string, or a list of queries.
             k: Number of hits for each query.
-            depth: Number of candidates that each index retrieves, before fusion and re-ranking; at least ``k``.
+            depth: Number of candidates that each index retrieves, before fusion and re-ranking; at least ``k``, and at
+                least 100 if the scores of several indexes are fused.
 
         Returns:
             The hits of a query, best first: fewer than ``k`` if fewer documents match. For a list of queries, a list
@@ -255,7 +255,7 @@ class Retriever:
             single query.
         """
         began = time.perf_counter()
-        wide = self._candidate_depth(max(depth, _FUSION_DEPTH) if len(self.views) > 1 else depth)
+        wide = self._candidate_depth(depth)
         pools = find_candidates(self.views, [query.text for query in queries], wide)
         run = fused_run(queries, pools, self.corpus.ids, self.fusion, wide if self.reranker else depth)
         if self.reranker:
@@ -273,8 +273,9 @@ class Retriever:
         return f"Retriever({len(self.corpus):,} documents, views: {views}, fusion: {self.fusion.summary()})"
 
     def _candidate_depth(self, depth: int) -> int:
-        """Return the number of documents to retrieve from each index: ``depth`` or, if larger, ``rerank_depth``."""
-        return max(depth, self.rerank_depth) if self.reranker else depth
+        """Return the number of documents to retrieve from each index: ``depth``, or more if later steps need more."""
+        fusion_depth = FUSION_DEPTH if len(self.views) > 1 else 1
+        return max(depth, fusion_depth, self.rerank_depth if self.reranker else 1)
 
     def _hits(self, pool: CandidatePool) -> list[Hit]:
         """Return the hits of a query, best first, with the scores of each view if there are several."""

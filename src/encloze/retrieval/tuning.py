@@ -1,6 +1,6 @@
 """Choice of the fusion of several views: weights tuned on judged queries, or else a check of each view.
 
-Figures behind the defaults: docs/explanation/measurements.md.
+Figures behind the defaults: docs/explanation/log.md.
 """
 
 from __future__ import annotations
@@ -16,17 +16,16 @@ from encloze import progress
 from encloze.data.corpus import Corpus
 from encloze.data.dataset import DatasetSplit
 from encloze.data.hash_sampling import hash_to_unit_interval
-from encloze.data.lines import ErrorCollector
 from encloze.encoders.base import Encoder
 from encloze.errors import RecipeError
 from encloze.evaluation.measures import compute_measures
 from encloze.retrieval.candidates import encode_for_views, find_candidates, fused_run
 from encloze.retrieval.index_folder import open_view, write_fusion
+from encloze.retrieval.tuning_queries import default_tuning
 from encloze.retrieval.views import View, default_fusion
 from encloze.search.fusions.base import Fusion
 from encloze.search.fusions.weighted import Weighted
 
-_TUNING_SPLITS = ("dev", "validation")
 _MAX_QUERIES = 1000
 _TIE = 1e-6  # differences in nDCG@10 below this are ties
 _WEAK = 0.5  # a view with less than this share of the best view's nDCG@10 is reported
@@ -35,49 +34,49 @@ _SNIPPET_WORDS, _SNIPPET_LETTERS = 10, 30
 _UNUSABLE = 1 / 3  # a view with less than this share of the best view's mean reciprocal rank gets the weight 0
 
 
+class _Silent(progress.Listener):
+    """Listener that drops all reports."""
+
+    def warn(self, text: str) -> None:
+        """Drop a warning."""
+
+
 class ChosenFusion(NamedTuple):
     """A fusion, and how it was chosen."""
 
     fusion: Fusion
     note: str
     """What the weights are based on, for reports; empty if all views have the default weights."""
+    tuned_on: str = ""
+    """The split on which the weights were tuned; empty if they were not."""
 
 
-def default_tuning_split(dataset: DatasetSplit) -> str | None:
-    """Return the split on which fusion weights are tuned by default: dev or validation.
-
-    None if the data set has judgments for neither, if the evaluated split (``dataset.split``) is unknown or one of them, or if the
-    judgments have the ids of longer texts that the documents were cut from.
-    """
-    if dataset.judgments_by_source or dataset.split in ("", *_TUNING_SPLITS):
-        return None
-    format_, available = dataset.format, dataset.format.splits()
-    for split in _TUNING_SPLITS:
-        if split in available and next(iter(format_.judgments(split, ErrorCollector())), None) is not None:
-            return split
-    return None
-
-
-def choose_fusion(views: Sequence[View], corpus: Corpus, tuning: DatasetSplit | None) -> ChosenFusion:
+def choose_fusion(
+    views: Sequence[View], corpus: Corpus, dataset: DatasetSplit | None = None, tuning: DatasetSplit | None = None
+) -> ChosenFusion:
     """Choose how the scores of views are combined.
 
-    With judged queries, the weights are those with the highest nDCG@10 (see ``tune_fusion``). Without them, all views
-    have the same weight, except that views which do not recognize the documents of the collection have the weight 0
-    (see ``reciprocal_ranks``). Views that share one encoder are combined as the encoder defines.
+    Views that share one encoder are combined as the encoder defines, unless ``tuning`` is given. Other views get the
+    weights with the highest nDCG@10 on judged queries (see ``tune_fusion``). Without such queries, all views have the
+    same weight, except that views which do not recognize the documents of the collection have the weight 0 (see
+    ``reciprocal_ranks``).
 
     Args:
         views: The views.
         corpus: The documents of the views.
-        tuning: Judged queries over these documents; None if there are none.
+        dataset: The evaluated split of a data set, whose split dev or validation is used for tuning by default.
+        tuning: Judged queries on which the weights are tuned in any case.
 
     Raises:
-        RecipeError: There are judged queries, but only one view.
+        RecipeError: ``tuning`` is given, but there is only one view.
     """
+    fusion = default_fusion(views)
+    if tuning is None and dataset and len(views) > 1 and fusion == Weighted():
+        tuning = default_tuning(dataset)
     if tuning:
         tuned = tune_fusion(views, corpus, tuning)
         weights = ", ".join(f"{view.name} {weight:g}" for view, weight in zip(views, tuned.weights, strict=True))
-        return ChosenFusion(tuned, f"the fusion weights ({weights}) were tuned on {tuning.split}")
-    fusion = default_fusion(views)
+        return ChosenFusion(tuned, f"the fusion weights ({weights}) were tuned on {tuning.split}", tuning.split)
     if len(views) < 2 or fusion != Weighted() or len(corpus) < _MIN_SAMPLE_SIZE:
         return ChosenFusion(fusion, "")
     ranks = reciprocal_ranks(views, corpus)
@@ -102,6 +101,7 @@ def fit_index_fusion(
     corpus: Corpus,
     encoder: Encoder | None,
     fusion: Fusion | None = None,
+    dataset: DatasetSplit | None = None,
     tuning: DatasetSplit | None = None,
 ) -> None:
     """Choose the fusion of a new index folder, and store it there. No effect on a folder with one index.
@@ -112,13 +112,16 @@ def fit_index_fusion(
         corpus: The documents.
         encoder: The encoder that built the indexes; None if none was used.
         fusion: The fusion to store; None to choose it.
-        tuning: Judged queries on which the weights are tuned; None if there are none.
+        dataset: Data set whose split dev or validation is used for tuning by default.
+        tuning: Judged queries on which the weights are tuned in any case.
     """
     if len(entries) < 2:
         return
     views = [View(entry["name"], open_view(folder, entry), encoder if entry["model"] else None) for entry in entries]
-    chosen = ChosenFusion(fusion, "") if fusion else choose_fusion(views, corpus, tuning)
-    write_fusion(folder, chosen.fusion, chosen.note)
+    chosen = ChosenFusion(fusion, "") if fusion else choose_fusion(views, corpus, dataset, tuning)
+    source = tuning or dataset
+    location = str(source.format.location()) if source and chosen.tuned_on else ""
+    write_fusion(folder, chosen.fusion, chosen.note, {"split": chosen.tuned_on, "dataset": location})
 
 
 def tune_fusion(views: Sequence[View], corpus: Corpus, tuning: DatasetSplit) -> Weighted:
@@ -164,7 +167,9 @@ def reciprocal_ranks(views: Sequence[View], corpus: Corpus) -> dict[str, float]:
     generator = np.random.default_rng(0)
     snippets = [_snippet(text, generator) for text in corpus.texts(numbers)]
     results = {}
-    for view, queries in zip(views, encode_for_views(views, snippets), strict=True):
+    with progress.use_listener(_Silent()):  # no warning that snippets are truncated
+        encoded = encode_for_views(views, snippets)
+    for view, queries in zip(views, encoded, strict=True):
         scores = np.stack(view.index.score(queries, [numbers] * len(numbers)))
         own = np.diagonal(scores)[:, None]
         ranks = 1 + (scores > own).sum(axis=1) + ((scores == own).sum(axis=1) - 1) / 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from encloze.encoders.base import Encoder
 from encloze.search.fusions.base import Fusion
@@ -40,3 +40,12 @@ def default_fusion(views: Sequence[View]) -> Fusion:
     if len(encoders) == 1 and all(view.encoder for view in views):
         return Weighted(tuple(view.weight for view in views), normalization="none")
     return Weighted()
+
+
+def without_weightless(views: Sequence[View], fusion: Fusion) -> tuple[list[View], Fusion]:
+    """Return views and fusion without the views that have the weight 0, which would only add candidates."""
+    if not isinstance(fusion, Weighted) or 0 not in fusion.weights:
+        return list(views), fusion
+    weights = tuple(weight for weight in fusion.weights if weight)
+    kept = [view for view, weight in zip(views, fusion.weights, strict=True) if weight]
+    return kept, replace(fusion, weights=weights)

@@ -11,7 +11,8 @@ from encloze.data.dataset import DatasetSplit
 from encloze.encoders.base import Encoder
 from encloze.retrieval.index_folder import exact_indexes
 from encloze.retrieval.retriever import Retriever
-from encloze.retrieval.tuning import choose_fusion, default_tuning_split
+from encloze.retrieval.tuning import choose_fusion
+from encloze.retrieval.tuning_queries import named_tuning
 from encloze.retrieval.views import View
 from encloze.search.fusions.base import Fusion
 from encloze.search.indexes.base import Index
@@ -35,6 +36,10 @@ class Hybrid(EncodingSystem, name="hybrid"):
     """Split, other than the evaluated one, on which the weights of the sum are tuned by nDCG@10. By default dev or
     validation, if the data set has it and fusion is not set."""
 
+    def __post_init__(self) -> None:
+        if self.fusion and self.tune_on:
+            raise ValueError("tune_on tunes the weights of the default fusion. Leave out fusion or tune_on")
+
     @property
     def tuned_on(self) -> str | None:
         return self.tune_on
@@ -51,8 +56,8 @@ class Hybrid(EncodingSystem, name="hybrid"):
         return {index.name: index for index in (*exact_indexes(encoder), self.bm25)}
 
     def build_retriever(self, views: Sequence[View], dataset: DatasetSplit) -> tuple[Retriever, str]:
-        if self.fusion and not self.tune_on:
+        if self.fusion:
             return Retriever(dataset.corpus, views, self.fusion), ""
-        split = self.tune_on or default_tuning_split(dataset)
-        chosen = choose_fusion(views, dataset.corpus, dataset.with_split(split) if split else None)
+        tuning = named_tuning(dataset, self.tune_on) if self.tune_on else None
+        chosen = choose_fusion(views, dataset.corpus, dataset, tuning)
         return Retriever(dataset.corpus, views, chosen.fusion), chosen.note

@@ -7,12 +7,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from encloze import progress
 from encloze.data.dataset import DatasetSplit
 from encloze.errors import DataError
 from encloze.retrieval.index_folder import check_index, stored_fusion, view_names
 from encloze.retrieval.retriever import Retriever
 from encloze.retrieval.tuning import choose_fusion
+from encloze.retrieval.tuning_queries import named_tuning
 from encloze.search.fusions.base import Fusion
+from encloze.search.fusions.weighted import Weighted
 from encloze.storage.disk import size_of
 from encloze.storage.model_folders import size_of_weights
 from encloze.systems.base import PreparedSystem, System
@@ -30,6 +33,10 @@ class Index(System, name="index"):
     """How the scores of several indexes are combined; by default as stored in the index folder."""
     tune_on: str | None = None
     """Split, other than the evaluated one, on which the weights of a weighted fusion are tuned by nDCG@10."""
+
+    def __post_init__(self) -> None:
+        if self.fusion and self.tune_on:
+            raise ValueError("tune_on tunes the weights of a weighted fusion. Leave out fusion or tune_on")
 
     def inputs(self) -> dict[str, Path | str]:
         return {"index": self.index}
@@ -57,14 +64,21 @@ class Index(System, name="index"):
 
     @contextmanager
     def prepare(self, dataset: DatasetSplit) -> Iterator[PreparedSystem]:
-        retriever = Retriever.load(self.index, views=self.views, fusion=self.fusion)
+        fusion = Weighted() if self.tune_on else self.fusion  # for tuning, all views are searched
+        retriever = Retriever.load(self.index, views=self.views, fusion=fusion)
         notes = [self._missing_documents(retriever, dataset)]
         if self.tune_on:
-            chosen = choose_fusion(retriever.views, retriever.corpus, dataset.with_split(self.tune_on))
-            retriever.fusion = chosen.fusion
+            chosen = choose_fusion(retriever.views, retriever.corpus, tuning=named_tuning(dataset, self.tune_on))
+            retriever = Retriever(retriever.corpus, retriever.views, chosen.fusion)
             notes.append(chosen.note)
         elif not self.fusion:
-            notes.append(stored_fusion(self.index, self.views)[1])
+            stored = stored_fusion(self.index, self.views)
+            notes.append(stored.note)
+            if (stored.split, stored.dataset) == (dataset.split, str(dataset.format.location())):
+                progress.warn(
+                    f"the fusion weights of {self.index} were tuned on the evaluated split {dataset.split}, so its "
+                    "values are too high. Evaluate on another split, or set fusion"
+                )
         models = {view.encoder.name for view in retriever.views if view.encoder}
         yield PreparedSystem(
             run=retriever.run,

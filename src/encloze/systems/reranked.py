@@ -15,7 +15,7 @@ from encloze.data.records import Query, Run
 from encloze.data.runs import top_documents
 from encloze.encoders.base import load_reranker
 from encloze.retrieval.reranking import MAX_TUNING_QUERIES, rerank, score_top, tune_reranker
-from encloze.retrieval.tuning import default_tuning_split
+from encloze.retrieval.tuning_queries import default_tuning
 from encloze.storage.model_folders import locate, size_of_weights
 from encloze.systems.base import PreparedSystem, System
 
@@ -100,17 +100,20 @@ class Reranked(System, name="reranked"):
         self, dataset: DatasetSplit, rankings: Callable[[Sequence[Query], int], tuple[Run, Run, float | None, float]]
     ) -> tuple[float, str]:
         """Return the weight of the re-ranker, and a note on how it was tuned; the note is empty if it was not."""
-        split = default_tuning_split(dataset) if self.weight is None else None
-        if split is None:
-            return (1.0 if self.weight is None else self.weight), ""
-        tuning = dataset.with_split(split)
+        if self.weight is not None:
+            return self.weight, ""
+        tuning = default_tuning(dataset) if "queries" in self.system.depends_on else None
+        if tuning is None:
+            if self.keep_only_gains:
+                return 0.0, "the re-ranker is left out, because there are no other queries to measure its gain on"
+            return 1.0, ""
         queries = sorted(tuning.queries, key=lambda query: hash_to_unit_interval(query.id))[:MAX_TUNING_QUERIES]
         candidates, scored, _, _ = rankings(queries, self.depth)
         weight, gain = tune_reranker(candidates, scored, {query.id: tuning.judgments[query.id] for query in queries})
-        figures = f"nDCG@10 {gain.mean:+.4f}, 95 % interval {gain.low:+.4f} to {gain.high:+.4f}, on {split}"
+        figures = f"nDCG@10 {gain.mean:+.4f}, 95 % interval {gain.low:+.4f} to {gain.high:+.4f}, on {tuning.split}"
         if gain.low > 0:
             return weight, f"the weight {weight:g} of the re-ranker was tuned ({figures})"
         if self.keep_only_gains:
             return 0.0, f"the re-ranker is left out, because it does not help ({figures})"
-        progress.warn(f"the re-ranker {self.reranker} does not help significantly ({figures})")
+        progress.note(f"The re-ranker {self.reranker} does not help significantly ({figures})")
         return weight, f"the weight {weight:g} of the re-ranker was tuned, but gains nothing significant ({figures})"

@@ -28,7 +28,8 @@ class RandomPlan(BatchPlan):
     Args:
         lengths: Number of tokens of each example, int64 ``(examples,)``.
         seed: Seed of the batches.
-        batch_size: Maximum number of examples of a batch.
+        batch_size: Maximum number of examples of a batch; with 2, one batch may have 3, because one query alone has no
+            negatives.
         relevance: Relevant texts of each example.
 
     Example:
@@ -53,7 +54,8 @@ def _epoch_batches(plan: RandomPlan, epoch: int) -> list[np.ndarray]:
     """Return the batches of an epoch, in the order of training; the last few results are cached."""
     generator = np.random.default_rng([plan.seed, epoch])
     examples = generator.permutation(len(plan.lengths))
-    parts = np.array_split(np.arange(len(examples)), -(-len(examples) // plan.batch_size))
+    count = min(-(-len(examples) // plan.batch_size), max(1, len(examples) // 2))  # no batch of one query
+    parts = np.array_split(np.arange(len(examples)), count)
     _separate(examples, np.repeat(np.arange(len(parts)), [len(part) for part in parts]), plan.relevance, generator)
     return [batch[np.argsort(plan.lengths[batch], kind="stable")] for batch in (examples[part] for part in parts)]
 

@@ -24,6 +24,10 @@ class Weighted(Fusion, name="weighted"):
     deviation 1. softmax: z-scores, then a softmax with temperature 3, so that an index whose scores hardly separate
     the candidates has little influence. min_max: to the range from 0 to 1. none: not at all."""
 
+    def __post_init__(self) -> None:
+        if self.weights and (min(self.weights) < 0 or max(self.weights) == 0):
+            raise ValueError(f"weights must be 0 or more, and at least one above 0, not {list(self.weights)}")
+
     def check(self, num_indexes: int) -> None:
         """Raise ValueError if the number of weights is not the number of indexes."""
         if self.weights and len(self.weights) != num_indexes:

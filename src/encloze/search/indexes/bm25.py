@@ -71,7 +71,8 @@ class Bm25(Index, name="bm25"):
         """
         stored = read_json(folder / _ANALYZER)
         if self.analyzer and plain(self.analyzer) != stored:
-            raise ValueError(f"the index was built with the analyzer {stored['type']}, which cannot be changed")
+            names = " ".join(map(str, stored.values()))
+            raise ValueError(f"the index was built with the analyzer {names}, which cannot be changed")
         source = str(folder / _ANALYZER)
         analyzer: Analyzer = self.analyzer or recipe.coerce(Analyzer, stored, source=source, name="analyzer")
         term_numbers = {term: number for number, term in enumerate(read_json(folder / _TERMS))}

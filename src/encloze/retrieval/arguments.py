@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from encloze.data.dataset import DatasetSplit
 from encloze.errors import RecipeError
 from encloze.search.fusions.base import Fusion
 
@@ -28,3 +29,24 @@ def check_weight(value: Any, name: str) -> None:
     """Raise RecipeError if a value is not a number from 0 to 1."""
     if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 <= value <= 1:
         raise RecipeError("search", [(name, f"expected a number from 0 to 1, found {value!r}")])
+
+
+def check_fusion_choice(fusion: Fusion | None, tune_on: Any, views: int, source: str) -> None:
+    """Raise RecipeError if a fusion does not fit the number of views, or if its weights cannot be tuned.
+
+    Args:
+        fusion: The given fusion; None if it is chosen.
+        tune_on: The split on which weights are tuned; None if none is given.
+        views: Number of views.
+        source: Name of the caller, for the error message.
+    """
+    if fusion:
+        check_fusion(fusion, views)
+    if tune_on is None:
+        return
+    if not isinstance(tune_on, DatasetSplit):
+        message = f'expected a split with judged queries, such as data.split("dev"), found {tune_on!r}'
+        raise RecipeError(source, [("tune_on", message)])
+    if fusion or views < 2:
+        message = "tune_on finds the weights of two or more indexes, so it needs no fusion and two indexes or more"
+        raise RecipeError(source, [("tune_on", message)])
