@@ -48,9 +48,9 @@ class PipelineResult:
 class Run(Command, name="run"):
     """Run the stages of a pipeline in order. An interrupted or failed pipeline resumes when it is run again.
 
-    In the settings of a stage, @dataset, @corpus, @model and @split refer to the settings of the pipeline. @NAME refers
-    to the folder of the earlier stage NAME, and @NAME/FILE to a file in that folder. A stage that is already finished
-    with the same settings and inputs is skipped.
+    In the settings of a stage, @dataset, @corpus, @model, @split and @keep_only_gains refer to the settings of the
+    pipeline. @NAME refers to the folder of the earlier stage NAME, and @NAME/FILE to a file in that folder. A finished
+    stage with the same settings and inputs is skipped.
 
     Example:
         >>> stages = {
@@ -75,6 +75,9 @@ class Run(Command, name="run"):
     """Model that training starts from; stages refer to it as @model."""
     split: str = "test"
     """Split on which systems are evaluated; stages refer to it as @split."""
+    keep_only_gains: bool = False
+    """Whether re-rankers that do not improve nDCG@10 significantly on dev or validation are left out; stages refer to
+    it as @keep_only_gains."""
     report: bool = True
     """Whether to write a report page of all stages."""
 
@@ -212,7 +215,8 @@ class Run(Command, name="run"):
     def _pipeline_settings(self) -> dict[str, Any]:
         """Return the values that stages can refer to, keyed by name: ``dataset`` is the value of ``@dataset``."""
         corpus = self.corpus or self.dataset
-        return {"dataset": plain(self.dataset), "corpus": plain(corpus), "model": self.model, "split": self.split}
+        own = {name: getattr(self, name) for name in ("model", "split", "keep_only_gains")}
+        return {"dataset": plain(self.dataset), "corpus": plain(corpus), **own}
 
     def _load_evaluation(self, name: str) -> Report | ComparisonTable | None:
         """Return the saved result of a finished evaluate or compare stage; None for stages of other commands."""
