@@ -1,4 +1,4 @@
-"""Effect of fine-tuning: nDCG@10 of the model before and after it, on judged queries that were not trained on."""
+"""Effect of fine-tuning: nDCG@10 of the initial and the fine-tuned model on queries that were not trained on."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class RetrievalSample:
     """A small retrieval task from one split, to evaluate a model several times.
 
     It has at most 300 queries. The documents are the whole collection or, if it has more than 1,000 documents, those
-    relevant to the queries, the three best of BM25 for each query, and random ones up to 1,000. Scores are therefore
-    higher than on the whole collection; the sample is meant for comparing models.
+    relevant to the queries, the three best of BM25 for each query, and random ones up to 1,000 in all. Scores are
+    therefore higher than on the whole collection; the sample is meant for comparing models.
 
     Args:
         split: Documents, queries and judgments.
@@ -82,7 +82,7 @@ class Weights:
         return cls({name: value.detach().clone() for name, value in encoder.state_dict().items()}, encoder.config)
 
     def load_into(self, encoder: BiEncoder, result: Weights | None = None, weight: float = 0.0) -> None:
-        """Set the weights of an encoder to these, or to ``weight`` x ``result`` + (1 - ``weight``) x these."""
+        """Set an encoder's weights to these; with ``result``, to ``weight`` x ``result`` + (1 - ``weight``) x these."""
         state = self.state
         if result is not None:
             state = {
@@ -94,12 +94,12 @@ class Weights:
 
 
 class FinetuningEffect:
-    """Compares a model before and after fine-tuning, and writes the comparison into the model folder.
+    """Compares a model before and after fine-tuning, and with merged models (averages of the weights of the two).
 
     Args:
         encoder: The model, before the first training step.
         split: Judged queries that are not trained on.
-        merge_weights: Interpolation weights of the fine-tuned model, of which the merged models are evaluated, too.
+        merge_weights: For each merged model, the weight of the fine-tuned model in the average, between 0 and 1.
         keep_best: Whether the best of all evaluated models is kept in place of the fine-tuned one.
         seed: Seed of the sample of documents.
     """
@@ -117,8 +117,8 @@ class FinetuningEffect:
         """Evaluate the fine-tuned and merged models, and load the weights to keep into ``encoder``.
 
         Returns:
-            The comparison: the mean of each model, its difference from the initial model with the 95 % interval, and
-            the name of the kept model.
+            The comparison: the mean nDCG@10 of each model, its difference from the initial model with the 95 %
+            interval, and the name of the kept model.
         """
         progress.note(f"Evaluating the fine-tuned model on {self._sample.name}")
         self._values["finetuned"] = self._sample.evaluate(encoder)
@@ -147,7 +147,7 @@ class FinetuningEffect:
 
 
 def _difference(values: np.ndarray, initial: np.ndarray) -> dict[str, float]:
-    """Return the mean difference of two models over queries, its interval and the minimum detectable difference."""
+    """Return the mean difference of two models over queries, its interval, and the smallest detectable difference."""
     difference = estimate([values], [initial])
     interval = difference.interval()
     detectable = difference.minimum_detectable_difference()

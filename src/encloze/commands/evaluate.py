@@ -48,11 +48,11 @@ class Evaluate(Command, name="evaluate"):
     index: Path | None = None
     """Another index folder to evaluate, added at the end of the setting systems, after model."""
     reranker: str | None = None
-    """Cross-encoder. Every system is also evaluated with its top-ranked documents re-ranked by it."""
+    """Cross-encoder. Every system is also evaluated with its top-ranked documents re-ranked by this cross-encoder."""
     rerank_depth: int = 50
     """Number of documents per query that the cross-encoder re-ranks."""
     keep_only_gains: bool = False
-    """Whether a re-ranker is left out where it does not improve nDCG@10 significantly on dev or validation."""
+    """Whether to leave the re-ranker out of a system unless it improves nDCG@10 significantly on dev or validation."""
     measures: tuple[str, ...] = ()
     """Measures, named as in ir-measures (nDCG@10) or by a common name (mrr@10, recall@100). Systems are compared
     by the first measure. Default: nDCG@10, RR@10, R@100 and AP, or the measures of the benchmark."""

@@ -92,13 +92,13 @@ class Finetune(Command, name="finetune"):
     training: TrainingArguments = field(default_factory=lambda: TrainingArguments(learning_rate=2e-5))
     """Optimizer, learning rate schedule, logging and checkpoints."""
     evaluate_on: str | None = "auto"
-    """Split on whose queries the initial and the fine-tuned model are compared; not one that is trained on. auto takes
-    dev or validation, if the data set has it; null compares nothing."""
+    """Split on whose queries the initial and the fine-tuned model are compared by nDCG@10; it must differ from split.
+    auto: dev or validation, if the data set has one of them. null: no comparison."""
     merge_weights: tuple[float, ...] = ()
-    """Weights of the fine-tuned model in merged models (averages of its and the initial model's weights), which are
-    compared on evaluate_on, too; for example 0.25,0.5,0.75."""
+    """Merged models to compare on evaluate_on, too, for example 0.25,0.5,0.75. With 0.25, the parameters of the merged
+    model are 0.25 times those of the fine-tuned model plus 0.75 times those of the initial model."""
     keep: Literal["last", "best"] = "last"
-    """Model to write: last is the fine-tuned one, best the one with the highest nDCG@10 on evaluate_on among the
+    """Model to write. last: the fine-tuned model. best: the model with the highest nDCG@10 on evaluate_on among the
     initial, the fine-tuned and the merged models."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass to save memory; results are identical."""
@@ -132,7 +132,7 @@ class Finetune(Command, name="finetune"):
         if self.evaluate_on == self.split:
             raise ValueError(f"evaluate_on is the split {self.split!r} that is trained on. Set it to another split")
         if any(not 0 < weight < 1 for weight in self.merge_weights):
-            raise ValueError("merge_weights must be above 0 and below 1: the fine-tuned and initial model are included")
+            raise ValueError("merge_weights must be above 0 and below 1: both models are always compared unmerged")
         if self.evaluate_on is None and (self.merge_weights or self.keep == "best"):
             raise ValueError("merge_weights and keep: best need evaluate_on, a split with judged queries")
         if self.training.freeze_encoder_steps:
@@ -192,7 +192,7 @@ class Finetune(Command, name="finetune"):
         return TrainingResult(self.output, "index", verdict=training_verdict(self.output, self.name))
 
     def _begin_effect(self, encoder: BiEncoder, dataset: DatasetSplit) -> FinetuningEffect | None:
-        """Evaluate the initial model on ``evaluate_on`` in the main process; None if there is no such split."""
+        """Evaluate the initial model on ``evaluate_on``. Returns None without a split, and outside the main process."""
         if self.evaluate_on == "auto":
             judged = default_tuning(dataset)
         else:

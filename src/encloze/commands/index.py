@@ -64,7 +64,8 @@ class Index(Command, name="index"):
     weights that are tuned on the split tune_on."""
     tune_on: str | None = None
     """Split of the data set on which the weights of several indexes are tuned by nDCG@10; by default dev or validation.
-    Without such a split, the weights are equal, except for an index that does not suit the documents."""
+    Without such a split, the weights are equal, except that an index which rarely finds the document that a snippet of
+    text was taken from gets the weight 0."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the encoder's matrix multiplications; auto uses bfloat16 if the hardware supports it."""
     seed: int = 0

@@ -76,8 +76,8 @@ class Run(Command, name="run"):
     split: str = "test"
     """Split on which systems are evaluated; stages refer to it as @split."""
     keep_only_gains: bool = False
-    """Whether re-rankers that do not improve nDCG@10 significantly on dev or validation are left out; stages refer to
-    it as @keep_only_gains."""
+    """Whether to leave out re-rankers that do not improve nDCG@10 significantly on dev or validation. Stages refer to
+    this setting as @keep_only_gains."""
     report: bool = True
     """Whether to write a report page of all stages."""
 

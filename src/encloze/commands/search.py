@@ -52,8 +52,9 @@ class Search(Command, name="search"):
     rerank_depth: int = 50
     """Number of top-ranked documents that the re-ranker scores."""
     rerank_weight: float = 1.0
-    """Weight of the re-ranker's scores, from 0 to 1. With 1 they replace the scores of the indexes, with less both are
-    normalized and added. encloze evaluate prints the best weight on dev."""
+    """Weight of the re-ranker's scores, from 0 to 1. With 1, they replace the scores of the indexes. With a lower
+    weight, both are normalized, and the scores of the indexes get the weight 1 minus this. encloze evaluate --reranker
+    prints the best weight on dev or validation."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the models' matrix multiplications; auto uses bfloat16 if the hardware supports it."""
 

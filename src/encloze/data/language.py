@@ -1,4 +1,4 @@
-"""Language of a collection, detected from a sample of its texts by py3langid."""
+"""Detection of the language of texts with py3langid."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class Language(NamedTuple):
     code: str
     """ISO 639-1 code, such as ``en``."""
     share: float
-    """Fraction of the texts in this language, from 0 to 1."""
+    """Fraction of the texts in this language, from 0 to 1; texts without letters are not counted."""
 
 
 def detect_language(texts: Sequence[str]) -> Language | None:
-    """Return the language of most texts; None if no text contains letters.
+    """Return the most frequent language of the texts; None if no text contains letters.
 
     Example:
         >>> detect_language(["Rivers flow into the sea.", "The engine needs fuel."]).code

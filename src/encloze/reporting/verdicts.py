@@ -11,7 +11,7 @@ from encloze.reporting.training_logs import LOG, MONITORS, Curves, read_curves
 from encloze.storage.json_files import read_json
 
 EFFECT_FILE = "effect.json"
-"""Comparison of a fine-tuned model with its initial model, in its model folder."""
+"""File in the folder of a fine-tuned model that contains the comparison with its initial model."""
 _SATURATED = 0.95  # in-batch accuracy above which in-batch negatives hardly teach anything
 _IN_BATCH, _TOP1 = "in_batch_accuracy", "top1_accuracy"
 
@@ -35,7 +35,7 @@ def training_verdict(folder: Path, command: str) -> Verdict | None:
 
     Args:
         folder: Model folder, which contains the logs of its training run.
-        command: The command that wrote it: ``pretrain``, ``finetune`` or ``finetune_reranker``.
+        command: The command that wrote the folder: ``pretrain``, ``finetune`` or ``finetune_reranker``.
 
     Returns:
         The verdict; None for other commands, and if nothing was logged.
@@ -51,7 +51,7 @@ def training_verdict(folder: Path, command: str) -> Verdict | None:
 
 
 def _pretraining(folder: Path, logged: Curves, monitored: Curves) -> Verdict:
-    """Return the verdict on a pre-training run from its held-out losses and the use of its embedding."""
+    """Return the verdict on a pre-training run from its held-out losses, and whether its decoders use the embedding."""
     held_out = {
         name.removeprefix("held_out."): values
         for name, (_, values) in monitored.items()
@@ -79,9 +79,7 @@ def _pretraining(folder: Path, logged: Curves, monitored: Curves) -> Verdict:
     if not has_learned:
         advice = "Use more steps or another learning rate: --training.steps, --training.learning_rate."
     elif unused:
-        advice = (
-            "Train longer before you fine-tune the model: the embedding learns from the decoder only if it is used."
-        )
+        advice = "Train longer before you fine-tune the model: the embedding learns only from decoders that use it."
     else:
         advice = "Fine-tune the model, and compare it with a fine-tuned model without this pre-training."
     return Verdict(f"{result}.", advice, has_learned and not unused)
@@ -121,7 +119,7 @@ def _effect_of(change: dict[str, float]) -> str:
 
 
 def _figures_of(change: dict[str, float]) -> str:
-    """Return a difference with its interval and, if it is not significant, with what would have been detected."""
+    """Return a difference with its interval and, if it is not significant, the smallest detectable difference."""
     text = f"difference {change['mean']:+.4f}, 95 % interval {change['low']:+.4f} to {change['high']:+.4f}"
     detectable = change["minimum_detectable"]
     is_clear = change["low"] > 0 or change["high"] < 0
@@ -129,7 +127,7 @@ def _figures_of(change: dict[str, float]) -> str:
 
 
 def _training_accuracy(logged: Curves, name: str) -> Verdict | None:
-    """Return the verdict on a run without evaluation, from the accuracy on its training batches."""
+    """Return the verdict on a training run without a comparison of models, from the accuracy on its batches."""
     if name not in logged:
         return None
     first, last = logged[name][1][0], logged[name][1][-1]
@@ -143,7 +141,7 @@ def _training_accuracy(logged: Curves, name: str) -> Verdict | None:
 
 
 def _vocabulary_size(folder: Path) -> int | None:
-    """Return the size of the vocabulary of a model; None if its configuration does not name it."""
+    """Return the size of the vocabulary of a model; None if its configuration does not contain it."""
     try:
         return int(json.loads((folder / "config.json").read_text(encoding="utf-8"))["vocab_size"])
     except (OSError, KeyError, ValueError):

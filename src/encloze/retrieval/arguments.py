@@ -26,17 +26,17 @@ def check_count(value: Any, name: str) -> None:
 
 
 def check_weight(value: Any, name: str) -> None:
-    """Raise RecipeError if a value is not a number from 0 to 1."""
+    """Raise RecipeError if the value of the argument ``name`` is not a number from 0 to 1."""
     if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 <= value <= 1:
         raise RecipeError("search", [(name, f"expected a number from 0 to 1, found {value!r}")])
 
 
 def check_fusion_choice(fusion: Fusion | None, tune_on: Any, views: int, source: str) -> None:
-    """Raise RecipeError if a fusion does not fit the number of views, or if its weights cannot be tuned.
+    """Raise RecipeError if ``fusion`` does not fit the number of views, or if weights cannot be tuned on ``tune_on``.
 
     Args:
-        fusion: The given fusion; None if it is chosen.
-        tune_on: The split on which weights are tuned; None if none is given.
+        fusion: The fusion that the user has set; None if it is chosen automatically.
+        tune_on: The split on which fusion weights are tuned; None if the user has set none.
         views: Number of views.
         source: Name of the caller, for the error message.
     """
@@ -48,5 +48,5 @@ def check_fusion_choice(fusion: Fusion | None, tune_on: Any, views: int, source:
         message = f'expected a split with judged queries, such as data.split("dev"), found {tune_on!r}'
         raise RecipeError(source, [("tune_on", message)])
     if fusion or views < 2:
-        message = "tune_on finds the weights of two or more indexes, so it needs no fusion and two indexes or more"
+        message = "tune_on tunes fusion weights, so it needs no fusion and two indexes or more. Otherwise, leave it out"
         raise RecipeError(source, [("tune_on", message)])

@@ -1,4 +1,4 @@
-"""Candidates of queries: the documents that several views retrieve, scored by all views and fused into one ranking."""
+"""Candidates of queries: documents that at least one view (searched index) retrieves, scored by all views and fused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from encloze.retrieval.views import View
 from encloze.search.fusions.base import Fusion
 
 FUSION_DEPTH = 100
-"""Number of documents of each view that are fused: the scores are normalized over these documents."""
+"""Number of top-ranked documents of each view that are fused; candidates below this rank in all views follow them."""
 _QUERY_BATCH = 256
 
 
@@ -38,7 +38,7 @@ def find_candidates(views: Sequence[View], queries: Sequence[str], depth: int = 
 
 
 def encode_for_views(views: Sequence[View], queries: Sequence[str]) -> list[Any]:
-    """Return the queries for each view: texts, or the output of the view's encoder. Each encoder runs once."""
+    """Return the queries as each view needs them: as texts, or encoded. An encoder of several views runs only once."""
     encoders = {id(view.encoder): view.encoder for view in views if view.encoder}
     encoded = {key: encoder.represent_queries(queries) for key, encoder in encoders.items()}
     return [encoded.get(id(view.encoder), queries) for view in views]
@@ -47,8 +47,8 @@ def encode_for_views(views: Sequence[View], queries: Sequence[str]) -> list[Any]
 def fused_order(pool: CandidatePool, fusion: Fusion) -> tuple[np.ndarray, np.ndarray]:
     """Return the order of the candidates of a query, best first (int64), and their fused scores (float64).
 
-    The candidates among the 100 best of a view are fused; all others follow with lower scores. So the best hits do not
-    depend on the number of candidates.
+    The candidates that are among the 100 best of at least one view are fused first. All other candidates are fused
+    separately and follow with lower scores, so that the best hits do not depend on the number of candidates.
     """
     scores = pool.scores.astype(np.float64)
     if len(scores) == 1:
@@ -71,7 +71,7 @@ def fused_run(
     Args:
         queries: The queries.
         pools: The candidates of each query.
-        ids: The id of each document of the collection.
+        ids: The id of each document of the collection, by document number.
         fusion: Combines the scores of the views.
         depth: Number of documents for each query.
     """

@@ -40,7 +40,7 @@ def build_index(
 ) -> list[dict[str, Any]]:
     """Write documents, indexes of the documents, and a description of the indexes into an existing empty folder.
 
-    A view is a searchable index of the documents, such as ``flat`` over dense or ``inverted`` over sparse
+    The indexes in the folder are called views. A view is, for example, ``flat`` over dense or ``inverted`` over sparse
     representations, or ``bm25`` over text.
 
     Args:
@@ -82,7 +82,7 @@ def build_views(
     """Build each index in a subfolder of ``folder`` with the name of the index. Each document is encoded only once.
 
     Returns:
-        The indexes with all defaults that depend on the documents.
+        The settings of each index, completed by defaults that depend on the documents.
     """
     executor, builders = executor or Local(), dict[str, list[IndexBuilder]]()
     numbers = np.unique(np.linspace(0, len(corpus) - 1, _SAMPLE_SIZE).astype(np.int64))
@@ -151,13 +151,13 @@ class StoredFusion(NamedTuple):
     """The fusion that an index folder stores for its searches."""
 
     fusion: Fusion | None
-    """None if the folder has none for the searched views."""
+    """None if the folder stores no fusion, or if only some of its indexes are searched."""
     note: str = ""
     """How the fusion was chosen, for reports; empty if there is nothing to report."""
     split: str = ""
-    """Split on which its weights were tuned; empty if they were not."""
+    """Split on which the weights of the fusion were tuned; empty if they were not tuned."""
     dataset: str = ""
-    """Path or name of the data set of this split."""
+    """Path or name of the data set of this split; empty if the weights were not tuned."""
 
 
 def write_fusion(folder: Path, fusion: Fusion, note: str, tuned_on: Mapping[str, str]) -> None:
@@ -167,7 +167,8 @@ def write_fusion(folder: Path, fusion: Fusion, note: str, tuned_on: Mapping[str,
         folder: The index folder.
         fusion: The fusion.
         note: How it was chosen, for reports.
-        tuned_on: The split on which it was tuned (``split``) and its data set (``dataset``); empty texts if it was not.
+        tuned_on: The split on which the weights were tuned (``split``), and its data set (``dataset``). Both are empty
+            strings if the weights were not tuned.
     """
     stored = {"fusion": plain(fusion), "fusion_note": note, "fusion_tuned_on": dict(tuned_on)}
     write_json(folder / _DESCRIPTION, {**read_json(folder / _DESCRIPTION), **stored})
@@ -178,7 +179,7 @@ def stored_fusion(folder: Path, views: Sequence[str] = ()) -> StoredFusion:
 
     Args:
         folder: The index folder.
-        views: Names of the searched views; all by default. If some are left out, no fusion is returned.
+        views: Names of the searched views; all by default. If some are left out, the returned fusion is None.
     """
     description, names = read_json(folder / _DESCRIPTION), view_names(folder)
     views = views or names

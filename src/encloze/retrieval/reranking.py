@@ -29,7 +29,7 @@ class RerankerTuning(NamedTuple):
     weight: float
     """Weight of the re-ranker's scores, from 0 to 1."""
     gain: Interval
-    """Difference in nDCG@10 that the re-ranker makes with this weight, with its 95 % confidence interval."""
+    """nDCG@10 of the re-ranked run minus that of the run before re-ranking, with the 95 % confidence interval."""
 
 
 def score_top(run: Run, query_texts: Mapping[str, str], corpus: Corpus, reranker: Scorer, depth: int) -> Run:
@@ -55,9 +55,9 @@ def score_top(run: Run, query_texts: Mapping[str, str], corpus: Corpus, reranker
 def rerank(run: Run, scored: Run, weight: float = 1.0) -> Run:
     """Return a run in which the scored documents of each query are re-ranked.
 
-    With the weight 1, the scores of the re-ranker replace those of the run. With a lower weight, the weighted sum of
-    both is used, each normalized over the scored documents of a query (see ``Weighted``). The other documents keep
-    their order and follow with lower scores.
+    With the weight 1, the scores of the re-ranker replace those of the run. With a lower weight, both are
+    normalized over the scored documents of a query, and their weighted sum is used (see ``Weighted``). Documents that
+    the re-ranker did not score keep their order and follow with lower scores.
 
     Args:
         run: The run to re-rank.

@@ -61,7 +61,7 @@ class Retriever:
         reranker: Re-ranks the top-ranked documents; None for no re-ranking.
         rerank_depth: Number of documents the re-ranker scores.
         folder: The index folder; None if the views were passed to the constructor.
-        rerank_weight: Weight of the re-ranker's scores, from 0 to 1; 1 replaces the scores of the views.
+        rerank_weight: Weight of the re-ranker's scores, from 0 to 1; with 1, they replace the scores of the views.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Retriever:
         folder: Path | None = None,
         rerank_weight: float = 1.0,
     ) -> None:
-        """Create a retriever from opened indexes (``views``). The class describes the arguments.
+        """Create a retriever from opened indexes (``views``). The arguments are the attributes of the class.
 
         ``Retriever.build`` and ``Retriever.load`` also open the indexes.
 
@@ -181,8 +181,8 @@ class Retriever:
             precision: Precision of the matrix multiplications of these models.
             reranker: A cross-encoder, or its name, that re-ranks the top-ranked documents.
             rerank_depth: Number of documents that the re-ranker scores.
-            rerank_weight: Weight of the re-ranker's scores, from 0 to 1. With 1 they replace the scores of the indexes,
-                with less both are normalized and added.
+            rerank_weight: Weight of the re-ranker's scores, from 0 to 1. With 1, they replace the scores of the
+                indexes. With a lower weight, both are normalized, and their weighted sum is used.
 
         Raises:
             RecipeError: An argument is invalid.

@@ -1,6 +1,6 @@
-"""Choice of the fusion of several views: weights tuned on judged queries, or else a check of each view.
+"""Choice of the fusion of several views: weights tuned on judged queries, or equal weights of all usable views.
 
-Figures behind the defaults: docs/explanation/log.md.
+The measurements behind the constants are in docs/explanation/log.md.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class ChosenFusion(NamedTuple):
     note: str
     """What the weights are based on, for reports; empty if all views have the default weights."""
     tuned_on: str = ""
-    """The split on which the weights were tuned; empty if they were not."""
+    """The split on which the weights were tuned; empty if they were not tuned."""
 
 
 def choose_fusion(
@@ -56,16 +56,16 @@ def choose_fusion(
 ) -> ChosenFusion:
     """Choose how the scores of views are combined.
 
-    Views that share one encoder are combined as the encoder defines, unless ``tuning`` is given. Other views get the
-    weights with the highest nDCG@10 on judged queries (see ``tune_fusion``). Without such queries, all views have the
-    same weight, except that views which do not recognize the documents of the collection have the weight 0 (see
+    If all views use one encoder, their scores are combined as the encoder defines, unless ``tuning`` is given. Other
+    views get the weights with the highest nDCG@10 on judged queries (see ``tune_fusion``). Without such queries, all
+    views have the same weight, except that views which rarely find the document of a snippet have the weight 0 (see
     ``reciprocal_ranks``).
 
     Args:
         views: The views.
         corpus: The documents of the views.
-        dataset: The evaluated split of a data set, whose split dev or validation is used for tuning by default.
-        tuning: Judged queries on which the weights are tuned in any case.
+        dataset: The evaluated split of a data set. The split dev or validation of this data set is used by default.
+        tuning: Judged queries on which the weights are tuned, even if all views use one encoder.
 
     Raises:
         RecipeError: ``tuning`` is given, but there is only one view.
@@ -88,7 +88,7 @@ def choose_fusion(
     names = " and ".join(unusable)
     progress.warn(
         f"{names} has the weight 0, because it rarely finds the document that a snippet was taken from (mean "
-        f"reciprocal rank: {found}). Is the encoder made for the language of the documents?"
+        f"reciprocal rank: {found}). Check that the encoder supports the language of the documents"
     )
     weights_of = tuple(0.0 if name in unusable else 1.0 for name in ranks)
     note = f"{names} has the weight 0, because it rarely finds the document of a snippet"
@@ -104,16 +104,16 @@ def fit_index_fusion(
     dataset: DatasetSplit | None = None,
     tuning: DatasetSplit | None = None,
 ) -> None:
-    """Choose the fusion of a new index folder, and store it there. No effect on a folder with one index.
+    """Choose the fusion of a new index folder, and store it in the folder. Nothing is stored for a single index.
 
     Args:
         folder: The index folder.
-        entries: The descriptions of its indexes, as ``build_index`` returns them.
+        entries: The descriptions of the indexes in the folder, as ``build_index`` returns them.
         corpus: The documents.
-        encoder: The encoder that built the indexes; None if none was used.
+        encoder: The encoder that built the indexes; None if all were built from text.
         fusion: The fusion to store; None to choose it.
         dataset: Data set whose split dev or validation is used for tuning by default.
-        tuning: Judged queries on which the weights are tuned in any case.
+        tuning: Judged queries on which the weights are tuned, even if all indexes use one encoder.
     """
     if len(entries) < 2:
         return
@@ -128,15 +128,15 @@ def tune_fusion(views: Sequence[View], corpus: Corpus, tuning: DatasetSplit) -> 
     """Return the weighted fusion of two or more views that has the highest nDCG@10 on judged queries.
 
     For two views, 21 pairs of weights in steps of 0.05 are tried, for more views all weights in steps of 0.1. Of
-    equally good weights, the most even ones are returned. At most 1,000 queries are used, selected by a hash of their
-    ids. Warns of a view that is much worse than the best one.
+    equally good weights, those with the smallest maximum are returned. At most 1,000 queries are used, selected by a
+    hash of their ids. A warning names each view that alone has less than half the nDCG@10 of the best view.
 
     Raises:
         RecipeError: There is only one view.
     """
     names = [view.name for view in views]
     if len(names) < 2:
-        message = "weights are tuned for two views or more, and there is one. Leave out tune_on"
+        message = "weights are tuned for two views or more, and there is only one. Leave out tune_on"
         raise RecipeError("the search", [("tune_on", message)])
     queries = sorted(tuning.queries, key=lambda query: hash_to_unit_interval(query.id))[:_MAX_QUERIES]
     judgments = {query.id: tuning.judgments[query.id] for query in queries}
@@ -157,11 +157,12 @@ def tune_fusion(views: Sequence[View], corpus: Corpus, tuning: DatasetSplit) -> 
 def reciprocal_ranks(views: Sequence[View], corpus: Corpus) -> dict[str, float]:
     """Return how well each view finds the document that a snippet was taken from.
 
-    A snippet of ten words is taken from each of at most 200 documents, and each view ranks these documents for it. An
-    encoder that does not know the language of the documents ranks them almost at random.
+    A snippet of ten words is taken from each of at most 200 documents, and each view ranks all these documents for it.
+    An encoder that does not know the language of the documents ranks them almost at random.
 
     Returns:
-        The mean reciprocal rank of the snippets' documents for each view, from 0 to 1. Equal scores share a rank.
+        The mean reciprocal rank of the snippets' documents for each view, from 0 to 1. Documents with equal
+        scores get the mean of their ranks.
     """
     numbers = np.unique(np.linspace(0, len(corpus) - 1, _SAMPLE_SIZE).astype(np.int64))
     generator = np.random.default_rng(0)
@@ -188,13 +189,13 @@ def _snippet(text: str, generator: np.random.Generator) -> str:
 
 
 def _warn_of_weak_views(values: Mapping[str, float], tuning: DatasetSplit) -> None:
-    """Warn of each view that is much worse than the best one. ``values`` are the nDCG@10 of each view alone."""
+    """Warn of each view that is much worse than the best one. ``values`` maps each view to its nDCG@10 alone."""
     best = max(values, key=values.__getitem__)
     for name, value in values.items():
         if value < _WEAK * values[best]:
             progress.warn(
                 f"on the split {tuning.split}, {name} alone has nDCG@10 {value:.4f}, and {best} alone "
-                f"{values[best]:.4f}. Consider to search without {name}"
+                f"{values[best]:.4f}. Consider searching without {name}"
             )
 
 

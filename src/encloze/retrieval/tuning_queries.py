@@ -26,13 +26,13 @@ def named_tuning(dataset: DatasetSplit, split: str) -> DatasetSplit:
 
 
 def default_tuning(dataset: DatasetSplit) -> DatasetSplit | None:
-    """Return the queries of dev or validation that have a relevant document in the collection.
+    """Return the queries of the split dev or validation that have a relevant document in the collection.
 
-    A split is not used, and a note says why, if it has fewer than 5 such queries or shares queries with
-    ``dataset.split``.
+    A split is not used if it cannot be read, has fewer than 5 such queries, or shares queries with ``dataset.split``. A
+    progress note then gives the reason.
 
     Args:
-        dataset: Data set with the evaluated split, or the split that is trained on.
+        dataset: The split that is evaluated or trained on. Other splits of its data set are considered.
 
     Returns:
         The queries; None if no split is used, if ``dataset.split`` is dev, validation or unknown (an empty name), or

@@ -1,4 +1,4 @@
-"""Views (opened indexes with their query encoders), and the candidate documents that several views retrieve."""
+"""Views (opened indexes with the encoders of their queries), and the default fusion of several views."""
 
 from __future__ import annotations
 
@@ -32,9 +32,10 @@ class View:
 
 
 def default_fusion(views: Sequence[View]) -> Fusion:
-    """Return the weighted sum of scores that the encoder defines if all views use one encoder.
+    """Return the fusion that is used if none is set.
 
-    Otherwise, return the sum of the scores after normalization for each view (see ``Weighted``).
+    If all views use one encoder, it is the weighted sum of scores that the encoder defines. Otherwise, it is the sum of
+    the scores after they are normalized for each view (see ``Weighted``).
     """
     encoders = {id(view.encoder) for view in views}
     if len(encoders) == 1 and all(view.encoder for view in views):
@@ -43,7 +44,7 @@ def default_fusion(views: Sequence[View]) -> Fusion:
 
 
 def without_weightless(views: Sequence[View], fusion: Fusion) -> tuple[list[View], Fusion]:
-    """Return views and fusion without the views that have the weight 0, which would only add candidates."""
+    """Remove views with the weight 0, which would only add candidates. Return the other views, and their fusion."""
     if not isinstance(fusion, Weighted) or 0 not in fusion.weights:
         return list(views), fusion
     weights = tuple(weight for weight in fusion.weights if weight)

@@ -34,7 +34,7 @@ class Hybrid(EncodingSystem, name="hybrid"):
     """How the scores of the bi-encoder and of BM25 are combined; by default by a weighted sum of normalized scores."""
     tune_on: str | None = None
     """Split, other than the evaluated one, on which the weights of the sum are tuned by nDCG@10. By default dev or
-    validation, if the data set has it and fusion is not set."""
+    validation, if the data set has one of them and fusion is not set."""
 
     def __post_init__(self) -> None:
         if self.fusion and self.tune_on:

@@ -31,10 +31,10 @@ class Reranked(System, name="reranked"):
     depth: int = 50
     """Number of documents per query that are re-ranked."""
     weight: float | None = None
-    """Weight of the re-ranker's scores, from 0 to 1; those of the system get 1 minus this. By default it is tuned by
-    nDCG@10 on dev or validation, if the data set has it and another split is evaluated, and otherwise 1."""
+    """Weight of the re-ranker's scores, from 0 to 1; the scores of the system get 1 minus this. By default it is tuned
+    by nDCG@10 on dev or validation, if the data set has one of them and another split is evaluated; otherwise 1."""
     keep_only_gains: bool = False
-    """Whether to leave the re-ranker out if it does not improve nDCG@10 significantly where its weight is tuned."""
+    """Whether to leave the re-ranker out unless it improves nDCG@10 significantly on dev or validation."""
 
     def __post_init__(self) -> None:
         if self.depth < 1:
@@ -74,7 +74,7 @@ class Reranked(System, name="reranked"):
             corpus, reranker = retriever.corpus or dataset.corpus, load_reranker(self.reranker)
 
             def rankings(queries: Sequence[Query], depth: int) -> tuple[Run, Run, float | None, float]:
-                """Return the run of the system, the re-ranker's scores, and the milliseconds of both per query."""
+                """Return the system's run, the re-ranker's scores, and the milliseconds per query of each of them."""
                 found, milliseconds = retriever.run(queries, max(depth, self.depth))
                 known = corpus.number_of
                 candidates = {q: {d: score for d, score in scores.items() if d in known} for q, scores in found.items()}
@@ -105,7 +105,7 @@ class Reranked(System, name="reranked"):
         tuning = default_tuning(dataset) if "queries" in self.system.depends_on else None
         if tuning is None:
             if self.keep_only_gains:
-                return 0.0, "the re-ranker is left out, because there are no other queries to measure its gain on"
+                return 0.0, "the re-ranker is left out, because no dev or validation split shows whether it helps"
             return 1.0, ""
         queries = sorted(tuning.queries, key=lambda query: hash_to_unit_interval(query.id))[:MAX_TUNING_QUERIES]
         candidates, scored, _, _ = rankings(queries, self.depth)

@@ -31,7 +31,7 @@ class BatchPlan:
         raise NotImplementedError(type(self).__name__)
 
     def steps(self, epochs: float) -> int:
-        """Return the number of batches in ``epochs`` epochs, at least 1."""
+        """Return the number of batches in ``epochs`` epochs, a whole or fractional number; at least 1."""
         whole = sum(len(self.epoch(epoch)) for epoch in range(int(epochs)))
         return max(1, whole + round((epochs % 1) * len(self.epoch(int(epochs)))))
 

@@ -16,11 +16,11 @@ _ATTEMPTS = 200  # random examples that are tried as exchange partners of one ex
 
 @dataclass(frozen=True, eq=False)
 class RandomPlan(BatchPlan):
-    """Random batches of queries, for losses in which the documents of a query are negatives of the batch's others.
+    """Random batches of queries, for losses in which the documents of a query are negatives of all other queries.
 
     If batches grouped texts of similar length, as those of ``LengthGroupedPlan`` do, mostly the same queries would
     share a batch in every epoch. Here each epoch divides all examples at random into batches whose sizes differ by at
-    most one. Then it exchanges examples between batches so that no two examples of a batch share a relevant text. If
+    most one. Examples are then exchanged between batches so that no two examples of a batch share a relevant text. If
     no exchange is found, for example because a text is relevant for more examples than there are batches, examples
     that share a relevant text stay in the same batch. Within a batch, examples are sorted by length, so that
     micro-batches have little padding.
@@ -51,7 +51,7 @@ class RandomPlan(BatchPlan):
 
 @lru_cache(maxsize=4)
 def _epoch_batches(plan: RandomPlan, epoch: int) -> list[np.ndarray]:
-    """Return the batches of an epoch, in the order of training; the last few results are cached."""
+    """Return the batches of an epoch, in the order of training. The last four results are cached."""
     generator = np.random.default_rng([plan.seed, epoch])
     examples = generator.permutation(len(plan.lengths))
     count = min(-(-len(examples) // plan.batch_size), max(1, len(examples) // 2))  # no batch of one query
@@ -67,7 +67,7 @@ def _separate(examples: np.ndarray, batch_of: np.ndarray, relevance: Relevance, 
         examples: Index of the example at each position, int64 ``(examples,)``.
         batch_of: Batch of each position, int64 ``(examples,)``.
         relevance: Relevant texts of each example.
-        generator: Source of randomness, from which the examples to exchange with are sampled.
+        generator: Random generator that selects the examples to try for an exchange.
     """
     texts = [relevance.of(int(example)) for example in examples]
     counts = [Counter[int]() for _ in range(int(batch_of[-1]) + 1)]  # number of examples of each text, by batch

@@ -51,7 +51,7 @@ _STEMMERS = {
 
 
 def analyzer_for(texts: Sequence[str]) -> Analyzer:
-    """Return ``stemmed`` if 80 % of the texts are in one language that has a Snowball stemmer, otherwise ``unicode``.
+    """Return ``Stemmed`` if at least 80 % of the texts are in one language with a Snowball stemmer, else ``Unicode``.
 
     A progress note says which analyzer is used, and why.
 

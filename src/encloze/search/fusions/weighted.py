@@ -15,24 +15,25 @@ _TEMPERATURE = 3.0  # of the softmax; best over 19 collections (docs/explanation
 
 @dataclass(frozen=True)
 class Weighted(Fusion, name="weighted"):
-    """Weighted sum of scores: every index scores all candidates, including those that only other indexes returned."""
+    """Weighted sum of the scores of all indexes. An index also scores candidates that only other indexes retrieved."""
 
     weights: tuple[float, ...] = ()
-    """Weight of each index, in order; by default all are 1."""
+    """Weight of each index, in the order of the indexes; by default all weights are 1."""
     normalization: Literal["softmax", "z_score", "min_max", "none"] = "softmax"
-    """How the scores of each index are normalized over the candidates of a query. z_score: to mean 0 and standard
-    deviation 1. softmax: z-scores, then a softmax with temperature 3, so that an index whose scores hardly separate
-    the candidates has little influence. min_max: to the range from 0 to 1. none: not at all."""
+    """How the scores of each index are normalized over the candidates of a query. z_score: the scores get
+    the mean 0 and the standard deviation 1. softmax: a softmax with temperature 3 of the z-scores, so that an index
+    whose scores hardly separate the candidates has little influence. min_max: the scores get the range from 0 to 1.
+    none: the scores are not changed."""
 
     def __post_init__(self) -> None:
         if self.weights and (min(self.weights) < 0 or max(self.weights) == 0):
             raise ValueError(f"weights must be 0 or more, and at least one above 0, not {list(self.weights)}")
 
     def check(self, num_indexes: int) -> None:
-        """Raise ValueError if the number of weights is not the number of indexes."""
+        """Raise ValueError if weights are set, and their number is not the number of indexes."""
         if self.weights and len(self.weights) != num_indexes:
             raise ValueError(
-                f"the weighted fusion has {len(self.weights)} weights for {num_indexes} indexes. Give one for each"
+                f"the weighted fusion has {len(self.weights)} weights for {num_indexes} indexes. Set one per index"
             )
 
     def fuse(self, scores: np.ndarray, ranks: np.ndarray) -> np.ndarray:

@@ -72,10 +72,10 @@ class Index(Family):
     """Input of the index: texts, embeddings (dense) or term weights (sparse)."""
 
     def with_defaults(self, texts: Callable[[], Sequence[str]]) -> Self:
-        """Return the settings with the defaults that depend on the documents, such as the analyzer of BM25.
+        """Return the settings, completed by defaults that depend on the documents, such as the analyzer of BM25.
 
         Args:
-            texts: Function that returns the texts of a sample of the documents. Called only if they are needed.
+            texts: Function that returns a sample of the documents. It is called only if a default depends on them.
         """
         return self
 

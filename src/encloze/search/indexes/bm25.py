@@ -1,8 +1,8 @@
 """BM25 (Robertson and Zaragoza, 2009) with Lucene's formula, over memory-mapped term frequencies.
 
 The implementation does not use bm25s, which builds the index in memory and stores scores for fixed k1 and b.
-``benchmarks/bm25.py`` compares both: this implementation builds as fast, takes 1.2 times as long per query, and needs a
-third of the memory.
+``benchmarks/bm25.py`` compares both: this implementation builds an index as fast as bm25s, takes 1.2 times as long per
+query, and needs a third of the memory.
 """
 
 from __future__ import annotations
@@ -46,15 +46,15 @@ class Bm25(Index, name="bm25"):
     b: float = 0.75
     """Document length normalization, from 0 (none) to 1 (full)."""
     analyzer: Analyzer | None = None
-    """Analyzer that splits documents and queries into terms. By default it is chosen by the language of the documents:
-    stemmed if there is a stemmer for it, otherwise unicode."""
+    """Analyzer that splits documents and queries into terms. By default stemmed if at least 80 % of a
+    sample of the documents are in one language that has a stemmer, otherwise unicode."""
 
     def __post_init__(self) -> None:
         if self.k1 < 0 or not 0 <= self.b <= 1:
             raise ValueError(f"k1 must be 0 or more and b from 0 to 1, not {self.k1} and {self.b}")
 
     def with_defaults(self, texts: Callable[[], Sequence[str]]) -> Self:
-        """Return the settings with the analyzer for the language of the documents (see ``Index.with_defaults``)."""
+        """Return the settings; an analyzer that is not set is chosen by the language (see ``Index.with_defaults``)."""
         return self if self.analyzer else replace(self, analyzer=analyzer_for(texts()))
 
     def builder(self, folder: Path) -> Bm25Builder:
@@ -67,12 +67,15 @@ class Bm25(Index, name="bm25"):
         """Return a searcher over the index in ``folder``, with the analyzer that built the index.
 
         Raises:
-            ValueError: The settings name another analyzer.
+            ValueError: The analyzer of the settings is not the one that built the index.
         """
         stored = read_json(folder / _ANALYZER)
         if self.analyzer and plain(self.analyzer) != stored:
             names = " ".join(map(str, stored.values()))
-            raise ValueError(f"the index was built with the analyzer {names}, which cannot be changed")
+            raise ValueError(
+                f"the index was built with the analyzer {names}, which cannot be changed. Leave out analyzer, or build "
+                "the index again"
+            )
         source = str(folder / _ANALYZER)
         analyzer: Analyzer = self.analyzer or recipe.coerce(Analyzer, stored, source=source, name="analyzer")
         term_numbers = {term: number for number, term in enumerate(read_json(folder / _TERMS))}
