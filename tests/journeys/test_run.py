@@ -360,7 +360,10 @@ def test_a_pipeline_can_end_with_a_comparison_on_several_data_sets(
         ({"a": {"verb": "mine", "dataset": "@datasett"}}, "@datasett is no earlier stage; did you mean 'dataset'"),
         ({"a": {"verb": "mine", "dataset": "@b"}, "b": {"verb": "mine", "dataset": "@dataset"}}, "@b is no earlier"),
         ({"a/b": {"verb": "mine", "dataset": "@dataset"}}, "a stage name has only letters, digits, - and _"),
-        ({"model": {"verb": "mine", "dataset": "@dataset"}}, "is none of dataset, corpus, model, split, keep_only_gains, page"),
+        (
+            {"model": {"verb": "mine", "dataset": "@dataset"}},
+            "is none of dataset, corpus, model, split, keep_only_gains, page",
+        ),
     ],
 )
 def test_faults_of_all_stages_are_reported_before_any_is_run(

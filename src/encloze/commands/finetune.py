@@ -132,7 +132,10 @@ class Finetune(Command, name="finetune"):
         if self.evaluate_on == self.split:
             raise ValueError(f"evaluate_on is the split {self.split!r} that is trained on. Set it to another split")
         if any(not 0 < weight < 1 for weight in self.merge_weights):
-            raise ValueError("merge_weights must be above 0 and below 1: both models are always compared unmerged")
+            raise ValueError(
+                "merge_weights must be above 0 and below 1. The initial and the fine-tuned model (weights 0 and 1) are "
+                "compared in any case"
+            )
         if self.evaluate_on is None and (self.merge_weights or self.keep == "best"):
             raise ValueError("merge_weights and keep: best need evaluate_on, a split with judged queries")
         if self.training.freeze_encoder_steps:

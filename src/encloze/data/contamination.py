@@ -33,8 +33,9 @@ class Contamination(NamedTuple):
     shared_documents: list[str]
     """Ids of documents that are relevant in both splits."""
     similar_documents: list[tuple[str, str]]
-    """Pairs of ids: a document that is relevant in the split, and an identical or nearly identical document that is
-    relevant in the earlier split. Documents that are relevant in both splits are not listed here."""
+    """Pairs of ids of identical or nearly identical documents: one that is relevant in the checked split (such as
+    test), and one that is relevant in the earlier split (such as train). A document that is relevant in both splits is
+    not listed here."""
 
     def summary(self) -> str:
         """Describe the overlap in one sentence, with up to three pairs of similar queries and of similar documents."""

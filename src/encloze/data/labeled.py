@@ -113,7 +113,7 @@ class LabeledDataset:
         return [tuple(tags.get(word, self.majority_label) for word in text.words or ()) for text in self.splits[split]]
 
     def _check(self, name: str, examples: Sequence[LabeledText]) -> None:
-        """Raise a DataError or warn if the labels or texts of a split do not match those of train."""
+        """Raise a DataError or warn if a split has other kinds of texts, or other labels, than the split train."""
         train, unit = self.splits["train"], self.labeled_unit
         if (examples[0].words is None) != (train[0].words is None):
             raise DataError(

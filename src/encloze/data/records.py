@@ -121,7 +121,7 @@ class TrainingExample:
     positives: tuple[int, ...]
     """Row numbers in the corpus of the documents that are judged relevant to the query."""
     negatives: tuple[int, ...] = ()
-    """Row numbers in the corpus of the hard negatives, best first in the run that they were taken from."""
+    """Hard negatives, as row numbers in the corpus, in the order of the run that they were taken from (best first)."""
     positive_scores: tuple[float, ...] = ()
     """Scores that a teacher model gave to the positives; NaN for a positive without a score. Empty if there is no
     teacher."""

@@ -102,7 +102,8 @@ class _LocalGenerator:
 
 
 def random_keys(seed: int, document_numbers: Tensor, queries_per_document: int) -> Tensor:
-    """Return the key (int64) from which the random numbers of each text are derived, sorted by document."""
+    """Return a key (int64) for each text to generate, from which its random numbers are derived; those of a document
+    are consecutive."""
     keys = example_keys(seed, 0, _RANDOM_STREAM, document_numbers)
     return derive_keys(keys[:, None], torch.arange(queries_per_document, device=document_numbers.device)).flatten()
 

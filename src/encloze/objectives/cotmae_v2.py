@@ -104,7 +104,8 @@ class CotMaeV2Batch(ContextBatch):
 
 
 class CotMaeV2Module(PretrainingModule):
-    """Encoder, its head for masked language modeling, two or four decoders, and the projection of the sparse view."""
+    """Encoder with its MLM head, the decoders (two, or four with the sparse view), and the projection of term weights
+    to the hidden size for the decoders of the sparse view."""
 
     def __init__(self, settings: CotMaeV2, backbone: Backbone, tokenizer: Tokenizer, pooling: Pooling) -> None:
         super().__init__(backbone, tokenizer, pooling)

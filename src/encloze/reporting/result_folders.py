@@ -38,7 +38,7 @@ class ResultFolder(NamedTuple):
     """The folder to which relative paths in the recipe refer."""
 
     def without_texts(self) -> ResultFolder:
-        """Return a copy without the query texts in its recipe and in the recipes of its pipeline stages."""
+        """Return a copy of the result without texts of queries in its recipe and the recipes of its pipeline stages."""
         tree = _without_texts(self.tree)
         if tree == self.tree:
             return self

@@ -18,7 +18,7 @@ TERM = "embedding_distillation"
 
 
 class SampledBatch(NamedTuple):
-    """A batch of the pre-training objective, whose counts include the divisor of the embedding distillation term."""
+    """Batch of the pre-training objective, with one more count: the number by which the distillation term is divided."""
 
     inner: Any
 

@@ -83,7 +83,9 @@ class OptimizerSteps:
         self._frozen = self.module.encoder_parameters() if is_frozen else []
         trained = {id(parameter) for parameter in self.module.parameters() if parameter.requires_grad}
         if trained <= {id(parameter) for parameter in self._frozen}:
-            message = "the encoder has all parameters of this objective and cannot be frozen: set this setting to 0"
+            message = (
+                "all parameters of this objective belong to the encoder, so it cannot be frozen: set this setting to 0"
+            )
             raise RecipeError("the training", [("training.freeze_encoder_steps", message)])
         if self.accelerator.num_processes == 1:
             for parameter in self.module.encoder_parameters():

@@ -30,7 +30,7 @@ class RetrievalBatch(NamedTuple):
 
     queries: TextBatch
     documents: tuple[TextBatch, ...]
-    """The distinct documents, divided into parts with similar lengths, so that there is little padding."""
+    """The distinct documents in parts; documents of one part have similar lengths, so that there is little padding."""
     examples: Tensor
     """Index of the training example of each query (int64, one per query)."""
     candidates: Tensor

@@ -53,7 +53,8 @@ class Retrieval(Monitor, name="retrieval"):
     pooling: Pooling | None = None
     """Pooling of the embeddings: cls, mean or max; by default that of the objective."""
     finetuning_steps: int = 30
-    """Number of fine-tuning steps; 0 computes zero_shot only."""
+    """Number of steps for which a copy of the model is fine-tuned before each evaluation. 0 computes only the metric
+    zero_shot, without fine-tuning."""
     finetuning_batch_size: int = 32
     """Number of pairs in a batch of the fine-tuning."""
     finetuning_learning_rate: float = 1e-4
