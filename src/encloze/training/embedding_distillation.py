@@ -18,7 +18,7 @@ TERM = "embedding_distillation"
 
 
 class SampledBatch(NamedTuple):
-    """Batch of the pre-training objective, with one more count: the number by which the distillation term is divided."""
+    """Batch of the pre-training objective, with one more count: the number that the distillation term is divided by."""
 
     inner: Any
 

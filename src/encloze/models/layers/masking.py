@@ -122,8 +122,8 @@ def _select_within_budget(sizes: Tensor, word_keys: Tensor, budget: Tensor) -> T
     """Select words in the order of their random keys, and skip words that exceed the remaining budget of tokens.
 
     The result (bool, batch x masks of a text x words) is the same as if the words were processed one by one. For speed,
-    each round selects all words before the next word that exceeds the remaining budget. A skipped word can never fit later,
-    because the budget only shrinks, so the number of rounds is at most the number of different word lengths.
+    each round selects all words before the next word that exceeds the remaining budget. A skipped word can never fit
+    later, because the budget only shrinks, so the number of rounds is at most the number of different word lengths.
     """
     order = word_keys.argsort(dim=2)
     size = sizes[:, None, :].expand_as(order).gather(2, order)
