@@ -99,9 +99,6 @@ class PretrainingModule(Trainable):
 
 
 def token_counts(**labels: Tensor) -> dict[str, Tensor]:
-    """Return, for each loss term, the number of labeled tokens, over which its loss and accuracy are averaged.
-
-    The number is returned twice: with the name of the loss term as key, and with the name plus ``_accuracy`` as key.
-    """
+    """Return the number of labeled tokens of each loss term, under its name and under its name plus ``_accuracy``."""
     counts = {term: (values != IGNORE_INDEX).sum() for term, values in labels.items()}
     return counts | {f"{term}_accuracy": count for term, count in counts.items()}

@@ -62,10 +62,7 @@ class RetroMae(Objective, name="retromae"):
         self.check_fractions("encoder_mask_rate", "decoder_mask_rate")
         self.check_positive("decoder_layers", "num_decoder_masks")
         if self.decoding == "basic" and (self.num_decoder_masks or self.query_stream != "normalized"):
-            raise ValueError(
-                "num_decoder_masks and query_stream require decoding: enhanced. Set decoding: enhanced, or remove "
-                "num_decoder_masks and query_stream"
-            )
+            raise ValueError("num_decoder_masks and query_stream require decoding: enhanced. Set it, or remove them")
         if self.decoding == "enhanced" and self.decoder_layers > 1:
             raise ValueError(
                 f"decoder_layers is {self.decoder_layers}, but enhanced decoding has one layer: in a second layer each "

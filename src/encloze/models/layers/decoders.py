@@ -65,8 +65,7 @@ class DecoderLayer(nn.Module):
 class DecoderEmbeddings(nn.Module):
     """Input embeddings of a decoder: those of the encoder, plus new position embeddings if the encoder has none.
 
-    Encoders such as DeBERTa and ModernBERT have no position embeddings. Without new ones, the decoder would receive no
-    information on token order.
+    DeBERTa and ModernBERT have no position embeddings. Without new ones, the decoder would not know the token order.
     """
 
     def __init__(self, backbone: Backbone) -> None:

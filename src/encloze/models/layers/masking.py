@@ -1,7 +1,6 @@
 """Whole-word masking of token batches, and the attention masks of RetroMAE's enhanced decoding.
 
-All random numbers are a pure function of (seed, epoch, stream, example, position). The stream is a number that
-identifies the use of a random number, such as selecting words; see ``randomness``.
+All random numbers are a pure function of (seed, epoch, stream, example, position); see ``randomness``.
 """
 
 from __future__ import annotations
