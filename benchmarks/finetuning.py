@@ -2,10 +2,11 @@
 
     python benchmarks/finetuning.py --dataset squad --method random --seed 0 --output results
 
-Methods: random (encloze), length_grouped (encloze with batches of similar length, as before 2026-11-29), and
-sentence_transformers (MultipleNegativesRankingLoss, scale 20). All use the same training queries (3,500 at most),
-number of steps, batch size, learning rate schedule, weight decay, maximum length and precision. Each run writes a JSON
-file with the nDCG@10 of each query; ``--compare`` prints the paired differences of all saved runs.
+Methods: random (encloze), length_grouped (encloze with batches of similar length, as before 2026-11-29), mined (encloze
+with random batches and one hard negative per query, mined by BM25 and filtered by MiniLM), and sentence_transformers
+(MultipleNegativesRankingLoss, scale 20). All use the same training queries (3,500 at most), steps, batch size, learning
+rate schedule, weight decay, maximum length and precision. Each run writes a JSON file with the nDCG@10 of each query;
+``--compare`` prints the paired differences of all saved runs.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import numpy as np
 
 from encloze.commands.evaluate import Evaluate
 from encloze.commands.finetune import Finetune
+from encloze.commands.mine import Mine
 from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
 from encloze.data.hash_sampling import hash_to_unit_interval
@@ -33,7 +35,7 @@ from encloze.systems.model import Model
 from encloze.training.arguments import TrainingArguments
 from encloze.training.batch_plan import LengthGroupedPlan
 
-METHODS = ("random", "length_grouped", "sentence_transformers")
+METHODS = ("random", "length_grouped", "mined", "sentence_transformers")
 BATCH_SIZE, MAX_TOKENS, LEARNING_RATE, WARMUP, WEIGHT_DECAY, TEMPERATURE = 32, 128, 2e-5, 0.1, 0.01, 0.05
 
 
@@ -55,12 +57,19 @@ def reduced_dataset(dataset: Path, folder: Path, max_queries: int) -> Path:
 
 
 def train_encloze(dataset: Path, output: Path, method: str, seed: int, steps: int) -> None:
-    """Fine-tune with encloze, with random batches or with batches of similar length."""
+    """Fine-tune with encloze: with random batches, with batches of similar length, or with mined negatives."""
+    negatives = None
+    if method == "mined":
+        negatives = output.with_name("negatives")
+        data = Format.from_name(str(dataset))
+        Mine(data, negatives, num_negatives=20, scorer="minilm", relative_margin=0.05).run()
     command = Finetune(
         dataset=Format.from_name(str(dataset)),
         model=Origin.from_name("minilm"),
         output=output,
         losses=(Contrastive(temperature=TEMPERATURE),),
+        negatives=negatives,
+        evaluate_on=None,
         max_query_tokens=MAX_TOKENS,
         max_document_tokens=MAX_TOKENS,
         batch_size=BATCH_SIZE,
