@@ -12,7 +12,7 @@ BENCHES := bm25 objectives pretraining_step
 help:  ## List the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 12
 
-demo: $(INSTALLED)  ## Pre-train, fine-tune, index, evaluate and search on real text, in about 10 minutes (MAX_MINUTES=12).
+demo: $(INSTALLED)  ## Pre-train, fine-tune, index, evaluate and search on real text, in about 7 minutes (MAX_MINUTES=12).
 	$(BIN)/encloze demo --output demo --max_minutes $(MAX_MINUTES) --overwrite
 
 test: $(INSTALLED)  ## Run the default tests, offline.
