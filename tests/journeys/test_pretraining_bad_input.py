@@ -313,7 +313,10 @@ def test_encoder_with_all_parameters_cannot_be_frozen(
     dataset: Path, model: Path, refused: Check, objective: str
 ) -> None:
     toys.backbone(toys.tokenizer().vocab_size, dropout=0.1).save(model)
-    says = ("training.freeze_encoder_steps: all parameters of this objective belong to the encoder", "set this setting to 0")
+    says = (
+        "training.freeze_encoder_steps: all parameters of this objective belong to the encoder",
+        "set this setting to 0",
+    )
     refused(*says, corpus=dataset, model=model, objective=objective, training__freeze_encoder_steps=1)
 
 

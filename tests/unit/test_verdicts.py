@@ -117,6 +117,18 @@ def test_without_queries_to_evaluate_the_verdict_claims_nothing(tmp_path: Path) 
     assert training_verdict(tmp_path, "index") is None
 
 
+@pytest.mark.parametrize(("low", "learned"), [(0.7, True), (0.5, False)])
+def test_a_classifier_is_judged_by_its_best_baseline(low: float, learned: bool, tmp_path: Path) -> None:
+    def system(name: str, mean: float, low: float, high: float) -> dict[str, object]:
+        return {"name": name, "measures": {"accuracy": {"mean": mean, "low": low, "high": high}}}
+
+    systems = [system("first", 0.3, 0.2, 0.4), system("majority", 0.55, 0.5, 0.6), system("own", 0.8, low, 0.9)]
+    (tmp_path / "report-dev.json").write_text(json.dumps({"split": "dev", "systems": systems}), encoding="utf-8")
+    verdict = training_verdict(tmp_path, "finetune_classifier")
+    assert verdict is not None and verdict.has_learned is learned
+    assert "intervals: 0.8000 [" in verdict.result
+
+
 # ------------------------------------------------------------------------------------------------ fine-tuning itself
 
 

@@ -35,7 +35,8 @@ def training_verdict(folder: Path, command: str) -> Verdict | None:
 
     Args:
         folder: Model folder, which contains the logs of its training run.
-        command: The command that wrote the folder: ``pretrain``, ``finetune`` or ``finetune_reranker``.
+        command: The command that wrote the folder: ``pretrain``, ``finetune``, ``finetune_reranker`` or
+            ``finetune_classifier``.
 
     Returns:
         The verdict; None for other commands, and if nothing was logged.
@@ -45,6 +46,8 @@ def training_verdict(folder: Path, command: str) -> Verdict | None:
         return _pretraining(folder, logged, monitored)
     if command == "finetune" and (folder / EFFECT_FILE).is_file():
         return _finetuning(read_json(folder / EFFECT_FILE), logged)
+    if command == "finetune_classifier":
+        return _classification(folder)
     if command in ("finetune", "finetune_reranker"):
         return _training_accuracy(logged, _IN_BATCH if command == "finetune" else _TOP1)
     return None
@@ -124,6 +127,27 @@ def _figures_of(change: dict[str, float]) -> str:
     detectable = change["minimum_detectable"]
     is_clear = change["low"] > 0 or change["high"] < 0
     return text if is_clear or not detectable else f"{text}; {detectable:.4f} or more would be detected"
+
+
+def _classification(folder: Path) -> Verdict | None:
+    """Return the verdict on a classifier from its report on the first evaluated split; None if there is no report."""
+    files = sorted(folder.glob("report-*.json"))
+    if not files:
+        return None
+    report = read_json(files[0])
+    *baselines, own = report["systems"]
+    measure, value = next(iter(own["measures"].items()))
+    best = max(baselines, key=lambda system: float(system["measures"][measure]["mean"]))
+    reference = best["measures"][measure]
+    has_learned = value["low"] > reference["high"]
+    comparison = "is" if has_learned else "is not clearly"
+    own_value, baseline = (f"{v['mean']:.4f} [{v['low']:.4f}, {v['high']:.4f}]" for v in (value, reference))
+    result = (
+        f"The classifier {comparison} better than the baseline {best['name']} ({measure} on {report['split']} with 95 %"
+        f" intervals: {own_value}, baseline {baseline})."
+    )
+    advice = "Train longer, with another learning rate, or with more labeled texts."
+    return Verdict(result, "Look at the scores by label before you use it." if has_learned else advice, has_learned)
 
 
 def _training_accuracy(logged: Curves, name: str) -> Verdict | None:
