@@ -43,7 +43,7 @@ class Blind:
 
 @pytest.fixture
 def corpus() -> Corpus:
-    texts = [f"text {n} tells of thing{n} and of thing{n + 1}" for n in range(COUNT)]
+    texts = [f"text {n} is about thing{n} and thing{n + 1}" for n in range(COUNT)]
     return Corpus.from_dicts([{"id": f"d{n}", "text": text} for n, text in enumerate(texts)])
 
 
@@ -61,7 +61,7 @@ def test_a_view_that_does_not_know_the_documents_gets_the_weight_0(corpus: Corpu
     with pytest.warns(UserWarning, match="blind has the weight 0, because it rarely finds"):
         chosen = choose_fusion(views, corpus)
     assert chosen.fusion == Weighted((0.0, 1.0)) and chosen.note.startswith("blind has the weight 0")
-    query = "what of thing7 and thing8"
+    query = "what about thing7 and thing8"
     fused = Retriever(corpus, views, chosen.fusion).search(query, 3)
     assert [hit.id for hit in fused] == [hit.id for hit in Retriever(corpus, views[1:]).search(query, 3)]
 

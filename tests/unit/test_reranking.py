@@ -14,7 +14,8 @@ from encloze.data.corpus import Corpus
 from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.beir import Beir
 from encloze.errors import RecipeError
-from encloze.retrieval.reranking import rerank, score_top, tune_reranker
+from encloze.retrieval.reranker_tuning import tune_reranker
+from encloze.retrieval.reranking import rerank, score_top
 from encloze.retrieval.retriever import Retriever
 from encloze.systems.bm25 import Bm25
 from encloze.systems.reranked import Reranked

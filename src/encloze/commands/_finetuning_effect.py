@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,17 +11,15 @@ import torch
 
 from encloze import progress
 from encloze.data.dataset import DatasetSplit
-from encloze.data.hash_sampling import hash_to_unit_interval
+from encloze.data.hash_sampling import sample_queries
 from encloze.data.records import Judgments, Run
 from encloze.evaluation.estimates import estimate
 from encloze.evaluation.measures import compute_measures
 from encloze.models.bi_encoder import BiEncoder
 from encloze.models.device import resolve_device
-from encloze.reporting.verdicts import EFFECT_FILE
 from encloze.retrieval.index_folder import build_views
 from encloze.search.indexes.bm25 import Bm25
 from encloze.storage.cache import temporary_folder
-from encloze.storage.json_files import write_json
 
 _MEASURE, _CUTOFF = "nDCG@10", 10
 _MAX_QUERIES, _MAX_DOCUMENTS, _HARD_NEGATIVES = 300, 1000, 3
@@ -42,7 +39,7 @@ class RetrievalSample:
 
     def __init__(self, split: DatasetSplit, seed: int) -> None:
         corpus, number_of = split.corpus, split.corpus.number_of
-        queries = sorted(split.queries, key=lambda query: hash_to_unit_interval(query.id))[:_MAX_QUERIES]
+        queries = sample_queries(split.queries, _MAX_QUERIES)
         self.name, self.queries = split.split, [query.text for query in queries]
         judgments = [split.judgments[query.id] for query in queries]
         positives = [d for grades in judgments for d, grade in grades.items() if grade > 0 and d in number_of]
@@ -152,8 +149,3 @@ def _difference(values: np.ndarray, initial: np.ndarray) -> dict[str, float]:
     interval = difference.interval()
     detectable = difference.minimum_detectable_difference()
     return {"mean": interval.mean, "low": interval.low, "high": interval.high, "minimum_detectable": detectable}
-
-
-def write_effect(folder: Path, effect: dict[str, Any]) -> None:
-    """Write the comparison of a fine-tuned model with its initial model into the model folder."""
-    write_json(folder / EFFECT_FILE, effect)

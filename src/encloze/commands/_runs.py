@@ -12,7 +12,7 @@ from accelerate import PartialState
 from encloze import progress, recipe
 from encloze.models.card import PipelineTag, model_card
 from encloze.reporting.training_logs import model_card_section
-from encloze.reporting.verdicts import EFFECT_FILE, training_verdict
+from encloze.reporting.verdicts import EFFECT_FILE, Verdict, training_verdict
 from encloze.settings import plain
 from encloze.storage.atomic import atomic_folder
 from encloze.storage.names import README
@@ -49,7 +49,7 @@ def write_model_folder(
     summary: str,
     inputs: Mapping[str, Path | str | None],
     pipeline_tag: PipelineTag = "sentence-similarity",
-) -> None:
+) -> Verdict | None:
     """Write the output folder of a training command, and delete its work folder.
 
     Args:
@@ -59,6 +59,9 @@ def write_model_folder(
         summary: How the model was trained, for the model card, such as ``"fine-tuned on my_data"``.
         inputs: Files, folders and names of the models and data used in training.
         pipeline_tag: Task of the model on the Hugging Face hub.
+
+    Returns:
+        The verdict on the training run (see ``training_verdict``), which is also in the model card.
 
     Raises:
         StorageError: The output cannot be written.
@@ -84,3 +87,4 @@ def write_model_folder(
         if verdict:
             progress.note(str(verdict))
     processes.wait_for_everyone()
+    return verdict if processes.is_main_process else training_verdict(command.output, command.name)

@@ -11,7 +11,7 @@ import numpy as np
 from accelerate import PartialState
 
 from encloze import progress
-from encloze.commands._finetuning_effect import FinetuningEffect, write_effect
+from encloze.commands._finetuning_effect import FinetuningEffect
 from encloze.commands._runs import begin_run, write_model_folder
 from encloze.commands.base import Command, TrainingResult
 from encloze.data.dataset import DatasetSplit
@@ -27,9 +27,10 @@ from encloze.models.encoder_config import EncoderConfig
 from encloze.models.heads.base import Head
 from encloze.models.heads.dense import Dense
 from encloze.models.origins.base import Origin
-from encloze.reporting.verdicts import training_verdict
+from encloze.reporting.verdicts import EFFECT_FILE
 from encloze.retrieval.tuning_queries import default_tuning, named_tuning
 from encloze.storage.hashes import hash_of
+from encloze.storage.json_files import write_json
 from encloze.training.arguments import TrainingArguments
 from encloze.training.logit_bias import calibrate_logit_bias, check_regularizers
 from encloze.training.loop import train
@@ -189,10 +190,10 @@ class Finetune(Command, name="finetune"):
         def write(folder: Path) -> None:
             encoder.save(folder)
             if comparison:
-                write_effect(folder, comparison)
+                write_json(folder / EFFECT_FILE, comparison)
 
-        write_model_folder(self, state, write, summary, inputs)
-        return TrainingResult(self.output, "index", verdict=training_verdict(self.output, self.name))
+        verdict = write_model_folder(self, state, write, summary, inputs)
+        return TrainingResult(self.output, "index", verdict=verdict)
 
     def _begin_effect(self, encoder: BiEncoder, dataset: DatasetSplit) -> FinetuningEffect | None:
         """Evaluate the initial model on ``evaluate_on``. Returns None without a split, and outside the main process."""

@@ -18,7 +18,6 @@ from encloze.errors import RecipeError
 from encloze.losses.base import CandidateLoss, Loss, check_losses
 from encloze.losses.listwise import Listwise
 from encloze.models.cross_encoder import CrossEncoder
-from encloze.reporting.verdicts import training_verdict
 from encloze.storage.hashes import hash_of
 from encloze.training.arguments import TrainingArguments
 from encloze.training.batch_plan import LengthGroupedPlan
@@ -117,5 +116,5 @@ class FinetuneReranker(Command, name="finetune_reranker"):
             "negatives": self.negatives,
             "teacher": self.teacher,
         }
-        write_model_folder(self, state, encoder.save, summary, inputs, "text-ranking")
-        return TrainingResult(self.output, "score", verdict=training_verdict(self.output, self.name))
+        verdict = write_model_folder(self, state, encoder.save, summary, inputs, "text-ranking")
+        return TrainingResult(self.output, "score", verdict=verdict)

@@ -92,7 +92,7 @@ class Index(Command, name="index"):
         encoder = load_encoder(self.model, self.precision) if self.model else None
         dataset, tuning = None, None
         if self.dataset:
-            dataset = DatasetSplit(self.dataset, "test")
+            dataset = DatasetSplit(self.dataset, "test")  # the split on which an index is usually evaluated
             dataset.corpus = corpus
             tuning = named_tuning(dataset, self.tune_on) if self.tune_on else None
         views_count = len(self.indexes or (exact_indexes(encoder) if encoder else ()))

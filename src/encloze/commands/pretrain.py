@@ -24,7 +24,6 @@ from encloze.models.origins.base import InitialModel, Origin
 from encloze.models.pretraining_module import PretrainingModule
 from encloze.models.vocabulary import add_frequent_words
 from encloze.objectives.base import Objective
-from encloze.reporting.verdicts import training_verdict
 from encloze.training.arguments import TrainingArguments
 from encloze.training.batch_plan import BatchPlan, LengthGroupedPlan
 from encloze.training.decoders import load_decoders
@@ -128,8 +127,8 @@ class Pretrain(Command, name="pretrain"):
             _write_model(module, initial, folder)
             validator.copy_records(folder)
 
-        write_model_folder(self, state, write, summary, inputs, "feature-extraction")
-        return TrainingResult(self.output, "finetune", verdict=training_verdict(self.output, self.name))
+        verdict = write_model_folder(self, state, write, summary, inputs, "feature-extraction")
+        return TrainingResult(self.output, "finetune", verdict=verdict)
 
     def prepare(self) -> PreparedPretraining:
         """Load the model and the texts, and plan the batches, without training or writing anything.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -69,7 +68,7 @@ def _pretraining(folder: Path, logged: Curves, monitored: Curves) -> Verdict:
     has_learned = last < first
     kind = "held-out loss" if held_out else "training loss"
     change = f"{'fell' if has_learned else 'did not fall'} ({first:.3f} at the start, {last:.3f} at the end"
-    chance = _vocabulary_size(folder) if term in ("encoder", "decoder") else None
+    chance = read_json(folder / "config.json").get("vocab_size") if term in ("encoder", "decoder") else None
     result = f"The {kind} {term!r} {change}{f'; {math.log(chance):.3f} by chance' if chance else ''})"
     unused = []
     for name, (_, lows) in monitored.items():
@@ -162,11 +161,3 @@ def _training_accuracy(logged: Curves, name: str) -> Verdict | None:
     )
     advice = "Whether retrieval improved is unknown: evaluate the model and its initial model on other queries."
     return Verdict(result, advice, None)
-
-
-def _vocabulary_size(folder: Path) -> int | None:
-    """Return the size of the vocabulary of a model; None if its configuration does not contain it."""
-    try:
-        return int(json.loads((folder / "config.json").read_text(encoding="utf-8"))["vocab_size"])
-    except (OSError, KeyError, ValueError):
-        return None

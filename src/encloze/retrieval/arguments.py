@@ -1,4 +1,4 @@
-"""Checks and conversions of the arguments of retrievers."""
+"""Checks of the arguments of retrievers."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class CandidatePool(NamedTuple):
     ranks: np.ndarray  # float64, views x candidates: from 1, infinite if a view did not find the candidate
 
 
-def find_candidates(views: Sequence[View], queries: Sequence[str], depth: int = 100) -> list[CandidatePool]:
+def find_candidates(views: Sequence[View], queries: Sequence[str], depth: int = FUSION_DEPTH) -> list[CandidatePool]:
     """Return the candidates of each query: the ``depth`` best documents of each view, scored by all views."""
     encoded = encode_for_views(views, queries) if queries else []
     pools: list[CandidatePool] = []

@@ -32,7 +32,6 @@ from encloze.retrieval.index_folder import (
 )
 from encloze.retrieval.reranking import rerank, score_top
 from encloze.retrieval.results import BatchHits, Hits
-from encloze.retrieval.tuning import fit_index_fusion
 from encloze.retrieval.views import View, default_fusion, without_weightless
 from encloze.search.fusions.base import Fusion
 from encloze.search.indexes.base import Index
@@ -138,13 +137,11 @@ class Retriever:
         if target is None:
             target = close.enter_context(temporary_folder()) / "retriever"  # a system's name in tables
             target.mkdir()
-            entries = build_index(documents, kinds, loaded, target)
-            fit_index_fusion(target, entries, documents, loaded, fused, tuning=tune_on)
+            _write_index(target, documents, kinds, loaded, fused, tune_on)
             write_manifest(target)
         else:
             with atomic_folder(target, overwrite=overwrite) as staging:
-                entries = build_index(documents, kinds, loaded, staging)
-                fit_index_fusion(staging, entries, documents, loaded, fused, tuning=tune_on)
+                _write_index(staging, documents, kinds, loaded, fused, tune_on)
                 name = loaded.name if loaded else None
                 settings = {"output": str(target), "corpus": plain(documents.format), "model": name}
                 text = recipe.dump_tree({"verb": "index", **settings, "indexes": plain(kinds), "precision": precision})
@@ -307,6 +304,21 @@ class Retriever:
                     parts[id_] = {"probability": probability, **parts[id_]}
             reranked.append([Hit(id_, score, parts[id_]) for id_, score in scores.items()])
         return reranked
+
+
+def _write_index(
+    folder: Path,
+    corpus: Corpus,
+    indexes: Sequence[Index],
+    encoder: Encoder | None,
+    fusion: Fusion | None,
+    tuning: DatasetSplit | None,
+) -> None:
+    """Build the indexes in an existing empty folder, and store their fusion."""
+    from encloze.retrieval.tuning import fit_index_fusion  # imports scipy, which searches do not need
+
+    entries = build_index(corpus, indexes, encoder, folder)
+    fit_index_fusion(folder, entries, corpus, encoder, fusion, tuning=tuning)
 
 
 def _loaded_encoder(encoder: Any, device: str | None, precision: Precision) -> Encoder | None:

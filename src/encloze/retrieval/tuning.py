@@ -15,7 +15,7 @@ import numpy as np
 from encloze import progress
 from encloze.data.corpus import Corpus
 from encloze.data.dataset import DatasetSplit
-from encloze.data.hash_sampling import hash_to_unit_interval
+from encloze.data.hash_sampling import sample_queries
 from encloze.encoders.base import Encoder
 from encloze.errors import RecipeError
 from encloze.evaluation.measures import compute_measures
@@ -138,7 +138,7 @@ def tune_fusion(views: Sequence[View], corpus: Corpus, tuning: DatasetSplit) -> 
     if len(names) < 2:
         message = "weights are tuned for two views or more, and there is only one. Leave out tune_on"
         raise RecipeError("the search", [("tune_on", message)])
-    queries = sorted(tuning.queries, key=lambda query: hash_to_unit_interval(query.id))[:_MAX_QUERIES]
+    queries = sample_queries(tuning.queries, _MAX_QUERIES)
     judgments = {query.id: tuning.judgments[query.id] for query in queries}
     pools = find_candidates(views, [query.text for query in queries])
 

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from encloze import progress
 from encloze.data.dataset import DatasetSplit
-from encloze.data.hash_sampling import hash_to_unit_interval
+from encloze.data.hash_sampling import sample_queries
 from encloze.data.records import Query, Run
 from encloze.data.runs import top_documents
 from encloze.encoders.base import load_reranker
-from encloze.retrieval.reranking import MAX_TUNING_QUERIES, rerank, score_top, tune_reranker
+from encloze.retrieval.reranker_tuning import MAX_TUNING_QUERIES, tune_reranker
+from encloze.retrieval.reranking import rerank, score_top
 from encloze.retrieval.tuning_queries import default_tuning
 from encloze.storage.model_folders import locate, size_of_weights
 from encloze.systems.base import PreparedSystem, System
@@ -107,7 +108,7 @@ class Reranked(System, name="reranked"):
             if self.keep_only_gains:
                 return 0.0, "the re-ranker is left out, because no dev or validation split shows whether it helps"
             return 1.0, ""
-        queries = sorted(tuning.queries, key=lambda query: hash_to_unit_interval(query.id))[:MAX_TUNING_QUERIES]
+        queries = sample_queries(tuning.queries, MAX_TUNING_QUERIES)
         candidates, scored, _, _ = rankings(queries, self.depth)
         weight, gain = tune_reranker(candidates, scored, {query.id: tuning.judgments[query.id] for query in queries})
         figures = f"nDCG@10 {gain.mean:+.4f}, 95 % interval {gain.low:+.4f} to {gain.high:+.4f}, on {tuning.split}"

@@ -27,7 +27,11 @@ class BatchPlan:
     """Base class of batch plans: the batches of each epoch, and the training steps that use them in order."""
 
     def epoch(self, epoch: int) -> list[np.ndarray]:
-        """Return the batches of an epoch. Each is an int64 array of indices of examples."""
+        """Return the batches of an epoch in the order of training. Each is an int64 array of indices of examples."""
+        return _cached_epoch(self, epoch)
+
+    def compute_epoch(self, epoch: int) -> list[np.ndarray]:
+        """Compute what ``epoch`` returns; ``epoch`` caches the last results."""
         raise NotImplementedError(type(self).__name__)
 
     def steps(self, epochs: float) -> int:
@@ -72,25 +76,25 @@ class LengthGroupedPlan(BatchPlan):
     batch_tokens: int | None = None
     batch_size: int | None = None
 
-    def epoch(self, epoch: int) -> list[np.ndarray]:
-        """Return the batches of an epoch. Each is an int64 array of indices of examples."""
-        return _epoch_batches(self, epoch)
+    def compute_epoch(self, epoch: int) -> list[np.ndarray]:
+        """Compute the batches of an epoch (see ``BatchPlan.compute_epoch``)."""
+        generator = np.random.default_rng([self.seed, epoch])
+        order = generator.permutation(len(self.lengths))
+        typical_size = self.batch_size or len(order)
+        if self.batch_tokens:
+            typical_size = min(typical_size, int(self.batch_tokens // max(1.0, float(self.lengths.mean()))))
+        window = max(1, typical_size * _WINDOW_BATCHES)
+        batches: list[np.ndarray] = []
+        for start in range(0, len(order), window):
+            examples = order[start : start + window]
+            batches += _split(examples[np.argsort(self.lengths[examples], kind="stable")], self)
+        return [batches[index] for index in generator.permutation(len(batches))]
 
 
 @lru_cache(maxsize=4)
-def _epoch_batches(plan: LengthGroupedPlan, epoch: int) -> list[np.ndarray]:
-    """Return the batches of an epoch, in the order of training. The last four results are cached."""
-    generator = np.random.default_rng([plan.seed, epoch])
-    order = generator.permutation(len(plan.lengths))
-    typical_size = plan.batch_size or len(order)
-    if plan.batch_tokens:
-        typical_size = min(typical_size, int(plan.batch_tokens // max(1.0, float(plan.lengths.mean()))))
-    window = max(1, typical_size * _WINDOW_BATCHES)
-    batches: list[np.ndarray] = []
-    for start in range(0, len(order), window):
-        examples = order[start : start + window]
-        batches += _split(examples[np.argsort(plan.lengths[examples], kind="stable")], plan)
-    return [batches[index] for index in generator.permutation(len(batches))]
+def _cached_epoch(plan: BatchPlan, epoch: int) -> list[np.ndarray]:
+    """Return the batches of an epoch. The last four results are cached."""
+    return plan.compute_epoch(epoch)
 
 
 def _split(examples: np.ndarray, plan: LengthGroupedPlan) -> list[np.ndarray]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
@@ -44,20 +43,14 @@ class RandomPlan(BatchPlan):
     batch_size: int
     relevance: Relevance
 
-    def epoch(self, epoch: int) -> list[np.ndarray]:
-        """Return the batches of an epoch. Each is an int64 array of indices of examples."""
-        return _epoch_batches(self, epoch)
-
-
-@lru_cache(maxsize=4)
-def _epoch_batches(plan: RandomPlan, epoch: int) -> list[np.ndarray]:
-    """Return the batches of an epoch, in the order of training. The last four results are cached."""
-    generator = np.random.default_rng([plan.seed, epoch])
-    examples = generator.permutation(len(plan.lengths))
-    count = min(-(-len(examples) // plan.batch_size), max(1, len(examples) // 2))  # no batch of one query
-    parts = np.array_split(np.arange(len(examples)), count)
-    _separate(examples, np.repeat(np.arange(len(parts)), [len(part) for part in parts]), plan.relevance, generator)
-    return [batch[np.argsort(plan.lengths[batch], kind="stable")] for batch in (examples[part] for part in parts)]
+    def compute_epoch(self, epoch: int) -> list[np.ndarray]:
+        """Compute the batches of an epoch (see ``BatchPlan.compute_epoch``)."""
+        generator = np.random.default_rng([self.seed, epoch])
+        examples = generator.permutation(len(self.lengths))
+        count = min(-(-len(examples) // self.batch_size), max(1, len(examples) // 2))  # no batch of one query
+        parts = np.array_split(np.arange(len(examples)), count)
+        _separate(examples, np.repeat(np.arange(len(parts)), [len(part) for part in parts]), self.relevance, generator)
+        return [batch[np.argsort(self.lengths[batch], kind="stable")] for batch in (examples[part] for part in parts)]
 
 
 def _separate(examples: np.ndarray, batch_of: np.ndarray, relevance: Relevance, generator: np.random.Generator) -> None:
