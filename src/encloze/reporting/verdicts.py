@@ -68,7 +68,8 @@ def _pretraining(folder: Path, logged: Curves, monitored: Curves) -> Verdict:
     has_learned = last < first
     kind = "held-out loss" if held_out else "training loss"
     change = f"{'fell' if has_learned else 'did not fall'} ({first:.3f} at the start, {last:.3f} at the end"
-    chance = read_json(folder / "config.json").get("vocab_size") if term in ("encoder", "decoder") else None
+    config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+    chance = config.get("vocab_size") if term in ("encoder", "decoder") else None
     result = f"The {kind} {term!r} {change}{f'; {math.log(chance):.3f} by chance' if chance else ''})"
     unused = []
     for name, (_, lows) in monitored.items():
