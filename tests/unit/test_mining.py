@@ -17,12 +17,14 @@ from encloze.cli.main import main
 from encloze.commands import mine as mining
 from encloze.commands.base import MiningResult
 from encloze.commands.mine import Mine
+from encloze.data.dataset import DatasetSplit
 from encloze.data.duplicates import ShingleSets
 from encloze.data.formats.base import Format
 from encloze.data.records import Query, Run
 from encloze.data.resumable_runs import iterate_rankings, write_rankings
 from encloze.data.runs import read_run, write_run
 from encloze.encoders.base import load_scorer
+from encloze.encoders.torch import TorchEncoder
 from encloze.errors import DataError, StorageError
 from encloze.retrieval.retriever import Retriever
 from encloze.systems.run import RunFile
@@ -139,6 +141,25 @@ def test_a_bi_encoder_can_be_the_scorer(tmp_path: Path, toy: Any, model: Path) -
     settings = {"near_duplicate_threshold": None, "absolute_margin": -1e9, "precision": "float32"}
     result, _ = mine_run(tmp_path, *toy, scorer=str(model), **settings)
     assert result.negatives == 9
+
+
+def test_a_model_that_ranks_and_scores_encodes_each_document_once(
+    tmp_path: Path, dataset: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded, encode = list[int](), TorchEncoder.represent_documents
+
+    def counted(self: TorchEncoder, texts: Any, count: int) -> Any:
+        encoded.append(count)
+        return encode(self, texts, count)
+
+    monkeypatch.setattr(TorchEncoder, "represent_documents", counted)
+    flags = ("--sources", f"bm25,{model}", "--absolute_margin", "-9")
+    assert run_mine(dataset, tmp_path / "shared", *flags, "--scorer", str(model)) == 0
+    assert encoded == [len(DatasetSplit(Format.from_name(str(dataset)), "train").corpus)]
+    monkeypatch.setattr(Mine, "_is_scorer", lambda *_: False)
+    assert run_mine(dataset, tmp_path / "separate", *flags, "--scorer", str(model)) == 0
+    runs = [read_run(tmp_path / name) for name in ("shared", "separate")]
+    assert runs[0] and runs[0] == runs[1]
 
 
 def test_identical_texts_leave_no_negatives(tmp_path: Path, cache: Path) -> None:

@@ -3,91 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
+from torch import Tensor
 
 from encloze import progress
+from encloze.commands._retrieval_sample import MEASURE, RetrievalSample
 from encloze.data.dataset import DatasetSplit
-from encloze.data.hash_sampling import sample_queries
-from encloze.data.records import Judgments, Run
 from encloze.evaluation.estimates import estimate
-from encloze.evaluation.measures import compute_measures
 from encloze.models.bi_encoder import BiEncoder
 from encloze.models.device import resolve_device
-from encloze.retrieval.index_folder import build_views
-from encloze.search.indexes.bm25 import Bm25
-from encloze.storage.cache import temporary_folder
-
-_MEASURE, _CUTOFF = "nDCG@10", 10
-_MAX_QUERIES, _MAX_DOCUMENTS, _HARD_NEGATIVES = 300, 1000, 3
-
-
-class RetrievalSample:
-    """A small retrieval task from one split, to evaluate a model several times.
-
-    It has at most 300 queries. The documents are the whole collection or, if it has more than 1,000 documents, those
-    relevant to the queries, the three best of BM25 for each query, and random ones up to 1,000 in all. Scores are
-    therefore higher than on the whole collection; the sample is meant for comparing models.
-
-    Args:
-        split: Documents, queries and judgments.
-        seed: Seed of the random documents.
-    """
-
-    def __init__(self, split: DatasetSplit, seed: int) -> None:
-        corpus, number_of = split.corpus, split.corpus.number_of
-        queries = sample_queries(split.queries, _MAX_QUERIES)
-        self.name, self.queries = split.split, [query.text for query in queries]
-        judgments = [split.judgments[query.id] for query in queries]
-        positives = [d for grades in judgments for d, grade in grades.items() if grade > 0 and d in number_of]
-        chosen = dict.fromkeys(number_of[document] for document in positives)
-        if len(corpus) > _MAX_DOCUMENTS:
-            with temporary_folder() as folder, progress.task("Ranking with BM25", len(queries), "queries"):
-                built = build_views(corpus, {"bm25": Bm25()}, None, folder)
-                found = built["bm25"].open(folder / "bm25").search(self.queries, _HARD_NEGATIVES).numbers
-            chosen |= dict.fromkeys(found[found >= 0].tolist())
-        others = np.random.default_rng(seed).permutation(len(corpus)).tolist()
-        numbers = list((chosen | dict.fromkeys(others)).keys())[: max(_MAX_DOCUMENTS, len(chosen))]
-        self.documents = list(corpus.texts(numbers))
-        self._ids = [corpus.ids[number] for number in numbers]
-        self._judgments: Judgments = {str(row): grades for row, grades in enumerate(judgments)}
-
-    def evaluate(self, encoder: BiEncoder) -> np.ndarray:
-        """Return nDCG@10 for each query, float64 ``(queries,)``. The encoder is left in evaluation mode."""
-        scores = encoder.similarity(encoder.encode_queries(self.queries), encoder.encode_documents(self.documents))
-        best = np.argsort(-scores, axis=1, kind="stable")[:, :_CUTOFF]
-        run: Run = {
-            str(row): {self._ids[column]: float(scores[row, column]) for column in columns}
-            for row, columns in enumerate(best.tolist())
-        }
-        return compute_measures(run, self._judgments, [_MEASURE])[_MEASURE]
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Weights of a bi-encoder at one moment, with its configuration."""
-
-    state: dict[str, torch.Tensor]
-    config: Any
-
-    @classmethod
-    def of(cls, encoder: BiEncoder) -> Weights:
-        """Return a copy of the weights of an encoder."""
-        return cls({name: value.detach().clone() for name, value in encoder.state_dict().items()}, encoder.config)
-
-    def load_into(self, encoder: BiEncoder, result: Weights | None = None, weight: float = 0.0) -> None:
-        """Set an encoder's weights to these; with ``result``, to ``weight`` x ``result`` + (1 - ``weight``) x these."""
-        state = self.state
-        if result is not None:
-            state = {
-                name: torch.lerp(value, result.state[name], weight) if value.is_floating_point() else value
-                for name, value in state.items()
-            }
-        encoder.load_state_dict(state)
-        encoder.config = self.config if result is None else result.config
+from encloze.models.interpolation import WeightInterpolation
 
 
 class FinetuningEffect:
@@ -106,7 +33,10 @@ class FinetuningEffect:
     ) -> None:
         self._sample, self._merge_weights, self._keep_best = RetrievalSample(split, seed), merge_weights, keep_best
         encoder.to(resolve_device(None))
-        self._initial = Weights.of(encoder) if keep_best or merge_weights else None
+        self._initial: dict[str, Tensor] = {}
+        if keep_best or merge_weights:
+            self._initial = {name: value.detach().clone() for name, value in encoder.named_parameters()}
+        self._initial_config = encoder.config
         progress.note(f"Evaluating the initial model on {len(self._sample.queries)} queries of {split.split}")
         self._values = {"initial": self._sample.evaluate(encoder)}
 
@@ -119,22 +49,21 @@ class FinetuningEffect:
         """
         progress.note(f"Evaluating the fine-tuned model on {self._sample.name}")
         self._values["finetuned"] = self._sample.evaluate(encoder)
-        if self._initial:
-            result = Weights.of(encoder)
-            for weight in self._merge_weights:
-                self._initial.load_into(encoder, result, weight)
-                self._values[f"merged {weight:g}"] = self._sample.evaluate(encoder)
-            result.load_into(encoder)
+        interpolation = WeightInterpolation(dict(encoder.named_parameters()), self._initial)
+        merged = {f"merged {weight:g}": weight for weight in self._merge_weights}
+        for name, weight in merged.items():
+            interpolation.apply(weight)
+            self._values[name] = self._sample.evaluate(encoder)
         kept = max(self._values, key=lambda name: self._values[name].mean()) if self._keep_best else "finetuned"
-        if self._initial and kept != "finetuned":
-            merged = kept.removeprefix("merged ")
-            self._initial.load_into(encoder, *((result, float(merged)) if merged != kept else ()))
+        interpolation.apply({"initial": 0.0, "finetuned": 1.0, **merged}[kept])
+        if kept == "initial":
+            encoder.config = self._initial_config
         initial = self._values["initial"]
         return {
             "split": self._sample.name,
             "queries": len(self._sample.queries),
             "documents": len(self._sample.documents),
-            "measure": _MEASURE,
+            "measure": MEASURE,
             "means": {name: float(values.mean()) for name, values in self._values.items()},
             "differences": {
                 name: _difference(values, initial) for name, values in self._values.items() if name != "initial"

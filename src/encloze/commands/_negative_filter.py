@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from encloze.commands._mining_scores import ScoreCandidates
 from encloze.data.corpus import Corpus
 from encloze.data.duplicates import ShingleSets
 from encloze.data.records import Query
-from encloze.encoders.base import Scorer
 
 RELEVANT, NEAR_DUPLICATE = "relevant", "near-duplicate of a relevant document"
 ABOVE_MARGIN = "scored within the margin of a relevant document"
@@ -35,8 +35,8 @@ class NegativeFilter:
     num_negatives: int
     near_duplicate_threshold: float | None
     """Minimum Jaccard similarity to a relevant document at which a candidate is rejected; None disables this filter."""
-    scorer: Scorer | None
-    """Model whose scores are compared by absolute_margin and relative_margin; None if neither margin is set."""
+    score_candidates: ScoreCandidates | None
+    """Function whose scores are compared by absolute_margin and relative_margin; None if neither margin is set."""
     absolute_margin: float | None
     relative_margin: float | None
 
@@ -78,19 +78,14 @@ class NegativeFilter:
 
         Without a scorer, the dictionaries are empty.
         """
-        if self.scorer is None:
+        if self.score_candidates is None:
             return [{} for _ in queries]
-        pairs = [
-            (number, document)
-            for number, (query, query_candidates) in enumerate(zip(queries, candidates, strict=True))
-            for document in dict.fromkeys([*self.relevant[query.id], *query_candidates])
+        documents = [
+            list(dict.fromkeys([*self.relevant[query.id], *query_candidates]))
+            for query, query_candidates in zip(queries, candidates, strict=True)
         ]
-        texts = self._texts([document for _, document in pairs])
-        scores: list[dict[str, float]] = [{} for _ in queries]
-        values = self.scorer.score([(queries[n].text, text) for (n, _), text in zip(pairs, texts, strict=True)])
-        for (number, document), score in zip(pairs, values.tolist(), strict=True):
-            scores[number][document] = score
-        return scores
+        scores = self.score_candidates(queries, documents)
+        return [dict(zip(ids, values.tolist(), strict=True)) for ids, values in zip(documents, scores, strict=True)]
 
     def _score_limit(self, relevant_scores: list[float]) -> float:
         """Return the score that all negatives of a query must be below.

@@ -12,6 +12,7 @@ from accelerate import PartialState
 
 from encloze import progress
 from encloze.commands._finetuning_effect import FinetuningEffect
+from encloze.commands._mined_negatives import mine_negatives
 from encloze.commands._runs import begin_run, write_model_folder
 from encloze.commands.base import Command, TrainingResult
 from encloze.data.dataset import DatasetSplit
@@ -68,8 +69,11 @@ class Finetune(Command, name="finetune"):
     """Heads of the model: dense (embeddings), sparse (term weights), or both. By default those of the initial model."""
     negatives: Path | None = None
     """TREC run file of the training queries. Its documents that are not judged relevant are used as hard negatives."""
+    mine_negatives: bool = False
+    """Mine hard negatives before training, with BM25 and the initial model (see the command mine), unless the setting
+    negatives is set."""
     negatives_per_query: int = 1
-    """Number of hard negatives of each query in each epoch; requires the setting negatives."""
+    """Number of hard negatives of each query in each epoch; requires the setting negatives or mine_negatives."""
     negatives_depth: int = 200
     """Maximum rank of a hard negative in the TREC run of the setting negatives."""
     teacher: Path | None = None
@@ -113,7 +117,7 @@ class Finetune(Command, name="finetune"):
     def __post_init__(self) -> None:
         if self.batch_size < 2:
             raise ValueError(f"batch_size must be 2 or more for in-batch negatives, not {self.batch_size}")
-        has_negatives = self.negatives is not None and self.negatives_per_query > 0
+        has_negatives = (self.negatives is not None or self.mine_negatives) and self.negatives_per_query > 0
         check_losses(self.losses, has_teacher=self.teacher is not None, has_negatives=has_negatives)
         if self.heads:
             EncoderConfig(self.heads)  # raises ValueError if the heads cannot be combined
@@ -148,9 +152,14 @@ class Finetune(Command, name="finetune"):
     def run(self) -> TrainingResult:
         state = begin_run(self)
         dataset = DatasetSplit(self.dataset, self.split)
-        negatives, teacher = (read_run(file) if file else None for file in (self.negatives, self.teacher))
-        examples = [example for _, example in training_examples(dataset, negatives, self.negatives_depth, teacher)]
         encoder = self._build_encoder(dataset)
+        identity = {"corpus": dataset.corpus.fingerprint, "tokenizer": encoder.tokenizer.fingerprint}
+        negatives_file = self.negatives
+        if self.mine_negatives and not negatives_file:
+            state.open(identity)
+            negatives_file = mine_negatives(dataset, self.model, state, self.seed)
+        negatives, teacher = (read_run(file) if file else None for file in (negatives_file, self.teacher))
+        examples = [example for _, example in training_examples(dataset, negatives, self.negatives_depth, teacher)]
         augmentation = None
         if self.query_augmentations:
             augmentation = QueryAugmentation(self.query_augmentations, self.augmentation_probability, self.seed)
@@ -168,11 +177,7 @@ class Finetune(Command, name="finetune"):
                 "model learns nothing. Set negatives (encloze mine)"
             )
         plan = RandomPlan(batches.lengths, self.seed, self.batch_size, batches.relevance)
-        identity = {
-            "corpus": dataset.corpus.fingerprint,
-            "tokenizer": encoder.tokenizer.fingerprint,
-            "examples": hash_of(examples),
-        }
+        identity["examples"] = hash_of(examples)
         module = RetrievalModule(encoder, self.losses, batches.relevance)
         effect = self._begin_effect(encoder, dataset)
         train(module, plan, batches, self.training, state, self.seed, identity)

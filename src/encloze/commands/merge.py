@@ -20,7 +20,7 @@ from encloze.evaluation.results import SystemResult
 from encloze.models.bi_encoder import BiEncoder
 from encloze.models.card import model_card
 from encloze.models.checkpoint import DECODERS
-from encloze.models.interpolation import WeightInterpolation, architecture_differences
+from encloze.models.interpolation import WeightInterpolation, all_parameters, architecture_differences
 from encloze.models.origins.base import InitialModel
 from encloze.models.origins.pretrained import Pretrained
 from encloze.storage.atomic import atomic_folder, refuse_existing
@@ -91,7 +91,7 @@ class Merge(Command, name="merge"):
             )
         self._warn_of_pooling(model, original)
         model.backbone.to(_saved_dtype(self.model))
-        interpolation = WeightInterpolation(model.backbone, original.backbone)
+        interpolation = WeightInterpolation(all_parameters(model.backbone), all_parameters(original.backbone))
         reports = self._evaluate(datasets, model, interpolation)
         weight = best_weight(self.weights, reports)
         interpolation.apply(weight)

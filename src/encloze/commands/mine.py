@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import islice, zip_longest
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from encloze import progress, recipe
+from encloze.commands._mining_scores import MiningIndex, text_scores
 from encloze.commands._negative_filter import NegativeFilter
 from encloze.commands._runs import begin_run
 from encloze.commands.base import Command, MiningResult
@@ -21,7 +23,7 @@ from encloze.data.records import Query, Run
 from encloze.data.resumable_runs import iterate_rankings, write_rankings
 from encloze.data.runs import RUN_FILE, append_run, top_documents
 from encloze.data.words import normalize_text
-from encloze.encoders.base import load_scorer
+from encloze.encoders.base import Encoder, load_scorer
 from encloze.errors import DataError
 from encloze.storage.atomic import atomic_folder
 from encloze.storage.hashes import hash_of
@@ -31,11 +33,14 @@ from encloze.storage.resumable_file import open_resumable_file
 from encloze.storage.run_state import RunState
 from encloze.systems.base import PreparedSystem, System, inputs_of
 from encloze.systems.bm25 import Bm25
+from encloze.systems.model import Model
 
 RANKING_BATCH_SIZE = 10_000
 """Number of queries that a source ranks at a time. Limits the memory, and the work lost by an interruption."""
 FILTER_BATCH_SIZE = 16
 """Number of queries whose candidates are filtered at a time. An interruption loses at most one batch."""
+BI_ENCODER_BATCH_SIZE = 2048
+"""The same for a bi-encoder, which encodes each distinct document of a batch once."""
 
 
 @dataclass(frozen=True)
@@ -110,25 +115,34 @@ class Mine(Command, name="mine"):
         state = begin_run(self)
         dataset.check_judged_documents()
         relevant = self._relevant_documents(dataset)
-        negative_filter = self._negative_filter(dataset, relevant)  # loads the scorer, which may fail
+        scorer: Any = load_scorer(self.scorer, self.precision) if self.scorer else None  # may fail, so it comes first
         state.open(self._identity(dataset, relevant))
         queries = [query for query in dataset.queries if query.id in relevant]
-        ranking_files = self._rank(dataset, queries, state)
         negatives_file = state.folder / "negatives.jsonl"
         if not negatives_file.exists():
-            self._filter(dataset, queries, ranking_files, negative_filter, negatives_file)
+            index = None
+            if isinstance(scorer, Encoder) and any(self._is_scorer(source) for source in self.sources):
+                index = MiningIndex(dataset.corpus, scorer, state.folder / "index")
+            ranking_files = self._rank(dataset, queries, state, index)
+            negative_filter = NegativeFilter(
+                dataset.corpus,
+                relevant,
+                num_negatives=self.num_negatives,
+                near_duplicate_threshold=self.near_duplicate_threshold,
+                score_candidates=index.score if index else text_scores(dataset.corpus, scorer) if scorer else None,
+                absolute_margin=self.absolute_margin,
+                relative_margin=self.relative_margin,
+            )
+            batch_size = BI_ENCODER_BATCH_SIZE if isinstance(scorer, Encoder) else FILTER_BATCH_SIZE
+            self._filter(dataset, queries, ranking_files, negative_filter, negatives_file, batch_size)
         return self._write_output(state, negatives_file)
 
-    def _negative_filter(self, dataset: DatasetSplit, relevant: dict[str, list[str]]) -> NegativeFilter:
-        """Return the object that selects negatives from candidates. Loads the scorer, if one is set."""
-        return NegativeFilter(
-            dataset.corpus,
-            relevant,
-            num_negatives=self.num_negatives,
-            near_duplicate_threshold=self.near_duplicate_threshold,
-            scorer=load_scorer(self.scorer, self.precision) if self.scorer else None,
-            absolute_margin=self.absolute_margin,
-            relative_margin=self.relative_margin,
+    def _is_scorer(self, source: System) -> bool:
+        """Return whether a source ranks with all representations of the scorer, so that both can share an index."""
+        return (
+            isinstance(source, Model)
+            and not source.views
+            and (source.model, source.precision) == (self.scorer, self.precision)
         )
 
     def _relevant_documents(self, dataset: DatasetSplit) -> dict[str, list[str]]:
@@ -157,7 +171,9 @@ class Mine(Command, name="mine"):
             **{name: describe_input(path) for name, path in self._model_inputs().items()},
         }
 
-    def _rank(self, dataset: DatasetSplit, queries: list[Query], state: RunState) -> list[Path]:
+    def _rank(
+        self, dataset: DatasetSplit, queries: list[Query], state: RunState, scorer_index: MiningIndex | None
+    ) -> list[Path]:
         """Write the rankings of each source to a file of its own in the work folder. Return the files."""
         files = [state.folder / f"source-{number}.trec" for number in range(len(self.sources))]
         has_candidates = False
@@ -165,7 +181,10 @@ class Mine(Command, name="mine"):
             name = source.title or source.default_title()
             if not file.exists():
                 progress.note(f"Ranking with {name}")
-                with source.prepare(dataset) as prepared:
+                shared = (
+                    PreparedSystem(scorer_index.retriever.run) if scorer_index and self._is_scorer(source) else None
+                )
+                with nullcontext(shared) if shared else source.prepare(dataset) as prepared:
                     rank = partial(_rank_batch, prepared, self.range_max)
                     write_rankings(file, queries, rank, batch_size=RANKING_BATCH_SIZE)
             ranked = (document for ranking in iterate_rankings(file, queries) for document in ranking)
@@ -181,6 +200,7 @@ class Mine(Command, name="mine"):
         ranking_files: list[Path],
         negative_filter: NegativeFilter,
         output: Path,
+        batch_size: int,
     ) -> None:
         """Select the negatives of each query from its candidates. Write one line of JSON per query to ``output``."""
         with (
@@ -191,7 +211,7 @@ class Mine(Command, name="mine"):
                 *(islice(iterate_rankings(ranking, queries), file.num_done, None) for ranking in ranking_files),
                 strict=True,
             )
-            while batch := queries[file.num_done : file.num_done + FILTER_BATCH_SIZE]:
+            while batch := queries[file.num_done : file.num_done + batch_size]:
                 candidates = [self._candidates(dataset, ranked) for ranked in islice(rankings, len(batch))]
                 for mined in negative_filter.select(batch, candidates):
                     file.stream.write(json.dumps(mined._asdict()) + "\n")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from encloze.backbones.base import Backbone
 from encloze.models.origins.base import InitialModel
@@ -15,18 +17,17 @@ class WeightInterpolation:
     """Interpolates between the weights of a model before and after it was adapted, such as by fine-tuning.
 
     Args:
-        model: The model after adaptation, whose parameters are set to the interpolated values. Parameters that
-            ``original`` lacks do not change.
-        original: The model before adaptation. Parameters that ``model`` lacks are ignored.
+        parameters: Parameters of the model after adaptation, by name. They are set to the interpolated values. Those
+            that ``originals`` lacks do not change.
+        originals: Values before adaptation, by name. Those that ``parameters`` lacks are ignored.
 
     Example:
-        >>> interpolation = WeightInterpolation(adapted.backbone, original.backbone)
-        >>> interpolation.apply(0.5)  # adapted.backbone now has the mean of both
+        >>> interpolation = WeightInterpolation(all_parameters(adapted), all_parameters(original))
+        >>> interpolation.apply(0.5)  # the parameters of adapted are now the means of both
     """
 
-    def __init__(self, model: Backbone, original: Backbone) -> None:
-        originals = _parameters(original)
-        unique = {id(parameter): (name, parameter) for name, parameter in reversed(_parameters(model).items())}
+    def __init__(self, parameters: dict[str, nn.Parameter], originals: Mapping[str, Tensor]) -> None:
+        unique = {id(parameter): (name, parameter) for name, parameter in reversed(parameters.items())}
         self._triples = [
             (parameter, parameter.detach().clone(), originals[name].detach())
             for name, parameter in unique.values()  # tied parameters are one object, and stay tied
@@ -35,7 +36,7 @@ class WeightInterpolation:
 
     @torch.no_grad()
     def apply(self, weight: float) -> None:
-        """Set each parameter of ``model`` to ``weight`` x value after adaptation + (1 - ``weight``) x value before it.
+        """Set each parameter to ``weight`` x value after adaptation + (1 - ``weight``) x value before it.
 
         Args:
             weight: From 0 (exactly the values before adaptation) to 1 (exactly the values after it). For weights
@@ -55,7 +56,7 @@ def architecture_differences(model: InitialModel, original: InitialModel) -> lis
     num_heads = [getattr(each.backbone.config, "num_attention_heads", 0) for each in (model, original)]
     if num_heads[0] != num_heads[1]:  # not visible in the shape of any tensor
         differences.append(f"they have {num_heads[0]} and {num_heads[1]} attention heads")
-    own, others = (_parameters(each.backbone) for each in (model, original))
+    own, others = (all_parameters(each.backbone) for each in (model, original))
     if unmatched := sorted(name for name in own.keys() ^ others.keys() if name.startswith("encoder.")):
         shown = ", ".join(unmatched[:_SHOWN_NAMES])
         differences.append(f"{len(unmatched)} tensors of the encoder are in only one of them, such as {shown}")
@@ -83,7 +84,7 @@ def _shape(parameter: nn.Parameter) -> str:
     return " x ".join(map(str, parameter.shape))
 
 
-def _parameters(backbone: Backbone) -> dict[str, nn.Parameter]:
+def all_parameters(backbone: Backbone) -> dict[str, nn.Parameter]:
     """Return the parameters of the encoder and, if it has one, of its masked language modeling head, keyed by name.
 
     The encoder's parameters have the same names in models with and without that head. A tied parameter is listed under

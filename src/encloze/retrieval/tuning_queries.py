@@ -16,7 +16,7 @@ def named_tuning(dataset: DatasetSplit, split: str) -> DatasetSplit:
     Raises:
         DataError: The split does not exist, is damaged, or has no such query.
     """
-    tuning = _usable(dataset.with_split(split))
+    tuning = queries_with_documents(dataset.with_split(split))
     if not tuning.queries:
         raise DataError(
             f"{dataset.format.location()}: no query of the split {split!r} has a relevant document in the collection, "
@@ -44,7 +44,7 @@ def default_tuning(dataset: DatasetSplit) -> DatasetSplit | None:
     own = {*dataset.judgments} if dataset.split in available else set()
     for split in (split for split in TUNING_SPLITS if split in available):
         try:
-            tuning = _usable(dataset.with_split(split))
+            tuning = queries_with_documents(dataset.with_split(split))
         except DataError as error:
             progress.note(f"The split {split} is not used: {error}")
             continue
@@ -60,8 +60,8 @@ def default_tuning(dataset: DatasetSplit) -> DatasetSplit | None:
     return None
 
 
-def _usable(tuning: DatasetSplit) -> DatasetSplit:
-    """Return a split without the queries that have no relevant document in the collection."""
+def queries_with_documents(tuning: DatasetSplit) -> DatasetSplit:
+    """Return a copy of a split without the queries that have no relevant document in the collection."""
     known = tuning.corpus.number_of
     queries = [
         query

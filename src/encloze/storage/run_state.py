@@ -69,6 +69,8 @@ class RunState:
     def open(self, identity: dict[str, Any]) -> None:
         """Create the work folder of a new run, or check that the inputs of a resumed run have not changed.
 
+        It may be called again in the same run, with inputs that were not known before.
+
         Args:
             identity: Fingerprint of each input, keyed by the name of the input, such as ``corpus`` or ``tokenizer``.
 
@@ -84,12 +86,16 @@ class RunState:
                 write_json(staging / _SETTINGS, self._settings)
                 write_json(staging / _IDENTITY, identity)
                 staging.rename(self.folder)  # the folder appears whole or not at all
-        elif (self.folder / _IDENTITY).is_file() and (saved := read_json(self.folder / _IDENTITY)) != identity:
-            changed = ", ".join(name for name in identity if saved.get(name) != identity[name])
-            raise CheckpointError(
-                f"the run in {self.folder} was started with a different {changed}: the input files have changed since. "
-                "Restore them, or start over with --overwrite"
-            )
+            self._is_new = False
+        elif (self.folder / _IDENTITY).is_file():
+            saved = read_json(self.folder / _IDENTITY)
+            if changed := [name for name in identity if name in saved and saved[name] != identity[name]]:
+                raise CheckpointError(
+                    f"the run in {self.folder} was started with a different {', '.join(changed)}: the input files have "
+                    "changed since. Restore them, or start over with --overwrite"
+                )
+            if identity.keys() - saved.keys():
+                write_json(self.folder / _IDENTITY, {**saved, **identity})
 
     def append_log(self, entry: dict[str, Any]) -> None:
         """Append one entry as a line of JSON to ``log.jsonl``."""
