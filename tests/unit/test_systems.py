@@ -242,3 +242,21 @@ def test_a_missing_run_file_is_not_taken_for_a_model(
     given = ["evaluate", "--dataset", str(dataset), "--systems", f"bm25,{tmp_path / 'gone.trec.gz'}"]
     assert main(given) == 2
     assert f"{tmp_path / 'gone.trec.gz'}: cannot be read: No such file" in " ".join(capsys.readouterr().err.split())
+
+
+def test_an_index_whose_texts_contain_the_queries_is_warned_of(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    index, titles = tmp_path / "index", ["--dataset", "titles", "--dataset.corpus", str(dataset)]
+    titles += ["--dataset.min_words", "1"]
+    assert main(["index", "--dataset", str(dataset), "--indexes", "bm25", "--output", str(index)]) == 0
+    flags = ["--split", "train", "--systems", str(index), "--measures", "nDCG@10"]
+    assert main(["evaluate", *titles, *flags, "--output", str(tmp_path / "result")]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "relevant documents have another text in the index" in said and "the values are too high" in said
+    report = (tmp_path / "result" / "report.md").read_text(encoding="utf-8")
+    assert "the values are too high" in " ".join(report.split())
+    assert main(["index", *titles, "--indexes", "bm25", "--output", str(tmp_path / "same")]) == 0
+    flags = ["--split", "train", "--systems", str(tmp_path / "same"), "--measures", "nDCG@10"]
+    assert main(["evaluate", *titles, *flags, "--output", str(tmp_path / "right")]) == 0
+    assert "another text" not in " ".join(capsys.readouterr().err.split())

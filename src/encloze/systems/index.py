@@ -9,6 +9,7 @@ from pathlib import Path
 
 from encloze import progress
 from encloze.data.dataset import DatasetSplit
+from encloze.data.words import normalize_text
 from encloze.errors import DataError
 from encloze.retrieval.index_folder import check_index, stored_fusion, view_names
 from encloze.retrieval.retriever import Retriever
@@ -66,7 +67,7 @@ class Index(System, name="index"):
     def prepare(self, dataset: DatasetSplit) -> Iterator[PreparedSystem]:
         fusion = Weighted() if self.tune_on else self.fusion  # for tuning, all views are searched
         retriever = Retriever.load(self.index, views=self.views, fusion=fusion)
-        notes = [self._missing_documents(retriever, dataset)]
+        notes = [self._missing_documents(retriever, dataset), self._different_texts(retriever, dataset)]
         if self.tune_on:
             chosen = choose_fusion(retriever.views, retriever.corpus, tuning=named_tuning(dataset, self.tune_on))
             retriever = Retriever(retriever.corpus, retriever.views, chosen.fusion)
@@ -99,3 +100,31 @@ class Index(System, name="index"):
             raise DataError(f"the index {self.index} contains none of the {len(judged)} judged documents. {cause}")
         missing = len(judged - known)
         return f"the index lacks {missing:,} judged documents and cannot retrieve them" if missing else ""
+
+    def _different_texts(self, retriever: Retriever, dataset: DatasetSplit) -> str:
+        """Return a note on relevant documents whose text in the index is not that in the data set, and warn of them.
+
+        Such an index may contain the queries, as when their texts are titles that the data set removed from the
+        documents. A data set without documents is not compared.
+        """
+        try:
+            corpora = (retriever.corpus, dataset.corpus)
+        except DataError:
+            return ""
+        relevant = {query: {d for d, grade in of.items() if grade > 0} for query, of in dataset.judgments.items()}
+        known = set.union(*relevant.values()) & corpora[0].number_of.keys() & corpora[1].number_of.keys()
+        shared = sorted(known if not dataset.judgments_by_source else ())
+        texts = (corpus.texts([corpus.number_of[id_] for id_ in shared]) for corpus in corpora)
+        different = {id_: pair for id_, *pair in zip(shared, *texts, strict=True) if pair[0] != pair[1]}
+        if not different:
+            return ""
+        note = f"{len(different):,} of {len(shared):,} relevant documents have another text in the index"
+        leaked = 0
+        for query in dataset.queries:
+            words = normalize_text(query.text)
+            pairs = (map(normalize_text, different[id_]) for id_ in relevant[query.id] & different.keys())
+            leaked += any(words in indexed and words not in original for indexed, original in pairs)
+        if leaked:
+            note += f", and {leaked:,} of {len(dataset.queries):,} queries are part of it: the values are too high"
+        progress.warn(f"{self.index}: {note}. Build the index from the data set that is evaluated")
+        return note
