@@ -275,7 +275,7 @@ def test_inspect_counts_the_tokens_of_a_model_and_recommends_a_limit(
     dataset: Path, model: Path, capsys: Output
 ) -> None:
     output = ok(capsys, "inspect", "--corpus", dataset, "--model", model)
-    assert "  tokens  " in output and "recommended limit: 64 tokens" in output
+    assert "  tokens  " in output and "recommended limit: 64 tokens" in output and " per word, " in output
 
 
 # index, search and evaluate

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 import toys
 from encloze.errors import CheckpointError
 from encloze.text.tokenizer import MAX_WORD_PIECES, Encoded, Tokenizer, word_starts
-from encloze.text.tokenizer_training import TokenizerSettings, train_tokenizer, unknown_token_rate
+from encloze.text.tokenizer_training import TokenizerSettings, train_tokenizer
 from encloze.text.tokens import TokenizedTexts, pad_texts
+from encloze.text.vocabulary_coverage import check_coverage, unknown_token_rate
 
 KINDS = ["wordpiece", "unigram", "bpe"]
 # Words that differ in combining marks only, or that are no words without them.
@@ -88,6 +89,15 @@ def test_only_bpe_has_no_unknown_tokens() -> None:
     for kind in ("wordpiece", "unigram"):
         assert unknown_token_rate(toys.tokenizer(kind), ["снег 雪"]) >= 0.5
     assert unknown_token_rate(toys.tokenizer(), []) == 0 and unknown_token_rate(toys.tokenizer(), [""]) == 0
+
+
+def test_a_tokenizer_that_does_not_know_the_texts_is_reported() -> None:
+    tokenizer, own = toys.tokenizer(), toys.texts()
+    check_coverage(tokenizer, own, "toy")
+    with pytest.warns(UserWarning, match=r"1\d% of the tokens of the texts are unknown to the tokenizer of toy\. Use"):
+        check_coverage(tokenizer, ["снег river engine violin comet harbour bakery"], "toy")
+    with pytest.raises(CheckpointError, match="100% of the tokens .* so it cannot be trained on them"):
+        check_coverage(tokenizer, ["снег"] * 5, "toy")
 
 
 def test_too_small_vocabulary_is_rejected() -> None:

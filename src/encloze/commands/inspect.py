@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -28,10 +28,12 @@ from encloze.storage.provenance import write_provenance
 from encloze.systems.base import unique_names
 from encloze.text.tokenizer import Tokenizer
 from encloze.text.tokens import TokenizedTexts
+from encloze.text.vocabulary_coverage import unknown_token_rate
 
 _LIMITS = (64, 128, 256, 512, 1024, 2048, 8192)
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 _MAX_PAIRS = 500
+_CHECKED_TEXTS = 1000  # for unknown tokens
 _MAX_TRUNCATED = 0.05  # share of truncated texts at the recommended limit
 
 
@@ -156,7 +158,14 @@ class Inspect(Command, name="inspect"):
         if name:
             tokenizer = Tokenizer.load(locate(name))
             tokens = TokenizedTexts.from_texts(iter(texts), len(texts), tokenizer, corpus.fingerprint)
-            lengths.append(_length_statistics("tokens", tokens.lengths + 2))
+            lengths.append(
+                replace(
+                    _length_statistics("tokens", tokens.lengths + 2),
+                    tokenizer=name,
+                    tokens_per_word=float(tokens.lengths.sum() / max(1, word_counts.sum())),
+                    unknown_tokens=unknown_token_rate(tokenizer, texts[:_CHECKED_TEXTS]),
+                )
+            )
         return lengths
 
     def _panel(self, corpus: Corpus, with_text: np.ndarray, judgments: dict[str, list[Judgment]]) -> Panel:

@@ -12,6 +12,7 @@ from encloze.tables import Column, Kind, Table, Value, notebook_html
 
 INSPECTION_FILE = "inspection.json"
 _NUM_EXAMPLES = 5
+_MANY_TOKENS_PER_WORD, _MANY_UNKNOWN_TOKENS = 3, 0.05
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,12 @@ class LengthStatistics:
     """For each of several length limits (the keys), the share of texts that are longer."""
     recommended_limit: int | None = None
     """Smallest limit in ``truncated`` that at most 5 % of the texts exceed; None if there is no such limit."""
+    tokenizer: str | None = None
+    """Model whose tokenizer counted the tokens; None for lengths in words."""
+    tokens_per_word: float | None = None
+    """Mean number of tokens of a word, where words are separated by spaces; None for lengths in words."""
+    unknown_tokens: float | None = None
+    """Share of tokens that are unknown to the tokenizer, in the first 1,000 texts; None for lengths in words."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +118,12 @@ class Inspection:
         for one in self.lengths:
             if one.unit == "tokens":
                 limit = one.recommended_limit
+                per_word, unknown = one.tokens_per_word or 0, one.unknown_tokens or 0
+                note = f"tokens of {one.tokenizer}: {per_word:.1f} per word, {unknown:.0%} unknown"
+                if per_word > _MANY_TOKENS_PER_WORD or unknown > _MANY_UNKNOWN_TOKENS:
+                    note += ". A model trained on the language of the texts has fewer (except for languages without "
+                    note += "spaces): name it with --model"
+                notes.append(note)
                 notes.append(
                     f"recommended limit: {limit} tokens, which truncates at most 5 % of the texts"
                     if limit

@@ -9,7 +9,7 @@ at the start of words and inside words.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal
@@ -66,14 +66,6 @@ def train_tokenizer(texts: Texts, settings: TokenizerSettings) -> Tokenizer:
     backend.post_processor = processors.BertProcessing((_SPECIAL["sep"], sep_id), (_SPECIAL["cls"], cls_id))
     names = {SPECIAL_TOKEN_KEYS[role][0]: token for role, token in _SPECIAL.items()}
     return Tokenizer(backend, dict(_SPECIAL), {"tokenizer_class": "PreTrainedTokenizerFast", **names})
-
-
-def unknown_token_rate(tokenizer: Tokenizer, texts: Sequence[str]) -> float:
-    """Return the fraction of unknown tokens in tokenized texts, from 0 to 1."""
-    if "unk" not in tokenizer.special_tokens:
-        return 0.0
-    ids = np.concatenate([np.empty(0, np.int32), *(encoded.ids for encoded in tokenizer.encode(texts))])
-    return float(np.mean(ids == tokenizer.special_id("unk"))) if len(ids) else 0.0
 
 
 def _train_bpe(texts: Texts, settings: TokenizerSettings) -> tokenizers.Tokenizer:

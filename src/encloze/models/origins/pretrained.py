@@ -12,6 +12,7 @@ from encloze.models.checkpoint import DECODERS, HEADS, load_tokenizer, model_fin
 from encloze.models.encoder_config import EncoderConfig
 from encloze.models.origins.base import InitialModel, Origin
 from encloze.storage.model_folders import locate
+from encloze.text.vocabulary_coverage import check_coverage
 
 
 @dataclass(frozen=True)
@@ -31,5 +32,6 @@ class Pretrained(Origin, name="pretrained"):
         config = EncoderConfig.read(folder, backbone.max_tokens)
         decoders, heads = (file if (file := folder / name).is_file() else None for name in (DECODERS, HEADS))
         tokenizer = load_tokenizer(folder)
+        check_coverage(tokenizer, texts(), self.label())
         fingerprint = model_fingerprint(folder, config, tokenizer)
         return InitialModel(backbone, tokenizer, config, decoders, fingerprint, heads)

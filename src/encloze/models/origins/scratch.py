@@ -11,7 +11,8 @@ from encloze import progress
 from encloze.backbones.base import Backbone
 from encloze.models.encoder_config import EncoderConfig
 from encloze.models.origins.base import InitialModel, Origin
-from encloze.text.tokenizer_training import TokenizerSettings, train_tokenizer, unknown_token_rate
+from encloze.text.tokenizer_training import TokenizerSettings, train_tokenizer
+from encloze.text.vocabulary_coverage import unknown_token_rate
 
 _SIZES = {"tiny": (2, 128), "mini": (4, 256), "small": (6, 384), "base": (12, 768)}  # layers, hidden size
 _HEAD_SIZE = 64  # dimensions of one attention head
