@@ -16,8 +16,8 @@ from typing import Any
 import yaml
 
 from encloze.errors import RecipeError
-from encloze.family import Family, is_family, nearest
-from encloze.settings import Settings, default_of, hints_of, path_fault, plain
+from encloze.family import Family, is_family
+from encloze.settings import Settings, default_of, hints_of, nearest_setting, path_fault, plain
 
 Tree = dict[str, Any]
 Faults = list[tuple[str, str]]
@@ -255,7 +255,7 @@ def _settings(kind: type, values: Any, path: str, faults: Faults) -> Any:
         if name in hints:
             arguments[name] = _value(hints[name], _with_defaults(hints[name], value, fields[name]), at, faults)
         else:
-            _fail(faults, at, f"unknown setting; {nearest(name, list(hints))}")
+            _fail(faults, at, f"unknown setting; {nearest_setting(kind, str(name))}")
     for name, default in fields.items():
         if default is dataclasses.MISSING and name not in values:
             _fail(faults, f"{path}.{name}" if path else name, "is required")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import difflib
 import functools
 import inspect
 import itertools
@@ -59,6 +60,28 @@ def hints_of(kind: type) -> dict[str, Any]:
     """Return the type of each dataclass field that is a constructor argument, keyed by field name, in order."""
     hints = typing.get_type_hints(kind)
     return {field.name: hints[field.name] for field in dataclasses.fields(kind) if field.init}
+
+
+def nearest_setting(kind: type, name: str) -> str:
+    """Return the end of an error message about an unknown setting: the most similar one, and all known ones.
+
+    Settings of the settings of ``kind`` are suggested, too, such as ``training.learning_rate`` for ``learning_rate``.
+
+    Args:
+        kind: The settings dataclass.
+        name: The unknown name.
+    """
+    hints = hints_of(kind)
+    owners = {known: (known, kind) for known in hints}
+    for outer, hint in hints.items():
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+            owners = {inner: (f"{outer}.{inner}", hint) for inner in hints_of(hint)} | owners
+    suggestion = ""
+    if close := difflib.get_close_matches(name, owners, 1):
+        path, owner = owners[close[0]]
+        summary = help_of(owner).get(close[0], "").partition(". ")[0].rstrip(".")
+        suggestion = f"did you mean {path!r} ({summary})? " if summary else f"did you mean {path!r}? "
+    return f"{suggestion}known: {', '.join(hints)}"
 
 
 def plain(value: object) -> Any:

@@ -277,6 +277,21 @@ def test_numbers_are_accepted_where_text_is_expected() -> None:
 # Errors
 
 
+@pytest.mark.parametrize(
+    ("unknown", "hint"),
+    [
+        ("batch_size", "did you mean 'batch_tokens' (Maximum number of tokens in a batch, including padding)?"),
+        ("loging_steps", "did you mean 'training.logging_steps' (Number of steps between two lines of log.jsonl)?"),
+        ("learning_rate", "did you mean 'training.learning_rate' (Peak learning rate of AdamW)?"),
+        ("zzz", "unknown setting; known: corpus, model"),
+    ],
+)
+def test_an_unknown_setting_is_explained_by_a_similar_one(unknown: str, hint: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        recipe.build(Pretrain, {unknown: 64}, source="here")
+    assert hint in dict(caught.value.faults)[unknown]
+
+
 def test_errors_of_file_and_command_line_are_reported_together(tmp_path: Path, dataset: Path) -> None:
     file = tmp_path / "eval.yaml"
     file.write_text(f"dataset: {dataset}\nsystems: [bm25, {{type: bm25, k11: 2}}]\nsead: 3\n")
@@ -285,9 +300,10 @@ def test_errors_of_file_and_command_line_are_reported_together(tmp_path: Path, d
         recipe.build(Evaluate, recipe.apply_flags(recipe.read(file), flags), source="here")
     errors = dict(caught.value.faults)
     assert set(errors) == {"sead", "splitt", "depth", "systems[1].k11", "systems[0].analyzer"}
-    assert errors["sead"].startswith("unknown setting; did you mean 'seed'? known: dataset, split")
-    assert "did you mean 'split'?" in errors["splitt"]
-    assert "did you mean 'k1'?" in errors["systems[1].k11"]
+    assert errors["sead"].startswith("unknown setting; did you mean 'seed' (Seed of the bootstrap intervals")
+    assert "? known: dataset, split" in errors["sead"]
+    assert "did you mean 'split' (" in errors["splitt"]
+    assert "did you mean 'k1' (" in errors["systems[1].k11"]
     assert "unknown analyzer 'stemed'; did you mean 'stemmed'?" in errors["systems[0].analyzer"]
     assert "'ten'" in errors["depth"]
     assert str(caught.value).startswith("here has 5 errors:\n  ")

@@ -54,6 +54,9 @@ def train(
         RecipeError: ``freeze_encoder_steps`` is above 0, but all parameters belong to the encoder.
     """
     total_steps = arguments.steps or plan.steps(arguments.epochs)
+    batches = plan.epoch(0)
+    per_step = sum(map(len, batches)) / len(batches)
+    progress.note(f"{total_steps:,} steps of {per_step:,.0f} examples on average; an epoch has {len(batches):,} steps")
     tracker_folder = state.output.with_name(f"{state.output.name}.trackers")
     run = _Run(OptimizerSteps(module, make_batch, arguments, seed, total_steps, tracker_folder), state, validator)
     save_steps = arguments.save_steps
