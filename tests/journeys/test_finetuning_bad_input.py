@@ -10,6 +10,7 @@ import pytest
 from transformers import BertModel
 
 from encloze.cli.main import main
+from encloze.data.dataset import DatasetSplit
 
 Check = Callable[..., str]
 
@@ -127,3 +128,8 @@ def test_warning_of_distillation_into_cosine_similarities(
     assert main(["finetune", *given, *teacher, *short]) == 0
     message = " ".join(capsys.readouterr().err.split())
     assert says in message if says else "temperature" not in message
+
+
+def test_a_missing_tracker_is_reported_before_the_data_is_read(refused: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DatasetSplit, "__init__", None)
+    assert "the tracker aim is not installed. Install it: pip install aim" in refused("--training.trackers", "[aim]")

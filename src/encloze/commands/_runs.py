@@ -18,6 +18,7 @@ from encloze.storage.atomic import atomic_folder
 from encloze.storage.names import README
 from encloze.storage.provenance import write_provenance
 from encloze.storage.run_state import RunState
+from encloze.training.optimizer_step import available_trackers
 
 _EFFECT_FILE = {f"`{EFFECT_FILE}`": "nDCG@10 of the initial and the fine-tuned model on queries not trained on"}
 _TRAINING_FILES = {"`log.jsonl`, `monitors.jsonl`": "losses and validation metrics by step"}
@@ -32,7 +33,10 @@ def begin_run(command: Any) -> RunState:
     Raises:
         StorageError: The output or an unfinished run exists, and ``overwrite`` is false.
         CheckpointError: There is no unfinished run to resume, or it was started with other settings.
+        MissingExtraError: An experiment tracker is not installed.
     """
+    if hasattr(command, "training"):
+        available_trackers(command.training)
     processes, state = PartialState(), RunState(command.output)
     if processes.is_main_process:
         ignored = ("resume", "overwrite", "type")

@@ -56,7 +56,7 @@ class OptimizerSteps:
         tracker_folder: Path,
     ) -> None:
         keep_freed_memory()
-        self.accelerator = Accelerator(log_with=_available_trackers(arguments), project_dir=tracker_folder)
+        self.accelerator = Accelerator(log_with=available_trackers(arguments), project_dir=tracker_folder)
         self.device = self.accelerator.device
         self.arguments, self.make_batch, self.seed, self.total_steps = arguments, make_batch, seed, total_steps
         self.module = module.to(self.device).train()
@@ -217,7 +217,7 @@ def _parameter_groups(
     return [group for group in groups if group["params"]]
 
 
-def _available_trackers(arguments: TrainingArguments) -> list[str] | None:
+def available_trackers(arguments: TrainingArguments) -> list[str] | None:
     """Return the configured trackers, or None. Raises MissingExtraError if one of them is not installed."""
     installed = {str(getattr(tracker, "value", tracker)) for tracker in get_available_trackers()}
     for name in arguments.trackers:
