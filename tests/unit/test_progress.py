@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import sys
 import pytest
 
 from encloze import progress
+from encloze.cli.display import progress_bars
 from encloze.cli.display.progress_bars import format_duration, format_state
 
 
@@ -65,5 +67,23 @@ def test_the_state_of_a_task_has_amount_rate_remaining_time_and_metrics() -> Non
     assert format_state(task, 4.0) == "30 of 100 documents, 5.0/s, 0:14 left, loss 0.1235"
     task.advance(70)
     assert format_state(task, 3.0) == "100 of 100 documents, 30/s, in 0:03, loss 0.1235"
+    slow = progress.Task("Training", 100, "steps")
+    slow.advance(5)
+    assert format_state(slow, 21.0) == "5 of 100 steps, 4.2 s each, 6:39 left"
     assert format_state(progress.Task("Reading", None, ""), 0.0) == "0"
     assert [format_duration(seconds) for seconds in (7, 125, 3723)] == ["0:07", "2:05", "1:02:03"]
+
+
+def test_without_a_terminal_the_last_state_is_printed_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = itertools.count(0, 11)  # 11 seconds pass between two looks at the clock
+    monkeypatch.setattr(progress_bars.time, "monotonic", lambda: float(next(clock)))
+    display, task = progress_bars._LineDisplay(), progress.Task("Training", 2, "steps")
+    display.on_start(task)
+    for _ in range(2):
+        task.advance(1)
+        display.on_update(task)
+    display.on_finish(task)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(" steps")[0] for line in lines] == ["Training: 1 of 2", "Training: 2 of 2"]

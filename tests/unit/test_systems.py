@@ -13,6 +13,7 @@ import yaml
 import toys
 from encloze import recipe
 from encloze.cli.main import main
+from encloze.commands.base import Command
 from encloze.commands.evaluate import Evaluate
 from encloze.commands.robustness import Robustness
 from encloze.data.counts import DatasetCounts
@@ -20,7 +21,7 @@ from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.beir import Beir
 from encloze.data.formats.generated_queries import GeneratedQueries
 from encloze.data.runs import write_run
-from encloze.errors import EnclozeError, RecipeError, StorageError
+from encloze.errors import DataError, EnclozeError, RecipeError, StorageError
 from encloze.evaluation.query_perturbations.case import Case
 from encloze.evaluation.report import Report
 from encloze.search.analyzers.stemmed import Stemmed
@@ -54,6 +55,21 @@ def test_missing_files_of_the_last_system_are_reported_before_the_first_one_runs
     monkeypatch.setattr(Bm25, "prepare", None)
     with pytest.raises(EnclozeError, match=re.escape(says)):
         Evaluate(Beir(dataset), systems=(Bm25(), late)).run()
+
+
+@pytest.mark.parametrize(
+    "late", [Bm25(tune_on="gone"), Hybrid("minilm", tune_on="gone"), Seeds((Bm25(tune_on="gone"), Bm25(k1=2)))]
+)
+def test_a_missing_split_of_the_last_system_is_reported_before_the_first_one_runs(
+    late: System, dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Bm25, "prepare", None)
+    commands: list[Command] = [Evaluate(Beir(dataset), systems=(Bm25(), late))]
+    if not isinstance(late, Seeds):
+        commands.append(Robustness(dataset=Beir(dataset), systems=(Bm25(), late)))
+    for command in commands:
+        with pytest.raises(DataError, match="gone"):
+            command.run()
 
 
 def test_runs_that_an_evaluation_wrote_give_the_same_report(dataset: Path, tmp_path: Path) -> None:
@@ -177,6 +193,22 @@ def test_equal_titles_are_numbered() -> None:
     assert unique_titles([Bm25(), Bm25(), Bm25(title="mine"), Bm25()]) == ["bm25", "bm25 #2", "mine", "bm25 #3"]
     twins = [Bm25(title=title) for title in ("F #", "F #", "a #2", "a", "a")]
     assert unique_titles(twins) == ["F #", "F # #2", "a #2", "a", "a #3"]
+
+
+def test_titles_name_the_fusion() -> None:
+    half, index = Weighted((0.5, 0.5)), Path("idx")
+    hybrids = (Hybrid("minilm"), Hybrid("minilm", fusion=half), Hybrid("minilm", tune_on="dev"))
+    assert [system.default_title() for system in hybrids] == [
+        "minilm + bm25",
+        "minilm + bm25, weighted (weights [0.5, 0.5])",
+        "minilm + bm25, tuned on dev",
+    ]
+    indexes = (Index(index), Index(index, ("flat", "bm25"), fusion=half), Index(index, tune_on="dev"))
+    assert [system.default_title() for system in indexes] == [
+        "idx",
+        "idx flat + bm25, weighted (weights [0.5, 0.5])",
+        "idx, tuned on dev",
+    ]
 
 
 def test_judged_documents_missing_in_an_index_are_noted(dataset: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -144,6 +145,8 @@ class Robustness(Command, name="robustness"):
         systems = [part for system in self.systems for part in (system.per_view() if self.per_view else (system,))]
         dataset = self._split_of(self.dataset)
         other_datasets, slices = self._other_datasets(), self._slices(dataset)
+        for system, one in itertools.product(self.systems, (dataset, *other_datasets.values())):
+            system.check_dataset(one)
         perturbations = [
             self._perturb(one, dataset.queries) for one in self.query_perturbations or _all_perturbations()
         ]

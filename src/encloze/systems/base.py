@@ -114,7 +114,13 @@ class System(Family):
         """
 
     def check_dataset(self, dataset: DatasetSplit) -> None:
-        """Raise an EnclozeError if the system cannot be evaluated on ``dataset``."""
+        """Raise an EnclozeError if the system cannot be evaluated on ``dataset``.
+
+        This method is called for all systems and data sets before the first system ranks any documents. By default, it
+        checks that the split that settings are tuned on can be read.
+        """
+        if self.tuned_on:
+            _ = dataset.with_split(self.tuned_on).judgments
 
     def prepare(self, dataset: DatasetSplit) -> AbstractContextManager[PreparedSystem]:
         """Read, encode and index the documents of a data set once, for any number of queries.

@@ -45,7 +45,8 @@ class Hybrid(EncodingSystem, name="hybrid"):
         return self.tune_on
 
     def default_title(self) -> str:
-        return f"{Path(self.model).name} + bm25"
+        fusion = self.fusion.summary() if self.fusion else f"tuned on {self.tune_on}" if self.tune_on else ""
+        return ", ".join(filter(None, (f"{Path(self.model).name} + bm25", fusion)))
 
     def per_view(self) -> tuple[System, ...]:
         members: dict[str, Any] = {name: System.member(name) for name in ("bm25", "model")}

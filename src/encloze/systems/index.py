@@ -51,7 +51,9 @@ class Index(System, name="index"):
         return self.tune_on
 
     def default_title(self) -> str:
-        return f"{self.index.name} {' + '.join(self.views)}" if self.views else self.index.name
+        name = f"{self.index.name} {' + '.join(self.views)}".rstrip()
+        fusion = self.fusion.summary() if self.fusion else f"tuned on {self.tune_on}" if self.tune_on else ""
+        return ", ".join(filter(None, (name, fusion)))
 
     def per_view(self) -> tuple[System, ...]:
         views = self.views or view_names(self.index)

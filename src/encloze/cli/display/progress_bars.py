@@ -71,6 +71,7 @@ class _LineDisplay(ProgressDisplay):
     def __init__(self) -> None:
         self._start_times: dict[progress.Task, float] = {}
         self._last_lines: dict[progress.Task, float] = {}
+        self._printed: dict[progress.Task, tuple[float, dict[str, float]]] = {}
 
     def on_start(self, task: progress.Task) -> None:
         self._start_times[task] = self._last_lines[task] = time.monotonic()
@@ -80,12 +81,15 @@ class _LineDisplay(ProgressDisplay):
             self._print_line(task)
 
     def on_finish(self, task: progress.Task) -> None:
-        if time.monotonic() - self._start_times[task] >= _MIN_DURATION:
+        is_printed = self._printed.pop(task, None) == (task.completed, task.metrics)
+        if time.monotonic() - self._start_times[task] >= _MIN_DURATION and not is_printed:
             self._print_line(task)
+        self._printed.pop(task, None)
         del self._start_times[task], self._last_lines[task]
 
     def _print_line(self, task: progress.Task) -> None:
         self._last_lines[task] = time.monotonic()
+        self._printed[task] = (task.completed, dict(task.metrics))
         ERR.print(f"{task.title}: {format_state(task, time.monotonic() - self._start_times[task])}", markup=False)
 
 
@@ -100,12 +104,19 @@ def format_state(task: progress.Task, seconds: float) -> str:
     total = f" of {task.total:,.0f}" if task.total else ""
     parts = [f"{task.completed:,.0f}{total} {task.unit}".rstrip()]
     if rate:
-        parts.append(f"{rate:,.1f}/s" if rate < 10 else f"{rate:,.0f}/s")
+        parts.append(_format_rate(rate))
         if task.total and task.completed < task.total:
             parts.append(f"{format_duration((task.total - task.completed) / rate)} left")
         elif seconds >= 1:
             parts.append(f"in {format_duration(seconds)}")
     return ", ".join(parts + [f"{name} {value:.4g}" for name, value in task.metrics.items()])
+
+
+def _format_rate(rate: float) -> str:
+    """Return a rate per second; below 1 per second, the seconds that each unit takes."""
+    if rate < 1:
+        return f"{1 / rate:,.1f} s each"
+    return f"{rate:,.1f}/s" if rate < 10 else f"{rate:,.0f}/s"
 
 
 def format_duration(seconds: float) -> str:
