@@ -216,7 +216,9 @@ def test_a_sparse_head_needs_a_head_for_masked_tokens(tmp_path: Path) -> None:
     encoder.save(tmp_path)
     BertModel(encoder.backbone.config).save_pretrained(tmp_path)
     EncoderConfig((Sparse(),), "", "", 32, 64).write(tmp_path)
-    expected = "a sparse head needs the encoder's head for masked language modeling, but it was loaded without"
+    expected = (
+        "a sparse head needs the encoder's head for masked language modeling, but the model folder has no weights of"
+    )
     with pytest.raises(CheckpointError, match=expected):
         BiEncoder.load(str(tmp_path))
 

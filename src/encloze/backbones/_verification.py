@@ -25,11 +25,7 @@ def verified_parts(model: Any, get_mlm_head: Callable[[], Any]) -> frozenset[Par
         model: The transformers model.
         get_mlm_head: Function that returns the MLM head of the model; it may raise any exception.
     """
-    encoder, config, was_training = model.base_model, model.config, model.training
-    vocabulary = int(config.vocab_size)
-    middle = [number % vocabulary for number in range(vocabulary // 2, vocabulary // 2 + 9)]
-    tokens = [number for number in middle if number != getattr(config, "pad_token_id", None)][:8]
-    ids = torch.tensor([tokens], device=model.device)
+    encoder, was_training, ids = model.base_model, model.training, _tiny_input(model)
     checks: dict[Part, Callable[[], bool]] = {
         "mlm_head": lambda: _check_mlm_head(model, get_mlm_head(), ids),
         "embeddings": lambda: _close(embed_tokens(encoder, ids), first_layer_input(encoder, ids)),
@@ -41,6 +37,25 @@ def verified_parts(model: Any, get_mlm_head: Callable[[], Any]) -> frozenset[Par
             return frozenset(name for name, check in checks.items() if _passes(check))
     finally:
         model.train(was_training)
+
+
+@torch.no_grad()
+def is_causal(encoder: Any) -> bool:
+    """Return whether the state of a token depends only on the tokens before it, from the states of a tiny input."""
+    ids, was_training = _tiny_input(encoder), encoder.training
+    encoder.eval()
+    with torch.random.fork_rng(devices=[]):
+        states, shortened = (encoder(input_ids=each).last_hidden_state[:, 0] for each in (ids, ids[:, :4]))
+    encoder.train(was_training)
+    return _close(shortened, states)
+
+
+def _tiny_input(model: Any) -> Tensor:
+    """Return the ids of a text of 8 tokens that are not padding (int64, 1 x 8)."""
+    vocabulary = int(model.config.vocab_size)
+    middle = [number % vocabulary for number in range(vocabulary // 2, vocabulary // 2 + 9)]
+    tokens = [number for number in middle if number != getattr(model.config, "pad_token_id", None)][:8]
+    return torch.tensor([tokens], device=model.device)
 
 
 def _check_mlm_head(model: Any, head: Any, ids: Tensor) -> bool:

@@ -18,11 +18,12 @@ from encloze.backbones._embeddings import (
     project_embeddings,
 )
 from encloze.backbones._mlm_models import missing_class, require_head, without_module, without_pooler
-from encloze.backbones._verification import Part, verified_parts
+from encloze.backbones._verification import Part, is_causal, verified_parts
 from encloze.backbones.hf.forward import enable_activation_checkpointing
 from encloze.backbones.hf.layer_config import LayerConfig
 from encloze.backbones.hf.limits import max_input_tokens
 from encloze.backbones.hf.loading import loading, quiet_transformers
+from encloze.backbones.hf.weights import load_config, load_weights
 from encloze.errors import CheckpointError, RecipeError
 from encloze.family import Family
 
@@ -96,25 +97,22 @@ class Backbone(nn.Module, Family):
             >>> Backbone.load(Path("my_model"), require_mlm_head=True).has_mlm_head
             True
         """
-        from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM
+        from transformers import AutoModel, AutoModelForMaskedLM
 
         with loading(folder):
-            config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+            config = load_config(folder)
             if config.is_encoder_decoder:
                 raise CheckpointError(
                     f"{folder} is an encoder-decoder model ({config.model_type}). Use an encoder, such as BERT"
                 )
             no_class, names = missing_class(config), config.architectures or []
             if not require_mlm_head and (no_class or not any(name.endswith("ForMaskedLM") for name in names)):
-                encoder = AutoModel.from_pretrained(folder, dtype=_DTYPE)
+                encoder, _ = load_weights(AutoModel, folder, config, _DTYPE)
                 return cls._member_for(config)(without_pooler(encoder), has_mlm_head=False)
             require_head(config, no_class)
-            model, report = AutoModelForMaskedLM.from_pretrained(folder, dtype=_DTYPE, output_loading_info=True)
-        missing = [name for name in report["missing_keys"] if "position_ids" not in name]
-        if of_encoder := [name for name in missing if name.startswith(f"{model.base_model_prefix}.")]:
-            raise CheckpointError(
-                f"{folder} lacks weights of the encoder: {', '.join(of_encoder[:3])}. Download it again"
-            )
+            model, missing = load_weights(AutoModelForMaskedLM, folder, config, _DTYPE)
+        if missing and not require_mlm_head:
+            return cls._member_for(config)(without_pooler(model.base_model), has_mlm_head=False)
         backbone = cls._member_for(config)(model, has_mlm_head=True, mlm_head_is_new=bool(missing))
         if require_mlm_head:
             require_head(config, backbone.missing_mlm_head_reason())
@@ -183,6 +181,16 @@ class Backbone(nn.Module, Family):
     def max_tokens(self) -> int:
         """The longest input in tokens, including special tokens; 512 if the encoder sets no limit."""
         return max_input_tokens(self.config, self.encoder)
+
+    @property
+    def has_token_types(self) -> bool:
+        """Whether the encoder distinguishes token types."""
+        return int(getattr(self.config, "type_vocab_size", 0) or 0) > 1
+
+    def is_causal(self) -> bool:
+        """Return whether the state of a token depends only on the tokens before it, as in decoders."""
+        is_masked_lm = missing_class(self.config) is None and not getattr(self.config, "is_decoder", False)
+        return not is_masked_lm and is_causal(self.encoder)
 
     @property
     def layer_config(self) -> LayerConfig:
@@ -272,7 +280,7 @@ class Backbone(nn.Module, Family):
     def missing_mlm_head_reason(self) -> str | None:
         """Return the reason why the head for masked language modeling cannot be used; None if it can be used."""
         if not self.has_mlm_head:
-            return "it was loaded without its head"
+            return "the model folder has no weights of such a head"
         return None if "mlm_head" in self._verified_parts else "the layers of its head could not be identified"
 
     def layers(self) -> nn.ModuleList:

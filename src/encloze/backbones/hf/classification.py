@@ -10,6 +10,7 @@ import torch
 
 from encloze import progress
 from encloze.backbones.hf.loading import loading
+from encloze.backbones.hf.weights import load_config, load_weights
 from encloze.errors import CheckpointError
 
 HeadType = Literal["SequenceClassification", "TokenClassification"]
@@ -106,18 +107,20 @@ def _load_with_head(folder: Path, head_type: HeadType, adapt_config: Callable[[A
         ),
     }[head_type]
     with loading(folder):
-        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        config = load_config(folder)
         if type(config) not in supported_configs:
             raise CheckpointError(
                 f"{folder}: transformers has no {head_type} class for encoders of type {config.model_type!r}. Use "
                 "another encoder"
             )
         adapt_config(config)
-        model, report = auto_class.from_pretrained(folder, config=config, dtype=torch.float32, output_loading_info=True)
-    missing = [name for name in report["missing_keys"] if "position_ids" not in name and ".pooler." not in name]
-    if of_encoder := [name for name in missing if name.startswith(f"{model.base_model_prefix}.")]:
-        raise CheckpointError(f"{folder} lacks weights of the encoder: {', '.join(of_encoder[:3])}. Download it again")
-    if missing:
+        model, missing = load_weights(auto_class, folder, config, torch.float32)
+    if missing and any(name.endswith(f"For{head_type}") for name in config.architectures or []):
+        raise CheckpointError(
+            f"{folder} lacks weights of its {purpose} head: {', '.join(missing[:3])}. Download it again, or start from "
+            "the encoder that it was fine-tuned from"
+        )
+    if any(".pooler." not in name for name in missing):
         progress.note(f"{folder.name} has no {purpose} head: a new one is initialized randomly")
     return model
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from encloze.backbones.hf.loading import loading
+from encloze.backbones.hf.weights import load_config
 from encloze.errors import CheckpointError
 
 _CAUSAL = ("ForCausalLM", "LMHeadModel")
@@ -65,10 +66,10 @@ class TextGenerationModel:
         """
         from transformers import MODEL_FOR_CAUSAL_LM_MAPPING as CAUSAL
         from transformers import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING as SEQ_TO_SEQ
-        from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+        from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
         with loading(folder, "a text generation model"):
-            config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+            config = load_config(folder)
             names = config.architectures or []
             is_causal = type(config) in CAUSAL and any(name.endswith(_CAUSAL) for name in names)
             is_seq_to_seq = config.is_encoder_decoder and type(config) in SEQ_TO_SEQ
@@ -78,7 +79,9 @@ class TextGenerationModel:
                     "Use a sequence-to-sequence model, such as T5, or a causal language model"
                 )
             auto_class = AutoModelForSeq2SeqLM if is_seq_to_seq else AutoModelForCausalLM
-            model, report = auto_class.from_pretrained(folder, config=config, dtype=dtype, output_loading_info=True)
+            model, report = auto_class.from_pretrained(
+                folder, config=config, dtype=dtype, output_loading_info=True, trust_remote_code=False
+            )
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         if missing := sorted(report["missing_keys"]):
             raise CheckpointError(
