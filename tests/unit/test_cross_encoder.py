@@ -56,15 +56,16 @@ def test_padded_pairs_equal_the_encoding_of_the_tokenizer() -> None:
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.integers(0, 40), st.integers(0, 40), st.integers(8, 50))
-def test_documents_are_truncated_before_queries(query: int, document: int, limit: int) -> None:
+@given(st.integers(0, 40), st.integers(0, 40), st.integers(8, 50), st.sampled_from(["left", "right"]))
+def test_pairs_are_truncated_as_by_the_tokenizer(query: int, document: int, limit: int, side: str) -> None:
     tokenizer = toys.tokenizer()
-    queries, documents = (tokenizer.encode([" ".join(["river"] * count)]) for count in (query, document))
-    q, d, space = len(queries[0].ids), len(documents[0].ids), limit - 3
+    tokenizer.truncates_left = side == "left"
+    texts = [" ".join((words * 20)[:count]) for words, count in ((["river", "comet"], query), (["engine"], document))]
+    queries, documents = (tokenizer.encode([text]) for text in texts)
     padded = pad_pairs(queries, documents, tokenizer, limit)
-    kept_query = min(q, max(space - d, space // 2))
-    assert padded.attention_mask.sum() == 3 + kept_query + min(d, space - kept_query) <= limit
-    assert padded.token_type_ids.sum() == 1 + min(d, space - kept_query)
+    tokenizer.backend.enable_truncation(limit, strategy="longest_first", direction=side)
+    expected = tokenizer.backend.encode(*texts)
+    assert padded.ids[0].tolist() == expected.ids and padded.token_type_ids[0].tolist() == expected.type_ids
 
 
 # Scores

@@ -228,7 +228,7 @@ def _mlm_head_activations(encoder: BiEncoder, texts: list[Encoded]) -> TermActiv
     """
     backbone, max_tokens = encoder.backbone, encoder.config.max_document_tokens
     device, activations = backbone.model.device, TermActivations.empty(int(backbone.config.vocab_size))
-    lengths = np.array([min(len(text.ids) + 2, max_tokens) for text in texts])
+    lengths = np.array([min(len(text.ids) + encoder.tokenizer.num_special_tokens, max_tokens) for text in texts])
     with progress.task("Computing term weights of the MLM head", len(texts), "documents") as bar:
         for rows in batch_by_length(lengths, _BATCH_TOKENS):
             batch = encoder.collate([texts[row] for row in rows], "document", device)

@@ -85,7 +85,7 @@ class FinetuneClassifier(Command, name="finetune_classifier"):
             raise RecipeError("the recipe", [("max_tokens", str(error))]) from error
         texts = {name: encode_labeled(examples, classifier.tokenizer) for name, examples in data.splits.items()}
         for name, tokens in texts.items():
-            warn_truncated(tokens, classifier.max_tokens, name, data.truncated_label)
+            warn_truncated(tokens, classifier.tokenizer, classifier.max_tokens, name, data.truncated_label)
         batches = LabeledBatches(classifier, texts["train"], data.label_ids("train"))
         plan = LengthGroupedPlan(batches.lengths, self.seed, batch_size=self.batch_size)
         identity = {"tokenizer": classifier.tokenizer.fingerprint, "examples": hash_of(data.splits["train"])}

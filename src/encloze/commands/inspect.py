@@ -151,7 +151,7 @@ class Inspect(Command, name="inspect"):
     def _lengths(self, corpus: Corpus, texts: list[str], word_counts: np.ndarray) -> list[LengthStatistics]:
         """Return statistics of the lengths of the texts in words and, if there is a tokenizer, in tokens.
 
-        Lengths in tokens include two special tokens per text.
+        Lengths in tokens include the special tokens of each text.
         """
         lengths = [_length_statistics("words", word_counts)]
         name = self.model[0] if self.model else MINILM if has_minilm() else None
@@ -160,7 +160,7 @@ class Inspect(Command, name="inspect"):
             tokens = TokenizedTexts.from_texts(iter(texts), len(texts), tokenizer, corpus.fingerprint)
             lengths.append(
                 replace(
-                    _length_statistics("tokens", tokens.lengths + 2),
+                    _length_statistics("tokens", tokens.lengths + tokenizer.num_special_tokens),
                     tokenizer=name,
                     tokens_per_word=float(tokens.lengths.sum() / max(1, word_counts.sum())),
                     unknown_tokens=unknown_token_rate(tokenizer, texts[:_CHECKED_TEXTS]),

@@ -17,7 +17,7 @@ from encloze import progress
 from encloze.backbones.base import Backbone
 from encloze.data.records import Representation
 from encloze.errors import CheckpointError
-from encloze.models.checkpoint import HEADS, load_tokenizer, model_fingerprint
+from encloze.models.checkpoint import HEADS, load_checkpoint, model_fingerprint
 from encloze.models.device import resolve_device
 from encloze.models.encoder_config import CONFIG_FILE, EncoderConfig
 from encloze.models.heads.base import HeadInput, Side, TextBatch
@@ -105,8 +105,7 @@ class BiEncoder(nn.Module):
             RecipeError: If the device is unknown or not available.
         """
         target, folder = resolve_device(device), locate(name)
-        backbone = Backbone.load(folder, require_mlm_head=False)  # an existing MLM head is loaded
-        tokenizer, config = load_tokenizer(folder), EncoderConfig.read(folder, backbone.max_tokens)
+        backbone, tokenizer, config = load_checkpoint(folder, require_mlm_head=False)  # an existing MLM head is loaded
         encoder = cls(backbone, tokenizer, config).to(target)
         if missing := _load_matching(encoder.head_modules, folder / HEADS):
             raise CheckpointError(
@@ -150,7 +149,8 @@ class BiEncoder(nn.Module):
             The texts with special tokens and padding, truncated to ``max_query_tokens`` or ``max_document_tokens``.
         """
         padded = pad_texts(encoded, self.tokenizer, self.config.max_tokens(side))
-        return TextBatch.from_padded(padded, device, self._prompt_ids[side])
+        start = len(self.tokenizer.template.before)
+        return TextBatch.from_padded(padded, device, self._prompt_ids[side], start)
 
     def forward(self, texts: TextBatch, side: Side) -> Representation:
         """Compute the representations of a batch as tensors.
@@ -263,9 +263,9 @@ class BiEncoder(nn.Module):
         with progress.task(f"Encoding {unit}", count, unit) as bar:
             while window := [prompt + text for text in islice(source, WINDOW)]:
                 encoded, buffer = self.tokenizer.encode(window), _RepresentationBuffer(len(window), self.views)
-                truncated += sum(len(text.ids) > limit - 2 for text in encoded)
-                lengths = np.array([min(len(text.ids) + 2, limit) for text in encoded])
-                for rows in batch_by_length(lengths, BATCH_TOKENS):
+                lengths = np.array([len(text.ids) for text in encoded]) + self.tokenizer.num_special_tokens
+                truncated += int((lengths > limit).sum())
+                for rows in batch_by_length(np.minimum(lengths, limit), BATCH_TOKENS):
                     buffer.put(rows, self._encode_batch([encoded[row] for row in rows], side))
                     bar.advance(len(rows))
                 yield buffer.to_representation()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from encloze import progress
 from encloze.models.precision import Precision, autocast
-from encloze.text.labeled import LabeledTokens, PaddedLabeledTexts, pad_labeled
+from encloze.text.labeled import LabeledTokens, PaddedLabeledTexts, kept_first_tokens, pad_labeled
 from encloze.text.tokenizer import Tokenizer
 from encloze.text.tokens import batch_by_length
 
@@ -66,7 +66,7 @@ def run_in_batches(
         The rows that ``model`` returned for all texts or words, in the order of the texts (float32, 2-dimensional).
         Rows of words that are truncated or have no token are NaN.
     """
-    lengths = np.array([len(text.tokens.ids) + 2 for text in texts])
+    lengths = np.array([len(text.tokens.ids) + tokenizer.num_special_tokens for text in texts])
     counts = np.array([text.num_labels for text in texts])
     first_labels, outputs = np.cumsum(counts) - counts, np.empty((0, 0), np.float32)
     with progress.task(title, len(texts), "texts") as bar:
@@ -82,24 +82,27 @@ def run_in_batches(
     return outputs
 
 
-def warn_truncated(texts: Sequence[LabeledTokens], max_tokens: int, name: str, default_label: str | None) -> None:
+def warn_truncated(
+    texts: Sequence[LabeledTokens], tokenizer: Tokenizer, max_tokens: int, name: str, default_label: str | None
+) -> None:
     """Warn about texts longer than the limit, and about words that are truncated or have no token.
 
     Args:
         texts: Tokenized texts.
+        tokenizer: Their tokenizer.
         max_tokens: The length limit.
         name: What the texts are in the warning, such as the name of their split.
         default_label: The label that words get as prediction if they are truncated or have no token. None: such words
             get no prediction, and the evaluation counts them as errors.
     """
-    if truncated := sum(len(text.tokens.ids) > max_tokens - 2 for text in texts):
+    if truncated := sum(len(text.tokens.ids) + tokenizer.num_special_tokens > max_tokens for text in texts):
         progress.warn(
             f"{truncated / len(texts):.1%} of the texts of {name} ({truncated:,} of {len(texts):,}) are truncated to "
             f"{max_tokens} tokens (max_tokens)"
         )
-    firsts = [text.first_tokens for text in texts if text.first_tokens is not None]
+    firsts = [kept_first_tokens(text, tokenizer, max_tokens) for text in texts if text.first_tokens is not None]
     words = np.concatenate([np.empty(0, np.int64), *firsts])
-    if unseen := int(((words < 0) | (words >= max_tokens - 2)).sum()):
+    if unseen := int((words < 0).sum()):
         prediction = (
             "their predictions count as wrong" if default_label is None else f"they are labeled {default_label}"
         )

@@ -10,7 +10,7 @@ import numpy as np
 from encloze import progress
 from encloze.data.records import LabeledText
 from encloze.text.tokenizer import Encoded, Tokenizer
-from encloze.text.tokens import PaddedTexts, pad_texts
+from encloze.text.tokens import PaddedTexts, kept_tokens, pad_texts
 
 _BATCH_TEXTS = 1024
 
@@ -76,15 +76,29 @@ def pad_labeled(texts: Sequence[LabeledTokens], tokenizer: Tokenizer, max_tokens
     Args:
         texts: Tokenized texts with labels.
         tokenizer: Tokenizer of the texts.
-        max_tokens: Maximum length, including the two special tokens. Words beyond it are cut off.
+        max_tokens: Maximum length, including the special tokens. Words beyond it are cut off.
     """
-    padded = pad_texts([text.tokens for text in texts], tokenizer, max_tokens)
+    padded, start = pad_texts([text.tokens for text in texts], tokenizer, max_tokens), len(tokenizer.template.before)
     if texts[0].first_tokens is None:
         return PaddedLabeledTexts(padded, None, np.ones(len(texts), bool))
-    first_tokens = np.concatenate([text.first_tokens for text in texts if text.first_tokens is not None])
-    label_mask = (first_tokens >= 0) & (first_tokens < max_tokens - 2)
+    first_tokens = np.concatenate([kept_first_tokens(text, tokenizer, max_tokens) for text in texts])
+    label_mask = first_tokens >= 0
     rows = np.repeat(np.arange(len(texts)), [text.num_labels for text in texts])
-    return PaddedLabeledTexts(padded, np.stack([rows, first_tokens + 1], axis=1)[label_mask], label_mask)
+    return PaddedLabeledTexts(padded, np.stack([rows, first_tokens + start], axis=1)[label_mask], label_mask)
+
+
+def kept_first_tokens(text: LabeledTokens, tokenizer: Tokenizer, max_tokens: int) -> np.ndarray:
+    """Return the index of each word's first token in the truncated text (int64); -1 if it has none or is cut off.
+
+    Args:
+        text: A text whose words have labels.
+        tokenizer: Tokenizer of the text.
+        max_tokens: Maximum length, including the special tokens.
+    """
+    assert text.first_tokens is not None
+    kept = kept_tokens(len(text.tokens.ids), max(0, max_tokens - tokenizer.num_special_tokens), tokenizer)
+    is_kept = (text.first_tokens >= kept.start) & (text.first_tokens < kept.stop)
+    return np.where(is_kept, text.first_tokens - kept.start, -1)
 
 
 def _first_tokens(words: Sequence[str], offsets: Sequence[tuple[int, int]]) -> np.ndarray:

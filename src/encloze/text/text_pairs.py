@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from encloze.text.tokenizer import Encoded, Tokenizer
+from encloze.text.tokens import kept_tokens
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,8 @@ class PaddedPairs:
 def pad_pairs(queries: list[Encoded], documents: list[Encoded], tokenizer: Tokenizer, max_tokens: int) -> PaddedPairs:
     """Join each query with its document, truncate the pair and pad the batch.
 
-    If a pair is too long, its document is truncated first. The query is truncated only if it is longer than half of
-    the tokens that are available for the two texts, which are ``max_tokens`` minus the special tokens.
+    A pair that is too long is truncated as transformers does (``longest_first``): the longer text loses tokens until
+    both have the same length, then both do.
 
     Args:
         queries: Tokenized queries.
@@ -42,8 +43,12 @@ def pad_pairs(queries: list[Encoded], documents: list[Encoded], tokenizer: Token
     query_type, document_type = template.token_type_ids
     rows = []
     for query, document in zip(queries, documents, strict=True):
-        query_ids = query.ids[: max(available - len(document.ids), available // 2)]
-        document_ids = document.ids[: available - len(query_ids)]
+        lengths_of_pair = (len(query.ids), len(document.ids))
+        kept = _truncated_lengths(*lengths_of_pair, available)
+        query_ids, document_ids = (
+            text.ids[kept_tokens(length, capacity, tokenizer)]
+            for text, length, capacity in zip((query, document), lengths_of_pair, kept, strict=True)
+        )
         ids = (before.ids, query_ids, between.ids, document_ids, after.ids)
         token_types = (
             before.token_type_ids,
@@ -60,3 +65,14 @@ def pad_pairs(queries: list[Encoded], documents: list[Encoded], tokenizer: Token
     for row, (row_ids, row_types) in enumerate(rows):
         padded_ids[row, : len(row_ids)], padded_types[row, : len(row_ids)] = row_ids, row_types
     return PaddedPairs(padded_ids, np.arange(batch_length) < lengths[:, None], padded_types)
+
+
+def _truncated_lengths(first: int, second: int, available: int) -> tuple[int, int]:
+    """Return the lengths to which two texts of the given lengths are truncated.
+
+    If both are longer than half of the available tokens, and their number is odd, the longer text gets one more.
+    """
+    if first + second <= available:
+        return first, second
+    shorter = min(first, second, available // 2)
+    return (shorter, available - shorter) if first <= second else (available - shorter, shorter)

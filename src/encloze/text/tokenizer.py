@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import tokenizers
+from tokenizers import normalizers
 
 from encloze.errors import CheckpointError
 from encloze.storage.json_files import read_json, write_json
@@ -19,6 +21,8 @@ MAX_WORD_PIECES = 12
 """A word with more pieces than this counts as several words of one piece each. Otherwise a sentence in a script without
 spaces (Thai, Japanese) would be a single word, which whole-word masking could never mask."""
 _BATCH_TEXTS = 256  # tokenizers needs about 150 bytes per token for all texts that are encoded together
+
+_NO_MAX_LENGTH = 10**20  # transformers uses numbers above this for tokenizers without a limit
 
 Role = Literal["pad", "unk", "cls", "sep", "mask"]
 """Role of a special token."""
@@ -43,6 +47,24 @@ class Encoded:
     """Whether each token is the first token of a word (bool, one per token)."""
 
 
+class SpecialTokens(NamedTuple):
+    """The special tokens at one position of a template, such as between two texts, with their token types."""
+
+    ids: list[int]
+    token_type_ids: list[int]
+
+
+class TextTemplate(NamedTuple):
+    """Special tokens that a tokenizer adds to a single text."""
+
+    before: list[int]
+    """Ids of the special tokens before the text; may be empty."""
+    after: list[int]
+    """Ids of the special tokens after the text; may be empty."""
+    token_type_ids: set[int]
+    """Token type ids of the special tokens and of the text."""
+
+
 class PairTemplate(NamedTuple):
     """Special tokens and token type ids with which a tokenizer joins two texts into a pair."""
 
@@ -50,13 +72,6 @@ class PairTemplate(NamedTuple):
     """Special tokens before the first text, between the texts, and after the second text."""
     token_type_ids: tuple[int, int]
     """Token type id of the first text, and that of the second text."""
-
-
-class SpecialTokens(NamedTuple):
-    """The special tokens at one position of a pair template, such as between the texts, with their token types."""
-
-    ids: list[int]
-    token_type_ids: list[int]
 
 
 class Tokenizer:
@@ -68,7 +83,13 @@ class Tokenizer:
         array([1037, 2314], dtype=int32)
     """
 
-    def __init__(self, backend: tokenizers.Tokenizer, special_tokens: dict[str, str], config: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        backend: tokenizers.Tokenizer,
+        special_tokens: dict[str, str],
+        config: dict[str, Any],
+        max_length: int | None = None,
+    ) -> None:
         """Initialize the tokenizer.
 
         Args:
@@ -76,14 +97,20 @@ class Tokenizer:
                 published files pad or truncate every text to the length used in training.
             special_tokens: Special token for each role, such as ``{"mask": "[MASK]"}``.
             config: Content of ``tokenizer_config.json``.
+            max_length: Maximum input length that the tokenizer's files set (``model_max_length``), in tokens; None if
+                they set none.
         """
         backend.no_padding()
         backend.no_truncation()
-        self.backend, self.special_tokens, self.config = backend, special_tokens, config
+        self.backend, self.special_tokens, self.config, self.max_length = backend, special_tokens, config, max_length
+        self.truncates_left = config.get("truncation_side") == "left"
 
     @classmethod
     def load(cls, folder: Path) -> Tokenizer:
-        """Load the tokenizer of a model folder.
+        """Load the tokenizer in a ``tokenizer.json``, without transformers.
+
+        For some tokenizer classes, transformers replaces parts of ``tokenizer.json`` by values of
+        ``tokenizer_config.json``. Models are therefore loaded with ``encloze.models.checkpoint.load_tokenizer``.
 
         Args:
             folder: Folder with ``tokenizer.json`` and the configuration files of transformers.
@@ -112,11 +139,12 @@ class Tokenizer:
         return cls(backend, special_tokens, config)
 
     @classmethod
-    def from_transformers(cls, tokenizer: Any) -> Tokenizer:
+    def from_transformers(cls, tokenizer: Any, *, copy: bool = True) -> Tokenizer:
         """Convert a fast tokenizer of transformers.
 
         Args:
             tokenizer: A ``PreTrainedTokenizerFast``.
+            copy: Whether to copy its backend. Without a copy, ``tokenizer`` itself must not be used any more.
 
         Raises:
             CheckpointError: The tokenizer is not a fast one.
@@ -139,9 +167,12 @@ class Tokenizer:
         config = {
             "tokenizer_class": "PreTrainedTokenizerFast",
             "model_input_names": list(tokenizer.model_input_names),
+            **({"truncation_side": "left"} if tokenizer.truncation_side == "left" else {}),
             **names,
         }
-        return cls(tokenizers.Tokenizer.from_str(backend.to_str()), special_tokens, config)
+        max_length = tokenizer.model_max_length  # a float or a huge integer if the files set none
+        backend = tokenizers.Tokenizer.from_str(backend.to_str()) if copy else backend
+        return cls(backend, special_tokens, config, int(max_length) if max_length < _NO_MAX_LENGTH else None)
 
     def save(self, folder: Path, max_tokens: int) -> None:
         """Write ``tokenizer.json`` and ``tokenizer_config.json``, which encloze and transformers can load.
@@ -152,6 +183,13 @@ class Tokenizer:
         """
         self.backend.save(str(folder / "tokenizer.json"))
         write_json(folder / "tokenizer_config.json", {**self.config, "model_max_length": max_tokens})
+
+    def lower_case(self) -> None:
+        """Lower-case texts before the tokenizer's own normalization, unless its first steps include this already."""
+        own = self.backend.normalizer
+        steps: list[Any] = list(cast(Any, own)) if isinstance(own, normalizers.Sequence) else [own] if own else []
+        if not any(isinstance(step, normalizers.Lowercase) for step in steps):
+            self.backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *steps])
 
     def special_id(self, role: Role) -> int:
         """Return the id of a special token.
@@ -173,9 +211,25 @@ class Tokenizer:
         return int(token_id)
 
     @cached_property
+    def template(self) -> TextTemplate:
+        """Special tokens that the tokenizer adds before and after a single text, as its post-processor defines."""
+        encoding = self._encode_with_template()
+        sequences = encoding.sequence_ids
+        first, end = sequences.index(0), len(sequences) - sequences[::-1].index(0)
+        return TextTemplate(encoding.ids[:first], encoding.ids[end:], set(encoding.type_ids))
+
+    @property
+    def num_special_tokens(self) -> int:
+        """Number of special tokens that the tokenizer adds to a single text."""
+        return len(self.template.before) + len(self.template.after)
+
+    @cached_property
     def pair_template(self) -> PairTemplate:
-        """Special tokens and token type ids for joining two texts. Raises CheckpointError if they are not defined."""
-        encoding = self.backend.encode("a 1 .", "a 1 .")
+        """Special tokens and token type ids for joining two texts. Raises CheckpointError if they are not defined.
+
+        Token types are 0 if the tokenizer does not pass token types to its model (``model_input_names``).
+        """
+        encoding = self._encode_with_template(is_pair=True)
         sequences = encoding.sequence_ids
         if 0 not in sequences or 1 not in sequences:
             raise CheckpointError(
@@ -183,11 +237,17 @@ class Tokenizer:
             )
         first, second = sequences.index(0), sequences.index(1)
         ends = [len(sequences) - sequences[::-1].index(side) for side in (0, 1)]
+        types = encoding.type_ids if self.has_token_types else [0] * len(encoding.type_ids)
         before, between, after = (
-            SpecialTokens(encoding.ids[start:end], encoding.type_ids[start:end])
+            SpecialTokens(encoding.ids[start:end], types[start:end])
             for start, end in ((0, first), (ends[0], second), (ends[1], len(sequences)))
         )
-        return PairTemplate((before, between, after), (encoding.type_ids[first], encoding.type_ids[second]))
+        return PairTemplate((before, between, after), (types[first], types[second]))
+
+    @property
+    def has_token_types(self) -> bool:
+        """Whether the tokenizer passes token types to its model; also true if its files do not say so."""
+        return "token_type_ids" in self.config.get("model_input_names", ("token_type_ids",))
 
     @property
     def vocab_size(self) -> int:
@@ -196,8 +256,9 @@ class Tokenizer:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of the tokenizer and its special tokens."""
-        return hashlib.sha256(f"{self.backend.to_str()}{sorted(self.special_tokens.items())}".encode()).hexdigest()[:32]
+        """Hash of the tokenizer, its special tokens and the side at which it truncates texts."""
+        content = f"{self.backend.to_str()}{sorted(self.special_tokens.items())}{'left' * self.truncates_left}"
+        return hashlib.sha256(content.encode()).hexdigest()[:32]
 
     @cached_property
     def special_ids(self) -> np.ndarray:
@@ -208,6 +269,14 @@ class Tokenizer:
         }
         added = {id_ for id_, token in self.backend.get_added_tokens_decoder().items() if token.special}
         return np.array(sorted(with_role | added), np.int64)
+
+    def _encode_with_template(self, *, is_pair: bool = False) -> tokenizers.Encoding:
+        """Return the encoding of a text, or of a pair of texts, that consists of at least one token."""
+        texts = itertools.chain(["a 1 ."], self.backend.get_vocab())  # some vocabularies have none of these letters
+        text = next((text for text in texts if self.backend.encode(text, add_special_tokens=False).ids), None)
+        if text is None:
+            raise CheckpointError("the tokenizer has no token for any text. Save the tokenizer again")
+        return self.backend.encode(text, text) if is_pair else self.backend.encode(text)
 
     def encode(self, texts: Sequence[str]) -> list[Encoded]:
         """Tokenize texts, without truncation and without special tokens.

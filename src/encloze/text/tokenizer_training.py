@@ -65,7 +65,9 @@ def train_tokenizer(texts: Texts, settings: TokenizerSettings) -> Tokenizer:
     cls_id, sep_id = (_token_id(backend, role) for role in ("cls", "sep"))
     backend.post_processor = processors.BertProcessing((_SPECIAL["sep"], sep_id), (_SPECIAL["cls"], cls_id))
     names = {SPECIAL_TOKEN_KEYS[role][0]: token for role, token in _SPECIAL.items()}
-    return Tokenizer(backend, dict(_SPECIAL), {"tokenizer_class": "PreTrainedTokenizerFast", **names})
+    inputs = ["input_ids", "token_type_ids", "attention_mask"]  # else transformers passes no token types of pairs
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "model_input_names": inputs, **names}
+    return Tokenizer(backend, dict(_SPECIAL), config)
 
 
 def _train_bpe(texts: Texts, settings: TokenizerSettings) -> tokenizers.Tokenizer:

@@ -137,25 +137,39 @@ def split_by_length(lengths: np.ndarray, pass_cost: int) -> list[np.ndarray]:
 
 
 def pad_texts(texts: list[Encoded], tokenizer: Tokenizer, max_tokens: int) -> PaddedTexts:
-    """Add the first and last special token to each text, truncate it and pad the batch.
+    """Add the special tokens of the tokenizer's template to each text, truncate it and pad the batch.
 
     Args:
         texts: Tokenized texts.
-        tokenizer: Tokenizer of the texts.
-        max_tokens: Maximum length, including the two special tokens.
+        tokenizer: Tokenizer of the texts. Texts are truncated at the side that it defines (``truncation_side``).
+        max_tokens: Maximum length, including special tokens.
     """
-    cls_id, sep_id, pad_id = (tokenizer.special_id(role) for role in ("cls", "sep", "pad"))
-    lengths = np.array([min(len(text.ids), max_tokens - 2) for text in texts])
-    batch_length = int(lengths.max(initial=0)) + 2
-    ids = np.full((len(texts), batch_length), pad_id, np.int64)
+    before, after, _ = tokenizer.template
+    capacity = max(0, max_tokens - tokenizer.num_special_tokens)
+    lengths = np.array([min(len(text.ids), capacity) for text in texts], np.int64)
+    ends = len(before) + lengths
+    batch_length = max(1, int(lengths.max(initial=0)) + tokenizer.num_special_tokens)
+    ids = np.full((len(texts), batch_length), tokenizer.special_id("pad"), np.int64)
     word_ids = np.full((len(texts), batch_length), -1, np.int64)
-    ids[:, 0] = cls_id
-    for row, (text, length) in enumerate(zip(texts, lengths, strict=True)):
-        ids[row, 1 : length + 1] = text.ids[:length]
-        ids[row, length + 1] = sep_id
-        word_ids[row, 1 : length + 1] = np.cumsum(text.word_starts[:length]) - 1
+    ids[:, : len(before)] = before
+    for row, (text, end) in enumerate(zip(texts, ends, strict=True)):
+        kept = kept_tokens(len(text.ids), capacity, tokenizer)
+        ids[row, len(before) : end] = text.ids[kept]
+        ids[row, end : end + len(after)] = after
+        word_ids[row, len(before) : end] = (np.cumsum(text.word_starts) - 1)[kept]
     word_ids[np.isin(ids, tokenizer.special_ids)] = -1  # also special tokens inside a text, such as unknown tokens
-    return PaddedTexts(ids, np.arange(batch_length) < lengths[:, None] + 2, word_ids)
+    return PaddedTexts(ids, np.arange(batch_length) < (ends + len(after))[:, None], word_ids)
+
+
+def kept_tokens(length: int, capacity: int, tokenizer: Tokenizer) -> slice:
+    """Return which tokens remain of a text that is truncated to ``capacity`` tokens, at the tokenizer's side.
+
+    Args:
+        length: Number of tokens of the text.
+        capacity: Maximum number of its tokens, without special tokens.
+        tokenizer: The tokenizer.
+    """
+    return slice(max(0, length - capacity), length) if tokenizer.truncates_left else slice(0, min(length, capacity))
 
 
 def _rename(partial: Path, folder: Path) -> None:

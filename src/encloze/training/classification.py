@@ -63,7 +63,8 @@ class LabeledBatches:
     def __init__(self, classifier: Classifier, texts: Sequence[LabeledTokens], label_ids: Sequence[np.ndarray]) -> None:
         self._texts, self._label_ids = texts, label_ids
         self._tokenizer, self._max_tokens = classifier.tokenizer, classifier.max_tokens
-        self.lengths = np.array([min(len(text.tokens.ids) + 2, self._max_tokens) for text in texts])
+        special = self._tokenizer.num_special_tokens
+        self.lengths = np.array([min(len(text.tokens.ids) + special, self._max_tokens) for text in texts])
 
     def __call__(self, indices: np.ndarray, epoch: int, device: torch.device) -> LabeledBatch:
         """Return the batch of texts with the given indices (int64, ``(texts,)``)."""

@@ -84,7 +84,7 @@ def extract_features(data: LabeledDataset, encoder: FrozenEncoder) -> dict[str, 
     splits = dict[str, LabeledFeatures]()
     for name, examples in data.splits.items():
         texts = encode_labeled(examples, encoder.tokenizer)
-        warn_truncated(texts, encoder.max_tokens, name, data.truncated_label)
+        warn_truncated(texts, encoder.tokenizer, encoder.max_tokens, name, data.truncated_label)
         indices = np.repeat(np.arange(len(texts)), [text.num_labels for text in texts])
         label_ids = np.concatenate(data.label_ids(name))
         splits[name] = LabeledFeatures(encoder.cached_features(examples, texts, name), label_ids, indices)

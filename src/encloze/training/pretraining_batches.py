@@ -8,17 +8,15 @@ import torch
 from encloze import progress
 from encloze.data.corpus import Corpus
 from encloze.data.formats.base import Format
-from encloze.errors import DataError
+from encloze.errors import CheckpointError, DataError
 from encloze.models.layers.masking import TokenBatch
 from encloze.text.contexts.base import Context, ContextInputs
 from encloze.text.spans import Spans
-from encloze.text.tokenizer import Encoded, Role, Tokenizer
+from encloze.text.tokenizer import Encoded, Tokenizer
 from encloze.text.tokens import TokenizedTexts, pad_texts
 
 MIN_TOKENS = 6
 """Minimum number of tokens of a span, two special tokens included."""
-
-_REQUIRED_SPECIAL_TOKENS: tuple[Role, ...] = ("cls", "sep", "pad")
 
 
 class PretrainingBatches:
@@ -30,13 +28,13 @@ class PretrainingBatches:
     Args:
         format_: Format of the files of the corpus. Messages name its location, and contexts may read queries from it.
         corpus: Texts to train on.
-        tokenizer: Tokenizer with first, last and padding tokens.
+        tokenizer: Tokenizer that adds one special token before and one after each text, and has a padding token.
         max_tokens: Maximum number of tokens of a span; longer texts are split.
         context: Context that selects the second text of each pair; None to train on single texts.
         seed: Seed for sampling contexts and masked tokens.
 
     Raises:
-        CheckpointError: The tokenizer has no first, last or padding token.
+        CheckpointError: The tokenizer adds other special tokens, or has no padding token.
         DataError: All texts have fewer than 6 tokens, two special tokens included, or no span has a context.
     """
 
@@ -44,8 +42,7 @@ class PretrainingBatches:
         self, format_: Format, corpus: Corpus, tokenizer: Tokenizer, max_tokens: int, context: Context | None, seed: int
     ) -> None:
         self._tokenizer, self._max_tokens, self._seed = tokenizer, max_tokens, seed
-        for role in _REQUIRED_SPECIAL_TOKENS:
-            tokenizer.special_id(role)  # raises CheckpointError, before the corpus is tokenized
+        _check_special_tokens(tokenizer)  # before the corpus is tokenized
         tokens = TokenizedTexts.from_texts(corpus.texts(), len(corpus), tokenizer, corpus.fingerprint)
         self.spans = Spans.from_tokens(tokens, corpus, max_tokens, MIN_TOKENS - 2)
         self._report_split_texts(len(corpus), str(format_.location()))
@@ -87,3 +84,14 @@ class PretrainingBatches:
             )
         if spans.num_dropped:
             progress.note(f"{spans.num_dropped:,} spans of fewer than {min_tokens} tokens are dropped")
+
+
+def _check_special_tokens(tokenizer: Tokenizer) -> None:
+    """Raise CheckpointError if the tokenizer does not add one token before and one after a text, or has no padding."""
+    tokenizer.special_id("pad")
+    before, after, _ = tokenizer.template
+    if (len(before), len(after)) != (1, 1):
+        raise CheckpointError(
+            f"pre-training needs a tokenizer that adds one special token before and one after each text, but this one "
+            f"adds {len(before)} and {len(after)}. Set such a post_processor in its tokenizer.json"
+        )

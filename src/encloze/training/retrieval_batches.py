@@ -69,6 +69,7 @@ class RetrievalBatches:
         self.encoder, self.sampler = encoder, CandidateSampler(corpus, examples, negatives, seed)
         self.augmentation = augmentation
         config, tokenizer = encoder.config, encoder.tokenizer
+        self._num_special = tokenizer.num_special_tokens
         key = hashlib.sha256(f"{corpus.fingerprint}\0{config.document_prompt}".encode()).hexdigest()[:32]
         texts = (config.document_prompt + text for text in corpus.texts())
         self.documents = TokenizedTexts.from_texts(texts, len(corpus), tokenizer, key)
@@ -87,7 +88,9 @@ class RetrievalBatches:
         sampled = self.sampler(examples, epoch)
         queries = self.encoder.collate([self._query(int(index), epoch) for index in examples], "query", device)
         text_ids = np.unique(sampled.text_ids[sampled.text_ids >= 0])
-        lengths = np.minimum(self.documents.lengths[text_ids] + 2, self.encoder.config.max_document_tokens)
+        lengths = np.minimum(
+            self.documents.lengths[text_ids] + self._num_special, self.encoder.config.max_document_tokens
+        )
         parts = [
             text_ids[part] for part in split_by_length(lengths, _PASS_COST if device.type == "cpu" else _GPU_PASS_COST)
         ]

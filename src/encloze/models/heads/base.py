@@ -27,7 +27,9 @@ class TextBatch(NamedTuple):
     """True for the tokens of the text itself, False for special tokens, padding and the prompt (bool)."""
 
     @classmethod
-    def from_padded(cls, padded: PaddedTexts, device: torch.device, prompt: np.ndarray | None = None) -> TextBatch:
+    def from_padded(
+        cls, padded: PaddedTexts, device: torch.device, prompt: np.ndarray | None = None, start: int = 1
+    ) -> TextBatch:
         """Return padded texts as tensors on a device.
 
         Args:
@@ -35,15 +37,16 @@ class TextBatch(NamedTuple):
             device: The device of the tensors.
             prompt: Token ids of the prompt, int64. Tokens at the beginning of a text that match the prompt are False in
                 ``own_tokens``.
+            start: Index of the first token of a text, behind the special tokens.
 
         Returns:
             The batch.
         """
         own_tokens = padded.word_ids >= 0
         if prompt is not None and len(prompt):
-            beginning = padded.ids[:, 1 : len(prompt) + 1]
+            beginning = padded.ids[:, start : len(prompt) + start]
             is_prompt = np.logical_and.accumulate(beginning == prompt[: beginning.shape[1]], axis=1)
-            own_tokens[:, 1 : len(prompt) + 1] &= ~is_prompt
+            own_tokens[:, start : len(prompt) + start] &= ~is_prompt
         arrays = (padded.ids, padded.attention_mask, own_tokens)
         return cls(*(torch.from_numpy(array).to(device) for array in arrays))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +31,10 @@ class Dense(Head, name="dense"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.pooling not in (None, *get_args(Pooling)):
+            raise ValueError(f"pooling must be {', '.join(get_args(Pooling))}, not {self.pooling!r}")
+        if not isinstance(self.normalize, bool | None):
+            raise ValueError(f"normalize must be true or false, not {self.normalize!r}")
         if self.dim is not None and self.dim < 1:
             raise ValueError(f"dim must be 1 or more, not {self.dim}")
 
