@@ -1,4 +1,4 @@
-"""Reference pages written from the code when the documentation is built: commands, recipes, families, Python API.
+"""Reference pages written from the code when the documentation is built, such as those of commands and families.
 
 The pages appear in ``docs/reference/generated`` and are not kept in git. A page is written again only if its text
 changes, so that an unchanged page is not read again.
@@ -19,6 +19,7 @@ from sphinx.application import Sphinx
 import encloze
 from encloze.commands.base import Command
 from encloze.family import Family, family_folders, is_family, summary_of
+from encloze.models.folder_fields import FIELDS
 from encloze.recipe import shipped
 from encloze.settings import Settings, hints_of
 
@@ -28,7 +29,7 @@ SOURCE = Path(encloze.__file__).parent
 def write_pages(app: Sphinx) -> None:
     """Write every generated page and remove pages of things that no longer exist."""
     folder = Path(app.srcdir) / "reference" / "generated"
-    pages = dict([*_command_pages(), *_recipe_pages(), *_family_pages(), *_api_pages()])
+    pages = dict([*_command_pages(), *_recipe_pages(), *_family_pages(), *_api_pages(), *_folder_pages()])
     for name, text in pages.items():
         file = folder / f"{name}.md"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -134,6 +135,21 @@ def _api_pages() -> Iterator[tuple[str, str]]:
         if rows:
             parts += [f"## {title}", "| Name | Description |\n|---|---|\n" + "\n".join(rows)]
     yield "api", _page(*parts, _toctree(f"api/{name}" for name in pages))
+
+
+def _folder_pages() -> Iterator[tuple[str, str]]:
+    """Yield the page of the fields of model folders, with a table for each file."""
+    text = (
+        "The files below are those that sentence-transformers 6.2 and transformers read when they load a model folder. "
+        "encloze honors each field that can change a vector or a score, or refuses the folder with an error that names "
+        "the field. A folder with an `encloze.json` or a `reranker.json` is read from "
+        "[that file](../models.md#the-model-folder) instead; its weights and its tokenizer are read as described here."
+    )
+    parts = ["# Fields of model folders", text]
+    for file in dict.fromkeys(field.file for field in FIELDS):
+        rows = [f"| `{f.name}` | {f.treatment} | {f.description} |" for f in FIELDS if f.file == file]
+        parts += [f"## {file}", "| Field | Treatment | Description |\n|---|---|---|\n" + "\n".join(rows)]
+    yield "model_folders", _page(*parts)
 
 
 def _described_elsewhere(value: Any) -> str:

@@ -20,6 +20,8 @@ class Similarity:
     Args:
         dense: Weight of the dense inner product.
         sparse: Weight of the sparse inner product.
+        cosine: Whether the dense score is the cosine of the embeddings instead of their inner product. The two differ
+            if the model does not L2-normalize its embeddings.
 
     Example:
         >>> similarity = Similarity()
@@ -29,6 +31,7 @@ class Similarity:
 
     dense: float = 1.0
     sparse: float = 1.0
+    cosine: bool = False
 
     def __call__(self, queries: Any, documents: Any) -> np.ndarray:
         """Score every query against every document.
@@ -79,6 +82,7 @@ class Similarity:
         ``sparse`` if they have no term weights.
         """
         weights = (("dense", self.dense), ("sparse", self.sparse))
+        queries, documents = self.for_inner_products(queries), self.for_inner_products(documents)
         return {
             view: weight * _inner_products(getattr(queries, view), getattr(documents, view))
             for view, weight in weights
@@ -99,6 +103,7 @@ class Similarity:
         Returns:
             float32, one score for each pair.
         """
+        queries, documents = self.for_inner_products(queries), self.for_inner_products(documents)
         scores = np.zeros(len(rows), np.float32)
         if queries.dense is not None:
             scores += self.dense * np.einsum("ij,ij->i", queries.dense[rows], documents.dense[columns])
@@ -106,6 +111,17 @@ class Similarity:
             products = queries.sparse[rows].multiply(documents.sparse[columns])
             scores += self.sparse * np.asarray(products.sum(axis=1)).ravel()
         return scores
+
+    def for_inner_products(self, views: Representation) -> Representation:
+        """Return representations whose inner products are the scores: L2-normalized embeddings if ``cosine`` is true.
+
+        Args:
+            views: Embeddings or term weights, or both; arrays or tensors.
+        """
+        if not self.cosine or views.dense is None:
+            return views
+        norms = (views.dense**2).sum(-1)[:, None] ** 0.5
+        return views._replace(dense=views.dense / (norms + (norms == 0)))  # a vector of zeros stays one
 
 
 def _to_representation(views: Any) -> Representation:

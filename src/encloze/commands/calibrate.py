@@ -15,7 +15,7 @@ from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
 from encloze.data.runs import read_run
 from encloze.errors import CheckpointError, DataError
-from encloze.models.cross_encoder import RERANKER_FILE, is_cross_encoder
+from encloze.models.cross_encoder import RERANKER_FILE, is_cross_encoder, settings_to_save
 from encloze.storage.atomic import atomic_folder
 from encloze.storage.json_files import read_json, write_json
 from encloze.storage.model_folders import locate
@@ -81,9 +81,7 @@ class Calibrate(Command, name="calibrate"):
         )
         with atomic_folder(self.output, overwrite=self.overwrite) as staging:
             shutil.copytree(folder, staging, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST, "log.jsonl"))
-            file = folder / RERANKER_FILE
-            settings = read_json(file) if file.is_file() else {"encloze": 1}
-            write_json(staging / RERANKER_FILE, settings | {"calibration": asdict(calibration)})
+            write_json(staging / RERANKER_FILE, settings_to_save(folder) | {"calibration": asdict(calibration)})
             inputs = {**self.dataset.inputs("dataset"), "model": self.model, "scores": self.scores}
             write_provenance(staging, recipe.dump(self, {"verb": self.name}), inputs)
         return result

@@ -254,6 +254,7 @@ class Finetune(Command, name="finetune"):
         """Return the initial model's configuration, with the heads, prompts and maximum tokens of the settings."""
         names = ("query_prompt", "document_prompt", "max_query_tokens", "max_document_tokens")
         changes: dict[str, Any] = {name: getattr(self, name) for name in names}
+        config = config.normalized()
         return replace(
             config,
             heads=tuple(head.with_defaults(config.dense) for head in self.heads) or config.heads,

@@ -12,7 +12,7 @@ import yaml
 
 from encloze.errors import EnclozeError
 from encloze.models.encoder_config import CONFIG_FILE
-from encloze.models.sentence_transformers import MODULES_FILE
+from encloze.models.folder_fields import MODULES_FILE
 from encloze.reporting.model_cards import split_header
 from encloze.storage.model_folders import MINILM, locate
 from encloze.storage.names import MANIFEST, README

@@ -56,12 +56,12 @@ class Classifier(nn.Module):
             ValueError: If ``max_tokens`` exceeds the limit of the encoder.
         """
         folder = locate(name)
-        tokenizer = load_tokenizer(folder)
         model = load_classifier(folder, "TokenClassification" if of_words else "SequenceClassification", labels)
+        tokenizer = load_tokenizer(folder, model.base_model)
         limit = max_input_tokens(model.config, model.base_model)
         if max_tokens is not None and max_tokens > limit:
             raise ValueError(f"max_tokens is {max_tokens}, but {name} is limited to {limit} tokens. Lower max_tokens")
-        return cls(model, tokenizer, max_tokens or min(_DEFAULT_TOKENS, limit)).eval()
+        return cls(model, tokenizer, max_tokens or min(_DEFAULT_TOKENS, limit, tokenizer.max_length or limit)).eval()
 
     def forward(self, inputs: ClassifierInput) -> Tensor:
         """Return the logits of each text, or of each word (float32, texts or words x labels)."""

@@ -19,6 +19,7 @@ from encloze.calibration import Calibration
 from encloze.errors import CheckpointError
 from encloze.models.checkpoint import load_tokenizer
 from encloze.models.device import resolve_device
+from encloze.models.foreign_settings import ACTIVATION_CLASSES, Activation, RerankerSettings, read_reranker_settings
 from encloze.models.precision import Precision, autocast
 from encloze.storage.atomic import atomic_folder
 from encloze.storage.json_files import read_json, write_json
@@ -31,6 +32,7 @@ RERANKER_FILE = "reranker.json"
 _WINDOW, _BATCH_TOKENS = 4096, 16384
 _DEFAULT_TOKENS = 512
 _MAX_SPECIAL_TOKENS = 4  # around and between the texts of a pair
+_VERSION = 1
 
 
 class PairBatch(NamedTuple):
@@ -60,6 +62,7 @@ class CrossEncoder(nn.Module):
         model: A ForSequenceClassification model with one label.
         tokenizer: Its tokenizer.
         max_tokens: The length to which a query and a document together are truncated.
+        activation: Function of the logit that gives the score: ``identity`` or ``sigmoid``.
 
     Example:
         >>> reranker = CrossEncoder.from_pretrained("my_reranker", device="cpu")
@@ -67,9 +70,9 @@ class CrossEncoder(nn.Module):
         (1,)
     """
 
-    def __init__(self, model: Any, tokenizer: Tokenizer, max_tokens: int) -> None:
+    def __init__(self, model: Any, tokenizer: Tokenizer, max_tokens: int, activation: Activation = "identity") -> None:
         super().__init__()
-        self.model, self.tokenizer, self.max_tokens = model, tokenizer, max_tokens
+        self.model, self.tokenizer, self.max_tokens, self.activation = model, tokenizer, max_tokens, activation
         self.name = ""
         self.calibration: Calibration | None = None
         self.precision: Precision = "auto"
@@ -91,8 +94,9 @@ class CrossEncoder(nn.Module):
 
         Args:
             name: A model folder (of encloze, sentence-transformers or transformers) or an id on the Hugging Face hub.
-            max_tokens: The length to which a query and a document together are truncated. By default, the
-                length used in training (512 if unknown), or the encoder's limit if that is lower.
+            max_tokens: The length to which a query and a document together are truncated. By default, the length
+                that the folder states (512 for an encoder without a classification head), or the encoder's limit if
+                that is lower.
             precision: Precision of matrix multiplications: ``auto``, ``float32`` or ``bfloat16``.
             device: A device of torch. None: the first GPU, else the CPU.
 
@@ -105,17 +109,20 @@ class CrossEncoder(nn.Module):
             ValueError: If ``max_tokens`` exceeds the limit of the encoder.
         """
         target, folder = resolve_device(device), locate(name)
-        model, tokenizer = load_cross_encoder(folder), load_tokenizer(folder)
+        is_trained = is_cross_encoder(name)
+        model = load_cross_encoder(folder)
+        tokenizer = load_tokenizer(folder, model.base_model)
         limit = max_input_tokens(model.config, model.base_model)
-        settings = read_json(folder / RERANKER_FILE) if (folder / RERANKER_FILE).is_file() else {}
-        default = min(int(settings.get("max_tokens", _DEFAULT_TOKENS)), limit)
-        cross_encoder = cls(model, tokenizer, max_tokens or default)
+        settings = read_settings(folder) if is_trained else RerankerSettings("identity", None)
+        if settings.max_tokens and not _states_input_names(folder):  # saved by an early version, which passed types
+            tokenizer.config.pop("model_input_names")
+        default = settings.max_tokens or tokenizer.max_length or limit
+        default = min(default, limit) if is_trained else min(default, limit, _DEFAULT_TOKENS)
+        cross_encoder = cls(model, tokenizer, max_tokens or default, settings.activation)
         if cross_encoder.max_tokens > limit:
             raise ValueError(f"max_tokens is {max_tokens}, but {name} is limited to {limit} tokens. Lower max_tokens")
         cross_encoder.name, cross_encoder.precision = str(name), precision  # type: ignore[assignment]
-        if "calibration" in settings:
-            points = {key: tuple(values) for key, values in settings["calibration"].items()}
-            cross_encoder.calibration = Calibration(**points)
+        cross_encoder.calibration = _calibration(folder / RERANKER_FILE)
         return cross_encoder.to(target).eval()
 
     @classmethod
@@ -145,7 +152,7 @@ class CrossEncoder(nn.Module):
         return cls.load(name, precision=precision, device=device)
 
     def forward(self, pairs: PairBatch) -> Tensor:
-        """Return one score for each pair of a batch (float32)."""
+        """Return one logit for each pair of a batch (float32)."""
         types = {"token_type_ids": pairs.token_type_ids} if self._has_token_types else {}
         logits: Tensor = self.model(input_ids=pairs.ids, attention_mask=pairs.attention_mask.long(), **types).logits
         return logits[:, 0].float()
@@ -169,10 +176,11 @@ class CrossEncoder(nn.Module):
         A score calibration that was loaded with the model is not saved: it was fitted to the model's scores before
         it was trained further, and may be wrong for the trained model.
         """
+        self.model.config.sentence_transformers = {"activation_fn": ACTIVATION_CLASSES[self.activation]}
         with quiet_transformers():
             self.model.save_pretrained(folder)
         self.tokenizer.save(folder, self.max_tokens)
-        write_json(folder / RERANKER_FILE, {"encloze": 1, "max_tokens": self.max_tokens})
+        write_json(folder / RERANKER_FILE, _plain(RerankerSettings(self.activation, self.max_tokens)))
 
     @torch.inference_mode()
     def score(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
@@ -200,7 +208,8 @@ class CrossEncoder(nn.Module):
                         self.max_tokens,
                     )
                     with autocast(self.precision, device):
-                        scores[start + rows] = self(PairBatch.from_padded(padded, device)).cpu().numpy()
+                        logits = self(PairBatch.from_padded(padded, device))
+                    scores[start + rows] = (logits.sigmoid() if self.activation == "sigmoid" else logits).cpu().numpy()
                     bar.advance(len(rows))
         return scores
 
@@ -215,3 +224,59 @@ def is_cross_encoder(name: str) -> bool:
         CheckpointError: If there is no such model.
     """
     return is_sequence_classifier(read_json(locate(name) / "config.json").get("architectures"))
+
+
+def read_settings(folder: Path) -> RerankerSettings:
+    """Read the activation and the length limit of a cross-encoder: from reranker.json, or from the files of others.
+
+    Raises:
+        CheckpointError: If a file is damaged, or has a field that encloze does not support.
+    """
+    if not (folder / RERANKER_FILE).is_file():
+        return read_reranker_settings(folder)
+    values = _read_own(folder / RERANKER_FILE)
+    return RerankerSettings(values.get("activation", "identity"), values.get("max_tokens"))
+
+
+def _states_input_names(folder: Path) -> bool:
+    file = folder / "tokenizer_config.json"
+    is_own = (folder / RERANKER_FILE).is_file() and file.is_file()
+    return not is_own or "model_input_names" in read_json(file)
+
+
+def settings_to_save(folder: Path) -> dict[str, Any]:
+    """Return the content of reranker.json for a copy of a cross-encoder's folder."""
+    file = folder / RERANKER_FILE
+    return _read_own(file) if file.is_file() else _plain(read_reranker_settings(folder))
+
+
+def _plain(settings: RerankerSettings) -> dict[str, Any]:
+    """Return the content of reranker.json; default values are left out, as they were before they existed."""
+    limit = {} if settings.max_tokens is None else {"max_tokens": settings.max_tokens}
+    activation = {} if settings.activation == "identity" else {"activation": settings.activation}
+    return {"encloze": _VERSION, **limit, **activation}
+
+
+def _calibration(file: Path) -> Calibration | None:
+    values = _read_own(file).get("calibration") if file.is_file() else None
+    try:
+        return None if values is None else Calibration(**{name: tuple(points) for name, points in values.items()})
+    except (AttributeError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{file}: calibration is malformed: {error}. Run calibrate again") from error
+
+
+def _read_own(file: Path) -> dict[str, Any]:
+    """Read a reranker.json."""
+    values = read_json(file)
+    faults = ["expected a JSON object"] if not isinstance(values, dict) else []
+    if not faults:
+        limit, activation = values.get("max_tokens"), values.get("activation", "identity")
+        if (version := values.get("encloze", _VERSION)) != _VERSION:
+            faults.append(f"encloze is {version!r}, but this version of encloze reads {_VERSION}")
+        if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
+            faults.append(f"max_tokens is {limit!r}, not a number of tokens")
+        if activation not in ACTIVATION_CLASSES:
+            faults.append(f"activation is {activation!r}, not one of {', '.join(ACTIVATION_CLASSES)}")
+    if faults:
+        raise CheckpointError(f"{file} is malformed: {'; '.join(faults)}. Restore the file written by encloze")
+    return dict(values)

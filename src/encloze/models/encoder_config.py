@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from encloze import progress
 from encloze.errors import CheckpointError
+from encloze.models.foreign_settings import is_of_sentence_transformers, read_encoder_settings
 from encloze.models.heads.base import Head, Side
 from encloze.models.heads.dense import Dense
-from encloze.models.layers.pooling import Pooling
 from encloze.settings import plain
 from encloze.similarity import Similarity
 from encloze.storage.json_files import read_json, write_json
 
 CONFIG_FILE = "encloze.json"
-_MODULES = ("Transformer", "Pooling", "Normalize")
-_POOLINGS: tuple[Pooling, ...] = ("cls", "mean", "max")
+_VERSION = 1
+_QUERY_TOKENS = 64  # limit of queries if no file sets one
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,11 @@ class EncoderConfig:
         document_prompt: Text put in front of every document.
         max_query_tokens: Maximum length of queries in tokens, including prompt and special tokens.
         max_document_tokens: Maximum length of documents in tokens, including prompt and special tokens.
+        cosine: Whether the dense score is the cosine of embeddings that the dense head does not normalize, as in many
+            models of sentence-transformers. By default it is their inner product.
 
     Raises:
-        ValueError: If there is no head, or two heads of the same kind (dense or sparse).
+        ValueError: If there is no head, or two heads of the same kind (dense or sparse), or a value has a wrong type.
 
     Example:
         >>> EncoderConfig((Dense("mean", normalize=True),), query_prompt="query: ")
@@ -43,8 +45,15 @@ class EncoderConfig:
     document_prompt: str = ""
     max_query_tokens: int = 64
     max_document_tokens: int = 512
+    cosine: bool = False
 
     def __post_init__(self) -> None:
+        for name, kind in (("query_prompt", str), ("document_prompt", str), ("cosine", bool)):
+            if not isinstance(value := getattr(self, name), kind):
+                raise ValueError(f"{name} must be of type {kind.__name__}, not {value!r}")
+        for name in ("max_query_tokens", "max_document_tokens"):
+            if not isinstance(value := getattr(self, name), int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{name} must be an integer of 1 or more, not {value!r}")
         views = [head.view for head in self.heads]
         if not views or len(set(views)) < len(views):
             names = ", ".join(head.name for head in self.heads) or "none"
@@ -65,92 +74,84 @@ class EncoderConfig:
 
     @property
     def similarity(self) -> Similarity:
-        """Similarity of queries and documents: the sum of the heads' inner products, each times the head's weight."""
-        return Similarity(**{head.view: head.weight for head in self.heads})
+        """Similarity of queries and documents: the sum of the heads' scores, each times the head's weight."""
+        return Similarity(**{head.view: head.weight for head in self.heads}, cosine=self.cosine)
+
+    def normalized(self) -> EncoderConfig:
+        """Return the configuration of the same scores whose dense head normalizes embeddings if scores are cosines."""
+        if not self.cosine:
+            return self
+        heads = (replace(head, normalize=True) if isinstance(head, Dense) else head for head in self.heads)
+        return replace(self, heads=tuple(heads), cosine=False)
 
     @property
     def needs_mlm_head(self) -> bool:
         """Whether a dense or sparse head needs the encoder's head for masked language modeling."""
         return any(head.needs_mlm_head for head in self.heads)
 
+    def plain(self) -> dict[str, Any]:
+        """Return the configuration as plain values; ``cosine`` is left out if it is false."""
+        values: dict[str, Any] = plain(self)
+        return values if self.cosine else {name: value for name, value in values.items() if name != "cosine"}
+
     def write(self, folder: Path) -> None:
         """Write encloze.json."""
-        write_json(folder / CONFIG_FILE, {"encloze": 1, **plain(self)})
+        write_json(folder / CONFIG_FILE, {"encloze": _VERSION, **self.plain()})
 
     @classmethod
-    def read(cls, folder: Path, max_tokens: int) -> EncoderConfig:
+    def read(cls, folder: Path, max_tokens: int, tokenizer_limit: int | None = None) -> EncoderConfig:
         """Read the configuration of a model folder.
 
         Args:
             folder: A folder that contains encloze.json or was written by sentence-transformers. For any other folder,
                 CLS pooling without normalization is used, and a progress note says so.
             max_tokens: Maximum input length of the encoder in tokens.
+            tokenizer_limit: Maximum input length that the files of the tokenizer set (``model_max_length``); None if
+                they set none.
 
         Returns:
             The configuration.
 
         Raises:
-            CheckpointError: If a file is malformed, or the sentence-transformers model has unsupported modules.
+            CheckpointError: If a file is malformed, or has a field that encloze does not support.
         """
         if (folder / CONFIG_FILE).is_file():
-            values = {key: value for key, value in read_json(folder / CONFIG_FILE).items() if key != "encloze"}
-            try:
-                heads = (dict(head) for head in values.pop("heads"))
-                return cls(tuple(Head.member(head.pop("type"))(**head) for head in heads), **values)
-            except (KeyError, TypeError, ValueError) as error:
-                raise CheckpointError(
-                    f"{folder / CONFIG_FILE} is malformed: {error}. Correct it, or restore the file written by encloze"
-                ) from error
-        if (folder / "modules.json").is_file():
-            return _read_sentence_transformers(folder, max_tokens)
+            return cls._read_own(folder / CONFIG_FILE)
+        limit = min(max_tokens, tokenizer_limit or max_tokens)
+        if is_of_sentence_transformers(folder):
+            settings = read_encoder_settings(folder)
+            limits = [settings.max_query_tokens or limit, settings.max_document_tokens or limit]
+            if max(limits) > max_tokens:
+                progress.warn(
+                    f"{folder.name} sets a length limit of {max(limits):,} tokens (max_seq_length, query_length or "
+                    f"document_length), but its encoder is limited to {max_tokens:,}: this limit is used"
+                )
+            return cls(
+                (Dense(settings.pooling, settings.normalize),),
+                settings.query_prompt,
+                settings.document_prompt,
+                min(limits[0], max_tokens),
+                min(limits[1], max_tokens),
+                settings.cosine,
+            )
         progress.note(f"{folder.name} does not specify a pooling method: CLS pooling is used")
-        return cls((Dense("cls", False),), max_query_tokens=min(64, max_tokens), max_document_tokens=max_tokens)
+        return cls((Dense("cls", False),), max_query_tokens=min(_QUERY_TOKENS, limit), max_document_tokens=limit)
+
+    @classmethod
+    def _read_own(cls, file: Path) -> EncoderConfig:
+        """Read an encloze.json."""
+        try:
+            values = dict(read_json(file))
+            if (version := values.pop("encloze", _VERSION)) != _VERSION:
+                raise ValueError(f"encloze is {version!r}, but this version of encloze reads {_VERSION}")
+            heads = (dict(head) for head in values.pop("heads"))
+            return cls(tuple(Head.member(head.pop("type"))(**head) for head in heads), **values)
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"{file} is malformed: {error}. Correct it, or restore the file written by encloze"
+            ) from error
 
 
-def _read_sentence_transformers(folder: Path, max_tokens: int) -> EncoderConfig:
-    """Read the encoding configuration from a model folder written by any version of sentence-transformers."""
-    modules = [(module["type"].rpartition(".")[2], module["path"]) for module in read_json(folder / "modules.json")]
-    if unknown := [kind for kind, _ in modules if kind not in _MODULES]:
-        raise CheckpointError(
-            f"{folder} has sentence-transformers modules that encloze does not support: {', '.join(unknown)}. Use a "
-            f"model with the modules {', '.join(_MODULES)} only"
-        )
-    settings: dict[str, Any] = next(
-        (read_json(folder / path / "config.json") for kind, path in modules if kind == "Pooling"), {}
-    )
-    pooling = _pooling(settings)
-    if pooling is None:
-        raise CheckpointError(
-            f"{folder} uses a pooling method that encloze does not support: {settings}. Use a model with cls, mean or "
-            "max pooling"
-        )
-    limits = [max_tokens]
-    for file, key in (("sentence_bert_config.json", "max_seq_length"), ("tokenizer_config.json", "model_max_length")):
-        if (folder / file).is_file():
-            limits.append(int(read_json(folder / file).get(key) or max_tokens))
-    prompts: dict[str, str] = {}
-    if (folder / "config_sentence_transformers.json").is_file():
-        prompts = read_json(folder / "config_sentence_transformers.json").get("prompts") or {}
-    if any(prompts.values()) and settings.get("include_prompt") is False:
-        raise CheckpointError(
-            f"{folder} excludes prompts from pooling (include_prompt is false), which encloze does not support. Use a "
-            "model that includes prompts in pooling, or a model without prompts"
-        )
-    return EncoderConfig(
-        (Dense(pooling, any(kind == "Normalize" for kind, _ in modules)),),
-        query_prompt=prompts.get("query", ""),
-        document_prompt=prompts.get("document", prompts.get("passage", "")),
-        max_query_tokens=min(limits),
-        max_document_tokens=min(limits),
-    )
-
-
-def _pooling(settings: dict[str, Any]) -> Pooling | None:
-    """Return the pooling method in the config.json of a Pooling module; None if encloze does not support it."""
-    mode = settings.get("pooling_mode")
-    flags = {"cls_token": "cls", "mean_tokens": "mean", "max_tokens": "max"}  # of older versions
-    modes = [mode] if mode else [mode for key, mode in flags.items() if settings.get(f"pooling_mode_{key}")]
-    set_flags = [key for key, value in settings.items() if key.startswith("pooling_mode_") and value is True]
-    if len(modes) == 1 and len(set_flags) <= 1:
-        return next((pooling for pooling in _POOLINGS if pooling == modes[0]), None)
-    return None
+def states_pooling(folder: Path) -> bool:
+    """Return whether the files of a model folder state how texts are pooled to embeddings."""
+    return (folder / CONFIG_FILE).is_file() or is_of_sentence_transformers(folder)

@@ -12,10 +12,9 @@ from torch import Tensor
 
 from encloze.backbones.base import Backbone
 from encloze.data.records import LabeledText
-from encloze.models.checkpoint import load_tokenizer, model_fingerprint
+from encloze.models.checkpoint import load_checkpoint, model_fingerprint
 from encloze.models.classifier_inputs import ClassifierInput, run_in_batches
 from encloze.models.device import resolve_device
-from encloze.models.encoder_config import EncoderConfig
 from encloze.models.layers.pooling import Pooling, pool
 from encloze.models.precision import Precision, resolve_precision
 from encloze.storage.cache import cache_folder
@@ -72,8 +71,7 @@ class FrozenEncoder:
             ValueError: If ``max_tokens`` exceeds the limit of the encoder.
         """
         folder = locate(name)
-        backbone, tokenizer = Backbone.load(folder, require_mlm_head=False), load_tokenizer(folder)
-        config = EncoderConfig.read(folder, backbone.max_tokens)
+        backbone, tokenizer, config = load_checkpoint(folder, require_mlm_head=False)
         if max_tokens is not None and max_tokens > backbone.max_tokens:
             raise ValueError(f"max_tokens is {max_tokens}, but {name} is limited to {backbone.max_tokens} tokens")
         pooling = pooling or (config.dense.pooling if config.dense else None) or "cls"

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from encloze.models.encoder_config import EncoderConfig
+from encloze.models.folder_fields import MODULES_FILE
 from encloze.storage.json_files import write_json
-
-MODULES_FILE = "modules.json"
 
 _TYPE = "sentence_transformers.models."
 """Module path that versions 2 to 6 of sentence-transformers resolve."""
@@ -74,7 +73,7 @@ def write_sentence_transformers_files(folder: Path, config: EncoderConfig, hidde
         {
             "prompts": {"query": config.query_prompt, "document": config.document_prompt},
             "default_prompt_name": None,
-            "similarity_fn_name": "cosine" if config.dense.normalize else "dot",
+            "similarity_fn_name": "cosine" if config.dense.normalize or config.cosine else "dot",
         },
     )
     return True

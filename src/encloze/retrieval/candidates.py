@@ -40,7 +40,10 @@ def find_candidates(views: Sequence[View], queries: Sequence[str], depth: int = 
 def encode_for_views(views: Sequence[View], queries: Sequence[str]) -> list[Any]:
     """Return the queries as each view needs them: as texts, or encoded. An encoder of several views runs only once."""
     encoders = {id(view.encoder): view.encoder for view in views if view.encoder}
-    encoded = {key: encoder.represent_queries(queries) for key, encoder in encoders.items()}
+    encoded = {
+        key: encoder.similarity.for_inner_products(encoder.represent_queries(queries))
+        for key, encoder in encoders.items()
+    }
     return [encoded.get(id(view.encoder), queries) for view in views]
 
 

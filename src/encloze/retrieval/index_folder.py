@@ -98,8 +98,9 @@ def build_views(
         of_representations = [builder for some in builders.values() for builder in some]
         if of_representations and encoder:
             for part in encode_corpus(encoder, corpus, executor):
+                searched = encoder.similarity.for_inner_products(part)
                 for builder in of_representations:
-                    builder.add(part)
+                    builder.add(searched)
             for builder in of_representations:
                 builder.finish()
     return indexes

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from encloze.backbones.base import Backbone
-from encloze.models.checkpoint import DECODERS, HEADS, load_tokenizer, model_fingerprint
-from encloze.models.encoder_config import EncoderConfig
+from encloze.models.checkpoint import DECODERS, HEADS, load_checkpoint, model_fingerprint
 from encloze.models.origins.base import InitialModel, Origin
 from encloze.storage.model_folders import locate
 from encloze.text.vocabulary_coverage import check_coverage
@@ -28,10 +26,8 @@ class Pretrained(Origin, name="pretrained"):
     def load(self, texts: Callable[[], Iterator[str]], *, require_mlm_head: bool, seed: int) -> InitialModel:
         folder = locate(self.model)
         torch.manual_seed(seed)  # of a new MLM head
-        backbone = Backbone.load(folder, require_mlm_head=require_mlm_head)
-        config = EncoderConfig.read(folder, backbone.max_tokens)
+        backbone, tokenizer, config = load_checkpoint(folder, require_mlm_head=require_mlm_head)
         decoders, heads = (file if (file := folder / name).is_file() else None for name in (DECODERS, HEADS))
-        tokenizer = load_tokenizer(folder)
         check_coverage(tokenizer, texts(), self.label())
         fingerprint = model_fingerprint(folder, config, tokenizer)
         return InitialModel(backbone, tokenizer, config, decoders, fingerprint, heads)
