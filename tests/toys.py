@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import torch
 from transformers import (
     BertConfig,
@@ -237,4 +238,16 @@ def write_writer(folder: Path, kind: str = "t5") -> Path:
     with quiet_transformers():
         model.save_pretrained(folder)
     made.save(folder, 1024)
+    return folder
+
+
+def save_to_disk(folder: Path, *tables: pa.Table) -> Path:
+    """Write the files that ``datasets.Dataset.save_to_disk`` writes, with one file per table."""
+    folder.mkdir(parents=True)
+    names = [f"data-{number:05}-of-{len(tables):05}.arrow" for number in range(len(tables))]
+    for name, table in zip(names, tables, strict=True):
+        with pa.OSFile(str(folder / name), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+    (folder / "state.json").write_text(json.dumps({"_data_files": [{"filename": name} for name in names]}))
+    (folder / "dataset_info.json").write_text("{}")
     return folder

@@ -10,9 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyarrow.parquet import write_table
 
 import toys
 from encloze import recipe
@@ -77,6 +79,20 @@ def tsv(folder: Path, *, zipped: bool) -> Path:
     return folder
 
 
+def csv(folder: Path, *, zipped: bool) -> Path:
+    return put(folder / "texts.csv", "id,text\na,one\n", zipped=zipped)
+
+
+def parquet(folder: Path, *, zipped: bool) -> Path:
+    folder.mkdir(parents=True)
+    write_table(pa.table({"id": ["a"], "text": ["one"]}), folder / "texts.parquet")
+    return folder if zipped else folder / "texts.parquet"
+
+
+def hf_dataset(folder: Path, *, zipped: bool) -> Path:
+    return toys.save_to_disk(folder, pa.table({"id": ["a"], "text": ["one"]}))
+
+
 def trec(folder: Path, *, zipped: bool) -> Path:
     return put(folder / "qrels", "q 0 a 1\n", zipped=zipped)
 
@@ -86,7 +102,16 @@ def text(folder: Path, *, zipped: bool) -> Path:
     return folder
 
 
-SAMPLES = {"beir": beir, "jsonl": jsonl, "tsv": tsv, "trec": trec, "text": text}
+SAMPLES = {
+    "beir": beir,
+    "jsonl": jsonl,
+    "tsv": tsv,
+    "csv": csv,
+    "parquet": parquet,
+    "hf_dataset": hf_dataset,
+    "trec": trec,
+    "text": text,
+}
 RECOGNIZED = [
     name
     for name in Format.members()
@@ -262,7 +287,7 @@ def test_a_missing_path_is_an_error(tmp_path: Path) -> None:
         Format.recognize(tmp_path / "none")
     with pytest.raises(
         DataError,
-        match=r"pythondocs: there is no such file or folder \(and no format has this name; known formats: beir, gen",
+        match=r"pythondocs: there is no such file or folder \(and no format has this name; known formats: beir, csv",
     ):
         Format.recognize(Path("pythondocs"))
 
@@ -423,11 +448,11 @@ def test_a_position_of_more_than_64_bits_is_an_error(tmp_path: Path) -> None:
 
 
 def test_malformed_judgments_of_beir_are_errors(tmp_path: Path) -> None:
-    put(tmp_path / "qrels" / "dev.tsv", "query-id\tcorpus-id\tscore\nq\ta\tgood\nq a 1\nq\ta\t1.5\nq\tb\t1\textra\n")
+    put(tmp_path / "qrels" / "dev.tsv", "query-id\tcorpus-id\tscore\nq\ta\tgood\nq\ta\t1.5\nq\tb\t1\textra\n")
     assert errors_of(lambda errors: Beir(tmp_path).judgments("dev", errors)) == [
-        "dev.tsv:2: the score must be an integer, found 'good'",
-        "dev.tsv:3: expected 3 tab-separated columns, found 1",
-        "dev.tsv:4: the score must be an integer, found '1.5'",
+        "dev.tsv:2: the grade must be an integer from -1,000,000 to 1,000,000, found 'good'",
+        "dev.tsv:3: the grade must be an integer from -1,000,000 to 1,000,000, found '1.5'",
+        "dev.tsv:4: expected 3 columns, found 4. Separate all columns by tabs, or all by blanks",
     ]
 
 
@@ -463,11 +488,12 @@ def test_jsonl_field_names_are_settings(tmp_path: Path) -> None:
 
 
 def test_malformed_lines_of_jsonl_are_errors_with_a_remedy(tmp_path: Path) -> None:
-    file = put(tmp_path / "texts.jsonl", '{"id": "a", "title": "t", "body": "x"}\n"text"\n{"text": "x"\n')
+    file = put(tmp_path / "texts.jsonl", '{"id": "a", "title": "t", "body": "xyz"}\n"text"\n{"text": "x"\n')
     assert errors_of(Jsonl(file).documents) == [
         (
-            'texts.jsonl:1: missing field "text" (fields: "id", "title", "body"). Name the field with '
-            "--corpus.text_field body"
+            'texts.jsonl:1: missing field "text" (fields: "id", "title", "body"). Set text_field to the field with the '
+            "text, such as body (on the command line --corpus.text_field body, in Python "
+            '{"type": "jsonl", "path": ..., "text_field": "body"})'
         ),
         "texts.jsonl:2: expected a JSON object, found str",
         "texts.jsonl:3: invalid JSON: Expecting ',' delimiter at column 13",
@@ -501,7 +527,7 @@ def test_any_text_is_read_back_from_json_lines(
 
 @pytest.mark.parametrize("zipped", [False, True], ids=["plain", "gz"])
 def test_tsv_reads_ms_marco_files(tmp_path: Path, zipped: bool) -> None:
-    put(tmp_path / "collection.tsv", "0\tone\n1\ta title\ttwo\n", zipped=zipped)
+    put(tmp_path / "collection.tsv", "0\t\tone\n1\ta title\ttwo\n", zipped=zipped)
     put(tmp_path / "queries.dev.tsv", "7\tfirst query\n8\tsecond query\n", zipped=zipped)
     put(tmp_path / "queries.dev.small.tsv", "8\tsecond query\n", zipped=zipped)
     put(tmp_path / "qrels.dev.tsv", "7\t0\t1\t1\n8 0 0 2\n", zipped=zipped)
@@ -523,17 +549,17 @@ def test_tsv_reads_a_single_file(tmp_path: Path) -> None:
 def test_malformed_lines_of_tsv_are_errors(tmp_path: Path) -> None:
     put(tmp_path / "collection.tsv", "0\tone\n1 two\n")
     put(tmp_path / "queries.dev.tsv", "7\tone thing\n")
-    put(tmp_path / "queries.train.tsv", "no tab\n7\tanother thing\n")
-    put(tmp_path / "qrels.dev.tsv", "7\t0\t1\n7\t0\t1\tyes\n")
+    put(tmp_path / "queries.train.tsv", "8\tanother\nno tab\n7\tanother thing\n")
+    put(tmp_path / "qrels.dev.tsv", "7\t0\t1\n7\t0\t1\tyes\n7\t0\tyes\n")
     format_ = Tsv(tmp_path)
-    assert errors_of(format_.documents) == ["collection.tsv:2: expected 2 tab-separated columns, found 1"]
+    assert errors_of(format_.documents) == ["collection.tsv:2: expected 2 columns (id, text), found 1"]
     assert errors_of(format_.queries) == [
-        "queries.train.tsv:1: expected 2 tab-separated columns, found 1",
-        "queries.train.tsv:2: the query id '7' already occurs with another text",
+        "queries.train.tsv:2: expected 2 columns (id, text), found 1",
+        "queries.train.tsv:3: the query id '7' already occurs with another text",
     ]
     assert errors_of(lambda errors: format_.judgments("dev", errors)) == [
-        "qrels.dev.tsv:1: expected 4 columns, found 3",
-        "qrels.dev.tsv:2: the grade must be an integer, found 'yes'",
+        "qrels.dev.tsv:2: expected 3 columns, found 4. Separate all columns by tabs, or all by blanks",
+        "qrels.dev.tsv:3: the grade must be an integer from -1,000,000 to 1,000,000, found 'yes'",
     ]
     with pytest.raises(DataError, match=r"has no file qrels\.test\.tsv for the split 'test' \(its splits are: dev\)"):
         list(format_.judgments("test", ErrorCollector()))
@@ -555,8 +581,8 @@ def test_trec_reads_the_same_judgments_for_any_split(tmp_path: Path, zipped: boo
 def test_malformed_lines_of_trec_are_errors_and_runs_are_not_recognized(tmp_path: Path) -> None:
     format_ = Trec(put(tmp_path / "qrels", "1 0 a 1\n1 0 b\n1 0 c relevant\n"))
     assert errors_of(lambda errors: format_.judgments("test", errors)) == [
-        "qrels:2: expected 4 columns, found 3",
-        "qrels:3: the grade must be an integer, found 'relevant'",
+        "qrels:2: expected 4 columns, found 3. Separate all columns by tabs, or all by blanks",
+        "qrels:3: the grade must be an integer from -1,000,000 to 1,000,000, found 'relevant'",
     ]
     run = put(tmp_path / "bm25.run", "1 Q0 a 1 12.5 bm25\n")
     with pytest.raises(DataError, match="has no known format"):

@@ -358,9 +358,9 @@ def test_a_run_is_read_back_with_all_digits(
     assert read_run(file) == run
 
 
-def test_a_run_may_be_gzipped_have_tabs_and_lack_the_tag(tmp_path: Path) -> None:
+def test_a_run_may_be_gzipped_and_have_tabs(tmp_path: Path) -> None:
     file = tmp_path / "r.trec.gz"
-    file.write_bytes(gzip.compress(b"q\tQ0\ta\t9\t1e-3\nq Q0 b 1 -2 tag\n"))
+    file.write_bytes(gzip.compress(b"q\tQ0\ta\t9\t1e-3\ttag\nq  Q0 b 1 -2 tag\n"))
     assert read_run(file) == {"q": {"a": 0.001, "b": -2.0}}
 
 
@@ -378,12 +378,46 @@ def test_malformed_lines_of_a_run_are_errors(tmp_path: Path) -> None:
         read_run(file)
     assert str(caught.value).splitlines() == [
         "5 errors:",
-        "  r.trec:2: expected 5 columns, found 4",
+        (
+            "  r.trec:2: expected 6 columns (query Q0 document rank score tag), found 4. Separate all columns by tabs, "
+            "or all by blanks"
+        ),
         "  r.trec:3: the score must be a finite number, found 'high'",
         "  r.trec:4: document 'a' is ranked twice for query 'q'",
         "  r.trec:5: the score must be a finite number, found 'nan'",
         "  r.trec:6: the score must be a finite number, found '-inf'",
     ]
+
+
+def test_only_blanks_and_tabs_separate_the_columns_of_a_run(tmp_path: Path) -> None:
+    file = tmp_path / "r.trec"
+    file.write_text("1 Q0 doc\u00a0a 1 9.0 x\n1 Q0 doc\u2003b 2 8.0 x\n", encoding="utf-8")
+    assert read_run(file) == {"1": {"doc\u00a0a": 9.0, "doc\u2003b": 8.0}}
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["1 Q0 doc a 1 9.0 x", "1 Q0 a 1 9.0", "1 Q0 a 1 9.0 my run", "1\tQ0\tdoc a\t1\t9.0", "1 Q0 a\t1 9.0 x"],
+)
+def test_lines_of_a_run_have_exactly_six_columns(line: str, tmp_path: Path) -> None:
+    (tmp_path / "r.trec").write_text(f"1 Q0 b 1 9.5 x\n{line}\n")
+    with pytest.raises(DataError, match=r"r\.trec:2: expected 6 columns \(query Q0 document rank score tag\), found"):
+        read_run(tmp_path / "r.trec")
+
+
+@pytest.mark.parametrize(
+    "score", ["1_0", "١", "９", "nan", "inf", "1e999", "0x1p3", "--1", "1.2.3", "1\u00a0", "\x0b1"]
+)
+def test_scores_of_a_run_are_finite_ascii_numbers(score: str, tmp_path: Path) -> None:
+    (tmp_path / "r.trec").write_text(f"1 Q0 b 1 {score} x\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"r\.trec:1: the score must be a finite number, found"):
+        read_run(tmp_path / "r.trec")
+
+
+def test_a_tag_with_blanks_is_written_as_one_column(tmp_path: Path) -> None:
+    write_run(tmp_path / "r.trec", {"q": {"a": 1.0}}, "my own run")
+    assert (tmp_path / "r.trec").read_text() == "q Q0 a 1 1.0 my-own-run\n"
+    assert read_run(tmp_path / "r.trec") == {"q": {"a": 1.0}}
 
 
 def test_an_empty_run_is_an_error(tmp_path: Path) -> None:

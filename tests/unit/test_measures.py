@@ -187,3 +187,21 @@ def test_a_query_that_finds_nothing_scores_nothing_by_any_measure() -> None:
         "Judged@10": [1, 0],
         "RR@10": [1, 0],
     }
+
+
+@pytest.mark.parametrize("grades", [{"a": -1}, {"a": -2, "b": -2}, {"a": -3, "c": -1}, {"a": -(10**6)}])
+def test_queries_with_negative_grades_only_score_zero_and_count_as_judged(grades: dict[str, int]) -> None:
+    names = ["nDCG@10", "RR@10", "R@100", "AP", "AP(rel=2)", "Bpref", "infAP", "Rprec", "Judged@2"]
+    judgments = {"q": grades, "r": {"a": 1, "b": -2}}
+    for _ in range(20):  # the heap of trec_eval was damaged, which crashed the process some calls later
+        values = compute_measures({"q": {"a": 2.0, "x": 1.0}, "r": {"a": 1.0, "b": 0.5}}, judgments, names)
+    assert {name: value.tolist() for name, value in values.items()} == {
+        **{name: [0.0, 1.0] for name in names},
+        "AP(rel=2)": [0.0, 0.0],
+        "Judged@2": [0.5, 1.0],
+    }
+
+
+def test_a_grade_that_would_fill_the_memory_is_an_error() -> None:
+    with pytest.raises(DataError, match="query 'q' has the grade 2147483647, above the maximum of 1,000,000"):
+        compute_measures({"q": {"a": 1.0}}, {"q": {"a": 2**31 - 1}})

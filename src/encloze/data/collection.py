@@ -64,7 +64,7 @@ class Dataset:
         if not format_.splits():
             raise DataError(
                 f"{format_.location()} has documents, but no queries with judgments ({format_.name} format). "
-                "Open it with Corpus.load, or give a data set with judgments"
+                f"Open it with Corpus.load to read the documents. {format_.judgments_remedy()}"
             )
         return cls(format_)
 

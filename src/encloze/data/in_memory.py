@@ -14,6 +14,7 @@ from encloze import recipe
 from encloze.data.formats.base import Format
 from encloze.data.formats.beir import Beir
 from encloze.data.formats.jsonl import Jsonl
+from encloze.data.qrels import MAX_GRADE
 from encloze.data.rows import (
     Rows,
     describe,
@@ -260,7 +261,10 @@ def _qrels_file(table: Any, name: str) -> str:
     for where, query, document, grade in _judgments(table, name, faults):
         try:
             ids = id_of(query, f"{where}: query id"), id_of(document, f"{where}: document id")
-            lines.append("\t".join((*ids, str(integer_of(grade, f"{where}: score")))))
+            number = integer_of(grade, f"{where}: score")
+            if abs(number) > MAX_GRADE:
+                faults.append(f"{where}: the score must be from {-MAX_GRADE:,} to {MAX_GRADE:,}, found {number}")
+            lines.append("\t".join((*ids, str(number))))
         except DataError as error:
             faults.append(str(error))
     _stop(faults)

@@ -13,6 +13,7 @@ from typing import Any
 from encloze.errors import DataError
 
 MAX_SHOWN = 20
+SEPARATORS = "Separate all columns by tabs, or all by blanks"
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -146,13 +147,14 @@ def required_text(
         row: Values of the row by field name.
         names: Names of alternative fields, in the order in which they are tried.
         location: Location of the row for error messages, such as ``corpus.jsonl:17``.
-        errors: Receives an error if the row contains none of the fields, or if the first one that it contains is
+        errors: Receives an error if the row contains none of the fields, or if the first one that is not null is
             neither text nor an integer.
         hint: Sentence to append to the error for a missing field.
 
     Returns:
         The text, or None after an error.
     """
+    names = tuple(names)
     for name in names:
         value = row.get(name)
         if isinstance(value, str):
@@ -162,6 +164,9 @@ def required_text(
         if value is not None:
             errors.add(location, f'"{name}" must be text, found {type(value).__name__}')
             return None
+    if empty := next((name for name in names if name in row), None):
+        errors.add(location, f'"{empty}" is null, expected text. Give a text, or remove the row')
+        return None
     present = ", ".join(f'"{name}"' for name in row) or "none"
     expected = " or ".join(f'"{name}"' for name in names)
     errors.add(location, f"missing field {expected} (fields: {present}).{hint}")
@@ -182,51 +187,43 @@ def optional_integer(row: dict[str, Any], name: str, location: str, errors: Erro
     return None
 
 
-def read_columns(
-    file: Path, min_columns: int, errors: ErrorCollector, separator: str | None = "\t"
-) -> Iterator[tuple[str, list[str]]]:
-    """Split each non-blank line of a text file into columns.
+def split_columns(line: str) -> list[str]:
+    """Split a line at its tabs or, if it contains none, at its blanks. Other white space does not separate columns.
 
-    Args:
-        file: Text file, plain or gzipped.
-        min_columns: Minimum number of columns; a shorter line is an error.
-        errors: Receives an error for each line with too few columns.
-        separator: Character between columns. With None, a line with at least ``min_columns - 1`` tabs is split at tabs,
-            so that ids may contain spaces; any other line is split at white space.
-
-    Yields:
-        The location of each line (``corpus.tsv:17``) and the list of its columns.
+    Example:
+        >>> split_columns("my query\\tmy document\\t1"), split_columns(" q 0  d\\u00a0e 1")
+        (['my query', 'my document', '1'], ['q', '0', 'd\\xa0e', '1'])
     """
-    for location, line in read_lines(file):
-        is_tabbed = separator is None and line.count("\t") >= min_columns - 1
-        values = line.split("\t") if is_tabbed else line.split(separator)
-        if len(values) < min_columns:
-            kind = "tab-separated columns" if separator == "\t" else "columns"
-            errors.add(location, f"expected {min_columns} {kind}, found {len(values)}")
-        else:
-            errors.location = location
-            yield location, values
-
-
-def parse_integer(text: str, name: str, location: str, errors: ErrorCollector) -> int | None:
-    """Return ``text`` as an integer. Record an error and return None if ``text`` is not an integer."""
-    try:
-        return int(text)
-    except ValueError:
-        errors.add(location, f"the {name} must be an integer, found {text!r}")
-        return None
+    return line.split("\t") if "\t" in line else [column for column in line.split(" ") if column]
 
 
 def find_file(folder: Path, *names: str) -> Path | None:
     """Return the path of the first of several files that exists in a folder; None if none of them exists.
 
     Each name is tried as it is and with ``.gz`` appended.
+
+    Raises:
+        DataError: A file exists both plain and gzipped.
     """
     for name in names:
-        for file in (folder / name, folder / f"{name}.gz"):
-            if file.is_file():
-                return file
+        files = [file for file in (folder / name, folder / f"{name}.gz") if file.is_file()]
+        if len(files) > 1:
+            raise DataError(f"{folder} contains both {name} and {name}.gz. Remove one of them")
+        if files:
+            return files[0]
     return None
+
+
+def names_between(folder: Path, prefix: str, suffix: str) -> list[str]:
+    """Return the parts between prefix and suffix of the names of a folder's files, plain or gzipped, sorted.
+
+    Example:
+        >>> names_between(Path("marco"), "qrels.", ".tsv")  # doctest: +SKIP
+        ['dev', 'dev.small', 'train']
+    """
+    names = {file.name.removesuffix(".gz") for file in folder.glob("*") if file.is_file()} if folder.is_dir() else set()
+    found = (name for name in names if name.startswith(prefix) and name.endswith(suffix))
+    return sorted(name[len(prefix) : -len(suffix)] for name in found if len(name) >= len(prefix) + len(suffix))
 
 
 def uncompressed_suffix(file: Path) -> str:

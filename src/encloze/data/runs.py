@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import TextIO
 
 import numpy as np
 
-from encloze.data.lines import ErrorCollector, read_columns
+from encloze.data.lines import SEPARATORS, ErrorCollector, read_lines, split_columns
 from encloze.data.records import Run
 
 RUN_FILE = "run.trec"
 """Name of the run file in a folder."""
+_NUM_COLUMNS = 6
+_NUMBER = re.compile(r" *[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)? *")
 
 
 def read_run(file: Path, *, may_be_empty: bool = False) -> Run:
     """Read a run from a TREC run file.
 
-    The rank column is ignored, as in trec_eval. Columns are separated by spaces, or by tabs if ids contain spaces.
+    The rank column is ignored, as in trec_eval. Columns are separated by tabs or, in lines without tabs, by blanks, so
+    ids may contain blanks if columns are separated by tabs.
 
     Args:
         file: Run file, plain or gzipped, or a folder with a ``run.trec``.
@@ -28,16 +32,19 @@ def read_run(file: Path, *, may_be_empty: bool = False) -> Run:
         Scores by query id and document id.
 
     Raises:
-        DataError: A line has too few columns, a score that is not a finite number, or a document that an earlier line
-            ranks for the same query; or the file is empty and ``may_be_empty`` is False.
+        DataError: A line does not have six columns, a score is not a finite number, or a document occurs twice for a
+            query; or the file is empty and ``may_be_empty`` is False.
     """
     file = file / RUN_FILE if file.is_dir() else file
     errors, run = ErrorCollector(), dict[str, dict[str, float]]()
-    for location, (query, _, document, _, score, *_) in read_columns(file, 5, errors, separator=None):
-        try:
-            value = float(score)
-        except ValueError:
-            value = math.nan
+    for location, line in read_lines(file):
+        columns = split_columns(line)
+        if len(columns) != _NUM_COLUMNS:
+            expected = f"expected {_NUM_COLUMNS} columns (query Q0 document rank score tag)"
+            errors.add(location, f"{expected}, found {len(columns)}. {SEPARATORS}")
+            continue
+        query, _, document, _, score, _ = columns
+        value = float(score) if _NUMBER.fullmatch(score) else math.nan
         ranking = run.setdefault(query, {})
         if not math.isfinite(value):
             errors.add(location, f"the score must be a finite number, found {score!r}")
@@ -79,7 +86,7 @@ def write_run(file: Path, run: Run, tag: str = "encloze") -> None:
     Args:
         file: File to write.
         run: Scores by query id and document id.
-        tag: Name of the system, for the last column.
+        tag: Name of the system, for the last column. White space in it becomes ``-``.
     """
     with file.open("w", encoding="utf-8") as stream:
         append_run(stream, run, tag)
@@ -87,6 +94,7 @@ def write_run(file: Path, run: Run, tag: str = "encloze") -> None:
 
 def append_run(stream: TextIO, run: Run, tag: str = "encloze") -> None:
     """Append the rankings of some queries to an open run file, best documents first."""
+    tag = "-".join(tag.split()) or "encloze"
     for query, scores in run.items():
         for rank, (document, score) in enumerate(top_documents(scores, len(scores)).items(), 1):
             # repr keeps all digits, so a run that is read back has the same ties.

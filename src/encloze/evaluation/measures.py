@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from encloze.data.qrels import MAX_GRADE
 from encloze.data.records import Judgments, Run
 from encloze.data.runs import top_documents
 from encloze.errors import DataError
@@ -67,7 +68,7 @@ def compute_measures(run: Run, judgments: Judgments, names: Sequence[str] = DEFA
         For each canonical name a float64 array with one value per query, in the order of ``judgments``.
 
     Raises:
-        DataError: The run and the judgments have no query in common.
+        DataError: The run and the judgments have no query in common, or a grade is above 1,000,000.
         ValueError: A measure is unknown.
 
     Example:
@@ -87,10 +88,27 @@ def compute_measures(run: Run, judgments: Judgments, names: Sequence[str] = DEFA
     # Empty rankings score 0; ir-measures would divide by their length for Judged. Queries are numbered because gdeval
     # accepts only numbers as query ids.
     rankings = {str(number_of[query]): _rank(scores) for query, scores in run.items() if query in number_of and scores}
-    numbered = {str(number_of[query]): grades for query, grades in judgments.items()}
+    numbered = {str(number_of[query]): _safe_grades(query, grades) for query, grades in judgments.items()}
     for metric in ir_measures.iter_calc(list(measures.values()), numbered, rankings):
         values[str(metric.measure)][int(metric.query_id)] = metric.value
     return values
+
+
+def _safe_grades(query: str, grades: dict[str, int]) -> dict[str, int]:
+    """Return grades that trec_eval can process: it crashes if no grade of a query is 0 or higher.
+
+    Negative grades are replaced by -1 and, for such a query, by 0. All measures have the same values: its documents are
+    judged, and none is relevant.
+    """
+    highest, lowest = max(grades.values(), default=0), min(grades.values(), default=0)
+    if highest > MAX_GRADE:
+        raise DataError(
+            f"query {query!r} has the grade {highest}, above the maximum of {MAX_GRADE:,}. Lower the grades"
+        )
+    if lowest >= 0 or (lowest == -1 and highest >= 0):
+        return grades
+    minimum = -1 if highest >= 0 else 0
+    return {document: max(grade, minimum) for document, grade in grades.items()}
 
 
 def cutoff_of(name: str) -> int:

@@ -62,7 +62,7 @@ class Format(Family):
         Raises:
             DataError: There are no queries, or a file cannot be read.
         """
-        raise DataError(f"{self.location()} contains no queries ({self.name} format)")
+        raise DataError(f"{self.location()} contains no queries ({self.name} format). {self.judgments_remedy()}")
 
     def judgments(self, split: str, errors: ErrorCollector) -> Iterator[Judgment]:
         """Yield the judgments of a split.
@@ -74,7 +74,15 @@ class Format(Family):
         Raises:
             DataError: There are no judgments for the split, or a file cannot be read.
         """
-        raise DataError(f"{self.location()} contains no judgments ({self.name} format)")
+        raise DataError(f"{self.location()} contains no judgments ({self.name} format). {self.judgments_remedy()}")
+
+    def judgments_remedy(self) -> str:
+        """Return the sentence of error messages that says how to obtain a data set with queries and judgments."""
+        return "Give a data set with queries and judgments"
+
+    def titles_remedy(self) -> str:
+        """Return the sentence of error messages that says how to obtain documents with titles."""
+        return "Give documents with titles"
 
     def splits(self) -> list[str]:
         """Return the names of the splits that have judgments."""
@@ -143,5 +151,6 @@ class Format(Family):
         content = f" (the folder contains {names or 'nothing'})" if path.is_dir() else ""
         raise DataError(
             f"{path} has no known format{content}. Give a folder in BEIR layout (corpus.jsonl, queries.jsonl, qrels/), "
-            "MS MARCO's tsv files, a .jsonl or .tsv file, a folder of .txt or .md files, or TREC judgments"
+            "MS MARCO's tsv files, a .jsonl, .csv, .tsv or .parquet file, a folder of .parquet, .txt or .md files, a "
+            "folder that save_to_disk of the package datasets wrote, or TREC judgments"
         )

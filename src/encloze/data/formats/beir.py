@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from encloze import progress
 from encloze.data.formats.base import Format
 from encloze.data.lines import (
     ErrorCollector,
     find_file,
+    names_between,
     optional_integer,
     optional_text,
-    parse_integer,
-    read_columns,
     read_json_lines,
     required_text,
 )
+from encloze.data.qrels import read_qrels
 from encloze.data.records import Document, Judgment, Query
 from encloze.errors import DataError
 
@@ -40,7 +41,11 @@ class Beir(Format, name="beir"):
         return path.is_dir() and (find_file(path, "corpus.jsonl", "queries.jsonl") is not None)
 
     def documents(self, errors: ErrorCollector) -> Iterator[Document]:
-        for location, row in read_json_lines(self._file("corpus.jsonl"), errors):
+        file = self._file("corpus.jsonl")
+        if others := sorted(name for name in names_between(self.path, "corpus", ".jsonl") if name):
+            unread = ", ".join(f"corpus{name}.jsonl" for name in others)
+            progress.warn(f"{self.path}: only {file.name} is read, not {unread}. Move all documents to one file")
+        for location, row in read_json_lines(file, errors):
             id_ = required_text(row, ("_id",), location, errors)
             text = required_text(row, ("text",), location, errors)
             title = optional_text(row, "title", location, errors) or ""
@@ -63,15 +68,10 @@ class Beir(Format, name="beir"):
                 f"{self.path} has no judgments for the split {split!r} (qrels/{split}.tsv). "
                 f"Its splits are: {', '.join(self.splits()) or 'none'}"
             )
-        for location, (query, document, grade, *_) in read_columns(file, 3, errors):
-            if location.endswith(":1") and not grade.lstrip("-").isdigit():
-                continue  # the header
-            number = parse_integer(grade, "score", location, errors)
-            if number is not None:
-                yield Judgment(query, document, number)
+        return read_qrels(file, errors)
 
     def splits(self) -> list[str]:
-        return sorted(file.name.partition(".")[0] for file in (self.path / "qrels").glob("*.tsv*"))
+        return sorted(names_between(self.path / "qrels", "", ".tsv"))
 
     def _file(self, name: str) -> Path:
         file = find_file(self.path, name)

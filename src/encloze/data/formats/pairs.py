@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from encloze.data.arrow_rows import read_parquet
+from encloze.data.delimited import PAIRS, read_table
 from encloze.data.formats._hashed_queries import SPLITS, check_split, hashed_id, hashed_split
 from encloze.data.formats.base import Format
 from encloze.data.lines import (
     ErrorCollector,
     optional_text,
-    read_columns,
     read_json_lines,
     required_text,
     uncompressed_suffix,
@@ -23,7 +24,10 @@ from encloze.errors import DataError
 
 @dataclass(frozen=True)
 class Pairs(Format, name="pairs"):
-    """A .jsonl file with two fields per line, or a .tsv file with two columns, plain or gzipped.
+    """A file of pairs: .jsonl, .csv, .tsv (each plain or gzipped) or .parquet.
+
+    The columns of a .csv or .tsv file are known by words such as question, query, answer and text in its header row. A
+    .tsv file without a header row has two columns, the query and the relevant text.
 
     The format must be selected by name, because a path alone does not identify it. Each distinct answer is a document.
     Each distinct question is a query, and all of its answers are relevant to it. Queries are split by a hash of their
@@ -31,13 +35,13 @@ class Pairs(Format, name="pairs"):
     """
 
     path: Path
-    """The .jsonl or .tsv file of pairs, plain or gzipped."""
+    """The file of pairs."""
     query_field: str = "question"
-    """Name of the field with the query in a .jsonl file. In a .tsv file, the query is in the first column."""
+    """Name of the field with the query."""
     text_field: str = "answer"
-    """Name of the field with the relevant text in a .jsonl file. In a .tsv file, this text is in the second column."""
+    """Name of the field with the relevant text."""
     title_field: str = "title"
-    """Name of the field with the title of the relevant text in a .jsonl file. Lines may lack this field."""
+    """Name of the field with the title of the relevant text. Rows may lack this field."""
 
     def documents(self, errors: ErrorCollector) -> Iterator[Document]:
         seen = set[str]()
@@ -71,20 +75,23 @@ class Pairs(Format, name="pairs"):
     def _pairs(self, errors: ErrorCollector) -> Iterator[tuple[str, str, str]]:
         """Yield the question, title and answer of each line. If one is empty, an error is added to ``errors``."""
         if not self.path.is_file():
-            raise DataError(f"{self.path} does not exist or is not a file. Give the .jsonl or .tsv file of pairs")
-        rows = self._tsv_rows(errors) if uncompressed_suffix(self.path) == ".tsv" else self._jsonl_rows(errors)
-        for location, question, title, text in rows:
+            raise DataError(f"{self.path} does not exist or is not a file. Give the file of pairs")
+        for location, question, title, text in self._rows(errors):
             if question.strip() and text.strip():
                 yield question.strip(), title.strip(), text.strip()
             else:
                 errors.add(location, f"the {'answer' if question.strip() else 'question'} is empty")
 
-    def _tsv_rows(self, errors: ErrorCollector) -> Iterator[tuple[str, str, str, str]]:
-        for location, (question, text, *_) in read_columns(self.path, 2, errors):
-            yield location, question, "", text
-
-    def _jsonl_rows(self, errors: ErrorCollector) -> Iterator[tuple[str, str, str, str]]:
-        for location, row in read_json_lines(self.path, errors):
+    def _rows(self, errors: ErrorCollector) -> Iterator[tuple[str, str, str, str]]:
+        """Yield the location, question, title and answer of each row. Each missing one is added to ``errors``."""
+        suffix, rows = uncompressed_suffix(self.path).lower(), read_json_lines(self.path, errors)
+        names = (self.query_field, self.text_field, self.title_field)
+        if suffix == ".parquet":
+            rows = read_parquet(self.path, errors)
+        elif suffix in (".csv", ".tsv"):
+            chosen = [name for name in names if name not in PAIRS]
+            rows = read_table(self.path, errors, PAIRS, (("question", "answer"),), chosen)
+        for location, row in rows:
             question, text = (
                 required_text(row, (getattr(self, name),), location, errors, f" Name the field with {name}")
                 for name in ("query_field", "text_field")

@@ -68,8 +68,8 @@ class Titles(Format, name="titles"):
                 queries.setdefault(key, LabeledQuery(document.title.strip(), [])).document_ids.append(document.id)
         if not queries:
             raise DataError(
-                f"{self.corpus.location()} has no titles with {self.min_words} or more words. Set title_field of "
-                "the corpus to the field with the titles, or give queries and judgments"
+                f"{self.corpus.location()} has no titles with {self.min_words} or more words. "
+                f"{self.corpus.titles_remedy()}, or give queries and judgments"
             )
         limit = self.max_documents_per_title
         return {key: query for key, query in queries.items() if len(query.document_ids) <= limit}

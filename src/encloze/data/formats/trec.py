@@ -7,20 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from encloze.data.delimited import read_queries
 from encloze.data.formats.base import Format
-from encloze.data.lines import ErrorCollector, parse_integer, read_columns
+from encloze.data.lines import ErrorCollector
+from encloze.data.qrels import is_qrels, read_qrels
 from encloze.data.records import Document, Judgment, Query
-from encloze.errors import DataError
 
 
 @dataclass(frozen=True)
 class Trec(Format, name="trec"):
-    """A file of TREC judgments, and optionally files of queries and documents.
+    """A file of judgments, and optionally files of queries and documents.
 
     The judgments suffice to evaluate run files. The same judgments are used for every split.
     """
 
-    recognition_order: ClassVar[int] = 90
+    recognition_order: ClassVar[int] = 30
 
     path: Path
     """File of judgments, plain or gzipped."""
@@ -31,13 +32,7 @@ class Trec(Format, name="trec"):
 
     @classmethod
     def recognizes(cls, path: Path) -> bool:
-        if not path.is_file():
-            return False
-        try:
-            _, columns = next(read_columns(path, 4, ErrorCollector(), separator=None))
-        except (DataError, StopIteration):
-            return False
-        return len(columns) == 4 and columns[3].lstrip("-").isdigit()
+        return path.is_file() and is_qrels(path)
 
     def documents(self, errors: ErrorCollector) -> Iterator[Document]:
         return self.corpus.documents(errors) if self.corpus else super().documents(errors)
@@ -48,13 +43,10 @@ class Trec(Format, name="trec"):
     def queries(self, errors: ErrorCollector) -> Iterator[Query]:
         if self.topics is None:
             return super().queries(errors)
-        return (Query(id_, text) for _, (id_, text, *_) in read_columns(self.topics, 2, errors))
+        return read_queries(self.topics, errors)
 
     def judgments(self, split: str, errors: ErrorCollector) -> Iterator[Judgment]:
-        for location, (query, _, document, grade, *_) in read_columns(self.path, 4, errors, separator=None):
-            number = parse_integer(grade, "grade", location, errors)
-            if number is not None:
-                yield Judgment(query, document, number)
+        return read_qrels(self.path, errors)
 
     def splits(self) -> list[str]:
         return ["test"]

@@ -5,16 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from encloze.data.formats.base import Format
-from encloze.data.lines import ErrorCollector, parse_integer, read_columns, uncompressed_suffix
-from encloze.data.records import Document, Judgment, Query
+from encloze import progress
+from encloze.data.delimited import DOCUMENTS, read_queries, read_table
+from encloze.data.formats._rows import RowFormat
+from encloze.data.lines import ErrorCollector, find_file, names_between, uncompressed_suffix
+from encloze.data.qrels import read_qrels
+from encloze.data.records import Judgment, Query
 from encloze.errors import DataError
+
+_LAYOUTS = (("id", "text"), ("id", "title", "text"), ("id", "url", "title", "text"))
 
 
 @dataclass(frozen=True)
-class Tsv(Format, name="tsv"):
-    """A folder with MS MARCO's files, or one file of passages (id, text) or documents (id, [URL,] title, text)."""
+class Tsv(RowFormat, name="tsv"):
+    """A folder with MS MARCO's files, or one file of passages or documents.
+
+    The columns of documents are named by a header row, or are id, text; id, title, text; or id, URL, title, text. All
+    files ``collection*.tsv`` of a folder are read.
+    """
 
     path: Path
     """Folder with MS MARCO's files, or one file of passages or documents."""
@@ -23,44 +33,42 @@ class Tsv(Format, name="tsv"):
     def recognizes(cls, path: Path) -> bool:
         if path.is_file():
             return uncompressed_suffix(path) == ".tsv"
-        return path.is_dir() and any(path.glob("collection*.tsv*"))
+        return bool(names_between(path, "collection", ".tsv"))
 
-    def documents(self, errors: ErrorCollector) -> Iterator[Document]:
-        for _, (id_, *rest) in read_columns(self._file("collection*.tsv*"), 2, errors):
-            yield Document(id_, rest[-2] if len(rest) > 1 else "", rest[-1])
+    def rows(self, errors: ErrorCollector) -> Iterator[tuple[str, dict[str, Any]]]:
+        files = [self.path] if self.path.is_file() else self._files("collection", "documents (collection.tsv)")
+        if len(files) > 1:
+            progress.note(f"{self.path}: the documents are read from {', '.join(file.name for file in files)}")
+        for file in files:
+            yield from read_table(file, errors, DOCUMENTS, _LAYOUTS, self.chosen_fields())
 
     def queries(self, errors: ErrorCollector) -> Iterator[Query]:
-        files = sorted(self.path.glob("queries*.tsv*"))
-        if not files:
-            raise DataError(f"{self.path} has no file of queries. Add queries.SPLIT.tsv, such as queries.dev.tsv")
+        if self.path.is_file():
+            return super().queries(errors)
         texts: dict[str, str] = {}
-        for file in files:  # queries.dev.tsv and queries.dev.small.tsv contain the same queries
-            for location, (id_, text, *_) in read_columns(file, 2, errors):
+        for file in self._files("queries", "queries (queries.SPLIT.tsv, such as queries.dev.tsv)"):
+            for id_, text in read_queries(file, errors):  # queries.dev.tsv and queries.dev.small.tsv share queries
                 if texts.setdefault(id_, text) != text:
+                    location = errors.location or file.name
                     errors.add(location, f"the query id {id_!r} already occurs with another text")
         return (Query(id_, text) for id_, text in texts.items())
 
     def judgments(self, split: str, errors: ErrorCollector) -> Iterator[Judgment]:
         if self.path.is_file():
-            raise DataError(f"{self.path} is a file of documents, without judgments. Give a folder with qrels files")
-        splits = ", ".join(self.splits()) or "none"
-        file = self._file(f"qrels.{split}.tsv*", f"the split {split!r} (its splits are: {splits})")
-        for location, (query, _, document, grade, *_) in read_columns(file, 4, errors, separator=None):
-            number = parse_integer(grade, "grade", location, errors)
-            if number is not None:
-                yield Judgment(query, document, number)
+            return super().judgments(split, errors)
+        if (file := find_file(self.path, f"qrels.{split}.tsv")) is None:
+            splits = ", ".join(self.splits()) or "none"
+            raise DataError(
+                f"{self.path} has no file qrels.{split}.tsv for the split {split!r} (its splits are: {splits})"
+            )
+        return read_qrels(file, errors)
 
     def splits(self) -> list[str]:
-        return sorted(file.name.removeprefix("qrels.").partition(".tsv")[0] for file in self.path.glob("qrels.*.tsv*"))
+        return names_between(self.path, "qrels.", ".tsv")
 
-    def _file(self, pattern: str, content: str = "documents") -> Path:
-        """Return ``path`` if it is a file, else the first file in this folder that matches ``pattern``.
-
-        If no file matches, ``content`` describes the missing file in the error message.
-        """
-        if self.path.is_file():
-            return self.path
-        files = sorted(self.path.glob(pattern))
-        if not files:
-            raise DataError(f"{self.path} has no file {pattern.rstrip('*')} for {content}")
-        return files[0]
+    def _files(self, prefix: str, content: str) -> list[Path]:
+        """Return the .tsv files, plain or gzipped, whose names begin with ``prefix``. ``content`` is for the error."""
+        names = (f"{prefix}{name}.tsv" for name in names_between(self.path, prefix, ".tsv"))
+        if not (files := [file for name in names if (file := find_file(self.path, name))]):
+            raise DataError(f"{self.path} has no file of {content}")
+        return files

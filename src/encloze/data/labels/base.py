@@ -87,9 +87,16 @@ class LabelFormat(Family):
         if is_named or (type_ is None and "path" not in values):
             return super().resolve_member(type_, values)
         path = Path(str(values["path"] if type_ is None else type_))
-        for member in map(cls.member, cls.members()):
-            if any(find_file(path, f"{split}.{member.extension}") for split in SPLITS):
-                return member, {**values, "path": path}
+        found = [
+            member
+            for member in map(cls.member, cls.members())
+            if any(find_file(path, f"{split}.{member.extension}") for split in SPLITS)
+        ]
+        if len(found) > 1:
+            names = ", ".join(f".{member.extension}" for member in found)
+            raise ValueError(f"{path} has files of several formats ({names}). Remove all but one, or set type")
+        if found:
+            return found[0], {**values, "path": path}
         content = f"the folder contains {_listing(path)}" if path.is_dir() else "there is no such folder"
         extensions = ", ".join(f".{cls.member(name).extension}" for name in cls.members())
         raise ValueError(

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from encloze.data.delimited import read_rows
 from encloze.data.labels.base import LabelFormat
-from encloze.data.lines import ErrorCollector, read_columns
+from encloze.data.lines import ErrorCollector
 from encloze.data.records import LabeledText
 
 
@@ -22,8 +23,8 @@ class Tsv(LabelFormat, name="tsv"):
     extension: ClassVar[str] = "tsv"
 
     def examples(self, file: Path, errors: ErrorCollector) -> Iterator[tuple[str, LabeledText]]:
-        for number, (location, (text, label, *rest)) in enumerate(read_columns(file, 2, errors)):
-            if rest:
-                errors.add(location, f"expected 2 tab-separated columns, found {len(rest) + 2}")
-            elif number or label.lower() != "label":
-                yield location, LabeledText(text, (label,))
+        for number, (location, values) in enumerate(read_rows(file, errors)):
+            if len(values) != 2:
+                errors.add(location, f"expected 2 tab-separated columns, found {len(values)}")
+            elif number or values[1].lower() != "label":
+                yield location, LabeledText(values[0], (values[1],))

@@ -1,0 +1,24 @@
+"""Parquet files with one document per row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from encloze.data.arrow_rows import read_parquet
+from encloze.data.formats._rows import RowFormat
+from encloze.data.lines import ErrorCollector
+
+
+@dataclass(frozen=True)
+class Parquet(RowFormat, name="parquet"):
+    """A .parquet file, or a folder of them, which are all read in the order of their names."""
+
+    @classmethod
+    def recognizes(cls, path: Path) -> bool:
+        return path.suffix.lower() == ".parquet" if path.is_file() else any(path.glob("*.parquet"))
+
+    def rows(self, errors: ErrorCollector) -> Iterator[tuple[str, dict[str, Any]]]:
+        return read_parquet(self.path, errors)
