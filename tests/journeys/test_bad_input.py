@@ -137,7 +137,7 @@ def test_all_errors_are_listed_up_to_a_limit(tmp_path: Path, dataset: Path, refu
             "queries.jsonl:41: duplicate query id 'q-comet-repair'",
         ),
         ("qrels/test.tsv", "q-comet-repair\tcomet-repair\tvery", "test.tsv:12: the grade must be an integer"),
-        ("qrels/test.tsv", "q-comet-repair comet-repair 1", "test.tsv:12: expected 3 tab-separated columns"),
+        ("qrels/test.tsv", "q-comet-repair comet repair 1", "test.tsv:12: expected 3 columns, found 4"),
         ("qrels/test.tsv", "q-library-repair\tlibrary-repair\t2", "document 'library-repair' has two grades"),
     ],
 )
