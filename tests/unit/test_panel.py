@@ -311,3 +311,13 @@ def test_invalid_settings_raise(dataset: Path, model: Path, tmp_path: Path, caps
     many = error_of(dataset, "--model", model, "--labels", labels, "--neighbors", 30)
     assert "train has 24 usable labels, fewer than the 30 neighbors. Lower --neighbors" in many
     assert f"{tmp_path / 'gone'}" in error_of(dataset, "--model", f"{model},{tmp_path / 'gone'}")
+
+
+def test_documents_that_are_much_shorter_than_the_others_are_named(tmp_path: Path) -> None:
+    texts = [f"document {number} " + "word " * 60 for number in range(9)] + ["A title line"]
+    rows = [json.dumps({"id": f"d{number}", "text": text}) for number, text in enumerate(texts)]
+    (tmp_path / "a.jsonl").write_text("\n".join(rows))
+    inspection = Inspect(Format.from_name(str(tmp_path / "a.jsonl"))).run()
+    assert inspection.stubs == ["d9"]
+    (note,) = [note for note in inspection.notes if "median" in note]
+    assert note.startswith("1 documents have less than a tenth of the median number of words: d9. BM25 ranks them high")

@@ -127,10 +127,12 @@ class Inspect(Command, name="inspect"):
         sources = Counter(source for source in corpus.column("source").to_pylist() if source is not None)
         near_duplicates = group_duplicates(texts, self.near_duplicate_threshold)
         judgments = {split: read_judgments(self.corpus, split) for split in self.corpus.splits()}
+        stub_limit = np.median(word_counts) / 10
         has_panel, has_splits = bool(self.model and self.sample_size), len(judgments) > 1
         return Inspection(
             corpus=str(self.corpus.location()),
             documents=len(corpus),
+            stubs=[id_ for id_, count in zip(ids, word_counts, strict=True) if 0 < count < stub_limit],
             without_text=[id_ for id_, count in zip(ids, word_counts, strict=True) if not count],
             with_title=sum(bool(title) for title in corpus.column("title").to_pylist()),
             lengths=self._lengths(corpus, texts, word_counts),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from encloze.data.contamination import Contamination
@@ -53,6 +53,7 @@ class Inspection:
         splits: Number of judged queries by split.
         contamination: Overlap of each pair of splits.
         panel: Metrics of the encoders; None if no encoder was given.
+        stubs: Ids of documents with less than a tenth of the median number of words.
     """
 
     corpus: str
@@ -67,6 +68,7 @@ class Inspection:
     splits: dict[str, int]
     contamination: list[Contamination]
     panel: Panel | None = None
+    stubs: list[str] = field(default_factory=list)
 
     def count_table(self) -> Table:
         """Return a table with one row for each count, such as the number of documents with a title."""
@@ -112,6 +114,12 @@ class Inspection:
         notes = []
         if self.without_text:
             notes.append(f"documents without text: {_examples(self.without_text)}")
+        if self.stubs:
+            notes.append(
+                f"{len(self.stubs):,} documents have less than a tenth of the median number of words: "
+                f"{_examples(self.stubs)}. BM25 ranks them high if they contain a word of the query: join them to the "
+                "documents that follow, or make their texts titles"
+            )
         for kind, groups in (("duplicates", self.duplicates), ("near-duplicates", self.near_duplicates)):
             if groups:
                 notes.append(f"largest group of {kind}: {_examples(groups[0])}")
