@@ -19,8 +19,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from encloze.family import is_family
-from encloze.recipe import inner_type
-from encloze.settings import default_of, help_of, hints_of
+from encloze.settings import default_of, help_of, hints_of, inner_type
 
 HEADER = ("Setting", "Type", "Default", "Description")
 WIDTHS = (22, 20, 13, 45)

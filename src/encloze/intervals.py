@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
+
+
+class SavedInterval(TypedDict):
+    """JSON object of an interval; infinite bounds are null."""
+
+    mean: float
+    low: float | None
+    high: float | None
 
 
 class Interval(NamedTuple):
@@ -22,7 +30,7 @@ class Interval(NamedTuple):
     """Upper bound of the interval; ``inf`` if there are too few data to compute it."""
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, float | None]) -> Interval:
+    def from_dict(cls, values: Mapping[str, float | None] | SavedInterval) -> Interval:
         """Return an interval from its JSON object with ``mean``, ``low`` and ``high``.
 
         Args:
@@ -34,7 +42,7 @@ class Interval(NamedTuple):
         Raises:
             ValueError: ``mean`` is None.
         """
-        mean, low, high = (values[name] for name in cls._fields)
+        mean, low, high = values["mean"], values["low"], values["high"]
         if mean is None:
             raise ValueError("an interval has no mean")
         return cls(mean, float("-inf") if low is None else low, float("inf") if high is None else high)

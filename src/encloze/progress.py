@@ -15,6 +15,8 @@ import warnings
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
+from encloze.escapes import visible
+
 if TYPE_CHECKING:
     import logging
 
@@ -70,10 +72,11 @@ class Listener:
 
     def note(self, text: str) -> None:
         """Called for information that may be of interest to the user."""
-        _logger().info(text)
+        _logger().info(visible(text))
 
     def warn(self, text: str) -> None:
         """Called for a warning that the user should act on."""
+        text = visible(text)
         _logger().warning(text)
         warnings.warn(text, UserWarning, stacklevel=3)
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import math
-import types
+import re
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -17,12 +15,13 @@ import yaml
 
 from encloze.errors import RecipeError
 from encloze.family import Family, is_family
-from encloze.settings import Settings, default_of, hints_of, nearest_setting, path_fault, plain
+from encloze.plain_values import convert, shown
+from encloze.settings import Settings, annotated_hints_of, default_of, hints_of, inner_type, nearest_setting, plain
+from encloze.yaml_text import YamlTextError, parse_yaml
 
 Tree = dict[str, Any]
 Faults = list[tuple[str, str]]
 
-_MAX_SEED = 2**32 - 1  # of numpy; that of torch is higher
 _INVALID = object()
 """Placeholder for a value that cannot be converted."""
 
@@ -59,7 +58,8 @@ def read(path: str | Path, verb: str = "") -> Tree:
     """
     if not isinstance(path, (str, Path)):
         raise RecipeError(
-            "the recipe", [("", f"expected a YAML file or the name of a recipe included in encloze, found {path!r}")]
+            "the recipe",
+            [("", f"expected a YAML file or the name of a recipe of encloze, found {shown(path)}")],
         )
     file, known = Path(path), shipped(verb)
     if str(path) in known:
@@ -73,15 +73,9 @@ def read(path: str | Path, verb: str = "") -> Tree:
             message = f"cannot be read: {reason}. Give a YAML file{shipping}"
             raise RecipeError(f"the recipe {path}", [("", message)]) from error
     try:
-        tree = plain(yaml.safe_load(text))
-    except RecursionError as error:
-        message = "is nested too deeply, or an alias refers to itself"
-        raise RecipeError(f"the recipe {path}", [("", message)]) from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        message = f"invalid YAML: {getattr(error, 'problem', error)}"
-        raise RecipeError(f"the recipe {path}", [(where, message)]) from error
+        tree = plain(parse_yaml(text))
+    except YamlTextError as error:
+        raise RecipeError(f"the recipe {path}", [(error.where, f"invalid YAML: {error}")]) from error
     if tree is not None and not isinstance(tree, dict):
         message = f"contains a {type(tree).__name__}, but expected settings by name"
         raise RecipeError(f"the recipe {path}", [("", message)])
@@ -100,9 +94,9 @@ def apply_flags(tree: Tree, flags: list[tuple[str, str | None]]) -> Tree:
         value: Any = True if text is None else text
         if text is not None and (text[:1] in tuple("[{\"'") or text in ("null", "~")):
             try:
-                value = yaml.safe_load(text)
-            except (yaml.YAMLError, RecursionError) as error:
-                raise RecipeError("the command line", [(path, f"invalid YAML: {text!r:.200}")]) from error
+                value = parse_yaml(text)
+            except YamlTextError as error:
+                raise RecipeError("the command line", [(path, f"invalid YAML: {error}: {text!a:.200}")]) from error
         _put(merged, path.split("."), value)
     return merged
 
@@ -173,41 +167,37 @@ def json_schema(kind: type) -> Tree:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
-def inner_type(kind: Any) -> tuple[Any, bool, bool]:
-    """Return X for ``kind`` X, ``X | None`` or ``tuple[X, ...]``; whether it allows None; whether it is a tuple."""
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (typing.Union, types.UnionType):
-        rest = [argument for argument in arguments if argument is not type(None)]
-        if len(rest) == 1:
-            inner, _, several = inner_type(rest[0])
-            return inner, len(rest) < len(arguments), several
-    if origin is tuple:
-        return arguments[0], False, True
-    return kind, False, False
-
-
 def _value(hint: Any, value: Any, path: str, faults: Faults) -> Any:
     """Return ``value`` converted to type ``hint``. If it is invalid, add an error and return ``_INVALID``."""
     inner, optional, is_list = inner_type(hint)
     if value is None and optional:
         return None
     if is_list:
+        if isinstance(value, dict) and value and _are_numbers(value) and max(value) >= len(value):
+            number = max(value)
+            return _fail(faults, f"{path}[{number}]", f"the list has no item {number}: it has {len(value) - 1} before")
         items = [_value(inner, item, f"{path}[{at}]", faults) for at, item in enumerate(_items(value))]
         return _INVALID if any(item is _INVALID for item in items) else tuple(items)
     if is_family(inner):
         return _member(inner, value, path, faults)
     if dataclasses.is_dataclass(inner):
         return _settings(typing.cast(type, inner), value, path, faults)
-    return _plain_value(hint, value, path, faults)
+    built, found = convert(hint, value)
+    faults += [(f"{path}{position}", message) for position, message in found]
+    return _INVALID if found else built
 
 
 def _items(value: Any) -> list[Any]:
     """Return the items of a list, of comma-separated text, or of a dict with integer keys; otherwise ``[value]``."""
     if isinstance(value, str):
         value = _split(value)
-    if isinstance(value, dict) and all(isinstance(key, int) for key in value):
+    if isinstance(value, dict) and _are_numbers(value):
         return [value[key] for key in sorted(value)]
     return list(value) if isinstance(value, (list, tuple, Iterator)) else [value]
+
+
+def _are_numbers(keys: Iterable[Any]) -> bool:
+    return all(type(key) is int for key in keys)
 
 
 def _split(text: str) -> Any:
@@ -215,8 +205,8 @@ def _split(text: str) -> Any:
     if not any(sign in text for sign in "[{"):
         return [item.strip() for item in text.split(",")]
     try:
-        return yaml.safe_load(f"[{text}]")
-    except yaml.YAMLError:
+        return parse_yaml(f"[{text}]")
+    except YamlTextError:
         return [text]  # which is no valid item, and reported as one
 
 
@@ -229,7 +219,7 @@ def _member(family: Any, value: Any, path: str, faults: Faults) -> Any:
     settings = {"type": value} if isinstance(value, str) else value
     if not isinstance(settings, dict):
         members = ", ".join(family.members())
-        return _fail(faults, path, f"expected a name ({members}) or settings with a type, found {value!r}")
+        return _fail(faults, path, f"expected a name ({members}) or settings with a type, found {shown(value)}")
     settings = dict(settings)
     try:
         member, settings = family.resolve_member(settings.pop("type", None), settings)
@@ -245,11 +235,11 @@ def _settings(kind: type, values: Any, path: str, faults: Faults) -> Any:
     if isinstance(values, kind):
         return values
     if not isinstance(values, dict):
-        return _fail(faults, path, f"expected settings by name ({', '.join(hints_of(kind))}), found {values!r}")
+        return _fail(faults, path, f"expected settings by name ({', '.join(hints_of(kind))}), found {shown(values)}")
     if "type" in values and values["type"] == getattr(kind, "name", None):  # as a member of a family is written
         values = {name: value for name, value in values.items() if name != "type"}
     fields = {field.name: default_of(field) for field in dataclasses.fields(kind) if field.init}
-    hints, arguments, before = hints_of(kind), dict[str, Any](), len(faults)
+    hints, arguments, before = annotated_hints_of(kind), dict[str, Any](), len(faults)
     for name, value in values.items():
         at = f"{path}.{name}" if path else str(name)
         if name in hints:
@@ -259,15 +249,14 @@ def _settings(kind: type, values: Any, path: str, faults: Faults) -> Any:
     for name, default in fields.items():
         if default is dataclasses.MISSING and name not in values:
             _fail(faults, f"{path}.{name}" if path else name, "is required")
-    seed = arguments.get("seed", 0)
-    if isinstance(seed, int) and not 0 <= seed <= _MAX_SEED:
-        _fail(faults, f"{path}.seed" if path else "seed", f"expected 0 to {_MAX_SEED}, found {seed}")
     if len(faults) > before:
         return _INVALID
     try:
         return type.__call__(kind, **arguments)  # not the call of commands, which converts arguments as this does
     except ValueError as error:
         return _fail(faults, path, str(error))
+    except OSError as error:  # settings that look at the files they name
+        return _fail(faults, path, f"{error.filename} cannot be read: {error.strerror}")
 
 
 def _with_defaults(hint: Any, value: Any, default: Any) -> Any:
@@ -280,39 +269,6 @@ def _with_defaults(hint: Any, value: Any, default: Any) -> Any:
     return value
 
 
-def _plain_value(hint: Any, value: Any, path: str, faults: Faults) -> Any:
-    """Return ``value`` as a number, boolean, text, path or choice. Common cases avoid the slow import of pydantic."""
-    inner = inner_type(hint)[0]
-    if inner in (str, int, bool, float) and type(value) is inner and value == value:
-        return value
-    if inner is Path and isinstance(value, (str, Path)):
-        message = path_fault(str(value))
-        return _fail(faults, path, message) if message else Path(value)
-    if inner is int and isinstance(value, str) and value.isascii() and value.isdigit():
-        return int(value)
-    if typing.get_origin(inner) is typing.Literal and isinstance(value, str) and value in typing.get_args(inner):
-        return value
-    from pydantic import ValidationError
-
-    try:
-        built = _adapter(hint).validate_python(value)
-        if not isinstance(built, float) or not math.isnan(built):
-            return built
-        _fail(faults, path, "expected a number, found nan")
-    except ValidationError as error:
-        for fault in error.errors():
-            inside = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"])
-            _fail(faults, f"{path}{inside}", _message(fault))
-    return _INVALID
-
-
-@functools.cache
-def _adapter(hint: Any) -> Any:
-    from pydantic import ConfigDict, TypeAdapter
-
-    return TypeAdapter(hint, config=ConfigDict(coerce_numbers_to_str=True, arbitrary_types_allowed=True))
-
-
 def _fail(faults: Faults, path: str, message: str) -> Any:
     faults.append((path, message))
     return _INVALID
@@ -320,7 +276,7 @@ def _fail(faults: Faults, path: str, message: str) -> Any:
 
 def _put(tree: Tree, path: list[str], value: Any) -> None:
     rest = path[1:]
-    key: Any = int(path[0]) if path[0].isdigit() else path[0]
+    key: Any = int(path[0]) if re.fullmatch("[0-9]{1,9}", path[0]) else path[0]
     here = tree.get(key)
     if rest:
         if isinstance(here, str) and rest[0].isdigit():
@@ -337,14 +293,3 @@ def _put(tree: Tree, path: list[str], value: Any) -> None:
         return  # the recipe selected this member already: keep its settings
     else:
         tree[key] = value
-
-
-def _message(fault: Any) -> str:
-    """Return the message that encloze shows for a validation error of pydantic."""
-    found = f", found {fault['input']!r}"
-    if fault["type"] == "path_type":
-        return f"expected a path{found}"
-    if fault["type"] == "literal_error":
-        return f"expected {fault['ctx']['expected']}{found}"
-    message = str(fault["msg"]).replace("Input should be", "expected").replace("a valid ", "a ")
-    return message.replace("a integer", "a whole number").replace("a boolean", "true or false") + found

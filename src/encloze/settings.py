@@ -10,12 +10,23 @@ import inspect
 import itertools
 import os
 import textwrap
+import types
 import typing
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
+
+from annotated_types import Interval as Range
 
 _MAX_NAME_BYTES = 255
 """Limit of file systems."""
+
+PositiveInt = Annotated[int, Range(ge=1)]
+NonNegativeInt = Annotated[int, Range(ge=0)]
+PositiveFloat = Annotated[float, Range(gt=0)]
+NonNegativeFloat = Annotated[float, Range(ge=0)]
+Ratio = Annotated[float, Range(ge=0, le=1)]
+Seed = Annotated[int, Range(ge=0, le=2**32 - 1)]
+"""Seed of random numbers. The limit is that of numpy; that of torch is higher."""
 
 
 class Settings:
@@ -53,6 +64,57 @@ def help_of(kind: type) -> dict[str, str]:
                 case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
                     texts[name] = inspect.cleandoc(text)
     return texts
+
+
+@functools.cache
+def annotated_hints_of(kind: type) -> dict[str, Any]:
+    """Return the same types as ``hints_of``, with the ranges of numbers that are declared as ``Annotated``."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return {name: hints[name] for name in hints_of(kind)}
+
+
+def inner_type(kind: Any) -> tuple[Any, bool, bool]:
+    """Return X for ``kind`` X, ``X | None`` or ``tuple[X, ...]``; whether it allows None; whether it is a tuple."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Annotated:
+        return inner_type(arguments[0])
+    if origin in (typing.Union, types.UnionType):
+        rest = [argument for argument in arguments if argument is not type(None)]
+        if len(rest) == 1:
+            inner, _, several = inner_type(rest[0])
+            return inner, len(rest) < len(arguments), several
+    if origin is tuple:
+        return arguments[0], False, True
+    return kind, False, False
+
+
+def range_fault(hint: Any, value: Any) -> str:
+    """Return why a value is outside the range that its annotated type declares; an empty string if it is not.
+
+    Example:
+        >>> range_fault(Ratio | None, 1.5)
+        'expected 0 or more and at most 1, found 1.5'
+    """
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return next(filter(None, (range_fault(one, value) for one in typing.get_args(hint))), "")
+    if typing.get_origin(hint) is not Annotated or not isinstance(value, (int, float)):
+        return ""
+    for bounds in typing.get_args(hint)[1:]:
+        inside = (
+            (bounds.ge is None or value >= bounds.ge)
+            and (bounds.gt is None or value > bounds.gt)
+            and (bounds.le is None or value <= bounds.le)
+            and (bounds.lt is None or value < bounds.lt)
+        )
+        if not inside:
+            return f"{range_phrase(bounds.ge, bounds.gt, bounds.le, bounds.lt)}, found {value}"
+    return ""
+
+
+def range_phrase(ge: Any = None, gt: Any = None, le: Any = None, lt: Any = None) -> str:
+    """Return a range in words: ``expected 0 or more and below 1``."""
+    bounds = {"{} or more": ge, "above {}": gt, "at most {}": le, "below {}": lt}
+    return "expected " + " and ".join(words.format(value) for words, value in bounds.items() if value is not None)
 
 
 @functools.cache

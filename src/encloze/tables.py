@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from encloze.errors import importable
+from encloze.escapes import markdown
 from encloze.intervals import Interval
 
 Value = str | int | float | Interval | None
@@ -288,7 +289,7 @@ def _number(value: Value) -> float | None:
 
 
 def _escape_markdown(text: str) -> str:
-    return text.replace("|", r"\|").replace("\n", " ")
+    return markdown(text).replace("|", r"\|")
 
 
 def _words_class(kind: Kind) -> str:

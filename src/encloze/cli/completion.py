@@ -14,8 +14,8 @@ from encloze.cli.usage import choices_of
 from encloze.commands.base import Command, get_command
 from encloze.errors import MissingExtraError, RecipeError
 from encloze.family import family_folders, is_family
-from encloze.recipe import inner_type, shipped
-from encloze.settings import hints_of
+from encloze.recipe import shipped
+from encloze.settings import hints_of, inner_type
 
 SHELLS = ("bash", "zsh", "fish")
 _OPTIONS = ("help", "print_recipe", "print_schema")

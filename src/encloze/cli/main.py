@@ -5,6 +5,7 @@ It finds the command, takes the settings from a recipe and from the arguments, r
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from pathlib import Path
@@ -14,8 +15,9 @@ from encloze import recipe
 from encloze.cli.usage import overview, usage
 from encloze.commands.base import get_command
 from encloze.errors import EnclozeError, RecipeError
-from encloze.recipe import inner_type
-from encloze.settings import hints_of
+from encloze.escapes import visible
+from encloze.plain_values import unusable
+from encloze.settings import hints_of, inner_type
 from encloze.storage.provenance import versions
 
 _BOOLEANS = {"true", "false", "yes", "no", "on", "off", "1", "0"}
@@ -35,12 +37,15 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         Exit code: 0 for success, 2 for an error that the user can correct, 130 after Ctrl-C.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # the terminal may not have all letters of the texts
+            stream.reconfigure(errors="backslashreplace")
     try:
         return _run(list(sys.argv[1:] if arguments is None else arguments))
     except EnclozeError as error:
         if os.environ.get("ENCLOZE_DEBUG"):
             raise
-        print(f"encloze: {error}", file=sys.stderr)
+        print(visible(f"encloze: {error}"), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("encloze: interrupted. Add --resume to continue a training from its last checkpoint", file=sys.stderr)
@@ -51,6 +56,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
+    if faults := [("", fault) for fault in map(unusable, arguments) if fault]:
+        raise RecipeError("the command line", faults)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(overview())
         return 0 if arguments else 2
@@ -72,7 +79,7 @@ def _run_command(kind: Any, arguments: list[str]) -> int:
     tree = recipe.apply_flags(tree, [(name, value) for name, value in flags if name not in _OPTIONS])
     options = {name for name, _ in flags if name in _OPTIONS}
     if "help" in options:
-        print(usage(kind, tree))
+        print(visible(usage(kind, tree)))
     elif "print_schema" in options:
         import json
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from encloze.commands.base import Command
 from encloze.family import is_family, summary_of
-from encloze.recipe import Tree, inner_type, shipped
-from encloze.settings import default_of, help_of, hints_of, plain
+from encloze.recipe import Tree, shipped
+from encloze.settings import default_of, help_of, hints_of, inner_type, plain
 
 _WIDTH = 100
 _TYPE_NAMES = {int: "N", float: "X", str: "TEXT", bool: "", Path: "PATH"}

@@ -10,9 +10,9 @@ from encloze.data.in_memory import format_of
 from encloze.encoders.base import Encoder
 from encloze.errors import DataError, RecipeError
 from encloze.family import Family, is_family
-from encloze.recipe import inner_type, list_faults
+from encloze.recipe import list_faults
 from encloze.retrieval.index_folder import view_names
-from encloze.settings import hints_of
+from encloze.settings import hints_of, inner_type
 
 
 def settings_of(kind: type, values: dict[str, Any], source: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import tempfile
 from dataclasses import replace
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from encloze.data.formats.python_docs import PythonDocs
+from encloze.storage.json_files import read_json_log
 
 if TYPE_CHECKING:
     from encloze.commands.finetune import Finetune
@@ -96,6 +96,6 @@ def _seconds_per_step(command: Any) -> float:
     training = replace(command.training, logging_steps=1, save_steps=0, freeze_encoder_steps=0)
     with tempfile.TemporaryDirectory() as folder:
         replace(command, training=training, output=Path(folder) / "model").run()
-        lines = (Path(folder) / "model" / "log.jsonl").read_text(encoding="utf-8").splitlines()
-    seconds: list[float] = [json.loads(line)["seconds"] for line in lines[1:]]
+        entries = read_json_log(Path(folder) / "model" / "log.jsonl")
+    seconds: list[float] = [entry["seconds"] for entry in entries[1:]]
     return statistics.median(seconds) * _TEXTS_PER_STEP / _MEASURED_TEXTS

@@ -10,6 +10,7 @@ from typing import Any
 from accelerate import PartialState
 
 from encloze import progress, recipe
+from encloze.escapes import markdown
 from encloze.models.card import PipelineTag, model_card
 from encloze.reporting.training_logs import model_card_section
 from encloze.reporting.verdicts import EFFECT_FILE, Verdict, training_verdict
@@ -84,7 +85,7 @@ def write_model_folder(
                 extra_files=_TRAINING_FILES | (_EFFECT_FILE if (folder / EFFECT_FILE).is_file() else {}),
             )
             verdict = training_verdict(folder, command.name)
-            section = f"\n## Result\n\n{verdict}\n" if verdict else ""
+            section = f"\n## Result\n\n{markdown(str(verdict))}\n" if verdict else ""
             (folder / README).write_text(card + section + model_card_section(folder), encoding="utf-8")
             write_provenance(folder, recipe.dump(replace(command, resume=False), {"verb": command.name}), inputs)
         state.delete()

@@ -16,11 +16,12 @@ from encloze.data.formats.base import Format
 from encloze.data.runs import read_run
 from encloze.errors import CheckpointError, DataError
 from encloze.models.cross_encoder import RERANKER_FILE, is_cross_encoder, settings_to_save
+from encloze.settings import Seed
 from encloze.storage.atomic import atomic_folder
-from encloze.storage.json_files import read_json, write_json
+from encloze.storage.json_files import write_json
 from encloze.storage.model_folders import locate
 from encloze.storage.names import MANIFEST
-from encloze.storage.provenance import describe_input, write_provenance
+from encloze.storage.provenance import describe_input, read_inputs, write_provenance
 
 _PROBABILITIES = (0.1, 0.25, 0.5, 0.75, 0.9)
 
@@ -48,7 +49,7 @@ class Calibrate(Command, name="calibrate"):
     judged pairs."""
     folds: int = 5
     """Number of folds of the cross-validation over queries that measures the calibration error."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the assignment of queries to folds."""
     overwrite: bool = False
     """Whether an existing output is replaced."""
@@ -94,7 +95,7 @@ class Calibrate(Command, name="calibrate"):
         if not (self.scores / "inputs.json").is_file():
             progress.warn(f"{self.scores} does not record the model that computed the scores: {self.model} is assumed")
             return
-        recorded = read_json(self.scores / "inputs.json")["inputs"].get("model")
+        recorded = read_inputs(self.scores)["inputs"].get("model")
         current = describe_input(folder if recorded is not None and "sha256" in recorded else self.model)
         if recorded is not None and any(recorded.get(key) != current.get(key) for key in ("sha256", "name")):
             raise DataError(

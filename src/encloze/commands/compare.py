@@ -17,6 +17,7 @@ from encloze.evaluation.comparison import ComparedSystem, ComparisonTable, short
 from encloze.evaluation.measures import DEFAULT_MEASURES, canonical_name
 from encloze.evaluation.report import Report
 from encloze.evaluation.rules import PassageAggregation
+from encloze.settings import Seed
 from encloze.storage.atomic import atomic_folder, refuse_existing
 from encloze.storage.provenance import write_provenance
 from encloze.systems.base import System, inputs_of, unique_names
@@ -66,7 +67,7 @@ class Compare(Command, name="compare"):
     """Folder for the comparison and the report of each data set. By default nothing is saved."""
     overwrite: bool = False
     """Whether an existing output folder may be replaced."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the bootstrap intervals and randomization tests."""
     benchmark: tuple[Benchmark, ...] = ()
     """Published benchmarks in addition to the data sets, each with its own split and rules: beir/scifact,

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from encloze import progress, recipe
 from encloze.commands._demo_training import build_finetune, build_pretrain, measure_speed
@@ -25,8 +25,8 @@ from encloze.evaluation.report import Report
 from encloze.retrieval.retriever import Retriever
 from encloze.search.indexes.bm25 import Bm25
 from encloze.search.indexes.flat import Flat
-from encloze.settings import plain
-from encloze.storage.json_files import read_json, write_json
+from encloze.settings import Seed, plain
+from encloze.storage.json_files import explain_damage, read_json, write_json
 from encloze.storage.names import MANIFEST
 from encloze.storage.provenance import write_provenance
 from encloze.systems.base import System
@@ -74,6 +74,11 @@ class Speed:
 
     pretraining: float
     finetuning: float
+
+
+class _Plan(TypedDict):
+    size: str
+    speed: Speed
 
 
 REFERENCE_SPEED = Speed(pretraining=3.65, finetuning=1.94)
@@ -128,7 +133,7 @@ class Demo(Command, name="demo"):
     """Target duration for the size auto, in minutes. Two idle cores take about 7 minutes at the full size."""
     backbone: Literal["minilm", "scratch"] = "minilm"
     """Initial model: all-MiniLM-L6-v2, or random weights with a new tokenizer."""
-    seed: int = 0
+    seed: Seed = 0
     """Random seed."""
     resume: bool = False
     """Whether to continue an interrupted demo, keeping its finished models and indexes."""
@@ -230,8 +235,9 @@ class Demo(Command, name="demo"):
             packages = next((size.packages for size in SIZES if size.name == self.size), SIZES[0].packages)
             measured = Speed(*measure_speed(PythonDocs(packages), self.backbone, self.seed))
             write_json(plan_file, {"size": self.size_for(measured).name, "speed": asdict(measured)})
-        plan = read_json(plan_file)
-        size, speed = next(size for size in SIZES if size.name == plan["size"]), Speed(**plan["speed"])
+        plan = read_json(plan_file, _Plan)
+        with explain_damage(plan_file):
+            size, speed = {size.name: size for size in SIZES}[plan["size"]], Speed(**plan["speed"])
         minutes = self.forecast(size, speed)
         progress.note(
             f"A step at the full size takes {speed.pretraining:.1f} s (pre-training) or {speed.finetuning:.1f} s "

@@ -17,6 +17,7 @@ from encloze.evaluation.measures import DEFAULT_MEASURES, canonical_name, cutoff
 from encloze.evaluation.report import Report, evaluate_runs
 from encloze.evaluation.results import SystemResult
 from encloze.evaluation.rules import PassageAggregation, RankingRules
+from encloze.settings import Seed
 from encloze.storage.atomic import atomic_folder, refuse_existing
 from encloze.storage.provenance import write_provenance
 from encloze.systems.base import System, inputs_of, unique_titles
@@ -69,7 +70,7 @@ class Evaluate(Command, name="evaluate"):
     """Folder for the report, the values of each query and the rankings. By default nothing is saved."""
     overwrite: bool = False
     """Whether an existing output folder may be replaced."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the bootstrap intervals and randomization tests."""
     benchmark: Benchmark | None = None
     """Published benchmark in place of dataset and split, evaluated by its own rules: msmarco-dev, trec-dl-2019,

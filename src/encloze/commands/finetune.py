@@ -30,6 +30,7 @@ from encloze.models.heads.dense import Dense
 from encloze.models.origins.base import Origin
 from encloze.reporting.verdicts import EFFECT_FILE
 from encloze.retrieval.tuning_queries import default_tuning, named_tuning
+from encloze.settings import Seed
 from encloze.storage.hashes import hash_of
 from encloze.storage.json_files import write_json
 from encloze.training.arguments import TrainingArguments
@@ -107,7 +108,7 @@ class Finetune(Command, name="finetune"):
     initial, the fine-tuned and the merged models."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass to save memory; results are identical."""
-    seed: int = 0
+    seed: Seed = 0
     """Random seed."""
     resume: bool = False
     """Resume an unfinished training run that has the same settings."""

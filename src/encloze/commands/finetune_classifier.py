@@ -16,6 +16,7 @@ from encloze.evaluation.labels import evaluate_predictions
 from encloze.models.card import PipelineTag
 from encloze.models.classifier import Classifier
 from encloze.models.classifier_inputs import warn_truncated
+from encloze.settings import Seed
 from encloze.storage.hashes import hash_of
 from encloze.text.labeled import encode_labeled
 from encloze.training.arguments import TrainingArguments
@@ -56,7 +57,7 @@ class FinetuneClassifier(Command, name="finetune_classifier"):
     )
     """Optimizer, learning rate schedule, logging and checkpoints. The new head has a higher learning rate than the
     encoder."""
-    seed: int = 0
+    seed: Seed = 0
     """Random seed."""
     resume: bool = False
     """Resume an unfinished training run that has the same settings."""

@@ -18,6 +18,7 @@ from encloze.errors import RecipeError
 from encloze.losses.base import CandidateLoss, Loss, check_losses
 from encloze.losses.listwise import Listwise
 from encloze.models.cross_encoder import CrossEncoder
+from encloze.settings import Seed
 from encloze.storage.hashes import hash_of
 from encloze.training.arguments import TrainingArguments
 from encloze.training.batch_plan import LengthGroupedPlan
@@ -66,7 +67,7 @@ class FinetuneReranker(Command, name="finetune_reranker"):
     only."""
     training: TrainingArguments = field(default_factory=lambda: TrainingArguments(learning_rate=2e-5))
     """Optimizer, learning rate schedule, logging and checkpoints."""
-    seed: int = 0
+    seed: Seed = 0
     """Random seed."""
     resume: bool = False
     """Resume an unfinished training run that has the same settings."""

@@ -23,6 +23,7 @@ from encloze.data.runs import read_run, top_documents, write_run
 from encloze.data.words import split_words
 from encloze.errors import DataError
 from encloze.generators.base import Generator, SourceDocument
+from encloze.settings import Seed
 from encloze.storage.atomic import atomic_folder
 from encloze.storage.disk import explain_write_errors
 from encloze.storage.json_files import write_json
@@ -68,7 +69,7 @@ class Generate(Command, name="generate"):
     round_trip_depth: int = 1
     """Maximum rank of the document in round-trip filtering: a query is rejected if the system of round_trip ranks its
     document lower."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of all random numbers."""
     resume: bool = False
     """Whether to continue an unfinished generation that was started with the same settings."""

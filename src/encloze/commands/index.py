@@ -18,6 +18,7 @@ from encloze.retrieval.tuning import fit_index_fusion
 from encloze.retrieval.tuning_queries import named_tuning
 from encloze.search.fusions.base import Fusion
 from encloze.search.indexes.base import Index as SearchIndex
+from encloze.settings import Seed
 from encloze.storage.atomic import atomic_folder, refuse_existing
 from encloze.storage.provenance import write_provenance
 
@@ -68,7 +69,7 @@ class Index(Command, name="index"):
     text was taken from gets the weight 0."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the encoder's matrix multiplications; auto uses bfloat16 if the hardware supports it."""
-    seed: int = 0
+    seed: Seed = 0
     """Random seed, a setting of every command. It has no effect here, because building an index is deterministic."""
     overwrite: bool = False
     """Whether an existing output folder may be replaced."""

@@ -22,6 +22,7 @@ from encloze.data.records import Judgment
 from encloze.errors import DataError, importable
 from encloze.evaluation.inspection import Inspection, LengthStatistics
 from encloze.evaluation.panel import Panel
+from encloze.settings import Seed
 from encloze.storage.atomic import atomic_folder, refuse_existing
 from encloze.storage.model_folders import MINILM, has_minilm, locate
 from encloze.storage.provenance import write_provenance
@@ -77,7 +78,7 @@ class Inspect(Command, name="inspect"):
     """Folder for inspection.json and inspection.md. By default nothing is saved."""
     overwrite: bool = False
     """Whether an existing output folder may be replaced."""
-    seed: int = 0
+    seed: Seed = 0
     """Random seed for sampling documents and text pairs, and for the bootstrap intervals."""
 
     def __post_init__(self) -> None:

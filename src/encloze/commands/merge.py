@@ -23,6 +23,7 @@ from encloze.models.checkpoint import DECODERS
 from encloze.models.interpolation import WeightInterpolation, all_parameters, architecture_differences
 from encloze.models.origins.base import InitialModel
 from encloze.models.origins.pretrained import Pretrained
+from encloze.settings import Seed
 from encloze.storage.atomic import atomic_folder, refuse_existing
 from encloze.storage.disk import explain_write_errors
 from encloze.storage.json_files import read_json, write_json
@@ -64,7 +65,7 @@ class Merge(Command, name="merge"):
     """Data set of another domain, to measure how much of the original model's retrieval quality is retained."""
     split: str = "dev"
     """Split on which models are evaluated, in dataset and in retention_dataset."""
-    seed: int = 0
+    seed: Seed = 0
     """Random seed of bootstrap intervals and randomization tests."""
     overwrite: bool = False
     """Whether an existing output folder may be replaced."""
@@ -188,8 +189,12 @@ def best_weight(weights: Sequence[float], reports: Sequence[Report]) -> float:
 
 def _saved_dtype(name: str) -> torch.dtype:
     """Return the data type in which the weights of a model are saved. (When loaded, they become float32.)"""
-    config = read_json(locate(name) / "config.json")
-    return getattr(torch, config.get("dtype") or config.get("torch_dtype") or "float32")  # type: ignore[no-any-return]
+    file = locate(name) / "config.json"
+    config = read_json(file)
+    dtype = getattr(torch, str(config.get("dtype") or config.get("torch_dtype") or "float32"), None)
+    if not isinstance(dtype, torch.dtype):
+        raise CheckpointError(f"{file} is damaged: its dtype is no data type of torch. Correct it, such as: float32")
+    return dtype
 
 
 def _write_model(model: InitialModel, folder: Path) -> None:

@@ -24,6 +24,7 @@ from encloze.models.origins.base import InitialModel, Origin
 from encloze.models.pretraining_module import PretrainingModule
 from encloze.models.vocabulary import add_frequent_words
 from encloze.objectives.base import Objective
+from encloze.settings import Seed
 from encloze.training.arguments import TrainingArguments
 from encloze.training.batch_plan import BatchPlan, LengthGroupedPlan
 from encloze.training.decoders import load_decoders
@@ -83,7 +84,7 @@ class Pretrain(Command, name="pretrain"):
     saved."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass to save memory; results are identical."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of all random choices in the training."""
     resume: bool = False
     """Whether to continue an unfinished pretrain command with the same settings."""

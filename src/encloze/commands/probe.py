@@ -14,6 +14,7 @@ from encloze.evaluation.labels import LabelReport, evaluate_predictions
 from encloze.models.frozen import FrozenEncoder
 from encloze.models.layers.pooling import Pooling
 from encloze.models.precision import Precision
+from encloze.settings import Seed
 from encloze.storage.atomic import atomic_folder, refuse_existing
 from encloze.storage.provenance import write_provenance
 from encloze.training.linear_probe import extract_features, linear_probe
@@ -56,7 +57,7 @@ class Probe(Command, name="probe"):
     """Folder for the report and the predictions; by default nothing is written."""
     overwrite: bool = False
     """Whether an existing output folder may be replaced."""
-    seed: int = 0
+    seed: Seed = 0
     """Random seed of bootstrap intervals and cross-validation folds."""
 
     def __post_init__(self) -> None:

@@ -10,8 +10,7 @@ from typing import Any, ClassVar
 from encloze import progress, recipe
 from encloze.commands.base import Command, get_command
 from encloze.errors import CheckpointError
-from encloze.storage.json_files import read_json
-from encloze.storage.provenance import describe_input, versions
+from encloze.storage.provenance import describe_input, read_inputs, read_versions, versions
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class Rerun(Command, name="rerun"):
             raise CheckpointError(f"{self.folder} has no recipe.yaml. Name a folder that an encloze command wrote")
         tree = recipe.read(recipe_file)
         name = str(tree.pop("verb", ""))
-        provenance = read_json(self.folder / "inputs.json")
+        provenance = read_inputs(self.folder)
         self._warn_of_changes(provenance["inputs"])
         output = (self.output or self.folder.with_name(f"{self.folder.name}-rerun")).resolve()
         tree["overwrite"] = self.overwrite
@@ -54,7 +53,7 @@ class Rerun(Command, name="rerun"):
         for name, recorded in inputs.items():
             if "path" in recorded and describe_input(recorded["path"]) != recorded:
                 progress.warn(f"the {name} {recorded['path']} has changed since {self.folder} was written")
-        before, now = read_json(self.folder / "versions.json"), versions()
+        before, now = read_versions(self.folder), versions()
         changed = [
             f"{name} {before[name]} -> {now.get(name, 'none')}" for name in before if before[name] != now.get(name)
         ]

@@ -29,6 +29,7 @@ from encloze.evaluation.robustness import AppliedPerturbation, RobustnessReport,
 from encloze.evaluation.rules import PassageAggregation, RankingRules
 from encloze.evaluation.slices import Slice, query_slices
 from encloze.search.analyzers.unicode import Unicode
+from encloze.settings import Seed
 from encloze.storage.atomic import atomic_folder, refuse_existing
 from encloze.storage.cache import temporary_folder
 from encloze.storage.file_names import file_name
@@ -78,7 +79,7 @@ class Robustness(Command, name="robustness"):
     """Folder for the report and the value of the measure for each query. By default nothing is saved."""
     overwrite: bool = False
     """Whether an existing output folder may be replaced."""
-    seed: int = 0
+    seed: Seed = 0
     """Random seed of the perturbations and of the bootstrap intervals."""
     benchmark: Benchmark | None = None
     """Published benchmark to use instead of dataset and split, such as msmarco-dev or beir/NAME. It is evaluated by its

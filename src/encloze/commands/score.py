@@ -19,6 +19,7 @@ from encloze.data.resumable_runs import write_rankings
 from encloze.data.runs import RUN_FILE, read_run, top_documents
 from encloze.encoders.base import Scorer, load_scorer
 from encloze.errors import DataError
+from encloze.settings import Seed
 from encloze.storage.atomic import atomic_folder
 from encloze.storage.hashes import hash_of
 from encloze.storage.provenance import describe_input, write_provenance
@@ -55,7 +56,7 @@ class Score(Command, name="score"):
     """Whether to score all documents judged relevant, including those that are not among the candidates."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the model's matrix multiplications; auto uses bfloat16 if the hardware supports it."""
-    seed: int = 0
+    seed: Seed = 0
     """Random seed for sampling queries, if max_queries is set."""
     resume: bool = False
     """Whether to continue an interrupted score command with the same settings."""

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 
 from encloze.data.contamination import Contamination
+from encloze.escapes import markdown
 from encloze.evaluation.contrasts import Contrast, contrast_with
 from encloze.evaluation.estimates import estimate
 from encloze.evaluation.report import Report
@@ -18,7 +19,7 @@ from encloze.evaluation.results import SIZES, SystemResult
 from encloze.evaluation.significance import bootstrap, holm
 from encloze.intervals import Interval
 from encloze.storage.file_names import file_names
-from encloze.storage.json_files import read_json, write_json
+from encloze.storage.json_files import explain_damage, read_json, write_json
 from encloze.tables import Column, Kind, Table, Value, notebook_html
 
 MEAN = "mean"
@@ -33,6 +34,14 @@ class ComparedSystem(NamedTuple):
 
     name: str
     members: tuple[str, ...]
+
+
+class _SavedComparison(TypedDict):
+    queries: dict[str, int]
+    systems: list[dict[str, Any]]
+    equivalence_margin: float
+    seed: NotRequired[int]
+    contamination: NotRequired[dict[str, list[Contamination]]]
 
 
 @dataclass(frozen=True)
@@ -197,8 +206,8 @@ class ComparisonTable:
 
     def to_markdown(self) -> str:
         """Return all tables and notes in Markdown."""
-        parts = [line for table in self.tables() for line in (f"{table.title}.", "", table.to_markdown(), "")]
-        return "\n".join([*parts, *(f"- {note}" for note in self.notes)]) + "\n"
+        parts = [line for table in self.tables() for line in (f"{markdown(table.title)}.", "", table.to_markdown(), "")]
+        return "\n".join([*parts, *(f"- {markdown(note)}" for note in self.notes)]) + "\n"
 
     def to_pandas(self, table: Literal["means", "differences", "measures"] = "means") -> Any:
         """Return one of the tables as a ``pandas.DataFrame``.
@@ -239,18 +248,22 @@ class ComparisonTable:
 
         Args:
             folder: Folder with ``comparison.json`` and a folder for each data set.
+
+        Raises:
+            CheckpointError: A file is missing or damaged.
         """
-        content = read_json(folder / "comparison.json")
+        content = read_json(folder / "comparison.json", _SavedComparison)
         names = tuple(content["queries"])
         contamination = content.get("contamination", {}).values()
-        return cls(
-            reports=tuple(Report.load(folder / name) for name in file_names(names)),
-            systems=tuple(ComparedSystem(one["name"], tuple(one["members"])) for one in content["systems"]),
-            names=names,
-            equivalence_margin=content["equivalence_margin"],
-            seed=content.get("seed", 0),
-            contamination=tuple(tuple(Contamination(**one) for one in of_dataset) for of_dataset in contamination),
-        )
+        with explain_damage(folder):
+            return cls(
+                reports=tuple(Report.load(folder / name) for name in file_names(names)),
+                systems=tuple(ComparedSystem(one["name"], tuple(one["members"])) for one in content["systems"]),
+                names=names,
+                equivalence_margin=content["equivalence_margin"],
+                seed=content.get("seed", 0),
+                contamination=tuple(tuple(Contamination(**one) for one in of_dataset) for of_dataset in contamination),
+            )
 
     @classmethod
     def from_report(cls, report: Report) -> ComparisonTable:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any, TypedDict
 
 from encloze.data.contamination import Contamination
-from encloze.evaluation.panel import Panel
-from encloze.storage.json_files import read_json, write_json
+from encloze.escapes import markdown
+from encloze.evaluation.panel import Panel, SavedPanel
+from encloze.storage.json_files import explain_damage, read_json, write_json
 from encloze.tables import Column, Kind, Table, Value, notebook_html
 
 INSPECTION_FILE = "inspection.json"
@@ -34,6 +36,11 @@ class LengthStatistics:
     """Mean number of tokens of a word, where words are separated by spaces; None for lengths in words."""
     unknown_tokens: float | None = None
     """Share of tokens that are unknown to the tokenizer, in the first 1,000 texts; None for lengths in words."""
+
+
+class _SavedInspection(TypedDict):
+    corpus: dict[str, Any]
+    panel: SavedPanel | None
 
 
 @dataclass(frozen=True)
@@ -141,10 +148,10 @@ class Inspection:
 
     def to_markdown(self) -> str:
         """Return the tables, the notes and the panel in Markdown."""
-        lines = [f"# {self.corpus}", ""]
+        lines = [f"# {markdown(self.corpus)}", ""]
         for table in self.tables():
-            lines += [f"{table.title}:", "", table.to_markdown(), ""]
-        lines += [*(f"- {note}" for note in self.notes), ""]
+            lines += [f"{markdown(table.title)}:", "", table.to_markdown(), ""]
+        lines += [*(f"- {markdown(note)}" for note in self.notes), ""]
         return "\n".join([*lines, *([self.panel.to_markdown()] if self.panel else [])]).rstrip() + "\n"
 
     def _repr_html_(self) -> str:
@@ -178,13 +185,14 @@ class Inspection:
         Raises:
             CheckpointError: The file is missing or damaged.
         """
-        content = read_json(folder / INSPECTION_FILE)
+        content = read_json(folder / INSPECTION_FILE, _SavedInspection)
         corpus, panel = content["corpus"], content["panel"]
-        for lengths in corpus["lengths"]:
-            lengths["truncated"] = {int(limit): share for limit, share in lengths["truncated"].items()}
-        corpus["lengths"] = [LengthStatistics(**lengths) for lengths in corpus["lengths"]]
-        corpus["contamination"] = [Contamination(**overlap) for overlap in corpus["contamination"]]
-        return cls(**corpus, panel=Panel.from_dict(panel) if panel else None)
+        with explain_damage(folder / INSPECTION_FILE):
+            for lengths in corpus["lengths"]:
+                lengths["truncated"] = {int(limit): share for limit, share in lengths["truncated"].items()}
+            corpus["lengths"] = [LengthStatistics(**lengths) for lengths in corpus["lengths"]]
+            corpus["contamination"] = [Contamination(**overlap) for overlap in corpus["contamination"]]
+            return cls(**corpus, panel=Panel.from_dict(panel) if panel else None)
 
 
 def _examples(ids: list[str]) -> str:

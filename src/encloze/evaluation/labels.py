@@ -13,6 +13,7 @@ import numpy as np
 
 from encloze.data.labeled import LabeledDataset
 from encloze.data.records import LabeledText
+from encloze.escapes import markdown
 from encloze.evaluation.significance import bootstrap_of_sums
 from encloze.evaluation.spans import has_spans, spans
 from encloze.intervals import Interval
@@ -136,8 +137,17 @@ class LabelReport:
     def to_markdown(self) -> str:
         """Return the tables and the notes in Markdown."""
         systems, labels = self.tables()
-        notes = [f"- {note}" for note in self.notes]
-        lines = [f"{systems.title}.", "", systems.to_markdown(), "", *notes, "", f"{labels.title}:", ""]
+        notes = [f"- {markdown(note)}" for note in self.notes]
+        lines = [
+            f"{markdown(systems.title)}.",
+            "",
+            systems.to_markdown(),
+            "",
+            *notes,
+            "",
+            f"{markdown(labels.title)}:",
+            "",
+        ]
         return "\n".join([*lines, labels.to_markdown()]) + "\n"
 
     def to_pandas(self) -> Any:

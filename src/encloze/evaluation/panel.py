@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
+from encloze.escapes import markdown
 from encloze.evaluation.labels import LabelReport
 from encloze.evaluation.panel_metrics import MLM_HEAD, PanelMetric
 from encloze.tables import Column, Kind, Table, quote
@@ -56,6 +57,31 @@ class EncoderMetrics:
     metrics: tuple[PanelMetric, ...]
     frequent_terms: tuple[tuple[str, float], ...] = ()
     nearest: tuple[tuple[NearestDocument, ...], ...] = ()
+
+
+class _SavedNearest(TypedDict):
+    id: str
+    excerpt: str
+    score: float
+    cosine: float | None
+    terms: dict[str, float]
+
+
+class _SavedEncoder(TypedDict):
+    name: str
+    description: str
+    metrics: list[dict[str, Any]]
+    frequent_terms: dict[str, float]
+    nearest: dict[str, list[_SavedNearest]]
+
+
+class SavedPanel(TypedDict):
+    """Content of a panel in JSON files."""
+
+    num_documents: int
+    num_available: int
+    pairs: str | None
+    encoders: list[_SavedEncoder]
 
 
 @dataclass(frozen=True)
@@ -119,16 +145,16 @@ class Panel:
 
     def to_markdown(self) -> str:
         """Return the panel as Markdown: metrics, prediction of labels, and the nearest documents of each query."""
-        lines = ["## Encoders", "", f"{self.title}.", "", self.table().to_markdown(), ""]
-        lines += [f"- {note}" for note in self.notes()]
+        lines = ["## Encoders", "", f"{markdown(self.title)}.", "", self.table().to_markdown(), ""]
+        lines += [f"- {markdown(note)}" for note in self.notes()]
         if self.labels:
-            lines += ["", "## Labels", "", f"{self.labels.title}.", "", self.labels.table().to_markdown(), ""]
-            lines += [f"- {note}" for note in self.labels.notes]
+            lines += ["", "## Labels", "", f"{markdown(self.labels.title)}.", "", self.labels.table().to_markdown(), ""]
+            lines += [f"- {markdown(note)}" for note in self.labels.notes]
         for number, query in enumerate(self.queries):
-            lines += ["", f"## Nearest documents to {quote(query)}"]
+            lines += ["", f"## Nearest documents to {quote(markdown(query))}"]
             for encoder in self.encoders:
-                lines += ["", f"{encoder.name}:", ""]
-                lines += [f"{rank}. {one.summary()}" for rank, one in enumerate(encoder.nearest[number], 1)]
+                lines += ["", f"{markdown(encoder.name)}:", ""]
+                lines += [f"{rank}. {markdown(one.summary())}" for rank, one in enumerate(encoder.nearest[number], 1)]
         return "\n".join(lines)
 
     @classmethod

@@ -6,21 +6,47 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict, cast
 
 import numpy as np
 
 from encloze.data.counts import DatasetCounts
 from encloze.data.records import Judgments
 from encloze.data.runs import read_run, write_run
+from encloze.escapes import markdown
 from encloze.evaluation.estimates import estimate
 from encloze.evaluation.measures import DEFAULT_MEASURES, canonical_name, compute_measures
 from encloze.evaluation.results import SIZES, SystemResult
 from encloze.evaluation.significance import bootstrap, holm, randomization_test
-from encloze.intervals import Interval
+from encloze.intervals import Interval, SavedInterval
 from encloze.storage.file_names import file_names
-from encloze.storage.json_files import read_json, write_json
+from encloze.storage.json_files import explain_damage, read_json, write_json
 from encloze.tables import Column, Kind, Table, notebook_html
+
+
+class _SavedDifference(SavedInterval):
+    p_holm: float
+
+
+class _SavedSystem(TypedDict):
+    name: str
+    measures: dict[str, SavedInterval]
+    milliseconds_per_query: float | None
+    note: str
+    index_bytes: NotRequired[int | None]
+    model_bytes: NotRequired[int | None]
+    memory_bytes: NotRequired[int | None]
+    against_baseline: NotRequired[_SavedDifference | None]
+
+
+class SavedReport(TypedDict):
+    """Content of ``report.json``."""
+
+    dataset: str
+    split: str
+    systems: list[_SavedSystem]
+    seed: NotRequired[int]
+    data: NotRequired[DatasetCounts | None]
 
 
 @dataclass(frozen=True)
@@ -115,7 +141,18 @@ class Report:
 
     def to_markdown(self) -> str:
         """Return the table and the notes in Markdown."""
-        return "\n".join([f"{self.title}.", "", self.table().to_markdown(), "", *(f"- {n}" for n in self.notes)]) + "\n"
+        return (
+            "\n".join(
+                [
+                    f"{markdown(self.title)}.",
+                    "",
+                    self.table().to_markdown(),
+                    "",
+                    *(f"- {markdown(n)}" for n in self.notes),
+                ]
+            )
+            + "\n"
+        )
 
     def to_pandas(self) -> Any:
         """Return the table as a ``pandas.DataFrame`` with one row for each system.
@@ -171,12 +208,18 @@ class Report:
 
         Args:
             folder: Folder with ``report.json``, ``per_query.tsv`` and ``runs``.
+
+        Raises:
+            CheckpointError: A file is missing or damaged.
         """
-        content = read_json(folder / "report.json")
-        _, *rows = (line.split("\t") for line in (folder / "per_query.tsv").read_text("utf-8").rstrip("\n").split("\n"))
-        entries = content["systems"]
-        measures = tuple(entries[0]["measures"])
-        values = np.array([[float(cell) for cell in row[1:]] for row in rows]).reshape(len(rows), -1)
+        content: SavedReport = read_json(folder / "report.json", SavedReport)
+        entries, table = content["systems"], folder / "per_query.tsv"
+        with explain_damage(table):
+            measures = tuple(entries[0]["measures"])
+            _, *rows = (line.split("\t") for line in table.read_text("utf-8").rstrip("\n").split("\n"))
+            values = np.array([[float(cell) for cell in row[1:]] for row in rows]).reshape(
+                len(rows), len(measures) * len(entries)
+            )
         names = file_names([entry["name"] for entry in entries])
         systems, differences = [], []
         for number, (entry, name) in enumerate(zip(entries, names, strict=True)):
@@ -203,7 +246,7 @@ class Report:
             tuple(systems),
             tuple(differences),
             content.get("seed", 0),
-            DatasetCounts.from_dict(content.get("data")),
+            DatasetCounts.from_dict(cast("dict[str, Any] | None", content.get("data"))),
         )
 
 

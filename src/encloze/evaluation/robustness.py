@@ -14,6 +14,7 @@ import numpy as np
 
 from encloze.data.counts import DatasetCounts
 from encloze.data.records import Query
+from encloze.escapes import markdown
 from encloze.evaluation.estimates import estimate, welch_difference
 from encloze.evaluation.significance import bootstrap
 from encloze.evaluation.slices import Slice
@@ -245,16 +246,16 @@ class RobustnessReport:
 
     def to_markdown(self) -> str:
         """Return the report in Markdown: tables, notes, and the most degraded queries per system and perturbation."""
-        lines = [f"{self.title}.", "", self.table().to_markdown(), ""]
-        lines += [f"- {note}" for note in self.notes]
+        lines = [f"{markdown(self.title)}.", "", self.table().to_markdown(), ""]
+        lines += [f"- {markdown(note)}" for note in self.notes]
         if self.slice_results:
             table = self.slice_table()
-            lines += ["", f"{table.title}:", "", table.to_markdown(), ""]
+            lines += ["", f"{markdown(table.title)}:", "", table.to_markdown(), ""]
         for system in filter(self.most_degraded, self.systems):
-            lines += ["", f"{system.name}, most degraded queries:", ""]
+            lines += ["", f"{markdown(system.name)}, most degraded queries:", ""]
             for one in self.perturbations:
                 if queries := self.most_degraded(system, one.name):
-                    lines += [f"- {one.name}", *(f"  - {_summary(query)}" for query in queries)]
+                    lines += [f"- {one.name}", *(f"  - {markdown(_summary(query))}" for query in queries)]
         return "\n".join(lines) + "\n"
 
     def to_pandas(self) -> Any:

@@ -7,10 +7,10 @@ from pathlib import Path
 from pickle import UnpicklingError
 
 import torch
-import yaml
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from encloze import recipe
 from encloze.errors import CheckpointError
 from encloze.models.checkpoint import DECODERS
 from encloze.models.encoder_config import EncoderConfig
@@ -78,10 +78,10 @@ def _is_compatible(folder: Path) -> bool:
 
     Other variants of RetroMAE have weights with the same names and shapes, but compute with them differently.
     """
-    recipe = folder / "recipe.yaml"
-    if not recipe.is_file():
+    file = folder / "recipe.yaml"
+    objective = recipe.read(file).get("objective") if file.is_file() else None
+    if not isinstance(objective, dict):
         return False
-    objective = (yaml.safe_load(recipe.read_text(encoding="utf-8")) or {}).get("objective", {})
     dense = EncoderConfig.read(folder, 512).dense
     return (
         objective.get("type") in ("retromae", "dupmae")

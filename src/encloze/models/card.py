@@ -11,6 +11,7 @@ from typing import Any, Literal
 import yaml
 
 from encloze.errors import EnclozeError
+from encloze.escapes import markdown
 from encloze.models.encoder_config import CONFIG_FILE
 from encloze.models.folder_fields import MODULES_FILE
 from encloze.reporting.model_cards import split_header
@@ -127,7 +128,7 @@ def model_card(
     kind = {"text-ranking": "A re-ranker"}.get(pipeline_tag, "A text encoder" if is_encoder else "A classifier")
     listed = "".join(f"- {file}: {description}\n" for file, description in files.items())
     return (
-        f"---\n{header}---\n\n# {name}\n\n{kind}, {summary}.\n\n"
+        f"---\n{header}---\n\n# {markdown(name)}\n\n{kind}, {markdown(summary)}.\n\n"
         f"## Usage\n\n{_usage(name, metadata, is_encoder)}\n## Files\n\n{listed}"
     )
 

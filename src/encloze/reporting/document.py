@@ -22,7 +22,7 @@ from encloze.reporting.sections.reproduction import reproduction_section
 from encloze.reporting.sections.robustness import robustness_section
 from encloze.reporting.sections.training import training_section
 from encloze.reporting.training_logs import LOG, MONITORS, read_curves
-from encloze.storage.json_files import read_json
+from encloze.storage.json_files import explain_damage, read_json
 
 _COMPARISON, _REPORT = "comparison.json", "report.json"
 
@@ -52,23 +52,28 @@ def build_document(
     Raises:
         CheckpointError: A file of a result folder is damaged.
     """
-    sections, models = list[Section](), list[ModelFigures]()
+    sections, models, figures = list[Section](), list[ModelFigures](), list[dict[str, Any]]()
     results = results if include_texts else [result.without_texts() for result in results]
     for result in sorted(results, key=_rank):
         progress.note(f"Reading the result folder {result.name} (command: {result.command})")
-        if (comparison := _read_comparison(result)) is not None:
-            texts = read_texts(result) if include_texts else [DatasetTexts()] * len(comparison.reports)
-            sections.append(comparison_section(result, comparison, texts, examples))
-            models += evaluation_figures(result, comparison)
-        if (result.path / ROBUSTNESS).is_file():
-            sections.append(robustness_section(result, include_texts=include_texts))
-            models += robustness_figures(result, read_json(result.path / ROBUSTNESS))
-        if (result.path / INSPECTION_FILE).is_file():
-            sections.append(inspection_section(result, include_texts=include_texts))
-        sections += label_sections(result, include_texts=include_texts)
-        if (result.path / LOG).is_file():
-            sections.append(training_section(result))
-    figures = [_figures(result) for result in results]
+        comparison = _read_comparison(result)
+        texts = read_texts(result) if include_texts and comparison else []
+        with explain_damage(result.path):
+            if comparison is not None:
+                texts = texts or [DatasetTexts()] * len(comparison.reports)
+                sections.append(comparison_section(result, comparison, texts, examples))
+                models += evaluation_figures(result, comparison)
+            if (result.path / ROBUSTNESS).is_file():
+                sections.append(robustness_section(result, include_texts=include_texts))
+                models += robustness_figures(result, read_json(result.path / ROBUSTNESS))
+            if (result.path / INSPECTION_FILE).is_file():
+                sections.append(inspection_section(result, include_texts=include_texts))
+            sections += label_sections(result, include_texts=include_texts)
+            if (result.path / LOG).is_file():
+                sections.append(training_section(result))
+    for result in results:
+        with explain_damage(result.path):
+            figures.append(_figures(result))
     return ReportDocument(title, [*sections, reproduction_section(results)], figures, models)
 
 

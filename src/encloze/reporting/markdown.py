@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from encloze.escapes import markdown
 from encloze.reporting.blocks import Block, BulletList, Chart, Code, Excerpt, Paragraph, QueryExample
 from encloze.reporting.document import ReportDocument
 from encloze.tables import Table, quote
@@ -13,9 +14,9 @@ _RELEVANCE = {True: ", relevant", False: ", judged not relevant", None: ""}
 
 def render_markdown(document: ReportDocument) -> str:
     """Return a report as Markdown."""
-    lines = [f"# {document.title}", ""]
+    lines = [f"# {markdown(document.title)}", ""]
     for section in document.sections:
-        lines += [f"## {section.title}", ""]
+        lines += [f"## {markdown(section.title)}", ""]
         for block in section.blocks:
             lines += _lines(block)
     return "\n".join(lines)
@@ -24,23 +25,24 @@ def render_markdown(document: ReportDocument) -> str:
 def _lines(block: Block) -> Iterator[str]:
     match block:
         case Paragraph(text):
-            yield from (text, "")
+            yield from (markdown(text), "")
         case BulletList(title, lines):
-            yield from (f"**{title}**", "", *(f"- {line}" for line in lines), "")
+            yield from (f"**{markdown(title)}**", "", *(f"- {markdown(line)}" for line in lines), "")
         case Table():
-            yield from (f"**{block.title}**", "", block.to_markdown(), "")
+            yield from (f"**{markdown(block.title)}**", "", block.to_markdown(), "")
         case Code(title, text):
-            yield from (f"**{title}**", "", *(f"    {line}" for line in text.splitlines()), "")
+            yield from (f"**{markdown(title)}**", "", *(f"    {line}" for line in text.splitlines()), "")
         case QueryExample(query, text, verdict, results):
-            yield from (f"**{quote(' '.join(text.split()))}** ({query}): {verdict}", "")
+            yield from (f"**{quote(markdown(' '.join(text.split())))}** ({markdown(query)}): {markdown(verdict)}", "")
             for system, excerpts in results:
-                yield from (f"- {system}", *map(_excerpt, excerpts))
+                yield from (f"- {markdown(system)}", *map(_excerpt, excerpts))
             yield ""
         case Chart():
             pass
 
 
 def _excerpt(excerpt: Excerpt) -> str:
-    text = "".join(f"**{piece}**" if is_word else piece for piece, is_word in excerpt.parts)
+    text = "".join(f"**{markdown(piece)}**" if is_word else markdown(piece) for piece, is_word in excerpt.parts)
     name, relevance = excerpt.title or excerpt.id, _RELEVANCE[excerpt.is_relevant]
-    return f"  {excerpt.rank}. {name} ({excerpt.id}{relevance}){': ' * bool(text)}{text}"
+    head = f"  {excerpt.rank}. {markdown(name)} ({markdown(excerpt.id)}{relevance})"
+    return f"{head}{': ' * bool(text)}{text}"

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from encloze.errors import DataError
+from encloze.escapes import markdown
 from encloze.evaluation.comparison import ComparisonTable, short_names
 from encloze.intervals import Interval
 from encloze.reporting.result_folders import ResultFolder, model_folders
@@ -222,7 +223,7 @@ def _section_lines(title: str, key: str, figures: Sequence[ModelFigures]) -> lis
     robustness = [one for one in figures if isinstance(one, RobustnessFigures)]
     evaluated = [one for one in figures if isinstance(one, EvaluationFigures)]
     table = _robustness_table(title, robustness) if robustness else _evaluation_table(title, evaluated)
-    return ["", _BEGIN.format(key), f"## {title}", "", table.to_markdown(), _END]
+    return ["", _BEGIN.format(key), f"## {markdown(title)}", "", table.to_markdown(), _END]
 
 
 def _evaluation_table(title: str, figures: Sequence[EvaluationFigures]) -> Table:

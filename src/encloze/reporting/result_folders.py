@@ -10,9 +10,9 @@ import yaml
 
 from encloze import recipe
 from encloze.errors import CheckpointError
-from encloze.storage.json_files import read_json
 from encloze.storage.manifest import check_manifest
 from encloze.storage.names import MANIFEST
+from encloze.storage.provenance import read_inputs, read_versions
 
 RECIPE, INPUTS, VERSIONS = "recipe.yaml", "inputs.json", "versions.json"
 PAGE = "report.html"
@@ -112,14 +112,14 @@ def _find_recipes(folder: Path) -> Iterator[Path]:
 def _read(folder: Path, root: Path) -> ResultFolder:
     if (folder / MANIFEST).is_file():
         check_manifest(folder)
-    tree, inputs = recipe.read(folder / RECIPE), read_json(folder / INPUTS)
+    tree, inputs = recipe.read(folder / RECIPE), read_inputs(folder)
     return ResultFolder(
         path=folder,
         name=Path(root.resolve().name, folder.relative_to(root)).as_posix(),
         command=str(tree.get("verb", "")),
         tree=tree,
         recipe=(folder / RECIPE).read_text(encoding="utf-8"),
-        versions=read_json(folder / VERSIONS),
+        versions=read_versions(folder),
         inputs=inputs["inputs"],
         working_folder=Path(inputs["working_folder"]),
     )

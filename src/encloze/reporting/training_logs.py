@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from encloze.errors import CheckpointError
+from encloze.storage.json_files import read_json_log
+from encloze.storage.json_shapes import shape_fault
+from encloze.storage.run_state import LogEntry
 from encloze.tables import Column, Kind, Table
 
 LOG, MONITORS = "log.jsonl", "monitors.jsonl"
@@ -28,19 +27,12 @@ def read_curves(file: Path) -> Curves:
         The curve of each metric, keyed by the name of the metric; empty if the file does not exist.
 
     Raises:
-        CheckpointError: A line is not valid JSON.
+        CheckpointError: A line is not a JSON object with numbers.
     """
     curves: Curves = defaultdict(lambda: ([], []))
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    for number, line in enumerate(lines, 1):
-        try:
-            entry: Mapping[str, Any] = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise CheckpointError(
-                f"{file} is damaged: line {number} is not valid JSON ({error}). Restore the file"
-            ) from error
+    for entry in read_json_log(file, LogEntry):
         for name, value in entry.items():
-            if name not in _NOT_METRICS and isinstance(value, (int, float)):
+            if name not in _NOT_METRICS and not shape_fault(value, float):
                 curves[name][0].append(float(entry["step"]))
                 curves[name][1].append(float(value))
     return dict(curves)

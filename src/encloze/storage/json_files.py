@@ -1,27 +1,132 @@
-"""Reading and writing of JSON files, with uniform error handling."""
+"""Reading and writing of JSON, with uniform error handling."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from encloze.errors import CheckpointError
+from encloze.storage.json_shapes import shape_fault
+
+T = TypeVar("T")
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-def read_json(file: Path) -> Any:
-    """Read a JSON file that encloze wrote. Raises CheckpointError if it is missing or damaged."""
+def parse_json(text: str | bytes) -> Any:
+    """Return the value of a JSON text.
+
+    Unlike ``json.loads``, this function raises one type of error for everything that can be wrong.
+
+    Args:
+        text: The text, or its bytes in UTF-8.
+
+    Raises:
+        ValueError: The text is not valid JSON in UTF-8, is nested too deeply, or contains an integer of more than 4,300
+            digits or an unpaired surrogate. The message is one line without the text itself.
+
+    Example:
+        >>> parse_json('{"id": 1}')
+        {'id': 1}
+    """
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        text = text if isinstance(text, str) else text.decode("utf-8-sig")
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        line = f"line {error.lineno}, " if error.lineno > 1 else ""
+        raise ValueError(f"{error.msg} at {line}column {error.colno}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not UTF-8 text ({error.reason})") from error
+    except RecursionError as error:
+        raise ValueError("too many nested brackets") from error
+    except ValueError as error:  # the limit of Python, which keeps a long integer from taking minutes
+        raise ValueError("an integer with more than 4,300 digits") from error
+    if _SURROGATE.search(text) and not _is_encodable(value):
+        raise ValueError(r"unpaired surrogate (\ud800 to \udfff)")
+    return value
+
+
+def read_json(file: Path, shape: Any = dict[str, Any]) -> Any:
+    """Read a JSON file of a folder that encloze or another library wrote.
+
+    Args:
+        file: The file.
+        shape: Type of the content, such as ``list[str]`` or a ``TypedDict``; see ``json_shapes``. By default any JSON
+            object.
+
+    Raises:
+        CheckpointError: The file is missing, unreadable, not JSON, or its content has another type.
+    """
+    try:
+        value = parse_json(file.read_bytes())
     except FileNotFoundError as error:
         raise CheckpointError(
             f"{file.parent} has no {file.name}: the folder was not written by encloze, or is damaged. Name another "
             "folder, or restore the file"
         ) from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise CheckpointError(f"{file} cannot be read: {error.strerror}. Make it readable, or restore it") from error
+    except ValueError as error:
         raise CheckpointError(f"{file} is damaged: it is not valid JSON ({error}). Restore the file") from error
+    if fault := shape_fault(value, shape):
+        raise CheckpointError(f"{file} is damaged: {fault}. Restore the file")
+    return value
+
+
+def read_json_log(file: Path, shape: Any = dict[str, Any]) -> list[Any]:
+    """Read a JSON Lines file that grows while a command runs. An incomplete last line, of a killed run, is left out.
+
+    Args:
+        file: The file.
+        shape: Type of each line's value.
+
+    Returns:
+        The value of each line; an empty list if the file does not exist.
+
+    Raises:
+        CheckpointError: A line is not JSON, or its value has another type.
+    """
+    try:
+        lines = file.read_bytes().split(b"\n") if file.exists() else []
+    except OSError as error:
+        raise CheckpointError(f"{file} cannot be read: {error.strerror}. Make it readable, or restore it") from error
+    values = []
+    for number, line in enumerate(filter(None, lines), 1):
+        try:
+            value = parse_json(line)
+        except ValueError as error:
+            if number == len(lines):  # no line break follows: the run was killed while it wrote the line
+                break
+            raise CheckpointError(
+                f"{file} is damaged: line {number} is not valid JSON ({error}). Restore the file"
+            ) from error
+        if fault := shape_fault(value, shape):
+            raise CheckpointError(f"{file} is damaged: line {number}: {fault}. Restore the file")
+        values.append(value)
+    return values
+
+
+@contextmanager
+def explain_damage(file: Path) -> Iterator[None]:
+    """Raise CheckpointError if the ``with`` block fails because a file of a result has other content than expected.
+
+    For contents that are checked while they are converted, such as tables of numbers.
+
+    Args:
+        file: The file or folder that the block reads.
+    """
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise CheckpointError(
+            f"{file} is damaged ({reason:.200}). Restore it, or run the command that wrote it again"
+        ) from error
 
 
 def write_json(file: Path, value: Any) -> None:
@@ -36,3 +141,12 @@ def _finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _is_encodable(value: Any) -> bool:
+    """Return whether all strings of a JSON value can be encoded as UTF-8."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

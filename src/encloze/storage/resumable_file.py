@@ -5,10 +5,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, TypedDict
 
 from encloze.storage.disk import explain_write_errors
 from encloze.storage.json_files import read_json, write_json
+
+
+class _Progress(TypedDict):
+    items: int
+    bytes: int
 
 
 class ResumableFile:
@@ -56,7 +61,7 @@ def open_resumable_file(file: Path) -> Iterator[ResumableFile]:
     partial, progress_file = file.with_name(f"{file.name}.partial"), file.with_name(f"{file.name}.progress")
     num_done = size = 0
     if partial.exists() and progress_file.exists():
-        progress = read_json(progress_file)
+        progress = read_json(progress_file, _Progress)
         if partial.stat().st_size >= progress["bytes"]:  # else text was lost, for example in a power failure
             num_done, size = progress["items"], progress["bytes"]
     with explain_write_errors(file), partial.open("r+" if size else "w", encoding="utf-8", newline="\n") as stream:

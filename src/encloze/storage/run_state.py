@@ -6,15 +6,21 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from encloze.errors import CheckpointError, StorageError
 from encloze.storage.atomic import refuse_existing
 from encloze.storage.disk import explain_write_errors
-from encloze.storage.json_files import read_json, write_json
+from encloze.storage.json_files import read_json, read_json_log, write_json
 
 _SETTINGS = "recipe.json"
 _IDENTITY = "identity.json"
+
+
+class LogEntry(TypedDict):
+    """Line of a training log. Its other keys are the names of logged values."""
+
+    step: int
 
 
 class RunState:
@@ -105,9 +111,8 @@ class RunState:
     def truncate_log(self, step: int) -> None:
         """Remove the log's incomplete last line, and the entries after ``step``: a resumed run repeats these steps."""
         if self.log.exists():
-            lines = self.log.read_text(encoding="utf-8").splitlines()
-            kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
-            self.log.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+            kept = [entry for entry in read_json_log(self.log, LogEntry) if entry["step"] <= step]
+            self.log.write_text("".join(f"{json.dumps(entry)}\n" for entry in kept), encoding="utf-8")
 
     def copy_log(self, folder: Path) -> None:
         """Copy ``log.jsonl``, if it exists, into ``folder``."""

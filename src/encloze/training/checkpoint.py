@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import TypedDict
 
 import torch
 from safetensors.torch import load_file, load_model, save_file, save_model
@@ -17,6 +18,11 @@ from encloze.storage.json_files import read_json, write_json
 from encloze.storage.manifest import check_manifest, write_manifest
 
 _NAME = "training_state"
+
+
+class _State(TypedDict):
+    step: int
+    threads: int
 
 
 def save_checkpoint(folder: Path, step: int, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -67,14 +73,14 @@ def load_checkpoint(folder: Path, module: nn.Module, optimizer: torch.optim.Opti
     check_manifest(checkpoint, contents=True)
     load_model(module, str(checkpoint / "module.safetensors"))
     _load_optimizer(optimizer, load_file(str(checkpoint / "optimizer.safetensors")))
-    state = read_json(checkpoint / "state.json")
+    state: _State = read_json(checkpoint / "state.json", _State)
     if state["threads"] != torch.get_num_threads():
         progress.warn(
             f"the run was started with {state['threads']} threads and resumes with {torch.get_num_threads()}: the "
             "final weights will differ slightly from those of an uninterrupted run. For identical weights, resume with "
             f"OMP_NUM_THREADS={state['threads']}"
         )
-    return int(state["step"])
+    return state["step"]
 
 
 def _find_checkpoint(folder: Path) -> Path | None:

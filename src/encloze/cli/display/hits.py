@@ -8,6 +8,7 @@ from rich.text import Text
 
 from encloze.cli.display.console import OUT, excerpt, say, show
 from encloze.commands.search import InteractiveSearch
+from encloze.escapes import visible
 from encloze.retrieval.results import Hits
 
 
@@ -18,8 +19,8 @@ def _(result: Hits) -> None:
     for rank, hit in enumerate(result, 1):
         parts = ", ".join(f"{name} {score:.3f}" for name, score in hit.parts.items())
         line = Text(f"{rank:>2}. ")
-        line.append(hit.title or hit.id, style="bold")
-        line.append(f"  {hit.score:.4f}{f' ({parts})' * bool(parts)}  {hit.id}", style="dim")
+        line.append(visible(hit.title or hit.id), style="bold")
+        line.append(f"  {hit.score:.4f}{f' ({parts})' * bool(parts)}  {visible(hit.id)}", style="dim")
         OUT.print(line)
         say(textwrap.indent(textwrap.fill(excerpt(hit.text), min(OUT.width, 120) - 4), "    "))
 

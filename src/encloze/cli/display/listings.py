@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from encloze.cli.display.console import OUT, say, show, show_tables
 from encloze.commands.list import ListResult
+from encloze.escapes import visible
 from encloze.evaluation.inspection import Inspection
 from encloze.evaluation.panel import Panel
 
@@ -23,7 +24,7 @@ def _(result: Panel) -> None:
         say()
         show(result.labels)
     for number, query in enumerate(result.queries):
-        OUT.print(f'\nNearest documents to "{query}"', style="bold", markup=False)
+        OUT.print(visible(f'\nNearest documents to "{query}"'), style="bold")
         for encoder in result.encoders:
             say(f"{encoder.name}:")
             for rank, document in enumerate(encoder.nearest[number], 1):

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from encloze import progress
 from encloze.cli.display.console import ERR
+from encloze.escapes import visible
 
 _LINE_INTERVAL = 10.0
 """Seconds between two lines about a task."""
@@ -27,10 +28,10 @@ class ProgressDisplay(progress.Listener):
     """Base class of displays. It prints the notes and warnings of a command to the standard error stream."""
 
     def note(self, text: str) -> None:
-        ERR.print(text, markup=False)
+        ERR.print(visible(text))
 
     def warn(self, text: str) -> None:
-        ERR.print(Text(f"Warning: {text}", style="yellow"))
+        ERR.print(Text(visible(f"Warning: {text}"), style="yellow"))
 
     def close(self) -> None:
         """Stop the display after the command has ended."""
@@ -40,7 +41,7 @@ class _BarDisplay(ProgressDisplay):
     """Display with a progress bar for each running task."""
 
     def __init__(self) -> None:
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), _StateColumn())
+        columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), _StateColumn())
         self._progress = Progress(*columns, console=ERR, transient=True)
         self._bars: dict[progress.Task, Any] = {}
 
@@ -90,7 +91,7 @@ class _LineDisplay(ProgressDisplay):
     def _print_line(self, task: progress.Task) -> None:
         self._last_lines[task] = time.monotonic()
         self._printed[task] = (task.completed, dict(task.metrics))
-        ERR.print(f"{task.title}: {format_state(task, time.monotonic() - self._start_times[task])}", markup=False)
+        ERR.print(f"{task.title}: {format_state(task, time.monotonic() - self._start_times[task])}")
 
 
 def format_state(task: progress.Task, seconds: float) -> str:

@@ -78,7 +78,7 @@ class Bm25(Index, name="bm25"):
             )
         source = str(folder / _ANALYZER)
         analyzer: Analyzer = self.analyzer or recipe.coerce(Analyzer, stored, source=source, name="analyzer")
-        term_numbers = {term: number for number, term in enumerate(read_json(folder / _TERMS))}
+        term_numbers = {term: number for number, term in enumerate(read_json(folder / _TERMS, list[str]))}
         return Bm25Searcher(
             replace(self, analyzer=analyzer), Postings.open(folder), np.load(folder / _LENGTHS), term_numbers
         )

@@ -38,7 +38,7 @@ class Inverted(Index, name="inverted"):
 
     def open(self, folder: Path) -> InvertedSearcher:
         """Return a searcher over the index in ``folder``."""
-        return InvertedSearcher(Postings.open(folder), read_json(folder / _SHAPE)["documents"])
+        return InvertedSearcher(Postings.open(folder), read_json(folder / _SHAPE, dict[str, int])["documents"])
 
 
 class InvertedBuilder:
