@@ -113,6 +113,6 @@ def _message(fault: Any) -> str:
     if fault["type"] == "literal_error":
         return f"expected {fault['ctx']['expected']}{found}"
     if fault["type"].startswith(("greater_than", "less_than")):
-        return range_phrase(**fault["ctx"]) + found
+        return f"{range_phrase(**fault['ctx'])}, not {shown(fault['input'])}"
     message = str(fault["msg"]).replace("Input should be", "expected").replace("a valid ", "a ")
     return message.replace("a integer", "a whole number").replace("a boolean", "true or false") + found

@@ -8,6 +8,7 @@ import difflib
 import functools
 import inspect
 import itertools
+import math
 import os
 import textwrap
 import types
@@ -19,6 +20,9 @@ from annotated_types import Interval as Range
 
 _MAX_NAME_BYTES = 255
 """Limit of file systems."""
+
+_LARGEST = (1e30, 2**31 - 1)
+"""Largest number without a declared limit, and largest whole number."""
 
 PositiveInt = Annotated[int, Range(ge=1)]
 NonNegativeInt = Annotated[int, Range(ge=0)]
@@ -49,6 +53,25 @@ class Settings:
         "arbitrary_types_allowed": True,
         "coerce_numbers_to_str": True,
     }
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        if check := cls.__dict__.get("__post_init__"):
+
+            @functools.wraps(check)
+            def check_all(self: Settings) -> None:
+                Settings.__post_init__(self)  # first, so that the class's own checks can rely on the ranges
+                check(self)
+
+            cls.__post_init__ = check_all  # type: ignore[method-assign]
+
+    def __post_init__(self) -> None:
+        """Raise ValueError if a number is not finite, or is outside the range that its type declares."""
+        for name, hint in annotated_hints_of(type(self)).items():
+            value = getattr(self, name)
+            for number in value if isinstance(value, tuple) else (value,):
+                if fault := range_fault(hint, number):
+                    raise ValueError(f"{name} {fault}")
 
 
 @functools.cache
@@ -89,32 +112,46 @@ def inner_type(kind: Any) -> tuple[Any, bool, bool]:
 
 
 def range_fault(hint: Any, value: Any) -> str:
-    """Return why a value is outside the range that its annotated type declares; an empty string if it is not.
+    """Return why a number is not finite or is outside the range that its type declares; an empty string if neither.
+
+    Without a declared limit, whole numbers have at most 32 bits and other numbers are at most 1e30, so that they fit
+    into the types of numpy and torch.
 
     Example:
         >>> range_fault(Ratio | None, 1.5)
-        'expected 0 or more and at most 1, found 1.5'
+        'must be 0 or more and at most 1, not 1.5'
     """
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return next(filter(None, (range_fault(one, value) for one in typing.get_args(hint))), "")
-    if typing.get_origin(hint) is not Annotated or not isinstance(value, (int, float)):
+    if not isinstance(value, (int, float)):
         return ""
-    for bounds in typing.get_args(hint)[1:]:
-        inside = (
-            (bounds.ge is None or value >= bounds.ge)
-            and (bounds.gt is None or value > bounds.gt)
-            and (bounds.le is None or value <= bounds.le)
-            and (bounds.lt is None or value < bounds.lt)
-        )
-        if not inside:
-            return f"{range_phrase(bounds.ge, bounds.gt, bounds.le, bounds.lt)}, found {value}"
-    return ""
+    if not math.isfinite(value):
+        return f"must be a number, not {value}"
+    bounds = _declared_range(hint)
+    largest = _LARGEST[type(value) is int]
+    if (bounds.le is None and value > largest) or (bounds.ge is None and value < -largest):
+        return f"must be {f'at most {largest:,}' if value > 0 else f'{-largest:,} or more'}, not {value:.6g}"
+    inside = (
+        (bounds.ge is None or value >= bounds.ge)
+        and (bounds.gt is None or value > bounds.gt)
+        and (bounds.le is None or value <= bounds.le)
+        and (bounds.lt is None or value < bounds.lt)
+    )
+    return "" if inside else f"{range_phrase(bounds.ge, bounds.gt, bounds.le, bounds.lt)}, not {value}"
+
+
+def _declared_range(hint: Any) -> Any:
+    """Return the range in ``Annotated[X, Range(...)]``, also inside a union or a tuple; an empty range without one."""
+    if typing.get_origin(hint) is Annotated:
+        return typing.get_args(hint)[1]
+    if typing.get_origin(hint) in (typing.Union, types.UnionType, tuple):
+        found = (_declared_range(one) for one in typing.get_args(hint))
+        return next((bounds for bounds in found if bounds != Range()), Range())
+    return Range()
 
 
 def range_phrase(ge: Any = None, gt: Any = None, le: Any = None, lt: Any = None) -> str:
-    """Return a range in words: ``expected 0 or more and below 1``."""
+    """Return a range in words: ``must be 0 or more and below 1``."""
     bounds = {"{} or more": ge, "above {}": gt, "at most {}": le, "below {}": lt}
-    return "expected " + " and ".join(words.format(value) for words, value in bounds.items() if value is not None)
+    return "must be " + " and ".join(words.format(value) for words, value in bounds.items() if value is not None)
 
 
 @functools.cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -102,7 +103,8 @@ def test_a_word_is_a_local_model_unless_it_looks_misspelled() -> None:
     [
         ({"prompt": "Ask."}, "prompt must contain {text}"),
         ({"temperature": 0.0}, "temperature must be above 0"),
-        ({"top_p": 1.5}, "top_p above 0 and at most 1"),
+        ({"temperature": math.nan}, "temperature must be a number, not nan"),
+        ({"top_p": 1.5}, "top_p must be above 0 and at most 1"),
         ({"max_new_tokens": 0}, "max_new_tokens must be 1 or more"),
         ({"batch_size": 0}, "batch_size must be 1 or more"),
     ],
@@ -357,6 +359,56 @@ def test_a_proxy_is_used_if_configured(server: ChatServer, monkeypatch: pytest.M
     assert server.requests[0]["path"] == "http://somewhere.invalid/v1/chat/completions"
 
 
+class DrippingHandler(ChatHandler):
+    """Handler that sends a byte every 20 milliseconds: of the headers if the path has "headers", else of the body."""
+
+    def do_POST(self) -> None:  # noqa: N802
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
+        slow = head if "headers" in self.path else b" " * 1000
+        try:
+            self.wfile.write(b"" if slow is head else head)
+            for byte in slow:
+                self.wfile.write(bytes([byte]))
+                time.sleep(0.02)
+        except OSError:
+            self.close_connection = True
+
+
+@pytest.mark.parametrize("part", ["headers", "body"])
+def test_a_server_that_sends_a_byte_at_a_time_is_given_up(part: str, server: ChatServer) -> None:
+    server.RequestHandlerClass = DrippingHandler
+    started = time.monotonic()
+    slow = Endpoint(f"{server.url}/{part}", "writer", timeout=0.3, max_retries=1, backoff_factor=0.0)
+    with pytest.raises(EndpointError, match="does not respond"):
+        generate(slow, SOURCES[:1], each=1)
+    assert time.monotonic() - started < 3
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_a_response_of_more_than_16_mib_is_an_error(status: int, server: ChatServer) -> None:
+    server.responder = lambda body, before: (status, b" " * (2**24 + 1))
+    with pytest.raises(EndpointError, match=r"larger than 16 MiB\. Check the url"):
+        generate(endpoint(server), SOURCES[:1], each=1)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("data", [b"9" * 5000, b"[" * 100_000, b'{"choices": 9', b"\xff", b"\x1f\x8b\x08"])
+def test_a_response_that_is_no_json_is_an_error(data: bytes, server: ChatServer) -> None:
+    server.responder = lambda body, before: (200, data)
+    with pytest.raises(EndpointError, match="is not a chat completion"):
+        generate(endpoint(server), SOURCES[:1], each=1)
+
+
+@pytest.mark.parametrize("key", ["secret-7\nX: y", "secret 7", "secret-\u00e9"])
+def test_a_key_that_no_header_can_hold_is_an_error_without_it(
+    key: str, server: ChatServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_KEY", key)
+    with pytest.raises(EndpointError, match="variable MY_KEY contains a line break, a space or") as caught:
+        endpoint(server, api_key_variable="MY_KEY").prepare(1, 0)
+    assert "secret" not in str(caught.value)
+
+
 def test_a_missing_key_is_an_error_before_any_request(server: ChatServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MY_KEY", raising=False)
     with pytest.raises(EndpointError, match=r"variable MY_KEY with the API key for http.* is not set\. Set it"):
@@ -370,11 +422,24 @@ def test_a_missing_key_is_an_error_before_any_request(server: ChatServer, monkey
         ({"url": "localhost:8000"}, "url must be the URL of a server"),
         ({"url": "https://me:secret-7@example.org/v1"}, "url must not contain a password or key"),
         ({"url": "https://example.org/v1?key=secret-7"}, "url must not contain a password or key"),
+        ({"url": "https://example.org/v1#key=secret-7"}, "url must not contain a password or key"),
+        ({"url": "https://secret-7@example.org/v1"}, "url must not contain a password or key"),
+        ({"url": "https://example.org/sk-abcdefghijklmnop-secret-7"}, "url must not contain a password or key"),
+        ({"url": "https://example.org:99999/v1"}, "url must be the URL of a server"),
+        ({"url": "https://[example.org/v1"}, "url must be the URL of a server"),
+        ({"url": "https://example.org\n/v1"}, "url must be the URL of a server"),
         (
             {"api_key_variable": "sk-secret-7"},
             "api_key_variable must be the name of an environment variable, not the key itself",
         ),
+        ({"extra_body": {"api_key": "secret-7"}}, r"extra_body must not contain a key \(api_key\)"),
+        ({"extra_body": {"headers": [{"X-Auth-Token": "secret-7"}]}}, r"must not contain a key \(X-Auth-Token\)"),
+        ({"extra_body": {"user": "Bearer abcdefgh-secret-7"}}, r"extra_body must not contain a key \(user\)"),
         ({"concurrency": 0}, "concurrency must be 1 or more"),
+        ({"timeout": 0.0}, "timeout must be above 0"),
+        ({"timeout": math.nan}, "timeout must be a number, not nan"),
+        ({"timeout": 1e300}, "timeout must be above 0 and at most"),
+        ({"max_retries": -1}, "max_retries must be 0 or more"),
     ],
 )
 def test_secrets_and_invalid_settings_of_an_endpoint_are_rejected(settings: dict[str, Any], message: str) -> None:

@@ -23,7 +23,7 @@ from encloze.data.runs import read_run, top_documents, write_run
 from encloze.data.words import split_words
 from encloze.errors import DataError
 from encloze.generators.base import Generator, SourceDocument
-from encloze.settings import Seed
+from encloze.settings import NonNegativeInt, Seed
 from encloze.storage.atomic import atomic_folder
 from encloze.storage.disk import explain_write_errors
 from encloze.storage.json_files import write_json
@@ -58,7 +58,7 @@ class Generate(Command, name="generate"):
     max_documents: int | None = None
     """Maximum number of documents to generate queries for. They are sampled at random, the same ones for the same seed.
     By default all documents are used."""
-    min_words: int = 10
+    min_words: NonNegativeInt = 10
     """Minimum number of words of a document, including its title; shorter documents are skipped."""
     dev_ratio: float = 0.1
     """Fraction of the documents whose queries form the split dev; the queries of the other documents form the

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, NamedTuple, Protocol
+from typing import Annotated, ClassVar, NamedTuple, Protocol
 
 from encloze.family import Family
+from encloze.settings import Range
 
 
 class SourceDocument(NamedTuple):
@@ -67,20 +68,16 @@ class Generator(Family):
     examples: Path | None = field(default=None, kw_only=True)
     """JSON Lines file with few-shot examples, which precede the prompt. Each line contains a document in the fields
     text and, optionally, title, and a good query for this document in the field query."""
-    temperature: float = field(default=1.0, kw_only=True)
+    temperature: Annotated[float, Range(gt=0, le=100)] = field(default=1.0, kw_only=True)
     """Sampling temperature; above 0."""
-    top_p: float = field(default=0.95, kw_only=True)
+    top_p: Annotated[float, Range(gt=0, le=1)] = field(default=0.95, kw_only=True)
     """Nucleus sampling: a token is sampled from the most probable tokens whose total probability is this value."""
-    max_new_tokens: int = field(default=64, kw_only=True)
+    max_new_tokens: Annotated[int, Range(ge=1, le=1_000_000)] = field(default=64, kw_only=True)
     """Maximum number of tokens of a generated query."""
 
     def __post_init__(self) -> None:
         if self.prompt and "{text}" not in self.prompt:
             raise ValueError("prompt must contain {text}, which is replaced by the text of the document")
-        if not self.temperature > 0 or not 0 < self.top_p <= 1:
-            raise ValueError("temperature must be above 0, and top_p above 0 and at most 1")
-        if self.max_new_tokens < 1:
-            raise ValueError(f"max_new_tokens must be 1 or more, not {self.max_new_tokens}")
 
     @property
     def documents_per_batch(self) -> int:

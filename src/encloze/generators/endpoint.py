@@ -11,18 +11,28 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import urllib3
 
 from encloze.data.words import truncate_words
 from encloze.errors import EndpointError
+from encloze.generators._bounded_http import bounded
 from encloze.generators.base import GeneratedTexts, Generator, PreparedGenerator, SourceDocument
+from encloze.settings import PositiveInt, Range
+from encloze.storage.json_files import parse_json
 from encloze.text.few_shot_prompts import Prompt, first_line
 
 _RETRIED_STATUSES = (408, 429, 500, 502, 503, 504)
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_KEY = re.compile(r"[!-~]+")
+_SECRET_NAMES = re.compile(
+    r"(.*(apikey|secret|passw(or)?d|credential|authorization).*|(.*(access|auth|bearer|api|hf|session))?(key|token))"
+)
+_SECRET_VALUES = re.compile(
+    r"(?i)\b(bearer\s+\S{8,}|(sk|pk|rk|hf|gsk|xai|ghp|github_pat)[-_][\w-]{16,}|AIza[\w-]{30,})"
+)
 _MAX_SHOWN = 300  # characters of a response in an error message
 _PATH = "/chat/completions"
 
@@ -40,37 +50,41 @@ class Endpoint(Generator, name="endpoint"):
     """Name of the model on the server."""
     api_key_variable: str | None = None
     """Environment variable with the API key, if the server requires one. The key itself is not saved anywhere."""
-    max_document_words: int = 300
+    max_document_words: PositiveInt = 300
     """Number of words to which the text of a document is truncated."""
-    concurrency: int = 8
+    concurrency: Annotated[int, Range(ge=1, le=1000)] = 8
     """Number of documents for which requests are sent concurrently."""
-    max_retries: int = 6
+    max_retries: Annotated[int, Range(ge=0, le=100)] = 6
     """Number of retries of a request after a timeout or one of the HTTP statuses 408, 429, 500, 502, 503 and 504. The
     first retry is immediate; the delays before later retries increase."""
-    backoff_factor: float = 1.0
+    backoff_factor: Annotated[float, Range(ge=0, le=3600)] = 1.0
     """Unit of the delays before retries, in seconds: the delays are 2, 4, 8 ... times this value, plus a random part.
     If the response has a Retry-After header, its delay is used instead."""
-    timeout: float = 120.0
-    """Number of seconds to wait for a response of the server."""
+    timeout: Annotated[float, Range(gt=0, le=86400)] = 120.0
+    """Number of seconds within which the whole response must arrive."""
     extra_body: dict[str, Any] = field(default_factory=dict)
     """Additional fields of the request body, which override the default fields. The value null removes a field that the
     server rejects: {max_tokens: null, max_completion_tokens: 64}."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urlsplit(self.url)
+            is_url = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and self.url.isprintable()
+        except ValueError:  # an invalid port or IPv6 address
+            is_url = False
+        if not is_url:
             raise ValueError("url must be the URL of a server, such as http://localhost:8000/v1")
-        if parts.username or parts.password or parts.query:
+        if "@" in parts.netloc or parts.query or parts.fragment or _SECRET_VALUES.search(self.url):
             raise ValueError(
                 "url must not contain a password or key, because it is saved in the recipe. Use api_key_variable"
             )
         if self.api_key_variable is not None and not _VARIABLE_NAME.fullmatch(self.api_key_variable):
             raise ValueError("api_key_variable must be the name of an environment variable, not the key itself")
-        if min(self.max_document_words, self.concurrency) < 1:
-            raise ValueError("max_document_words and concurrency must be 1 or more")
-        if min(self.max_retries, self.backoff_factor, self.timeout) < 0:
-            raise ValueError("max_retries, backoff_factor and timeout must be 0 or more")
+        if secret := _secret_field(self.extra_body):
+            raise ValueError(
+                f"extra_body must not contain a key ({secret}), because it is saved in the recipe. Use api_key_variable"
+            )
 
     def inputs(self) -> dict[str, Path | str]:
         return {**super().inputs(), "url": self.url, "model": self.model}
@@ -82,6 +96,11 @@ class Endpoint(Generator, name="endpoint"):
                 raise EndpointError(
                     f"the environment variable {self.api_key_variable} with the API key for {self.url} is not set. "
                     f"Set it first: export {self.api_key_variable}=..."
+                )
+            if not _KEY.fullmatch(key):
+                raise EndpointError(
+                    f"the environment variable {self.api_key_variable} contains a line break, a space or another "
+                    "character that no API key has. Set it to the key alone"
                 )
             headers["Authorization"] = f"Bearer {key}"
         prompt = Prompt.from_settings(self.prompt, self.examples)
@@ -143,8 +162,8 @@ class _EndpointGenerator:
         parts = urlsplit(self._url)
         proxy = urllib.request.getproxies().get(parts.scheme)
         if proxy and not urllib.request.proxy_bypass(parts.hostname or ""):
-            return urllib3.ProxyManager(proxy, **options)
-        return urllib3.PoolManager(**options)
+            return bounded(urllib3.ProxyManager(proxy, **options))
+        return bounded(urllib3.PoolManager(**options))
 
     def _generate_batch(self, batch: list[SourceDocument], connections: urllib3.PoolManager) -> list[GeneratedTexts]:
         indices = range(self._queries_per_document)
@@ -168,7 +187,9 @@ class _EndpointGenerator:
         }
         body = {name: value for name, value in {**defaults, **settings.extra_body}.items() if value is not None}
         try:
-            response = connections.request("POST", self._url, body=json.dumps(body).encode(), headers=self._headers)
+            response = connections.request(
+                "POST", self._url, body=json.dumps(body).encode(), headers=self._headers, decode_content=False
+            )
         except urllib3.exceptions.HTTPError as error:
             reason = getattr(error, "reason", None) or error
             raise EndpointError(
@@ -200,7 +221,7 @@ class _EndpointGenerator:
     def _content(self, data: bytes) -> str:
         """Return the text generated in a response; raise EndpointError if the response is not a chat completion."""
         try:
-            content = json.loads(data)["choices"][0]["message"]["content"]
+            content = parse_json(data, allow_surrogates=True)["choices"][0]["message"]["content"]
         except (ValueError, LookupError, TypeError) as error:
             raise EndpointError(
                 f"the response of {self._url} is not a chat completion: {_response_text(data)}. Check the url"
@@ -208,11 +229,23 @@ class _EndpointGenerator:
         return str(content or "")
 
 
+def _secret_field(value: Any, name: str = "") -> str:
+    """Return the name of the first field in nested settings that looks like a key; an empty string if none does."""
+    if isinstance(value, dict):
+        inner = ((str(key), item) for key, item in value.items())
+    elif isinstance(value, list):
+        inner = ((name, item) for item in value)
+    else:
+        is_secret = _SECRET_NAMES.fullmatch(re.sub("[^a-z]", "", name.lower())) and isinstance(value, str)
+        return name if is_secret or (isinstance(value, str) and _SECRET_VALUES.search(value)) else ""
+    return next(filter(None, (_secret_field(item, key) for key, item in inner)), "")
+
+
 def _response_text(data: bytes) -> str:
     """Return the error message of a response in OpenAI's format, else the beginning of the response, on one line."""
     text = data.decode("utf-8", errors="replace")
     try:
-        text = str(json.loads(text)["error"]["message"])
+        text = str(parse_json(text, allow_surrogates=True)["error"]["message"])
     except (ValueError, LookupError, TypeError):
         text = text or "empty response"
     line = " ".join(text.split()).rstrip(".")

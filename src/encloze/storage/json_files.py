@@ -18,13 +18,14 @@ T = TypeVar("T")
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-def parse_json(text: str | bytes) -> Any:
+def parse_json(text: str | bytes, *, allow_surrogates: bool = False) -> Any:
     """Return the value of a JSON text.
 
     Unlike ``json.loads``, this function raises one type of error for everything that can be wrong.
 
     Args:
         text: The text, or its bytes in UTF-8.
+        allow_surrogates: Whether unpaired surrogates are accepted. A server that cuts a text may cut a pair.
 
     Raises:
         ValueError: The text is not valid JSON in UTF-8, is nested too deeply, or contains an integer of more than 4,300
@@ -46,7 +47,7 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError("too many nested brackets") from error
     except ValueError as error:  # the limit of Python, which keeps a long integer from taking minutes
         raise ValueError("an integer with more than 4,300 digits") from error
-    if _SURROGATE.search(text) and not _is_encodable(value):
+    if not allow_surrogates and _SURROGATE.search(text) and not _is_encodable(value):
         raise ValueError(r"unpaired surrogate (\ud800 to \udfff)")
     return value
 

@@ -26,6 +26,7 @@ from encloze.data.formats.base import Format
 from encloze.data.lines import ErrorCollector
 from encloze.data.records import Document, Judgment, Query
 from encloze.errors import DataError
+from encloze.settings import NonNegativeInt
 from encloze.storage.cache import cache_folder
 
 _VERSION = 3  # of the extraction; a new version invalidates the cache
@@ -65,9 +66,9 @@ class PythonDocs(Format, name="python_docs"):
     subset: Literal["all", "train", "held_out"] = "all"
     """Documents to include: all, only those of the train split (``train``), or only those of the dev and test splits
     (``held_out``)."""
-    min_summary_words: int = 4
+    min_summary_words: NonNegativeInt = 4
     """Minimum number of words of a summary line; docstrings with a shorter summary line are skipped."""
-    min_body_words: int = 15
+    min_body_words: NonNegativeInt = 15
     """Minimum number of words after the summary line; docstrings with fewer words after it are skipped."""
 
     def documents(self, errors: ErrorCollector) -> Iterator[Document]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Literal
+from typing import Annotated, Literal
 
 from encloze import progress
 from encloze.backbones.base import Backbone
 from encloze.models.encoder_config import EncoderConfig
 from encloze.models.origins.base import InitialModel, Origin
+from encloze.settings import Range
 from encloze.text.tokenizer_training import TokenizerSettings, train_tokenizer
 from encloze.text.vocabulary_coverage import unknown_token_rate
 
@@ -28,7 +29,7 @@ class Scratch(Origin, name="scratch"):
     """Number of layers x hidden size: ``tiny`` is 2 x 128, ``mini`` 4 x 256, ``small`` 6 x 384, ``base`` 12 x 768."""
     tokenizer: TokenizerSettings = field(default_factory=TokenizerSettings)
     """Settings of the tokenizer, which is trained on the corpus."""
-    max_tokens: int = 512
+    max_tokens: Annotated[int, Range(ge=1, le=65536)] = 512
     """Maximum input length of the encoder in tokens, including special tokens."""
 
     def label(self) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from encloze.family import Family
+from encloze.settings import PositiveInt
 
 TermWeights = Mapping[str, float]
 """Terms of a query or document with their weights or counts."""
@@ -30,7 +31,7 @@ class Expansion(Family):
         {'river': 0.625, 'sea': 0.375}
     """
 
-    feedback_documents: int = 10
+    feedback_documents: PositiveInt = 10
     """Number of top-ranked documents from which expansion terms are taken."""
 
     def expand(
