@@ -211,7 +211,7 @@ def path_fault(text: str) -> str:
         is_too_long = any(len(os.fsencode(part)) > _MAX_NAME_BYTES for part in Path(text).parts)
     except UnicodeEncodeError:
         is_too_long = False
-    if is_too_long or "\0" in text or any("\ud800" <= letter <= "\udbff" for letter in text):
+    if is_too_long or "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
         cause = f"a name is longer than {_MAX_NAME_BYTES} bytes" if is_too_long else "it has an invalid character"
         return f"expected a path, found {text[:60]!a}: {cause}"
     return ""

@@ -73,7 +73,7 @@ INVALID = {
     "a duplicate id": ('{"_id": "comet-repair", "text": "y"}', ("duplicate document id 'comet-repair'",)),
     "an unpaired surrogate": (
         r'{"_id": "x", "text": "\udc00"}',
-        ("corpus.jsonl:41: invalid text",),
+        ("corpus.jsonl:41: invalid JSON: unpaired surrogate",),
     ),
 }
 

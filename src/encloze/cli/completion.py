@@ -18,7 +18,7 @@ from encloze.recipe import shipped
 from encloze.settings import hints_of, inner_type
 
 SHELLS = ("bash", "zsh", "fish")
-_OPTIONS = ("help", "print_recipe", "print_schema")
+_OPTIONS = ("help", "print_recipe", "print_schema", "allow_api_keys")
 _GLOBAL_OPTIONS = ("help", "version", "print_completion")
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from encloze import recipe
 from encloze.cli.usage import overview, usage
+from encloze.commands._api_keys import OPTION, refuse_api_keys
 from encloze.commands.base import get_command
 from encloze.errors import EnclozeError, RecipeError
 from encloze.escapes import visible
@@ -21,7 +22,7 @@ from encloze.settings import hints_of, inner_type
 from encloze.storage.provenance import versions
 
 _BOOLEANS = {"true", "false", "yes", "no", "on", "off", "1", "0"}
-_OPTIONS = ("help", "print_recipe", "print_schema")
+_OPTIONS = ("help", "print_recipe", "print_schema", OPTION)
 """Options of every command that are not settings."""
 
 Flags = list[tuple[str, str | None]]
@@ -75,9 +76,10 @@ def _run(arguments: list[str]) -> int:
 
 def _run_command(kind: Any, arguments: list[str]) -> int:
     positional, flags = split_arguments(kind, arguments)
-    tree, source = _settings_tree(kind, positional)
-    tree = recipe.apply_flags(tree, [(name, value) for name, value in flags if name not in _OPTIONS])
+    saved, source = _settings_tree(kind, positional)
     options = {name for name, _ in flags if name in _OPTIONS}
+    settings = [flag for flag in flags if flag[0] not in _OPTIONS or flag[0] in hints_of(kind)]
+    tree = recipe.apply_flags(saved, settings)
     if "help" in options:
         print(visible(usage(kind, tree)))
     elif "print_schema" in options:
@@ -91,6 +93,8 @@ def _run_command(kind: Any, arguments: list[str]) -> int:
         else:
             from encloze.cli import display
 
+            if OPTION not in options:
+                refuse_api_keys(saved, source)
             display.run(command)
     return 0
 

@@ -87,6 +87,7 @@ def usage(kind: Any, tree: Tree) -> str:
         lines += [f"Shipped recipes: {', '.join(recipes)}", ""]
     lines += ["Settings:", *_settings(kind, tree, "--", 1), "", "Other options:"]
     lines += _entry("--print-recipe", "Print the validated settings as YAML without running the command.", 1)
+    lines += _entry("--allow-api-keys", "Let the recipe send API keys in environment variables to servers.", 1)
     lines += _entry("--print-schema", "Print the JSON Schema of the command's recipes, for editors.", 1)
     return "\n".join(lines)
 

@@ -96,6 +96,6 @@ def _seconds_per_step(command: Any) -> float:
     training = replace(command.training, logging_steps=1, save_steps=0, freeze_encoder_steps=0)
     with tempfile.TemporaryDirectory() as folder:
         replace(command, training=training, output=Path(folder) / "model").run()
-        entries = read_json_log(Path(folder) / "model" / "log.jsonl")
+        entries = list(read_json_log(Path(folder) / "model" / "log.jsonl"))
     seconds: list[float] = [entry["seconds"] for entry in entries[1:]]
     return statistics.median(seconds) * _TEXTS_PER_STEP / _MEASURED_TEXTS

@@ -6,6 +6,7 @@ because the command line registers a renderer for each result class and must not
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from encloze.errors import RecipeError
 from encloze.family import Family, nearest
 from encloze.intervals import Interval
 from encloze.settings import hints_of
+from encloze.storage.disk import explain_file_errors
 
 if TYPE_CHECKING:
     from encloze.evaluation.estimates import Estimate
@@ -62,6 +64,17 @@ class Command(Family, metaclass=CommandType):
 
     positional_settings: ClassVar[tuple[str, ...]] = ()
     """Settings whose values may be given without the setting's name on the command line, in this order."""
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        if run := cls.__dict__.get("run"):
+
+            @functools.wraps(run)
+            def run_explained(self: Command) -> Any:
+                with explain_file_errors():
+                    return run(self)
+
+            cls.run = run_explained  # type: ignore[method-assign]
 
     def run(self) -> Any:
         """Run the command and return its result as an object. The caller prints the result."""

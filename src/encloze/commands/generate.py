@@ -26,7 +26,7 @@ from encloze.generators.base import Generator, SourceDocument
 from encloze.settings import NonNegativeInt, Seed
 from encloze.storage.atomic import atomic_folder
 from encloze.storage.disk import explain_write_errors
-from encloze.storage.json_files import write_json
+from encloze.storage.json_files import read_json_log, write_json
 from encloze.storage.provenance import describe_input, write_provenance
 from encloze.storage.run_state import RunState
 from encloze.systems.base import System
@@ -221,6 +221,6 @@ def _read_generated(file: Path) -> dict[int, list[str]]:
     """Read the generated texts in ``file``, keyed by document index; delete an incomplete last line of the file."""
     if not file.exists():
         return {}
-    lines = [line for line in file.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
-    file.write_bytes(b"".join(lines))
-    return {number: texts for line in lines for number, texts in json.loads(line)}
+    batches = list(read_json_log(file, list[tuple[int, list[str]]]))
+    file.write_text("".join(f"{json.dumps(batch)}\n" for batch in batches), encoding="utf-8")
+    return {number: texts for batch in batches for number, texts in batch}

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from encloze import progress, recipe
 from encloze.commands._mining_scores import MiningIndex, text_scores
-from encloze.commands._negative_filter import NegativeFilter
+from encloze.commands._negative_filter import MinedNegatives, NegativeFilter
 from encloze.commands._runs import begin_run
 from encloze.commands.base import Command, MiningResult
 from encloze.data.dataset import DatasetSplit
@@ -27,7 +27,7 @@ from encloze.encoders.base import Encoder, load_scorer
 from encloze.errors import DataError
 from encloze.storage.atomic import atomic_folder
 from encloze.storage.hashes import hash_of
-from encloze.storage.json_files import write_json
+from encloze.storage.json_files import read_json_log, write_json
 from encloze.storage.provenance import describe_input, write_provenance
 from encloze.storage.resumable_file import open_resumable_file
 from encloze.storage.run_state import RunState
@@ -233,11 +233,8 @@ class Mine(Command, name="mine"):
         """Write the negatives to the output folder, delete the work folder, and return counts of negatives."""
         dropped, negatives, empty, queries = Counter[str](), 0, 0, 0
         with atomic_folder(self.output, overwrite=self.overwrite) as folder:
-            with (
-                negatives_file.open(encoding="utf-8") as lines,
-                (folder / RUN_FILE).open("w", encoding="utf-8") as stream,
-            ):
-                for mined in map(json.loads, lines):
+            with (folder / RUN_FILE).open("w", encoding="utf-8") as stream:
+                for mined in read_json_log(negatives_file, MinedNegatives):
                     ranking = {document: 1 / rank for rank, document in enumerate(mined["negatives"], 1)}
                     append_run(stream, {mined["query"]: ranking})
                     dropped.update(mined["dropped"])

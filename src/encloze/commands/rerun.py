@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from encloze import progress, recipe
+from encloze.commands._api_keys import refuse_api_keys
 from encloze.commands.base import Command, get_command
 from encloze.errors import CheckpointError
 from encloze.storage.provenance import describe_input, read_inputs, read_versions, versions
@@ -30,6 +31,8 @@ class Rerun(Command, name="rerun"):
 
     overwrite: bool = False
     """Whether an existing output folder may be replaced."""
+    allow_api_keys: bool = False
+    """Whether the saved recipe may send API keys in environment variables to servers."""
 
     def run(self) -> Any:
         """Run the saved command and return its result."""
@@ -37,6 +40,8 @@ class Rerun(Command, name="rerun"):
         if not recipe_file.is_file():
             raise CheckpointError(f"{self.folder} has no recipe.yaml. Name a folder that an encloze command wrote")
         tree = recipe.read(recipe_file)
+        if not self.allow_api_keys:
+            refuse_api_keys(tree, str(recipe_file))
         name = str(tree.pop("verb", ""))
         provenance = read_inputs(self.folder)
         self._warn_of_changes(provenance["inputs"])

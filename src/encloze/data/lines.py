@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import gzip
-import json
-import re
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from encloze.errors import DataError
+from encloze.storage.json_files import parse_json
 
 MAX_SHOWN = 20
 SEPARATORS = "Separate all columns by tabs, or all by blanks"
-_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+MAX_LINE_BYTES = 2**26
+"""A line is read into memory as a whole. A gzipped file of 1 MiB can contain a line of 1 GiB."""
 
 
 class ErrorCollector:
@@ -90,7 +90,12 @@ def read_all_lines(file: Path) -> Iterator[tuple[str, str]]:
     number = 0
     try:
         with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as stream:
-            for number, line in enumerate(stream, 1):
+            for number, line in enumerate(iter(lambda: stream.readline(MAX_LINE_BYTES + 1), b""), 1):
+                if len(line) > MAX_LINE_BYTES:
+                    raise DataError(
+                        f"{file}:{number}: the line is longer than {MAX_LINE_BYTES // 2**20} MiB. Divide the document, "
+                        "or check the format of the file"
+                    )
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
                 yield f"{file.name}:{number}", text
     except UnicodeDecodeError as error:
@@ -113,29 +118,15 @@ def read_json_lines(file: Path, errors: ErrorCollector) -> Iterator[tuple[str, d
     """
     for location, line in read_lines(file):
         try:
-            value = json.loads(line)
-        except json.JSONDecodeError as error:
-            errors.add(location, f"invalid JSON: {error.msg} at column {error.colno}")
+            value = parse_json(line)
+        except ValueError as error:
+            errors.add(location, f"invalid JSON: {error}")
             continue
-        except RecursionError:
-            errors.add(location, "invalid JSON: too many nested brackets")
-            continue
-        if _SURROGATE.search(line) and not _is_encodable(value):
-            errors.add(location, r"invalid text: unpaired surrogate (\ud800 to \udfff)")
-        elif isinstance(value, dict):
+        if isinstance(value, dict):
             errors.location = location
             yield location, value
         else:
             errors.add(location, f"expected a JSON object, found {type(value).__name__}")
-
-
-def _is_encodable(value: Any) -> bool:
-    """Return whether all strings of a JSON value can be encoded as UTF-8."""
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def required_text(

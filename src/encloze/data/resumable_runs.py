@@ -11,6 +11,7 @@ from encloze import progress
 from encloze.data.records import Query, Run
 from encloze.data.runs import append_run, split_run_line
 from encloze.errors import StorageError
+from encloze.storage.json_files import explain_damage
 from encloze.storage.resumable_file import open_resumable_file
 
 
@@ -69,7 +70,7 @@ def iterate_rankings(file: Path, queries: Sequence[Query]) -> Iterator[dict[str,
     Raises:
         StorageError: The file contains a query that is not in ``queries`` or is out of order.
     """
-    with file.open(encoding="utf-8") as stream:
+    with explain_damage(file), file.open(encoding="utf-8") as stream:
         groups = groupby(map(split_run_line, stream), key=lambda columns: columns[0])
         query_id, lines = next(groups, ("", iter(())))
         for query in queries:

@@ -10,6 +10,7 @@ import numpy as np
 
 from encloze.data.records import Document, Judgment, Query
 from encloze.errors import DataError
+from encloze.plain_values import shown
 
 Rows = Iterator[tuple[str, dict[str, Any]]]
 """Rows as dictionaries by column name, each with its location for error messages."""
@@ -102,7 +103,7 @@ def integer_of(value: Any, where: str, expected: str = "a whole number") -> int:
     value = value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value  # numpy, torch
     is_whole = isinstance(value, int) and not isinstance(value, bool)
     is_whole = is_whole or (isinstance(value, float) and value.is_integer())
-    is_whole = is_whole or (isinstance(value, str) and _INTEGER.fullmatch(value) is not None)
+    is_whole = is_whole or (isinstance(value, str) and len(value) < 20 and _INTEGER.fullmatch(value) is not None)
     if is_whole and abs(number := int(value)) < 2**63:
         return number
     raise DataError(f"{where}: expected {expected}, found {describe(value)}")
@@ -134,4 +135,4 @@ def reader_of(value: object) -> Any:
 
 def describe(value: object) -> str:
     """Return the type of a value and the beginning of its ``repr``, for messages."""
-    return f"{type(value).__name__} {value!r}"[:80]
+    return f"{type(value).__name__} {shown(value)}"[:80]

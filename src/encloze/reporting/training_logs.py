@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
-from encloze.storage.json_files import read_json_log
+from encloze.storage.json_files import LogEntry, read_json_log
 from encloze.storage.json_shapes import shape_fault
-from encloze.storage.run_state import LogEntry
 from encloze.tables import Column, Kind, Table
 
 LOG, MONITORS = "log.jsonl", "monitors.jsonl"

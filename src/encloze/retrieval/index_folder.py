@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, NotRequired, TypedDict
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,24 +33,6 @@ DOCUMENTS = "documents.arrow"
 _DESCRIPTION = "index.json"
 _FORMAT_VERSION = 4
 _SAMPLE_SIZE = 200  # documents from which defaults such as the analyzer of BM25 are chosen
-
-
-class _Entry(TypedDict):
-    name: str
-    settings: dict[str, Any]
-    model: str | None
-    fingerprint: str | None
-    dim: int | None
-    relative_path: NotRequired[str]
-
-
-class _Description(TypedDict):
-    encloze: int
-    documents: int
-    views: list[_Entry]
-    fusion: NotRequired[dict[str, Any]]
-    fusion_note: NotRequired[str]
-    fusion_tuned_on: NotRequired[dict[str, str]]
 
 
 def build_index(
@@ -146,12 +128,7 @@ def is_index(path: Path) -> bool:
 
 def view_names(folder: Path) -> tuple[str, ...]:
     """Return the names of the indexes in an index folder, such as ``flat`` and ``bm25``."""
-    return tuple(entry["name"] for entry in _read_description(folder)["views"])
-
-
-def _read_description(folder: Path) -> _Description:
-    description: _Description = read_json(folder / _DESCRIPTION, _Description)
-    return description
+    return tuple(entry["name"] for entry in read_json(folder / _DESCRIPTION)["views"])
 
 
 def view_entries(folder: Path, views: Sequence[str] = ()) -> list[dict[str, Any]]:
@@ -163,9 +140,9 @@ def view_entries(folder: Path, views: Sequence[str] = ()) -> list[dict[str, Any]
     """
     check_index(folder)
     description = read_json(folder / _DESCRIPTION)
-    if description.get("encloze") != _FORMAT_VERSION:
+    if description["encloze"] != _FORMAT_VERSION:
         raise StaleIndexError(f"the index {folder} was built by another version of encloze. Build it again")
-    entries: dict[str, dict[str, Any]] = {entry["name"]: dict(entry) for entry in _read_description(folder)["views"]}
+    entries: dict[str, dict[str, Any]] = {entry["name"]: entry for entry in description["views"]}
     if missing := [name for name in views if name not in entries]:
         raise CheckpointError(f"the index {folder} has no index {missing[0]!r}; {nearest(missing[0], list(entries))}")
     return [entries[name] for name in views or entries]
@@ -195,7 +172,7 @@ def write_fusion(folder: Path, fusion: Fusion, note: str, tuned_on: Mapping[str,
             strings if the weights were not tuned.
     """
     stored = {"fusion": plain(fusion), "fusion_note": note, "fusion_tuned_on": dict(tuned_on)}
-    write_json(folder / _DESCRIPTION, {**_read_description(folder), **stored})
+    write_json(folder / _DESCRIPTION, {**read_json(folder / _DESCRIPTION), **stored})
 
 
 def stored_fusion(folder: Path, views: Sequence[str] = ()) -> StoredFusion:
@@ -205,7 +182,7 @@ def stored_fusion(folder: Path, views: Sequence[str] = ()) -> StoredFusion:
         folder: The index folder.
         views: Names of the searched views; all by default. If some are left out, the returned fusion is None.
     """
-    description, names = _read_description(folder), view_names(folder)
+    description, names = read_json(folder / _DESCRIPTION), view_names(folder)
     views = views or names
     if "fusion" not in description or sorted(views) != sorted(names):
         return StoredFusion(None)
@@ -218,7 +195,9 @@ def stored_fusion(folder: Path, views: Sequence[str] = ()) -> StoredFusion:
 
 def open_view(folder: Path, entry: Mapping[str, Any]) -> IndexSearcher:
     """Return a searcher over one index of an index folder; ``entry`` is the description of the index."""
-    index: Index = recipe.coerce(Index, entry["settings"], source=str(folder / _DESCRIPTION), name=entry["name"])
+    settings = dict(entry["settings"])
+    kind = Index.member(settings.pop("type"))
+    index: Index = recipe.build(kind, settings, source=str(folder / _DESCRIPTION))
     return index.open(folder / entry["name"])
 
 

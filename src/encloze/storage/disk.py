@@ -38,6 +38,25 @@ def explain_write_errors(output: Path) -> Iterator[None]:
         raise
 
 
+@contextlib.contextmanager
+def explain_file_errors() -> Iterator[None]:
+    """Raise StorageError if the ``with`` block fails because the operating system refuses a file or folder.
+
+    A block that knows what it reads or writes gives a better message (``explain_write_errors``, ``read_json``).
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if error.errno is None or error.filename is None:  # raised by a library for another reason
+            raise
+        raise StorageError(
+            f"{os.fsdecode(error.filename)} cannot be read or written: {error.strerror}. Check the path and its "
+            "permissions"
+        ) from error
+
+
 def existing_parent(path: Path) -> Path:
     """Return the closest parent folder of ``path`` that exists."""
     return next(parent for parent in path.resolve().parents if parent.exists())

@@ -8,14 +8,18 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypedDict
 
 from encloze.errors import CheckpointError
 from encloze.storage.json_shapes import shape_fault
 
-T = TypeVar("T")
-
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+class LogEntry(TypedDict):
+    """Line of a training log. Its other keys are the names of logged values."""
+
+    step: int
 
 
 def parse_json(text: str | bytes, *, allow_surrogates: bool = False) -> Any:
@@ -79,37 +83,37 @@ def read_json(file: Path, shape: Any = dict[str, Any]) -> Any:
     return value
 
 
-def read_json_log(file: Path, shape: Any = dict[str, Any]) -> list[Any]:
+def read_json_log(file: Path, shape: Any = dict[str, Any]) -> Iterator[Any]:
     """Read a JSON Lines file that grows while a command runs. An incomplete last line, of a killed run, is left out.
 
     Args:
         file: The file.
         shape: Type of each line's value.
 
-    Returns:
-        The value of each line; an empty list if the file does not exist.
+    Yields:
+        The value of each line; none if the file does not exist.
 
     Raises:
         CheckpointError: A line is not JSON, or its value has another type.
     """
+    if not file.exists():
+        return
     try:
-        lines = file.read_bytes().split(b"\n") if file.exists() else []
+        with file.open("rb") as stream:
+            for number, line in enumerate(stream, 1):
+                try:
+                    value = parse_json(line)
+                except ValueError as error:
+                    if not line.endswith(b"\n"):
+                        return
+                    raise CheckpointError(
+                        f"{file} is damaged: line {number} is not valid JSON ({error}). Restore the file"
+                    ) from error
+                if fault := shape_fault(value, shape):
+                    raise CheckpointError(f"{file} is damaged: line {number}: {fault}. Restore the file")
+                yield value
     except OSError as error:
         raise CheckpointError(f"{file} cannot be read: {error.strerror}. Make it readable, or restore it") from error
-    values = []
-    for number, line in enumerate(filter(None, lines), 1):
-        try:
-            value = parse_json(line)
-        except ValueError as error:
-            if number == len(lines):  # no line break follows: the run was killed while it wrote the line
-                break
-            raise CheckpointError(
-                f"{file} is damaged: line {number} is not valid JSON ({error}). Restore the file"
-            ) from error
-        if fault := shape_fault(value, shape):
-            raise CheckpointError(f"{file} is damaged: line {number}: {fault}. Restore the file")
-        values.append(value)
-    return values
 
 
 @contextmanager

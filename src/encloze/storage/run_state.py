@@ -6,21 +6,15 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 from encloze.errors import CheckpointError, StorageError
 from encloze.storage.atomic import refuse_existing
 from encloze.storage.disk import explain_write_errors
-from encloze.storage.json_files import read_json, read_json_log, write_json
+from encloze.storage.json_files import LogEntry, read_json, read_json_log, write_json
 
 _SETTINGS = "recipe.json"
 _IDENTITY = "identity.json"
-
-
-class LogEntry(TypedDict):
-    """Line of a training log. Its other keys are the names of logged values."""
-
-    step: int
 
 
 class RunState:

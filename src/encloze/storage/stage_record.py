@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypedDict
 
 from encloze.storage.hashes import hash_file
 from encloze.storage.json_files import read_json, write_json
 from encloze.storage.names import MANIFEST
-
-
-class _Record(TypedDict, total=False):
-    started: dict[str, str]
-    done: dict[str, str]
-    manifest_before: dict[str, str]
 
 
 class StageRecord:
@@ -30,7 +23,7 @@ class StageRecord:
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        saved: _Record = read_json(file, _Record) if file.is_file() else {}
+        saved = read_json(file) if file.is_file() else {}
         self.started: dict[str, str] = saved.get("started", {})
         """Key of each stage that was started."""
         self.done: dict[str, str] = saved.get("done", {})

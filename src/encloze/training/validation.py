@@ -16,8 +16,8 @@ from encloze.errors import RecipeError
 from encloze.models.pretraining_module import PretrainingModule
 from encloze.settings import Settings
 from encloze.storage.disk import explain_write_errors
-from encloze.storage.json_files import read_json_log
-from encloze.storage.run_state import LogEntry, RunState
+from encloze.storage.json_files import LogEntry, read_json_log
+from encloze.storage.run_state import RunState
 from encloze.training.monitors.base import Metrics, Monitor, PretrainingData
 
 MIN_HELD_OUT_TEXTS = 8
@@ -145,7 +145,7 @@ class Validator:
 
     def _records(self) -> list[dict[str, Any]]:
         """Return the metrics of each evaluation so far. An incomplete last line (of a killed process) is ignored."""
-        return read_json_log(self._file, LogEntry)
+        return list(read_json_log(self._file, LogEntry))
 
     def _best(self, records: list[dict[str, Any]]) -> _Best | None:
         best = None

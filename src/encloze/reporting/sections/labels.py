@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from encloze.intervals import Interval
 from encloze.reporting import charts
 from encloze.reporting.blocks import Block, BulletList, Chart, Section
 from encloze.reporting.result_folders import ResultFolder
-from encloze.storage.json_files import read_json
+from encloze.storage.json_files import read_json, read_json_log
 from encloze.tables import Cell, Column, Kind, Table, Value
 
 _MAX_CONFUSIONS = 12
@@ -77,17 +76,15 @@ def _label_table(system: dict[str, Any]) -> Table:
 def _confusions(file: Path, system: str, *, include_texts: bool) -> list[Block]:
     """Return a table of a system's most frequent errors: the correct label, the predicted label, and an example."""
     counts, examples = defaultdict[tuple[str, str], int](int), dict[tuple[str, str], str]()
-    with file.open(encoding="utf-8") as stream:
-        for line in stream:
-            entry = json.loads(line)
-            words = entry.get("words")
-            labels, predictions = (
-                (entry["tags"], entry["predictions"]) if words else ([entry["label"]], [entry["prediction"]])
-            )
-            for position, pair in enumerate(zip(labels, predictions, strict=True)):
-                if pair[0] != pair[1]:
-                    counts[pair] += 1
-                    examples.setdefault(pair, _context(words, position) if words else entry["text"])
+    for entry in read_json_log(file):
+        words = entry.get("words")
+        labels, predictions = (
+            (entry["tags"], entry["predictions"]) if words else ([entry["label"]], [entry["prediction"]])
+        )
+        for position, pair in enumerate(zip(labels, predictions, strict=True)):
+            if pair[0] != pair[1]:
+                counts[pair] += 1
+                examples.setdefault(pair, _context(words, position) if words else entry["text"])
     if not counts:
         return []
     columns = (Column("label"), Column("prediction"), Column("count", Kind.COUNT), Column("example"))
