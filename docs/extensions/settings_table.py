@@ -27,9 +27,13 @@ TYPES = {"int": "integer", "float": "number", "str": "string", "bool": "boolean"
 
 
 class SettingsTable(SphinxDirective):
-    """Table with one row for each setting of a class, which is given by its full name."""
+    """Table with one row for each setting of a class, which is given by its full name.
+
+    The content is ignored. Readers of the unprocessed Markdown file see it in place of the table.
+    """
 
     required_arguments = 1
+    has_content = True
 
     def run(self) -> list[nodes.Node]:
         module, _, name = self.arguments[0].rpartition(".")

@@ -72,7 +72,7 @@ def _ranks_well(model: str, dataset: DatasetSplit, seed: int) -> bool:
     usable = queries_with_documents(dataset)
     if not usable.queries:
         return False  # mining reports the error
-    sample = RetrievalSample(usable, seed)
+    sample = RetrievalSample(usable, seed, max_queries=100, max_documents=200)
     progress.note(f"Evaluating {model} and BM25 on {len(sample.queries)} training queries")
     of_model, of_bm25 = sample.evaluate(load_encoder(model)).mean(), sample.evaluate_bm25().mean()
     if of_model >= of_bm25 * _UNUSABLE:

@@ -17,35 +17,37 @@ from encloze.storage.cache import temporary_folder
 
 MEASURE = "nDCG@10"
 _CUTOFF = 10
-_MAX_QUERIES, _MAX_DOCUMENTS, _HARD_NEGATIVES = 300, 1000, 3
+_HARD_NEGATIVES = 3
 
 
 class RetrievalSample:
     """A small retrieval task from one split, to evaluate a model several times.
 
-    It has at most 300 queries. The documents are the whole collection or, if it has more than 1,000 documents, those
-    relevant to the queries, the three best of BM25 for each query, and random ones up to 1,000 in all. Scores are
-    therefore higher than on the whole collection; the sample is meant for comparing models.
+    The documents are the whole collection or, if it is larger than ``max_documents``, those relevant to the queries,
+    the three best of BM25 for each query, and random ones up to ``max_documents`` in all. Scores are therefore higher
+    than on the whole collection; the sample is meant for comparing models.
 
     Args:
         split: Documents, queries and judgments.
         seed: Seed of the random documents.
+        max_queries: Maximum number of queries.
+        max_documents: Number of documents above which a collection is sampled.
     """
 
-    def __init__(self, split: DatasetSplit, seed: int) -> None:
+    def __init__(self, split: DatasetSplit, seed: int, max_queries: int = 300, max_documents: int = 1000) -> None:
         corpus, number_of = split.corpus, split.corpus.number_of
-        queries = sample_queries(split.queries, _MAX_QUERIES)
+        queries = sample_queries(split.queries, max_queries)
         self.name, self.queries = split.split, [query.text for query in queries]
         judgments = [split.judgments[query.id] for query in queries]
         positives = [d for grades in judgments for d, grade in grades.items() if grade > 0 and d in number_of]
         chosen = dict.fromkeys(number_of[document] for document in positives)
-        if len(corpus) > _MAX_DOCUMENTS:
+        if len(corpus) > max_documents:
             with temporary_folder() as folder, progress.task("Ranking with BM25", len(queries), "queries"):
                 built = build_views(corpus, {"bm25": Bm25()}, None, folder)
                 found = built["bm25"].open(folder / "bm25").search(self.queries, _HARD_NEGATIVES).numbers
             chosen |= dict.fromkeys(found[found >= 0].tolist())
         others = np.random.default_rng(seed).permutation(len(corpus)).tolist()
-        numbers = list((chosen | dict.fromkeys(others)).keys())[: max(_MAX_DOCUMENTS, len(chosen))]
+        numbers = list((chosen | dict.fromkeys(others)).keys())[: max(max_documents, len(chosen))]
         self.documents = list(corpus.texts(numbers))
         self._ids = [corpus.ids[number] for number in numbers]
         self._judgments: Judgments = {str(row): grades for row, grades in enumerate(judgments)}

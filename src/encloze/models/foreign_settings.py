@@ -138,7 +138,7 @@ def read_reranker_settings(folder: Path) -> RerankerSettings:
 def _read_modules(folder: Path, required: tuple[str, ...], optional: str = "") -> dict[str, str]:
     """Return the path of each module in modules.json, which must be those in ``required``, in this order."""
     file = folder / MODULES_FILE
-    modules = read_json(file)
+    modules = read_json(file, list[dict[str, Any]])
     if not isinstance(modules, list) or not all(
         isinstance(m, dict) and {"type", "path", "name"} <= m.keys() for m in modules
     ):
