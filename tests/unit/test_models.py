@@ -179,7 +179,7 @@ def test_longer_texts_are_truncated_with_a_warning(recorder: Recorder) -> None:
     long = " ".join(["river"] * 30)
     documents = encoder.encode_documents([long, "river", long + " engine"], 3).dense
     assert recorder.warnings == [
-        "66.7% of the documents (2 of 3) were truncated to 10 tokens (max_document_tokens in encloze.json of the model)"
+        "66.7% of the documents (2 of 3) were truncated to 10 tokens (max_document_tokens of the model)"
     ]
     np.testing.assert_allclose(documents[0], documents[2], atol=1e-6)  # the difference is beyond the limit
     assert np.abs(documents[0] - documents[1]).max() > 1e-3

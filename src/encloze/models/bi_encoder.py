@@ -19,7 +19,7 @@ from encloze.data.records import Representation
 from encloze.errors import CheckpointError
 from encloze.models.checkpoint import HEADS, load_checkpoint, model_fingerprint
 from encloze.models.device import resolve_device
-from encloze.models.encoder_config import CONFIG_FILE, EncoderConfig
+from encloze.models.encoder_config import EncoderConfig
 from encloze.models.heads.base import HeadInput, Side, TextBatch
 from encloze.models.precision import Precision, autocast, resolve_precision
 from encloze.models.sentence_transformers import write_sentence_transformers_files
@@ -273,7 +273,7 @@ class BiEncoder(nn.Module):
             warned.add(side)
             progress.warn(
                 f"{truncated / count:.1%} of the {unit} ({truncated:,} of {count:,}) were truncated to {limit} tokens "
-                f"(max_{side}_tokens in {CONFIG_FILE} of {self.name or 'the model'})"
+                f"(max_{side}_tokens of {self.name or 'the model'})"
             )
 
     @torch.inference_mode()

@@ -111,5 +111,5 @@ def load_tokenizer(folder: Path, encoder: Any) -> Tokenizer:
         tokenizer.lower_case()
     tokenizer.special_id("pad")  # raises CheckpointError
     rows = encoder.get_input_embeddings().weight.shape[0]
-    check_tokens(folder, tokenizer.backend.get_vocab(with_added_tokens=True), rows)
+    check_tokens(folder, tokenizer.backend.id_to_token, tokenizer.vocab_size, rows)
     return tokenizer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -33,6 +33,12 @@ _WINDOW, _BATCH_TOKENS = 4096, 16384
 _DEFAULT_TOKENS = 512
 _MAX_SPECIAL_TOKENS = 4  # around and between the texts of a pair
 _VERSION = 1
+
+
+class ModelConfig(TypedDict):
+    """The fields of a config.json that are read without transformers."""
+
+    architectures: NotRequired[list[str] | None]
 
 
 class PairBatch(NamedTuple):
@@ -144,7 +150,7 @@ class CrossEncoder(nn.Module):
             RecipeError: If the device is unknown or not available.
         """
         if not is_cross_encoder(name):
-            architectures = read_json(locate(name) / "config.json").get("architectures") or ["none"]
+            architectures = _architectures(name) or ["none"]
             raise CheckpointError(
                 f"{name} is not a re-ranker (architectures in its config.json: {', '.join(architectures)}). Train one "
                 "with finetune_reranker"
@@ -223,7 +229,12 @@ def is_cross_encoder(name: str) -> bool:
     Raises:
         CheckpointError: If there is no such model.
     """
-    return is_sequence_classifier(read_json(locate(name) / "config.json").get("architectures"))
+    return is_sequence_classifier(_architectures(name))
+
+
+def _architectures(name: str) -> list[str]:
+    config: ModelConfig = read_json(locate(name) / "config.json", ModelConfig)
+    return config.get("architectures") or []
 
 
 def read_settings(folder: Path) -> RerankerSettings:
@@ -267,16 +278,14 @@ def _calibration(file: Path) -> Calibration | None:
 
 def _read_own(file: Path) -> dict[str, Any]:
     """Read a reranker.json."""
-    values = read_json(file)
-    faults = ["expected a JSON object"] if not isinstance(values, dict) else []
-    if not faults:
-        limit, activation = values.get("max_tokens"), values.get("activation", "identity")
-        if (version := values.get("encloze", _VERSION)) != _VERSION:
-            faults.append(f"encloze is {version!r}, but this version of encloze reads {_VERSION}")
-        if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
-            faults.append(f"max_tokens is {limit!r}, not a number of tokens")
-        if activation not in ACTIVATION_CLASSES:
-            faults.append(f"activation is {activation!r}, not one of {', '.join(ACTIVATION_CLASSES)}")
+    values: dict[str, Any] = read_json(file)
+    limit, activation, faults = values.get("max_tokens"), values.get("activation", "identity"), list[str]()
+    if (version := values.get("encloze", _VERSION)) != _VERSION:
+        faults.append(f"encloze is {version!r}, but this version of encloze reads {_VERSION}")
+    if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
+        faults.append(f"max_tokens is {limit!r}, not a number of tokens")
+    if activation not in tuple(ACTIVATION_CLASSES):
+        faults.append(f"activation is {activation!r}, not one of {', '.join(ACTIVATION_CLASSES)}")
     if faults:
         raise CheckpointError(f"{file} is malformed: {'; '.join(faults)}. Restore the file written by encloze")
-    return dict(values)
+    return values

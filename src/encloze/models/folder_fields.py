@@ -244,9 +244,7 @@ def read_fields(file: Path, kind: str, *, refuse_unknown: bool) -> dict[str, Any
     Raises:
         CheckpointError: If the file is missing or damaged, or a value is refused. The message names the field.
     """
-    values = read_json(file)
-    if not isinstance(values, dict):
-        raise CheckpointError(f"{file}: expected a JSON object, found {type(values).__name__}. Restore the file")
+    values: dict[str, Any] = read_json(file)
     check_fields(file, kind, values, refuse_unknown=refuse_unknown)
     return values
 

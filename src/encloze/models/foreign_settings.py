@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, TypedDict, get_args
 
 from encloze.errors import CheckpointError
 from encloze.models.folder_fields import (
@@ -45,6 +45,14 @@ class EncoderSettings(NamedTuple):
     """Length limit of queries; None: that of the tokenizer."""
     max_document_tokens: int | None
     """Length limit of documents; None: that of the tokenizer."""
+
+
+class Module(TypedDict):
+    """An entry of modules.json."""
+
+    type: str
+    path: str
+    name: str
 
 
 class RerankerSettings(NamedTuple):
@@ -138,14 +146,10 @@ def read_reranker_settings(folder: Path) -> RerankerSettings:
 def _read_modules(folder: Path, required: tuple[str, ...], optional: str = "") -> dict[str, str]:
     """Return the path of each module in modules.json, which must be those in ``required``, in this order."""
     file = folder / MODULES_FILE
-    modules = read_json(file, list[dict[str, Any]])
-    if not isinstance(modules, list) or not all(
-        isinstance(m, dict) and {"type", "path", "name"} <= m.keys() for m in modules
-    ):
-        raise CheckpointError(f"{file}: expected a list of modules with name, path and type. Restore the file")
+    modules = read_json(file, list[Module])
     paths: dict[str, str] = {}
     for module in modules:
-        check_fields(file, MODULES_FILE, module, refuse_unknown=False)
+        check_fields(file, MODULES_FILE, dict(module), refuse_unknown=False)
         package, _, kind = module["type"].rpartition(".")
         if kind not in (*required, optional) or package.partition(".")[0] != "sentence_transformers":
             raise CheckpointError(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from encloze.errors import CheckpointError
 from encloze.storage.json_files import read_json
 
 _SHOWN_NAMES = 3
+_MAX_GAP = 1024  # of unused ids below a token without an embedding
 _INDEX_FILES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _UNUSED = re.compile(r"(^|\.)(pooler\.|position_ids$)")
 """Weights that an encoder without task head does not use, and buffers that older versions of transformers saved."""
@@ -21,6 +22,12 @@ _TASK_HEADS = frozenset(
     "vocab_transform".split()
 )
 """Names of task heads in transformers. An encoder that is loaded without its task head leaves these weights out."""
+
+
+class WeightIndex(TypedDict):
+    """Content of an index of weight files."""
+
+    weight_map: dict[str, str]
 
 
 def load_config(folder: Path) -> Any:
@@ -35,7 +42,7 @@ def load_config(folder: Path) -> Any:
     from transformers import CONFIG_MAPPING, AutoConfig
 
     values = read_json(folder / "config.json")
-    if isinstance(values, dict) and "auto_map" in values and values.get("model_type") not in CONFIG_MAPPING:
+    if "auto_map" in values and values.get("model_type") not in CONFIG_MAPPING:
         raise CheckpointError(
             f"{folder / 'config.json'}: auto_map names code in the folder, which encloze never runs, and transformers "
             f"has no model of the type {values.get('model_type')!r}. Use a model that transformers supports by itself"
@@ -104,30 +111,28 @@ def load_weights(auto_class: Any, folder: Path, config: Any, dtype: Any) -> tupl
     return model, missing
 
 
-def check_tokens(folder: Path, vocabulary: Mapping[str, int], rows: int) -> None:
+def check_tokens(folder: Path, token_of: Callable[[int], str | None], count: int, rows: int) -> None:
     """Raise CheckpointError if a token has no row in the embedding matrix.
 
     Args:
         folder: The model folder, named in the message.
-        vocabulary: Id of each token.
+        token_of: Function that returns the token with an id; None if there is none. All tokens in a dictionary would
+            take longer than loading a small model.
+        count: Number of tokens.
         rows: Number of rows of the embedding matrix.
     """
-    if (last := max(vocabulary.values(), default=0)) >= rows:
-        token = next(token for token, number in vocabulary.items() if number == last)
-        raise CheckpointError(
-            f"{folder}: the tokenizer has the token {token!r} with the id {last}, but the model has embeddings of "
-            f"{rows} tokens only. Use the tokenizer of this model, or resize the model's token embeddings"
-        )
+    for number in range(rows, max(rows, count) + _MAX_GAP):
+        if (token := token_of(number)) is not None:
+            raise CheckpointError(
+                f"{folder}: the tokenizer has the token {token!r} with the id {number}, but the model has embeddings "
+                f"of {rows} tokens only. Use the tokenizer of this model, or resize the model's token embeddings"
+            )
 
 
 def _check_index(file: Path) -> None:
     """Raise CheckpointError if an index of weight files names a file outside of its folder."""
-    index = read_json(file)
-    weight_map = index.get("weight_map") if isinstance(index, dict) else None
-    if not isinstance(weight_map, dict):
-        raise CheckpointError(f"{file}: weight_map is missing. Download the model again")
-    for name in weight_map.values():
-        if not isinstance(name, str) or name != Path(name).name or "\\" in name:
+    for name in read_json(file, WeightIndex)["weight_map"].values():
+        if name != Path(name).name or "\\" in name:
             raise CheckpointError(
                 f"{file}: weight_map names {name!r}, which is not a file of this folder. Download the model again"
             )
