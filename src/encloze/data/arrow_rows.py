@@ -18,11 +18,11 @@ _ROWS_PER_BATCH = 1024
 _Rows = Iterator[tuple[str, dict[str, Any]]]
 
 
-def read_parquet(path: Path, errors: ErrorCollector) -> _Rows:
-    """Read the rows of a Parquet file, or of all Parquet files of a folder in the order of their names.
+def read_parquet(files: Iterable[Path], errors: ErrorCollector) -> _Rows:
+    """Read the rows of Parquet files.
 
     Args:
-        path: File or folder.
+        files: The files, in order.
         errors: Receives the location of each row that is read.
 
     Yields:
@@ -33,7 +33,7 @@ def read_parquet(path: Path, errors: ErrorCollector) -> _Rows:
     """
     from pyarrow import parquet
 
-    for file in sorted(path.glob("*.parquet")) if path.is_dir() else [path]:
+    for file in files:
         try:
             with parquet.ParquetFile(file) as source:
                 yield from _rows(file, source.iter_batches(_ROWS_PER_BATCH), errors)

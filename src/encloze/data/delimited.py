@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import functools
+import re
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from encloze import progress
-from encloze.data.lines import ErrorCollector, read_all_lines, required_text, uncompressed_suffix
+from encloze.data.lines import ErrorCollector, open_binary, read_all_lines, required_text, uncompressed_suffix
 from encloze.data.records import Query
 
 _MAX_FIELD = 2**26
 """Characters of the longest quoted field."""
+_CHUNK = 2**20
+_FIRST_QUOTE = re.compile(rb'[\t\n\xbf]"')
 _DELIMITERS = (",", ";", "\t")
 _TEXT = "text passage body content contents document doc paragraph abstract description sentence".split()
 _QUERY = "question query anchor".split()
@@ -152,12 +157,23 @@ def _quoted_rows(file: Path, delimiter: str) -> Iterator[tuple[str, list[str] | 
 
 def _is_quoted(file: Path) -> bool:
     """Return whether a tab-separated file has quoted fields, and no other field that begins with a quotation mark."""
-    if not any('\t"' in line or line.startswith('"') for _, line in read_all_lines(file)):
+    if not _may_be_quoted(file):
         return False
     is_quoted = not any(isinstance(values, csv.Error) for _, values in _quoted_rows(file, "\t"))
     meaning = "fields in quotation marks are quoted, as in CSV" if is_quoted else "quotation marks are part of the text"
     _note_once(f"{file}: {meaning}")
     return is_quoted
+
+
+def _may_be_quoted(file: Path) -> bool:
+    """Return whether a quotation mark follows a tab, a line break or a byte order mark, or begins the file."""
+    last = b"\n"
+    with contextlib.suppress(OSError, EOFError, zlib.error), open_binary(file) as stream:  # reported when it is read
+        while chunk := stream.read(_CHUNK):
+            if _FIRST_QUOTE.search(last + chunk):
+                return True
+            last = chunk[-1:]
+    return False
 
 
 def _delimiter(file: Path) -> str:

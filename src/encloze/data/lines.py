@@ -6,7 +6,7 @@ import gzip
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from encloze.errors import DataError
 from encloze.storage.json_files import parse_json
@@ -70,6 +70,11 @@ class ErrorCollector:
             raise DataError("\n  ".join([f"{self.count} error{'s' * (self.count > 1)}:", *self.messages]) + hidden)
 
 
+def open_binary(file: Path) -> IO[bytes]:
+    """Open a file, plain or gzipped, for reading bytes."""
+    return cast(IO[bytes], gzip.open(file, "rb")) if file.suffix == ".gz" else file.open("rb")
+
+
 def read_lines(file: Path) -> Iterator[tuple[str, str]]:
     """Read the non-blank lines of a text file.
 
@@ -89,7 +94,7 @@ def read_all_lines(file: Path) -> Iterator[tuple[str, str]]:
     """Read all lines of a text file, including blank ones. Otherwise the same as ``read_lines``."""
     number = 0
     try:
-        with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as stream:
+        with open_binary(file) as stream:
             for number, line in enumerate(iter(lambda: stream.readline(MAX_LINE_BYTES + 1), b""), 1):
                 if len(line) > MAX_LINE_BYTES:
                     raise DataError(

@@ -6,10 +6,11 @@ import html
 import re
 from collections.abc import Iterator
 from functools import cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from markdown_it import MarkdownIt
-from markdown_it.token import Token
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+    from markdown_it.token import Token
 
 _FRONT_MATTER = re.compile(r"---[ \t]*\n(?=[\w-]+[ \t]*:)(.*?)^(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
 _TITLE = re.compile(r"^title[ \t]*:[ \t]*(.+?)[ \t]*$", re.MULTILINE)
@@ -77,6 +78,8 @@ def markdown_sections(content: str, title: str) -> Iterator[Section]:
 
 @cache
 def _parser() -> MarkdownIt:
+    from markdown_it import MarkdownIt
+
     return MarkdownIt("commonmark", {"maxNesting": _MAX_NESTING}).enable("table").disable("inline")
 
 
@@ -104,6 +107,8 @@ def _blocks(content: str) -> Iterator[tuple[bool, Block]]:
 
 def _inline_tokens(content: str, references: dict[str, Any]) -> list[Token]:
     """Return the inline tokens of a paragraph, heading or table cell."""
+    from markdown_it.token import Token
+
     if len(content) > _MAX_PARAGRAPH:
         return [Token("text", "", 0, content=content)]
     _parser().inline.parse(content, _parser(), references, tokens := list[Token]())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +13,10 @@ from encloze.data.records import Document, Judgment, Query
 from encloze.errors import DataError
 from encloze.family import Family
 from encloze.settings import plain
+from encloze.storage.content_checksums import content_checksum
+from encloze.storage.hashes import hash_of
+
+_VERSION = 2  # of the formats; a new version invalidates cached documents
 
 
 @dataclass(frozen=True)
@@ -101,15 +104,24 @@ class Format(Family):
         """
         return {name: self.location()}
 
-    def fingerprint(self) -> str:
-        """Return a hash of the settings and of the name, size and modification time of each file."""
-        digest = hashlib.sha256(json.dumps(plain(self), sort_keys=True).encode())
+    def document_files(self) -> list[Path]:
+        """Return the files that ``documents`` reads; by default the path, or all files of a folder."""
         path = Path(self.location())
-        files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-        for file in files:
-            if file.exists():
-                digest.update(f"{file}\0{file.stat().st_size}\0{file.stat().st_mtime_ns}\n".encode())
-        return digest.hexdigest()[:32]
+        return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+
+    def fingerprint(self) -> str:
+        """Return a hash of the settings, and of the names and contents of the files that ``documents`` reads.
+
+        Raises:
+            DataError: A file cannot be read.
+        """
+        files = [file for file in self.document_files() if file.exists()]
+        try:
+            content = content_checksum(files)
+        except OSError as error:
+            raise DataError(f"{error.filename}: cannot be read: {error.strerror}") from error
+        settings = json.dumps(plain(self), sort_keys=True)
+        return hash_of((_VERSION, settings, [str(file) for file in files], content))[:32]
 
     @classmethod
     def resolve_member(cls, type_: object, values: dict[str, Any]) -> tuple[type[Self], dict[str, Any]]:

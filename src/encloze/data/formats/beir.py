@@ -73,6 +73,9 @@ class Beir(Format, name="beir"):
     def splits(self) -> list[str]:
         return sorted(names_between(self.path / "qrels", "", ".tsv"))
 
+    def document_files(self) -> list[Path]:
+        return [self._file("corpus.jsonl")]
+
     def _file(self, name: str) -> Path:
         file = find_file(self.path, name)
         if file is None:

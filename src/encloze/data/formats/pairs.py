@@ -87,7 +87,7 @@ class Pairs(Format, name="pairs"):
         suffix, rows = uncompressed_suffix(self.path).lower(), read_json_lines(self.path, errors)
         names = (self.query_field, self.text_field, self.title_field)
         if suffix == ".parquet":
-            rows = read_parquet(self.path, errors)
+            rows = read_parquet([self.path], errors)
         elif suffix in (".csv", ".tsv"):
             chosen = [name for name in names if name not in PAIRS]
             rows = read_table(self.path, errors, PAIRS, (("question", "answer"),), chosen)

@@ -21,4 +21,7 @@ class Parquet(RowFormat, name="parquet"):
         return path.suffix.lower() == ".parquet" if path.is_file() else any(path.glob("*.parquet"))
 
     def rows(self, errors: ErrorCollector) -> Iterator[tuple[str, dict[str, Any]]]:
-        return read_parquet(self.path, errors)
+        return read_parquet(self.document_files(), errors)
+
+    def document_files(self) -> list[Path]:
+        return sorted(self.path.glob("*.parquet")) if self.path.is_dir() else [self.path]

@@ -154,10 +154,11 @@ class PythonDocs(Format, name="python_docs"):
 
 @functools.cache
 def _package_hash(package: str) -> str:
-    """Return a hash of the name, size and modification time of each file of a package."""
+    """Return a hash of the name, size, and times of modification and status change of each file of a package."""
     digest = hashlib.sha256()
     for file in _files(package):
-        digest.update(f"{file}\0{file.stat().st_size}\0{file.stat().st_mtime_ns}\n".encode())
+        stat = file.stat()
+        digest.update(f"{file}\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ctime_ns}\n".encode())
     return digest.hexdigest()
 
 

@@ -50,23 +50,25 @@ class Text(Format, name="text"):
         return any(file.suffix.lower() in _SUFFIXES for file in path.rglob("*"))
 
     def documents(self, errors: ErrorCollector) -> Iterator[Document]:
-        files = [self.path] if self.path.is_file() else sorted(self.path.rglob("*"))
         root = self.path.parent if self.path.is_file() else self.path
-        for file in files:
-            if file.suffix.lower() in _SUFFIXES and file.is_file():
-                try:
-                    content = file.read_text(encoding="utf-8-sig")
-                except UnicodeDecodeError as error:
-                    line = file.read_bytes()[: error.start].count(b"\n") + 1
-                    errors.add(f"{file}:{line}", "not UTF-8 text. Convert the file to UTF-8")
-                    continue
-                except OSError as error:
-                    raise DataError(f"{file}: cannot be read: {error.strerror}") from error
-                source, position = str(file.relative_to(root)), 0
-                for section in self._sections(content.replace("\r\n", "\n"), file):
-                    for passage in self._passages(section.blocks) or [section.title]:
-                        yield Document(f"{source}#{position}", section.title, passage, source, position)
-                        position += 1
+        for file in self.document_files():
+            try:
+                content = file.read_text(encoding="utf-8-sig")
+            except UnicodeDecodeError as error:
+                line = file.read_bytes()[: error.start].count(b"\n") + 1
+                errors.add(f"{file}:{line}", "not UTF-8 text. Convert the file to UTF-8")
+                continue
+            except OSError as error:
+                raise DataError(f"{file}: cannot be read: {error.strerror}") from error
+            source, position = str(file.relative_to(root)), 0
+            for section in self._sections(content.replace("\r\n", "\n"), file):
+                for passage in self._passages(section.blocks) or [section.title]:
+                    yield Document(f"{source}#{position}", section.title, passage, source, position)
+                    position += 1
+
+    def document_files(self) -> list[Path]:
+        files = [self.path] if self.path.is_file() else sorted(self.path.rglob("*"))
+        return [file for file in files if file.suffix.lower() in _SUFFIXES and file.is_file()]
 
     def titles_remedy(self) -> str:
         return "Write Markdown headings, or set txt_title of the corpus to first_line if .txt files begin with a title"

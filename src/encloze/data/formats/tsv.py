@@ -36,11 +36,14 @@ class Tsv(RowFormat, name="tsv"):
         return bool(names_between(path, "collection", ".tsv"))
 
     def rows(self, errors: ErrorCollector) -> Iterator[tuple[str, dict[str, Any]]]:
-        files = [self.path] if self.path.is_file() else self._files("collection", "documents (collection.tsv)")
+        files = self.document_files()
         if len(files) > 1:
             progress.note(f"{self.path}: the documents are read from {', '.join(file.name for file in files)}")
         for file in files:
             yield from read_table(file, errors, DOCUMENTS, _LAYOUTS, self.chosen_fields())
+
+    def document_files(self) -> list[Path]:
+        return [self.path] if self.path.is_file() else self._files("collection", "documents (collection.tsv)")
 
     def queries(self, errors: ErrorCollector) -> Iterator[Query]:
         if self.path.is_file():
