@@ -64,9 +64,17 @@ def test_field_names_are_settings_and_suggested(tmp_path: Path) -> None:
     )
 
 
-def test_pairs_are_read_from_parquet(tmp_path: Path) -> None:
+def test_pairs_are_read_from_parquet_and_saved_datasets(tmp_path: Path) -> None:
     file = parquet(tmp_path / "data", pa.table({"question": ["why?"], "answer": ["because"]})) / "part-0.parquet"
-    assert [document.text for document in read(Pairs(file))] == ["because"]
+    for path in (
+        file,
+        file.parent,
+        save_to_disk(tmp_path / "saved", pa.table({"question": ["why?"], "answer": ["because"]})),
+    ):
+        assert [document.text for document in read(Pairs(path))] == ["because"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="empty does not exist or contains no pairs"):
+        read(Pairs(tmp_path / "empty"))
 
 
 def test_a_split_of_a_dataset_dict_is_selected(tmp_path: Path) -> None:

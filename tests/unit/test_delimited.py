@@ -171,6 +171,11 @@ def test_csv_files_are_recognized_and_read(name: str, tmp_path: Path) -> None:
     ]
 
 
+def test_sources_and_positions_in_csv_files_may_be_empty(tmp_path: Path) -> None:
+    file = put(tmp_path / "a.csv", "id,text,doc_id,position\n1,One,book,3\n2,Two,,\n")
+    assert read(Csv(file)) == [Document("1", "", "One", "book", 3), Document("2", "", "Two")]
+
+
 @pytest.mark.parametrize("separator", [";", "\t"])
 def test_csv_files_may_have_other_separators(separator: str, tmp_path: Path) -> None:
     file = put(tmp_path / "a.csv", f"id{separator}text\n7{separator}One, two\n")

@@ -12,8 +12,7 @@ from encloze.data.lines import ErrorCollector
 from encloze.errors import CheckpointError, DataError
 from encloze.storage.json_files import read_json
 
-STATE_FILE, SPLITS_FILE = "state.json", "dataset_dict.json"
-"""Files by which the folder of a ``Dataset``, and that of a ``DatasetDict``, are recognized."""
+_STATE_FILE, _SPLITS_FILE = "state.json", "dataset_dict.json"
 _ROWS_PER_BATCH = 1024
 _Rows = Iterator[tuple[str, dict[str, Any]]]
 
@@ -63,7 +62,7 @@ def read_saved_dataset(folder: Path, split: str | None, errors: ErrorCollector) 
         folder = folder / (split or splits[0])
     elif split is not None:
         raise DataError(f"{folder} is a dataset without splits. Remove the setting split")
-    files = _names(folder, STATE_FILE, ("_data_files", "filename"))
+    files = _names(folder, _STATE_FILE, ("_data_files", "filename"))
     for file in (folder / name for name in files):
         try:
             with pa.memory_map(str(file)) as source:
@@ -72,9 +71,19 @@ def read_saved_dataset(folder: Path, split: str | None, errors: ErrorCollector) 
             raise DataError(f"{file} is damaged: {error}. Save the dataset again") from error
 
 
+def is_saved_dataset(folder: Path) -> bool:
+    """Return whether ``save_to_disk`` of the package datasets appears to have written a folder."""
+    return any((folder / name).is_file() for name in (_STATE_FILE, _SPLITS_FILE))
+
+
+def parquet_files(path: Path) -> list[Path]:
+    """Return a Parquet file itself, or the Parquet files of a folder in the order of their names."""
+    return sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+
+
 def saved_splits(folder: Path) -> list[str]:
     """Return the splits of a ``DatasetDict`` that ``save_to_disk`` wrote; none for a ``Dataset``."""
-    return _names(folder, SPLITS_FILE, ("splits",)) if (folder / SPLITS_FILE).is_file() else []
+    return _names(folder, _SPLITS_FILE, ("splits",)) if (folder / _SPLITS_FILE).is_file() else []
 
 
 def _names(folder: Path, file: str, keys: tuple[str, ...]) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import functools
-import re
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ from encloze.data.records import Query
 _MAX_FIELD = 2**26
 """Characters of the longest quoted field."""
 _CHUNK = 2**20
-_FIRST_QUOTE = re.compile(rb'[\t\n\xbf]"')
+_FIRST_QUOTES = (b'\t"', b'\n"', b'\xbf"')  # after a tab, a line break, and a byte order mark
 _DELIMITERS = (",", ";", "\t")
 _TEXT = "text passage body content contents document doc paragraph abstract description sentence".split()
 _QUERY = "question query anchor".split()
@@ -170,7 +169,8 @@ def _may_be_quoted(file: Path) -> bool:
     last = b"\n"
     with contextlib.suppress(OSError, EOFError, zlib.error), open_binary(file) as stream:  # reported when it is read
         while chunk := stream.read(_CHUNK):
-            if _FIRST_QUOTE.search(last + chunk):
+            data = last + chunk
+            if any(quote in data for quote in _FIRST_QUOTES):
                 return True
             last = chunk[-1:]
     return False

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import re
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -12,6 +13,7 @@ from encloze.errors import DataError
 from encloze.storage.json_files import parse_json
 
 MAX_SHOWN = 20
+_INTEGER = re.compile("[+-]?[0-9]{1,18}")
 SEPARATORS = "Separate all columns by tabs, or all by blanks"
 MAX_LINE_BYTES = 2**26
 """A line is read into memory as a whole. A gzipped file of 1 MiB can contain a line of 1 GiB."""
@@ -92,7 +94,7 @@ def read_lines(file: Path) -> Iterator[tuple[str, str]]:
 
 def read_all_lines(file: Path) -> Iterator[tuple[str, str]]:
     """Read all lines of a text file, including blank ones. Otherwise the same as ``read_lines``."""
-    number = 0
+    number, name = 0, file.name
     try:
         with open_binary(file) as stream:
             for number, line in enumerate(iter(lambda: stream.readline(MAX_LINE_BYTES + 1), b""), 1):
@@ -102,7 +104,7 @@ def read_all_lines(file: Path) -> Iterator[tuple[str, str]]:
                         "or check the format of the file"
                     )
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-                yield f"{file.name}:{number}", text
+                yield f"{name}:{number}", text
     except UnicodeDecodeError as error:
         raise DataError(f"{file}:{number}: not UTF-8 text ({error.reason}). Convert the file to UTF-8") from error
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
@@ -135,7 +137,7 @@ def read_json_lines(file: Path, errors: ErrorCollector) -> Iterator[tuple[str, d
 
 
 def required_text(
-    row: dict[str, Any], names: Iterable[str], location: str, errors: ErrorCollector, hint: str = ""
+    row: dict[str, Any], names: Sequence[str], location: str, errors: ErrorCollector, hint: str = ""
 ) -> str | None:
     """Return the text of the first field in ``names`` that a row contains.
 
@@ -150,7 +152,6 @@ def required_text(
     Returns:
         The text, or None after an error.
     """
-    names = tuple(names)
     for name in names:
         value = row.get(name)
         if isinstance(value, str):
@@ -175,10 +176,16 @@ def optional_text(row: dict[str, Any], name: str, location: str, errors: ErrorCo
 
 
 def optional_integer(row: dict[str, Any], name: str, location: str, errors: ErrorCollector) -> int | None:
-    """Return the 64-bit integer in a field; None if the field is missing. Record an error for any other value."""
+    """Return the 64-bit integer in a field, also if it is written as text; None if the field is missing or empty.
+
+    Record an error for any other value.
+    """
     value = row.get(name)
-    if value is None or (isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63):
-        return value
+    if value is None or value == "":
+        return None
+    number = int(value) if isinstance(value, str) and _INTEGER.fullmatch(value) else value
+    if isinstance(number, int) and not isinstance(number, bool) and abs(number) < 2**63:
+        return number
     errors.add(location, f'"{name}" must be a 64-bit integer, found {value!r}')
     return None
 

@@ -41,16 +41,16 @@ class RowFormat(Format):
         return [name for name, default in names.items() if name and name != default]
 
     def documents(self, errors: ErrorCollector) -> Iterator[Document]:
-        has_hint = False
+        has_hint, text_fields, chosen_ids = False, (self.text_field,), (self.id_field,) if self.id_field else ()
         for number, (location, row) in enumerate(self.rows(errors)):
             hint = ""
             if self.text_field not in row and not has_hint:
                 hint, has_hint = self._hint(row), True
-            text = required_text(row, (self.text_field,), location, errors, hint)
-            id_fields = (self.id_field,) if self.id_field else tuple(name for name in _ID_FIELDS if name in row)
+            text = required_text(row, text_fields, location, errors, hint)
+            id_fields = chosen_ids or [name for name in _ID_FIELDS if name in row]
             id_ = required_text(row, id_fields, location, errors) if id_fields else str(number)
             title = optional_text(row, self.title_field, location, errors) or ""
-            source = optional_text(row, "doc_id", location, errors)
+            source = optional_text(row, "doc_id", location, errors) or None  # empty in a table
             position = optional_integer(row, "position", location, errors)
             if text is not None and id_ is not None:
                 yield Document(id_, title, text, source, position)

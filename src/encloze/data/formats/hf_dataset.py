@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from encloze.data.arrow_rows import SPLITS_FILE, STATE_FILE, read_saved_dataset
+from encloze.data.arrow_rows import is_saved_dataset, read_saved_dataset
 from encloze.data.formats._rows import RowFormat
 from encloze.data.lines import ErrorCollector
 
@@ -27,7 +27,7 @@ class HfDataset(RowFormat, name="hf_dataset"):
 
     @classmethod
     def recognizes(cls, path: Path) -> bool:
-        return any((path / name).is_file() for name in (STATE_FILE, SPLITS_FILE))
+        return is_saved_dataset(path)
 
     def rows(self, errors: ErrorCollector) -> Iterator[tuple[str, dict[str, Any]]]:
         return read_saved_dataset(self.path, self.split, errors)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from encloze.data.arrow_rows import read_parquet
+from encloze.data.arrow_rows import is_saved_dataset, parquet_files, read_parquet, read_saved_dataset
 from encloze.data.delimited import PAIRS, read_table
 from encloze.data.formats._hashed_queries import SPLITS, check_split, hashed_id, hashed_split
 from encloze.data.formats.base import Format
@@ -24,7 +24,7 @@ from encloze.errors import DataError
 
 @dataclass(frozen=True)
 class Pairs(Format, name="pairs"):
-    """A file of pairs: .jsonl, .csv, .tsv (each plain or gzipped) or .parquet.
+    """A file of pairs: .jsonl, .csv, .tsv (each plain or gzipped) or .parquet; or a folder as in parquet or hf_dataset.
 
     The columns of a .csv or .tsv file are known by words such as question, query, answer and text in its header row. A
     .tsv file without a header row has two columns, the query and the relevant text.
@@ -35,7 +35,7 @@ class Pairs(Format, name="pairs"):
     """
 
     path: Path
-    """The file of pairs."""
+    """The file or folder of pairs."""
     query_field: str = "question"
     """Name of the field with the query."""
     text_field: str = "answer"
@@ -74,8 +74,9 @@ class Pairs(Format, name="pairs"):
 
     def _pairs(self, errors: ErrorCollector) -> Iterator[tuple[str, str, str]]:
         """Yield the question, title and answer of each line. If one is empty, an error is added to ``errors``."""
-        if not self.path.is_file():
-            raise DataError(f"{self.path} does not exist or is not a file. Give the file of pairs")
+        is_folder = is_saved_dataset(self.path) or (self.path.is_dir() and parquet_files(self.path))
+        if not self.path.is_file() and not is_folder:
+            raise DataError(f"{self.path} does not exist or contains no pairs. Give the file or folder of pairs")
         for location, question, title, text in self._rows(errors):
             if question.strip() and text.strip():
                 yield question.strip(), title.strip(), text.strip()
@@ -86,8 +87,10 @@ class Pairs(Format, name="pairs"):
         """Yield the location, question, title and answer of each row. Each missing one is added to ``errors``."""
         suffix, rows = uncompressed_suffix(self.path).lower(), read_json_lines(self.path, errors)
         names = (self.query_field, self.text_field, self.title_field)
-        if suffix == ".parquet":
-            rows = read_parquet([self.path], errors)
+        if is_saved_dataset(self.path):
+            rows = read_saved_dataset(self.path, None, errors)
+        elif suffix == ".parquet" or self.path.is_dir():
+            rows = read_parquet(parquet_files(self.path), errors)
         elif suffix in (".csv", ".tsv"):
             chosen = [name for name in names if name not in PAIRS]
             rows = read_table(self.path, errors, PAIRS, (("question", "answer"),), chosen)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from encloze.data.arrow_rows import read_parquet
+from encloze.data.arrow_rows import parquet_files, read_parquet
 from encloze.data.formats._rows import RowFormat
 from encloze.data.lines import ErrorCollector
 
@@ -18,10 +18,10 @@ class Parquet(RowFormat, name="parquet"):
 
     @classmethod
     def recognizes(cls, path: Path) -> bool:
-        return path.suffix.lower() == ".parquet" if path.is_file() else any(path.glob("*.parquet"))
+        return path.suffix.lower() == ".parquet" if path.is_file() else bool(parquet_files(path))
 
     def rows(self, errors: ErrorCollector) -> Iterator[tuple[str, dict[str, Any]]]:
         return read_parquet(self.document_files(), errors)
 
     def document_files(self) -> list[Path]:
-        return sorted(self.path.glob("*.parquet")) if self.path.is_dir() else [self.path]
+        return parquet_files(self.path)
