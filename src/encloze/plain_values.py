@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
+import types
 import typing
 from pathlib import Path
 from typing import Any
 
-from encloze.settings import inner_type, path_fault, range_fault, range_phrase
+from encloze.settings import inner_type, path_fault, range_fault
 
 _MAX_INTEGER = 2**63
 _MAX_SHOWN = 200
@@ -98,11 +100,22 @@ def _validated(hint: Any, value: Any) -> tuple[Any, Found]:
         return value, found
 
 
+def _without_range(hint: Any) -> Any:
+    """Return a type without its declared range, which ``_checked`` compares, so that all messages are alike."""
+    if typing.get_origin(hint) is typing.Annotated:
+        return typing.get_args(hint)[0]
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return functools.reduce(operator.or_, map(_without_range, typing.get_args(hint)))
+    return hint
+
+
 @functools.cache
 def _adapter(hint: Any) -> Any:
     from pydantic import ConfigDict, TypeAdapter
 
-    return TypeAdapter(hint, config=ConfigDict(coerce_numbers_to_str=True, arbitrary_types_allowed=True))
+    return TypeAdapter(
+        _without_range(hint), config=ConfigDict(coerce_numbers_to_str=True, arbitrary_types_allowed=True)
+    )
 
 
 def _message(fault: Any) -> str:
@@ -112,7 +125,7 @@ def _message(fault: Any) -> str:
         return f"expected a path{found}"
     if fault["type"] == "literal_error":
         return f"expected {fault['ctx']['expected']}{found}"
-    if fault["type"].startswith(("greater_than", "less_than")):
-        return f"{range_phrase(**fault['ctx'])}, not {shown(fault['input'])}"
+    if fault["type"] == "int_parsing_size":
+        return f"expected a number of at most 64 bits{found}"
     message = str(fault["msg"]).replace("Input should be", "expected").replace("a valid ", "a ")
     return message.replace("a integer", "a whole number").replace("a boolean", "true or false") + found

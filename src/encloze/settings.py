@@ -135,7 +135,7 @@ def range_fault(hint: Any, value: Any) -> str:
         and (bounds.le is None or value <= bounds.le)
         and (bounds.lt is None or value < bounds.lt)
     )
-    return "" if inside else f"{range_phrase(bounds.ge, bounds.gt, bounds.le, bounds.lt)}, not {value}"
+    return "" if inside else f"{_phrase(bounds)}, not {value}"
 
 
 def _declared_range(hint: Any) -> Any:
@@ -148,10 +148,10 @@ def _declared_range(hint: Any) -> Any:
     return Range()
 
 
-def range_phrase(ge: Any = None, gt: Any = None, le: Any = None, lt: Any = None) -> str:
+def _phrase(bounds: Any) -> str:
     """Return a range in words: ``must be 0 or more and below 1``."""
-    bounds = {"{} or more": ge, "above {}": gt, "at most {}": le, "below {}": lt}
-    return "must be " + " and ".join(words.format(value) for words, value in bounds.items() if value is not None)
+    phrases = {"{} or more": bounds.ge, "above {}": bounds.gt, "at most {}": bounds.le, "below {}": bounds.lt}
+    return "must be " + " and ".join(words.format(value) for words, value in phrases.items() if value is not None)
 
 
 @functools.cache

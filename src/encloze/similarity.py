@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from encloze.data.records import Representation
+from encloze.errors import RecipeError
 
 
 @dataclass(frozen=True)
@@ -46,20 +47,23 @@ class Similarity:
             float array, queries x documents.
 
         Raises:
-            ValueError: Only one of queries and documents has embeddings (or term weights), or their dimensions differ.
+            RecipeError: An argument is none of these, only one of queries and documents has embeddings (or term
+                weights), or their dimensions differ.
         """
-        of_queries, of_documents = _to_representation(queries), _to_representation(documents)
+        of_queries, of_documents = _to_representation(queries, "queries"), _to_representation(documents, "documents")
         for view in ("dense", "sparse"):
             one, other = getattr(of_queries, view), getattr(of_documents, view)
             if (one is None) != (other is None):
                 side, other_side = ("documents", "queries") if one is None else ("queries", "documents")
-                raise ValueError(
-                    f"{side} have {view} representations, but {other_side} do not. Encode both with the same model"
+                raise _refused(
+                    side,
+                    f"{side} have {view} representations, but {other_side} do not. Encode both with the same model",
                 )
             if one is not None and one.shape[1] != other.shape[1]:
-                raise ValueError(
+                raise _refused(
+                    "documents",
                     f"queries have {one.shape[1]} {view} dimensions, but documents have {other.shape[1]}. Encode both "
-                    "with the same model"
+                    "with the same model",
                 )
         return np.asarray(self.score(of_queries, of_documents))
 
@@ -124,18 +128,31 @@ class Similarity:
         return views._replace(dense=views.dense / (norms + (norms == 0)))  # a vector of zeros stays one
 
 
-def _to_representation(views: Any) -> Representation:
+def _to_representation(views: Any, argument: str) -> Representation:
     if isinstance(views, Representation):
-        return views
+        dense = None if views.dense is None else _dense(views.dense, argument)
+        if views.sparse is not None and not hasattr(views.sparse, "tocsr"):
+            raise _refused(argument, f"expected a sparse matrix of scipy, found {type(views.sparse).__name__}")
+        return views._replace(dense=dense)
     if hasattr(views, "tocsr"):  # a sparse matrix of scipy, which is not imported here to save time
         return Representation(None, views.tocsr())
-    array = np.asarray(views)
+    return Representation(_dense(views, argument))
+
+
+def _dense(values: Any, argument: str) -> np.ndarray:
+    expected = "expected an array of numbers (texts x dim), a sparse matrix or a Representation, found"
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:  # lists of different lengths, a tensor with gradients
+        raise _refused(argument, f"{expected} {type(values).__name__} ({error})") from error
     if array.ndim not in (1, 2) or array.dtype.kind not in "fiu":
-        raise ValueError(
-            f"expected an array of numbers (texts x dim), a sparse matrix or a Representation, found "
-            f"{type(views).__name__} of shape {array.shape} and type {array.dtype}"
-        )
-    return Representation(np.atleast_2d(array))
+        found = f"{type(values).__name__} of shape {array.shape} and type {array.dtype}"
+        raise _refused(argument, f"{expected} {found}")
+    return np.atleast_2d(array)
+
+
+def _refused(argument: str, message: str) -> RecipeError:
+    return RecipeError("similarity", [(argument, message)])
 
 
 def _inner_products(queries: Any, documents: Any) -> Any:

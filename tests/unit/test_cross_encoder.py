@@ -18,7 +18,7 @@ import toys
 from encloze.cli.main import main
 from encloze.commands import score as scoring
 from encloze.data.runs import read_run, write_run
-from encloze.errors import CheckpointError, StorageError
+from encloze.errors import CheckpointError, RecipeError, StorageError
 from encloze.models.cross_encoder import CrossEncoder
 from encloze.text.text_pairs import pad_pairs
 
@@ -41,6 +41,20 @@ def save_encoder(folder: Path, kind: str = "bert") -> Path:
 
 
 # Pairs
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        ("a river", "pairs: expected a list of pairs of texts, found str"),
+        ([("a river",)], r"pairs\[0\]: expected a query and a document"),
+        ([("a", "b"), ("a", 1)], r"pairs\[1\]: expected a query and a document"),
+        ([("a", "\ud800")], r"pairs\[0\]: expected a query and a document"),
+    ],
+)
+def test_what_is_no_pair_of_texts_is_refused(pairs: Any, message: str, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=message):
+        CrossEncoder.load(str(save_encoder(tmp_path / "m"))).score(pairs)
 
 
 def test_padded_pairs_equal_the_encoding_of_the_tokenizer() -> None:

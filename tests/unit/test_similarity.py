@@ -8,6 +8,7 @@ import torch
 from scipy.sparse import csr_matrix
 
 from encloze.data.records import Representation
+from encloze.errors import RecipeError
 from encloze.similarity import Similarity
 
 RANDOM = np.random.default_rng(0)
@@ -61,9 +62,13 @@ def test_scores_of_tensors_and_of_pairs_are_the_same() -> None:
             "documents have dense representations, but queries do",
         ),
         (QUERIES[None], DOCUMENTS, r"expected an array of numbers .* found ndarray of shape \(1, 2, 4\)"),
-        ("a river", DOCUMENTS, "expected an array of numbers .* found str"),
+        ("a river", DOCUMENTS, "queries: expected an array of numbers .* found str"),
+        ([[1.0], [1.0, 2.0]], DOCUMENTS, "queries: expected an array of numbers .* found list"),
+        (QUERIES, None, "documents: expected an array of numbers .* found NoneType"),
+        (QUERIES, Representation("x", None), "documents: expected an array of numbers .* found str"),
+        (Representation(None, "x"), SPARSE_DOCUMENTS, "queries: expected a sparse matrix of scipy, found str"),
     ],
 )
 def test_incompatible_inputs_are_refused(queries: object, documents: object, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(RecipeError, match=message):
         Similarity()(queries, documents)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -15,6 +15,7 @@ from encloze.calibration import Calibration
 from encloze.data.corpus import Corpus
 from encloze.data.records import Document, Representation, full_text
 from encloze.data.rows import is_missing, reader_of, rows
+from encloze.data.text_arguments import described, is_list, strings
 from encloze.errors import RecipeError, importable
 from encloze.family import Family
 from encloze.similarity import Similarity
@@ -196,7 +197,7 @@ class Encoder(ABC):
             RecipeError: ``repo_id`` is not a string, or it is empty.
         """
         if not isinstance(repo_id, str) or not repo_id:
-            raise RecipeError("push_to_hub", [("repo_id", f"expected a name (user/name), found {_described(repo_id)}")])
+            raise RecipeError("push_to_hub", [("repo_id", f"expected a name (user/name), found {described(repo_id)}")])
         importable("huggingface_hub", "hub")
         from encloze.encoders._hub import upload_folder
 
@@ -266,50 +267,10 @@ def load_reranker(name: str, precision: Precision = "auto", device: str | None =
     return EncoderBackend.member("torch")().load_reranker(name, device=device, precision=precision)
 
 
-def strings(values: Any, function: str, argument: str) -> list[str]:
-    """Return ``values`` as a list. Raises RecipeError if ``values`` is not a collection of strings."""
-    if not _is_list(values) or reader_of(values) is not None:
-        raise RecipeError(function, [(argument, f"expected a list of strings, found {_described(values)}")])
-    listed = list(values)
-    faults = [(f"{argument}[{at}]", fault) for at, value in enumerate(listed) if (fault := _fault_of_text(value))]
-    if faults:
-        raise RecipeError(function, faults[:5])
-    return listed
-
-
-def text_pairs(pairs: Any, function: str, argument: str) -> list[tuple[str, str]]:
-    """Return ``pairs`` as a list. Raises RecipeError if ``pairs`` is not a collection of pairs of strings."""
-    if not _is_list(pairs):
-        raise RecipeError(function, [(argument, f"expected a list of pairs of texts, found {_described(pairs)}")])
-    listed = list(pairs)
-    for at, pair in enumerate(listed):
-        if not isinstance(pair, (list, tuple)) or len(pair) != 2 or any(map(_fault_of_text, pair)):
-            message = f"expected a query and a document (two strings), found {_described(pair)}"
-            raise RecipeError(function, [(f"{argument}[{at}]", message)])
-    return [(query, document) for query, document in listed]
-
-
-def _is_list(values: Any) -> bool:
-    """Return whether ``values`` is a list or another ordered iterable, but not a string, a named tuple or a mapping."""
-    is_one = isinstance(values, (str, bytes, Mapping, set, frozenset)) or hasattr(values, "_fields")
-    return isinstance(values, Iterable) and not is_one and getattr(values, "ndim", 1) > 0
-
-
-def _fault_of_text(value: Any) -> str:
-    """Return an error message if a value is not a valid text; otherwise return an empty string."""
-    if not isinstance(value, str):
-        return f"expected a string, found {_described(value)}"
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        return f"invalid text: unpaired surrogate {value[error.start]!a}"
-    return ""
-
-
 def _document_texts(documents: Any) -> list[str]:
     is_table = reader_of(documents) is not None
-    if not is_table and not _is_list(documents):
-        message = f"expected a list of texts or of documents, found {_described(documents)}"
+    if not is_table and not is_list(documents):
+        message = f"expected a list of texts or of documents, found {described(documents)}"
         raise RecipeError("encode_documents", [("documents", message)])
     texts: list[Any] = []
     for document in (row for _, row in rows(documents, "documents")) if is_table else documents:
@@ -321,11 +282,6 @@ def _document_texts(documents: Any) -> list[str]:
         else:
             texts.append(document)
     return strings(texts, "encode_documents", "documents")
-
-
-def _described(value: object) -> str:
-    text = repr(value)
-    return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
 
 
 def _unwrapped(representation: Representation, *, single: bool) -> Any:

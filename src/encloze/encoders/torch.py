@@ -11,7 +11,8 @@ import numpy as np
 
 from encloze import recipe
 from encloze.data.records import Representation
-from encloze.encoders.base import Encoder, EncoderBackend, Precision, Reranker, Scorer, text_pairs
+from encloze.data.text_arguments import text_pairs
+from encloze.encoders.base import Encoder, EncoderBackend, Precision, Reranker, Scorer
 from encloze.errors import importable
 from encloze.similarity import Similarity
 from encloze.storage.atomic import atomic_folder

@@ -16,6 +16,7 @@ from encloze.backbones.hf.forward import disable_autocast
 from encloze.backbones.hf.limits import max_input_tokens
 from encloze.backbones.hf.loading import quiet_transformers
 from encloze.calibration import Calibration
+from encloze.data.text_arguments import text_pairs
 from encloze.errors import CheckpointError
 from encloze.models.checkpoint import load_tokenizer
 from encloze.models.device import resolve_device
@@ -197,8 +198,12 @@ class CrossEncoder(nn.Module):
 
         Returns:
             float32, one score for each pair.
+
+        Raises:
+            RecipeError: ``pairs`` is not a list of pairs of strings.
         """
         self.eval()
+        pairs = text_pairs(pairs, "score", "pairs")
         scores = np.empty(len(pairs), np.float32)
         device = next(self.parameters()).device
         with progress.task("Scoring", len(pairs), "pairs") as bar:

@@ -16,7 +16,8 @@ from encloze.data.corpus import Corpus
 from encloze.data.dataset import DatasetSplit
 from encloze.data.records import Hit, Query, Run
 from encloze.data.runs import top_documents
-from encloze.encoders.base import Encoder, Precision, Reranker, load_encoder, load_reranker, strings
+from encloze.data.text_arguments import strings
+from encloze.encoders.base import Encoder, Precision, Reranker, load_encoder, load_reranker
 from encloze.errors import RecipeError
 from encloze.retrieval.arguments import check_count, check_fusion, check_fusion_choice, check_weight
 from encloze.retrieval.candidates import FUSION_DEPTH, CandidatePool, find_candidates, fused_order, fused_run
