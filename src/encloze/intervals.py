@@ -40,9 +40,11 @@ class Interval(NamedTuple):
             The interval.
 
         Raises:
-            ValueError: ``mean`` is None.
+            ValueError: ``mean`` is None, or a value is no number.
         """
         mean, low, high = values["mean"], values["low"], values["high"]
+        if not all(isinstance(value, (int, float)) for value in (mean, low, high) if value is not None):
+            raise ValueError("an interval contains a value that is no number")
         if mean is None:
             raise ValueError("an interval has no mean")
         return cls(mean, float("-inf") if low is None else low, float("inf") if high is None else high)

@@ -16,11 +16,13 @@ import typing
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from annotated_types import Interval as Range
+import annotated_types
 
-_MAX_NAME_BYTES = 255
-"""Limit of file systems."""
+_MAX_NAME_BYTES, _MAX_PATH_BYTES = 255, 4095
+"""Limits of file systems."""
 
+Range = annotated_types.Interval
+"""Range of a number in ``Annotated[int, Range(ge=1, lt=9)]``: checked when a recipe is built and in Python."""
 _LARGEST = (1e30, 2**31 - 1)
 """Largest number without a declared limit, and largest whole number."""
 
@@ -67,7 +69,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Raise ValueError if a number is not finite, or is outside the range that its type declares."""
-        for name, hint in annotated_hints_of(type(self)).items():
+        for name, hint in annotated_hints_of(type(self)).items():  # type: ignore[arg-type]
             value = getattr(self, name)
             for number in value if isinstance(value, tuple) else (value,):
                 if fault := range_fault(hint, number):
@@ -208,6 +210,8 @@ def path_fault(text: str) -> str:
     if not text:
         return "expected a path, found an empty string"
     try:
+        if len(os.fsencode(text)) > _MAX_PATH_BYTES:
+            return f"expected a path, found {text[:60]!a}: it is longer than {_MAX_PATH_BYTES:,} bytes"
         is_too_long = any(len(os.fsencode(part)) > _MAX_NAME_BYTES for part in Path(text).parts)
     except UnicodeEncodeError:
         is_too_long = False

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import html
+import numbers
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from encloze.intervals import Interval
 
 Value = str | int | float | Interval | None
 """Value of a table cell; None for an empty cell."""
+_VALUES = (str, numbers.Real, Interval, type(None))
 
 
 class Kind(enum.Enum):
@@ -120,7 +122,8 @@ class Table:
         rows: One tuple for each row with as many values as there are columns.
 
     Raises:
-        ValueError: The number of values in a row differs from the number of columns.
+        ValueError: The number of values in a row differs from the number of columns, or a value is neither text nor a
+            number.
 
     Example:
         >>> table = Table("Results", (Column("system"), Column("nDCG@10", Kind.MEASURE)), (("bm25", 0.25),))
@@ -138,6 +141,8 @@ class Table:
         for row in self.rows:
             if len(row) != len(self.columns):
                 raise ValueError(f"the row {row} has {len(row)} values for {len(self.columns)} columns")
+            if wrong := [value for value in row if not isinstance(_cell(value).value, _VALUES)]:
+                raise ValueError(f"the row {row} contains {wrong[0]!r:.60}, which is neither text nor a number")
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -85,12 +85,16 @@ class _Loader(yaml.SafeLoader):
             raise YamlTextError(f"{str(node.value)[:60]!r} cannot be read as {kind}", node.start_mark) from error
 
 
+def _text(loader: yaml.SafeLoader, node: Any) -> Any:
+    return loader.construct_scalar(node)
+
+
 # Dates and times are texts: no setting is one, and PyYAML raises Python's errors for those that do not exist.
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_constructor("tag:yaml.org,2002:timestamp", lambda loader, node: loader.construct_scalar(node))
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", _text)
 
 
 def _count_nodes(node: Any, known: dict[Any, int], open_nodes: set[Any]) -> int:

@@ -125,7 +125,7 @@ def _member_settings(family: Any, value: Any, prefix: str, depth: int) -> Iterat
     if values:
         try:
             member, rest = family.resolve_member(values.pop("type", None), values)
-        except ValueError:
+        except (OSError, ValueError):
             return  # an unknown name is an error when the command runs; help still shows the other settings
         yield from _settings(member, rest, prefix, depth)
 

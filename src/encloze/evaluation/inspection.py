@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from encloze.data.contamination import Contamination
 from encloze.escapes import markdown
@@ -38,8 +38,30 @@ class LengthStatistics:
     """Share of tokens that are unknown to the tokenizer, in the first 1,000 texts; None for lengths in words."""
 
 
+class _SavedLengths(TypedDict):
+    unit: str
+    mean: float | None
+    quantiles: dict[str, int]
+    truncated: dict[str, float | None]
+    recommended_limit: int | None
+
+
+class _SavedCorpus(TypedDict):
+    corpus: str
+    documents: int
+    without_text: list[str]
+    with_title: int
+    lengths: list[_SavedLengths]
+    duplicates: list[list[str]]
+    near_duplicates: list[list[str]]
+    sources: int
+    with_neighbors: int
+    splits: dict[str, int]
+    contamination: list[Contamination]
+
+
 class _SavedInspection(TypedDict):
-    corpus: dict[str, Any]
+    corpus: _SavedCorpus
     panel: SavedPanel | None
 
 

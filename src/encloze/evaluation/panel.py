@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 from encloze.escapes import markdown
 from encloze.evaluation.labels import LabelReport
@@ -67,10 +67,21 @@ class _SavedNearest(TypedDict):
     terms: dict[str, float]
 
 
+class _SavedMetric(TypedDict):
+    group: str
+    name: str
+    value: float | None
+    range: str
+    interpretation: str
+    is_count: NotRequired[bool]
+    low: NotRequired[float | None]
+    high: NotRequired[float | None]
+
+
 class _SavedEncoder(TypedDict):
     name: str
     description: str
-    metrics: list[dict[str, Any]]
+    metrics: list[_SavedMetric]
     frequent_terms: dict[str, float]
     nearest: dict[str, list[_SavedNearest]]
 
