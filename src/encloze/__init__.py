@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from encloze.api.evaluation import compare, evaluate, index, inspect, probe, report, robustness
-    from encloze.api.pipelines import rerun, run
+    from encloze.api.pipelines import rerun, run, verify
     from encloze.api.training import (
         calibrate,
         finetune,
@@ -81,7 +81,7 @@ _MODULES = {
     "Score": "commands.score",
     "Search": "commands.search",
     **dict.fromkeys("compare evaluate index inspect probe report robustness".split(), "api.evaluation"),
-    **dict.fromkeys("rerun run".split(), "api.pipelines"),
+    **dict.fromkeys("rerun run verify".split(), "api.pipelines"),
     **dict.fromkeys(
         "calibrate finetune finetune_classifier finetune_reranker generate merge mine pretrain score".split(),
         "api.training",
@@ -138,6 +138,7 @@ __all__ = [
     "robustness",
     "run",
     "score",
+    "verify",
 ]
 
 

@@ -20,6 +20,7 @@ from encloze.data.runs import read_run, write_run
 from encloze.models.cross_encoder import CrossEncoder
 from encloze.retrieval.retriever import Retriever
 from encloze.storage.json_files import read_json
+from encloze.storage.manifest import write_manifest
 
 METHODS = pytest.mark.parametrize("method", ["isotonic", "platt"])
 
@@ -155,6 +156,7 @@ def test_scores_of_a_hub_model_are_recognized_by_its_id(
     monkeypatch.setattr("encloze.commands.calibrate.locate", lambda name: model)
     monkeypatch.setattr("encloze.commands.calibrate.is_cross_encoder", lambda name: True)
     (scores / "inputs.json").write_text(json.dumps({"inputs": {"model": {"name": "someones/reranker"}}}))
+    write_manifest(scores)
     flags = ("--scores", scores, "--folds", 2)
     assert run("calibrate", "--model", "someones/reranker", *flags, "--output", tmp_path / "calibrated") == 0
     assert run("calibrate", "--model", "someones/other", *flags, "--output", tmp_path / "refused") == 2
@@ -168,6 +170,7 @@ def test_the_calibration_error_is_cross_validated(
     random = np.random.default_rng(0)
     noise = {query: {d: float(random.normal()) for d in ranking} for query, ranking in read_run(scores).items()}
     write_run(scores / "run.trec", noise)
+    write_manifest(scores)
     result = Calibrate(dataset=str(dataset), model=str(model), scores=scores, output=tmp_path / "calibrated").run()
     settings = read_json(tmp_path / "calibrated" / "reranker.json")["calibration"]
     calibration = Calibration(tuple(settings["scores"]), tuple(settings["probabilities"]))
@@ -218,6 +221,7 @@ def test_inputs_that_would_give_wrong_probabilities_are_refused(
         write_run(scores / "run.trec", {"q-river-history": {"river-history": 1.0}})
     else:
         flags = ("--folds", 1)
+    write_manifest(scores)
     capsys.readouterr()
     assert run("calibrate", "--model", model, "--scores", scores, "--output", tmp_path / "out", *flags) == 2
     assert message in " ".join(capsys.readouterr().err.split()) and not (tmp_path / "out").exists()

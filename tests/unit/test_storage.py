@@ -17,6 +17,7 @@ from pathlib import Path
 import faiss
 import numpy as np
 import pytest
+import xxhash
 from safetensors.numpy import save_file
 
 from encloze.data.corpus import write_documents
@@ -28,7 +29,7 @@ from encloze.storage.atomic import atomic_folder, refuse_existing, replace_folde
 from encloze.storage.cache import cache_folder, temporary_folder
 from encloze.storage.hashes import hash_file, hash_tree
 from encloze.storage.json_files import read_json, write_json
-from encloze.storage.manifest import check_manifest, write_manifest
+from encloze.storage.manifest import check_manifest, has_manifest, read_manifest, write_manifest
 from encloze.storage.provenance import describe_input, write_provenance
 
 
@@ -238,15 +239,27 @@ def test_a_missing_permission_is_a_storage_error(tmp_path: Path) -> None:
 # The manifest
 
 
-def test_the_manifest_lists_size_and_hash_of_every_other_file(tmp_path: Path) -> None:
+def test_the_manifest_lists_size_and_checksum_of_every_other_file(tmp_path: Path) -> None:
     output = write_result(tmp_path / "result")
-    assert read_json(output / "manifest.json") == {
-        "files": {
-            "a.txt": {"bytes": 5, "sha256": hashlib.sha256(b"first").hexdigest()},
-            "inner/b.bin": {"bytes": 7, "sha256": hashlib.sha256(b"\0second").hexdigest()},
-        }
+    assert read_manifest(output) == {
+        "a.txt": {"bytes": 5, "xxh3_128": xxhash.xxh3_128(b"first").hexdigest()},
+        "inner/b.bin": {"bytes": 7, "xxh3_128": xxhash.xxh3_128(b"\0second").hexdigest()},
     }
     check_manifest(output, contents=True)
+
+
+def test_a_manifest_of_an_earlier_version_with_sha256_is_read_and_checked(tmp_path: Path) -> None:
+    output = write_result(tmp_path / "result")
+    entries = {
+        "a.txt": {"bytes": 5, "sha256": hashlib.sha256(b"first").hexdigest()},
+        "inner/b.bin": {"bytes": 7, "sha256": hashlib.sha256(b"\0second").hexdigest()},
+    }
+    write_json(output / "manifest.json", {"files": entries})
+    assert has_manifest(output) and read_manifest(output) == entries
+    check_manifest(output)
+    (output / "a.txt").write_text("fisrt")
+    with pytest.raises(CheckpointError, match=r"a\.txt has changed since it was written"):
+        check_manifest(output)
 
 
 def test_a_manifest_can_be_written_again(tmp_path: Path) -> None:
@@ -274,12 +287,13 @@ def test_a_file_of_another_size_is_an_error(tmp_path: Path) -> None:
         check_manifest(output)
 
 
-def test_changed_bytes_are_an_error_if_contents_are_checked(tmp_path: Path) -> None:
+@pytest.mark.parametrize("contents", [False, True])
+def test_changed_bytes_are_an_error(tmp_path: Path, contents: bool) -> None:
     output = write_result(tmp_path / "result")
-    (output / "a.txt").write_text("fisrt")
     check_manifest(output)
+    (output / "a.txt").write_text("fisrt")
     with pytest.raises(CheckpointError, match=r"a\.txt has changed since it was written"):
-        check_manifest(output, contents=True)
+        check_manifest(output, contents=contents)
 
 
 def test_a_folder_without_a_manifest_or_with_a_broken_one_is_named(tmp_path: Path) -> None:

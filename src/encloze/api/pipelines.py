@@ -1,4 +1,4 @@
-"""Functions that run several commands: pipelines and saved recipes."""
+"""Functions for what commands have written: pipelines, saved recipes, verification."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from encloze.errors import RecipeError
 
 if TYPE_CHECKING:
     from encloze.commands.run import PipelineResult
+    from encloze.commands.verify import Verification
 
 
 def run(recipe: str | Path, **settings: Any) -> PipelineResult:
@@ -44,3 +45,19 @@ def rerun(folder: str | Path, **settings: Any) -> Any:
         >>> encloze.rerun("evaluation", output="evaluation_2")
     """
     return run_command("rerun", folder=folder, **settings)
+
+
+def verify(folder: str | Path) -> Verification:
+    """Compare all files of a folder that encloze wrote with their checksums, and check their content.
+
+    Args:
+        folder: An index, a model, a result, a pipeline or the work folder of an unfinished run.
+
+    Returns:
+        What was checked, and what is damaged (``faults``).
+
+    Example:
+        >>> encloze.verify("index").faults
+        ()
+    """
+    return cast("Verification", run_command("verify", folder=folder))

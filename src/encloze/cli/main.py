@@ -36,7 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: Arguments without the name of the program; by default ``sys.argv[1:]``.
 
     Returns:
-        Exit code: 0 for success, 2 for an error that the user can correct, 130 after Ctrl-C.
+        Exit code: 0 for success, 1 if ``verify`` finds damage, 2 for an error that the user can correct, 130 after
+        Ctrl-C.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # the terminal may not have all letters of the texts
@@ -95,7 +96,7 @@ def _run_command(kind: Any, arguments: list[str]) -> int:
 
             if OPTION not in options:
                 refuse_api_keys(saved, source)
-            display.run(command)
+            return display.run(command)
     return 0
 
 

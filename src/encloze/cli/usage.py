@@ -25,7 +25,7 @@ _GROUPS = {
     "Prepare training data": ("inspect", "generate", "mine", "score"),
     "Search": ("index", "search"),
     "Evaluate": ("evaluate", "compare", "robustness", "probe", "report"),
-    "Workflows": ("demo", "run", "rerun", "list"),
+    "Workflows": ("demo", "run", "rerun", "verify", "list"),
 }
 """Commands in the order of the help; commands in no group, such as those of plugins, are listed last."""
 

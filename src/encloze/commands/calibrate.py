@@ -10,6 +10,7 @@ import numpy as np
 
 from encloze import progress, recipe
 from encloze.calibration import Calibration, Method, brier_score, calibration_error
+from encloze.commands._output_lock import locks_output
 from encloze.commands.base import CalibrationError, CalibrationResult, Command, OperatingPoint
 from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
@@ -18,6 +19,7 @@ from encloze.errors import CheckpointError, DataError
 from encloze.models.cross_encoder import RERANKER_FILE, is_cross_encoder, settings_to_save
 from encloze.settings import Seed
 from encloze.storage.atomic import atomic_folder
+from encloze.storage.integrity import check_if_result
 from encloze.storage.json_files import write_json
 from encloze.storage.model_folders import locate
 from encloze.storage.names import MANIFEST
@@ -58,6 +60,7 @@ class Calibrate(Command, name="calibrate"):
         if self.folds < 2:
             raise ValueError(f"folds must be 2 or more, not {self.folds}")
 
+    @locks_output
     def run(self) -> CalibrationResult:
         folder = locate(self.model)
         if not is_cross_encoder(self.model):
@@ -92,6 +95,7 @@ class Calibrate(Command, name="calibrate"):
 
         In both cases the probabilities would be wrong, without any visible sign.
         """
+        check_if_result(self.scores)
         if not (self.scores / "inputs.json").is_file():
             progress.warn(f"{self.scores} does not record the model that computed the scores: {self.model} is assumed")
             return

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from encloze import progress, recipe
+from encloze.commands._output_lock import locks_output
 from encloze.commands.base import Command
 from encloze.commands.evaluate import Evaluate
 from encloze.data.contamination import Contamination, find_contamination
@@ -86,6 +87,7 @@ class Compare(Command, name="compare"):
             raise ValueError(f"equivalence_margin must be above 0, not {self.equivalence_margin}")
         self._evaluations()  # checks the settings that they have in common
 
+    @locks_output
     def run(self) -> ComparisonTable:
         """Evaluate the systems on all data sets and compare them.
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypedDict
 
 from encloze import progress, recipe
 from encloze.commands._demo_training import build_finetune, build_pretrain, measure_speed
+from encloze.commands._output_lock import locks_output
 from encloze.commands.base import Command, StageEffect
 from encloze.commands.evaluate import Evaluate
 from encloze.commands.index import Index
@@ -28,6 +29,7 @@ from encloze.search.indexes.flat import Flat
 from encloze.settings import Seed, plain
 from encloze.storage.json_files import explain_damage, read_json, write_json
 from encloze.storage.names import MANIFEST
+from encloze.storage.ownership import check_removable
 from encloze.storage.provenance import write_provenance
 from encloze.systems.base import System
 from encloze.systems.bm25 import Bm25 as Bm25System
@@ -39,6 +41,7 @@ _QUESTIONS = (
     "copy a whole directory tree",
 )
 _SETTINGS_FILE, _PLAN_FILE = "demo.json", "plan.json"
+_OWN_FILES = (_SETTINGS_FILE, _PLAN_FILE, "recipe.yaml", "versions.json", "inputs.json")
 _MIN_PRETRAINING_STEPS, _MIN_FINETUNING_STEPS = 30, 15
 _STANDARD_DEVIATION = 0.3  # of the paired differences of nDCG@10 between MiniLM and a fine-tuned model, as measured
 _MIN_EFFECT = 0.02  # gain of fine-tuning in nDCG@10 that a run must be able to detect
@@ -145,6 +148,7 @@ class Demo(Command, name="demo"):
             if not getattr(self, name) >= 1:
                 raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
 
+    @locks_output
     def run(self) -> DemoResult:
         """Run all steps of the demo. Return the evaluation report and example searches."""
         for package in ("torch", "jinja2", "matplotlib"):  # the last two are required for the report page at the end
@@ -218,6 +222,7 @@ class Demo(Command, name="demo"):
         if self.output.exists() and any(self.output.iterdir()) and not saved.is_file():
             raise StorageError(f"{self.output} is not empty and was not written by a demo. Choose another --output")
         if self.output.exists() and self.overwrite:
+            check_removable(self.output, _OWN_FILES)
             shutil.rmtree(self.output)
         elif self.output.exists() and not self.resume:
             raise StorageError(f"{self.output} already exists. Resume it with --resume, or replace it with --overwrite")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from encloze import progress, recipe
+from encloze.commands._output_lock import locks_output
 from encloze.commands.base import Command
 from encloze.data.counts import DatasetCounts
 from encloze.data.dataset import DatasetSplit
@@ -92,6 +93,7 @@ class Evaluate(Command, name="evaluate"):
         max_cutoff = max(map(cutoff_of, self.measures or DEFAULT_MEASURES))
         return RankingRules(self.depth, self.passage_aggregation, self.ignore_identical_ids, max_cutoff)
 
+    @locks_output
     def run(self) -> Report:
         """Evaluate the systems.
 

@@ -13,6 +13,7 @@ from accelerate import PartialState
 from encloze import progress
 from encloze.commands._finetuning_effect import FinetuningEffect
 from encloze.commands._mined_negatives import mine_negatives
+from encloze.commands._output_lock import locks_output
 from encloze.commands._runs import begin_run, write_model_folder
 from encloze.commands.base import Command, TrainingResult
 from encloze.data.dataset import DatasetSplit
@@ -150,6 +151,7 @@ class Finetune(Command, name="finetune"):
                 "new head needs a higher learning rate, set training.encoder_learning_rate lower"
             )
 
+    @locks_output
     def run(self) -> TrainingResult:
         state = begin_run(self)
         dataset = DatasetSplit(self.dataset, self.split)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from encloze.commands._output_lock import locks_output
 from encloze.commands._runs import begin_run, write_model_folder
 from encloze.commands.base import ClassifierTrainingResult, Command
 from encloze.data.labeled import LabeledDataset
@@ -75,6 +76,7 @@ class FinetuneClassifier(Command, name="finetune_classifier"):
                 "special tokens"
             )
 
+    @locks_output
     def run(self) -> ClassifierTrainingResult:
         state = begin_run(self)
         data = LabeledDataset.load(self.dataset, self.split)

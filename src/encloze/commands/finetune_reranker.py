@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from encloze.commands._output_lock import locks_output
 from encloze.commands._runs import begin_run, write_model_folder
 from encloze.commands.base import Command, TrainingResult
 from encloze.data.dataset import DatasetSplit
@@ -87,6 +88,7 @@ class FinetuneReranker(Command, name="finetune_reranker"):
                 "listwise, pairwise, pointwise, margin_mse or kl_divergence"
             )
 
+    @locks_output
     def run(self) -> TrainingResult:
         state = begin_run(self)
         dataset = DatasetSplit(self.dataset, self.split)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from encloze import progress, recipe
+from encloze.commands._output_lock import locks_output
 from encloze.commands._runs import begin_run
 from encloze.commands.base import Command, GenerationResult
 from encloze.data.corpus import Corpus
@@ -25,10 +25,13 @@ from encloze.errors import DataError
 from encloze.generators.base import Generator, SourceDocument
 from encloze.settings import NonNegativeInt, Seed
 from encloze.storage.atomic import atomic_folder
+from encloze.storage.cached_files import store_with_checksum
 from encloze.storage.disk import explain_write_errors
-from encloze.storage.json_files import read_json_log, write_json
+from encloze.storage.json_files import write_json
 from encloze.storage.provenance import describe_input, write_provenance
+from encloze.storage.resumable_file import is_complete
 from encloze.storage.run_state import RunState
+from encloze.storage.sealed_json import read_sealed_lines, sealed_line
 from encloze.systems.base import System
 
 _NUM_EXAMPLES, _EXAMPLE_CHARACTERS = 5, 80  # queries in the report, and characters of their documents
@@ -83,6 +86,7 @@ class Generate(Command, name="generate"):
         if not 0 <= self.dev_ratio < 1:
             raise ValueError(f"dev_ratio must be 0 or more and below 1, not {self.dev_ratio}")
 
+    @locks_output
     def run(self) -> GenerationResult:
         """Generate the queries and write the output folder.
 
@@ -110,7 +114,7 @@ class Generate(Command, name="generate"):
         ):
             for texts in generator.generate([_source(corpus, number) for number in batch] for batch in remaining):
                 generated |= dict(texts)
-                stream.write(json.dumps(texts) + "\n")  # one line per batch: a killed run keeps whole batches
+                stream.write(sealed_line(texts))  # one line per batch: a killed run keeps whole batches
                 stream.flush()
                 task.advance(len(texts))
                 num_texts = len(generated) * self.queries_per_document
@@ -145,14 +149,14 @@ class Generate(Command, name="generate"):
     ) -> dict[str, LabeledQuery]:
         """Return the queries whose own document is among the system's top ``round_trip_depth`` documents."""
         file = state.folder / "round_trip.trec"
-        if not file.exists():
+        if not is_complete(file):
             progress.note(f"Round-trip filtering with {system.title or system.default_title()}")
             folder = state.folder / "unfiltered"
             write_query_folder(folder, {"all": list(queries.values())})
             dataset = DatasetSplit(GeneratedQueries(self.corpus, folder), "all")
             partial = file.with_suffix(".partial")
             write_run(partial, system.rank(dataset, self.round_trip_depth).run)
-            partial.replace(file)
+            store_with_checksum(partial, file)
         run = read_run(file, may_be_empty=True)
         retrieved = {
             key: query
@@ -221,6 +225,6 @@ def _read_generated(file: Path) -> dict[int, list[str]]:
     """Read the generated texts in ``file``, keyed by document index; delete an incomplete last line of the file."""
     if not file.exists():
         return {}
-    batches = list(read_json_log(file, list[tuple[int, list[str]]]))
-    file.write_text("".join(f"{json.dumps(batch)}\n" for batch in batches), encoding="utf-8")
-    return {number: texts for batch in batches for number, texts in batch}
+    lines = [line for line in file.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+    file.write_bytes(b"".join(lines))
+    return {number: texts for batch in read_sealed_lines(file) for number, texts in batch}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from encloze import recipe
+from encloze.commands._output_lock import locks_output
 from encloze.commands.base import Command
 from encloze.data.corpus import Corpus
 from encloze.data.dataset import DatasetSplit
@@ -85,6 +86,7 @@ class Index(Command, name="index"):
         if needing and self.model is None:
             raise ValueError(f"model is required: a model computes what the index {needing[0]} is built from")
 
+    @locks_output
     def run(self) -> IndexingResult:
         refuse_existing(self.output, overwrite=self.overwrite)
         source = self.corpus or self.dataset

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from encloze import recipe
+from encloze.commands._output_lock import locks_output
 from encloze.commands.base import Command
 from encloze.data.contamination import compare_splits, read_judgments, read_queries
 from encloze.data.corpus import Corpus
@@ -99,6 +100,7 @@ class Inspect(Command, name="inspect"):
         if not all(query.strip() for query in self.queries):
             raise ValueError("one of the queries is empty. Remove it")
 
+    @locks_output
     def run(self) -> Inspection:
         """Compute the statistics of the corpus and, if encoders are named, of their embeddings and term weights.
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from encloze import progress, recipe
+from encloze.commands._output_lock import locks_output
 from encloze.commands.base import Command, MergeResult
 from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
@@ -79,6 +80,7 @@ class Merge(Command, name="merge"):
         if len(self.weights) > 1 and not self._formats():
             raise ValueError(f"choosing one of the weights {values} needs a data set. Set dataset, or give one weight")
 
+    @locks_output
     def run(self) -> MergeResult:
         refuse_existing(self.output, overwrite=self.overwrite)
         datasets = [DatasetSplit(format_, self.split) for format_ in self._formats().values()]

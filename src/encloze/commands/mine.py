@@ -15,6 +15,7 @@ from typing import Any, Literal
 from encloze import progress, recipe
 from encloze.commands._mining_scores import MiningIndex, text_scores
 from encloze.commands._negative_filter import MinedNegatives, NegativeFilter
+from encloze.commands._output_lock import locks_output
 from encloze.commands._runs import begin_run
 from encloze.commands.base import Command, MiningResult
 from encloze.data.dataset import DatasetSplit
@@ -29,7 +30,7 @@ from encloze.storage.atomic import atomic_folder
 from encloze.storage.hashes import hash_of
 from encloze.storage.json_files import read_json_log, write_json
 from encloze.storage.provenance import describe_input, write_provenance
-from encloze.storage.resumable_file import open_resumable_file
+from encloze.storage.resumable_file import is_complete, open_resumable_file
 from encloze.storage.run_state import RunState
 from encloze.systems.base import PreparedSystem, System, inputs_of
 from encloze.systems.bm25 import Bm25
@@ -106,6 +107,7 @@ class Mine(Command, name="mine"):
         if self.relative_margin is not None and not self.relative_margin < 1:
             raise ValueError(f"relative_margin must be below 1, not {self.relative_margin}; 0.05 means 5 %")
 
+    @locks_output
     def run(self) -> MiningResult:
         """Mine the negatives and write them to ``output``."""
         dataset = DatasetSplit(self.dataset, self.split)
@@ -119,7 +121,7 @@ class Mine(Command, name="mine"):
         state.open(self._identity(dataset, relevant))
         queries = [query for query in dataset.queries if query.id in relevant]
         negatives_file = state.folder / "negatives.jsonl"
-        if not negatives_file.exists():
+        if not is_complete(negatives_file):
             index = None
             if isinstance(scorer, Encoder) and any(self._is_scorer(source) for source in self.sources):
                 index = MiningIndex(dataset.corpus, scorer, state.folder / "index")
@@ -179,7 +181,7 @@ class Mine(Command, name="mine"):
         has_candidates = False
         for file, source in zip(files, self.sources, strict=True):
             name = source.title or source.default_title()
-            if not file.exists():
+            if not is_complete(file):
                 progress.note(f"Ranking with {name}")
                 shared = (
                     PreparedSystem(scorer_index.retriever.run) if scorer_index and self._is_scorer(source) else None

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from encloze import progress
+from encloze.commands._output_lock import locks_output
 from encloze.commands._runs import begin_run, write_model_folder
 from encloze.commands.base import Command, TrainingResult
 from encloze.data.corpus import Corpus
@@ -100,6 +101,7 @@ class Pretrain(Command, name="pretrain"):
         if duplicates := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"monitors must not be repeated: {', '.join(duplicates)}")
 
+    @locks_output
     def run(self) -> TrainingResult:
         state = begin_run(self)
         prepared = self.prepare()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from encloze import recipe
+from encloze.commands._output_lock import locks_output
 from encloze.commands.base import Command
 from encloze.data.labeled import LabeledDataset
 from encloze.data.labels.base import LabelFormat
@@ -71,6 +72,7 @@ class Probe(Command, name="probe"):
                 f"not {self.max_tokens}"
             )
 
+    @locks_output
     def run(self) -> LabelReport:
         if self.output:
             refuse_existing(self.output, overwrite=self.overwrite)

@@ -17,6 +17,7 @@ from encloze.reporting.page import render_page
 from encloze.reporting.result_folders import PAGE, find_result_folders
 from encloze.storage.atomic import atomic_folder, refuse_existing
 from encloze.storage.json_files import write_json
+from encloze.storage.output_lock import lock_output
 from encloze.storage.provenance import versions, write_provenance
 
 
@@ -72,6 +73,10 @@ class MakeReport(Command, name="report"):
             importable(package, "report")
         first = self.folders[0].resolve()
         output = self.output or first.with_name(f"{first.name}-report")
+        with lock_output(output):
+            return self._write(output)
+
+    def _write(self, output: Path) -> ReportResult:
         refuse_existing(output, overwrite=self.overwrite)
         results = find_result_folders(self.folders)
         title = self.title or ", ".join(dict.fromkeys(folder.resolve().name for folder in self.folders))

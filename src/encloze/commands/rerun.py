@@ -11,6 +11,7 @@ from encloze import progress, recipe
 from encloze.commands._api_keys import refuse_api_keys
 from encloze.commands.base import Command, get_command
 from encloze.errors import CheckpointError
+from encloze.storage.integrity import check_if_result
 from encloze.storage.provenance import describe_input, read_inputs, read_versions, versions
 
 
@@ -36,6 +37,7 @@ class Rerun(Command, name="rerun"):
 
     def run(self) -> Any:
         """Run the saved command and return its result."""
+        check_if_result(self.folder)
         recipe_file = self.folder / "recipe.yaml"
         if not recipe_file.is_file():
             raise CheckpointError(f"{self.folder} has no recipe.yaml. Name a folder that an encloze command wrote")

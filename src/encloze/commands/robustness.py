@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from encloze import progress, recipe
+from encloze.commands._output_lock import locks_output
 from encloze.commands.base import Command
 from encloze.commands.evaluate import check_tuning_split
 from encloze.data.corpus import Corpus, write_documents
@@ -124,6 +125,7 @@ class Robustness(Command, name="robustness"):
     def _rules(self) -> RankingRules:
         return RankingRules(self.depth, self.passage_aggregation, self.ignore_identical_ids, cutoff_of(self._measure))
 
+    @locks_output
     def run(self) -> RobustnessReport:
         """Evaluate the systems without and with perturbations.
 

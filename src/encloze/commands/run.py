@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from encloze import progress, recipe
+from encloze.commands._output_lock import locks_output
 from encloze.commands._stage_keys import path_key, references, result_key, values_of
 from encloze.commands.base import Command, StageEffect, get_command
 from encloze.commands.report import MakeReport
@@ -23,9 +23,9 @@ from encloze.family import nearest
 from encloze.settings import plain
 from encloze.storage.names import MANIFEST
 from encloze.storage.provenance import write_provenance
-from encloze.storage.stage_record import StageRecord
+from encloze.storage.run_state import RunState
+from encloze.storage.stage_record import RECORD_FILE, StageRecord
 
-_RECORD_FILE = "stages.json"
 _REPORT_FOLDER = "page"
 _NOT_STAGES = ("demo", "rerun", "run")  # they run other commands
 _SPLIT_SETTINGS = ("split", "tune_on")
@@ -92,10 +92,11 @@ class Run(Command, name="run"):
     def _enabled_stages(self) -> dict[str, dict[str, Any]]:
         return {name: settings for name, settings in self.stages.items() if settings is not None}
 
+    @locks_output
     def run(self) -> PipelineResult:
         """Run the stages that are not finished, and return the result of the pipeline."""
         self._prepare()
-        record, report = StageRecord(self.output / _RECORD_FILE), None
+        record, report = StageRecord(self.output / RECORD_FILE), None
         keys, hashes = dict[str, str](), dict[Path, str]()
         for number, name in enumerate(self._enabled_stages, 1):
             # The key depends on the folders of earlier stages, so it is computed after they are finished.
@@ -138,11 +139,11 @@ class Run(Command, name="run"):
 
         Returns the stage's result if its command is evaluate or compare, else None.
         """
-        folder, work_folder = self.output / name, self.output / f"{name}.checkpoint"
+        folder, state = self.output / name, RunState(self.output / name)
         attempt = f"{key} {path_key(stage)}"
         if record.started.get(name) == attempt and record.has_new_output(name, folder):
             # An earlier run was killed after the stage was complete and before that was recorded.
-            shutil.rmtree(work_folder, ignore_errors=True)
+            state.delete()
             record.finish(name, key)
         if record.done.get(name) == key and (folder / MANIFEST).is_file():
             progress.note(f"Stage {number} of {len(self._enabled_stages)}, {name}, is already finished")
@@ -151,7 +152,7 @@ class Run(Command, name="run"):
         if record.started.get(name) == attempt and _can_resume(stage):
             stage = dataclasses.replace(stage, resume=True)
         else:
-            shutil.rmtree(work_folder, ignore_errors=True)
+            state.delete()
             record.start(name, attempt, folder)
         # An earlier result is kept until the new one replaces it.
         result = dataclasses.replace(stage, overwrite=True).run()
@@ -163,7 +164,7 @@ class Run(Command, name="run"):
         for split in self._splits():  # the first stage that reads a split may come hours later
             _ = DatasetSplit(self.dataset, split).judgments
         files = list(self.output.iterdir()) if self.output.exists() else []
-        if not (self.output / _RECORD_FILE).is_file() and any(file.name != f".{_RECORD_FILE}" for file in files):
+        if not (self.output / RECORD_FILE).is_file() and any(file.name != f".{RECORD_FILE}" for file in files):
             raise StorageError(
                 f"{self.output} is not empty and is not the output of a pipeline. Choose another --output"
             )

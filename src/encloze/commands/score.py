@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from encloze import progress, recipe
+from encloze.commands._output_lock import locks_output
 from encloze.commands._runs import begin_run
 from encloze.commands.base import Command, ScoringResult
 from encloze.data.dataset import DatasetSplit
@@ -69,6 +70,7 @@ class Score(Command, name="score"):
         if self.max_queries is not None and self.max_queries < 1:
             raise ValueError(f"max_queries must be 1 or more, or null for all, not {self.max_queries}")
 
+    @locks_output
     def run(self) -> ScoringResult:
         """Score the candidates and write the scores to ``output``."""
         state = begin_run(self)

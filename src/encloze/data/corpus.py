@@ -21,8 +21,10 @@ from encloze.data.records import Document, full_text
 from encloze.data.rows import rows
 from encloze.errors import DataError, importable
 from encloze.storage.cache import cache_folder
+from encloze.storage.cached_files import cached_file
 from encloze.storage.disk import explain_write_errors, writer_id
 from encloze.storage.hashes import hash_file
+from encloze.storage.verified import check_once
 
 _SCHEMA = pa.schema(
     [
@@ -65,7 +67,8 @@ class Corpus(Sequence[Document]):
                 table = pa.ipc.open_file(source).read_all()
             if table.schema != _SCHEMA:
                 raise ValueError(f"its columns are {', '.join(table.schema.names)}")
-        except (OSError, TypeError, ValueError) as error:  # errors of pyarrow are among them
+            check_once("documents in an Arrow file", [self.file], lambda: _validate(table))
+        except (OSError, TypeError, ValueError, MemoryError, pa.ArrowException) as error:
             message = f"{file} is not an Arrow file of documents ({error}). Open other collections with Corpus.load"
             raise DataError(message) from error
         self._batches = table.to_batches()
@@ -87,11 +90,13 @@ class Corpus(Sequence[Document]):
         """
         kind = "pretraining" if pretraining else "documents"
         file = cache_folder() / "corpora" / f"{format_.fingerprint()}-{kind}.arrow"
-        if not file.exists():
+
+        def write(path: Path) -> None:
             errors = ErrorCollector()
             documents = format_.pretraining_documents(errors) if pretraining else format_.documents(errors)
-            write_documents(_checked(documents, errors, str(format_.location())), file)
-        return cls(file, format_)
+            write_documents(_checked(documents, errors, str(format_.location())), path)
+
+        return cls(cached_file(file, write), format_)
 
     @classmethod
     def load(cls, source: Any) -> Corpus:
@@ -240,6 +245,13 @@ class Corpus(Sequence[Document]):
             for position, row in zip(positions, self._batches[batch].take(arrow_indices).to_pylist(), strict=True):
                 rows[position] = row
         return rows
+
+
+def _validate(table: Any) -> None:
+    """Raise ValueError if reading a table might fail, or crash the process. Reads the whole table."""
+    table.validate(full=True)
+    if missing := [name for name in ("id", "title", "text") if table.column(name).null_count]:
+        raise ValueError(f"values are missing in its column {missing[0]}")
 
 
 def write_documents(documents: Iterator[Document], file: Path) -> None:

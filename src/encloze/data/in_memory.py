@@ -27,9 +27,9 @@ from encloze.data.rows import (
     text_of,
     text_or_number,
 )
-from encloze.errors import DataError, RecipeError, StorageError
-from encloze.storage.atomic import atomic_folder
+from encloze.errors import DataError, RecipeError
 from encloze.storage.cache import cache_folder
+from encloze.storage.cached_files import cached_folder
 
 _IDS = ("id", "_id", "docid")
 _QUERY_IDS = ("id", "_id", "qid", "query_id")
@@ -309,16 +309,13 @@ def _stored_folder(files: Mapping[str, str]) -> Path:
     for name, text in files.items():
         digest.update(f"{name}\0{len(text)}\0{text}".encode())
     folder = cache_folder() / "in_memory" / digest.hexdigest()[:32]
-    if not folder.is_dir():
-        try:
-            with atomic_folder(folder) as staging:
-                for name, text in files.items():
-                    (staging / name).parent.mkdir(exist_ok=True)
-                    (staging / name).write_text(text, encoding="utf-8", newline="\n")
-        except StorageError:
-            if not folder.is_dir():  # else another thread or process has written the same meanwhile
-                raise
-    return folder
+    return cached_folder(folder, lambda staging: _write_files(files, staging))
+
+
+def _write_files(files: Mapping[str, str], folder: Path) -> None:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8", newline="\n")
 
 
 def _stop(faults: list[str]) -> None:

@@ -12,7 +12,7 @@ from encloze.data.records import Query, Run
 from encloze.data.runs import append_run, split_run_line
 from encloze.errors import StorageError
 from encloze.storage.json_files import explain_damage
-from encloze.storage.resumable_file import open_resumable_file
+from encloze.storage.resumable_file import is_complete, open_resumable_file
 
 
 def write_rankings(
@@ -44,7 +44,7 @@ def write_rankings(
         >>> list(iterate_rankings(file, queries))
         [{'d1': 1.0}, {'d1': 1.0}]
     """
-    if file.exists():
+    if is_complete(file):
         return
     with open_resumable_file(file) as output:
         bar = progress.task(title, len(queries), "queries", completed=output.num_done) if title else nullcontext()

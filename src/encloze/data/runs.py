@@ -11,6 +11,7 @@ import numpy as np
 
 from encloze.data.lines import SEPARATORS, ErrorCollector, read_lines, split_columns
 from encloze.data.records import Run
+from encloze.storage.integrity import check_if_result
 
 RUN_FILE = "run.trec"
 """Name of the run file in a folder."""
@@ -32,9 +33,11 @@ def read_run(file: Path, *, may_be_empty: bool = False) -> Run:
         Scores by query id and document id.
 
     Raises:
+        CheckpointError: Encloze wrote the folder, and a file in it has changed since.
         DataError: A line does not have six columns, a score is not a finite number, or a document occurs twice for a
             query; or the file is empty and ``may_be_empty`` is False.
     """
+    check_if_result(file)
     file = file / RUN_FILE if file.is_dir() else file
     errors, run = ErrorCollector(), dict[str, dict[str, float]]()
     for location, line in read_lines(file):

@@ -19,6 +19,7 @@ from encloze.evaluation.results import SIZES, SystemResult
 from encloze.evaluation.significance import bootstrap, holm
 from encloze.intervals import Interval
 from encloze.storage.file_names import file_names
+from encloze.storage.integrity import check_if_result
 from encloze.storage.json_files import explain_damage, read_json, write_json
 from encloze.tables import Column, Kind, Table, Value, notebook_html
 
@@ -252,6 +253,7 @@ class ComparisonTable:
         Raises:
             CheckpointError: A file is missing or damaged.
         """
+        check_if_result(folder)
         content = read_json(folder / "comparison.json", _SavedComparison)
         names = tuple(content["queries"])
         contamination = content.get("contamination", {}).values()

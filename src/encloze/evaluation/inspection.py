@@ -9,6 +9,7 @@ from typing import TypedDict
 from encloze.data.contamination import Contamination
 from encloze.escapes import markdown
 from encloze.evaluation.panel import Panel, SavedPanel
+from encloze.storage.integrity import check_if_result
 from encloze.storage.json_files import explain_damage, read_json, write_json
 from encloze.tables import Column, Kind, Table, Value, notebook_html
 
@@ -207,6 +208,7 @@ class Inspection:
         Raises:
             CheckpointError: The file is missing or damaged.
         """
+        check_if_result(folder)
         content = read_json(folder / INSPECTION_FILE, _SavedInspection)
         corpus, panel = content["corpus"], content["panel"]
         with explain_damage(folder / INSPECTION_FILE):

@@ -20,6 +20,7 @@ from encloze.evaluation.results import SIZES, SystemResult
 from encloze.evaluation.significance import bootstrap, holm, randomization_test
 from encloze.intervals import Interval, SavedInterval
 from encloze.storage.file_names import file_names
+from encloze.storage.integrity import check_if_result
 from encloze.storage.json_files import explain_damage, read_json, write_json
 from encloze.tables import Column, Kind, Table, notebook_html
 
@@ -212,6 +213,7 @@ class Report:
         Raises:
             CheckpointError: A file is missing or damaged.
         """
+        check_if_result(folder)
         content: SavedReport = read_json(folder / "report.json", SavedReport)
         entries, table = content["systems"], folder / "per_query.tsv"
         with explain_damage(table):

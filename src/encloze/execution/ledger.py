@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from encloze.errors import StorageError
-from encloze.storage.disk import explain_write_errors, writer_id
+from encloze.storage.cached_files import has_checksum, is_intact, staging_folder, store_with_checksum
 
 T = TypeVar("T")
 
@@ -15,7 +15,8 @@ T = TypeVar("T")
 class Ledger(Generic[T]):
     """Results of the finished shards of a job, stored in a folder whose name identifies the job.
 
-    A result is written to a temporary file first and renamed, so every result file is complete. Several processes
+    A result is written to a temporary file first and renamed, so every result file is complete. Its checksum is stored
+    beside it. Several processes
     may write the same shard: their results are equal, and the last write is kept.
     """
 
@@ -39,24 +40,22 @@ class Ledger(Generic[T]):
         return self.folder / f"{shard:06}{self._suffix}"
 
     def has(self, shard: int) -> bool:
-        """Return whether the result of a shard is stored."""
-        return self.path(shard).is_file()
+        """Return whether the result of a shard is stored, by this version of encloze."""
+        return has_checksum(self.path(shard))
 
     def store(self, shard: int, result: T) -> None:
         """Store the result of a shard. Raises StorageError if the disk is full."""
         path = self.path(shard)
-        partial = path.with_name(f".{path.stem}.{writer_id()}{self._suffix}")
-        try:
-            with explain_write_errors(path):
-                self._write(result, partial)
-                partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with staging_folder(path) as staging:
+            self._write(result, staging / path.name)
+            store_with_checksum(staging / path.name, path)
 
     def load(self, shard: int) -> T:
         """Read the result of a shard. Raises StorageError if the file is damaged."""
         path = self.path(shard)
         try:
+            if not is_intact(path):
+                raise ValueError("its checksum differs from its content")
             return self._read(path)
         except Exception as error:  # numpy, zipfile and others each raise their own
             raise StorageError(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from torch import Tensor
@@ -18,7 +16,7 @@ from encloze.models.device import resolve_device
 from encloze.models.layers.pooling import Pooling, pool
 from encloze.models.precision import Precision, resolve_precision
 from encloze.storage.cache import cache_folder
-from encloze.storage.disk import explain_write_errors
+from encloze.storage.cached_files import cached_file
 from encloze.storage.hashes import hash_of
 from encloze.storage.model_folders import locate
 from encloze.text.labeled import LabeledTokens
@@ -96,9 +94,7 @@ class FrozenEncoder:
         settings = (self.pooling, self.max_tokens, precision, self.fingerprint)
         key = hash_of((settings, [(example.text, example.words) for example in examples]))[:32]
         file = cache_folder() / "features" / f"{key}.npy"
-        if not file.exists():
-            _save_array(file, self.compute_features(texts, name))
-        return np.asarray(np.load(file))
+        return np.asarray(np.load(cached_file(file, lambda path: np.save(path, self.compute_features(texts, name)))))
 
     def compute_features(self, texts: Sequence[LabeledTokens], name: str) -> np.ndarray:
         """Compute the features of texts, without reading or writing the cache folder.
@@ -113,15 +109,3 @@ class FrozenEncoder:
         hidden = self.backbone.encode(inputs.ids, inputs.attention_mask)
         is_pooled = inputs.word_positions is None
         return pool(hidden, inputs.attention_mask, self.pooling) if is_pooled else inputs.select_words(hidden)
-
-
-def _save_array(file: Path, array: np.ndarray) -> None:
-    """Write an array to a file atomically, so that an interrupted call leaves no incomplete file."""
-    partial = file.with_name(f".{file.stem}.{os.getpid()}.npy")
-    try:
-        with explain_write_errors(file):
-            file.parent.mkdir(exist_ok=True)
-            np.save(partial, array)
-            partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)

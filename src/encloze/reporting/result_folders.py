@@ -10,8 +10,7 @@ import yaml
 
 from encloze import recipe
 from encloze.errors import CheckpointError
-from encloze.storage.manifest import check_manifest
-from encloze.storage.names import MANIFEST
+from encloze.storage.integrity import check_if_result
 from encloze.storage.provenance import read_inputs, read_versions
 
 RECIPE, INPUTS, VERSIONS = "recipe.yaml", "inputs.json", "versions.json"
@@ -110,8 +109,7 @@ def _find_recipes(folder: Path) -> Iterator[Path]:
 
 
 def _read(folder: Path, root: Path) -> ResultFolder:
-    if (folder / MANIFEST).is_file():
-        check_manifest(folder)
+    check_if_result(folder)
     tree, inputs = recipe.read(folder / RECIPE), read_inputs(folder)
     return ResultFolder(
         path=folder,

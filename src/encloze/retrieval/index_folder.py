@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -27,11 +28,22 @@ from encloze.search.indexes.inverted import Inverted
 from encloze.settings import plain
 from encloze.storage.disk import explain_write_errors
 from encloze.storage.json_files import read_json, write_json
-from encloze.storage.manifest import check_manifest
+from encloze.storage.manifest import check_inside, check_manifest
+from encloze.storage.output_lock import restore_interrupted
 
 DOCUMENTS = "documents.arrow"
 _DESCRIPTION = "index.json"
 _FORMAT_VERSION = 4
+_VIEW_NAME = re.compile(r"[a-z][a-z0-9_]*(-[0-9]+)?")
+_VIEW_TYPES = {
+    "name": ("str",),
+    "settings": ("dict",),
+    "model": ("str", "NoneType"),
+    "fingerprint": ("str", "NoneType"),
+    "dim": ("int", "NoneType"),
+    "relative_path": ("str", "NoneType"),
+}
+"""Types of the fields that describe an index."""
 _SAMPLE_SIZE = 200  # documents from which defaults such as the analyzer of BM25 are chosen
 
 
@@ -113,22 +125,26 @@ def exact_indexes(encoder: Encoder) -> tuple[Index, ...]:
 
 
 def check_index(folder: Path) -> None:
-    """Raise CheckpointError if a folder is not an index folder, or is damaged."""
+    """Raise CheckpointError if a folder is not an index folder or is damaged, StaleIndexError if it is out of date."""
     if not is_index(folder):
         raise CheckpointError(
             f"{folder} is not an index: it has no {_DESCRIPTION}. Build one: encloze index --output {folder} ..."
         )
+    description = read_json(folder / _DESCRIPTION)
+    if isinstance(description, dict) and description.get("encloze") in range(1, _FORMAT_VERSION):
+        raise _of_other_version(folder)  # whose manifest may have another format, too
     check_manifest(folder)
 
 
 def is_index(path: Path) -> bool:
     """Return whether a folder is an index folder, even if it is damaged."""
+    restore_interrupted(path)
     return (path / _DESCRIPTION).is_file()
 
 
 def view_names(folder: Path) -> tuple[str, ...]:
     """Return the names of the indexes in an index folder, such as ``flat`` and ``bm25``."""
-    return tuple(entry["name"] for entry in read_json(folder / _DESCRIPTION)["views"])
+    return tuple(entry["name"] for entry in _read_description(folder)["views"])
 
 
 def view_entries(folder: Path, views: Sequence[str] = ()) -> list[dict[str, Any]]:
@@ -139,10 +155,7 @@ def view_entries(folder: Path, views: Sequence[str] = ()) -> list[dict[str, Any]
         StaleIndexError: The folder was written by a version of encloze with another index format.
     """
     check_index(folder)
-    description = read_json(folder / _DESCRIPTION)
-    if description["encloze"] != _FORMAT_VERSION:
-        raise StaleIndexError(f"the index {folder} was built by another version of encloze. Build it again")
-    entries: dict[str, dict[str, Any]] = {entry["name"]: entry for entry in description["views"]}
+    entries: dict[str, dict[str, Any]] = {entry["name"]: entry for entry in _read_description(folder)["views"]}
     if missing := [name for name in views if name not in entries]:
         raise CheckpointError(f"the index {folder} has no index {missing[0]!r}; {nearest(missing[0], list(entries))}")
     return [entries[name] for name in views or entries]
@@ -182,23 +195,45 @@ def stored_fusion(folder: Path, views: Sequence[str] = ()) -> StoredFusion:
         folder: The index folder.
         views: Names of the searched views; all by default. If some are left out, the returned fusion is None.
     """
-    description, names = read_json(folder / _DESCRIPTION), view_names(folder)
+    description, names = _read_description(folder), view_names(folder)
     views = views or names
     if "fusion" not in description or sorted(views) != sorted(names):
         return StoredFusion(None)
     fusion: Fusion = recipe.coerce(Fusion, description["fusion"], source=str(folder / _DESCRIPTION), name="fusion")
     if isinstance(fusion, Weighted) and fusion.weights:
+        if len(fusion.weights) != len(names):
+            raise _damaged(folder, f"{len(fusion.weights)} weights for {len(names)} indexes")
         of_view = dict(zip(names, fusion.weights, strict=True))
         fusion = replace(fusion, weights=tuple(of_view[view] for view in views))
     return StoredFusion(fusion, description["fusion_note"], **description["fusion_tuned_on"])
 
 
 def open_view(folder: Path, entry: Mapping[str, Any]) -> IndexSearcher:
-    """Return a searcher over one index of an index folder; ``entry`` is the description of the index."""
-    settings = dict(entry["settings"])
-    kind = Index.member(settings.pop("type"))
-    index: Index = recipe.build(kind, settings, source=str(folder / _DESCRIPTION))
-    return index.open(folder / entry["name"])
+    """Return a searcher over one index of an index folder; ``entry`` is the description of the index.
+
+    Raises:
+        CheckpointError: A file is damaged, or does not fit the other files of the folder.
+    """
+    index: Index = recipe.coerce(Index, entry["settings"], source=str(folder / _DESCRIPTION), name=entry["name"])
+    if (entry["model"] is None) != (index.input_type == "text"):
+        raise _damaged(folder, f"the index {entry['name']} needs {'no' * (index.input_type == 'text')} model")
+    try:
+        searcher = index.open(folder / entry["name"])
+    except ValueError as error:  # such as an analyzer that has not built the index
+        raise _damaged(folder, f"{entry['name']}: {error}") from error
+    expected = _read_description(folder)["documents"], entry["dim"]
+    if (found := (searcher.num_documents, searcher.dim)) != expected:
+        message = "{} documents of {} dimensions"
+        raise _damaged(folder, f"{entry['name']} has {message.format(*found)}, not {message.format(*expected)}")
+    return searcher
+
+
+def open_documents(folder: Path) -> Corpus:
+    """Return the documents of an index folder. Raises CheckpointError if their number differs from the description."""
+    corpus, expected = Corpus(folder / DOCUMENTS), _read_description(folder)["documents"]
+    if len(corpus) != expected:
+        raise _damaged(folder, f"{DOCUMENTS} has {len(corpus)} documents, not {expected}")
+    return corpus
 
 
 def model_location(folder: Path, entry: Mapping[str, Any]) -> str:
@@ -212,13 +247,53 @@ def model_location(folder: Path, entry: Mapping[str, Any]) -> str:
 
 def check_model(folder: Path, entry: Mapping[str, Any], encoder: Encoder) -> None:
     """Raise StaleIndexError if the index that ``entry`` describes was not built by ``encoder``."""
-    if encoder.fingerprint != entry["fingerprint"]:
+    dim = encoder.views.get(Index.member(entry["settings"]["type"]).input_type)
+    if encoder.fingerprint != entry["fingerprint"] or dim != entry["dim"]:
         dims = " and ".join(map(str, encoder.views.values()))
         raise StaleIndexError(
             f"the index {folder} was built by another model: {entry['model']} (fingerprint {entry['fingerprint']}, "
             f"{entry['dim']} dimensions); {encoder.name} has the fingerprint {encoder.fingerprint} and {dims} "
             f"dimensions. Build the index again: encloze index --model {encoder.name} --output NEW_FOLDER ..."
         )
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    """Return the content of ``index.json``.
+
+    Raises:
+        CheckpointError: It is missing or damaged, or the name of an index leads out of the folder.
+        StaleIndexError: It was written by a version of encloze with another index format.
+    """
+    description = read_json(folder / _DESCRIPTION)
+    if not isinstance(description, dict) or not isinstance(description.get("encloze"), int):
+        raise _damaged(folder, "it does not describe an index")
+    if description["encloze"] != _FORMAT_VERSION:
+        raise _of_other_version(folder)
+    views = description.get("views")
+    if not isinstance(views, list) or not views or not isinstance(description.get("documents"), int):
+        raise _damaged(folder, "it has no list of indexes, or no number of documents")
+    for view in views:
+        types = {name: type(view.get(name)).__name__ for name in _VIEW_TYPES} if isinstance(view, dict) else {}
+        if wrong := [name for name, allowed in _VIEW_TYPES.items() if types.get(name) not in allowed]:
+            raise _damaged(folder, f"{wrong[0]} of an index is missing or has a wrong type")
+        if not _VIEW_NAME.fullmatch(view["name"]):
+            raise _damaged(folder, f"{view['name']!r} is no name of an index")
+        check_inside(folder, view["name"])
+    if len({view["name"] for view in views}) < len(views):
+        raise _damaged(folder, "two indexes have the same name")
+    tuned_on = description.get("fusion_tuned_on", {"split": "", "dataset": ""})
+    texts = [*tuned_on.values(), description.get("fusion_note", "")] if isinstance(tuned_on, dict) else [None]
+    if not all(isinstance(text, str) for text in texts) or set(tuned_on) - {"split", "dataset"}:
+        raise _damaged(folder, "the note on the fusion is not text")
+    return description
+
+
+def _of_other_version(folder: Path) -> StaleIndexError:
+    return StaleIndexError(f"the index {folder} was built by another version of encloze. Build it again")
+
+
+def _damaged(folder: Path, fault: str) -> CheckpointError:
+    return CheckpointError(f"{folder / _DESCRIPTION} is damaged: {fault}. Build the index again, or restore the file")
 
 
 def _check_indexes(indexes: Sequence[Index], encoder: Encoder | None) -> None:

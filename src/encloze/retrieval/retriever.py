@@ -22,11 +22,11 @@ from encloze.errors import RecipeError
 from encloze.retrieval.arguments import check_count, check_fusion, check_fusion_choice, check_weight
 from encloze.retrieval.candidates import FUSION_DEPTH, CandidatePool, find_candidates, fused_order, fused_run
 from encloze.retrieval.index_folder import (
-    DOCUMENTS,
     build_index,
     check_model,
     exact_indexes,
     model_location,
+    open_documents,
     open_view,
     stored_fusion,
     view_entries,
@@ -148,7 +148,7 @@ class Retriever:
                 text = recipe.dump_tree({"verb": "index", **settings, "indexes": plain(kinds), "precision": precision})
                 write_provenance(staging, text, {**documents.inputs(), "model": name})
         views = [View(e["name"], open_view(target, e), loaded if e["model"] else None) for e in view_entries(target)]
-        own = documents if output is None else Corpus(target / DOCUMENTS)  # the corpus may outlive the retriever
+        own = documents if output is None else open_documents(target)  # the corpus may outlive the retriever
         retriever = cls(own, views, stored_fusion(target).fusion, folder=target)
         weakref.finalize(retriever, close.close)
         return retriever
@@ -204,7 +204,7 @@ class Retriever:
         if isinstance(reranker, (str, Path)):
             reranker = load_reranker(str(reranker), precision, device)
         fused = fused or stored_fusion(path, names).fusion
-        return cls(Corpus(path / DOCUMENTS), opened, fused, reranker, rerank_depth, path, rerank_weight)
+        return cls(open_documents(path), opened, fused, reranker, rerank_depth, path, rerank_weight)
 
     @overload
     def search(self, queries: str, k: int = 10, depth: int = 100) -> Hits: ...  # type: ignore[overload-overlap]

@@ -38,6 +38,8 @@ class ExpandedSearcher:
         self, searcher: Bm25Searcher, expansion: Expansion, read_texts: Callable[[np.ndarray], Iterable[str]]
     ) -> None:
         self._searcher, self._expansion, self._read_texts = searcher, expansion, read_texts
+        self.num_documents: int = searcher.num_documents
+        self.dim: int | None = None
 
     def search(self, queries: Sequence[str] | Representation, depth: int) -> SearchResults:
         """Expand the queries, and return the ``depth`` best documents of each query (see ``IndexSearcher.search``)."""

@@ -8,6 +8,11 @@ from typing import IO, Any
 
 import numpy as np
 
+from encloze.errors import CheckpointError
+
+_ROWS = 2**16
+"""Rows that are checked at a time."""
+
 
 class AppendableArray:
     """Array in an .npy file to which rows are appended. ``close`` writes the number of rows into the file's header."""
@@ -49,6 +54,40 @@ def allocate_array(file: Path, dtype: type[np.generic], size: int) -> np.memmap[
     return array
 
 
-def map_array(file: Path) -> np.ndarray:
-    """Return the array of an .npy file as a read-only memory map."""
-    return np.asarray(np.load(file, mmap_mode="r"))  # a plain ndarray: slicing np.memmap costs microseconds
+def map_array(file: Path, dtype: type[np.generic], dims: int = 1) -> np.ndarray:
+    """Return the array of an .npy file as a read-only memory map.
+
+    Args:
+        file: The file.
+        dtype: Type that the numbers must have.
+        dims: Number of dimensions that the array must have.
+
+    Raises:
+        CheckpointError: The file is missing or damaged, or the array has another type or another number of dimensions.
+    """
+    try:
+        # A plain ndarray: slicing np.memmap costs microseconds.
+        array: np.ndarray = np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
+    except (
+        EOFError,
+        OSError,
+        OverflowError,
+        SyntaxError,
+        TypeError,
+        ValueError,
+    ) as error:  # numpy parses the header as Python
+        raise damaged(file, str(error)) from error
+    if array.dtype != dtype or array.ndim != dims or not array.flags.c_contiguous:
+        expected = f"{np.dtype(dtype)} with {dims} dimensions"
+        raise damaged(file, f"expected {expected}, found {array.dtype} with {array.ndim} dimensions")
+    return array
+
+
+def damaged(file: Path, fault: str) -> CheckpointError:
+    """Return the error for a damaged file of an index."""
+    return CheckpointError(f"{file} is damaged: {fault}. Build the index again, or restore the file")
+
+
+def all_finite(array: np.ndarray) -> bool:
+    """Return whether an array, which may be larger than memory, has neither infinite numbers nor NaN."""
+    return all(np.isfinite(array[start : start + _ROWS]).all() for start in range(0, len(array), _ROWS))

@@ -9,7 +9,8 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from encloze.data.records import SearchResults
-from encloze.search.npy_files import AppendableArray, allocate_array, map_array
+from encloze.search.npy_files import AppendableArray, all_finite, allocate_array, damaged, map_array
+from encloze.storage.verified import check_once
 
 CHUNK_SIZE = 2**18
 """Number of postings sorted at a time: about 10 MB."""
@@ -32,9 +33,42 @@ class Postings(NamedTuple):
     values: np.ndarray  # float32, (postings,): values, not 0
 
     @classmethod
-    def open(cls, folder: Path) -> Self:
-        """Memory-map the postings that ``PostingsWriter`` has written to ``folder``."""
-        return cls(np.load(folder / _OFFSETS), map_array(folder / _DOCUMENTS), map_array(folder / _VALUES))
+    def open(cls, folder: Path, num_documents: int, *, positive: bool = False) -> Self:
+        """Memory-map the postings that ``PostingsWriter`` has written to ``folder``.
+
+        Args:
+            folder: The folder.
+            num_documents: Number of documents of the index.
+            positive: Whether all values must be above 0.
+
+        Raises:
+            CheckpointError: A file is missing or damaged, or the lists contain other documents.
+        """
+        offsets = np.array(map_array(folder / _OFFSETS, np.int64))  # in memory: each term of a query reads it
+        documents, values = map_array(folder / _DOCUMENTS, np.int32), map_array(folder / _VALUES, np.float32)
+        postings = cls(offsets, documents, values)
+        files = [folder / name for name in (_OFFSETS, _DOCUMENTS, _VALUES)]
+        name = f"{'positive ' * positive}postings of {num_documents} documents"
+        check_once(name, files, lambda: postings.check(folder, num_documents, positive=positive))
+        return postings
+
+    def check(self, folder: Path, num_documents: int, *, positive: bool) -> None:
+        """Raise CheckpointError if a number is out of its range or order (see ``open``). Reads all postings."""
+        total = len(self.documents)
+        is_complete = len(self.offsets) > 0 and self.offsets[0] == 0 and self.offsets[-1] == total == len(self.values)
+        if not is_complete or (np.diff(self.offsets) < 0).any():
+            raise damaged(folder / _OFFSETS, "the positions of the postings lists are wrong")
+        if not all_finite(self.values):
+            raise damaged(folder / _VALUES, "it contains infinite numbers or NaN")
+        for start in range(0, total, CHUNK_SIZE):
+            part = self.documents[start : start + CHUNK_SIZE + 1]  # with the first of the next chunk
+            if positive and self.values[start : start + CHUNK_SIZE].min() <= 0:
+                raise damaged(folder / _VALUES, "it contains values that are not above 0")
+            if part.min() < 0 or part.max() >= num_documents:
+                raise damaged(folder / _DOCUMENTS, f"it contains numbers of more than {num_documents} documents")
+            descents = np.flatnonzero(np.diff(part) <= 0) + start + 1  # allowed where another list begins
+            if (self.offsets[np.searchsorted(self.offsets, descents)] != descents).any():
+                raise damaged(folder / _DOCUMENTS, "a postings list is not in ascending order")
 
     def of_term(self, term: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the document numbers and values in the postings list of a term."""
@@ -78,7 +112,7 @@ class PostingsWriter:
         np.save(self._folder / _OFFSETS, offsets)
         total, next_free = int(offsets[-1]), offsets[:-1].copy()
         files = [self._folder / f"given-{name}" for name in _DTYPES]
-        columns = [map_array(file) for file in files]
+        columns = [map_array(file, dtype) for file, dtype in zip(files, _DTYPES.values(), strict=True)]
         documents = allocate_array(self._folder / _DOCUMENTS, np.int32, total)
         values = allocate_array(self._folder / _VALUES, np.float32, total)
         for start in range(0, total, CHUNK_SIZE):

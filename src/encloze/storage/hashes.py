@@ -1,17 +1,30 @@
-"""SHA-256 hashes of files, folders and values."""
+"""Hashes of files, folders and values."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
 
+import xxhash
+
 from encloze.storage.names import MANIFEST, README
 
 
 def hash_file(file: Path) -> str:
-    """Return the SHA-256 of a file."""
+    """Return the SHA-256 of a file. It takes about one second per GB."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def checksum_file(file: Path) -> str:
+    """Return the XXH3 checksum of a file (128 bits), which detects damage. It takes about 0.1 seconds per GB."""
+    with file.open("rb", buffering=0) as stream:
+        return hashlib.file_digest(stream, xxhash.xxh3_128).hexdigest()
+
+
+def checksum_of(content: str | bytes) -> str:
+    """Return the XXH3 checksum of a text or of bytes (128 bits)."""
+    return xxhash.xxh3_128(content.encode(errors="surrogatepass") if isinstance(content, str) else content).hexdigest()
 
 
 def hash_tree(path: Path) -> str:

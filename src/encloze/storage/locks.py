@@ -1,4 +1,4 @@
-"""Advisory locks on folders, released when the process ends."""
+"""Locks of files and folders by the operating system, released when the process ends."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def hold(folder: Path) -> Iterator[None]:
         yield
         return
     try:
-        _lock(handle)
+        try_lock(handle)
         yield
     finally:
         os.close(handle)
@@ -37,19 +37,25 @@ def is_held(folder: Path) -> bool:
     except OSError:  # removed by another process, or on Windows
         return True
     try:
-        return not _lock(handle)
+        return not try_lock(handle)
     finally:
         os.close(handle)
 
 
-def _lock(handle: int) -> bool:
-    """Try to lock an open folder. Return whether the folder is locked now; False also on systems without locks."""
+def try_lock(handle: int) -> bool | None:
+    """Lock an open file or folder, unless another process or another handle has locked it.
+
+    Returns:
+        Whether it is locked by this handle now; None if the file system has no locks.
+    """
     try:
         import fcntl
 
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (ImportError, OSError):  # no flock on Windows and on some network file systems
+    except BlockingIOError:
         return False
+    except (ImportError, OSError):  # no flock on Windows and on some network file systems
+        return None
     return True
 
 

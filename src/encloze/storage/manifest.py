@@ -1,41 +1,135 @@
-"""Manifests: the files of a folder with their sizes and hashes, written and checked."""
+"""Manifests: the files of a folder with their sizes and checksums, written and checked."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 from encloze.errors import CheckpointError
 from encloze.storage.disk import sync
-from encloze.storage.hashes import hash_file
-from encloze.storage.json_files import read_json, write_json
+from encloze.storage.hashes import checksum_file, hash_file
+from encloze.storage.json_files import read_json
 from encloze.storage.names import MANIFEST, README
+from encloze.storage.sealed_json import is_sealed_file, read_sealed_json, write_sealed_json
+from encloze.storage.verified import check_once
+
+_CHECKSUMS: dict[str, Callable[[Path], str]] = {"xxh3_128": checksum_file, "sha256": hash_file}
+"""Checksums by their names in manifests. Manifests of earlier versions have SHA-256."""
+_REMEDY = "Create the folder again, or restore it"
+
+Entries = Mapping[str, Mapping[str, Any]]
+"""Size (``bytes``) and checksum of each file, by its path relative to the folder."""
 
 
-def write_manifest(folder: Path) -> None:
-    """Write the manifest of a folder (size and SHA-256 of each file) and sync all files to disk."""
-    files = {str(file.relative_to(folder)): file for file in sorted(folder.rglob("*")) if file.is_file()}
+def write_manifest(folder: Path, *, durable: bool = True) -> None:
+    """Write the manifest of a folder: the size and the checksum of each file.
+
+    Args:
+        folder: The folder.
+        durable: Whether to sync all files to disk, so that a power failure does not damage them.
+    """
+    files = {file.relative_to(folder).as_posix(): file for file in sorted(folder.rglob("*")) if file.is_file()}
     entries = {
-        name: {"bytes": file.stat().st_size, "sha256": hash_file(file)}
+        name: {"bytes": file.stat().st_size, "xxh3_128": checksum_file(file)}
         for name, file in files.items()
         if name not in (MANIFEST, README)
     }
-    write_json(folder / MANIFEST, {"files": entries})
-    for file in [*files.values(), folder / MANIFEST, *(f for f in folder.rglob("*") if f.is_dir()), folder]:
-        sync(file)
+    write_sealed_json(folder / MANIFEST, {"files": entries})
+    if durable:
+        for file in [*files.values(), folder / MANIFEST, *(f for f in folder.rglob("*") if f.is_dir()), folder]:
+            sync(file)
+
+
+def has_manifest(folder: Path) -> bool:
+    """Return whether a folder has a manifest of encloze, intact or damaged, and not that of another program."""
+    if not (folder / MANIFEST).is_file():
+        return False
+    if is_sealed_file(folder / MANIFEST):
+        return True
+    value = read_json(folder / MANIFEST)  # of an earlier version
+    return isinstance(value, dict) and bool(value.get("files")) and _are_entries(value["files"])
+
+
+def read_manifest(folder: Path) -> Entries:
+    """Return the entries of the manifest of a folder.
+
+    Raises:
+        CheckpointError: The manifest is missing, damaged, was not written by encloze, or names a file outside of the
+            folder.
+    """
+    entries: Any = read_sealed_json(folder / MANIFEST).get("files")
+    if not _are_entries(entries):
+        raise CheckpointError(
+            f"{folder / MANIFEST} is damaged, or was not written by encloze: it has no list of files with sizes and "
+            f"checksums. {_REMEDY}"
+        )
+    for name in entries:
+        check_inside(folder, name)
+    return dict(entries)
 
 
 def check_manifest(folder: Path, *, contents: bool = False) -> None:
     """Raise CheckpointError if a file that the manifest of a folder lists is missing or has changed.
 
+    The checksums of all files are compared. This reads the whole folder once; the result is remembered (see
+    ``check_once``).
+
     Args:
         folder: A folder with a manifest.
-        contents: Whether to compare hashes too, which reads every file; otherwise only sizes are compared.
+        contents: Whether to read all files again, even if they were checked before.
     """
-    for name, entry in read_json(folder / MANIFEST)["files"].items():
-        file = folder / name
-        if not file.is_file():
-            raise CheckpointError(f"{folder} is damaged: {name} is missing. Create the folder again, or restore it")
-        if file.stat().st_size != entry["bytes"] or (contents and hash_file(file) != entry["sha256"]):
-            raise CheckpointError(
-                f"{folder} is damaged: {name} has changed since it was written. Create the folder again, or restore it"
-            )
+    entries = read_manifest(folder)
+    for name, entry in entries.items():
+        if not (folder / name).is_file():
+            raise CheckpointError(f"{folder} is damaged: {name} is missing. {_REMEDY}")
+        if (folder / name).stat().st_size != entry["bytes"]:
+            raise _changed(folder, name)
+
+    def compare() -> None:
+        for name, entry in entries.items():
+            check_file(folder, name, entry)
+
+    if contents:
+        compare()
+    else:
+        check_once(f"manifest {sorted(entries.items())!r}", [folder / name for name in entries], compare)
+
+
+def check_file(folder: Path, name: str, entry: Mapping[str, Any]) -> None:
+    """Raise CheckpointError if a file is missing, or differs from its entry in the manifest. The file is read."""
+    file = folder / name
+    if not file.is_file():
+        raise CheckpointError(f"{folder} is damaged: {name} is missing. {_REMEDY}")
+    kind = next(kind for kind in _CHECKSUMS if kind in entry)
+    if file.stat().st_size != entry["bytes"] or _CHECKSUMS[kind](file) != entry[kind]:
+        raise _changed(folder, name)
+
+
+def check_inside(folder: Path, name: str) -> None:
+    """Raise CheckpointError if ``name`` is not a relative path of something inside of a folder.
+
+    Symbolic links may lead to another place in the folder. In the cache of the Hugging Face hub, where every file is a
+    link, they may also lead to the files of the same model.
+    """
+    path = PurePosixPath(name)
+    message = f"{folder} is damaged: the path {name!r} leads out of the folder. {_REMEDY}"
+    if not path.parts or path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name or Path(name).drive:
+        raise CheckpointError(message)
+    real, root = (folder / name).resolve(), folder.resolve()
+    of_hub = root.parent.name == "snapshots" and real.is_relative_to(root.parents[1] / "blobs")
+    if not (real.is_relative_to(root) or of_hub):
+        raise CheckpointError(message)
+
+
+def _changed(folder: Path, name: str) -> CheckpointError:
+    return CheckpointError(f"{folder} is damaged: {name} has changed since it was written. {_REMEDY}")
+
+
+def _are_entries(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(entry, dict)
+        and isinstance(entry.get("bytes"), int)
+        and any(isinstance(entry.get(kind), str) for kind in _CHECKSUMS)
+        for entry in value.values()
+    )

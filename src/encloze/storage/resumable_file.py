@@ -7,8 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO, TypedDict
 
+import xxhash
+
+from encloze.errors import CheckpointError
+from encloze.storage.cached_files import has_checksum, is_intact, store_with_checksum
 from encloze.storage.disk import explain_write_errors
-from encloze.storage.json_files import read_json, write_json
+from encloze.storage.sealed_json import read_sealed_json, write_sealed_json
 
 
 class _Progress(TypedDict):
@@ -25,16 +29,31 @@ class ResumableFile:
         num_done: Number of items that were written and committed.
     """
 
-    def __init__(self, stream: TextIO, progress_file: Path, num_done: int) -> None:
-        self.stream, self.num_done, self._progress_file = stream, num_done, progress_file
+    def __init__(self, stream: TextIO, progress_file: Path, num_done: int, checksum: xxhash.xxh3_128) -> None:
+        self.stream, self.num_done, self._progress_file, self._checksum = stream, num_done, progress_file, checksum
+        self._num_bytes = stream.tell()
 
     def commit(self, num_items: int) -> None:
         """Record that the text written since the last commit contains ``num_items`` complete items."""
         self.stream.flush()
         self.num_done += num_items
-        staging = self._progress_file.with_name(f"{self._progress_file.name}.new")
-        write_json(staging, {"items": self.num_done, "bytes": self.stream.tell()})
-        staging.replace(self._progress_file)
+        with Path(self.stream.name).open("rb") as written:
+            written.seek(self._num_bytes)
+            self._checksum.update(written.read())
+        self._num_bytes = self.stream.tell()
+        record = {"items": self.num_done, "bytes": self._num_bytes, "checksum": self._checksum.hexdigest()}
+        write_sealed_json(self._progress_file, record)
+
+
+def is_complete(file: Path) -> bool:
+    """Return whether ``open_resumable_file`` has completed a file.
+
+    Raises:
+        CheckpointError: The file has changed since.
+    """
+    if has_checksum(file) and not is_intact(file):
+        raise _damaged(file)
+    return file.exists()
 
 
 @contextlib.contextmanager
@@ -49,6 +68,9 @@ def open_resumable_file(file: Path) -> Iterator[ResumableFile]:
     Args:
         file: File to write.
 
+    Raises:
+        CheckpointError: The committed text has changed since it was written.
+
     Yields:
         The open file. Its ``num_done`` is the number of items that were committed before the interruption, otherwise 0.
 
@@ -60,13 +82,26 @@ def open_resumable_file(file: Path) -> Iterator[ResumableFile]:
     """
     partial, progress_file = file.with_name(f"{file.name}.partial"), file.with_name(f"{file.name}.progress")
     num_done = size = 0
+    checksum = xxhash.xxh3_128()
     if partial.exists() and progress_file.exists():
-        progress = read_json(progress_file, _Progress)
+        progress = read_sealed_json(progress_file)
         if partial.stat().st_size >= progress["bytes"]:  # else text was lost, for example in a power failure
             num_done, size = progress["items"], progress["bytes"]
+            checksum.update(_read_bytes(partial, size))
+            if checksum.hexdigest() != progress.get("checksum", checksum.hexdigest()):
+                raise _damaged(partial)
     with explain_write_errors(file), partial.open("r+" if size else "w", encoding="utf-8", newline="\n") as stream:
         stream.seek(size)
         stream.truncate()
-        yield ResumableFile(stream, progress_file, num_done)
-    partial.replace(file)
+        yield ResumableFile(stream, progress_file, num_done, checksum)
+    store_with_checksum(partial, file)
     progress_file.unlink(missing_ok=True)
+
+
+def _read_bytes(file: Path, size: int) -> bytes:
+    with file.open("rb") as stream:
+        return stream.read(size)
+
+
+def _damaged(file: Path) -> CheckpointError:
+    return CheckpointError(f"{file} is damaged: its checksum differs from its content. Start over with --overwrite")

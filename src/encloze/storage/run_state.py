@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 from encloze.errors import CheckpointError, StorageError
 from encloze.storage.atomic import refuse_existing
-from encloze.storage.disk import explain_write_errors
-from encloze.storage.json_files import LogEntry, read_json, read_json_log, write_json
-
-_SETTINGS = "recipe.json"
-_IDENTITY = "identity.json"
+from encloze.storage.disk import exists, explain_write_errors
+from encloze.storage.json_files import LogEntry, read_json_log
+from encloze.storage.output_lock import temporary_name
+from encloze.storage.ownership import IDENTITY, SETTINGS, is_work_folder
+from encloze.storage.sealed_json import read_sealed_json, write_sealed_json
 
 
 class RunState:
@@ -51,16 +50,22 @@ class RunState:
             overwrite: Whether an existing output or unfinished run may be replaced.
 
         Raises:
-            StorageError: The output or an unfinished run exists, and ``overwrite`` is false.
+            StorageError: The output or an unfinished run exists, and ``overwrite`` is false; or something is in the
+                place of the work folder that encloze did not write.
             CheckpointError: There is no run to resume, or ``settings`` differ from the saved settings of the run.
         """
         refuse_existing(self.output, overwrite=overwrite)
-        exists = (self.folder / _SETTINGS).is_file()
-        if resume and exists:
+        is_unfinished = is_work_folder(self.folder)
+        if resume and is_unfinished:
             self._check_same_settings(settings)
         elif resume:
             raise CheckpointError(f"there is no unfinished run of {self.output} to resume. Omit --resume")
-        elif exists and not overwrite:
+        elif not is_unfinished and exists(self.folder):
+            raise StorageError(
+                f"{self.folder}, where the unfinished run would be saved, was not written by encloze. Move it, or "
+                "choose another --output"
+            )
+        elif is_unfinished and not overwrite:
             raise StorageError(
                 f"{self.folder} contains an unfinished run. Resume it with --resume, or start over with --overwrite"
             )
@@ -79,23 +84,22 @@ class RunState:
         """
         if self._is_new:
             self.delete()
-            staging = self.folder.with_name(f".{self.folder.name}.{os.getpid()}")
-            shutil.rmtree(staging, ignore_errors=True)
+            staging = temporary_name(self.folder, "writing")
             with explain_write_errors(self.folder):
                 staging.mkdir(parents=True)
-                write_json(staging / _SETTINGS, self._settings)
-                write_json(staging / _IDENTITY, identity)
+                write_sealed_json(staging / SETTINGS, self._settings)
+                write_sealed_json(staging / IDENTITY, identity)
                 staging.rename(self.folder)  # the folder appears whole or not at all
             self._is_new = False
-        elif (self.folder / _IDENTITY).is_file():
-            saved = read_json(self.folder / _IDENTITY)
+        else:
+            saved = read_sealed_json(self.folder / IDENTITY)
             if changed := [name for name in identity if name in saved and saved[name] != identity[name]]:
                 raise CheckpointError(
                     f"the run in {self.folder} was started with a different {', '.join(changed)}: the input files have "
                     "changed since. Restore them, or start over with --overwrite"
                 )
             if identity.keys() - saved.keys():
-                write_json(self.folder / _IDENTITY, {**saved, **identity})
+                write_sealed_json(self.folder / IDENTITY, {**saved, **identity})
 
     def append_log(self, entry: dict[str, Any]) -> None:
         """Append one entry as a line of JSON to ``log.jsonl``."""
@@ -115,9 +119,8 @@ class RunState:
 
     def delete(self) -> None:
         """Delete the work folder. It is renamed first, so that no interruption leaves a partly deleted one."""
-        deleted = self.folder.with_name(f".{self.folder.name}.gone")
-        shutil.rmtree(deleted, ignore_errors=True)  # left by an earlier kill
-        if self.folder.exists():
+        if is_work_folder(self.folder):
+            deleted = temporary_name(self.folder, "old")
             self.folder.rename(deleted)
             shutil.rmtree(deleted, ignore_errors=True)
 
@@ -125,7 +128,7 @@ class RunState:
         """Raise CheckpointError if ``settings`` differ from the settings that were saved in the work folder."""
         changed = [
             f"{name} was {old!r} and is now {new!r}"
-            for name, old, new in _pairs_of_values(read_json(self.folder / _SETTINGS), settings)
+            for name, old, new in _pairs_of_values(read_sealed_json(self.folder / SETTINGS), settings)
             if old != new
         ]
         if changed:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from encloze.storage.hashes import hash_file
-from encloze.storage.json_files import read_json, write_json
 from encloze.storage.names import MANIFEST
+from encloze.storage.sealed_json import read_sealed_json, write_sealed_json
+
+RECORD_FILE = "stages.json"
+"""Name of the record in the folder of a pipeline."""
 
 
 class StageRecord:
@@ -23,7 +26,7 @@ class StageRecord:
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        saved = read_json(file) if file.is_file() else {}
+        saved = read_sealed_json(file) if file.is_file() else {}
         self.started: dict[str, str] = saved.get("started", {})
         """Key of each stage that was started."""
         self.done: dict[str, str] = saved.get("done", {})
@@ -49,10 +52,8 @@ class StageRecord:
         self._save()
 
     def _save(self) -> None:
-        staging = self._file.with_name(f".{self._file.name}")
         record = {"started": self.started, "done": self.done, "manifest_before": self._manifest_before}
-        write_json(staging, record)
-        staging.replace(self._file)
+        write_sealed_json(self._file, record)
 
 
 def _manifest_hash(folder: Path) -> str:

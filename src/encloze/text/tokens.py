@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -13,7 +11,7 @@ import numpy as np
 
 from encloze import progress
 from encloze.storage.cache import cache_folder
-from encloze.storage.disk import explain_write_errors
+from encloze.storage.cached_files import cached_folder
 from encloze.text.tokenizer import Encoded, Tokenizer
 
 _BATCH_TEXTS = 1024
@@ -41,15 +39,7 @@ class TokenizedTexts:
             key: Fingerprint of the texts, which identifies them in the cache.
         """
         folder = cache_folder() / "tokens" / f"{key}-{tokenizer.fingerprint}"
-        if not folder.exists():
-            partial = folder.with_name(f".{folder.name}.{os.getpid()}")
-            try:
-                with explain_write_errors(folder):
-                    partial.mkdir(parents=True, exist_ok=True)
-                    _write(texts, count, tokenizer, partial)
-                    _rename(partial, folder)
-            finally:
-                shutil.rmtree(partial, ignore_errors=True)
+        cached_folder(folder, lambda staging: _write(texts, count, tokenizer, staging))
         ids, word_starts = (
             np.fromfile(folder / name, dtype) if _is_empty(folder / name) else np.memmap(folder / name, dtype, "r")
             for name, dtype in (("ids", np.int32), ("starts", np.bool_))
@@ -170,15 +160,6 @@ def kept_tokens(length: int, capacity: int, tokenizer: Tokenizer) -> slice:
         tokenizer: The tokenizer.
     """
     return slice(max(0, length - capacity), length) if tokenizer.truncates_left else slice(0, min(length, capacity))
-
-
-def _rename(partial: Path, folder: Path) -> None:
-    """Rename ``partial`` to ``folder``. If another process has already written ``folder``, do nothing."""
-    try:
-        partial.rename(folder)
-    except OSError:
-        if not folder.exists():
-            raise
 
 
 def _write(texts: Iterable[str], count: int, tokenizer: Tokenizer, folder: Path) -> None:

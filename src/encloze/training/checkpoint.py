@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import torch
 from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import Tensor, nn
 
 from encloze import progress
+from encloze.errors import CheckpointError
 from encloze.storage.atomic import replace_folder
 from encloze.storage.disk import explain_write_errors
+from encloze.storage.hashes import checksum_file, checksum_of
 from encloze.storage.json_files import read_json, write_json
 from encloze.storage.manifest import check_manifest, write_manifest
 
@@ -23,6 +25,7 @@ _NAME = "training_state"
 class _State(TypedDict):
     step: int
     threads: int
+    logs: NotRequired[dict[str, tuple[int, str]]]
 
 
 def save_checkpoint(folder: Path, step: int, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -44,10 +47,12 @@ def save_checkpoint(folder: Path, step: int, module: nn.Module, optimizer: torch
             staging.mkdir()
             save_model(module, str(staging / "module.safetensors"))
             save_file(_optimizer_tensors(optimizer), str(staging / "optimizer.safetensors"))
-            write_json(staging / "state.json", {"step": step, "threads": torch.get_num_threads()})
+            logs = {log.name: [log.stat().st_size, checksum_file(log)] for log in sorted(folder.glob("*.jsonl"))}
+            state = {"step": step, "threads": torch.get_num_threads(), "logs": logs}
+            write_json(staging / "state.json", state)
             write_manifest(staging)
             replace_folder(staging, folder / _NAME)
-        for old in folder.glob(f".{_NAME}.old-*"):  # left by a kill during replace_folder
+        for old in folder.glob(f".{_NAME}.*"):  # left by killed processes
             shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -65,7 +70,7 @@ def load_checkpoint(folder: Path, module: nn.Module, optimizer: torch.optim.Opti
         The number of completed steps; 0 if there is no checkpoint yet.
 
     Raises:
-        CheckpointError: A file is missing, or its size or hash differs from the manifest.
+        CheckpointError: A file is missing, or its size or checksum differs from the manifest; or a log has changed.
     """
     checkpoint = _find_checkpoint(folder)
     if checkpoint is None:
@@ -74,6 +79,8 @@ def load_checkpoint(folder: Path, module: nn.Module, optimizer: torch.optim.Opti
     load_model(module, str(checkpoint / "module.safetensors"))
     _load_optimizer(optimizer, load_file(str(checkpoint / "optimizer.safetensors")))
     state: _State = read_json(checkpoint / "state.json", _State)
+    for name, (size, checksum) in state.get("logs", {}).items():
+        _check_log(folder / name, size, checksum)
     if state["threads"] != torch.get_num_threads():
         progress.warn(
             f"the run was started with {state['threads']} threads and resumes with {torch.get_num_threads()}: the "
@@ -81,6 +88,15 @@ def load_checkpoint(folder: Path, module: nn.Module, optimizer: torch.optim.Opti
             f"OMP_NUM_THREADS={state['threads']}"
         )
     return state["step"]
+
+
+def _check_log(file: Path, size: int, checksum: str) -> None:
+    """Raise CheckpointError if the first ``size`` bytes of a log, which may have grown since, have changed."""
+    begin = file.read_bytes()[:size] if file.is_file() else b""
+    if len(begin) < size or checksum_of(begin) != checksum:
+        raise CheckpointError(
+            f"{file} is damaged: it has changed since the last checkpoint. Start over with --overwrite"
+        )
 
 
 def _find_checkpoint(folder: Path) -> Path | None:

@@ -12,9 +12,10 @@ import numpy as np
 from safetensors.torch import load_model, save_model
 
 from encloze import progress
-from encloze.errors import RecipeError
+from encloze.errors import CheckpointError, RecipeError
 from encloze.models.pretraining_module import PretrainingModule
 from encloze.settings import Settings
+from encloze.storage.cached_files import is_intact, store_with_checksum
 from encloze.storage.disk import explain_write_errors
 from encloze.storage.json_files import LogEntry, read_json_log
 from encloze.storage.run_state import RunState
@@ -118,7 +119,7 @@ class Validator:
             if metric is not None and (previous is None or self._is_better(values[metric], previous.value)):
                 partial = self._best_weights.with_name(f".{self._best_weights.name}")
                 save_model(self._module, str(partial))
-                partial.replace(self._best_weights)
+                store_with_checksum(partial, self._best_weights)
         return values
 
     def should_stop(self) -> bool:
@@ -133,6 +134,8 @@ class Validator:
         """If ``metric_for_best_model`` is set, load the weights with the best value of this metric into the module."""
         best = self._best(self._records())
         if best is not None:
+            if not is_intact(self._best_weights):
+                raise CheckpointError(f"{self._best_weights} is damaged. Start over with --overwrite")
             load_model(self._module, str(self._best_weights))
             progress.note(
                 f"Loaded the best weights, of step {best.step}: {self.settings.metric_for_best_model} {best.value:.4f}"

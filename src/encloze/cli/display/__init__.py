@@ -9,8 +9,12 @@ from encloze.cli.display.console import show
 from encloze.cli.display.progress_bars import progress_display
 
 
-def run(command: Any) -> None:
-    """Run a command, display its progress and print its result."""
+def run(command: Any) -> int:
+    """Run a command, display its progress and print its result.
+
+    Returns:
+        The exit code: 1 if the result has the attribute ``has_failed``, which is true; otherwise 0.
+    """
     display = progress_display()
     with progress.use_listener(display):
         try:
@@ -18,3 +22,4 @@ def run(command: Any) -> None:
         finally:
             display.close()
     show(result)
+    return int(getattr(result, "has_failed", False))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from encloze.cli.display.console import say, show
+from encloze.cli.display.console import say, show, show_tables
 from encloze.commands.base import (
     CalibrationResult,
     ClassifierTrainingResult,
@@ -14,6 +14,7 @@ from encloze.commands.base import (
 )
 from encloze.commands.index import IndexingResult
 from encloze.commands.report import ReportResult
+from encloze.commands.verify import Verification
 
 _NEXT_COMMANDS = {
     "finetune": "encloze finetune --model {folder} --dataset FOLDER --output MODEL",
@@ -104,3 +105,10 @@ def _(result: IndexingResult) -> None:
     views = ", ".join(view["name"] for view in result.views)
     say(f"Indexed {result.documents:,} documents in {result.folder} ({views}). Next:")
     say(f'  encloze search --index {result.folder} "your query"')
+
+
+@show.register
+def _(result: Verification) -> None:
+    show_tables([result.table()], result.notes())
+    if not result.has_failed:
+        say(f"{result.folder} is intact.")

@@ -9,6 +9,7 @@ from pathlib import Path
 from encloze.data.formats.base import Format
 from encloze.data.lines import ErrorCollector
 from encloze.data.records import Document, Judgment, Query
+from encloze.storage.integrity import check_if_result
 
 
 @dataclass(frozen=True)
@@ -48,4 +49,5 @@ class GeneratedQueries(Format, name="generated_queries"):
         The format is not recognized before it is needed, because an earlier stage of a pipeline may have to write the
         folder first.
         """
+        check_if_result(self.path)
         return Format.recognize(self.path)(path=self.path)  # type: ignore[call-arg]

@@ -7,7 +7,6 @@ import functools
 import hashlib
 import importlib.util
 import json
-import os
 import platform
 import re
 import sysconfig
@@ -28,6 +27,7 @@ from encloze.data.records import Document, Judgment, Query
 from encloze.errors import DataError
 from encloze.settings import NonNegativeInt
 from encloze.storage.cache import cache_folder
+from encloze.storage.cached_files import cached_file
 
 _VERSION = 3  # of the extraction; a new version invalidates the cache
 _SKIPPED_FOLDERS = {
@@ -128,12 +128,7 @@ class PythonDocs(Format, name="python_docs"):
     def _entries(self) -> list[_Entry]:
         """Return all docstrings with their splits. The first call extracts them and saves them in the cache."""
         file = cache_folder() / "python_docs" / f"{self._extraction_key()}.json"
-        if not file.exists():
-            extracted = self._extract()
-            file.parent.mkdir(exist_ok=True)
-            partial = file.with_suffix(f".{os.getpid()}")
-            partial.write_text(json.dumps(extracted), encoding="utf-8")
-            partial.rename(file)
+        cached_file(file, lambda path: path.write_text(json.dumps(self._extract()), encoding="utf-8"))
         entries: list[_Entry] = json.loads(file.read_text(encoding="utf-8"))
         return entries
 

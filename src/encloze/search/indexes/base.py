@@ -17,6 +17,10 @@ class IndexSearcher(Protocol):
     """Protocol of opened indexes. Documents are numbered from 0 in the order in which they were added."""
 
     input_type: ClassVar[Literal["text", "dense", "sparse"]]
+    num_documents: int
+    """Number of indexed documents."""
+    dim: int | None
+    """Number of dimensions of the representations: of embeddings, or terms of the vocabulary; None for texts."""
 
     def search(self, queries: Sequence[str] | Representation, depth: int) -> SearchResults:
         """Return the ``depth`` best documents of each query.
@@ -91,5 +95,11 @@ class Index(Family):
         builder.finish()
 
     def open(self, folder: Path) -> IndexSearcher:
-        """Return a searcher over the index in ``folder``. Large arrays are memory-mapped."""
+        """Return a searcher over the index in ``folder``. Large arrays are memory-mapped.
+
+        When the files are opened for the first time, they are read and checked, so that no file can make a search fail.
+
+        Raises:
+            CheckpointError: A file is missing or damaged.
+        """
         raise NotImplementedError(type(self).__name__)

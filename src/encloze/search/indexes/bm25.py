@@ -7,6 +7,7 @@ query, and needs a third of the memory.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from encloze.data.records import Representation, SearchResults
 from encloze.search.analyzers._by_language import analyzer_for
 from encloze.search.analyzers.base import Analyzer
 from encloze.search.indexes.base import Index
-from encloze.search.npy_files import AppendableArray
+from encloze.search.npy_files import AppendableArray, damaged, map_array
 from encloze.search.postings import Postings, PostingsSearcher, PostingsWriter, QueryTerms
 from encloze.settings import plain
 from encloze.storage.json_files import read_json, write_json
@@ -50,7 +51,7 @@ class Bm25(Index, name="bm25"):
     sample of the documents are in one language that has a stemmer, otherwise unicode."""
 
     def __post_init__(self) -> None:
-        if self.k1 < 0 or not 0 <= self.b <= 1:
+        if not 0 <= self.k1 < math.inf or not 0 <= self.b <= 1:  # also refuses NaN
             raise ValueError(f"k1 must be 0 or more and b from 0 to 1, not {self.k1} and {self.b}")
 
     def with_defaults(self, texts: Callable[[], Sequence[str]]) -> Self:
@@ -78,10 +79,14 @@ class Bm25(Index, name="bm25"):
             )
         source = str(folder / _ANALYZER)
         analyzer: Analyzer = self.analyzer or recipe.coerce(Analyzer, stored, source=source, name="analyzer")
-        term_numbers = {term: number for number, term in enumerate(read_json(folder / _TERMS, list[str]))}
-        return Bm25Searcher(
-            replace(self, analyzer=analyzer), Postings.open(folder), np.load(folder / _LENGTHS), term_numbers
-        )
+        lengths = np.array(map_array(folder / _LENGTHS, np.int32))
+        if (lengths < 0).any():
+            raise damaged(folder / _LENGTHS, "it contains negative lengths")
+        postings, terms = Postings.open(folder, len(lengths), positive=True), read_json(folder / _TERMS, list[str])
+        term_numbers = {term: number for number, term in enumerate(terms)}
+        if not len(term_numbers) == len(terms) == len(postings.offsets) - 1:
+            raise damaged(folder / _TERMS, f"expected {len(postings.offsets) - 1} distinct terms")
+        return Bm25Searcher(replace(self, analyzer=analyzer), postings, lengths, term_numbers)
 
 
 class Bm25Builder:
@@ -128,6 +133,8 @@ class Bm25Searcher:
     def __init__(self, settings: Bm25, postings: Postings, lengths: np.ndarray, term_numbers: dict[str, int]) -> None:
         assert settings.analyzer is not None  # Bm25.open sets it
         self._analyzer, self._term_numbers = settings.analyzer, term_numbers
+        self.num_documents: int = len(lengths)
+        self.dim: int | None = None
         num_documents, df = len(lengths), np.diff(postings.offsets)  # df: (terms,)
         self._idf = np.log(1 + (num_documents - df + 0.5) / (df + 0.5)).astype(np.float32)  # (terms,)
         self._df_ratio = df / max(1, num_documents)

@@ -11,7 +11,8 @@ import numpy as np
 
 from encloze.data.records import Representation, SearchResults
 from encloze.search.indexes.base import Index
-from encloze.search.npy_files import AppendableArray, map_array
+from encloze.search.npy_files import AppendableArray, all_finite, damaged, map_array
+from encloze.storage.verified import check_once
 
 _FILE = "embeddings.npy"
 
@@ -35,7 +36,10 @@ class Flat(Index, name="flat"):
 
     def open(self, folder: Path) -> FlatSearcher:
         """Return a searcher over the index in ``folder``."""
-        return FlatSearcher(map_array(folder / _FILE))
+        file = folder / _FILE
+        embeddings = map_array(file, np.float32, dims=2)
+        check_once("finite embeddings", [file], lambda: _check_finite(file, embeddings))
+        return FlatSearcher(embeddings)
 
 
 class FlatBuilder:
@@ -65,6 +69,8 @@ class FlatSearcher:
 
     def __init__(self, embeddings: np.ndarray) -> None:
         self._embeddings = embeddings  # float32, (documents, dim)
+        self.num_documents: int = embeddings.shape[0]
+        self.dim: int | None = embeddings.shape[1]
 
     def search(self, queries: Sequence[str] | Representation, depth: int) -> SearchResults:
         """Return the ``depth`` best documents of each query embedding (see ``IndexSearcher.search``)."""
@@ -78,6 +84,11 @@ class FlatSearcher:
         """Return the scores of the documents ``numbers`` for each query embedding (see ``IndexSearcher.score``)."""
         embeddings = _require_dense(queries)
         return [self._embeddings[candidates] @ query for query, candidates in zip(embeddings, numbers, strict=True)]
+
+
+def _check_finite(file: Path, embeddings: np.ndarray) -> None:
+    if not all_finite(embeddings):
+        raise damaged(file, "it contains infinite numbers or NaN")
 
 
 def _require_dense(texts_or_views: Iterable[str] | Representation) -> np.ndarray:

@@ -13,6 +13,7 @@ from scipy.sparse import csr_matrix
 
 from encloze.data.records import Representation, SearchResults
 from encloze.search.indexes.base import Index
+from encloze.search.npy_files import damaged
 from encloze.search.postings import Postings, PostingsSearcher, PostingsWriter, QueryTerms
 from encloze.storage.json_files import read_json, write_json
 
@@ -38,7 +39,14 @@ class Inverted(Index, name="inverted"):
 
     def open(self, folder: Path) -> InvertedSearcher:
         """Return a searcher over the index in ``folder``."""
-        return InvertedSearcher(Postings.open(folder), read_json(folder / _SHAPE, dict[str, int])["documents"])
+        shape, names = read_json(folder / _SHAPE, dict[str, int]), ("documents", "terms")
+        if not all(0 <= shape.get(name, -1) < 2**31 for name in names):
+            raise damaged(folder / _SHAPE, "expected the numbers of documents and terms")
+        num_documents, num_terms = (shape[name] for name in names)
+        postings = Postings.open(folder, num_documents)
+        if len(postings.offsets) != num_terms + 1:
+            raise damaged(folder / _SHAPE, f"the index has {len(postings.offsets) - 1} terms, not {num_terms}")
+        return InvertedSearcher(postings, num_documents)
 
 
 class InvertedBuilder:
@@ -68,6 +76,8 @@ class InvertedSearcher:
 
     def __init__(self, postings: Postings, num_documents: int) -> None:
         self._postings = PostingsSearcher(postings, num_documents, lambda term, documents, weights: weights)
+        self.num_documents: int = num_documents
+        self.dim: int | None = len(postings.offsets) - 1
 
     def search(self, queries: Sequence[str] | Representation, depth: int) -> SearchResults:
         """Return the ``depth`` best documents of each query (see ``IndexSearcher.search``).

@@ -1,0 +1,86 @@
+"""JSON objects and lines that contain a checksum of themselves, so that every change of a file is noticed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from encloze.errors import CheckpointError
+from encloze.storage.hashes import checksum_of
+from encloze.storage.json_files import read_json, write_json
+
+_VERSION, _CHECKSUM, _VALUE = "encloze", "xxh3_128", "value"
+_FORMAT_VERSION = 1
+
+
+def write_sealed_json(file: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON object with its checksum. The file is replaced atomically."""
+    staging = file.with_name(f".{file.name}")
+    write_json(staging, value)
+    content = read_json(staging)  # lists for tuples, null for NaN
+    write_json(staging, {**content, _VERSION: _FORMAT_VERSION, _CHECKSUM: _checksum(content)})
+    staging.replace(file)
+
+
+def read_sealed_json(file: Path) -> dict[str, Any]:
+    """Return the object in a file that ``write_sealed_json`` wrote.
+
+    A file of an earlier version, which has no checksum, is read without a check.
+
+    Raises:
+        CheckpointError: The file is missing or has changed since it was written.
+    """
+    value = read_json(file)
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{file} is damaged: it contains no JSON object. Restore the file")
+    if is_sealed(value):
+        version, checksum = value.pop(_VERSION, None), value.pop(_CHECKSUM, None)
+        if version != _FORMAT_VERSION or checksum != _checksum(value):
+            raise CheckpointError(f"{file} is damaged: its checksum differs from its content. Restore the file")
+    return value
+
+
+def sealed_line(value: Any) -> str:
+    """Return a line of JSON that contains a value and its checksum, for ``read_sealed_lines``."""
+    text = json.dumps(value)
+    return json.dumps({_VALUE: value, _CHECKSUM: checksum_of(text)}) + "\n"
+
+
+def read_sealed_lines(file: Path) -> list[Any]:
+    """Return the values of lines that ``sealed_line`` made, or that earlier versions wrote without checksums.
+
+    Raises:
+        CheckpointError: A line has changed since it was written.
+    """
+    values = []
+    for number, line in enumerate(file.read_bytes().split(b"\n")[:-1], 1):
+        try:
+            value = json.loads(line)
+            if isinstance(value, dict):
+                checksum, value = value[_CHECKSUM], value[_VALUE]
+                if checksum != checksum_of(json.dumps(value)):
+                    raise ValueError("its checksum differs from its content")
+        except (KeyError, ValueError) as error:
+            message = f"{file} is damaged: line {number}: {error}. Restore the file, or start over with --overwrite"
+            raise CheckpointError(message) from error
+        values.append(value)
+    return values
+
+
+def is_sealed_file(file: Path) -> bool:
+    """Return whether a JSON file contains a checksum, or is damaged so that it is not JSON any more."""
+    try:
+        return is_sealed(read_json(file))
+    except CheckpointError:
+        return file.is_file()
+
+
+def is_sealed(value: Any) -> bool:
+    """Return whether a JSON value is an object with a checksum, even if it is damaged in one place."""
+    return isinstance(value, dict) and (_VERSION in value or _CHECKSUM in value)
+
+
+def _checksum(value: Mapping[str, Any]) -> str:
+    return checksum_of(json.dumps(value, sort_keys=True))
