@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO, TypedDict
+from typing import TextIO
 
 import xxhash
 
@@ -13,11 +13,6 @@ from encloze.errors import CheckpointError
 from encloze.storage.cached_files import has_checksum, is_intact, store_with_checksum
 from encloze.storage.disk import explain_write_errors
 from encloze.storage.sealed_json import read_sealed_json, write_sealed_json
-
-
-class _Progress(TypedDict):
-    items: int
-    bytes: int
 
 
 class ResumableFile:
