@@ -155,7 +155,9 @@ def test_scores_of_a_hub_model_are_recognized_by_its_id(
     model, scores = scored
     monkeypatch.setattr("encloze.commands.calibrate.locate", lambda name: model)
     monkeypatch.setattr("encloze.commands.calibrate.is_cross_encoder", lambda name: True)
-    (scores / "inputs.json").write_text(json.dumps({"inputs": {"model": {"name": "someones/reranker"}}}))
+    (scores / "inputs.json").write_text(
+        json.dumps({"working_folder": "x", "inputs": {"model": {"name": "someones/reranker"}}})
+    )
     write_manifest(scores)
     flags = ("--scores", scores, "--folds", 2)
     assert run("calibrate", "--model", "someones/reranker", *flags, "--output", tmp_path / "calibrated") == 0
@@ -203,7 +205,9 @@ def test_inputs_that_would_give_wrong_probabilities_are_refused(
     flags: tuple[object, ...] = ()
     rankings = read_run(scores)
     if fault == "another model":
-        (scores / "inputs.json").write_text(json.dumps({"inputs": {"model": {"path": "x", "sha256": "0"}}}))
+        (scores / "inputs.json").write_text(
+            json.dumps({"working_folder": "x", "inputs": {"model": {"path": "x", "sha256": "0"}}})
+        )
     elif fault == "relevant documents added":
         file = scores / "recipe.yaml"
         file.write_text(file.read_text().replace("include_relevant: false", "include_relevant: true"))
