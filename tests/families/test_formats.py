@@ -246,6 +246,18 @@ def test_malformed_pairs_are_errors_with_their_lines(tmp_path: Path) -> None:
         list(Pairs(tmp_path / "faq.jsonl").judgments("valid", ErrorCollector()))
 
 
+def test_unused_titles_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "encloze")
+    documents = [("River boats", "a text")] * 6 + [("Engines", "a text"), ("Old violins", "a text"), ("", "a text")]
+    lines = [json.dumps({"_id": f"d{n}", "title": t, "text": text}) for n, (t, text) in enumerate(documents)]
+    file = put(tmp_path / "many.jsonl", "\n".join(lines))
+    assert len(list(Titles(Format.from_name(str(file))).queries(ErrorCollector()))) == 1
+    said = (
+        "1 titles are queries. 1 titles of fewer than 2 words are not, and 1 of more than 5 documents or without text"
+    )
+    assert said in caplog.text
+
+
 # Removal of titles
 
 

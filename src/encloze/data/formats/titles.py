@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from encloze import progress
 from encloze.data.formats._hashed_queries import SPLITS, check_split, hashed_id, hashed_split
 from encloze.data.formats.base import Format
 from encloze.data.lines import ErrorCollector
@@ -41,11 +42,18 @@ class Titles(Format, name="titles"):
             yield document._replace(title="", text=strip_title(document.title, document.text))
 
     def queries(self, errors: ErrorCollector) -> Iterator[Query]:
-        return (Query(hashed_id("title", key), query.text) for key, query in self._queries(errors).items())
+        queries, unused = self._queries(errors)
+        short = sum(len(title.split()) < self.min_words for title in unused)
+        if unused:
+            progress.note(
+                f"{len(queries):,} titles are queries. {short:,} titles of fewer than {self.min_words} words are not, "
+                f"and {len(unused) - short:,} of more than {self.max_documents_per_title} documents or without text"
+            )
+        return (Query(hashed_id("title", key), query.text) for key, query in queries.items())
 
     def judgments(self, split: str, errors: ErrorCollector) -> Iterator[Judgment]:
         check_split(self, split)
-        for key, query in self._queries(errors).items():
+        for key, query in self._queries(errors)[0].items():
             if hashed_split(key) == split:
                 yield from (Judgment(hashed_id("title", key), document, 1) for document in query.document_ids)
 
@@ -59,11 +67,15 @@ class Titles(Format, name="titles"):
         settings = f"{self.min_words} {self.max_documents_per_title}"
         return hashlib.sha256(f"titles {settings} {self.corpus.fingerprint()}".encode()).hexdigest()[:32]
 
-    def _queries(self, errors: ErrorCollector) -> dict[str, LabeledQuery]:
-        """Return each title that is used as a query with the ids of its documents, keyed by normalized title."""
-        queries: dict[str, LabeledQuery] = {}
+    def _queries(self, errors: ErrorCollector) -> tuple[dict[str, LabeledQuery], set[str]]:
+        """Return each title that is used as a query with the ids of its documents, and the titles that are not used.
+
+        All titles are normalized.
+        """
+        queries, titles = dict[str, LabeledQuery](), set[str]()
         for document in self.corpus.documents(errors):
             key = normalize_text(document.title)
+            titles |= {key} - {""}
             if len(key.split()) >= self.min_words and strip_title(document.title, document.text):
                 queries.setdefault(key, LabeledQuery(document.title.strip(), [])).document_ids.append(document.id)
         if not queries:
@@ -72,7 +84,8 @@ class Titles(Format, name="titles"):
                 f"{self.corpus.titles_remedy()}, or give queries and judgments"
             )
         limit = self.max_documents_per_title
-        return {key: query for key, query in queries.items() if len(query.document_ids) <= limit}
+        used = {key: query for key, query in queries.items() if len(query.document_ids) <= limit}
+        return used, titles - used.keys()
 
 
 def strip_title(title: str, text: str) -> str:
