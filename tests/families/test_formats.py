@@ -463,8 +463,8 @@ def test_a_position_of_more_than_64_bits_is_an_error(tmp_path: Path) -> None:
 def test_malformed_judgments_of_beir_are_errors(tmp_path: Path) -> None:
     put(tmp_path / "qrels" / "dev.tsv", "query-id\tcorpus-id\tscore\nq\ta\tgood\nq\ta\t1.5\nq\tb\t1\textra\n")
     assert errors_of(lambda errors: Beir(tmp_path).judgments("dev", errors)) == [
-        "dev.tsv:2: the grade must be an integer from -1,000,000 to 1,000,000, found 'good'",
-        "dev.tsv:3: the grade must be an integer from -1,000,000 to 1,000,000, found '1.5'",
+        "dev.tsv:2: the grade must be an integer from -10,000 to 10,000, found 'good'",
+        "dev.tsv:3: the grade must be an integer from -10,000 to 10,000, found '1.5'",
         "dev.tsv:4: expected 3 columns, found 4. Separate all columns by tabs, or all by blanks",
     ]
 
@@ -572,7 +572,7 @@ def test_malformed_lines_of_tsv_are_errors(tmp_path: Path) -> None:
     ]
     assert errors_of(lambda errors: format_.judgments("dev", errors)) == [
         "qrels.dev.tsv:2: expected 3 columns, found 4. Separate all columns by tabs, or all by blanks",
-        "qrels.dev.tsv:3: the grade must be an integer from -1,000,000 to 1,000,000, found 'yes'",
+        "qrels.dev.tsv:3: the grade must be an integer from -10,000 to 10,000, found 'yes'",
     ]
     with pytest.raises(DataError, match=r"has no file qrels\.test\.tsv for the split 'test' \(its splits are: dev\)"):
         list(format_.judgments("test", ErrorCollector()))
@@ -595,7 +595,7 @@ def test_malformed_lines_of_trec_are_errors_and_runs_are_not_recognized(tmp_path
     format_ = Trec(put(tmp_path / "qrels", "1 0 a 1\n1 0 b\n1 0 c relevant\n"))
     assert errors_of(lambda errors: format_.judgments("test", errors)) == [
         "qrels:2: expected 4 columns, found 3. Separate all columns by tabs, or all by blanks",
-        "qrels:3: the grade must be an integer from -1,000,000 to 1,000,000, found 'relevant'",
+        "qrels:3: the grade must be an integer from -10,000 to 10,000, found 'relevant'",
     ]
     run = put(tmp_path / "bm25.run", "1 Q0 a 1 12.5 bm25\n")
     with pytest.raises(DataError, match="has no known format"):

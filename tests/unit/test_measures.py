@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 import pytrec_eval
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from encloze.data.qrels import MAX_GRADE
 from encloze.data.records import Judgments, Run
 from encloze.data.runs import top_documents
 from encloze.errors import DataError
@@ -203,5 +206,16 @@ def test_queries_with_negative_grades_only_score_zero_and_count_as_judged(grades
 
 
 def test_a_grade_that_would_fill_the_memory_is_an_error() -> None:
-    with pytest.raises(DataError, match="query 'q' has the grade 2147483647, above the maximum of 1,000,000"):
+    with pytest.raises(DataError, match="query 'q' has the grade 2147483647, above the maximum of 10,000"):
         compute_measures({"q": {"a": 1.0}}, {"q": {"a": 2**31 - 1}})
+
+
+def test_a_grade_that_gdeval_refuses_is_an_error() -> None:
+    with pytest.raises(DataError, match=r"ERR@10 cannot be computed: gdeval, .* accepts grades up to 4"):
+        compute_measures({"q": {"a": 1.0}}, {"q": {"a": 5}}, ["ERR@10"])
+
+
+def test_the_largest_grade_is_evaluated_in_time() -> None:
+    start = time.process_time()
+    values = compute_measures({"q": {"a": 1.0}}, {"q": {"a": MAX_GRADE}}, ["nDCG", "nDCG@10", "Bpref", "infAP"])
+    assert values["nDCG"].tolist() == [1.0] and time.process_time() - start < 5

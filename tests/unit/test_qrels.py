@@ -82,7 +82,7 @@ def test_grades_are_ascii_integers_in_range(kind: str, grade: str, tmp_path: Pat
     for name in ("qrels/test.tsv", "qrels.test.tsv"):
         (tmp_path / name).write_text(lines, encoding="utf-8")
     formats = {"beir": Beir(tmp_path), "trec": Trec(tmp_path / "qrels" / "test.tsv"), "tsv": Tsv(tmp_path)}
-    with pytest.raises(DataError, match=r"test\.tsv:2: the grade must be an integer from -1,000,000 to 1,000,000"):
+    with pytest.raises(DataError, match=r"test\.tsv:2: the grade must be an integer from -10,000 to 10,000"):
         _ = DatasetSplit(formats[kind], "test").judgments
 
 

@@ -58,14 +58,15 @@ def read_table(
         if not names:
             header = _header(values, words, chosen)
             known = header[0] == next(iter(words)) or set(header) <= set(words) or not set(chosen).isdisjoint(header)
-            layout = [] if is_csv or known else [fields for fields in layouts if len(fields) == len(values)]
-            if not (names := list(layout[0]) if layout else header) or not (layout or is_csv or known):
+            layout = next((fields for fields in layouts if len(fields) == len(values)), None)
+            if layout is None and not is_csv and not known:
                 expected = " or ".join(f"{len(fields)} ({', '.join(fields)})" for fields in layouts)
                 remedy = "Name the columns in a header row"
                 errors.add(location, f"expected {expected} tab-separated columns, found {len(values)}. {remedy}")
                 return
-            _note_once(f"{file}: {'no header row' if layout else 'header row'}; the columns are {', '.join(names)}")
-            if not layout:
+            names = header if is_csv or known or layout is None else list(layout)
+            _note_once(f"{file}: {'' if names is header else 'no '}header row; the columns are {', '.join(names)}")
+            if names is header:
                 _check_header(names, location, errors)
                 continue
         if len(values) != len(names):
@@ -99,7 +100,7 @@ def _header(values: Sequence[str], words: Words, chosen: Sequence[str]) -> list[
 
 def _check_header(names: Sequence[str], location: str, errors: ErrorCollector) -> None:
     for name, count in Counter(names).items():
-        if count > 1:
+        if count > 1 and name:
             errors.add(location, f"{count} columns have the name {name!r}. Rename all but one")
 
 
@@ -121,7 +122,7 @@ def read_rows(file: Path, errors: ErrorCollector) -> Iterator[tuple[str, list[st
     if is_csv or _is_quoted(file):
         for location, values in _quoted_rows(file, delimiter):
             if isinstance(values, csv.Error):
-                errors.add(location, f"{values}. Write quotation marks inside a quoted field twice")
+                errors.add(location, f"{values}. Close quoted fields, and write quotation marks inside them twice")
             elif any(value.strip() for value in values):
                 yield location, values
     else:

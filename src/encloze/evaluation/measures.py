@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Sequence
 
 import numpy as np
@@ -68,7 +69,8 @@ def compute_measures(run: Run, judgments: Judgments, names: Sequence[str] = DEFA
         For each canonical name a float64 array with one value per query, in the order of ``judgments``.
 
     Raises:
-        DataError: The run and the judgments have no query in common, or a grade is above 1,000,000.
+        DataError: The run and the judgments have no query in common, a grade is above 10,000, or a measure that
+            gdeval computes (ERR, exponential gains) gets a grade above 4.
         ValueError: A measure is unknown.
 
     Example:
@@ -89,8 +91,14 @@ def compute_measures(run: Run, judgments: Judgments, names: Sequence[str] = DEFA
     # accepts only numbers as query ids.
     rankings = {str(number_of[query]): _rank(scores) for query, scores in run.items() if query in number_of and scores}
     numbered = {str(number_of[query]): _safe_grades(query, grades) for query, grades in judgments.items()}
-    for metric in ir_measures.iter_calc(list(measures.values()), numbered, rankings):
-        values[str(metric.measure)][int(metric.query_id)] = metric.value
+    try:
+        for metric in ir_measures.iter_calc(list(measures.values()), numbered, rankings):
+            values[str(metric.measure)][int(metric.query_id)] = metric.value
+    except subprocess.CalledProcessError as error:  # gdeval.pl, a Perl script
+        raise DataError(
+            f"{', '.join(values)} cannot be computed: gdeval, which computes ERR and exponential gains, accepts grades "
+            "up to 4 and ids without blanks only. Choose other measures, or change the grades or ids"
+        ) from error
     return values
 
 
