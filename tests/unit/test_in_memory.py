@@ -77,6 +77,10 @@ def test_a_corpus_shows_itself(dataset: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
+        (
+            [{"id": "a", "text": None}],
+            r"documents\[0\] has no text \(its columns: id\)\. Name .* whose text is missing",
+        ),
         ([{"id": "a", "txt": "x"}, {"text": "y"}], r"documents\[0\] has no text \(its columns: id, txt\)"),
         ([{"text": 3}], r"documents\[0\]: expected text in the column 'text', found int 3"),
         ([{"text": b"x"}], r"documents\[0\]: expected text in the column 'text', found bytes b'x'"),

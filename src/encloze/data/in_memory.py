@@ -175,7 +175,10 @@ def _documents(documents: Iterable[tuple[str, dict[str, Any]]]) -> Iterator[dict
     faults, first = list[str](), dict[str, str]()
     for number, (where, row) in enumerate(documents):
         if "text" not in row:
-            faults.append(f"{where} has no text (its columns: {', '.join(map(str, row)) or 'none'})")
+            faults.append(
+                f"{where} has no text (its columns: {', '.join(map(str, row)) or 'none'}). Name the column with the "
+                "text 'text', and leave out rows whose text is missing"
+            )
             continue
         try:
             document: dict[str, Any] = {"_id": str(number), "title": "", "text": text_of(row, "text", where)}
