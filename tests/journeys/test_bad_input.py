@@ -23,9 +23,14 @@ FullDisk = Callable[[int], AbstractContextManager[None]]
 
 
 def listing(folder: Path) -> dict[str, float]:
-    """Return all paths below a folder, hidden ones included, with the modification times of files."""
+    """Return all paths below a folder, hidden ones included, with the modification times of files.
+
+    The memory of checks (``verified.txt``) is left out: it grows when files are read.
+    """
     return {
-        str(path.relative_to(folder)): path.stat().st_mtime_ns if path.is_file() else 0 for path in folder.rglob("*")
+        str(path.relative_to(folder)): path.stat().st_mtime_ns if path.is_file() else 0
+        for path in folder.rglob("*")
+        if path.name != "verified.txt"
     }
 
 

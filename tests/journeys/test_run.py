@@ -47,7 +47,7 @@ def result_hashes(folder: Path) -> dict[str, str]:
     """Return the hashes of the result files that contain no times and no paths."""
     kinds = ("model.safetensors", "heads.safetensors", "run.trec", "per_query.tsv")
     return {
-        f"{stage}/{name}": entry["sha256"]
+        f"{stage}/{name}": entry["xxh3_128"]
         for stage in STAGES
         for name, entry in read_json(folder / stage / MANIFEST)["files"].items()
         if name.endswith(kinds)
@@ -234,13 +234,13 @@ def test_a_kill_at_any_moment_of_a_stage_is_survived(
 
     with monkeypatch.context() as patch:
         if moment == "at its start":
-            patch.setattr("encloze.storage.run_state.write_json", killed)
+            patch.setattr("encloze.storage.run_state.write_sealed_json", killed)
         elif moment == "after its end":
             patch.setattr("encloze.storage.stage_record.StageRecord.finish", killed)
         else:
             patch.setattr(
                 "encloze.storage.run_state.shutil.rmtree",
-                lambda path, **_: killed() if Path(path).exists() and Path(path).name.endswith("gone") else None,
+                lambda path, **_: killed() if Path(path).exists() and ".checkpoint.old-" in Path(path).name else None,
             )
         with pytest.raises(Killed):
             recipe.build(Run, tree).run()

@@ -37,7 +37,7 @@ class Rerun(Command, name="rerun"):
 
     def run(self) -> Any:
         """Run the saved command and return its result."""
-        check_if_result(self.folder)
+        check_if_result(self.folder, only=("recipe.yaml", "inputs.json"))
         recipe_file = self.folder / "recipe.yaml"
         if not recipe_file.is_file():
             raise CheckpointError(f"{self.folder} has no recipe.yaml. Name a folder that an encloze command wrote")

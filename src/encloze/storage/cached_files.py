@@ -27,10 +27,6 @@ def cached_file(file: Path, write: Callable[[Path], object]) -> Path:
 
     Raises:
         StorageError: The disk is full.
-
-    Example:
-        >>> cached_file(cache_folder() / "texts" / "a.txt", lambda path: path.write_text("river")).read_text()
-        'river'
     """
     if not is_intact(file):
         if file.exists():

@@ -60,6 +60,8 @@ def lock_output(output: Path) -> Iterator[None]:
             yield
         finally:
             _held.reset(token)
+            with contextlib.suppress(OSError):  # what an interruption left; the next run would not know that it is ours
+                _recover(output, os.getpid())
             file.unlink(missing_ok=True)  # before it is unlocked, so that no other process has locked it already
             os.close(handle)
 
@@ -135,6 +137,8 @@ def _acquire(output: Path) -> tuple[int, Path]:
                     f"{output} is being written by another run, {_describe_owner(file)}. Wait until it ends, or choose "
                     "another --output"
                 )
+            if (content := os.pread(handle, 4096, 0)) and "process" not in _parse_owner(content):
+                raise StorageError(f"{file}, where the lock would be, was not written by encloze. Move or remove it")
             if _is_same_file(handle, file):  # otherwise the process that had locked it has removed it meanwhile
                 return handle, file
         except BaseException:
@@ -163,8 +167,15 @@ def _write_owner(handle: int) -> None:
 def _read_owner(file: Path) -> dict[str, Any]:
     """Return the owner of a lock, or the last owner if it was killed; empty if there is none."""
     try:
-        owner = json.loads(file.read_bytes())
-    except (OSError, ValueError):  # not written yet
+        return _parse_owner(file.read_bytes())
+    except OSError:  # it has been removed meanwhile
+        return {}
+
+
+def _parse_owner(content: bytes) -> dict[str, Any]:
+    try:
+        owner = json.loads(content)
+    except ValueError:  # not written yet, or of another program
         return {}
     return owner if isinstance(owner, dict) else {}
 

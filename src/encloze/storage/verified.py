@@ -35,9 +35,6 @@ def check_once(name: str, files: Sequence[Path], check: Callable[[], None]) -> N
         name: What is checked, with everything that the check depends on except the files, such as expected hashes.
         files: The files that the check reads.
         check: Function that raises an error if the check fails.
-
-    Example:
-        >>> check_once("is not empty", [file], lambda: None)
     """
     key, _ = _key(name, files)
     if not _is_forgetful.get() and _is_known(key):
