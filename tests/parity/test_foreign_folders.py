@@ -30,6 +30,7 @@ TEXTS = [
     "River",
     "THE GLACIER MUST FIT",
     "Ünïcödé, שלום, ЁЛКА and 東京!",
+    "a [SEP] river [MASK]",
     "a river and an engine must fit " * 30,
 ]
 PAIRS = [
@@ -183,6 +184,12 @@ def rename_special_tokens(folder: Path) -> None:
     write_json(folder / TOKENIZER, {"do_lower_case": True, "model_max_length": 512})
 
 
+def bpe_dropout(folder: Path) -> None:
+    """Make the tokenizer split words at random."""
+    model = json.loads((folder / "tokenizer.json").read_text("utf-8"))["model"]
+    edit("tokenizer.json", model=model | {"dropout": 0.3})(folder)
+
+
 class Variant(NamedTuple):
     """A folder, and the text of the error if it is refused."""
 
@@ -231,6 +238,8 @@ EQUAL = {
     ),
     "model_max_length alone": Variant((edit(TOKENIZER, model_max_length=9),)),
     "model_max_length above the encoder": Variant((edit(TOKENIZER, model_max_length=10**30),)),
+    "max_seq_length above the encoder": Variant((edit(TRANSFORMER, max_seq_length=999),)),
+    "special tokens in texts are split": Variant((edit(TOKENIZER, split_special_tokens=True),)),
     "query_length and document_length": Variant((edit(TRANSFORMER, query_length=7, document_length=11),)),
     "query_length beside max_seq_length": Variant((edit(TRANSFORMER, query_length=20, max_seq_length=11),)),
     "legacy file name": Variant((edit("sentence_roberta_config.json", max_seq_length=8),)),
@@ -327,6 +336,8 @@ REFUSED = {
         refused="word_embeddings",
     ),
     "a token without an embedding": Variant((edit(TOKENIZER, mask_token="<new>"),), refused="<new>"),
+    "random tokens": Variant((bpe_dropout,), "roberta", "model.dropout"),
+    "fewer tokens than special tokens": Variant((edit(TRANSFORMER, max_seq_length=1),), refused="limits texts to 1"),
     "no padding token": Variant((edit(TOKENIZER, pad_token=...),), refused="no pad token"),
     "weights outside of the folder": Variant(
         (edit("model.safetensors.index.json", weight_map={"bert.x": "../outside.safetensors"}),), refused="outside"
@@ -472,6 +483,7 @@ CROSS_REFUSED = {
         (weights(lambda tensors: tensors.__delitem__("bert.pooler.dense.weight")),), refused="pooler.dense.weight"
     ),
     "a further layer in the weights": Variant((edit(CONFIG, num_hidden_layers=1),), refused="layer.1"),
+    "fewer tokens than special tokens": Variant((edit(TOKENIZER, model_max_length=2),), refused="limits pairs to 2"),
     "a token without an embedding": Variant((edit(TOKENIZER, mask_token="<new>"),), refused="<new>"),
 }
 QUICK_CROSS = ("family bert", "model_max_length 24", "token types undeclared", "modules.json", "left truncation, mpnet")

@@ -232,3 +232,34 @@ def test_the_head_of_a_sparse_model_ignores_the_prompt_behind_any_template(tmp_p
     batch = encoder.collate(tokenizer.encode(["river glacier"]), "query", torch.device("cpu"))
     prompt = len(tokenizer.encode(["river "])[0].ids)
     assert batch.own_tokens[0, :prompt].sum() == 0 and batch.own_tokens[0, prompt:-1].all()
+
+
+# Re-rankers
+
+
+def test_a_re_ranker_from_a_new_tokenizer_declares_its_token_types(tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    reranker = CrossEncoder.load(str(toys.write_model(tmp_path / "model")), device="cpu", precision="float32")
+    assert reranker.tokenizer.pair_template.token_type_ids == (0, 1)
+    reranker.save_pretrained(tmp_path / "saved")
+    assert "token_type_ids" in AutoTokenizer.from_pretrained(tmp_path / "saved").model_input_names
+    scores = reranker.score([("a river", "an engine"), ("violin", "a comet")])
+    file = tmp_path / "saved" / "tokenizer_config.json"
+    config = json.loads(file.read_text("utf-8"))
+    del config["model_input_names"]  # as in re-rankers that were trained by early versions, with token types
+    file.write_text(json.dumps(config), encoding="utf-8")
+    (tmp_path / "saved" / "manifest.json").unlink()
+    early = CrossEncoder.from_pretrained(str(tmp_path / "saved"), device="cpu", precision="float32")
+    np.testing.assert_allclose(early.score([("a river", "an engine"), ("violin", "a comet")]), scores, atol=1e-6)
+
+
+def test_split_special_tokens_is_saved_and_part_of_the_fingerprint(tmp_path: Path) -> None:
+    folder = toys.write_model(tmp_path / "model")
+    whole = load_checkpoint(folder, require_mlm_head=False).tokenizer
+    edit(folder / "tokenizer_config.json", split_special_tokens=True)
+    split = load_checkpoint(folder, require_mlm_head=False).tokenizer
+    assert split.fingerprint != whole.fingerprint
+    assert len(split.encode(["[MASK]"])[0].ids) > len(whole.encode(["[MASK]"])[0].ids) == 1
+    split.save(folder, 64)
+    assert load_checkpoint(folder, require_mlm_head=False).tokenizer.fingerprint == split.fingerprint

@@ -66,6 +66,11 @@ def load_checkpoint(folder: Path, *, require_mlm_head: bool) -> Checkpoint:
             "encloze does not support. Use a tokenizer whose texts have token type 0"
         )
     config = EncoderConfig.read(folder, backbone.max_tokens, tokenizer.max_length)
+    if (limit := min(config.max_query_tokens, config.max_document_tokens)) < tokenizer.num_special_tokens:
+        raise CheckpointError(
+            f"{folder} limits texts to {limit} tokens, but its tokenizer adds {tokenizer.num_special_tokens} special "
+            "tokens. Raise the limit in its files"
+        )
     if not states_pooling(folder) and backbone.is_causal():
         raise CheckpointError(
             f"{folder} is a decoder ({backbone.config.model_type}), whose tokens do not see the tokens after them, and "

@@ -128,6 +128,12 @@ class CrossEncoder(nn.Module):
         cross_encoder = cls(model, tokenizer, max_tokens or default, settings.activation)
         if cross_encoder.max_tokens > limit:
             raise ValueError(f"max_tokens is {max_tokens}, but {name} is limited to {limit} tokens. Lower max_tokens")
+        special = sum(len(tokens.ids) for tokens in tokenizer.pair_template.special_tokens)
+        if cross_encoder.max_tokens < special:
+            raise CheckpointError(
+                f"{folder} limits pairs to {cross_encoder.max_tokens} tokens, fewer than the {special} special tokens "
+                "that its tokenizer adds. Raise the limit in its files"
+            )
         cross_encoder.name, cross_encoder.precision = str(name), precision  # type: ignore[assignment]
         cross_encoder.calibration = _calibration(folder / RERANKER_FILE)
         return cross_encoder.to(target).eval()

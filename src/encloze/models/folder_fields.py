@@ -224,6 +224,7 @@ FIELDS: tuple[Field, ...] = (
     Field(TOKENIZER_FILE, "auto_map", "code of a folder is never run", has_effect=False),
     Field(TOKENIZER_FILE, "all other fields", "read by the tokenizer class of transformers"),
     Field("tokenizer.json", "post_processor", "special tokens before, between and after texts, and token types"),
+    Field("tokenizer.json", "model.dropout", "random tokens; accepted if null", _is_empty),
     Field("tokenizer.json", "truncation, padding", "only the directions, as truncation_side and padding_side"),
     Field("tokenizer.json", "all other fields", "read by the tokenizer class of transformers"),
 )
@@ -280,3 +281,6 @@ def check_tokenizer(folder: Path, tokenizer: Any) -> None:
     names = ("padding_side", "model_input_names")
     values = {name: getattr(tokenizer, name) for name in names}
     check_fields(folder / TOKENIZER_FILE, TOKENIZER_FILE, values, refuse_unknown=False)
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    dropout = {"model.dropout": getattr(getattr(backend, "model", None), "dropout", None)}
+    check_fields(folder / "tokenizer.json", "tokenizer.json", dropout, refuse_unknown=False)

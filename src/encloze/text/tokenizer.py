@@ -168,10 +168,13 @@ class Tokenizer:
             "tokenizer_class": "PreTrainedTokenizerFast",
             "model_input_names": list(tokenizer.model_input_names),
             **({"truncation_side": "left"} if tokenizer.truncation_side == "left" else {}),
+            **({"split_special_tokens": True} if backend.encode_special_tokens else {}),
             **names,
         }
         max_length = tokenizer.model_max_length  # a float or a huge integer if the files set none
-        backend = tokenizers.Tokenizer.from_str(backend.to_str()) if copy else backend
+        if copy:
+            splits, backend = backend.encode_special_tokens, tokenizers.Tokenizer.from_str(backend.to_str())
+            backend.encode_special_tokens = splits
         return cls(backend, special_tokens, config, int(max_length) if max_length < _NO_MAX_LENGTH else None)
 
     def save(self, folder: Path, max_tokens: int) -> None:
@@ -258,6 +261,7 @@ class Tokenizer:
     def fingerprint(self) -> str:
         """Hash of the tokenizer, its special tokens and the side at which it truncates texts."""
         content = f"{self.backend.to_str()}{sorted(self.special_tokens.items())}{'left' * self.truncates_left}"
+        content += "split" * self.backend.encode_special_tokens  # not in the text of the backend
         return hashlib.sha256(content.encode()).hexdigest()[:32]
 
     @cached_property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -13,7 +13,7 @@ from encloze.storage.json_files import read_json
 _SHOWN_NAMES = 3
 _MAX_GAP = 1024  # of unused ids below a token without an embedding
 _INDEX_FILES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
-_UNUSED = re.compile(r"(^|\.)(pooler\.|position_ids$)")
+_UNUSED = re.compile(r"(^|\.)(pooler\.|(position_ids|token_type_ids|inv_freq)$)")
 """Weights that an encoder without task head does not use, and buffers that older versions of transformers saved."""
 _TASK_HEADS = frozenset(
     "classification_head classifier cls decoder discriminator_predictions generator_lm_head generator_predictions head "
@@ -61,7 +61,7 @@ def load_config(folder: Path) -> Any:
             f"{folder / 'config.json'}: quantization_config is set, but encloze does not support quantized weights. "
             "Use the model with its original weights"
         )
-    config.return_dict, config.torchscript = True, False  # both change only the type of outputs
+    config.return_dict = True  # changes only the type of outputs
     return config
 
 
@@ -138,8 +138,10 @@ def _check_index(file: Path) -> None:
             )
 
 
-def _superfluous(model: Any, names: Iterable[str], prefix: str) -> list[str]:
+def _superfluous(model: Any, names: Collection[str], prefix: str) -> list[str]:
     """Return the sorted names of weights that neither the encoder nor a known task head has."""
+    if not names:
+        return []
     own = {_numberless(name.removeprefix(prefix)) for name in model.base_model.state_dict()}
     parts = {name.partition(".")[0] for name in own}
     found = []
