@@ -338,6 +338,8 @@ REFUSED = {
     "a token without an embedding": Variant((edit(TOKENIZER, mask_token="<new>"),), refused="<new>"),
     "random tokens": Variant((bpe_dropout,), "roberta", "model.dropout"),
     "fewer tokens than special tokens": Variant((edit(TRANSFORMER, max_seq_length=1),), refused="limits texts to 1"),
+    "a negative limit": Variant((edit(TOKENIZER, model_max_length=-1),), refused="model_max_length"),
+    "a limit of a wrong type": Variant((edit(TOKENIZER, model_max_length="9"),), refused="model_max_length"),
     "no padding token": Variant((edit(TOKENIZER, pad_token=...),), refused="no pad token"),
     "weights outside of the folder": Variant(
         (edit("model.safetensors.index.json", weight_map={"bert.x": "../outside.safetensors"}),), refused="outside"
@@ -387,6 +389,15 @@ def test_vectors_and_scores_equal_those_of_sentence_transformers(name: str, tmp_
     np.testing.assert_allclose(ours.similarity(queries, documents), scores, atol=1e-5, rtol=1e-5)
     pairs = [(text, texts[0]) for text in texts]
     np.testing.assert_allclose(ours.score(pairs), scores[:, 0], atol=1e-5, rtol=1e-5)
+    ours.save_pretrained(tmp_path / "saved")
+    saved = Encoder.from_pretrained(tmp_path / "saved", device="cpu", precision="float32")
+    np.testing.assert_allclose(saved.encode_queries(texts), queries, atol=1e-6)
+    np.testing.assert_allclose(saved.encode_documents(texts), documents, atol=1e-6)
+    np.testing.assert_allclose(saved.similarity(queries, documents), scores, atol=1e-5, rtol=1e-5)
+    theirs_saved = SentenceTransformer(str(tmp_path / "saved"), device="cpu")
+    if "query_length" not in name:  # versions before 6 have one limit for queries and documents
+        np.testing.assert_allclose(theirs_saved.encode_query(texts), their_queries, atol=1e-5, rtol=1e-5)
+    np.testing.assert_allclose(theirs_saved.encode_document(texts), their_documents, atol=1e-5, rtol=1e-5)
 
 
 def test_a_search_ranks_by_the_cosine_if_the_folder_says_so(tmp_path: Path) -> None:

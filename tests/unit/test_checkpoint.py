@@ -87,6 +87,24 @@ def test_every_loader_checks_that_tokens_have_embeddings(tmp_path: Path) -> None
             load()
 
 
+def test_weights_of_heads_that_the_model_does_not_have_are_refused(tmp_path: Path) -> None:
+    folder = toys.write_model(tmp_path / "model")
+    config = EncoderConfig((Dense("cls", False, dim=8),), max_document_tokens=64)
+    encoder = BiEncoder(load_checkpoint(folder, require_mlm_head=False).backbone, toys.tokenizer(), config)
+    (tmp_path / "saved").mkdir()
+    encoder.save(tmp_path / "saved")
+    heads = load_file(tmp_path / "saved" / "heads.safetensors")
+    save_file(heads | {"other.weight": torch.zeros(2)}, tmp_path / "saved" / "heads.safetensors")
+    with pytest.raises(CheckpointError, match=r"heads.safetensors has weights that no head .* \(other.weight\)"):
+        Encoder.from_pretrained(tmp_path / "saved", device="cpu")
+    save_file({name: value[:4] for name, value in heads.items()}, tmp_path / "saved" / "heads.safetensors")
+    with pytest.raises(CheckpointError, match=r"lacks weights of the heads \(dense.weight\)"):
+        Encoder.from_pretrained(tmp_path / "saved", device="cpu")
+    (tmp_path / "saved" / "heads.safetensors").write_bytes(b"damaged")
+    with pytest.raises(CheckpointError, match=r"heads.safetensors is damaged"):
+        Encoder.from_pretrained(tmp_path / "saved", device="cpu")
+
+
 # Files of encloze
 
 

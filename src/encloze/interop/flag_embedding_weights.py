@@ -7,12 +7,11 @@ from pathlib import Path
 from pickle import UnpicklingError
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from encloze import recipe
 from encloze.errors import CheckpointError
-from encloze.models.checkpoint import DECODERS
+from encloze.models.checkpoint import DECODERS, read_weights
 from encloze.models.encoder_config import EncoderConfig
 
 ENCODER_FOLDER, WEIGHTS_FILE = "encoder_model", "pytorch_model.bin"
@@ -35,7 +34,7 @@ def read_decoder(folder: Path) -> dict[str, Tensor] | None:
         return _read_state_dict(file) if file.is_file() else None
     if not (folder / DECODERS).is_file() or not _is_compatible(folder):
         return None
-    weights = load_file(str(folder / DECODERS))
+    weights = read_weights(folder / DECODERS)
     renamed = {
         new + name.removeprefix(old): value
         for name, value in weights.items()

@@ -9,7 +9,7 @@ from typing import get_args
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from scipy.sparse import csr_matrix, vstack
 from torch import nn
 
@@ -17,9 +17,9 @@ from encloze import progress
 from encloze.backbones.base import Backbone
 from encloze.data.records import Representation
 from encloze.errors import CheckpointError
-from encloze.models.checkpoint import HEADS, load_checkpoint, model_fingerprint
+from encloze.models.checkpoint import HEADS, load_checkpoint, model_fingerprint, read_weights
 from encloze.models.device import resolve_device
-from encloze.models.encoder_config import EncoderConfig
+from encloze.models.encoder_config import CONFIG_FILE, EncoderConfig
 from encloze.models.heads.base import HeadInput, Side, TextBatch
 from encloze.models.precision import Precision, autocast, resolve_precision
 from encloze.models.sentence_transformers import write_sentence_transformers_files
@@ -110,6 +110,12 @@ class BiEncoder(nn.Module):
         if missing := _load_matching(encoder.head_modules, folder / HEADS):
             raise CheckpointError(
                 f"{folder}: {HEADS} is missing or lacks weights of the heads ({', '.join(missing)}). Restore the file"
+            )
+        saved = read_weights(folder / HEADS) if (folder / HEADS).is_file() else {}
+        if superfluous := sorted(saved.keys() - encoder.head_modules.state_dict().keys()):
+            raise CheckpointError(
+                f"{folder}: {HEADS} has weights that no head of {CONFIG_FILE} has ({', '.join(superfluous[:3])}). "
+                "Restore both files from the same version of the model"
             )
         encoder.name, encoder.fingerprint = str(name), model_fingerprint(folder, config, tokenizer)
         encoder.precision = precision  # type: ignore[assignment]
@@ -319,7 +325,7 @@ class _RepresentationBuffer:
 def _load_matching(modules: nn.ModuleDict, file: Path | None) -> list[str]:
     """Load weights with matching name and shape from ``file``; return the names of the weights not loaded."""
     own = modules.state_dict()
-    weights = load_file(str(file)) if file is not None and file.is_file() else {}
+    weights = read_weights(file) if file is not None and file.is_file() else {}
     matching = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
     modules.load_state_dict(matching, strict=False)
     return [name for name in own if name not in matching]

@@ -7,6 +7,10 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
 from encloze.backbones.base import Backbone
 from encloze.backbones.hf.loading import quiet_transformers
 from encloze.backbones.hf.weights import check_tokens
@@ -38,6 +42,14 @@ def model_fingerprint(folder: Path, config: EncoderConfig, tokenizer: Tokenizer)
     weights = [hash_file(file) for file in files if file.name != DECODERS]
     values = [weights, tokenizer.fingerprint, config.plain()]
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def read_weights(file: Path) -> dict[str, Tensor]:
+    """Read a safetensors file. Raises CheckpointError if it is damaged."""
+    try:
+        return load_file(str(file))
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{file} is damaged: {error}. Restore the file") from error
 
 
 class Checkpoint(NamedTuple):

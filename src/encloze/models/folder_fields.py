@@ -206,7 +206,12 @@ FIELDS: tuple[Field, ...] = (
     Field(MODEL_FILE, "all other fields", "read by the model class of transformers"),
     Field("model.safetensors.index.json", "weight_map", "names of files in the folder; all others are refused"),
     Field("adapter_config.json", "all fields", "adapters", _never),
-    Field(TOKENIZER_FILE, "model_max_length", "length limit if max_seq_length is not set; at most the encoder's limit"),
+    Field(
+        TOKENIZER_FILE,
+        "model_max_length",
+        "length limit if max_seq_length is not set; at most the encoder's limit",
+        lambda value: isinstance(value, (int, float)) and value >= 1,
+    ),
     Field(TOKENIZER_FILE, "truncation_side", "right or left"),
     Field(
         TOKENIZER_FILE,
@@ -278,7 +283,7 @@ def check_tokenizer(folder: Path, tokenizer: Any) -> None:
         folder: The model folder.
         tokenizer: The tokenizer that transformers loaded from it.
     """
-    names = ("padding_side", "model_input_names")
+    names = ("padding_side", "model_input_names", "model_max_length")
     values = {name: getattr(tokenizer, name) for name in names}
     check_fields(folder / TOKENIZER_FILE, TOKENIZER_FILE, values, refuse_unknown=False)
     backend = getattr(tokenizer, "backend_tokenizer", None)

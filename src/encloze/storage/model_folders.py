@@ -88,7 +88,7 @@ def _downloaded(name: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*/config.json", "README.md"]
+    patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*/config.json", "README.md"]
     try:
         folder = Path(snapshot_download(name, allow_patterns=patterns))
         if not any(folder.rglob("*.safetensors")):  # older models have their weights in a pickle alone

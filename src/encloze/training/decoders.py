@@ -6,10 +6,10 @@ from itertools import groupby
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from encloze import progress
+from encloze.models.checkpoint import read_weights
 from encloze.models.pretraining_module import PretrainingModule
 
 
@@ -25,7 +25,7 @@ def load_decoders(module: PretrainingModule, file: Path) -> None:
     decoders = _by_decoder(module.decoder_state())
     if not decoders:
         return
-    saved = _by_decoder(load_file(str(file)))
+    saved = _by_decoder(read_weights(file))
     matching = [name for name in decoders if name in saved and _shapes(decoders[name]) == _shapes(saved[name])]
     module.load_state_dict({key: value for name in matching for key, value in saved[name].items()}, strict=False)
     if matching:
