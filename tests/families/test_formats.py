@@ -316,6 +316,16 @@ def test_an_unknown_format_is_an_error_that_lists_the_known_ones(tmp_path: Path)
         Format.recognize(tmp_path / "photo.jpg")
 
 
+def test_a_readme_beside_tables_is_not_read_in_place_of_them(tmp_path: Path) -> None:
+    put(tmp_path / "README.md", "About these tables.")
+    assert Format.recognize(tmp_path) is Text
+    put(tmp_path / "data" / "table.csv", "id,text\n")
+    with pytest.raises(DataError, match=r"has no known format \(the folder contains README\.md, data\)"):
+        Format.recognize(tmp_path)
+    put(tmp_path / "notes.md", "A text.")
+    assert Format.recognize(tmp_path) is Text
+
+
 def test_an_empty_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"texts\.jsonl: the file is empty"):
         Format.recognize(put(tmp_path / "texts.jsonl", ""))

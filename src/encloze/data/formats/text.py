@@ -15,6 +15,8 @@ from encloze.data.records import Document
 from encloze.errors import DataError
 
 _SUFFIXES = (".txt", ".md", ".markdown")
+_ABOUT, _TABLES = ("readme", "license"), (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".arrow", ".gz")
+"""Names of text files that describe a folder, and suffixes of the data that they describe."""
 _STUB_SHARE = 0.1
 """Share of ``passage_words`` below which a passage is joined to the next."""
 
@@ -47,7 +49,11 @@ class Text(Format, name="text"):
             return path.suffix.lower() in _SUFFIXES
         if (path / "qrels").exists() or any(path.glob("*.jsonl*")):
             return False  # an incomplete data set with a README beside it
-        return any(file.suffix.lower() in _SUFFIXES for file in path.rglob("*"))
+        files = list(path.rglob("*"))
+        texts = [file for file in files if file.suffix.lower() in _SUFFIXES]
+        if all(file.stem.lower() in _ABOUT for file in texts) and any(file.suffix.lower() in _TABLES for file in files):
+            return False
+        return bool(texts)
 
     def documents(self, errors: ErrorCollector) -> Iterator[Document]:
         root = self.path.parent if self.path.is_file() else self.path
