@@ -37,12 +37,12 @@ def server() -> Iterator[CommandServer]:
 def command_line(command: str, dataset: Path, model: Path, output: Path) -> list[str]:
     """Return a short command line."""
     pretraining = {"corpus": dataset, "model": model, "objective": "retromae", "batch_tokens": 256, **TRAINING}
-    finetuning = {"dataset": dataset, "model": model, "batch_size": 4, "random_batches": "false", **TRAINING}
+    finetuning = {"dataset": dataset, "model": model, "batch_size": 4, "evaluate_on": "null", **TRAINING}
     settings: dict[str, object] = {
         "index": {"dataset": dataset, "indexes": "bm25"},
         "mine": {"dataset": dataset, "sources": "bm25"},
         "evaluate": {"dataset": dataset, "systems": "bm25"},
-        "compare": {"datasets": dataset, "systems": "bm25"},
+        "compare": {"dataset": dataset, "systems": f"bm25,{dataset / 'run.trec'}"},
         "inspect": {"corpus": dataset, "sample_size": 0},
         "robustness": {"dataset": dataset, "systems": "bm25"},
         "score": {"dataset": dataset, "model": model, "candidates": dataset / "run.trec"},
@@ -64,7 +64,8 @@ def inputs(dataset: Path, model: Path) -> tuple[Path, Path]:
     }
     pipeline = {"verb": "run", "dataset": str(dataset), "stages": stages, "report": False}
     (dataset / "pipeline.yaml").write_text(yaml.safe_dump(pipeline), encoding="utf-8")
-    (dataset / "run.trec").write_text("q-river-history Q0 river-history 1 1.0 x\n", encoding="utf-8")
+    lines = (f"q-{name} Q0 {name} 1 1.0 x\n" for name in ("river-history", "library-history"))
+    (dataset / "run.trec").write_text("".join(lines), encoding="utf-8")
     return dataset, model
 
 
@@ -135,11 +136,14 @@ def kill_and_rerun(
     os.kill(process, signal.SIGKILL)
     was_killed = server.wait(process) == -signal.SIGKILL
     remove_leftovers(output)
-    if output.exists():
-        check_whole(output) if line[0] != "run" else None
+    if output.exists() and line[0] != "run":
+        check_whole(output)
     is_unfinished = output.with_name(f"{output.name}.checkpoint").exists()
-    if is_unfinished or line[0] == "run" or "--overwrite" in line or not output.exists():
+    if is_unfinished and output.exists():  # killed between the end of the run and the removal of its work folder
+        more = ["--overwrite"]
+    else:
         more = ["--resume"] if is_unfinished else []
+    if more or line[0] == "run" or "--overwrite" in line or not output.exists():
         code = server.run([*line, *more], log)
         assert code == 0, log.read_text(encoding="utf-8")
     check_whole(output)

@@ -253,6 +253,18 @@ def test_a_kill_at_any_moment_of_a_stage_is_survived(
     assert not list((tmp_path / "out").glob("*.checkpoint"))
 
 
+def test_a_damaged_stage_runs_again(dataset: Path, tmp_path: Path) -> None:
+    stages = {"first": {"verb": "mine", "dataset": "@dataset", "sources": ["bm25"], "num_negatives": 3}}
+    tree = {"dataset": str(dataset), "output": str(tmp_path / "out"), "stages": stages, "report": False}
+    recipe.build(Run, tree).run()
+    file = tmp_path / "out" / "first" / "run.trec"
+    before = file.read_bytes()
+    file.write_bytes(before[:-2] + b"X\n")
+    with pytest.warns(UserWarning, match=r"run\.trec has changed since it was written.*The stage runs again"):
+        recipe.build(Run, tree).run()
+    assert file.read_bytes() == before
+
+
 def test_a_truncated_record_file_is_replaced(dataset: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / ".stages.json").write_text('{"beg')

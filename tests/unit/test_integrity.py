@@ -182,6 +182,12 @@ def test_one_flipped_bit_is_noticed_and_the_file_is_named(
     read()
 
 
+def test_a_model_with_the_manifest_of_another_program_is_used_as_it_is(model: Path) -> None:
+    for manifest in ('{"name": "an extension"}', "[]", '{"files": {"main.js": "main.1f3a.js"}}'):
+        (model / "manifest.json").write_text(manifest)
+        assert locate(model) == model
+
+
 # The cache
 
 

@@ -393,6 +393,7 @@ def test_what_killed_processes_left_in_the_cache_is_removed(cache: Path, monkeyp
     """
     assert subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=False).returncode == -signal.SIGKILL
     assert [path.name[:14] for path in (cache / "texts").iterdir()] == [".a.txt.writing"]
+    (cache / "texts" / ".c.txt.4711").write_text("left by an earlier version")
     monkeypatch.setattr(locks, "NOT_YET_LOCKED", -1.0)
     cached_file(cache / "texts" / "b.txt", lambda path: path.write_text("whole"))
     assert names(cache / "texts") == ["b.txt", "b.txt.xxh3_128"]

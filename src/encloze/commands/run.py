@@ -15,12 +15,13 @@ from encloze.commands.base import Command, StageEffect, get_command
 from encloze.commands.report import MakeReport
 from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
-from encloze.errors import MissingExtraError, RecipeError, StorageError
+from encloze.errors import CheckpointError, MissingExtraError, RecipeError, StorageError
 from encloze.evaluation.comparison import ComparisonTable
 from encloze.evaluation.estimates import estimate
 from encloze.evaluation.report import Report
 from encloze.family import nearest
 from encloze.settings import plain
+from encloze.storage.manifest import check_manifest
 from encloze.storage.names import MANIFEST
 from encloze.storage.provenance import write_provenance
 from encloze.storage.run_state import RunState
@@ -145,7 +146,7 @@ class Run(Command, name="run"):
             # An earlier run was killed after the stage was complete and before that was recorded.
             state.delete()
             record.finish(name, key)
-        if record.done.get(name) == key and (folder / MANIFEST).is_file():
+        if record.done.get(name) == key and _is_intact(folder):
             progress.note(f"Stage {number} of {len(self._enabled_stages)}, {name}, is already finished")
             return self._load_evaluation(name)
         progress.note(f"Stage {number} of {len(self._enabled_stages)}: {name}")
@@ -238,6 +239,18 @@ def _effects(report: Report | ComparisonTable) -> list[StageEffect]:
         StageEffect.from_estimate(f"{name} compared with {baseline}", estimate(system_values, baseline_values))
         for (baseline, baseline_values), (name, system_values) in pairwise(values)
     ]
+
+
+def _is_intact(folder: Path) -> bool:
+    """Return whether a stage has a complete result. Warn if it is damaged; the stage then runs again."""
+    if not (folder / MANIFEST).is_file():
+        return False
+    try:
+        check_manifest(folder)
+    except CheckpointError as error:
+        progress.warn(f"{error}. The stage runs again")
+        return False
+    return True
 
 
 def _can_resume(stage: Any) -> bool:

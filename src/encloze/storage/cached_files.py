@@ -89,7 +89,7 @@ def staging_folder(target: Path) -> Iterator[Path]:
     """Create a temporary folder beside a file or folder of the cache. Those of killed processes are removed."""
     with explain_write_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        remove_abandoned(target.parent.glob(".*.writing-*"))
+        remove_abandoned(target.parent.glob(".*"))
         staging = target.with_name(f".{target.name}.writing-{writer_id()}")
         shutil.rmtree(staging, ignore_errors=True)  # left by a killed process with the same id
         staging.mkdir()

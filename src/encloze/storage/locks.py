@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+from encloze.storage.disk import remove
 
 NOT_YET_LOCKED = 60.0
 """Seconds during which a new folder counts as in use although it is not locked yet."""
@@ -28,12 +29,12 @@ def hold(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def is_held(folder: Path) -> bool:
-    """Return whether a folder is possibly in use: it is locked, or so new that it may not be locked yet."""
+def is_held(path: Path) -> bool:
+    """Return whether a file or folder is possibly in use: it is locked, or so new that it may not be locked yet."""
     try:
-        if time.time() - folder.stat().st_mtime < NOT_YET_LOCKED:
+        if time.time() - path.stat().st_mtime < NOT_YET_LOCKED:
             return True
-        handle = os.open(folder, os.O_RDONLY)
+        handle = os.open(path, os.O_RDONLY)
     except OSError:  # removed by another process, or on Windows
         return True
     try:
@@ -59,8 +60,8 @@ def try_lock(handle: int) -> bool | None:
     return True
 
 
-def remove_abandoned(folders: Iterable[Path]) -> None:
-    """Remove those of ``folders`` that no running process uses."""
-    for left in folders:
+def remove_abandoned(paths: Iterable[Path]) -> None:
+    """Remove those files and folders that no running process uses."""
+    for left in paths:
         if not is_held(left):
-            shutil.rmtree(left, ignore_errors=True)
+            remove(left)

@@ -62,7 +62,8 @@ def lock_output(output: Path) -> Iterator[None]:
             _held.reset(token)
             with contextlib.suppress(OSError):  # what an interruption left; the next run would not know that it is ours
                 _recover(output, os.getpid())
-            file.unlink(missing_ok=True)  # before it is unlocked, so that no other process has locked it already
+            with contextlib.suppress(OSError):  # open files cannot be removed on Windows
+                file.unlink()  # before it is unlocked, so that no other process has locked it already
             os.close(handle)
 
 
@@ -137,7 +138,7 @@ def _acquire(output: Path) -> tuple[int, Path]:
                     f"{output} is being written by another run, {_describe_owner(file)}. Wait until it ends, or choose "
                     "another --output"
                 )
-            if (content := os.pread(handle, 4096, 0)) and "process" not in _parse_owner(content):
+            if (content := os.read(handle, 4096)) and "process" not in _parse_owner(content):
                 raise StorageError(f"{file}, where the lock would be, was not written by encloze. Move or remove it")
             if _is_same_file(handle, file):  # otherwise the process that had locked it has removed it meanwhile
                 return handle, file
@@ -161,7 +162,8 @@ def _write_owner(handle: int) -> None:
         "started": datetime.now().astimezone().isoformat(" ", "seconds"),
     }
     os.ftruncate(handle, 0)
-    os.pwrite(handle, json.dumps(owner).encode(), 0)
+    os.lseek(handle, 0, os.SEEK_SET)
+    os.write(handle, json.dumps(owner).encode())
 
 
 def _read_owner(file: Path) -> dict[str, Any]:
