@@ -87,7 +87,13 @@ def _mutate_one(folder: Path, rng: random.Random, *, is_resealed: bool = False) 
     files = sorted(file for file in folder.rglob("*") if file.is_file())
     small = [file for file in files if file.suffix in (".json", ".yaml", ".jsonl", ".tsv")] or files
     mutate_file(rng.choice(files if rng.random() < 0.4 else small), rng)
-    if is_resealed and (folder / MANIFEST).is_file() and rng.random() < 0.7:
+    if is_resealed:
+        _reseal(folder, rng)
+
+
+def _reseal(folder: Path, rng: random.Random) -> None:
+    """Write the manifest of a folder anew in most cases, as a hostile author would do."""
+    if (folder / MANIFEST).is_file() and rng.random() < 0.7:
         write_manifest(folder)
 
 
@@ -227,19 +233,17 @@ def checkpoint(templates: Path, folder: Path, rng: random.Random) -> Case:
     """Checkpoints of pre-training runs that are resumed."""
     shutil.copytree(templates / "output.checkpoint", folder / "output.checkpoint")
     _mutate_one(folder / "output.checkpoint", rng)
-    state = folder / "output.checkpoint" / "training_state"
-    if rng.random() < 0.5 and state.is_dir():
-        write_manifest(state)
-    return Case([*pretraining(templates, folder), "--resume"])
+    _reseal(folder / "output.checkpoint" / "training_state", rng)
+    return Case([*pretraining(templates), "--resume"])
 
 
-def pretraining(templates: Path, folder: Path) -> list[str]:
-    """Return the command line of a short pre-training run."""
+def pretraining(templates: Path) -> list[str]:
+    """Return the command line of a short pre-training run, with an output in the working folder."""
     settings = {
         "corpus": templates / "beir",
         "model": templates / "model",
         "objective": "mlm",
-        "output": folder / "output",
+        "output": "output",
         "training.steps": 2,
         "training.save_steps": 1,
         "training.logging_steps": 1,

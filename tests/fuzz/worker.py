@@ -72,7 +72,8 @@ def run_cases(first: int, last: int, *, with_torch: bool) -> None:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             make_templates(templates, with_torch=with_torch)
             if with_torch:
-                _interrupt(pretraining(templates, templates), templates)
+                os.chdir(templates)
+                _interrupt(pretraining(templates))
         shutil.copytree(templates / "cache", Path(root, "cache"))
         makers = WITHOUT_TORCH | (WITH_TORCH if with_torch else {})
         base = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -94,7 +95,7 @@ def run_cases(first: int, last: int, *, with_torch: bool) -> None:
             shutil.rmtree(folder)
 
 
-def _interrupt(arguments: list[str], folder: Path) -> None:
+def _interrupt(arguments: list[str]) -> None:
     """Run a training up to its first checkpoint."""
     from encloze.cli.main import main
     from encloze.training import loop
@@ -106,7 +107,7 @@ def _interrupt(arguments: list[str], folder: Path) -> None:
     original, loop.save_checkpoint = loop.save_checkpoint, save  # type: ignore[attr-defined]
     code = main(arguments)
     loop.save_checkpoint = original  # type: ignore[attr-defined]
-    assert code == 130 and (folder / "output.checkpoint").is_dir(), code
+    assert code == 130 and Path("output.checkpoint").is_dir(), code
 
 
 if __name__ == "__main__":

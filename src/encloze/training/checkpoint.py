@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NotRequired, TypedDict
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import Tensor, nn
 
@@ -76,8 +79,9 @@ def load_checkpoint(folder: Path, module: nn.Module, optimizer: torch.optim.Opti
     if checkpoint is None:
         return 0
     check_manifest(checkpoint, contents=True)
-    load_model(module, str(checkpoint / "module.safetensors"))
-    _load_optimizer(optimizer, load_file(str(checkpoint / "optimizer.safetensors")))
+    with explain_weight_errors(checkpoint):
+        load_model(module, str(checkpoint / "module.safetensors"))
+        _load_optimizer(optimizer, load_file(str(checkpoint / "optimizer.safetensors")))
     state: _State = read_json(checkpoint / "state.json", _State)
     for name, (size, checksum) in state.get("logs", {}).items():
         _check_log(folder / name, size, checksum)
@@ -97,6 +101,18 @@ def _check_log(file: Path, size: int, checksum: str) -> None:
         raise CheckpointError(
             f"{file} is damaged: it has changed since the last checkpoint. Start over with --overwrite"
         )
+
+
+@contextmanager
+def explain_weight_errors(file: Path) -> Iterator[None]:
+    """Raise CheckpointError if the ``with`` block cannot load the weights in a file, or they do not fit the module."""
+    try:
+        yield
+    except (LookupError, OSError, RuntimeError, SafetensorError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(
+            f"{file} is damaged: its weights cannot be loaded ({reason:.200}). Start over with --overwrite"
+        ) from error
 
 
 def _find_checkpoint(folder: Path) -> Path | None:
@@ -121,10 +137,18 @@ def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Load into the optimizer the state that ``_optimizer_tensors`` returned."""
+    """Load into the optimizer the state that ``_optimizer_tensors`` returned.
+
+    Raises:
+        ValueError: A tensor has neither the shape of its parameter nor a single value.
+        IndexError: The optimizer has no such parameter.
+    """
     state = optimizer.state_dict()
     state["state"] = {}
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for key, value in tensors.items():
         number, _, name = key.partition(".")
+        if value.numel() != 1 and value.shape != parameters[int(number)].shape:
+            raise ValueError(f"{key} has the shape {tuple(value.shape)}")
         state["state"].setdefault(int(number), {})[name] = value
     optimizer.load_state_dict(state)

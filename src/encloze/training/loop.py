@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from encloze import progress
-from encloze.errors import EnclozeError
+from encloze.errors import CheckpointError, EnclozeError
 from encloze.models.precision import resolve_precision
 from encloze.models.trainable import Trainable
 from encloze.storage.run_state import RunState
@@ -97,6 +97,11 @@ class _Run:
             self.state.open(identity)
         self.accelerator.wait_for_everyone()
         completed = load_checkpoint(self.state.folder, self.module, steps.optimizer)
+        if not 0 <= completed <= steps.total_steps:
+            raise CheckpointError(
+                f"{self.state.folder} is damaged: its checkpoint is of step {completed}, but the run has "
+                f"{steps.total_steps} steps. Start over with --overwrite"
+            )
         if self.accelerator.is_main_process:
             self.state.truncate_log(completed)
         steps.freeze_encoder(completed < freeze_steps)

@@ -19,6 +19,7 @@ from encloze.storage.cached_files import is_intact, store_with_checksum
 from encloze.storage.disk import explain_write_errors
 from encloze.storage.json_files import LogEntry, read_json_log
 from encloze.storage.run_state import RunState
+from encloze.training.checkpoint import explain_weight_errors
 from encloze.training.monitors.base import Metrics, Monitor, PretrainingData
 
 MIN_HELD_OUT_TEXTS = 8
@@ -136,7 +137,8 @@ class Validator:
         if best is not None:
             if not is_intact(self._best_weights):
                 raise CheckpointError(f"{self._best_weights} is damaged. Start over with --overwrite")
-            load_model(self._module, str(self._best_weights))
+            with explain_weight_errors(self._best_weights):
+                load_model(self._module, str(self._best_weights))
             progress.note(
                 f"Loaded the best weights, of step {best.step}: {self.settings.metric_for_best_model} {best.value:.4f}"
             )
