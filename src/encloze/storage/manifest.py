@@ -47,7 +47,7 @@ def has_manifest(folder: Path) -> bool:
         return False
     if is_sealed_file(folder / MANIFEST):
         return True
-    value = read_json(folder / MANIFEST)  # of an earlier version
+    value = read_json(folder / MANIFEST, Any)  # of an earlier version
     return isinstance(value, dict) and bool(value.get("files")) and _are_entries(value["files"])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, TypedDict
 
 import xxhash
 
@@ -13,6 +13,11 @@ from encloze.errors import CheckpointError
 from encloze.storage.cached_files import has_checksum, is_intact, store_with_checksum
 from encloze.storage.disk import explain_write_errors
 from encloze.storage.sealed_json import read_sealed_json, write_sealed_json
+
+
+class _Progress(TypedDict):
+    items: int
+    bytes: int
 
 
 class ResumableFile:
@@ -79,7 +84,7 @@ def open_resumable_file(file: Path) -> Iterator[ResumableFile]:
     num_done = size = 0
     checksum = xxhash.xxh3_128()
     if partial.exists() and progress_file.exists():
-        progress = read_sealed_json(progress_file)
+        progress = read_sealed_json(progress_file, _Progress)
         if partial.stat().st_size >= progress["bytes"]:  # else text was lost, for example in a power failure
             num_done, size = progress["items"], progress["bytes"]
             checksum.update(_read_bytes(partial, size))

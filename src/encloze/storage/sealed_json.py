@@ -9,7 +9,8 @@ from typing import Any
 
 from encloze.errors import CheckpointError
 from encloze.storage.hashes import checksum_of
-from encloze.storage.json_files import read_json, write_json
+from encloze.storage.json_files import parse_json, read_json, write_json
+from encloze.storage.json_shapes import shape_fault
 
 _VERSION, _CHECKSUM, _VALUE = "encloze", "xxh3_128", "value"
 _FORMAT_VERSION = 1
@@ -24,21 +25,25 @@ def write_sealed_json(file: Path, value: Mapping[str, Any]) -> None:
     staging.replace(file)
 
 
-def read_sealed_json(file: Path) -> dict[str, Any]:
+def read_sealed_json(file: Path, shape: Any = dict[str, Any]) -> dict[str, Any]:
     """Return the object in a file that ``write_sealed_json`` wrote.
 
-    A file of an earlier version, which has no checksum, is read without a check.
+    A file of an earlier version, which has no checksum, is read without a comparison of checksums.
+
+    Args:
+        file: The file.
+        shape: Type of the object; see ``read_json``.
 
     Raises:
-        CheckpointError: The file is missing or has changed since it was written.
+        CheckpointError: The file is missing, has changed since it was written, or its content has another type.
     """
-    value = read_json(file)
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{file} is damaged: it contains no JSON object. Restore the file")
+    value: dict[str, Any] = read_json(file)
     if is_sealed(value):
         version, checksum = value.pop(_VERSION, None), value.pop(_CHECKSUM, None)
         if version != _FORMAT_VERSION or checksum != _checksum(value):
             raise CheckpointError(f"{file} is damaged: its checksum differs from its content. Restore the file")
+    if fault := shape_fault(value, shape):
+        raise CheckpointError(f"{file} is damaged: {fault}. Restore the file")
     return value
 
 
@@ -57,7 +62,7 @@ def read_sealed_lines(file: Path) -> list[Any]:
     values = []
     for number, line in enumerate(file.read_bytes().split(b"\n")[:-1], 1):
         try:
-            value = json.loads(line)
+            value = parse_json(line)
             if isinstance(value, dict):
                 checksum, value = value[_CHECKSUM], value[_VALUE]
                 if checksum != checksum_of(json.dumps(value)):
@@ -72,7 +77,7 @@ def read_sealed_lines(file: Path) -> list[Any]:
 def is_sealed_file(file: Path) -> bool:
     """Return whether a JSON file contains a checksum, or is damaged so that it is not JSON any more."""
     try:
-        return is_sealed(read_json(file))
+        return is_sealed(read_json(file, Any))
     except CheckpointError:
         return file.is_file()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypedDict
 
 from encloze.storage.hashes import hash_file
 from encloze.storage.names import MANIFEST
@@ -10,6 +11,12 @@ from encloze.storage.sealed_json import read_sealed_json, write_sealed_json
 
 RECORD_FILE = "stages.json"
 """Name of the record in the folder of a pipeline."""
+
+
+class _Record(TypedDict, total=False):
+    started: dict[str, str]
+    done: dict[str, str]
+    manifest_before: dict[str, str]
 
 
 class StageRecord:
@@ -26,7 +33,7 @@ class StageRecord:
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        saved = read_sealed_json(file) if file.is_file() else {}
+        saved = read_sealed_json(file, _Record) if file.is_file() else {}
         self.started: dict[str, str] = saved.get("started", {})
         """Key of each stage that was started."""
         self.done: dict[str, str] = saved.get("done", {})
