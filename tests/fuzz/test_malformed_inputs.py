@@ -47,7 +47,7 @@ def _run_worker(first: int, last: int, *, with_torch: bool) -> tuple[list[dict[s
 
 @pytest.mark.long
 def test_malformed_inputs_are_refused() -> None:
-    assert not faults_of(0, 300, with_torch=False)
+    assert not faults_of(0, 200, with_torch=False)
 
 
 @pytest.mark.slow

@@ -51,7 +51,8 @@ def test_aliases_have_one_canonical_name() -> None:
 
 def test_an_unknown_measure_raises_with_examples() -> None:
     unknown = ("", "ndgc@10", "nDCG@ten", "nDCG@", "10", "nDCG@10; import os", "RR@-1")
-    for name in (*unknown, "nDCG@0", "R@00", "nDCG@1.5", "P", "R", "AP(rel=0)"):
+    large = (f"nDCG@{'9' * 20}", f"nDCG@{'9' * 5000}", f"P(rel={2**31})@5", "AP(rel='a')")
+    for name in (*unknown, *large, "nDCG@0", "R@00", "nDCG@1.5", "P", "R", "AP(rel=0)"):
         with pytest.raises(ValueError, match=r"unknown measure .* such as nDCG@10, RR@10"):
             canonical_name(name)
 

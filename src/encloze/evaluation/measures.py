@@ -13,6 +13,7 @@ from encloze.data.records import Judgments, Run
 from encloze.data.runs import top_documents
 from encloze.errors import DataError
 
+_LIMIT = 2**31  # of the C code that computes measures
 DEFAULT_MEASURES = ("nDCG@10", "RR@10", "R@100", "AP")
 _ALIASES = {"ndcg": "nDCG", "ndcg_cut": "nDCG", "mrr": "RR", "recip_rank": "RR", "rr": "RR", "recall": "R", "r": "R",
             "map": "AP", "ap": "AP", "p": "P", "precision": "P", "judged": "Judged", "success": "Success"}  # fmt: skip
@@ -28,7 +29,8 @@ def canonical_name(name: str) -> str:
         The canonical name, such as ``RR@10``.
 
     Raises:
-        ValueError: The measure is unknown, has a cutoff of 0, or no installed provider of ir-measures computes it.
+        ValueError: The measure is unknown, has a cutoff of 0 or above 2^31, or no installed provider of ir-measures
+            computes it.
 
     Example:
         >>> canonical_name("mrr@10")
@@ -43,13 +45,13 @@ def canonical_name(name: str) -> str:
         measure = ir_measures.parse_measure(spelling)
         # trec_eval ends the process at a cutoff of 0; a measure without a provider would fail after the search.
         if (
-            measure.params.get("cutoff") == 0
-            or measure.params.get("rel", 1) < 1
+            not 0 < measure.params.get("cutoff", 1) < _LIMIT
+            or not 1 <= measure.params.get("rel", 1) < _LIMIT
             or not ir_measures.DefaultPipeline.supports(measure)
         ):
             raise ValueError(spelling)
         return str(measure)
-    except (NameError, ValueError, SyntaxError, AssertionError) as error:
+    except (NameError, TypeError, ValueError, SyntaxError, AssertionError) as error:
         known = "nDCG@10, RR@10, R@100, AP, P@5, Success@1, Judged@10, AP(rel=2), ..."
         raise ValueError(f"unknown measure {name!r}. Use a name of ir-measures, such as {known}") from error
 
