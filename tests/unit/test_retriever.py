@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 
 import encloze.retrieval.retriever as searching
 import toys
@@ -32,6 +33,7 @@ from encloze.search.fusions.reciprocal_rank import ReciprocalRank
 from encloze.search.fusions.weighted import Weighted
 from encloze.search.indexes.bm25 import Bm25
 from encloze.search.indexes.flat import Flat
+from encloze.search.indexes.inverted import Inverted
 from encloze.similarity import Similarity
 from encloze.storage.atomic import atomic_folder
 from encloze.systems.hybrid import Hybrid
@@ -143,6 +145,40 @@ def test_each_candidate_is_scored_by_every_view(corpus: Corpus, two_views: list[
         assert [hit.id for hit in found] == [corpus.ids[at] for at in expected]
         for at, hit in zip(expected, found, strict=True):
             assert hit.parts == pytest.approx({"flat": scores[0][at], "bm25": scores[1][at]}, rel=1e-4, abs=1e-6)
+
+
+class _Vectors:
+    """Encoder of the queries "0", "1", ...: row ``n`` of given dense and sparse vectors."""
+
+    similarity = Similarity(dense=1.0, sparse=1.0)
+
+    def __init__(self, dense: np.ndarray, sparse: np.ndarray) -> None:
+        self.dense, self.sparse = dense, sparse
+
+    def represent_queries(self, texts: Sequence[str]) -> Representation:
+        rows = [int(text) for text in texts]
+        return Representation(dense=self.dense[rows], sparse=csr_matrix(self.sparse[rows]))
+
+
+@pytest.mark.parametrize("k", [1, 10, 300])
+def test_sums_of_independent_views_find_the_best_of_all_documents(k: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    dense = rng.normal(size=(3000, 8)).astype(np.float32)
+    sparse = (rng.random((3000, 40)) * (rng.random((3000, 40)) < 0.3)).astype(np.float32)
+    queries = _Vectors(rng.normal(size=(20, 8)).astype(np.float32), rng.random((20, 40)).astype(np.float32))
+    documents = Representation(dense=dense, sparse=csr_matrix(sparse))
+    for index in (Flat(), Inverted()):
+        (tmp_path / index.name).mkdir()
+        index.build(documents, tmp_path / index.name)
+    views = [View(index.name, index.open(tmp_path / index.name), queries) for index in (Flat(), Inverted())]
+    corpus = Corpus.from_documents([Document(f"d{n}", "", "text") for n in range(3000)], tmp_path / "documents.arrow")
+    retriever = Retriever(corpus, views)
+    expected = queries.dense @ dense.T + queries.sparse @ sparse.T
+    certain = min(k, 100)  # of more hits, only the first 100 are certain
+    for number, hits in enumerate(retriever.search([str(n) for n in range(20)], k=k, depth=k)):
+        best = np.argsort(-expected[number], kind="stable")[:certain]
+        assert [hit.id for hit in hits[:certain]] == [f"d{at}" for at in best]
+        assert len(hits) == k and [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
 
 
 def test_fused_ranks_are_those_of_each_view_alone(corpus: Corpus, two_views: list[View]) -> None:
@@ -419,7 +455,7 @@ def test_a_hybrid_system_equals_an_index_of_its_parts(dataset: Path, model: Path
         query = IndexSystem(tmp_path / "index", tune_on=tune_on).rank(DatasetSplit(Beir(dataset), "test"), 7)
         assert outcome.run == query.run and outcome.note == query.note
         assert outcome.index_bytes == query.index_bytes and outcome.model_bytes == query.model_bytes
-        assert "were tuned on dev" in outcome.note and system.default_title() == "model + bm25"
+        assert "were tuned on dev" in outcome.note and system.default_title().startswith("model + bm25")
     fixed = Hybrid(str(model), Bm25(analyzer=Stemmed()), fusion=Weighted())
     assert fixed.rank(DatasetSplit(Beir(dataset), "test"), 7).note == ""
     on_dev = Hybrid(str(model), Bm25(analyzer=Stemmed())).rank(DatasetSplit(Beir(dataset), "dev"), 7)

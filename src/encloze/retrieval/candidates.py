@@ -11,6 +11,7 @@ from encloze import progress
 from encloze.data.records import Query, Representation, Run
 from encloze.retrieval.views import View
 from encloze.search.fusions.base import Fusion
+from encloze.search.fusions.weighted import Weighted
 
 FUSION_DEPTH = 100
 """Number of top-ranked documents of each view that are fused; candidates below this rank in all views follow them."""
@@ -25,16 +26,68 @@ class CandidatePool(NamedTuple):
     ranks: np.ndarray  # float64, views x candidates: from 1, infinite if a view did not find the candidate
 
 
-def find_candidates(views: Sequence[View], queries: Sequence[str], depth: int = FUSION_DEPTH) -> list[CandidatePool]:
-    """Return the candidates of each query: the ``depth`` best documents of each view, scored by all views."""
+def find_candidates(
+    views: Sequence[View],
+    queries: Sequence[str],
+    depth: int = FUSION_DEPTH,
+    fusion: Fusion | None = None,
+    best: int = FUSION_DEPTH,
+) -> list[CandidatePool]:
+    """Return the candidates of each query: the ``depth`` best documents of each view, scored by all views.
+
+    Args:
+        views: The views.
+        queries: Texts of the queries.
+        depth: Number of documents of each view.
+        fusion: If it adds scores without normalization, more documents are retrieved where needed, so that the ``best``
+            documents with the highest sums among all documents are candidates.
+        best: Number of these documents, at most 100.
+    """
     encoded = encode_for_views(views, queries) if queries else []
     pools: list[CandidatePool] = []
     with progress.task("Searching", len(queries), "queries") as bar:
         for start in range(0, len(queries), _QUERY_BATCH):
-            batch = [_rows_of(of_view, slice(start, start + _QUERY_BATCH)) for of_view in encoded]
-            pools += _pools(views, batch, depth)
-            bar.advance(len(pools) - start)
+            rows = np.arange(start, min(start + _QUERY_BATCH, len(queries)))
+            batch = [_rows_of(of_view, rows) for of_view in encoded]
+            of_batch = _pools(views, batch, depth)
+            if len(views) > 1 and isinstance(fusion, Weighted) and fusion.normalization == "none":
+                _complete(of_batch, views, batch, depth, fusion, min(best, FUSION_DEPTH))
+            pools += of_batch
+            bar.advance(len(of_batch))
     return pools
+
+
+def _complete(
+    pools: list[CandidatePool], views: Sequence[View], queries: list[Any], depth: int, fusion: Weighted, best: int
+) -> None:
+    """Replace the candidates of queries in which a document with a high sum of scores may be missing.
+
+    A document that no view retrieved has, in each view, at most the score of the last retrieved document. If the sum of
+    these scores is not above the sum of the k-th best candidate, no better document is missing (the threshold algorithm
+    of Fagin, Lotem and Naor, PODS 2001). Otherwise more documents are retrieved.
+    """
+    rows = np.arange(len(pools))
+    while True:
+        rows = np.array([row for row in rows if not _is_complete(pools[row], views, depth, fusion, best)], np.int64)
+        if not len(rows):
+            return
+        depth *= 4
+        deeper = _pools(views, [_rows_of(of_view, rows) for of_view in queries], depth)
+        for row, pool in zip(rows, deeper, strict=True):
+            pools[row] = pool
+
+
+def _is_complete(pool: CandidatePool, views: Sequence[View], depth: int, fusion: Weighted, best: int) -> bool:
+    """Return whether the ``best`` documents with the highest sums of all documents are certainly in the pool."""
+    bounds = np.zeros((len(views), 1))  # a document without any term of the query has the score 0
+    for row, (view, scores, ranks) in enumerate(zip(views, pool.scores, pool.ranks, strict=True)):
+        found = np.isfinite(ranks)
+        if found.sum() == depth:
+            bounds[row] = scores[found].min()
+        elif view.index.input_type == "dense":
+            return True  # all documents of the collection are in the pool
+    sums = np.sort(fusion.fuse(pool.scores.astype(np.float64), pool.ranks))
+    return bool(len(sums) >= best and sums[-best] >= fusion.fuse(bounds, bounds)[0]) or not bounds.any()
 
 
 def encode_for_views(views: Sequence[View], queries: Sequence[str]) -> list[Any]:
@@ -50,12 +103,16 @@ def encode_for_views(views: Sequence[View], queries: Sequence[str]) -> list[Any]
 def fused_order(pool: CandidatePool, fusion: Fusion) -> tuple[np.ndarray, np.ndarray]:
     """Return the order of the candidates of a query, best first (int64), and their fused scores (float64).
 
-    The candidates that are among the 100 best of at least one view are fused first. All other candidates are fused
-    separately and follow with lower scores, so that the best hits do not depend on the number of candidates.
+    The best hits do not depend on the number of candidates: the candidates that are among the 100 best of at least one
+    view are fused first; all others are fused separately and follow with lower scores. Sums of scores without
+    normalization need no such order.
     """
     scores = pool.scores.astype(np.float64)
     if len(scores) == 1:
         return np.arange(len(pool.numbers)), scores[0]
+    if isinstance(fusion, Weighted) and fusion.normalization == "none":
+        fused = fusion.fuse(scores, pool.ranks)
+        return np.argsort(-fused, kind="stable"), fused
     is_fused = (pool.ranks <= FUSION_DEPTH).any(axis=0)
     ranks = np.where(pool.ranks <= FUSION_DEPTH, pool.ranks, np.inf)
     fused = np.empty(len(pool.numbers))
@@ -107,8 +164,8 @@ def _pools(views: Sequence[View], queries: list[Any], depth: int) -> list[Candid
     return pools
 
 
-def _rows_of(queries: Any, part: slice) -> Any:
-    """Return the queries at the positions ``part``; queries are a list of texts, or their ``Representation``."""
+def _rows_of(queries: Any, rows: np.ndarray) -> Any:
+    """Return the queries at the positions ``rows``; queries are a list of texts, or their ``Representation``."""
     if not isinstance(queries, Representation):
-        return queries[part]
-    return Representation(*(None if view is None else view[part] for view in queries))
+        return [queries[row] for row in rows]
+    return Representation(*(None if view is None else view[rows] for view in queries))

@@ -231,7 +231,7 @@ class Retriever:
         texts = strings(queries, "search", "queries")
         check_count(k, "k")
         check_count(depth, "depth")
-        pools = find_candidates(self.views, texts, self._candidate_depth(max(k, depth)))
+        pools = find_candidates(self.views, texts, self._candidate_depth(max(k, depth)), self.fusion, k)
         found = [self._hits(pool) for pool in pools]
         if self.reranker:
             found = self._reranked(texts, found)
@@ -254,7 +254,7 @@ class Retriever:
         """
         began = time.perf_counter()
         wide = self._candidate_depth(depth)
-        pools = find_candidates(self.views, [query.text for query in queries], wide)
+        pools = find_candidates(self.views, [query.text for query in queries], wide, self.fusion, depth)
         run = fused_run(queries, pools, self.corpus.ids, self.fusion, wide if self.reranker else depth)
         if self.reranker:
             texts = {query.id: query.text for query in queries}
