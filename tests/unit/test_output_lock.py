@@ -346,14 +346,16 @@ def test_a_reader_waits_for_a_process_that_replaces_the_folder(tmp_path: Path) -
         locate(output)
 
 
-@pytest.mark.parametrize(
-    "name", [".out.writing-77", ".out.old-77", ".out.checkpoint.old-77", ".out.checkpoint.writing-7"]
-)
+@pytest.mark.parametrize("name", ["writing-77", "old-77", "checkpoint.old-77", "writing-{pid}", "old-{pid}"])
 def test_folders_of_users_with_such_names_are_not_deleted(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).mkdir()
-    (tmp_path / name / "notes.txt").write_text("mine")
+    folder = tmp_path / f".out.{name.format(pid=os.getpid())}"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
     write_result(tmp_path / "out")
-    assert (tmp_path / name / "notes.txt").read_text() == "mine"
+    with atomic_folder(tmp_path / "out", overwrite=True):
+        pass
+    assert (folder / "notes.txt").read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [folder.name, "out"]
 
 
 def test_a_killed_process_with_the_same_id_is_recognized_by_its_lock(tmp_path: Path) -> None:

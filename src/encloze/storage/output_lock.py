@@ -9,7 +9,7 @@ import os
 import platform
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextvars import ContextVar
 from datetime import datetime
 from pathlib import Path
@@ -53,15 +53,19 @@ def lock_output(output: Path) -> Iterator[None]:
         with explain_write_errors(output):
             handle, file = _acquire(output)
         token = _held.set(_held.get() | {key})
+        foreign: set[Path] = set()
         try:
             with explain_write_errors(output):
                 _recover(output, _read_owner(file).get("process"))
+                foreign = {
+                    path for folder in _folders(output) for role in _ROLES for path in _left_behind(folder, role)
+                }
                 _write_owner(handle)
             yield
         finally:
             _held.reset(token)
             with contextlib.suppress(OSError):  # what an interruption left; the next run would not know that it is ours
-                _recover(output, os.getpid())
+                _recover(output, os.getpid(), foreign)
             with contextlib.suppress(OSError):  # open files cannot be removed on Windows
                 file.unlink()  # before it is unlocked, so that no other process has locked it already
             os.close(handle)
@@ -190,15 +194,20 @@ def _describe_owner(file: Path) -> str:
     return "of an unknown process"
 
 
-def _recover(output: Path, last_process: Any) -> None:
+def _recover(output: Path, last_process: Any, foreign: Collection[Path] = ()) -> None:
     """Remove the temporary folders of the process that was killed; restore ``output`` if it had been renamed.
 
     Other folders with such names are removed only if they have a manifest, which proves that encloze wrote them.
+
+    Args:
+        output: The output folder.
+        last_process: Id of the process that had locked the output.
+        foreign: Folders that do not belong to this process although their names contain its id.
     """
     for folder in _folders(output):
         for role in _ROLES:
             for left, process in _left_behind(folder, role).items():
-                if process != last_process and not is_removable(left):
+                if left in foreign or (process != last_process and not is_removable(left)):
                     continue
                 if role == "old" and folder == output and not exists(output):
                     left.rename(output)
