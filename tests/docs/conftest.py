@@ -66,8 +66,9 @@ def faulty_inputs(inputs: Path) -> Path:
     """The inputs, and files with the faults that the page on errors shows."""
     recipe = "max_tokns: 64\nobjective: retromea\ncorpus: my_texts\n"
     (inputs / "p.yaml").write_text(recipe, encoding="utf-8")
-    generator = "{type: endpoint, url: 'https://example.org/v1', model: m, api_key_variable: MY_KEY}"
-    (inputs / "theirs.yaml").write_text(f"corpus: my_texts\noutput: o\ngenerator: {generator}\n", encoding="utf-8")
+    endpoint = "{type: endpoint, url: 'https://example.org/v1', model: m, api_key_variable: MY_KEY}"
+    theirs = f"corpus: my_texts\noutput: questions\ngenerator: {endpoint}\n"
+    (inputs / "theirs.yaml").write_text(theirs, encoding="utf-8")
     (inputs / "broken.yaml").write_text("indexes: [bm25\n: x\n", encoding="utf-8")
     rows = ['{"_id": "1", "text": "a"}', '{"_id": "2", "body": "b"}', "no JSON", '{"_id": "1", "text": "c"}']
     (inputs / "faulty_data" / "qrels").mkdir(parents=True)
