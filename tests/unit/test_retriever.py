@@ -163,15 +163,17 @@ class _Vectors:
 @pytest.mark.parametrize("k", [1, 10, 300])
 def test_sums_of_independent_views_find_the_best_of_all_documents(k: int, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    dense = rng.normal(size=(3000, 8)).astype(np.float32)
-    sparse = (rng.random((3000, 40)) * (rng.random((3000, 40)) < 0.3)).astype(np.float32)
+    count = 20_000
+    dense = rng.normal(size=(count, 8)).astype(np.float32)
+    sparse = (rng.random((count, 40)) * (rng.random((count, 40)) < 0.3)).astype(np.float32)
     queries = _Vectors(rng.normal(size=(20, 8)).astype(np.float32), rng.random((20, 40)).astype(np.float32))
+    queries.sparse *= (queries.dense @ dense.T).std() / (queries.sparse @ sparse.T).std()  # views of equal scale
     documents = Representation(dense=dense, sparse=csr_matrix(sparse))
     for index in (Flat(), Inverted()):
         (tmp_path / index.name).mkdir()
         index.build(documents, tmp_path / index.name)
     views = [View(index.name, index.open(tmp_path / index.name), queries) for index in (Flat(), Inverted())]
-    corpus = Corpus.from_documents([Document(f"d{n}", "", "text") for n in range(3000)], tmp_path / "documents.arrow")
+    corpus = Corpus.from_documents([Document(f"d{n}", "", "text") for n in range(count)], tmp_path / "documents.arrow")
     retriever = Retriever(corpus, views)
     expected = queries.dense @ dense.T + queries.sparse @ sparse.T
     certain = min(k, 100)  # of more hits, only the first 100 are certain
