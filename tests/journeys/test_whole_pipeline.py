@@ -13,8 +13,8 @@ from transformers import AutoModel, AutoModelForMaskedLM
 from encloze import Encoder, Format, Index, Retriever
 from encloze.cli.main import main
 from encloze.errors import StaleIndexError
-from encloze.models.checkpoint import load_tokenizer
 from encloze.storage.manifest import check_manifest
+from encloze.text.tokenizer import Tokenizer
 
 
 def run(*arguments: object) -> None:
@@ -67,7 +67,7 @@ def test_pretrain_finetune_index_search_evaluate(
 def test_a_model_folder_is_read_by_transformers_with_the_same_embedding(model: Path) -> None:
     encoder = Encoder.from_pretrained(model, precision="float32")
     text = "a river has many parts"
-    tokenizer = load_tokenizer(model)
+    tokenizer = Tokenizer.load(model)
     ids = [tokenizer.special_id("cls"), *tokenizer.encode([text])[0].ids, tokenizer.special_id("sep")]
     with torch.no_grad():
         hidden = AutoModel.from_pretrained(model, add_pooling_layer=False)(torch.tensor([ids])).last_hidden_state
@@ -130,7 +130,7 @@ def test_a_new_head_comes_from_the_seed(tmp_path: Path, model: Path) -> None:
 
     bare = tmp_path / "bare"
     AutoModel.from_pretrained(model).save_pretrained(bare)
-    load_tokenizer(model).save(bare, 64)
+    Tokenizer.load(model).save(bare, 64)
     heads = []
     for seed in (0, 0, 1):
         torch.rand(3)  # whatever was drawn before

@@ -23,7 +23,6 @@ from encloze.errors import RecipeError
 from encloze.evaluation.measures import compute_measures
 from encloze.models.origins.base import Origin
 from encloze.objectives.base import Objective
-from encloze.text.tokenizer import Tokenizer
 from encloze.training.arguments import TrainingArguments
 from encloze.training.monitors.base import Monitor
 from encloze.training.monitors.bottleneck import pair_across_sources
@@ -241,6 +240,8 @@ def toys_embeddings(folder: Path, texts: list[list[int]]) -> torch.Tensor:
 
 
 def test_new_words_are_added_to_the_vocabulary(pretrain: Callable[..., Path], model: Path) -> None:
+    from encloze.text.tokenizer import Tokenizer
+
     folder = pretrain(new_words=3, monitors=())
     before, after = Tokenizer.load(model), Tokenizer.load(folder)
     assert before.vocab_size < after.vocab_size <= before.vocab_size + 3
