@@ -241,11 +241,8 @@ def test_pairs_are_read_from_tables(name: str, text: str, tmp_path: Path) -> Non
 @pytest.mark.parametrize("name", ["faq.jsonl", "faq.csv", "faq.tsv"])
 def test_documents_without_judgments_suggest_the_format_pairs(name: str, tmp_path: Path) -> None:
     format_ = Format.from_name(str(put(tmp_path / name, "x")))
-    for read_ in (format_.queries, lambda errors: format_.judgments("train", errors)):
-        with pytest.raises(
-            DataError, match=rf"{name} contains no .* --dataset pairs --dataset\.path {tmp_path / name}"
-        ):
-            list(read_(ErrorCollector()))
+    with pytest.raises(DataError, match=rf"{name} contains no .* --dataset pairs --dataset\.path {tmp_path / name}"):
+        list(format_.judgments("train", ErrorCollector()))
 
 
 def test_labels_may_be_quoted_and_of_one_format_only(tmp_path: Path) -> None:

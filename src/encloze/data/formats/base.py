@@ -65,7 +65,7 @@ class Format(Family):
         Raises:
             DataError: There are no queries, or a file cannot be read.
         """
-        raise DataError(f"{self.location()} contains no queries ({self.name} format). {self.judgments_remedy()}")
+        raise DataError(f"{self.location()} contains no queries ({self.name} format)")
 
     def judgments(self, split: str, errors: ErrorCollector) -> Iterator[Judgment]:
         """Yield the judgments of a split.
