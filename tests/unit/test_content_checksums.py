@@ -96,3 +96,11 @@ def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(Path, "open", denied)
     with pytest.raises(DataError, match=r"a\.jsonl: cannot be read: Permission denied"):
         format_.fingerprint()  # type: ignore[attr-defined]
+
+
+def test_damaged_documents_in_the_cache_are_read_again(tmp_path: Path, cache: Path) -> None:
+    file = put(tmp_path / "a.jsonl", '{"id": "1", "text": "rivers flow"}')
+    assert texts(file) == ["rivers flow"]
+    (cached,) = (cache / "corpora").glob("*.arrow")
+    cached.write_bytes(cached.read_bytes().replace(b"rivers", b"cities"))
+    assert texts(file) == ["rivers flow"]
