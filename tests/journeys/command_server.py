@@ -56,11 +56,8 @@ class CommandServer:
 
 
 def serve() -> None:
-    import torch
-
     from encloze.cli.main import main
 
-    torch.set_num_threads(1)
     answers = os.fdopen(os.dup(1), "w")
     redirect(os.devnull)
     for line in sys.stdin:

@@ -103,7 +103,7 @@ def test_of_two_runs_with_one_output_one_succeeds(
     command: str, inputs: tuple[Path, Path], tmp_path: Path, server: CommandServer
 ) -> None:
     server.prepare(command_line(command, *inputs, tmp_path / "first"))
-    for number in range(3):
+    for number in range(2):
         race(command, inputs, tmp_path / str(number), server)
 
 
@@ -179,7 +179,7 @@ def kill_often(
 def test_a_killed_run_is_repeated_with_the_same_result(
     command: str, overwrite: bool, inputs: tuple[Path, Path], tmp_path: Path, server: CommandServer
 ) -> None:
-    kill_often(command, 3, overwrite, inputs, tmp_path, server)
+    kill_often(command, 2, overwrite, inputs, tmp_path, server)
 
 
 @pytest.mark.slow

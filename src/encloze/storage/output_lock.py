@@ -85,7 +85,8 @@ def restore_interrupted(output: Path) -> None:
 
 def remove_leftovers(output: Path) -> None:
     """Remove or restore what killed processes have left beside ``output``, unless a process is writing it."""
-    if any(_left_behind(folder, role) for folder in _folders(output) for role in _ROLES):
+    has_leftovers = any(_left_behind(folder, role) for folder in _folders(output) for role in _ROLES)
+    if has_leftovers or _lock_file(output).exists():
         with contextlib.suppress(StorageError), lock_output(output):
             return
 
@@ -130,7 +131,7 @@ def _new_parents(output: Path) -> Iterator[None]:
 
 def _acquire(output: Path) -> tuple[int, Path]:
     """Create and lock the lock file of an output. Return its handle and path."""
-    file = output.with_name(f".{output.name}.lock")
+    file = _lock_file(output)
     while True:
         handle = os.open(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
         try:
@@ -150,6 +151,10 @@ def _acquire(output: Path) -> tuple[int, Path]:
             os.close(handle)
             raise
         os.close(handle)
+
+
+def _lock_file(output: Path) -> Path:
+    return output.with_name(f".{output.name}.lock")
 
 
 def _is_same_file(handle: int, file: Path) -> bool:
