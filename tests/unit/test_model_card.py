@@ -118,3 +118,15 @@ def test_what_is_not_known_is_left_out(tmp_path: Path, base: Path) -> None:
     assert card_metadata(tmp_path, "feature-extraction", [str(other)]).base_model == ()
     merged = card_metadata(tmp_path, "sentence-similarity", [str(base), str(other)])
     assert merged.base_model_relation == "merge" and merged.license is None
+
+
+@pytest.mark.parametrize(
+    "header", ["language: 1", "language: {a: b}", "base_model: 3", "license: {x: y}", "a: &a [*a]", "d: 0x_"]
+)
+def test_a_malformed_card_of_a_base_model_gives_no_metadata(header: str, tmp_path: Path) -> None:
+    folder = tmp_path / "base"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / README).write_text(f"---\n{header}\n---\n")
+    metadata = card_metadata(tmp_path, "sentence-similarity", [str(folder)])
+    assert (metadata.language, metadata.base_model, metadata.license) == ((), (), None)

@@ -97,6 +97,21 @@ def test_an_invalid_header_is_reported_with_its_file(tmp_path: Path) -> None:
     assert (tmp_path / README).read_text(encoding="utf-8").startswith("---\ntitle: a: b")
 
 
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("date: !!int x", "'x' cannot be read as int"),
+        ("a: &a [*a]", "an alias refers to itself"),
+        ("model-index: 1", "model-index: expected a list, found an integer"),
+        ("model-index: [{name: mine, results: {}}]", r"model-index\[0\].results: expected a list"),
+        ("model-index: [{name: mine, results: [{dataset: 1}]}]", r"results\[0\].dataset: expected"),
+    ],
+)
+def test_a_malformed_header_is_an_error(header: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        add_figures(f"---\n{header}\n---\n# mine\n", "mine", [FIGURES])
+
+
 def test_a_card_without_a_header_gets_one() -> None:
     assert header_of(add_figures("# only words\n", "mine", [FIGURES]))["model-index"]
 

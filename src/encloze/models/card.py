@@ -150,9 +150,8 @@ def card_metadata(folder: Path, pipeline_tag: PipelineTag, base_models: Sequence
     for name in base_models:
         header = _header(name)
         ids += _ids(name, header)
-        listed = header.get("language") or []
-        languages += [listed] if isinstance(listed, str) else [str(code) for code in listed]
-        licenses.append(str(header.get("license") or ""))
+        languages += _texts(header.get("language"))
+        licenses.append(next(iter(_texts(header.get("license"))), ""))
     is_retriever = pipeline_tag in ("feature-extraction", "sentence-similarity", "text-ranking")
     words = [library, "encloze", *(["retrieval"] if is_retriever else [])]
     words += {"text-ranking": ["cross-encoder", "reranker"], "sentence-similarity": ["feature-extraction"]}.get(
@@ -191,12 +190,17 @@ def _header(name: str) -> dict[str, Any]:
         return {}
 
 
+def _texts(value: Any) -> list[str]:
+    """Return the texts in a field of a card's header: one text, or a list of texts. Anything else is left out."""
+    values = value if isinstance(value, list) else [value]
+    return [text for text in values if isinstance(text, str) and text]
+
+
 def _ids(name: str, header: Mapping[str, Any]) -> list[str]:
     """Return the hub id of a base model, or the hub ids of its base models if it is a folder that encloze wrote."""
     if Path(name).exists():
-        listed = header.get("base_model") or []
         is_own = (Path(name) / MANIFEST).is_file()
-        return ([listed] if isinstance(listed, str) else list(listed)) if is_own else []
+        return _texts(header.get("base_model")) if is_own else []
     if name == MINILM:
         return [MINILM_ID]
     return [name] if _HUB_ID.fullmatch(name) else []

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import yaml
 
@@ -16,12 +16,23 @@ from encloze.evaluation.comparison import ComparisonTable, short_names
 from encloze.intervals import Interval
 from encloze.reporting.result_folders import ResultFolder, model_folders
 from encloze.storage.hashes import hash_of
+from encloze.storage.json_shapes import shape_fault
 from encloze.storage.names import MANIFEST, README
 from encloze.tables import Column, Kind, Table
+from encloze.yaml_text import YamlTextError, parse_yaml
 
 _BEGIN, _END = "<!-- encloze: {} -->", "<!-- encloze: end -->"
 _HUB_NAMES = {"rr": "mrr", "r": "recall", "p": "precision", "ap": "map"}
 """Names of measures in the hub's metadata and in the cards of sentence-transformers and MTEB."""
+
+
+class _Result(TypedDict):
+    dataset: NotRequired[dict[str, Any] | None]
+
+
+class _Model(TypedDict):
+    name: NotRequired[str]
+    results: list[_Result]
 
 
 class EvaluationFigures(NamedTuple):
@@ -204,6 +215,8 @@ def add_figures(card: str, name: str, figures: Sequence[ModelFigures]) -> str:
     header, body = split_header(card)
     if evaluated := [one for one in figures if isinstance(one, EvaluationFigures)]:
         models = header.get("model-index") or []
+        if fault := shape_fault(models, list[_Model], "model-index"):
+            raise DataError(f"the header between --- is malformed: {fault}")
         others = [model for model in models if model.get("name") != name]
         replaced = {(one.identity, one.split) for one in evaluated}
         kept = [
@@ -264,9 +277,9 @@ def split_header(card: str) -> tuple[dict[str, Any], str]:
     """Return the YAML header of a model card, and the text after the header."""
     match = re.match(r"---\n(.*?)\n---\n", card, re.DOTALL)
     try:
-        header = yaml.safe_load(match[1]) if match else None
-    except yaml.YAMLError as error:
-        raise DataError(f"the header between --- is not valid YAML: {' '.join(str(error).split())}") from error
+        header = parse_yaml(match[1]) if match else None
+    except YamlTextError as error:
+        raise DataError(f"the header between --- is not valid YAML: {f'{error.where} {error}'.strip()}") from error
     return (header, card[match.end() :]) if match and isinstance(header, dict) else ({}, f"\n{card}")
 
 
