@@ -22,6 +22,7 @@ from encloze.yaml_text import YamlTextError, parse_yaml
 Tree = dict[str, Any]
 Faults = list[tuple[str, str]]
 
+_MAX_BYTES = 2**23
 _INVALID = object()
 """Placeholder for a value that cannot be converted."""
 
@@ -59,14 +60,16 @@ def read(path: str | Path, verb: str = "") -> Tree:
     if not isinstance(path, (str, Path)):
         raise RecipeError(
             "the recipe",
-            [("", f"expected a YAML file or the name of a recipe of encloze, found {shown(path)}")],
+            [("", f"expected a YAML file or the name of a recipe included in encloze, found {shown(path)}")],
         )
     file, known = Path(path), shipped(verb)
     if str(path) in known:
         text = known[str(path)].read_text(encoding="utf-8")
     else:
         try:
-            text = file.read_text(encoding="utf-8")
+            with file.open("rb") as stream:
+                content = stream.read(_MAX_BYTES)  # parse_yaml refuses a longer text
+            text = content.decode(errors="strict" if len(content) < _MAX_BYTES else "ignore")
         except (OSError, ValueError) as error:  # UnicodeDecodeError, or a null character in the path
             reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
             shipping = f" or a recipe included in encloze ({', '.join(known)})" if known else ""

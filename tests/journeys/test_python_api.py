@@ -274,7 +274,7 @@ WRONG: dict[str, tuple[Callable[[Path, Path], Any], type[EnclozeError], str]] = 
     "a negative seed": (
         lambda data, _: encloze.evaluate(["bm25"], data, seed=-1),
         RecipeError,
-        "seed: expected 0 to 4294967295, found -1",
+        "seed: must be 0 or more and at most 4294967295, not -1",
     ),
     "a string for the sources": (lambda data, _: encloze.mine(data, sources="bm25"), RecipeError, "expected a list"),
     "no sources": (lambda data, _: encloze.mine(data, sources=None), RecipeError, "sources"),
