@@ -110,8 +110,9 @@ def load_tokenizer(folder: Path, encoder: Any) -> Tokenizer:
     try:
         with quiet_transformers():
             loaded = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        files = set(loaded.vocab_files_names.values()) | {"tokenizer.json"}
-        if not any((folder / name).is_file() for name in files):  # transformers 5 creates an empty tokenizer
+        files = set(loaded.vocab_files_names.values())
+        if files and not any((folder / name).is_file() for name in files | {"tokenizer.json"}):
+            # transformers 5 creates an empty tokenizer
             raise FileNotFoundError(f"the folder also lacks {' and '.join(sorted(files - {'tokenizer.json'}))}")
     except Exception as error:  # each tokenizer class raises exceptions of its own
         reason = str(error).strip().partition("\n")[0].rstrip(" :") or type(error).__name__
