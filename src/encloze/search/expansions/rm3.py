@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from encloze.search.expansions.base import Expansion, FeedbackDocument, TermWeights
+from encloze.settings import PositiveInt, Ratio
 
 _MIN_LENGTH, _MAX_LENGTH, _MAX_DF_RATIO = 2, 20, 0.1
 
@@ -19,17 +20,10 @@ class Rm3(Expansion, name="rm3"):
     have no terms.
     """
 
-    feedback_terms: int = 10
+    feedback_terms: PositiveInt = 10
     """Number of terms that are taken from each feedback document, and maximum number of terms added to the query."""
-    original_query_weight: float = 0.5
+    original_query_weight: Ratio = 0.5
     """Total weight of the original query's terms, from 0 to 1. That of the expansion terms is 1 minus this."""
-
-    def __post_init__(self) -> None:
-        if self.feedback_documents < 1 or self.feedback_terms < 1 or not 0 <= self.original_query_weight <= 1:
-            raise ValueError(
-                "feedback_documents and feedback_terms must be 1 or more, and original_query_weight from 0 to 1, not "
-                f"{self.feedback_documents}, {self.feedback_terms} and {self.original_query_weight}"
-            )
 
     def expand(
         self, query: TermWeights, feedback: Sequence[FeedbackDocument], df_ratio: Callable[[str], float]
