@@ -249,8 +249,8 @@ def test_misspelled_settings_in_the_recipe_and_in_the_arguments_are_both_reporte
         "3",
         says=(
             f"the recipe {file} with the command line has 2 errors:",
-            "indexes[0].k11: unknown setting; did you mean 'k1'?",
-            "sead: unknown setting; did you mean 'seed'?",
+            "indexes[0].k11: unknown setting; did you mean 'k1' (",
+            "sead: unknown setting; did you mean 'seed' (",
         ),
     )
     assert len(said.splitlines()) == 3

@@ -98,7 +98,7 @@ def test_the_page_shows_the_content_of_the_folders(results: Path, shown: dict[st
     for heading in ("compared: toys, test", "card: robustness on toys, test, ", "model: training"):
         assert f"## {heading}" in text and any(heading in found for found in page.texts)
     assert text.startswith("# What was found\n") and page.texts.count("What was found") == 2  # title and heading
-    assert "BM25 <b> is better than worse" in text
+    assert "BM25 &lt;b> is better than worse" in text
     assert page.tags.count("svg") == 5  # means, queries, losses, accuracies, a monitor
     assert "| decoder | 9 | 4.5 | 4.5 | 9 | 2 |" in text and "| retrieval.zero_shot | 0.25 |" in text
     assert f"encloze rerun {results / 'compared'}" in text
@@ -178,7 +178,7 @@ def test_names_of_systems_may_contain_patterns_and_bars(results: Path, tmp_path:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         made = reported(tmp_path, tmp_path / "out", folders=["compared", "card"])
-    assert r"k\d1 \g&lt;0&gt; |" in made["report.html"] and r"k\d1 \g<0> \|" in made["report.md"]
+    assert r"k\d1 \g&lt;0&gt; |" in made["report.html"] and r"k\\d1 \\g&lt;0> \|" in made["report.md"]
     assert "my  system: most degraded queries" in made["report.md"]
 
 

@@ -11,7 +11,8 @@ from encloze.encoders.base import Encoder
 from encloze.errors import DataError, RecipeError
 from encloze.family import Family, is_family
 from encloze.recipe import list_faults
-from encloze.retrieval.index_folder import view_names
+from encloze.retrieval.index_folder import stored_fusion, view_names
+from encloze.retrieval.views import default_fusion
 from encloze.settings import hints_of, inner_type
 
 
@@ -84,7 +85,9 @@ def _index_system(retriever: Any) -> dict[str, Any]:
         )
     views = [view.name for view in retriever.views]
     chosen = [] if views == list(view_names(retriever.folder)) else views
-    index = {"type": "index", "index": retriever.folder, "views": chosen, "fusion": retriever.fusion}
+    by_default = stored_fusion(retriever.folder, chosen).fusion or default_fusion(retriever.views)
+    fusion = None if retriever.fusion == by_default else retriever.fusion
+    index = {"type": "index", "index": retriever.folder, "views": chosen, "fusion": fusion}
     if retriever.reranker is None:
         return index
     reranker = {"reranker": retriever.reranker.name, "depth": retriever.rerank_depth}
