@@ -82,12 +82,12 @@ def _run(*arguments: object) -> None:
     assert code == 0, arguments
 
 
-def _mutate_one(folder: Path, rng: random.Random, *, is_resealed: bool = False) -> None:
-    """Mutate a file of a folder. ``is_resealed``: the manifest is written anew, as a hostile author would do."""
+def _mutate_one(folder: Path, rng: random.Random, *, has_new_manifest: bool = False) -> None:
+    """Mutate a file of a folder. ``has_new_manifest``: the manifest is written anew, as a hostile author would do."""
     files = sorted(file for file in folder.rglob("*") if file.is_file())
     small = [file for file in files if file.suffix in (".json", ".yaml", ".jsonl", ".tsv")] or files
     mutate_file(rng.choice(files if rng.random() < 0.4 else small), rng)
-    if is_resealed:
+    if has_new_manifest:
         _reseal(folder, rng)
 
 
@@ -112,7 +112,7 @@ def data(templates: Path, folder: Path, rng: random.Random) -> Case:
 def index(templates: Path, folder: Path, rng: random.Random) -> Case:
     """Index folders."""
     shutil.copytree(templates / "index", folder / "index")
-    _mutate_one(folder / "index", rng, is_resealed=True)
+    _mutate_one(folder / "index", rng, has_new_manifest=True)
     return Case(["search", "--index", str(folder / "index"), "river"])
 
 
@@ -120,7 +120,7 @@ def results(templates: Path, folder: Path, rng: random.Random) -> Case:
     """Result folders of commands."""
     name = rng.choice(("evaluation", "comparison", "inspection", "negatives"))
     shutil.copytree(templates / name, folder / name)
-    _mutate_one(folder / name, rng, is_resealed=True)
+    _mutate_one(folder / name, rng, has_new_manifest=True)
     output = ["--output", str(folder / "output")]
     if rng.random() < 0.3:
         return Case(["rerun", str(folder / name), *output])
@@ -224,7 +224,7 @@ def words(templates: Path, folder: Path, rng: random.Random) -> Case:
 def model(templates: Path, folder: Path, rng: random.Random) -> Case:
     """Model folders."""
     shutil.copytree(templates / "model", folder / "model")
-    _mutate_one(folder / "model", rng, is_resealed=True)
+    _mutate_one(folder / "model", rng, has_new_manifest=True)
     line = ["index", "--corpus", str(templates / "beir"), "--model", str(folder / "model"), "--output"]
     return Case([*line, str(folder / "output")])
 

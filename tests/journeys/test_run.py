@@ -234,7 +234,7 @@ def test_a_kill_at_any_moment_of_a_stage_is_survived(
 
     with monkeypatch.context() as patch:
         if moment == "at its start":
-            patch.setattr("encloze.storage.run_state.write_sealed_json", killed)
+            patch.setattr("encloze.storage.run_state.write_checked_json", killed)
         elif moment == "after its end":
             patch.setattr("encloze.storage.stage_record.StageRecord.finish", killed)
         else:

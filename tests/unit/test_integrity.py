@@ -29,10 +29,10 @@ from encloze.search.indexes.bm25 import Bm25
 from encloze.search.indexes.flat import Flat
 from encloze.search.indexes.inverted import Inverted
 from encloze.storage.atomic import atomic_folder
+from encloze.storage.checked_json import checked_line, read_checked_lines
 from encloze.storage.manifest import write_manifest
 from encloze.storage.model_folders import locate
 from encloze.storage.run_state import RunState
-from encloze.storage.sealed_json import read_sealed_lines, sealed_line
 from encloze.storage.stage_record import StageRecord
 from encloze.text.tokens import TokenizedTexts
 from encloze.training.checkpoint import load_checkpoint, save_checkpoint
@@ -141,8 +141,8 @@ def unfinished_rankings(folder: Path, data: Path) -> tuple[list[Path], Read]:
 
 def generated_texts(folder: Path, data: Path) -> tuple[list[Path], Read]:
     file = folder / "generated.jsonl"
-    file.write_text("".join(sealed_line([[number, ["what ends?", "שאלה"]]]) for number in range(5)), encoding="utf-8")
-    return [file], lambda: read_sealed_lines(file)
+    file.write_text("".join(checked_line([[number, ["what ends?", "שאלה"]]]) for number in range(5)), encoding="utf-8")
+    return [file], lambda: read_checked_lines(file)
 
 
 def a_stage_record(folder: Path, data: Path) -> tuple[list[Path], Read]:

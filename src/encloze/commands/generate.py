@@ -26,12 +26,12 @@ from encloze.generators.base import Generator, SourceDocument
 from encloze.settings import NonNegativeInt, Seed
 from encloze.storage.atomic import atomic_folder
 from encloze.storage.cached_files import store_with_checksum
+from encloze.storage.checked_json import checked_line, read_checked_lines
 from encloze.storage.disk import explain_write_errors
 from encloze.storage.json_files import write_json
 from encloze.storage.provenance import describe_input, write_provenance
 from encloze.storage.resumable_file import is_complete
 from encloze.storage.run_state import RunState
-from encloze.storage.sealed_json import read_sealed_lines, sealed_line
 from encloze.systems.base import System
 
 _NUM_EXAMPLES, _EXAMPLE_CHARACTERS = 5, 80  # queries in the report, and characters of their documents
@@ -114,7 +114,7 @@ class Generate(Command, name="generate"):
         ):
             for texts in generator.generate([_source(corpus, number) for number in batch] for batch in remaining):
                 generated |= dict(texts)
-                stream.write(sealed_line(texts))  # one line per batch: a killed run keeps whole batches
+                stream.write(checked_line(texts))  # one line per batch: a killed run keeps whole batches
                 stream.flush()
                 task.advance(len(texts))
                 num_texts = len(generated) * self.queries_per_document
@@ -227,4 +227,4 @@ def _read_generated(file: Path) -> dict[int, list[str]]:
         return {}
     lines = [line for line in file.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
     file.write_bytes(b"".join(lines))
-    return {number: texts for batch in read_sealed_lines(file) for number, texts in batch}
+    return {number: texts for batch in read_checked_lines(file) for number, texts in batch}

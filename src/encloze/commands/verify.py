@@ -15,16 +15,16 @@ from encloze.commands.base import Command
 from encloze.data.runs import RUN_FILE, read_run
 from encloze.errors import CheckpointError, EnclozeError
 from encloze.retrieval.index_folder import is_index, open_documents, open_view, view_entries
+from encloze.storage.checked_json import is_checked_file, read_checked_json
 from encloze.storage.manifest import check_file, has_manifest, read_manifest
 from encloze.storage.names import MANIFEST
 from encloze.storage.output_lock import restore_interrupted
 from encloze.storage.ownership import IDENTITY, SETTINGS
-from encloze.storage.sealed_json import is_sealed_file, read_sealed_json
 from encloze.storage.stage_record import RECORD_FILE
 from encloze.storage.verified import check_again
 from encloze.tables import Column, Kind, Table
 
-_SEALED_FILES = (SETTINGS, IDENTITY, RECORD_FILE)
+_CHECKSUMMED_FILES = (SETTINGS, IDENTITY, RECORD_FILE)
 _MAX_NAMED = 5
 
 
@@ -108,20 +108,22 @@ class Verify(Command, name="verify"):
         if not self.folder.is_dir():
             raise CheckpointError(f"{self.folder} is not a folder. Name a folder that encloze wrote")
         manifests = sorted(file.parent for file in self.folder.rglob(MANIFEST) if has_manifest(file.parent))
-        sealed = [file for name in _SEALED_FILES for file in sorted(self.folder.rglob(name)) if is_sealed_file(file)]
+        checksummed = [
+            file for name in _CHECKSUMMED_FILES for file in sorted(self.folder.rglob(name)) if is_checked_file(file)
+        ]
         with check_again():
-            checks = [*map(_check_folder, manifests), *map(_check_sealed, sealed)]
+            checks = [*map(_check_folder, manifests), *map(_check_checksummed, checksummed)]
         if not checks:
             raise CheckpointError(
                 f"{self.folder} contains nothing that encloze wrote: there is no {MANIFEST} of encloze. Name the "
                 "output of a command"
             )
-        return Verification(self.folder, tuple(checks), tuple(_unchecked(self.folder, manifests, sealed)))
+        return Verification(self.folder, tuple(checks), tuple(_unchecked(self.folder, manifests, checksummed)))
 
 
-def _unchecked(folder: Path, manifests: list[Path], sealed: list[Path]) -> Iterator[str]:
+def _unchecked(folder: Path, manifests: list[Path], checksummed: list[Path]) -> Iterator[str]:
     """Yield the files in a folder that neither a manifest lists nor a checksum of their own protects."""
-    known = {*sealed, *(of_result / MANIFEST for of_result in manifests)}
+    known = {*checksummed, *(of_result / MANIFEST for of_result in manifests)}
     for of_result in manifests:
         with contextlib.suppress(CheckpointError):  # it is reported as damaged
             known |= {of_result / name for name in read_manifest(of_result)}
@@ -162,8 +164,8 @@ def _check_weights(file: Path) -> None:
         raise CheckpointError(f"{file} is damaged: {error}. Restore the file") from error
 
 
-def _check_sealed(file: Path) -> FolderCheck:
-    return FolderCheck(file, 1, file.stat().st_size, ("checksum",), tuple(_faults(partial(read_sealed_json, file))))
+def _check_checksummed(file: Path) -> FolderCheck:
+    return FolderCheck(file, 1, file.stat().st_size, ("checksum",), tuple(_faults(partial(read_checked_json, file))))
 
 
 def _faults(check: Callable[[], object]) -> Iterator[str]:

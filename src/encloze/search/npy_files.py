@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, Any
 
 import numpy as np
@@ -68,14 +69,8 @@ def map_array(file: Path, dtype: type[np.generic], dims: int = 1) -> np.ndarray:
     try:
         # A plain ndarray: slicing np.memmap costs microseconds.
         array: np.ndarray = np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
-    except (
-        EOFError,
-        OSError,
-        OverflowError,
-        SyntaxError,
-        TypeError,
-        ValueError,
-    ) as error:  # numpy parses the header as Python
+    # numpy parses the header as Python
+    except (EOFError, OSError, OverflowError, SyntaxError, TypeError, ValueError, TokenError) as error:
         raise damaged(file, str(error)) from error
     if array.dtype != dtype or array.ndim != dims or not array.flags.c_contiguous:
         expected = f"{np.dtype(dtype)} with {dims} dimensions"

@@ -7,11 +7,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from encloze.errors import CheckpointError
+from encloze.storage.checked_json import is_checked_file, read_checked_json, write_checked_json
 from encloze.storage.disk import sync
 from encloze.storage.hashes import checksum_file, hash_file
 from encloze.storage.json_files import read_json
 from encloze.storage.names import MANIFEST, README
-from encloze.storage.sealed_json import is_sealed_file, read_sealed_json, write_sealed_json
 from encloze.storage.verified import check_once
 
 _CHECKSUMS: dict[str, Callable[[Path], str]] = {"xxh3_128": checksum_file, "sha256": hash_file}
@@ -35,7 +35,7 @@ def write_manifest(folder: Path, *, durable: bool = True) -> None:
         for name, file in files.items()
         if name not in (MANIFEST, README)
     }
-    write_sealed_json(folder / MANIFEST, {"files": entries})
+    write_checked_json(folder / MANIFEST, {"files": entries})
     if durable:
         for file in [*files.values(), folder / MANIFEST, *(f for f in folder.rglob("*") if f.is_dir()), folder]:
             sync(file)
@@ -45,7 +45,7 @@ def has_manifest(folder: Path) -> bool:
     """Return whether a folder has a manifest of encloze, intact or damaged, and not that of another program."""
     if not (folder / MANIFEST).is_file():
         return False
-    if is_sealed_file(folder / MANIFEST):
+    if is_checked_file(folder / MANIFEST):
         return True
     value = read_json(folder / MANIFEST, Any)  # of an earlier version
     return isinstance(value, dict) and bool(value.get("files")) and _are_entries(value["files"])
@@ -58,7 +58,7 @@ def read_manifest(folder: Path) -> Entries:
         CheckpointError: The manifest is missing, damaged, was not written by encloze, or names a file outside of the
             folder.
     """
-    entries: Any = read_sealed_json(folder / MANIFEST).get("files")
+    entries: Any = read_checked_json(folder / MANIFEST).get("files")
     if not _are_entries(entries):
         raise CheckpointError(
             f"{folder / MANIFEST} is damaged, or was not written by encloze: it has no list of files with sizes and "

@@ -11,8 +11,8 @@ import xxhash
 
 from encloze.errors import CheckpointError
 from encloze.storage.cached_files import has_checksum, is_intact, store_with_checksum
+from encloze.storage.checked_json import read_checked_json, write_checked_json
 from encloze.storage.disk import explain_write_errors
-from encloze.storage.sealed_json import read_sealed_json, write_sealed_json
 
 
 class _Progress(TypedDict):
@@ -42,7 +42,7 @@ class ResumableFile:
             self._checksum.update(written.read())
         self._num_bytes = self.stream.tell()
         record = {"items": self.num_done, "bytes": self._num_bytes, "checksum": self._checksum.hexdigest()}
-        write_sealed_json(self._progress_file, record)
+        write_checked_json(self._progress_file, record)
 
 
 def is_complete(file: Path) -> bool:
@@ -84,7 +84,7 @@ def open_resumable_file(file: Path) -> Iterator[ResumableFile]:
     num_done = size = 0
     checksum = xxhash.xxh3_128()
     if partial.exists() and progress_file.exists():
-        progress = read_sealed_json(progress_file, _Progress)
+        progress = read_checked_json(progress_file, _Progress)
         if partial.stat().st_size >= progress["bytes"]:  # else text was lost, for example in a power failure
             num_done, size = progress["items"], progress["bytes"]
             checksum.update(_read_bytes(partial, size))

@@ -9,11 +9,11 @@ from typing import Any
 
 from encloze.errors import CheckpointError, StorageError
 from encloze.storage.atomic import refuse_existing
+from encloze.storage.checked_json import read_checked_json, write_checked_json
 from encloze.storage.disk import exists, explain_write_errors
 from encloze.storage.json_files import LogEntry, read_json_log
 from encloze.storage.output_lock import temporary_name
 from encloze.storage.ownership import IDENTITY, SETTINGS, is_work_folder
-from encloze.storage.sealed_json import read_sealed_json, write_sealed_json
 
 
 class RunState:
@@ -87,19 +87,19 @@ class RunState:
             staging = temporary_name(self.folder, "writing")
             with explain_write_errors(self.folder):
                 staging.mkdir(parents=True)
-                write_sealed_json(staging / SETTINGS, self._settings)
-                write_sealed_json(staging / IDENTITY, identity)
+                write_checked_json(staging / SETTINGS, self._settings)
+                write_checked_json(staging / IDENTITY, identity)
                 staging.rename(self.folder)  # the folder appears whole or not at all
             self._is_new = False
         else:
-            saved = read_sealed_json(self.folder / IDENTITY)
+            saved = read_checked_json(self.folder / IDENTITY)
             if changed := [name for name in identity if name in saved and saved[name] != identity[name]]:
                 raise CheckpointError(
                     f"the run in {self.folder} was started with a different {', '.join(changed)}: the input files have "
                     "changed since. Restore them, or start over with --overwrite"
                 )
             if identity.keys() - saved.keys():
-                write_sealed_json(self.folder / IDENTITY, {**saved, **identity})
+                write_checked_json(self.folder / IDENTITY, {**saved, **identity})
 
     def append_log(self, entry: dict[str, Any]) -> None:
         """Append one entry as a line of JSON to ``log.jsonl``."""
@@ -128,7 +128,7 @@ class RunState:
         """Raise CheckpointError if ``settings`` differ from the settings that were saved in the work folder."""
         changed = [
             f"{name} was {old!r} and is now {new!r}"
-            for name, old, new in _pairs_of_values(read_sealed_json(self.folder / SETTINGS), settings)
+            for name, old, new in _pairs_of_values(read_checked_json(self.folder / SETTINGS), settings)
             if old != new
         ]
         if changed:

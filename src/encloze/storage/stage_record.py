@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypedDict
 
+from encloze.storage.checked_json import read_checked_json, write_checked_json
 from encloze.storage.hashes import hash_file
 from encloze.storage.names import MANIFEST
-from encloze.storage.sealed_json import read_sealed_json, write_sealed_json
 
 RECORD_FILE = "stages.json"
 """Name of the record in the folder of a pipeline."""
@@ -33,7 +33,7 @@ class StageRecord:
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        saved = read_sealed_json(file, _Record) if file.is_file() else {}
+        saved = read_checked_json(file, _Record) if file.is_file() else {}
         self.started: dict[str, str] = saved.get("started", {})
         """Key of each stage that was started."""
         self.done: dict[str, str] = saved.get("done", {})
@@ -60,7 +60,7 @@ class StageRecord:
 
     def _save(self) -> None:
         record = {"started": self.started, "done": self.done, "manifest_before": self._manifest_before}
-        write_sealed_json(self._file, record)
+        write_checked_json(self._file, record)
 
 
 def _manifest_hash(folder: Path) -> str:

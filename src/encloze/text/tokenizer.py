@@ -147,7 +147,7 @@ class Tokenizer:
             copy: Whether to copy its backend. Without a copy, ``tokenizer`` itself must not be used any more.
 
         Raises:
-            CheckpointError: The tokenizer is not a fast one.
+            CheckpointError: The tokenizer is not a fast one, or its maximum length is not a number.
         """
         backend = getattr(tokenizer, "backend_tokenizer", None)
         if backend is None:
@@ -172,6 +172,10 @@ class Tokenizer:
             **names,
         }
         max_length = tokenizer.model_max_length  # a float or a huge integer if the files set none
+        if not isinstance(max_length, int | float) or not max_length >= 1:  # NaN is refused, too
+            raise CheckpointError(
+                f"model_max_length in the tokenizer's tokenizer_config.json is {max_length!r}, not a positive number"
+            )
         if copy:
             splits, backend = backend.encode_special_tokens, tokenizers.Tokenizer.from_str(backend.to_str())
             backend.encode_special_tokens = splits

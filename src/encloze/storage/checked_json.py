@@ -16,7 +16,7 @@ _VERSION, _CHECKSUM, _VALUE = "encloze", "xxh3_128", "value"
 _FORMAT_VERSION = 1
 
 
-def write_sealed_json(file: Path, value: Mapping[str, Any]) -> None:
+def write_checked_json(file: Path, value: Mapping[str, Any]) -> None:
     """Write a JSON object with its checksum. The file is replaced atomically."""
     staging = file.with_name(f".{file.name}")
     write_json(staging, value)
@@ -25,8 +25,8 @@ def write_sealed_json(file: Path, value: Mapping[str, Any]) -> None:
     staging.replace(file)
 
 
-def read_sealed_json(file: Path, shape: Any = dict[str, Any]) -> dict[str, Any]:
-    """Return the object in a file that ``write_sealed_json`` wrote.
+def read_checked_json(file: Path, shape: Any = dict[str, Any]) -> dict[str, Any]:
+    """Return the object in a file that ``write_checked_json`` wrote.
 
     A file of an earlier version, which has no checksum, is read without a comparison of checksums.
 
@@ -38,7 +38,7 @@ def read_sealed_json(file: Path, shape: Any = dict[str, Any]) -> dict[str, Any]:
         CheckpointError: The file is missing, has changed since it was written, or its content has another type.
     """
     value: dict[str, Any] = read_json(file)
-    if is_sealed(value):
+    if is_checked(value):
         version, checksum = value.pop(_VERSION, None), value.pop(_CHECKSUM, None)
         if version != _FORMAT_VERSION or checksum != _checksum(value):
             raise CheckpointError(f"{file} is damaged: its checksum differs from its content. Restore the file")
@@ -47,14 +47,14 @@ def read_sealed_json(file: Path, shape: Any = dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-def sealed_line(value: Any) -> str:
-    """Return a line of JSON that contains a value and its checksum, for ``read_sealed_lines``."""
+def checked_line(value: Any) -> str:
+    """Return a line of JSON that contains a value and its checksum, for ``read_checked_lines``."""
     text = json.dumps(value)
     return json.dumps({_VALUE: value, _CHECKSUM: checksum_of(text)}) + "\n"
 
 
-def read_sealed_lines(file: Path) -> list[Any]:
-    """Return the values of lines that ``sealed_line`` made, or that earlier versions wrote without checksums.
+def read_checked_lines(file: Path) -> list[Any]:
+    """Return the values of lines that ``checked_line`` made, or that earlier versions wrote without checksums.
 
     Raises:
         CheckpointError: A line has changed since it was written.
@@ -74,15 +74,15 @@ def read_sealed_lines(file: Path) -> list[Any]:
     return values
 
 
-def is_sealed_file(file: Path) -> bool:
+def is_checked_file(file: Path) -> bool:
     """Return whether a JSON file contains a checksum, or is damaged so that it is not JSON any more."""
     try:
-        return is_sealed(read_json(file, Any))
+        return is_checked(read_json(file, Any))
     except CheckpointError:
         return file.is_file()
 
 
-def is_sealed(value: Any) -> bool:
+def is_checked(value: Any) -> bool:
     """Return whether a JSON value is an object with a checksum, even if it is damaged in one place."""
     return isinstance(value, dict) and (_VERSION in value or _CHECKSUM in value)
 
