@@ -39,6 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
         Exit code: 0 for success, 1 if ``verify`` finds damage, 2 for an error that the user can correct, 130 after
         Ctrl-C.
     """
+    # Waiting threads sleep instead of spinning: on a busy machine, spinning took 40 % more CPU time for short texts.
+    # The variable is read when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # the terminal may not have all letters of the texts
             stream.reconfigure(errors="backslashreplace")
