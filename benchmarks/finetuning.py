@@ -3,7 +3,7 @@
     python benchmarks/finetuning.py --dataset squad --method random --seed 0 --output results
 
 Methods: random (encloze), length_grouped (encloze with batches of similar length, as before 2026-11-29), mined (encloze
-with random batches and one hard negative per query, mined by BM25 and filtered by MiniLM), and sentence_transformers
+with random batches and one hard negative per query: the setting mine_negatives), and sentence_transformers
 (MultipleNegativesRankingLoss, scale 20). All use the same training queries (3,500 at most), steps, batch size, learning
 rate schedule, weight decay, maximum length and precision. Each run writes a JSON file with the nDCG@10 of each query;
 ``--compare`` prints the paired differences of all saved runs.
@@ -23,7 +23,6 @@ import numpy as np
 
 from encloze.commands.evaluate import Evaluate
 from encloze.commands.finetune import Finetune
-from encloze.commands.mine import Mine
 from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
 from encloze.data.hash_sampling import hash_to_unit_interval
@@ -58,17 +57,12 @@ def reduced_dataset(dataset: Path, folder: Path, max_queries: int) -> Path:
 
 def train_encloze(dataset: Path, output: Path, method: str, seed: int, steps: int) -> None:
     """Fine-tune with encloze: with random batches, with batches of similar length, or with mined negatives."""
-    negatives = None
-    if method == "mined":
-        negatives = output.with_name("negatives")
-        data = Format.from_name(str(dataset))
-        Mine(data, negatives, num_negatives=20, scorer="minilm", relative_margin=0.05).run()
     command = Finetune(
         dataset=Format.from_name(str(dataset)),
         model=Origin.from_name("minilm"),
         output=output,
         losses=(Contrastive(temperature=TEMPERATURE),),
-        negatives=negatives,
+        mine_negatives=method == "mined",
         evaluate_on=None,
         max_query_tokens=MAX_TOKENS,
         max_document_tokens=MAX_TOKENS,
