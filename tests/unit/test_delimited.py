@@ -121,7 +121,7 @@ def test_what_was_assumed_is_reported_once(tmp_path: Path) -> None:
     assert listener.notes == [
         f"{tmp_path / 'collection.tsv'}: fields in quotation marks are quoted, as in CSV",
         f"{tmp_path / 'collection.tsv'}: no header row; the columns are id, text",
-        f"{tmp_path / 'queries.dev.tsv'}: header row; the columns are id, text",
+        f"{tmp_path / 'queries.dev.tsv'}: header row; the columns are qid (id), query (text)",
     ]
 
 

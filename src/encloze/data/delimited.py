@@ -65,8 +65,14 @@ def read_table(
                 errors.add(location, f"expected {expected} tab-separated columns, found {len(values)}. {remedy}")
                 return
             names = header if is_csv or known or layout is None else list(layout)
-            _note_once(f"{file}: {'' if names is header else 'no '}header row; the columns are {', '.join(names)}")
-            if names is header:
+            if names is not header:
+                _note_once(f"{file}: no header row; the columns are {', '.join(names)}")
+            else:
+                columns = (
+                    value if value == name else f"{value} ({name})"
+                    for value, name in zip(map(str.strip, values), names, strict=True)
+                )
+                _note_once(f"{file}: header row; the columns are {', '.join(columns)}")
                 _check_header(names, location, errors)
                 continue
         if len(values) != len(names):
