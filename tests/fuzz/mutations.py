@@ -10,10 +10,11 @@ from typing import Any
 
 LONG_INTEGER = "9" * 5000
 NASTY_WORDS = (
+    "none",
     "", " ", "null", "~", "true", "-1", "0", "1e999", "nan", "-inf", ".nan", "1_0", "\u0661", "2024-13-45", "0x_",
     "!!int abc", "!!float ''", "!!set {a}", "&a [*a]", "*b", "[", "{", "{a: b", "[1,2", "[[]]", "{}", "[]", "{1: 2}",
     "{null: 1}", "{type: 1}", "{type: [1]}", "{type: bm25, type: run}", "a: b", "'", '"\\ud800"', "'\x1b[2J'", "@x",
-    ":smile: [/b]", "../..", "/", "/dev/null", "/proc/self/mem", "x" * 300, "a/" * 3000, "bm25/x", "minilm", "none",
+    ":smile: [/b]", "../../nowhere", "/dev", "/dev/null", "/proc/self/mem", "x" * 300, "a/" * 3000, "bm25/x", "minilm",
     "\udce9", "\x00", "\n", "--", "-", "%s%n", "nDCG@99999999999999999999", "nDCG@-1", "P@0", "RR@x", "AP(rel=x)",
     "[" * 900, "{a: " * 500, str(2**31), str(2**63), str(2**64), LONG_INTEGER, f"-{LONG_INTEGER}", f"1.{LONG_INTEGER}",
 )  # fmt: skip
@@ -89,6 +90,14 @@ def _places(value: Any, path: list[Any]) -> Any:
         yield from _places(value[key], [*path, key])
 
 
+def _is_json(line: str) -> bool:
+    """Return whether a line is a JSON object or list; an earlier mutation may have made it invalid."""
+    try:
+        return isinstance(json.loads(line), dict | list)
+    except (RecursionError, ValueError):
+        return False
+
+
 def mutate_lines(text: str, rng: random.Random) -> str:
     """Return a text in which one line is removed, repeated, replaced, or has other values."""
     lines = text.split("\n")
@@ -100,7 +109,7 @@ def mutate_lines(text: str, rng: random.Random) -> str:
         lines.insert(number, lines[number])
     elif kind == 2:
         lines[number] = rng.choice(NASTY_WORDS).replace("\udce9", "\u00e9")
-    elif kind == 3 and lines[number][:1] in ("{", "["):
+    elif kind == 3 and _is_json(lines[number]):
         lines[number] = mutate_json(lines[number], rng)
     else:
         separator = "\t" if "\t" in lines[number] else ": " if ": " in lines[number] else " "
