@@ -12,7 +12,7 @@ import pytest
 from encloze.data.corpus import Corpus
 from encloze.data.formats.base import Format
 from encloze.errors import DataError
-from encloze.storage import content_checksums
+from encloze.storage import verified
 from encloze.storage.content_checksums import content_checksum
 
 OLD = time.time() - 3600
@@ -29,7 +29,7 @@ def put(file: Path, text: str) -> Path:
 @pytest.fixture
 def no_clock_tick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let checksums of files be remembered at once, although the files were written just now."""
-    monkeypatch.setattr(content_checksums, "_CLOCK_TICK", 0.0)
+    monkeypatch.setattr(verified, "_CLOCK_TICK", 0.0)
 
 
 def texts(path: Path) -> list[str]:

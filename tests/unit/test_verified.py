@@ -33,7 +33,7 @@ def _no_clock_tick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Check:
-    """A check that counts how often it runs, and fails if it is told to."""
+    """A check that counts how often it runs, and raises an error if it is set to fail."""
 
     def __init__(self, fails: bool = False) -> None:
         self.runs, self.fails = 0, fails

@@ -85,11 +85,8 @@ def read_encoder_settings(folder: Path) -> EncoderSettings:
     modules = _read_modules(folder, ("Transformer", "Pooling"), optional="Normalize")
     transformer = _transformer_settings(folder)
     _require(folder, transformer, "feature-extraction", "last_hidden_state", "token_embeddings")
-    prompts_file = folder / PROMPTS_FILE
-    saved = read_fields(prompts_file, PROMPTS_FILE, refuse_unknown=False) if prompts_file.is_file() else {}
-    if (model_type := saved.get("model_type", "SentenceTransformer")) != "SentenceTransformer":
-        raise refusal(prompts_file, "model_type", model_type, "a bi-encoder has the type SentenceTransformer")
-    query_prompt, document_prompt = _prompts(prompts_file, saved)
+    saved = _read_saved(folder, "SentenceTransformer", "a bi-encoder")
+    query_prompt, document_prompt = _prompts(folder / PROMPTS_FILE, saved)
     file = folder / modules["Pooling"] / "config.json"
     pooling = read_fields(file, POOLING_FILE, refuse_unknown=True)
     if pooling.get("include_prompt") is False and (query_prompt or document_prompt):
@@ -124,12 +121,9 @@ def read_reranker_settings(folder: Path) -> RerankerSettings:
         _read_modules(folder, ("Transformer",))
         transformer = _transformer_settings(folder)
         _require(folder, transformer, "sequence-classification", "logits", "scores")
-        file = folder / PROMPTS_FILE
-        saved = read_fields(file, PROMPTS_FILE, refuse_unknown=False) if file.is_file() else {}
-        if (model_type := saved.get("model_type", "SentenceTransformer")) != "CrossEncoder":
-            raise refusal(file, "model_type", model_type, "a cross-encoder has the type CrossEncoder")
+        saved = _read_saved(folder, "CrossEncoder", "a cross-encoder")
         if (name := saved.get("default_prompt_name")) and (saved.get("prompts") or {}).get(name):
-            raise refusal(file, "default_prompt_name", name, "prompts of cross-encoders")
+            raise refusal(folder / PROMPTS_FILE, "default_prompt_name", name, "prompts of cross-encoders")
     if "modality_config" not in transformer and _has_chat_template(folder):
         raise refusal(folder / TOKENIZER_FILE, "chat_template", "set", "texts would be chat messages")
     config = read_json(folder / MODEL_FILE)
@@ -141,6 +135,15 @@ def read_reranker_settings(folder: Path) -> RerankerSettings:
     )
     given = next((candidate for candidate in candidates if candidate[2] is not None), None)
     return RerankerSettings(_activation(*given) if given else "sigmoid", transformer.get("max_seq_length"))
+
+
+def _read_saved(folder: Path, model_type: str, kind: str) -> dict[str, Any]:
+    """Return the content of config_sentence_transformers.json, whose model type must be ``model_type``."""
+    file = folder / PROMPTS_FILE
+    saved = read_fields(file, PROMPTS_FILE, refuse_unknown=False) if file.is_file() else {}
+    if (found := saved.get("model_type", "SentenceTransformer")) != model_type:
+        raise refusal(file, "model_type", found, f"{kind} has the type {model_type}")
+    return saved
 
 
 def _read_modules(folder: Path, required: tuple[str, ...], optional: str = "") -> dict[str, str]:

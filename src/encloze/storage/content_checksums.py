@@ -13,9 +13,7 @@ import xxhash
 from encloze.storage.cache import cache_folder
 from encloze.storage.disk import writer_id
 from encloze.storage.hashes import hash_of
-
-_CLOCK_TICK = 2.1
-"""Seconds within which two changes of a file may get the same time; some file systems store whole seconds."""
+from encloze.storage.verified import file_states, is_settled
 
 
 def content_checksum(files: Sequence[Path]) -> str:
@@ -31,7 +29,8 @@ def content_checksum(files: Sequence[Path]) -> str:
         >>> content_checksum([Path("texts.jsonl")])  # doctest: +SKIP
         'ac5ff05e8c1b41d8b49de1b3a2ea3c0b'
     """
-    state, newest = _state(files)
+    states, newest = file_states(files)
+    state = hash_of(states)
     name = hash_of([str(file.absolute()) for file in files])[:32]
     memory = cache_folder() / "content_checksums" / f"{name}.txt"
     with contextlib.suppress(OSError, ValueError):  # no memory yet, or a damaged one: the files are read
@@ -42,17 +41,10 @@ def content_checksum(files: Sequence[Path]) -> str:
     for file in files:
         with file.open("rb", buffering=0) as stream:
             digest.update(hashlib.file_digest(stream, xxhash.xxh3_128).digest())
-    if newest < began - _CLOCK_TICK and _state(files)[0] == state:  # else a later change might go unnoticed
+    if is_settled(newest, began) and file_states(files)[0] == states:  # otherwise a later change might go unnoticed
         with contextlib.suppress(OSError):  # without a writable cache, the files are read again next time
             memory.parent.mkdir(exist_ok=True)
             staging = memory.with_name(f".{memory.name}.{writer_id()}")
             staging.write_text(f"{state} {digest.hexdigest()}", encoding="ascii")
             staging.replace(memory)
     return digest.hexdigest()
-
-
-def _state(files: Sequence[Path]) -> tuple[str, float]:
-    """Return a hash of the states of files, and the time of their last change in seconds."""
-    stats = [file.stat() for file in files]
-    states = [(s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for s in stats]
-    return hash_of(states), max((max(s.st_mtime, s.st_ctime) for s in stats), default=0.0)

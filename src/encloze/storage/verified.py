@@ -42,8 +42,7 @@ def check_once(name: str, files: Sequence[Path], check: Callable[[], None]) -> N
     began = time.time()
     check()
     after, newest = _key(name, files)
-    tick = _CLOCK_TICK if newest % 1_000_000_000 else _COARSE_CLOCK_TICK
-    if after == key and newest / 1e9 < began - tick:  # otherwise a later change might go unnoticed
+    if after == key and is_settled(newest, began):  # otherwise a later change might go unnoticed
         _remember(key)
 
 
@@ -59,9 +58,21 @@ def check_again() -> Iterator[None]:
 
 def _key(name: str, files: Sequence[Path]) -> tuple[str, int]:
     """Return a key of the check and the state of the files, and the time of the last change in nanoseconds."""
+    states, newest = file_states(files)
+    return checksum_of(repr((name, states))), newest
+
+
+def file_states(files: Sequence[Path]) -> tuple[list[tuple[int, int, int, int, int]], int]:
+    """Return numbers that differ if a file has changed, and the time of the last change of all files in nanoseconds."""
     stats = [file.stat() for file in files]
     states = [(s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for s in stats]
-    return checksum_of(repr((name, states))), max((max(s.st_ctime_ns, s.st_mtime_ns) for s in stats), default=0)
+    return states, max((max(s.st_mtime_ns, s.st_ctime_ns) for s in stats), default=0)
+
+
+def is_settled(newest: int, began: float) -> bool:
+    """Return whether files last changed at ``newest`` (ns) cannot change unnoticed after ``began`` (seconds)."""
+    tick = _CLOCK_TICK if newest % 1_000_000_000 else _COARSE_CLOCK_TICK
+    return newest / 1e9 < began - tick
 
 
 def _is_known(key: str) -> bool:

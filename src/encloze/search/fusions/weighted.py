@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,7 +26,7 @@ class Weighted(Fusion, name="weighted"):
     none: the scores are not changed."""
 
     def __post_init__(self) -> None:
-        if self.weights and not (all(0 <= weight < math.inf for weight in self.weights) and any(self.weights)):
+        if self.weights and (min(self.weights) < 0 or max(self.weights) == 0):
             raise ValueError(f"weights must be 0 or more, and at least one above 0, not {list(self.weights)}")
 
     def check(self, num_indexes: int) -> None:

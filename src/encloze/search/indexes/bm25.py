@@ -7,7 +7,6 @@ query, and needs a third of the memory.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -51,7 +50,7 @@ class Bm25(Index, name="bm25"):
     sample of the documents are in one language that has a stemmer, otherwise unicode."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.k1 < math.inf or not 0 <= self.b <= 1:  # also refuses NaN
+        if self.k1 < 0 or not 0 <= self.b <= 1:
             raise ValueError(f"k1 must be 0 or more and b from 0 to 1, not {self.k1} and {self.b}")
 
     def with_defaults(self, texts: Callable[[], Sequence[str]]) -> Self:
