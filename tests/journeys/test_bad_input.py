@@ -25,12 +25,12 @@ FullDisk = Callable[[int], AbstractContextManager[None]]
 def listing(folder: Path) -> dict[str, float]:
     """Return all paths below a folder, hidden ones included, with the modification times of files.
 
-    The memory of checks (``verified.txt``) is left out: it grows when files are read.
+    The memories of checks and checksums in the cache are left out: they grow when files are read.
     """
     return {
         str(path.relative_to(folder)): path.stat().st_mtime_ns if path.is_file() else 0
         for path in folder.rglob("*")
-        if path.name != "verified.txt"
+        if not {"verified.txt", "content_checksums"} & {*path.relative_to(folder).parts}
     }
 
 
