@@ -129,14 +129,14 @@ def test_all_errors_and_duplicate_ids_are_reported_together(tmp_path: Path, cach
         message = str(caught.value)
         assert message.startswith("4 errors:") and message.count("duplicate document id 'a'") == 2
         assert 'a.jsonl:2: missing field "text"' in message and "a.jsonl:4: invalid JSON" in message
-    assert [path for path in cache.rglob("*") if path.is_file()] == []
+    assert [path for path in (cache / "corpora").rglob("*") if path.is_file()] == []
 
 
 def test_a_corpus_without_documents_is_an_error(tmp_path: Path, cache: Path) -> None:
     (tmp_path / "a.jsonl").write_text("\n\n")
     with pytest.raises(DataError, match=r"a\.jsonl contains no documents"):
         Corpus.from_format(Jsonl(tmp_path / "a.jsonl"))
-    assert [path for path in cache.rglob("*") if path.is_file()] == []
+    assert [path for path in (cache / "corpora").rglob("*") if path.is_file()] == []
 
 
 def test_documents_without_text_cause_one_warning(tmp_path: Path) -> None:

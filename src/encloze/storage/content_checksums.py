@@ -45,6 +45,9 @@ def content_checksum(files: Sequence[Path]) -> str:
         with contextlib.suppress(OSError):  # without a writable cache, the files are read again next time
             memory.parent.mkdir(exist_ok=True)
             staging = memory.with_name(f".{memory.name}.{writer_id()}")
-            staging.write_text(f"{state} {digest.hexdigest()}", encoding="ascii")
-            staging.replace(memory)
+            try:
+                staging.write_text(f"{state} {digest.hexdigest()}", encoding="ascii")
+                staging.replace(memory)
+            finally:
+                staging.unlink(missing_ok=True)  # of a full disk
     return digest.hexdigest()
