@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import time
@@ -13,6 +14,7 @@ import pytest
 import yaml
 from command_server import CommandServer
 
+import toys
 from encloze.storage.manifest import check_manifest
 from encloze.storage.output_lock import remove_leftovers
 
@@ -48,11 +50,32 @@ def command_line(command: str, dataset: Path, model: Path, output: Path) -> list
         "score": {"dataset": dataset, "model": model, "candidates": dataset / "run.trec"},
         "pretrain": pretraining,
         "finetune": finetuning,
+        "finetune_reranker": {
+            "dataset": dataset,
+            "model": model,
+            "negatives": dataset / "run.trec",
+            "batch_size": 2,
+            **TRAINING,
+            "negatives_per_query": 1,
+        },
+        "finetune_classifier": {"dataset": dataset / "labels", "model": model, "batch_size": 4, **TRAINING},
+        "probe": {"dataset": dataset / "labels", "model": model, "penalties": "1.0"},
+        "merge": {"model": dataset / "other_model", "original": model},
+        "calibrate": {"dataset": dataset, "model": dataset / "reranker", "scores": dataset / "scores", "folds": 2},
+        "generate": {
+            "corpus": dataset,
+            "generator": dataset / "generator",
+            "generator.max_new_tokens": 6,
+            "queries_per_document": 1,
+            "dev_ratio": 0.2,
+        },
+        "report": {},
         "run": {},
     }[command]
     assert isinstance(settings, dict)
     flags = [part for name, value in settings.items() for part in (f"--{name}", str(value))]
-    return [command, *([str(dataset / "pipeline.yaml")] if command == "run" else []), *flags, "--output", str(output)]
+    argument = {"run": dataset / "pipeline.yaml", "report": dataset / "evaluated"}.get(command)
+    return [command, *([str(argument)] if argument else []), *flags, "--output", str(output)]
 
 
 @pytest.fixture
@@ -64,12 +87,32 @@ def inputs(dataset: Path, model: Path) -> tuple[Path, Path]:
     }
     pipeline = {"verb": "run", "dataset": str(dataset), "stages": stages, "report": False}
     (dataset / "pipeline.yaml").write_text(yaml.safe_dump(pipeline), encoding="utf-8")
-    lines = (f"q-{name} Q0 {name} 1 1.0 x\n" for name in ("river-history", "library-history"))
+    names = [str(document["_id"]) for document in toys.documents()]
+    lines = (f"q-{name} Q0 {name} 1 2.0 x\nq-{name} Q0 {other} 2 1.0 x\n" for name, other in itertools.pairwise(names))
     (dataset / "run.trec").write_text("".join(lines), encoding="utf-8")
     return dataset, model
 
 
-COMMANDS = ("index", "mine", "evaluate", "compare", "inspect", "robustness", "score", "pretrain", "finetune", "run")
+def prepare_inputs(command: str, dataset: Path, model: Path, server: CommandServer) -> None:
+    """Create what only some commands need, in the folder of the data set."""
+    if command in ("finetune_classifier", "probe"):
+        toys.write_labelled(dataset / "labels")
+    elif command == "merge":
+        server.prepare(command_line("finetune", dataset, model, dataset / "other_model"))
+    elif command == "generate":
+        toys.write_writer(dataset / "generator")
+    elif command == "report":
+        server.prepare(command_line("evaluate", dataset, model, dataset / "evaluated"))
+    elif command == "calibrate":
+        server.prepare(command_line("finetune_reranker", dataset, model, dataset / "reranker"))
+        line = command_line("score", dataset, dataset / "reranker", dataset / "scores")
+        server.prepare([*line, "--split", "dev", "--include_relevant", "false"])
+
+
+COMMANDS = (
+    *("index", "mine", "evaluate", "compare", "inspect", "robustness", "score", "pretrain", "finetune", "run"),
+    *("finetune_reranker", "finetune_classifier", "probe", "merge", "calibrate", "generate", "report"),
+)
 
 
 def check_whole(output: Path) -> None:
@@ -112,6 +155,7 @@ def test_of_two_runs_with_one_output_one_succeeds(
 def test_of_many_pairs_of_runs_with_one_output_one_succeeds(
     command: str, inputs: tuple[Path, Path], tmp_path: Path, server: CommandServer
 ) -> None:
+    prepare_inputs(command, *inputs, server)
     server.prepare(command_line(command, *inputs, tmp_path / "first"))
     for number in range(RACES):
         race(command, inputs, tmp_path / str(number), server)
@@ -139,13 +183,12 @@ def kill_and_rerun(
     if output.exists() and line[0] != "run":
         check_whole(output)
     is_unfinished = output.with_name(f"{output.name}.checkpoint").exists()
-    if is_unfinished and output.exists():  # killed between the end of the run and the removal of its work folder
-        more = ["--overwrite"]
-    else:
-        more = ["--resume"] if is_unfinished else []
+    is_complete = is_unfinished and output.exists()  # killed before its work folder was removed
+    more = ["--resume"] if is_unfinished else []
     if more or line[0] == "run" or "--overwrite" in line or not output.exists():
-        code = server.run([*line, *more], log)
-        assert code == 0, log.read_text(encoding="utf-8")
+        code, text = server.run([*line, *more], log), log.read_text(encoding="utf-8")
+        assert code == 2 if is_complete else code == 0, text
+        assert not is_complete or "is complete, so there is nothing to resume" in text
     check_whole(output)
     assert results(output) == expected
     assert [path.name for path in output.parent.iterdir()] == [output.name]
@@ -160,9 +203,11 @@ def kill_often(
     (folder / "whole").mkdir()
     line = command_line(command, *inputs, folder / "whole" / "out")
     server.prepare(line)  # fills the cache, too
-    began = time.monotonic()
-    assert server.run(command_line(command, *inputs, folder / "whole" / "again"), log) == 0, log.read_text()
-    duration, expected = time.monotonic() - began, results(folder / "whole" / "out")
+    durations, expected = [], results(folder / "whole" / "out")
+    for name in ("second", "third", "fourth"):
+        began = time.monotonic()
+        assert server.run(command_line(command, *inputs, folder / "whole" / name), log) == 0, log.read_text()
+        durations.append(time.monotonic() - began)
     killed = 0
     for number in range(count):
         output = folder / str(number) / "out"
@@ -171,7 +216,7 @@ def kill_often(
         if overwrite:
             assert server.run(line, log) == 0
             line.append("--overwrite")
-        killed += kill_and_rerun(line, output, random.uniform(0, duration), expected, server)
+        killed += kill_and_rerun(line, output, random.uniform(0, min(durations)), expected, server)
     return killed
 
 

@@ -241,6 +241,35 @@ def test_a_folder_in_the_place_of_the_work_folder_is_not_deleted(
     assert names(tmp_path) == before
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_the_work_folder_of_a_complete_output_is_deleted(
+    tmp_path: Path, resume: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = RunState(tmp_path / "model")
+    state.prepare({}, resume=False, overwrite=False)
+    state.open({})
+    with monkeypatch.context() as patch, state.write_output(overwrite=False) as folder:
+        (folder / "weights").write_text("1")
+        patch.setattr(RunState, "delete", lambda _: None)  # as if the process were killed before
+    assert state.folder.exists()
+    with pytest.raises(
+        StorageError, match="is complete, so there is nothing to resume" if resume else "exists already"
+    ):
+        RunState(tmp_path / "model").prepare({}, resume=resume, overwrite=False)
+    assert names(tmp_path) == ["model", "model/manifest.json", "model/weights"]
+
+
+def test_an_output_of_another_run_leaves_an_unfinished_run_as_it_is(tmp_path: Path) -> None:
+    state = RunState(tmp_path / "model")
+    state.prepare({}, resume=False, overwrite=False)
+    state.open({})
+    write_result(tmp_path / "model")
+    with pytest.raises(StorageError, match="exists already"):
+        state.prepare({}, resume=True, overwrite=False)
+    state.prepare({}, resume=True, overwrite=True)
+    assert state.folder.exists()
+
+
 def test_a_demo_deletes_only_what_demos_write(tmp_path: Path) -> None:
     own = ("demo.json",)
     (tmp_path / "demo.json").write_text("{}")

@@ -15,7 +15,6 @@ from encloze.models.card import PipelineTag, model_card
 from encloze.reporting.training_logs import model_card_section
 from encloze.reporting.verdicts import EFFECT_FILE, Verdict, training_verdict
 from encloze.settings import plain
-from encloze.storage.atomic import atomic_folder
 from encloze.storage.names import README
 from encloze.storage.provenance import write_provenance
 from encloze.storage.run_state import RunState
@@ -73,7 +72,7 @@ def write_model_folder(
     """
     processes = PartialState()
     if processes.is_main_process:
-        with atomic_folder(command.output, overwrite=command.overwrite) as folder:
+        with state.write_output(overwrite=command.overwrite) as folder:
             write_model(folder)
             state.copy_log(folder)
             card = model_card(
@@ -88,7 +87,6 @@ def write_model_folder(
             section = f"\n## Result\n\n{markdown(str(verdict))}\n" if verdict else ""
             (folder / README).write_text(card + section + model_card_section(folder), encoding="utf-8")
             write_provenance(folder, recipe.dump(replace(command, resume=False), {"verb": command.name}), inputs)
-        state.delete()
         if verdict:
             progress.note(str(verdict))
     processes.wait_for_everyone()

@@ -24,7 +24,6 @@ from encloze.data.words import split_words
 from encloze.errors import DataError
 from encloze.generators.base import Generator, SourceDocument
 from encloze.settings import NonNegativeInt, Seed
-from encloze.storage.atomic import atomic_folder
 from encloze.storage.cached_files import store_with_checksum
 from encloze.storage.checked_json import checked_line, read_checked_lines
 from encloze.storage.disk import explain_write_errors
@@ -199,11 +198,10 @@ class Generate(Command, name="generate"):
             dict(rejected),
             tuple(_examples(corpus, [query for split_queries in splits.values() for query in split_queries])),
         )
-        with atomic_folder(self.output, overwrite=self.overwrite) as folder:
+        with state.write_output(overwrite=self.overwrite) as folder:
             write_query_folder(folder, splits)
             write_json(folder / "generated.json", {**asdict(result), "folder": self.output.name})
             write_provenance(folder, recipe.dump(replace(self, resume=False), {"verb": self.name}), self._inputs())
-        state.delete()
         return result
 
 

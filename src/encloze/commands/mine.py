@@ -26,7 +26,6 @@ from encloze.data.runs import RUN_FILE, append_run, top_documents
 from encloze.data.words import normalize_text
 from encloze.encoders.base import Encoder, load_scorer
 from encloze.errors import DataError
-from encloze.storage.atomic import atomic_folder
 from encloze.storage.hashes import hash_of
 from encloze.storage.json_files import read_json_log, write_json
 from encloze.storage.provenance import describe_input, write_provenance
@@ -234,7 +233,7 @@ class Mine(Command, name="mine"):
     def _write_output(self, state: RunState, negatives_file: Path) -> MiningResult:
         """Write the negatives to the output folder, delete the work folder, and return counts of negatives."""
         dropped, negatives, empty, queries = Counter[str](), 0, 0, 0
-        with atomic_folder(self.output, overwrite=self.overwrite) as folder:
+        with state.write_output(overwrite=self.overwrite) as folder:
             with (folder / RUN_FILE).open("w", encoding="utf-8") as stream:
                 for mined in read_json_log(negatives_file, MinedNegatives):
                     ranking = {document: 1 / rank for rank, document in enumerate(mined["negatives"], 1)}
@@ -245,7 +244,6 @@ class Mine(Command, name="mine"):
             write_json(folder / "mined.json", {**asdict(result), "folder": self.output.name})
             inputs = self.dataset.inputs("dataset") | self._model_inputs()
             write_provenance(folder, recipe.dump(replace(self, resume=False), {"verb": self.name}), inputs)
-        state.delete()
         if empty:
             progress.warn(f"{empty} of {queries} queries have no negatives: increase range_max or reduce the margins")
         return result

@@ -23,6 +23,7 @@ from encloze.family import nearest
 from encloze.settings import plain
 from encloze.storage.manifest import check_manifest
 from encloze.storage.names import MANIFEST
+from encloze.storage.output_lock import remove_leftovers
 from encloze.storage.provenance import write_provenance
 from encloze.storage.run_state import RunState
 from encloze.storage.stage_record import RECORD_FILE, StageRecord
@@ -141,6 +142,7 @@ class Run(Command, name="run"):
         Returns the stage's result if its command is evaluate or compare, else None.
         """
         folder, state = self.output / name, RunState(self.output / name)
+        remove_leftovers(folder)
         attempt = f"{key} {path_key(stage)}"
         if record.started.get(name) == attempt and record.has_new_output(name, folder):
             # An earlier run was killed after the stage was complete and before that was recorded.

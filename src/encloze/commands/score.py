@@ -21,7 +21,6 @@ from encloze.data.runs import RUN_FILE, read_run, top_documents
 from encloze.encoders.base import Scorer, load_scorer
 from encloze.errors import DataError
 from encloze.settings import Seed
-from encloze.storage.atomic import atomic_folder
 from encloze.storage.hashes import hash_of
 from encloze.storage.provenance import describe_input, write_provenance
 
@@ -94,11 +93,10 @@ class Score(Command, name="score"):
             tag=Path(model.name).name,
             title="Scoring candidates",
         )
-        with atomic_folder(self.output, overwrite=self.overwrite) as folder:
+        with state.write_output(overwrite=self.overwrite) as folder:
             shutil.copyfile(state.folder / RUN_FILE, folder / RUN_FILE)
             inputs = {**self.dataset.inputs("dataset"), "candidates": self.candidates, "model": self.model}
             write_provenance(folder, recipe.dump(replace(self, resume=False), {"verb": self.name}), inputs)
-        state.delete()
         return ScoringResult(self.output, len(queries), sum(map(len, candidates.values())))
 
     def _sample(self, candidates: dict[str, list[str]]) -> dict[str, list[str]]:

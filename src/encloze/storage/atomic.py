@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from encloze.errors import StorageError
@@ -15,7 +15,9 @@ from encloze.storage.ownership import check_removable
 
 
 @contextlib.contextmanager
-def atomic_folder(output: Path, *, overwrite: bool = False) -> Iterator[Path]:
+def atomic_folder(
+    output: Path, *, overwrite: bool = False, before_rename: Callable[[Path], None] | None = None
+) -> Iterator[Path]:
     """Write a folder atomically: ``output`` appears only after all of its files are written.
 
     The ``with`` block writes into a temporary folder next to ``output``. When the block ends without an error, the
@@ -25,6 +27,7 @@ def atomic_folder(output: Path, *, overwrite: bool = False) -> Iterator[Path]:
     Args:
         output: The folder to write.
         overwrite: Whether a folder that encloze wrote may be replaced.
+        before_rename: Function that is called with the temporary folder when it is complete.
 
     Yields:
         The temporary folder.
@@ -44,6 +47,8 @@ def atomic_folder(output: Path, *, overwrite: bool = False) -> Iterator[Path]:
             staging.mkdir()
             yield staging
             write_manifest(staging)
+            if before_rename:
+                before_rename(staging)
             refuse_existing(output, overwrite=overwrite)  # somebody may have written into it meanwhile
             replace_folder(staging, output)
         finally:

@@ -69,6 +69,12 @@ def read_manifest(folder: Path) -> Entries:
     return dict(entries)
 
 
+def manifest_hash(folder: Path) -> str:
+    """Return the hash of a folder's manifest, the last file to be written; empty if the folder has no manifest."""
+    file = folder / MANIFEST
+    return hash_file(file) if file.is_file() else ""
+
+
 def check_manifest(folder: Path, *, contents: bool = False) -> None:
     """Raise CheckpointError if a file that the manifest of a folder lists is missing or has changed.
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from encloze.errors import CheckpointError, StorageError
-from encloze.storage.atomic import refuse_existing
+from encloze.storage.atomic import atomic_folder, refuse_existing
 from encloze.storage.checked_json import read_checked_json, write_checked_json
 from encloze.storage.disk import exists, explain_write_errors
 from encloze.storage.json_files import LogEntry, read_json_log
-from encloze.storage.output_lock import temporary_name
+from encloze.storage.manifest import manifest_hash
+from encloze.storage.output_lock import lock_output, restore_interrupted, temporary_name
 from encloze.storage.ownership import IDENTITY, SETTINGS, is_work_folder
+
+_OUTPUT = "output.json"
+"""File of a work folder: the hash of the output's manifest, written immediately before the output appears."""
 
 
 class RunState:
@@ -54,6 +60,10 @@ class RunState:
                 place of the work folder that encloze did not write.
             CheckpointError: There is no run to resume, or ``settings`` differ from the saved settings of the run.
         """
+        if self._has_written_output():  # the process was killed before it could delete the work folder
+            self.delete()
+            if resume:
+                raise StorageError(f"{self.output} is complete, so there is nothing to resume. Omit --resume")
         refuse_existing(self.output, overwrite=overwrite)
         is_unfinished = is_work_folder(self.folder)
         if resume and is_unfinished:
@@ -117,12 +127,33 @@ class RunState:
         if self.log.exists():
             shutil.copyfile(self.log, folder / self.log.name)
 
+    @contextlib.contextmanager
+    def write_output(self, *, overwrite: bool) -> Iterator[Path]:
+        """Write the output atomically (see ``atomic_folder``), then delete the work folder.
+
+        If the process is killed between both, ``prepare`` deletes the work folder at the next start.
+        """
+        with atomic_folder(self.output, overwrite=overwrite, before_rename=self._record_output) as folder:
+            yield folder
+        self.delete()
+
     def delete(self) -> None:
         """Delete the work folder. It is renamed first, so that no interruption leaves a partly deleted one."""
         if is_work_folder(self.folder):
-            deleted = temporary_name(self.folder, "old")
-            self.folder.rename(deleted)
-            shutil.rmtree(deleted, ignore_errors=True)
+            with lock_output(self.output):  # so that the next run knows whose folder it is, if this one is killed
+                deleted = temporary_name(self.folder, "old")
+                self.folder.rename(deleted)
+                shutil.rmtree(deleted, ignore_errors=True)
+
+    def _record_output(self, complete: Path) -> None:
+        write_checked_json(self.folder / _OUTPUT, {"manifest": manifest_hash(complete)})
+
+    def _has_written_output(self) -> bool:
+        if not is_work_folder(self.folder) or not (self.folder / _OUTPUT).is_file():
+            return False
+        restore_interrupted(self.output)
+        written: str = read_checked_json(self.folder / _OUTPUT)["manifest"]
+        return manifest_hash(self.output) == written
 
     def _check_same_settings(self, settings: dict[str, Any]) -> None:
         """Raise CheckpointError if ``settings`` differ from the settings that were saved in the work folder."""

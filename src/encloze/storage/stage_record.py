@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from encloze.storage.checked_json import read_checked_json, write_checked_json
-from encloze.storage.hashes import hash_file
-from encloze.storage.names import MANIFEST
+from encloze.storage.manifest import manifest_hash
 
 RECORD_FILE = "stages.json"
 """Name of the record in the folder of a pipeline."""
@@ -44,13 +43,13 @@ class StageRecord:
     def start(self, name: str, key: str, folder: Path) -> None:
         """Record that a stage starts. A stage that was recorded as finished is no longer recorded as finished."""
         self.started[name] = key
-        self._manifest_before[name] = _manifest_hash(folder)
+        self._manifest_before[name] = manifest_hash(folder)
         self.done.pop(name, None)
         self._save()
 
     def has_new_output(self, name: str, folder: Path) -> bool:
         """Return whether the folder of a stage was completely written after the stage started."""
-        return name in self._manifest_before and _manifest_hash(folder) not in ("", self._manifest_before[name])
+        return name in self._manifest_before and manifest_hash(folder) not in ("", self._manifest_before[name])
 
     def finish(self, name: str, key: str) -> None:
         """Record that a stage is finished."""
@@ -61,9 +60,3 @@ class StageRecord:
     def _save(self) -> None:
         record = {"started": self.started, "done": self.done, "manifest_before": self._manifest_before}
         write_checked_json(self._file, record)
-
-
-def _manifest_hash(folder: Path) -> str:
-    """Return the hash of a folder's manifest, the last file to be written; empty if the folder has no manifest."""
-    file = folder / MANIFEST
-    return hash_file(file) if file.is_file() else ""
