@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from encloze import progress
 from encloze.data.lines import ErrorCollector
 from encloze.data.records import Document, Judgment, Query
 from encloze.errors import DataError
@@ -17,6 +19,16 @@ from encloze.storage.content_checksums import content_checksum
 from encloze.storage.hashes import hash_of
 
 _VERSION = 2  # of the formats; a new version invalidates cached documents
+_FEW_FILES = 10_000  # a list of these is made so fast that no progress is shown
+
+
+def paths_below(folder: Path) -> Iterator[Path]:
+    """Yield all files and folders below a folder. If there are very many, progress is shown."""
+    paths = folder.rglob("*")
+    yield from itertools.islice(paths, _FEW_FILES)
+    if following := next(paths, None):
+        yield following
+        yield from progress.track(paths, f"Listing the files in {folder}", unit="files")
 
 
 @dataclass(frozen=True)
@@ -107,7 +119,7 @@ class Format(Family):
     def document_files(self) -> list[Path]:
         """Return the files that ``documents`` reads; by default the path, or all files of a folder."""
         path = Path(self.location())
-        return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+        return sorted(file for file in paths_below(path) if file.is_file()) if path.is_dir() else [path]
 
     def fingerprint(self) -> str:
         """Return a hash of the settings, and of the names and contents of the files that ``documents`` reads.

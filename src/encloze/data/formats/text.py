@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from encloze.data.formats.base import Format
+from encloze.data.formats.base import Format, paths_below
 from encloze.data.lines import ErrorCollector
 from encloze.data.markdown import Block, Section, markdown_sections
 from encloze.data.records import Document
@@ -49,11 +49,13 @@ class Text(Format, name="text"):
             return path.suffix.lower() in _SUFFIXES
         if (path / "qrels").exists() or any(path.glob("*.jsonl*")):
             return False  # an incomplete data set with a README beside it
-        files = list(path.rglob("*"))
-        texts = [file for file in files if file.suffix.lower() in _SUFFIXES]
-        if all(file.stem.lower() in _ABOUT for file in texts) and any(file.suffix.lower() in _TABLES for file in files):
-            return False
-        return bool(texts)
+        has_text = has_table = False
+        for file in paths_below(path):
+            suffix = file.suffix.lower()
+            if suffix in _SUFFIXES and file.stem.lower() not in _ABOUT:
+                return True
+            has_text, has_table = has_text or suffix in _SUFFIXES, has_table or suffix in _TABLES
+        return has_text and not has_table
 
     def documents(self, errors: ErrorCollector) -> Iterator[Document]:
         root = self.path.parent if self.path.is_file() else self.path
@@ -73,7 +75,7 @@ class Text(Format, name="text"):
                     position += 1
 
     def document_files(self) -> list[Path]:
-        files = [self.path] if self.path.is_file() else sorted(self.path.rglob("*"))
+        files = [self.path] if self.path.is_file() else sorted(paths_below(self.path))
         return [file for file in files if file.suffix.lower() in _SUFFIXES and file.is_file()]
 
     def titles_remedy(self) -> str:
