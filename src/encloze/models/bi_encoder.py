@@ -21,7 +21,7 @@ from encloze.models.checkpoint import HEADS, load_checkpoint, model_fingerprint,
 from encloze.models.device import resolve_device
 from encloze.models.encoder_config import CONFIG_FILE, EncoderConfig
 from encloze.models.heads.base import HeadInput, Side, TextBatch
-from encloze.models.precision import Precision, autocast, resolve_precision
+from encloze.models.precision import Precision, autocast, on_processor, resolve_precision
 from encloze.models.sentence_transformers import write_sentence_transformers_files
 from encloze.similarity import Similarity
 from encloze.storage.model_folders import locate
@@ -266,7 +266,7 @@ class BiEncoder(nn.Module):
         warned = set() if sides_warned_of is None else sides_warned_of
         prompt, limit, unit = self.config.prompt(side), self.config.max_tokens(side), _UNITS[side]
         source, truncated = iter(texts), 0
-        with progress.task(f"Encoding {unit}", count, unit) as bar:
+        with progress.task(f"Encoding {unit} {on_processor(self.device)}", count, unit) as bar:
             while window := [prompt + text for text in islice(source, WINDOW)]:
                 encoded, buffer = self.tokenizer.encode(window), _RepresentationBuffer(len(window), self.views)
                 lengths = np.array([len(text.ids) for text in encoded]) + self.tokenizer.num_special_tokens

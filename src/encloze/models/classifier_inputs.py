@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from encloze import progress
-from encloze.models.precision import Precision, autocast
+from encloze.models.precision import Precision, autocast, on_processor
 from encloze.text.labeled import LabeledTokens, PaddedLabeledTexts, kept_first_tokens, pad_labeled
 from encloze.text.tokenizer import Tokenizer
 from encloze.text.tokens import batch_by_length
@@ -69,7 +69,7 @@ def run_in_batches(
     lengths = np.array([len(text.tokens.ids) + tokenizer.num_special_tokens for text in texts])
     counts = np.array([text.num_labels for text in texts])
     first_labels, outputs = np.cumsum(counts) - counts, np.empty((0, 0), np.float32)
-    with progress.task(title, len(texts), "texts") as bar:
+    with progress.task(f"{title} {on_processor(device)}", len(texts), "texts") as bar:
         for numbers in batch_by_length(np.minimum(lengths, max_tokens), _BATCH_TOKENS):
             padded = pad_labeled([texts[number] for number in numbers], tokenizer, max_tokens)
             with autocast(precision, device):

@@ -21,7 +21,7 @@ from encloze.errors import CheckpointError
 from encloze.models.checkpoint import load_tokenizer
 from encloze.models.device import resolve_device
 from encloze.models.foreign_settings import ACTIVATION_CLASSES, Activation, RerankerSettings, read_reranker_settings
-from encloze.models.precision import Precision, autocast
+from encloze.models.precision import Precision, autocast, on_processor
 from encloze.storage.atomic import atomic_folder
 from encloze.storage.json_files import read_json, write_json
 from encloze.storage.model_folders import locate
@@ -212,7 +212,7 @@ class CrossEncoder(nn.Module):
         pairs = text_pairs(pairs, "score", "pairs")
         scores = np.empty(len(pairs), np.float32)
         device = next(self.parameters()).device
-        with progress.task("Scoring", len(pairs), "pairs") as bar:
+        with progress.task(f"Scoring {on_processor(device)}", len(pairs), "pairs") as bar:
             for start in range(0, len(pairs), _WINDOW):
                 window = pairs[start : start + _WINDOW]
                 queries, documents = (self.tokenizer.encode([pair[side] for pair in window]) for side in (0, 1))

@@ -44,3 +44,9 @@ def _cpu_supports_bfloat16() -> bool:
     except OSError:
         return False  # not Linux: float32 works everywhere
     return "amx_bf16" in flags or "avx512_bf16" in flags
+
+
+def on_processor(device: torch.device) -> str:
+    """Return where a model computes, for titles of progress bars: ``on cuda``, or ``with 2 CPU threads``."""
+    count = torch.get_num_threads()
+    return f"on {device.type}" if device.type != "cpu" else f"with {count} CPU thread{'s' * (count > 1)}"

@@ -10,7 +10,7 @@ import torch
 
 from encloze import progress
 from encloze.errors import CheckpointError, EnclozeError
-from encloze.models.precision import resolve_precision
+from encloze.models.precision import on_processor, resolve_precision
 from encloze.models.trainable import Trainable
 from encloze.storage.run_state import RunState
 from encloze.training.arguments import TrainingArguments
@@ -63,7 +63,8 @@ def train(
     if save_steps is None:
         save_steps = min(_MAX_SAVE_STEPS, math.ceil(total_steps / 4))
     completed = run.start(identity)
-    with progress.task("Training", total_steps, "steps", completed=completed) as bar:
+    title = f"Training {on_processor(run.accelerator.device)}"
+    with progress.task(title, total_steps, "steps", completed=completed) as bar:
         for step in plan.from_step(completed):
             if step.number >= total_steps:
                 break
