@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from encloze.data.words import normalize_text, truncate_words
 from encloze.search.analyzers.base import Analyzer
+from encloze.search.analyzers.hebrew import Hebrew
 from encloze.search.analyzers.plain import Plain
 from encloze.search.analyzers.stemmed import Stemmed
 from encloze.search.analyzers.unicode import Unicode
@@ -109,6 +110,20 @@ def test_unicode_equals_plain_without_combining_marks(text: str) -> None:
 def test_plain_splits_a_word_alike_in_any_context() -> None:
     assert Plain().words("engine") == ["engine"]
     assert "engine" in Plain().words("engine と 水車")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("הספרים ובבית ומהספרייה", ["ספרים", "בית", "ספרייה"]),
+        ("וְהַסֵּפֶר", ["ספר"]),
+        ("של שבת במלך מלך", ["של", "שבת", "מלך", "מלך"]),  # three letters remain
+        ("ישראל והכלכלה כלכלה", ["ישראל", "כלה", "כלה"]),  # from the beginning only
+        ("הABC Hello 12", ["הabc", "hello", "12"]),
+    ],
+)
+def test_hebrew_words_lose_their_prefixes(text: str, words: list[str]) -> None:
+    assert Hebrew().words(text) == words
 
 
 def test_inflected_forms_have_the_same_stem() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from encloze import progress
 from encloze.data.language import detect_language
 from encloze.search.analyzers.base import Analyzer
+from encloze.search.analyzers.hebrew import Hebrew
 from encloze.search.analyzers.stemmed import Stemmed
 from encloze.search.analyzers.unicode import Unicode
 
@@ -51,7 +52,9 @@ _STEMMERS = {
 
 
 def analyzer_for(texts: Sequence[str]) -> Analyzer:
-    """Return ``Stemmed`` if at least 80 % of the texts are in one language with a Snowball stemmer, else ``Unicode``.
+    """Return the analyzer for the language of at least 80 % of the texts, else ``Unicode``.
+
+    It is ``Stemmed`` for a language with a Snowball stemmer, and ``Hebrew`` for Hebrew.
 
     A progress note says which analyzer is used, and why.
 
@@ -65,6 +68,9 @@ def analyzer_for(texts: Sequence[str]) -> Analyzer:
     if language and language.share >= _MIN_SHARE and stemmer in Stemmer.algorithms():
         progress.note(f"The documents are in {stemmer.title()}, so BM25 reduces words to their stems")
         return Stemmed(stemmer)
+    if language and language.share >= _MIN_SHARE and language.code == "he":
+        progress.note("The documents are in Hebrew, so BM25 removes the prefixes of words")
+        return Hebrew()
     if language is None:
         cause = "the documents have no letters"
     elif language.share < _MIN_SHARE:
