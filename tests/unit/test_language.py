@@ -11,6 +11,7 @@ from encloze.data.language import detect_language
 from encloze.retrieval.index_folder import build_index
 from encloze.retrieval.retriever import Retriever
 from encloze.search.analyzers.base import Analyzer
+from encloze.search.analyzers.hebrew import Hebrew
 from encloze.search.analyzers.stemmed import Stemmed
 from encloze.search.analyzers.unicode import Unicode
 from encloze.search.indexes.bm25 import Bm25
@@ -50,11 +51,12 @@ def test_texts_without_letters_have_no_language() -> None:
     [
         (ENGLISH, Stemmed("english"), "The documents are in English, so BM25 reduces words to their stems"),
         (GERMAN, Stemmed("german"), "The documents are in German"),
-        (HEBREW, Unicode(), "because there is no stemmer for the language of the documents (he)"),
+        (HEBREW, Hebrew(), "The documents are in Hebrew, so BM25 removes the prefixes of words"),
+        (JAPANESE, Unicode(), "because there is no stemmer for the language of the documents (ja)"),
         (ENGLISH + RUSSIAN, Unicode(), "because the documents are in several languages (50% en)"),
         (["1", "2"], Unicode(), "because the documents have no letters"),
     ],
-    ids=["english", "german", "no stemmer", "two languages", "no letters"],
+    ids=["english", "german", "hebrew", "no stemmer", "two languages", "no letters"],
 )
 def test_the_analyzer_follows_the_language_of_the_documents(
     texts: list[str], analyzer: Analyzer, said: str, caplog: pytest.LogCaptureFixture
@@ -62,6 +64,13 @@ def test_the_analyzer_follows_the_language_of_the_documents(
     with caplog.at_level("INFO", "encloze"):
         assert Bm25().with_defaults(lambda: texts) == Bm25(analyzer=analyzer)
     assert said in caplog.text
+
+
+@pytest.mark.parametrize(("query", "found"), [("ובמנוע", "1"), ("מנוע", "1"), ("להרים", "0")])
+def test_a_hebrew_word_is_found_with_another_prefix(query: str, found: str) -> None:
+    corpus = Corpus.from_dicts([{"id": str(n), "text": text} for n, text in enumerate(HEBREW)])
+    retriever = Retriever.build(corpus, indexes=["bm25"])
+    assert [hit.id for hit in retriever.search(query)] == [found]
 
 
 def test_a_given_analyzer_needs_no_detection() -> None:

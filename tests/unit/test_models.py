@@ -25,7 +25,7 @@ from encloze.models.encoder_config import CONFIG_FILE, EncoderConfig
 from encloze.models.heads.base import HeadInput, TextBatch
 from encloze.models.heads.dense import Dense
 from encloze.models.layers.pooling import Pooling, pool
-from encloze.progress import Listener, use_listener
+from encloze.progress import Listener, Task, use_listener
 from encloze.storage import model_folders
 from encloze.storage.hashes import hash_file
 from encloze.storage.manifest import write_manifest
@@ -36,11 +36,15 @@ POOLINGS: tuple[Pooling, ...] = ("cls", "mean", "max")
 
 
 class Recorder(Listener):
-    """Records progress notes and warnings."""
+    """Records progress notes, warnings and titles of tasks."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []
         self.warnings: list[str] = []
+        self.tasks: list[str] = []
+
+    def on_start(self, task: Task) -> None:
+        self.tasks.append(task.title)
 
     def note(self, text: str) -> None:
         self.notes.append(text)
@@ -55,6 +59,14 @@ def recorder() -> Iterator[Recorder]:
     with use_listener(Recorder()) as listener:
         assert isinstance(listener, Recorder)
         yield listener
+
+
+def test_progress_of_encoding_names_the_number_of_threads(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = make_encoder(EncoderConfig(max_query_tokens=6, max_document_tokens=10))
+    for count, said in ((1, "with 1 CPU thread"), (2, "with 2 CPU threads")):
+        monkeypatch.setattr(torch, "get_num_threads", lambda count=count: count)
+        encoder.encode_documents(["a river"])
+        assert recorder.tasks[-1] == f"Encoding documents {said}"
 
 
 def make_encoder(config: EncoderConfig, seed: int = 0) -> BiEncoder:
