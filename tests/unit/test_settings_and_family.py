@@ -95,7 +95,7 @@ def test_defaults_are_created_for_each_object() -> None:
 
 
 def test_members_are_the_files_of_the_folder_without_base() -> None:
-    assert Analyzer.members() == ["plain", "stemmed", "unicode"]
+    assert Analyzer.members() == ["hebrew", "plain", "stemmed", "unicode"]
     assert Fusion.members() == ["reciprocal_rank", "weighted"]
     assert "base" not in Format.members() and {"beir", "python_docs", "tsv"} <= set(Format.members())
 
@@ -134,7 +134,7 @@ def test_base_and_private_modules_are_not_members() -> None:
 
 
 def test_settings_without_a_type_list_the_members() -> None:
-    with pytest.raises(ValueError, match="is required: one of plain, stemmed"):
+    with pytest.raises(ValueError, match="is required: one of hebrew, plain, stemmed"):
         Analyzer.resolve_member(None, {})
 
 
@@ -159,7 +159,7 @@ def test_a_plugin_joins_a_family_by_its_entry_point(tmp_path: Path) -> None:
     (info / "entry_points.txt").write_text("[encloze.search.analyzers]\nshouting = shouting_plugin:Shouting\n")
     code = (
         "from encloze.search.analyzers.base import Analyzer\n"
-        "assert Analyzer.members() == ['plain', 'shouting', 'stemmed', 'unicode']\n"
+        "assert Analyzer.members() == ['hebrew', 'plain', 'shouting', 'stemmed', 'unicode']\n"
         "assert Analyzer.member('shouting')().tokens('say it') == ['SAY', 'IT']\n"
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
