@@ -88,10 +88,10 @@ def _mutate_one(folder: Path, rng: random.Random, *, has_new_manifest: bool = Fa
     small = [file for file in files if file.suffix in (".json", ".yaml", ".jsonl", ".tsv")] or files
     mutate_file(rng.choice(files if rng.random() < 0.4 else small), rng)
     if has_new_manifest:
-        _reseal(folder, rng)
+        _write_new_manifest(folder, rng)
 
 
-def _reseal(folder: Path, rng: random.Random) -> None:
+def _write_new_manifest(folder: Path, rng: random.Random) -> None:
     """Write the manifest of a folder anew in most cases, as a hostile author would do."""
     if (folder / MANIFEST).is_file() and rng.random() < 0.7:
         write_manifest(folder)
@@ -233,7 +233,7 @@ def checkpoint(templates: Path, folder: Path, rng: random.Random) -> Case:
     """Checkpoints of pre-training runs that are resumed."""
     shutil.copytree(templates / "output.checkpoint", folder / "output.checkpoint")
     _mutate_one(folder / "output.checkpoint", rng)
-    _reseal(folder / "output.checkpoint" / "training_state", rng)
+    _write_new_manifest(folder / "output.checkpoint" / "training_state", rng)
     return Case([*pretraining(templates), "--resume"])
 
 

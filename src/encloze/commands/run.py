@@ -142,7 +142,7 @@ class Run(Command, name="run"):
         Returns the stage's result if its command is evaluate or compare, else None.
         """
         folder, state = self.output / name, RunState(self.output / name)
-        remove_leftovers(folder)
+        remove_leftovers(folder)  # of a killed run; the command of a finished stage is not called again
         attempt = f"{key} {path_key(stage)}"
         if record.started.get(name) == attempt and record.has_new_output(name, folder):
             # An earlier run was killed after the stage was complete and before that was recorded.

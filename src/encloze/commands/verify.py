@@ -19,12 +19,12 @@ from encloze.storage.checked_json import is_checked_file, read_checked_json
 from encloze.storage.manifest import check_file, has_manifest, read_manifest
 from encloze.storage.names import MANIFEST
 from encloze.storage.output_lock import restore_interrupted
-from encloze.storage.ownership import IDENTITY, SETTINGS
+from encloze.storage.ownership import IDENTITY, OUTPUT_HASH, SETTINGS
 from encloze.storage.stage_record import RECORD_FILE
 from encloze.storage.verified import check_again
 from encloze.tables import Column, Kind, Table
 
-_CHECKSUMMED_FILES = (SETTINGS, IDENTITY, RECORD_FILE)
+_CHECKSUMMED_FILES = (SETTINGS, IDENTITY, OUTPUT_HASH, RECORD_FILE)
 _MAX_NAMED = 5
 
 

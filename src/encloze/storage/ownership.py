@@ -9,8 +9,9 @@ from encloze.errors import CheckpointError, StorageError
 from encloze.storage.manifest import has_manifest, read_manifest
 from encloze.storage.names import MANIFEST, README
 
-SETTINGS, IDENTITY = "recipe.json", "identity.json"
-"""Files of a work folder ``OUTPUT.checkpoint``: settings of the run, fingerprints of its inputs."""
+SETTINGS, IDENTITY, OUTPUT_HASH = "recipe.json", "identity.json", "output.json"
+"""Files of a work folder ``OUTPUT.checkpoint``: settings of the run, fingerprints of its inputs, and the hash of the
+output's manifest, which is written immediately before the output appears."""
 
 _OF_DESKTOPS = (".DS_Store", "desktop.ini")
 

@@ -16,10 +16,7 @@ from encloze.storage.disk import exists, explain_write_errors
 from encloze.storage.json_files import LogEntry, read_json_log
 from encloze.storage.manifest import manifest_hash
 from encloze.storage.output_lock import lock_output, restore_interrupted, temporary_name
-from encloze.storage.ownership import IDENTITY, SETTINGS, is_work_folder
-
-_OUTPUT = "output.json"
-"""File of a work folder: the hash of the output's manifest, written immediately before the output appears."""
+from encloze.storage.ownership import IDENTITY, OUTPUT_HASH, SETTINGS, is_work_folder
 
 
 class RunState:
@@ -146,13 +143,13 @@ class RunState:
                 shutil.rmtree(deleted, ignore_errors=True)
 
     def _record_output(self, complete: Path) -> None:
-        write_checked_json(self.folder / _OUTPUT, {"manifest": manifest_hash(complete)})
+        write_checked_json(self.folder / OUTPUT_HASH, {"manifest": manifest_hash(complete)})
 
     def _has_written_output(self) -> bool:
-        if not is_work_folder(self.folder) or not (self.folder / _OUTPUT).is_file():
+        if not is_work_folder(self.folder) or not (self.folder / OUTPUT_HASH).is_file():
             return False
         restore_interrupted(self.output)
-        written: str = read_checked_json(self.folder / _OUTPUT)["manifest"]
+        written: str = read_checked_json(self.folder / OUTPUT_HASH)["manifest"]
         return manifest_hash(self.output) == written
 
     def _check_same_settings(self, settings: dict[str, Any]) -> None:

@@ -37,7 +37,7 @@ class Bm25(System, name="bm25"):
     """Document length normalization, from 0 (none) to 1 (full)."""
     analyzer: Analyzer | None = None
     """Analyzer that splits documents and queries into terms. By default it is chosen by the language of the documents:
-    stemmed if there is a stemmer for it, otherwise unicode."""
+    stemmed if there is a stemmer for it, hebrew for Hebrew, otherwise unicode."""
     expansion: Expansion | None = None
     """Query expansion by pseudo-relevance feedback, such as rm3; by default queries are not expanded."""
     tune_on: str | None = None

@@ -16,9 +16,9 @@ _PREFIXES = re.compile("^[ושהכלמב]+(?=[א-ת]{3,}$)")
 class Hebrew(Analyzer, name="hebrew"):
     """Analyzer for Hebrew: a term is a word without its prefixes, such as the article or the word for "and".
 
-    Hebrew writes the article, "and" and short prepositions as one word with the next one. All letters that
-    can be such prefixes are removed from the beginning of a word, as long as at least three letters remain. This is
-    done without a dictionary: a word that begins with one of these letters loses it in documents and in queries alike.
+    Hebrew writes the article, "and" and short prepositions as one word with the next one. All letters that can be such
+    prefixes are removed from the beginning of a word, as long as at least three letters remain. There is no dictionary:
+    a word whose own first letter is one of them loses it, too, in documents and in queries alike.
     Vowel points (niqqud) are removed; words in other scripts are those of the analyzer ``unicode``.
 
     Example:

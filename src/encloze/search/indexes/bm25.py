@@ -47,7 +47,7 @@ class Bm25(Index, name="bm25"):
     """Document length normalization, from 0 (none) to 1 (full)."""
     analyzer: Analyzer | None = None
     """Analyzer that splits documents and queries into terms. By default stemmed if at least 80 % of a
-    sample of the documents are in one language that has a stemmer, otherwise unicode."""
+    sample of the documents are in one language that has a stemmer, hebrew for Hebrew, otherwise unicode."""
 
     def __post_init__(self) -> None:
         if self.k1 < 0 or not 0 <= self.b <= 1:
