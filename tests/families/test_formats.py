@@ -507,7 +507,7 @@ def test_jsonl_reads_ids_from_any_common_field(tmp_path: Path, zipped: bool) -> 
 def test_jsonl_field_names_are_settings(tmp_path: Path) -> None:
     file = put(tmp_path / "texts.ndjson", rows({"key": "k", "head": "H", "body": "one", "id": "not me"}))
     format_ = Jsonl(file, text_field="body", title_field="head", id_field="key")
-    assert Format.recognize(file) is Jsonl and read(format_) == [Document("k", "H", "one")]
+    assert Format.recognize(file) is Jsonl and read(format_) == [Document("k", "H", "one", fields={"id": "not me"})]
 
 
 def test_malformed_lines_of_jsonl_are_errors_with_a_remedy(tmp_path: Path) -> None:

@@ -161,6 +161,23 @@ def test_of_many_pairs_of_runs_with_one_output_one_succeeds(
         race(command, inputs, tmp_path / str(number), server)
 
 
+@pytest.mark.slow
+def test_of_many_pairs_of_demos_one_is_refused(tmp_path: Path, server: CommandServer) -> None:
+    """The demo that goes on is killed: it takes minutes."""
+    for number in range(RACES):
+        line = ["demo", "--output", str(tmp_path / str(number)), "--size", "minimal"]
+        logs = [tmp_path / f"{number}-{which}.log" for which in (1, 2)]
+        processes = [server.start(line, log) for log in logs]
+        deadline, refused = time.monotonic() + 60, [False, False]
+        while not any(refused) and time.monotonic() < deadline:
+            time.sleep(0.05)
+            refused = [log.exists() and "is being written by another run" in log.read_text() for log in logs]
+        for process, was_refused in zip(processes, refused, strict=True):
+            if not was_refused:
+                os.kill(process, signal.SIGKILL)
+        assert sorted(map(server.wait, processes)) == [-signal.SIGKILL, 2]
+
+
 def results(output: Path) -> dict[str, bytes]:
     """Return the contents of the files that must be equal after every interruption."""
     names = ("model.safetensors", "decoders.safetensors", "run.trec", "index.json")

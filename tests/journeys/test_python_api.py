@@ -93,7 +93,9 @@ def test_results_are_tables(words: Path) -> None:
     pandas = pytest.importorskip("pandas")
     hits = Retriever.load(words).search("river history", k=3)
     table = hits.to_pandas()
-    assert list(table.columns) == ["query", "rank", "id", "score", "title", "text"] and list(table["rank"]) == [1, 2, 3]
+    assert list(table.columns) == ["query", "rank", "id", "score", "title", "text", "fields"] and list(
+        table["rank"]
+    ) == [1, 2, 3]
     assert table["id"][0] == hits[0].id == "river-history"
     both = Retriever.load(words).search(["river", "engine"], k=2).to_pandas()
     assert isinstance(both, pandas.DataFrame) and list(both["query"]) == ["river", "river", "engine", "engine"]
@@ -135,7 +137,7 @@ def test_a_command_keeps_an_index_in_memory(dataset: Path) -> None:
 
 def test_no_hits_are_a_table_with_columns(words: Path) -> None:
     for hits in (Retriever.load(words).search("zzz"), Retriever.load(words).search([])):
-        assert list(hits.to_pandas().columns) == ["query", "rank", "id", "score", "title", "text"]
+        assert list(hits.to_pandas().columns) == ["query", "rank", "id", "score", "title", "text", "fields"]
 
 
 def test_a_retriever_and_an_encoder_are_systems(dataset: Path, model: Path, words: Path) -> None:

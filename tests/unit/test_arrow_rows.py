@@ -23,7 +23,10 @@ ROWS = [
     {"_id": 7, "title": "Nuts", "text": "For wood.", "doc_id": "book", "position": 2, "price": 3.5},
     {"_id": 8, "title": None, "text": "Glue.", "doc_id": None, "position": None, "price": 1.0},
 ]
-DOCUMENTS = [Document("7", "Nuts", "For wood.", "book", 2), Document("8", "", "Glue.")]
+DOCUMENTS = [
+    Document("7", "Nuts", "For wood.", "book", 2, {"price": 3.5}),
+    Document("8", "", "Glue.", fields={"price": 1.0}),
+]
 
 
 def read(format_: Format) -> list[Document]:
@@ -55,7 +58,9 @@ def test_field_names_are_settings_and_suggested(tmp_path: Path) -> None:
         parquet(tmp_path / "data", pa.table({"sku": ["a"], "name": ["Bolt"], "details": ["It holds."]}))
         / "part-0.parquet"
     )
-    assert read(Parquet(file, text_field="details", id_field="sku")) == [Document("a", "", "It holds.")]
+    assert read(Parquet(file, text_field="details", id_field="sku")) == [
+        Document("a", "", "It holds.", fields={"name": "Bolt"})
+    ]
     errors = ErrorCollector()
     assert not list(Parquet(file).documents(errors))
     assert errors.messages[0].startswith(
@@ -112,6 +117,7 @@ def test_a_damaged_state_is_an_error(state: str, tmp_path: Path) -> None:
         read(HfDataset(folder))
 
 
+@pytest.mark.filterwarnings("ignore:values of the field 'price' are not kept")
 @pytest.mark.parametrize("write", [parquet, save_to_disk])
 def test_damaged_files_are_errors_and_do_not_crash(write: Callable[..., Path], tmp_path: Path) -> None:
     table = pa.Table.from_pylist(ROWS * 50)

@@ -90,6 +90,10 @@ def test_the_fingerprint_depends_on_the_documents_only(tmp_path: Path) -> None:
             st.text(st.characters(exclude_categories=["Cs"])),
             st.none() | st.text(st.characters(exclude_categories=["Cs"])),
             st.none() | st.integers(-(2**63), 2**63 - 1),
+            st.dictionaries(
+                st.text(st.characters(exclude_categories=["Cs"])),
+                st.none() | st.integers() | st.lists(st.text(st.characters(exclude_categories=["Cs"]))),
+            ),
         )
     )
 )

@@ -241,6 +241,7 @@ def test_texts_that_are_not_utf_8_or_missing_are_refused(tmp_path: Path) -> None
         if isinstance(title, bytes):
             title = pa.array([title], pa.binary()).view(pa.string())
         columns = [pa.array(["d1"]), title, pa.array(["text"]), pa.array([None], pa.string()), pa.array([0])]
+        columns.append(pa.array([None], pa.string()))
         with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
             writer.write_batch(pa.record_batch(columns, schema=schema))
         with pytest.raises(DataError, match=message):

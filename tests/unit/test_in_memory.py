@@ -70,7 +70,7 @@ def test_a_corpus_shows_itself(dataset: Path) -> None:
     corpus = Corpus.load(dataset)
     assert repr(corpus) == f"Corpus(40 documents from {dataset})"
     table = corpus.to_pandas()
-    assert list(table.columns) == ["id", "title", "text", "source", "position"] and len(table) == 40
+    assert list(table.columns) == ["id", "title", "text", "source", "position", "fields"] and len(table) == 40
     assert "river-history" in corpus._repr_html_() and "&lt;b&gt;" in Corpus.load(["<b>"])._repr_html_()
 
 

@@ -462,3 +462,16 @@ def test_a_hybrid_system_equals_an_index_of_its_parts(dataset: Path, model: Path
     assert fixed.rank(DatasetSplit(Beir(dataset), "test"), 7).note == ""
     on_dev = Hybrid(str(model), Bm25(analyzer=Stemmed())).rank(DatasetSplit(Beir(dataset), "dev"), 7)
     assert on_dev.note == ""  # no tuning on the evaluated split
+
+
+def test_an_open_retriever_warns_once_that_its_folder_was_replaced(tmp_path: Path) -> None:
+    built = Retriever.build(["about rivers"], indexes=["bm25"], output=tmp_path / "index")
+    opened = Retriever.load(tmp_path / "index")
+    for retriever in (built, opened):
+        assert [hit.text for hit in retriever.search("rivers")] == ["about rivers"]
+    Retriever.build(["about lakes"], indexes=["bm25"], output=tmp_path / "index", overwrite=True)
+    for retriever in (built, opened):
+        with pytest.warns(UserWarning, match="index has been replaced or removed since it was opened.* Load it again"):
+            assert [hit.text for hit in retriever.search("rivers")] == ["about rivers"]
+        assert not retriever.search("lakes")  # a second warning would fail the test
+    assert Retriever.load(tmp_path / "index").search("lakes")

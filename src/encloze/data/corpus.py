@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from encloze import progress
+from encloze.data.fields import read_fields, write_fields
 from encloze.data.formats.base import Format
 from encloze.data.ids import DocumentIds, NumberById
 from encloze.data.in_memory import corpus_format, format_of
@@ -33,6 +34,7 @@ _SCHEMA = pa.schema(
         ("text", pa.string()),
         ("source", pa.string()),
         ("position", pa.int64()),
+        ("fields", pa.string()),
     ]
 )
 ROWS_PER_BATCH = 4096
@@ -65,6 +67,8 @@ class Corpus(Sequence[Document]):
             self.file, self.format = Path(file), format_
             with pa.memory_map(str(file)) as source:
                 table = pa.ipc.open_file(source).read_all()
+            if "fields" not in table.schema.names:  # written before documents had extra fields
+                table = table.append_column(_SCHEMA.field("fields"), pa.nulls(len(table), pa.string()))
             if table.schema != _SCHEMA:
                 raise ValueError(f"its columns are {', '.join(table.schema.names)}")
             check_once("documents in an Arrow file", [self.file], lambda: _validate(table))
@@ -119,8 +123,8 @@ class Corpus(Sequence[Document]):
         Args:
             documents: Dictionaries with ``text`` and optionally ``id`` (by default the position in the list),
                 ``title``, ``source`` (the id of the longer text that a passage was cut from) and ``position`` (the
-                place of the passage in that text). Also a pandas or polars data frame, an Arrow table or a
-                ``datasets.Dataset`` with such columns.
+                place of the passage in that text). All other values are extra fields of the document. Also a pandas or
+                polars data frame, an Arrow table or a ``datasets.Dataset`` with such columns.
 
         Raises:
             DataError: A document has no text, or two documents have the same id.
@@ -140,7 +144,7 @@ class Corpus(Sequence[Document]):
         return self.format.inputs("corpus") if self.format else {"corpus": self.file}
 
     def to_pandas(self) -> Any:
-        """Return a ``pandas.DataFrame`` with the columns id, title, text, source and position.
+        """Return a ``pandas.DataFrame`` with the columns id, title, text, source, position and fields.
 
         Raises:
             MissingExtraError: pandas is not installed.
@@ -185,11 +189,11 @@ class Corpus(Sequence[Document]):
             start, stop, step = index.indices(len(self))
             if step != 1:
                 raise ValueError(f"a corpus can only be sliced with step 1, not {step}")
-            return [Document(**row) for row in self._read_rows(np.arange(start, max(start, stop)))]
+            return [self._document(row) for row in self._read_rows(np.arange(start, max(start, stop)))]
         number = index + len(self) if index < 0 else index
         if not 0 <= number < len(self):
             raise IndexError(f"document index {index} is out of range for a corpus of {len(self)} documents")
-        return Document(**self._read_rows(np.array([number]))[0])
+        return self._document(self._read_rows(np.array([number]))[0])
 
     def __iter__(self) -> Iterator[Document]:
         for start in range(0, len(self), ROWS_PER_BATCH):
@@ -229,9 +233,19 @@ class Corpus(Sequence[Document]):
         """Return one field of all documents as an Arrow array.
 
         Args:
-            name: ``id``, ``title``, ``text``, ``source`` or ``position``.
+            name: ``id``, ``title``, ``text``, ``source``, ``position`` or ``fields`` (JSON texts, null if there are
+                none).
         """
         return pa.chunked_array([batch.column(name) for batch in self._batches], _SCHEMA.field(name).type)
+
+    def _document(self, row: dict[str, Any]) -> Document:
+        try:
+            return Document(**{**row, "fields": read_fields(row["fields"])})
+        except ValueError as error:
+            raise DataError(
+                f"{self.file} is damaged: the fields of the document {row['id']!r} are no JSON object ({error}). "
+                "Delete the file, or build the index again"
+            ) from error
 
     def _read_rows(self, numbers: np.ndarray) -> list[dict[str, Any]]:
         """Return the fields of documents: one dictionary for each document index in ``numbers`` (int64)."""
@@ -270,10 +284,8 @@ def write_documents(documents: Iterator[Document], file: Path) -> None:
             pa.ipc.new_file(sink, _SCHEMA) as writer,
         ):
             while rows := list(itertools.islice(documents, ROWS_PER_BATCH)):
-                arrays = [
-                    pa.array(column, type_)
-                    for column, type_ in zip(zip(*rows, strict=True), _SCHEMA.types, strict=True)
-                ]
+                columns = list(zip(*((*row[:-1], write_fields(row.fields)) for row in rows), strict=True))
+                arrays = [pa.array(column, type_) for column, type_ in zip(columns, _SCHEMA.types, strict=True)]
                 writer.write_batch(pa.record_batch(arrays, schema=_SCHEMA))
         partial.rename(file)
     finally:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from encloze import recipe
+from encloze.data.fields import FieldReader
 from encloze.data.formats.base import Format
 from encloze.data.formats.beir import Beir
 from encloze.data.formats.jsonl import Jsonl
@@ -18,6 +19,7 @@ from encloze.data.qrels import MAX_GRADE
 from encloze.data.rows import (
     Rows,
     describe,
+    encodable,
     find_column,
     id_of,
     integer_of,
@@ -173,6 +175,7 @@ def pairs_format(splits: Mapping[str, Any]) -> Format:
 
 def _documents(documents: Iterable[tuple[str, dict[str, Any]]]) -> Iterator[dict[str, Any]]:
     faults, first = list[str](), dict[str, str]()
+    reader = FieldReader(("text", "title", "position"))
     for number, (where, row) in enumerate(documents):
         if "text" not in row:
             faults.append(
@@ -190,12 +193,14 @@ def _documents(documents: Iterable[tuple[str, dict[str, Any]]]) -> Iterator[dict
                 document["doc_id"] = id_of(row[source], f"{where}.{source}")
             if "position" in row:
                 document["position"] = integer_of(row["position"], f"{where}.position")
+            extra = reader.read(row, [column for column in (id_, source) if column])
+            encodable(str(extra), where)
         except DataError as error:
             faults.append(str(error))
             continue
         if (earlier := first.setdefault(document["_id"], where)) is not where:
             faults.append(f"{where}: duplicate document id {document['_id']!r}, which {earlier} has too")
-        yield document
+        yield {**extra, **document}
     _stop(faults)
     if not first:
         raise DataError("documents: the list of documents is empty. Give at least one document")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+
+Fields = Mapping[str, Any]
+"""Extra fields of a document, such as a rating: JSON values by name. Dates are ISO 8601 texts."""
 
 
 class Document(NamedTuple):
@@ -28,6 +31,8 @@ class Document(NamedTuple):
     position: int | None = None
     """Position of the passage in the text that it was cut from (``source``). Neighboring passages have consecutive
     positions."""
+    fields: Fields = {}  # noqa: RUF012 - never written to
+    """All other values of the row that the document was read from, such as a date: JSON values by name."""
 
 
 class Query(NamedTuple):
@@ -92,6 +97,11 @@ class Hit(NamedTuple):
     def text(self) -> str:
         """The text of the document; empty if ``document`` is None."""
         return self.document.text if self.document else ""
+
+    @property
+    def fields(self) -> Fields:
+        """The extra fields of the document, such as a date; empty if it has none or ``document`` is None."""
+        return self.document.fields if self.document else {}
 
 
 class LabeledText(NamedTuple):

@@ -50,6 +50,7 @@ def rows(value: Any, name: str) -> Rows:
         where = f"{name}[{number}]"
         if isinstance(row, (Document, Query, Judgment)):
             row = row._asdict()
+            row = {**row.pop("fields", {}), **row}
         if isinstance(row, str):
             yield where, {"text": row}
         elif isinstance(row, Mapping):
@@ -81,18 +82,18 @@ def text_of(row: Mapping[str, Any], column: str, where: str) -> str:
     value = row[column]
     if not isinstance(value, str):
         raise DataError(f"{where}: expected text in the column {column!r}, found {describe(value)}")
-    return _encodable(str(value), where)
+    return encodable(str(value), where)
 
 
 def text_or_number(value: Any, where: str) -> str:
     """Return a text unchanged, or a whole number as text. Raises DataError for any other value."""
-    return _encodable(value, where) if isinstance(value, str) else str(integer_of(value, where, "text"))
+    return encodable(value, where) if isinstance(value, str) else str(integer_of(value, where, "text"))
 
 
 def id_of(value: Any, where: str) -> str:
     """Return an id as text. 2.0 becomes ``2``, because data frames store integers as floats if values are missing."""
     expected = "text or a whole number"
-    id_ = _encodable(value, where) if isinstance(value, str) else str(integer_of(value, where, expected))
+    id_ = encodable(value, where) if isinstance(value, str) else str(integer_of(value, where, expected))
     if "\t" in id_ or (id_ and id_.splitlines() != [id_]):
         raise DataError(f"{where}: the id {id_!r} contains a tab or a line break. Remove it")
     return id_
@@ -109,7 +110,7 @@ def integer_of(value: Any, where: str, expected: str = "a whole number") -> int:
     raise DataError(f"{where}: expected {expected}, found {describe(value)}")
 
 
-def _encodable(text: str, where: str) -> str:
+def encodable(text: str, where: str) -> str:
     """Return the text unchanged. Raises DataError if it cannot be encoded as UTF-8."""
     try:
         text.encode()

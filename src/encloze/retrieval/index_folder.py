@@ -30,6 +30,7 @@ from encloze.storage.disk import explain_write_errors
 from encloze.storage.json_files import read_json, write_json
 from encloze.storage.manifest import check_inside, check_manifest
 from encloze.storage.output_lock import restore_interrupted
+from encloze.storage.verified import file_states
 
 DOCUMENTS = "documents.arrow"
 _DESCRIPTION = "index.json"
@@ -140,6 +141,15 @@ def is_index(path: Path) -> bool:
     """Return whether a folder is an index folder, even if it is damaged."""
     restore_interrupted(path)
     return (path / _DESCRIPTION).is_file()
+
+
+def index_version(folder: Path) -> tuple[int, ...]:
+    """Return numbers that change if an index folder is replaced; none if there is no index."""
+    try:
+        ((version,), _) = file_states([folder / _DESCRIPTION])
+    except OSError:
+        return ()
+    return version
 
 
 def view_names(folder: Path) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from encloze.data.records import Hit
 from encloze.errors import importable
 
 _EXCERPT = 200  # characters
-_COLUMNS = ["query", "rank", "id", "score", "title", "text"]
+_COLUMNS = ["query", "rank", "id", "score", "title", "text", "fields"]
 
 
 class Hits(list[Hit]):
@@ -24,7 +24,7 @@ class Hits(list[Hit]):
         self.query = query
 
     def records(self) -> list[dict[str, Any]]:
-        """Return a dictionary for each hit: query, rank, id, score, title, text, and the score in each index."""
+        """Return one dictionary a hit: query, rank, id, score, title, text, fields, and the score of each index."""
         return [
             {
                 "query": self.query,
@@ -33,6 +33,7 @@ class Hits(list[Hit]):
                 "score": hit.score,
                 "title": hit.title,
                 "text": hit.text,
+                "fields": dict(hit.fields),
                 **hit.parts,
             }
             for rank, hit in enumerate(self, 1)

@@ -11,7 +11,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from encloze import recipe
+from encloze import progress, recipe
 from encloze.data.corpus import Corpus
 from encloze.data.dataset import DatasetSplit
 from encloze.data.records import Hit, Query, Run
@@ -25,6 +25,7 @@ from encloze.retrieval.index_folder import (
     build_index,
     check_model,
     exact_indexes,
+    index_version,
     model_location,
     open_documents,
     open_view,
@@ -84,6 +85,7 @@ class Retriever:
         self.corpus, self.views, self.fusion = corpus, list(views), fusion or default_fusion(views)
         self.reranker, self.rerank_depth, self.rerank_weight = reranker, rerank_depth, rerank_weight
         self.folder = folder.absolute() if folder else None  # so that the working folder may change
+        self._version = index_version(self.folder) if self.folder else ()
         check_fusion(self.fusion, len(self.views))
         self.views, self.fusion = without_weightless(self.views, self.fusion)
         check_count(rerank_depth, "rerank_depth")
@@ -231,6 +233,7 @@ class Retriever:
         texts = strings(queries, "search", "queries")
         check_count(k, "k")
         check_count(depth, "depth")
+        self._warn_if_replaced()
         pools = find_candidates(self.views, texts, self._candidate_depth(max(k, depth)), self.fusion, k)
         found = [self._hits(pool) for pool in pools]
         if self.reranker:
@@ -252,6 +255,7 @@ class Retriever:
             included. Queries are processed in batches, so this is the inverse of throughput, not the latency of a
             single query.
         """
+        self._warn_if_replaced()
         began = time.perf_counter()
         wide = self._candidate_depth(depth)
         pools = find_candidates(self.views, [query.text for query in queries], wide, self.fusion, depth)
@@ -269,6 +273,15 @@ class Retriever:
     def __repr__(self) -> str:
         views = ", ".join(view.name for view in self.views)
         return f"Retriever({len(self.corpus):,} documents, views: {views}, fusion: {self.fusion.summary()})"
+
+    def _warn_if_replaced(self) -> None:
+        """Warn, once, if the index folder is no longer the one that was opened. Its files stay open until then."""
+        if self.folder and (version := index_version(self.folder)) != self._version:
+            self._version = version
+            progress.warn(
+                f"{self.folder} has been replaced or removed since it was opened, and this retriever searches the old "
+                "documents. Load it again to search the new ones"
+            )
 
     def _candidate_depth(self, depth: int) -> int:
         """Return the number of documents to retrieve from each index: ``depth``, or more if later steps need more."""

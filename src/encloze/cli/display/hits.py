@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 
 from rich.text import Text
@@ -22,6 +23,9 @@ def _(result: Hits) -> None:
         line.append(visible(hit.title or hit.id), style="bold")
         line.append(f"  {hit.score:.4f}{f' ({parts})' * bool(parts)}  {visible(hit.id)}", style="dim")
         OUT.print(line)
+        if hit.fields:
+            fields = ", ".join(f"{name}: {_shown(value)}" for name, value in hit.fields.items())
+            OUT.print(Text(f"    {visible(excerpt(fields))}", style="dim"))
         say(textwrap.indent(textwrap.fill(excerpt(hit.text), min(OUT.width, 120) - 4), "    "))
 
 
@@ -30,6 +34,10 @@ def _(result: InteractiveSearch) -> None:
     say(f"Searching {len(result.retriever.corpus):,} documents. Enter an empty line to quit.")
     while query := _read_query():
         show(result.answer(query))
+
+
+def _shown(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _read_query() -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from encloze.data.fields import FieldReader
 from encloze.data.formats.base import Format
 from encloze.data.lines import ErrorCollector, optional_integer, optional_text, required_text
 from encloze.data.records import Document
@@ -19,7 +20,8 @@ class RowFormat(Format):
     """Base class of the formats whose documents are rows with named fields. A subclass implements ``rows``.
 
     The optional fields ``doc_id`` and ``position`` of a row are the id of the longer text that the document was cut
-    from and its position in that text. The id of a row without an id is its number, counted from 0.
+    from and its position in that text. The id of a row without an id is its number, counted from 0. The other fields of
+    a row are kept as extra fields of the document.
     """
 
     path: Path
@@ -30,6 +32,8 @@ class RowFormat(Format):
     """Name of the field with the title of a document. Rows may lack this field."""
     id_field: str | None = None
     """Name of the field with the id of a document; by default the first of _id, id and docid that a row has."""
+    kept_fields: tuple[str, ...] | None = None
+    """Names of the other fields to keep with the documents and return with search results; by default all."""
 
     def rows(self, errors: ErrorCollector) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield the location and the fields of each row."""
@@ -41,6 +45,7 @@ class RowFormat(Format):
         return [name for name, default in names.items() if name and name != default]
 
     def documents(self, errors: ErrorCollector) -> Iterator[Document]:
+        reader = FieldReader((self.text_field, self.title_field, "doc_id", "position"), self.kept_fields)
         has_hint, text_fields, chosen_ids = False, (self.text_field,), (self.id_field,) if self.id_field else ()
         for number, (location, row) in enumerate(self.rows(errors)):
             hint = ""
@@ -53,7 +58,7 @@ class RowFormat(Format):
             source = optional_text(row, "doc_id", location, errors) or None  # empty in a table
             position = optional_integer(row, "position", location, errors)
             if text is not None and id_ is not None:
-                yield Document(id_, title, text, source, position)
+                yield Document(id_, title, text, source, position, reader.read(row, id_fields[:1]))
 
     def judgments_remedy(self) -> str:
         return (

@@ -18,7 +18,7 @@ from encloze.settings import plain
 from encloze.storage.content_checksums import content_checksum
 from encloze.storage.hashes import hash_of
 
-_VERSION = 2  # of the formats; a new version invalidates cached documents
+_VERSION = 3  # of the formats; a new version invalidates cached documents
 _FEW_FILES = 10_000  # a list of these is made so fast that no progress is shown
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from encloze import progress
+from encloze.data.fields import FieldReader
 from encloze.data.formats.base import Format
 from encloze.data.lines import (
     ErrorCollector,
@@ -28,7 +29,7 @@ class Beir(Format, name="beir"):
     """A folder in BEIR layout.
 
     The optional fields ``doc_id`` and ``position`` of a document are the id of the longer text that it was cut from and
-    its position in that text.
+    its position in that text. The other fields of a document are kept as its extra fields.
     """
 
     recognition_order: ClassVar[int] = 10
@@ -45,6 +46,7 @@ class Beir(Format, name="beir"):
         if others := sorted(name for name in names_between(self.path, "corpus", ".jsonl") if name):
             unread = ", ".join(f"corpus{name}.jsonl" for name in others)
             progress.warn(f"{self.path}: only {file.name} is read, not {unread}. Move all documents to one file")
+        reader = FieldReader(("_id", "text", "title", "doc_id", "position"))
         for location, row in read_json_lines(file, errors):
             id_ = required_text(row, ("_id",), location, errors)
             text = required_text(row, ("text",), location, errors)
@@ -52,7 +54,7 @@ class Beir(Format, name="beir"):
             source = optional_text(row, "doc_id", location, errors)
             position = optional_integer(row, "position", location, errors)
             if id_ is not None and text is not None:
-                yield Document(id_, title, text, source, position)
+                yield Document(id_, title, text, source, position, reader.read(row))
 
     def queries(self, errors: ErrorCollector) -> Iterator[Query]:
         for location, row in read_json_lines(self._file("queries.jsonl"), errors):
