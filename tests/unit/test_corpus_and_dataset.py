@@ -13,12 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import toys
 from encloze.data import corpus as corpora
 from encloze.data.corpus import Corpus
 from encloze.data.counts import DatasetCounts
 from encloze.data.dataset import DatasetSplit
-from encloze.data.duplicates import group_duplicates
 from encloze.data.formats.beir import Beir
 from encloze.data.formats.jsonl import Jsonl
 from encloze.data.formats.trec import Trec
@@ -288,56 +286,6 @@ def test_counts_do_not_depend_on_what_was_read_before(dataset: Path) -> None:
     assert split().counts(queries=False, documents=True) == only_judgments.with_documents(
         read_before.judgments, 40, read_before.corpus.number_of.keys()
     )
-
-
-# Duplicates
-
-
-def test_texts_that_differ_in_case_and_punctuation_share_a_group() -> None:
-    texts = ["One thing.", "another", "one, THING", "Another!", "third"]
-    assert group_duplicates(texts, 1.0).tolist() == [0, 1, 0, 1, 4]
-    assert group_duplicates(texts).tolist() == [0, 1, 0, 1, 4]
-
-
-def test_similar_texts_share_a_group_from_the_threshold_on() -> None:
-    words = [f"w{number}" for number in range(40)]
-    near = [*words[:-1], "other"]  # 36 of 38 distinct shingles are shared
-    far = [word if number % 4 else "x" for number, word in enumerate(words)]
-    texts = [" ".join(each) for each in (words, far, near)]
-    assert group_duplicates(texts, 0.9).tolist() == [0, 1, 0]
-    assert group_duplicates(texts, 0.96).tolist() == [0, 1, 2]
-    assert group_duplicates(texts, 1.0).tolist() == [0, 1, 2]
-
-
-def test_a_chain_of_similar_texts_is_one_group() -> None:
-    words = [f"w{number}" for number in range(100)]
-    chain = [" ".join(words[start : start + 80]) for start in (0, 4, 8, 12, 16)]
-    assert group_duplicates([*chain[::2], "apart", *chain[1::2]], 0.85).tolist() == [0, 0, 0, 3, 0, 0]
-
-
-def test_texts_without_words_share_a_group() -> None:
-    assert group_duplicates(["", "a b c d e", "...", "a"]).tolist() == [0, 1, 0, 3]
-    assert group_duplicates([]).tolist() == []
-
-
-def test_groups_are_deterministic_and_named_by_their_first_text() -> None:
-    texts = toys.texts() + toys.texts()[::-1]
-    groups = group_duplicates(texts, 0.5)
-    assert groups.dtype == np.int64 and (groups == group_duplicates(texts, 0.5)).all()
-    assert (groups <= np.arange(80)).all() and (groups[groups] == groups).all()
-    assert groups[40:].tolist() == groups[:40][::-1].tolist()
-
-
-def test_few_pairs_above_the_threshold_are_missed_and_none_below_it_is_linked() -> None:
-    draw = np.random.default_rng(0)
-    pairs: list[str] = []
-    for number in range(200):
-        words = [f"n{number}w{word}" for word in range(100)]
-        at = draw.choice(96, replace=False) + 2
-        pairs += [" ".join(words), " ".join([*words[:at], "x", *words[at + 1 :]])]  # 93 of 101 shingles are shared: .92
-    found = group_duplicates(pairs, 0.8)
-    assert (found[1::2] == found[::2]).mean() >= 0.97 and len(set(found[::2].tolist())) == 200
-    assert (group_duplicates(pairs, 0.95) == np.arange(400)).all()
 
 
 # Runs

@@ -18,7 +18,6 @@ from encloze.commands import mine as mining
 from encloze.commands.base import MiningResult
 from encloze.commands.mine import Mine
 from encloze.data.dataset import DatasetSplit
-from encloze.data.duplicates import ShingleSets
 from encloze.data.formats.base import Format
 from encloze.data.records import Query, Run
 from encloze.data.resumable_runs import iterate_rankings, write_rankings
@@ -175,7 +174,7 @@ def run_mine(dataset: Path, output: Path, *flags: str) -> int:
 
 
 def test_an_interrupted_filter_is_resumed(tmp_path: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mining, "FILTER_BATCH_SIZE", 3)
+    monkeypatch.setattr(mining, "RERANKER_BATCH_SIZE", 3)
     calls = []
 
     class ScorerKilledOnce(WordScorer):
@@ -239,7 +238,7 @@ def test_a_run_file_interrupted_anywhere_is_resumed_to_the_same(tmp_path: Path, 
     killed_in = -1
     complete = tmp_path / "complete.trec"
     write_rankings(complete, queries, rank, batch_size=4)
-    assert list(iterate_rankings(complete, queries)) == [run[query.id] for query in queries]
+    assert list(iterate_rankings(complete, queries)) == [list(run[query.id]) for query in queries]
     with pytest.raises(StorageError, match="is damaged: query '1' is out of order"):
         list(iterate_rankings(complete, queries[5:]))
     all_batches = list(batches)
@@ -271,7 +270,7 @@ def test_a_run_with_changed_inputs_is_not_resumed(
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(ShingleSets, "max_similarity", kill)
+        patch.setattr("encloze.commands._negative_filter.max_similarity", kill)
         with pytest.raises(Killed):
             run_mine(dataset, tmp_path / "out", *flags)
     if changed == "a source":
@@ -315,17 +314,3 @@ def test_unknown_documents_of_a_run_are_reported(tmp_path: Path, toy: Any) -> No
     assert result.negatives == 1 and list(run["q"]) == ["d1"]
     with pytest.raises(DataError, match="given: none of the 1 documents that it ranks .*'gone'"):
         mine_run(tmp_path, toy[0], {"q": {"gone": 2.0}})
-
-
-def test_maximum_similarity_to_several_texts() -> None:
-    texts = ShingleSets(["one two three four five", "six seven"])
-    assert texts.max_similarity("One two, three four five!") == 1 and texts.max_similarity("six seven") == 1
-    assert texts.max_similarity("one two three four nine") == pytest.approx(1 / 3)
-    assert ShingleSets([]).max_similarity("any") == 0
-
-
-def test_similarity_of_texts_without_spaces() -> None:
-    text = "吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。何でも薄暗い所で"
-    texts = ShingleSets([text + "泣いていた"])
-    assert texts.max_similarity(text + "鳴いた") > 0.75  # differs in the last word
-    assert texts.max_similarity("親譲りの無鉄砲で小供の時から損ばかりしている") < 0.1

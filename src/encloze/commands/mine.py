@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from itertools import islice, zip_longest
+from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +22,7 @@ from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
 from encloze.data.records import Query, Run
 from encloze.data.resumable_runs import iterate_rankings, write_rankings
-from encloze.data.runs import RUN_FILE, append_run, top_documents
+from encloze.data.runs import RUN_FILE, append_run
 from encloze.data.words import normalize_text
 from encloze.encoders.base import Encoder, load_scorer
 from encloze.errors import DataError
@@ -37,8 +37,10 @@ from encloze.systems.model import Model
 
 RANKING_BATCH_SIZE = 10_000
 """Number of queries that a source ranks at a time. Limits the memory, and the work lost by an interruption."""
-FILTER_BATCH_SIZE = 16
+RERANKER_BATCH_SIZE = 16
 """Number of queries whose candidates are filtered at a time. An interruption loses at most one batch."""
+FILTER_BATCH_SIZE = 256
+"""The same without a re-ranker."""
 BI_ENCODER_BATCH_SIZE = 2048
 """The same for a bi-encoder, which encodes each distinct document of a batch once."""
 
@@ -134,8 +136,9 @@ class Mine(Command, name="mine"):
                 absolute_margin=self.absolute_margin,
                 relative_margin=self.relative_margin,
             )
-            batch_size = BI_ENCODER_BATCH_SIZE if isinstance(scorer, Encoder) else FILTER_BATCH_SIZE
-            self._filter(dataset, queries, ranking_files, negative_filter, negatives_file, batch_size)
+            batch_size = RERANKER_BATCH_SIZE if scorer else FILTER_BATCH_SIZE
+            batch_size = BI_ENCODER_BATCH_SIZE if isinstance(scorer, Encoder) else batch_size
+            self._filter(queries, ranking_files, negative_filter, negatives_file, batch_size)
         return self._write_output(state, negatives_file)
 
     def _is_scorer(self, source: System) -> bool:
@@ -188,15 +191,13 @@ class Mine(Command, name="mine"):
                 with nullcontext(shared) if shared else source.prepare(dataset) as prepared:
                     rank = partial(_rank_batch, prepared, self.range_max)
                     write_rankings(file, queries, rank, batch_size=RANKING_BATCH_SIZE)
-            ranked = (document for ranking in iterate_rankings(file, queries) for document in ranking)
-            has_candidates |= dataset.check_candidates(ranked, name)
+            has_candidates |= dataset.check_candidates(chain.from_iterable(iterate_rankings(file, queries)), name)
         if not has_candidates:
             raise DataError(f"none of the sources ranks a document for a query of the split {self.split!r}")
         return files
 
     def _filter(
         self,
-        dataset: DatasetSplit,
         queries: list[Query],
         ranking_files: list[Path],
         negative_filter: NegativeFilter,
@@ -213,18 +214,17 @@ class Mine(Command, name="mine"):
                 strict=True,
             )
             while batch := queries[file.num_done : file.num_done + batch_size]:
-                candidates = [self._candidates(dataset, ranked) for ranked in islice(rankings, len(batch))]
+                candidates = [self._candidates(ranked) for ranked in islice(rankings, len(batch))]
                 for mined in negative_filter.select(batch, candidates):
                     file.stream.write(json.dumps(mined._asdict()) + "\n")
                 file.commit(len(batch))
                 bar.advance(len(batch))
 
-    def _candidates(self, dataset: DatasetSplit, rankings: Sequence[dict[str, float]]) -> list[str]:
+    def _candidates(self, rankings: Sequence[list[str]]) -> list[str]:
         """Return the ids of one query's candidates: the interleaved rankings of all sources, without repeated ids."""
-        in_range = [list(top_documents(ranking, self.range_max))[self.range_min :] for ranking in rankings]
+        in_range = [ranking[self.range_min : self.range_max] for ranking in rankings]
         interleaved = (document for rank in zip_longest(*in_range) for document in rank)
-        known = dataset.corpus.number_of
-        return list(dict.fromkeys(document for document in interleaved if document is not None and document in known))
+        return [document for document in dict.fromkeys(interleaved) if document is not None]
 
     def _model_inputs(self) -> dict[str, Path | str]:
         """Return the files and models in ``sources`` and ``scorer``, keyed by the setting that names them."""

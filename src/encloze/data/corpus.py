@@ -15,7 +15,7 @@ import pyarrow as pa
 from encloze import progress
 from encloze.data.fields import read_fields, write_fields
 from encloze.data.formats.base import Format
-from encloze.data.ids import DocumentIds, NumberById
+from encloze.data.ids import DocumentIds, NumberById, arrow_indices
 from encloze.data.in_memory import corpus_format, format_of
 from encloze.data.lines import ErrorCollector
 from encloze.data.records import Document, full_text
@@ -253,10 +253,8 @@ class Corpus(Sequence[Document]):
         batch_numbers = np.searchsorted(self._offsets, numbers, side="right") - 1
         for batch in np.unique(batch_numbers):
             positions = np.flatnonzero(batch_numbers == batch)
-            indices = np.ascontiguousarray(numbers[positions] - self._offsets[batch], np.int64)
-            # pa.array would import pandas if it is installed, which takes half a second.
-            arrow_indices = pa.Array.from_buffers(pa.int64(), len(indices), [None, pa.py_buffer(indices)])
-            for position, row in zip(positions, self._batches[batch].take(arrow_indices).to_pylist(), strict=True):
+            indices = arrow_indices(numbers[positions] - self._offsets[batch])
+            for position, row in zip(positions, self._batches[batch].take(indices).to_pylist(), strict=True):
                 rows[position] = row
         return rows
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
 from functools import cached_property
+
+import numpy as np
 
 from encloze import progress
 from encloze.data.corpus import Corpus
@@ -13,6 +16,8 @@ from encloze.data.formats.base import Format
 from encloze.data.lines import ErrorCollector
 from encloze.data.records import Judgments, Query
 from encloze.errors import DataError
+
+_IDS_AT_A_TIME = 2**16
 
 
 @dataclass
@@ -163,12 +168,11 @@ class DatasetSplit:
         Raises:
             DataError: Documents are ranked and none of them is in the corpus.
         """
-        number_of, missing, has_candidate = self.corpus.number_of, dict[str, None](), False
-        for document in ranked:
-            if document in number_of:
-                has_candidate = True
-            else:
-                missing[document] = None
+        ranked, missing, has_candidate = iter(ranked), dict[str, None](), False
+        while batch := list(itertools.islice(ranked, _IDS_AT_A_TIME)):
+            unknown = np.flatnonzero(self.corpus.number_of.find(batch) < 0).tolist()
+            has_candidate |= len(unknown) < len(batch)
+            missing.update((batch[position], None) for position in unknown)
         ids = list(missing)
         if ids and not has_candidate:
             raise DataError(

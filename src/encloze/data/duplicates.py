@@ -1,17 +1,23 @@
-"""Groups of identical and near-identical texts, found with MinHash (Broder, 1997) and verified by exact comparison."""
+"""Groups of identical and near-identical texts, found exactly, by prefix filtering (Chaudhuri et al., 2006).
+
+If two texts have a Jaccard similarity of t, at least t x n of the n shingles of each are shared. So the rarest
+n - t x n + 1 shingles of each text include a shared one, and only texts that share one of these are compared.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from encloze import progress
+from encloze.data.shingles import jaccard_similarity, shingle_hashes
 from encloze.data.words import split_words
+from encloze.storage.hashes import checksum_of
 
-_SHINGLE_WORDS = 4
-_PERMUTATIONS = 64
-_LSH_WEIGHTS = (0.02, 0.98)  # of false positives and false negatives; false positives are removed by the exact check
+_BUCKETS = np.uint64(128)
+_PAIRS_AT_A_TIME = 2**16
+_ROUNDING = 1e-9  # so that the product of two floats is not rounded up to the next integer
 
 
 def group_duplicates(texts: Sequence[str], similarity: float = 0.8) -> np.ndarray:
@@ -19,8 +25,7 @@ def group_duplicates(texts: Sequence[str], similarity: float = 0.8) -> np.ndarra
 
     Two texts are linked if the Jaccard similarity of their sets of 4-word shingles is at least ``similarity``, or if
     their words are the same in the same order. Texts that are linked directly or through a chain of links are in the
-    same group. MinHash misses about 1 in 20 pairs whose similarity equals ``similarity``, and about 1 in 100 pairs
-    whose similarity is 0.05 higher.
+    same group.
 
     Args:
         texts: Texts to compare.
@@ -34,65 +39,81 @@ def group_duplicates(texts: Sequence[str], similarity: float = 0.8) -> np.ndarra
         >>> group_duplicates(["The river is deep.", "Bread is baked.", "the river is deep"], similarity=1).tolist()
         [0, 1, 0]
     """
-    words = [tuple(split_words(text)) for text in texts]
     groups = np.arange(len(texts))
-    first_number: dict[tuple[str, ...], int] = {}
-    for number, key in enumerate(words):
-        groups[number] = first_number.setdefault(key, number)
-    if similarity < 1:
-        _link_similar(words, list(first_number.values()), groups, similarity)
-    return np.array([_root(groups, number) for number in range(len(texts))], dtype=np.int64)
+    first_number, shingles = dict[str, int](), list[np.ndarray]()
+    for number, text in enumerate(progress.track(texts, "Searching for duplicates", len(texts), "texts")):
+        words = split_words(text)
+        groups[number] = first_number.setdefault(checksum_of("\0".join(words)), number)
+        if groups[number] == number and similarity < 1:
+            shingles.append(shingle_hashes(words))
+    if shingles:
+        numbers = np.fromiter(first_number.values(), np.int64, len(first_number))
+        groups = numbers[_link_similar(shingles, similarity)][np.searchsorted(numbers, groups)]
+    return groups
 
 
-class ShingleSets:
-    """Shingles (sequences of 4 words) of several texts, for measuring the similarity of another text to them.
+def _link_similar(shingles: Sequence[np.ndarray], similarity: float) -> np.ndarray:
+    """Return, for each text, the index of the first text in its group, from the ``shingle_hashes`` of all texts."""
+    groups = np.arange(len(shingles))
+    for first, second in _candidate_pairs(shingles, similarity, groups):
+        low, high = sorted((_root(groups, first), _root(groups, second)))
+        if low != high and jaccard_similarity(shingles[first], shingles[second]) >= similarity:
+            groups[high] = low
+    return _roots(groups)
 
-    Example:
-        >>> ShingleSets(["a river flows into the sea"]).max_similarity("a river flows into the lake")
-        0.5
+
+def _candidate_pairs(
+    shingles: Sequence[np.ndarray], similarity: float, groups: np.ndarray
+) -> Iterator[tuple[int, int]]:
+    """Yield the pairs of texts that may be similar and are not in the same group, each pair once.
+
+    ``groups`` is read again and again, so pairs that the caller links need no further comparisons.
     """
+    sizes = np.array([len(each) for each in shingles])
+    histograms = np.stack([np.bincount(each % _BUCKETS, minlength=int(_BUCKETS)) for each in shingles], dtype=np.int32)
+    texts, rare = _rarest_shingles(shingles, sizes, similarity)
+    positions, compared = np.arange(len(texts)), set[tuple[int, int]]()
+    for distance in range(1, len(texts)):  # between two texts that share a shingle, in the list of its texts
+        positions = positions[positions < len(texts) - distance]
+        positions = positions[rare[positions] == rare[positions + distance]]
+        roots = _roots(groups)
+        for start in range(0, len(positions), _PAIRS_AT_A_TIME):
+            first = texts[positions[start : start + _PAIRS_AT_A_TIME]]
+            second = texts[positions[start : start + _PAIRS_AT_A_TIME] + distance]
+            few, many = np.minimum(sizes[first], sizes[second]), np.maximum(sizes[first], sizes[second])
+            kept = np.flatnonzero((few >= similarity * many) & (roots[first] != roots[second]))
+            first, second = first[kept], second[kept]
+            common = np.minimum(histograms[first], histograms[second]).sum(1)  # an upper bound
+            kept = np.flatnonzero(common >= similarity * (sizes[first] + sizes[second] - common) - _ROUNDING)
+            pairs = set(zip(first[kept].tolist(), second[kept].tolist(), strict=True)) - compared
+            compared |= pairs
+            yield from sorted(pairs)
+        if not len(positions):
+            return
 
-    def __init__(self, texts: Sequence[str]) -> None:
-        """Compute the set of 4-word shingles of each text.
 
-        Args:
-            texts: Texts that ``max_similarity`` compares another text with.
-        """
-        self._shingle_sets = [_shingles(tuple(split_words(text))) for text in texts]
+def _rarest_shingles(
+    shingles: Sequence[np.ndarray], sizes: np.ndarray, similarity: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the shingles of each text that are compared: numbers of texts and of shingles, sorted by shingle and text.
 
-    def max_similarity(self, text: str) -> float:
-        """Return the highest Jaccard similarity, from 0 to 1, between ``text`` and the texts given at creation."""
-        shingles = _shingles(tuple(split_words(text)))
-        return max((len(shingles & own) / max(1, len(shingles | own)) for own in self._shingle_sets), default=0.0)
-
-
-def _link_similar(words: list[tuple[str, ...]], numbers: list[int], groups: np.ndarray, similarity: float) -> None:
-    """Find pairs of similar texts, and merge the groups of the two texts of each pair by changing ``groups`` in place.
-
-    ``numbers`` contains the indices of the texts to compare. Of several equal texts, it contains only the first.
+    Shingles that only one text has are left out.
     """
-    from datasketch import MinHash, MinHashLSH  # takes long to import, and few commands need it
-
-    index = MinHashLSH(threshold=similarity, num_perm=_PERMUTATIONS, weights=_LSH_WEIGHTS)
-    shingle_sets: dict[int, set[bytes]] = {}
-    for number in progress.track(numbers, "Searching for near-duplicates", len(numbers), "texts"):
-        shingles = shingle_sets[number] = _shingles(words[number])
-        if not shingles:
-            continue
-        sketch = MinHash(_PERMUTATIONS, seed=1)
-        sketch.update_batch(list(shingles))
-        for candidate in index.query(sketch):
-            other = shingle_sets[candidate]
-            if len(shingles & other) >= similarity * len(shingles | other):
-                low, high = sorted((_root(groups, number), _root(groups, candidate)))
-                groups[high] = low
-        index.insert(number, sketch, check_duplication=False)
+    texts = np.repeat(np.arange(len(shingles)), sizes)
+    _, numbers, counts = np.unique(np.concatenate(shingles), return_inverse=True, return_counts=True)
+    numbers = numbers[np.lexsort((numbers, counts[numbers], texts))]  # in each text, the rarest shingles first
+    places = np.arange(len(texts)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    lengths = sizes - np.ceil(similarity * sizes - _ROUNDING).astype(np.int64) + 1
+    kept = np.flatnonzero((places < lengths[texts]) & (counts[numbers] > 1))
+    kept = kept[np.lexsort((texts[kept], numbers[kept]))]
+    return texts[kept], numbers[kept]
 
 
-def _shingles(words: tuple[str, ...]) -> set[bytes]:
-    """Return all sequences of 4 consecutive words; a text of fewer words is a single sequence."""
-    count = max(1, len(words) - _SHINGLE_WORDS + 1)
-    return {" ".join(words[start : start + _SHINGLE_WORDS]).encode() for start in range(count)} - {b""}
+def _roots(groups: np.ndarray) -> np.ndarray:
+    """Return the index of the first text in the group of every text."""
+    while ((parents := groups[groups]) != groups).any():
+        groups = parents
+    return groups
 
 
 def _root(groups: np.ndarray, number: int) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, overload
 
 import numpy as np
+import pyarrow as pa
 
 
 class DocumentIds(Sequence[str]):
@@ -43,6 +44,27 @@ class DocumentIds(Sequence[str]):
         for chunk in self._chunks:
             yield from chunk.to_pylist()
 
+    def take(self, numbers: np.ndarray) -> list[str]:
+        """Return the ids of many documents, faster than one by one.
+
+        Args:
+            numbers: Document indices: int64 array of shape (documents,). They are not checked.
+        """
+        ids, chunk_of = [""] * len(numbers), np.searchsorted(self._offsets, numbers, side="right") - 1
+        for chunk in np.unique(chunk_of).tolist():
+            positions = np.flatnonzero(chunk_of == chunk)
+            indices = numbers[positions] - self._offsets[chunk]
+            found = self._chunks[chunk].take(arrow_indices(indices)).to_pylist()
+            for position, id_ in zip(positions.tolist(), found, strict=True):
+                ids[position] = id_
+        return ids
+
+
+def arrow_indices(indices: np.ndarray) -> Any:
+    """Return an int64 array as an Arrow array. ``pyarrow.array`` would import pandas, which takes half a second."""
+    values = np.ascontiguousarray(indices, np.int64)
+    return pa.Array.from_buffers(pa.int64(), len(values), [None, pa.py_buffer(values)])
+
 
 class NumberById(Mapping[str, int]):
     """Mapping from document ids to document indices. It stores 16 bytes per id, regardless of the length of the ids."""
@@ -68,6 +90,20 @@ class NumberById(Mapping[str, int]):
                 return number
             position += 1
         raise KeyError(id_)
+
+    def find(self, ids: Sequence[str]) -> np.ndarray:
+        """Return the document indices of many ids, and -1 for unknown ids: int64 array of shape (ids,).
+
+        This is much faster than to look them up one by one.
+        """
+        hashes = np.fromiter(map(hash, ids), np.int64, len(ids))
+        positions = self._sorted_hashes.searchsorted(hashes).clip(max=max(0, len(self) - 1))
+        if not len(ids) or not len(self):
+            return np.full(len(ids), -1)
+        numbers: np.ndarray = self._order[positions]
+        for place in np.flatnonzero(np.array(self._ids.take(numbers), object) != np.array(ids, object)).tolist():
+            numbers[place] = self.get(ids[place], -1)  # unknown, or another id has the same hash
+        return numbers
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._ids)

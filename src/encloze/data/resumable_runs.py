@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 from encloze import progress
@@ -42,7 +43,7 @@ def write_rankings(
         >>> queries = [Query("q1", "rivers"), Query("q2", "engines")]
         >>> write_rankings(file, queries, lambda batch: {query.id: {"d1": 1.0} for query in batch}, batch_size=1)
         >>> list(iterate_rankings(file, queries))
-        [{'d1': 1.0}, {'d1': 1.0}]
+        [['d1'], ['d1']]
     """
     if is_complete(file):
         return
@@ -57,7 +58,7 @@ def write_rankings(
                     task.advance(len(batch))
 
 
-def iterate_rankings(file: Path, queries: Sequence[Query]) -> Iterator[dict[str, float]]:
+def iterate_rankings(file: Path, queries: Sequence[Query]) -> Iterator[list[str]]:
     """Yield the ranking of each query, one at a time, from a file that ``write_rankings`` wrote.
 
     Args:
@@ -65,19 +66,20 @@ def iterate_rankings(file: Path, queries: Sequence[Query]) -> Iterator[dict[str,
         queries: Queries of the file. A query without a line in the file has an empty ranking.
 
     Yields:
-        Scores by document id, best first.
+        Document ids, best first.
 
     Raises:
+        CheckpointError: A line of the file has another layout.
         StorageError: The file contains a query that is not in ``queries`` or is out of order.
     """
     with explain_damage(file), file.open(encoding="utf-8") as stream:
-        groups = groupby(map(split_run_line, stream), key=lambda columns: columns[0])
+        groups = groupby((split_run_line(line, 3) for line in stream), key=itemgetter(0))
         query_id, lines = next(groups, ("", iter(())))
         for query in queries:
             if query_id != query.id:
-                yield {}
+                yield []
                 continue
-            yield {document: float(score) for _, _, document, _, score, *_ in lines}
+            yield [columns[2] for columns in lines]
             query_id, lines = next(groups, ("", iter(())))
     if query_id:
         raise StorageError(f"{file} is damaged: query {query_id!r} is out of order. Start over with --overwrite")

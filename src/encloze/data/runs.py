@@ -99,15 +99,17 @@ def append_run(stream: TextIO, run: Run, tag: str = "encloze") -> None:
     """Append the rankings of some queries to an open run file, best documents first."""
     tag = "-".join(tag.split()) or "encloze"
     for query, scores in run.items():
+        is_word, lines = query.split() == [query], list[str]()
         for rank, (document, score) in enumerate(top_documents(scores, len(scores)).items(), 1):
+            by = " " if is_word and document.split() == [document] else "\t"
             # repr keeps all digits, so a run that is read back has the same ties.
-            separator = " " if query.split() == [query] and document.split() == [document] else "\t"
-            stream.write(separator.join((query, "Q0", document, str(rank), repr(score), tag)) + "\n")
+            lines.append(f"{query}{by}Q0{by}{document}{by}{rank}{by}{score!r}{by}{tag}\n")
+        stream.write("".join(lines))
 
 
-def split_run_line(line: str) -> list[str]:
-    """Return the columns of a line that ``append_run`` wrote."""
-    return line.rstrip("\n").split("\t" if "\t" in line else " ")
+def split_run_line(line: str, max_splits: int = -1) -> list[str]:
+    """Return the columns of a line that ``append_run`` wrote; with ``max_splits``, the last one is the rest of it."""
+    return line.rstrip("\n").split("\t" if "\t" in line else " ", max_splits)
 
 
 def query_id_of_run_line(line: str) -> str:

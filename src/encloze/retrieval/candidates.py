@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from encloze import progress
+from encloze.data.ids import DocumentIds
 from encloze.data.records import Query, Representation, Run
 from encloze.retrieval.views import View
 from encloze.search.fusions.base import Fusion
@@ -124,7 +125,7 @@ def fused_order(pool: CandidatePool, fusion: Fusion) -> tuple[np.ndarray, np.nda
 
 
 def fused_run(
-    queries: Sequence[Query], pools: Sequence[CandidatePool], ids: Sequence[str], fusion: Fusion, depth: int = 100
+    queries: Sequence[Query], pools: Sequence[CandidatePool], ids: DocumentIds, fusion: Fusion, depth: int = 100
 ) -> Run:
     """Return the ``depth`` best candidates of each query with their fused scores, as a run.
 
@@ -135,13 +136,15 @@ def fused_run(
         fusion: Combines the scores of the views.
         depth: Number of documents for each query.
     """
-    run: Run = {}
-    for query, pool in zip(queries, pools, strict=True):
-        order, scores = fused_order(pool, fusion)
-        best = order[:depth]
-        ranked = zip(pool.numbers[best].tolist(), scores[best].tolist(), strict=True)
-        run[query.id] = {ids[number]: score for number, score in ranked}
-    return run
+    numbers, scores = list[np.ndarray](), list[list[float]]()
+    for pool in pools:
+        order, fused = fused_order(pool, fusion)
+        numbers.append(pool.numbers[order[:depth]])
+        scores.append(fused[order[:depth]].tolist())
+    names = iter(ids.take(np.concatenate(numbers))) if numbers else iter(())
+    return {
+        query.id: {next(names): score for score in of_query} for query, of_query in zip(queries, scores, strict=True)
+    }
 
 
 def _pools(views: Sequence[View], queries: list[Any], depth: int) -> list[CandidatePool]:

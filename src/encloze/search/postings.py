@@ -140,12 +140,29 @@ class PostingsSearcher:
         shape = len(queries), min(depth, self._num_documents)
         numbers, scores = np.full(shape, -1, np.int64), np.zeros(shape, np.float32)
         for row, query in enumerate(queries):
-            all_scores = np.zeros(self._num_documents, np.float32)
-            for term, weight in query:
-                documents, values = self._postings.of_term(term)
-                all_scores[documents] += weight * self._weight_function(term, documents, values)
-            numbers[row], scores[row] = _top_k(all_scores, depth)
+            found, found_scores = self._scored(query)
+            best = _top_k(found_scores, found, depth)
+            numbers[row, : len(best)], scores[row, : len(best)] = found[best], found_scores[best]
         return SearchResults(numbers, scores)
+
+    def _scored(self, query: QueryTerms) -> tuple[np.ndarray, np.ndarray]:
+        """Return the documents that contain a term of a query, each once, and their scores.
+
+        The cost depends on the number of postings, not of documents: of the memory of ``np.zeros``, the operating
+        system provides only the pages that are written.
+        """
+        scores, found, are_positive = np.zeros(self._num_documents, np.float32), list[np.ndarray](), True
+        for term, weight in query:
+            documents, values = self._postings.of_term(term)
+            added = weight * self._weight_function(term, documents, values)
+            are_positive &= bool((added > 0).all())
+            before = scores[documents]
+            found.append(documents[before == 0])
+            scores[documents] = before + added
+        together = np.concatenate(found) if found else np.empty(0, np.int32)
+        if not are_positive:  # a document whose score was 0 in between is there twice
+            together = np.unique(together)
+        return together, scores[together]
 
     def score(self, queries: Sequence[QueryTerms], numbers: list[np.ndarray]) -> list[np.ndarray]:
         """Return, for each query, the scores of the documents in ``numbers``."""
@@ -157,16 +174,8 @@ class PostingsSearcher:
         return results
 
 
-def _top_k(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the document numbers and scores of the ``k`` highest scores above 0.
-
-    Documents with equal scores are in ascending order of numbers. If fewer than ``k`` scores are above 0, the
-    remaining numbers are -1.
-    """
-    k = min(k, len(scores))
-    threshold = np.partition(scores, -k)[-k]
-    selected = np.flatnonzero((scores >= threshold) & (scores > 0))
-    selected = selected[np.argsort(-scores[selected], kind="stable")[:k]]
-    numbers, values = np.full(k, -1, np.int64), np.zeros(k, np.float32)
-    numbers[: len(selected)], values[: len(selected)] = selected, scores[selected]
-    return numbers, values
+def _top_k(scores: np.ndarray, documents: np.ndarray, k: int) -> np.ndarray:
+    """Return the positions of the ``k`` highest scores above 0, highest first; equal scores by document number."""
+    kept = np.flatnonzero(scores >= np.partition(scores, -k)[-k]) if len(scores) > k else np.arange(len(scores))
+    kept = kept[scores[kept] > 0]
+    return kept[np.lexsort((documents[kept], -scores[kept]))[:k]]
