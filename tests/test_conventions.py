@@ -153,6 +153,9 @@ def test_imports_are_light() -> None:
         "encloze.commands.evaluate": "torch transformers",
         "encloze.commands.search": "torch transformers",
         "encloze.commands.inspect": "torch transformers",
+        "encloze.commands.mine": "torch transformers",
+        "encloze.commands.score": "torch transformers",
+        "encloze.commands.generate": "torch transformers",
         "encloze.commands.robustness": "torch transformers",
     }
     code = f"""if True:

@@ -11,10 +11,11 @@ import numpy as np
 from accelerate import PartialState
 
 from encloze import progress
+from encloze.commands._begin_run import begin_run
 from encloze.commands._finetuning_effect import FinetuningEffect
 from encloze.commands._mined_negatives import mine_negatives
+from encloze.commands._model_output import write_model_folder
 from encloze.commands._output_lock import locks_output
-from encloze.commands._runs import begin_run, write_model_folder
 from encloze.commands.base import Command, TrainingResult
 from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import torch
 
+from encloze.commands._begin_run import begin_run
+from encloze.commands._model_output import write_model_folder
 from encloze.commands._output_lock import locks_output
-from encloze.commands._runs import begin_run, write_model_folder
 from encloze.commands.base import ClassifierTrainingResult, Command
 from encloze.data.labeled import LabeledDataset
 from encloze.data.labels.base import LabelFormat

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from encloze.commands._begin_run import begin_run
+from encloze.commands._model_output import write_model_folder
 from encloze.commands._output_lock import locks_output
-from encloze.commands._runs import begin_run, write_model_folder
 from encloze.commands.base import Command, TrainingResult
 from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from encloze import progress, recipe
+from encloze.commands._begin_run import begin_run
 from encloze.commands._output_lock import locks_output
-from encloze.commands._runs import begin_run
 from encloze.commands.base import Command, GenerationResult
 from encloze.data.corpus import Corpus
 from encloze.data.dataset import DatasetSplit

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from encloze import progress, recipe
+from encloze.commands._begin_run import begin_run
 from encloze.commands._mining_scores import MiningIndex, text_scores
 from encloze.commands._negative_filter import MinedNegatives, NegativeFilter
 from encloze.commands._output_lock import locks_output
-from encloze.commands._runs import begin_run
 from encloze.commands.base import Command, MiningResult
 from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format

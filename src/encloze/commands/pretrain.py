@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import save_file
 
 from encloze import progress
+from encloze.commands._begin_run import begin_run
+from encloze.commands._model_output import write_model_folder
 from encloze.commands._output_lock import locks_output
-from encloze.commands._runs import begin_run, write_model_folder
 from encloze.commands.base import Command, TrainingResult
 from encloze.data.corpus import Corpus
 from encloze.data.formats.base import Format

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from encloze import progress, recipe
+from encloze.commands._begin_run import begin_run
 from encloze.commands._output_lock import locks_output
-from encloze.commands._runs import begin_run
 from encloze.commands.base import Command, ScoringResult
 from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format

@@ -1,4 +1,4 @@
-"""Start and end of resumable commands: checking the work folder and writing the model folder."""
+"""End of trainings: writing the model folder, with its card and its verdict."""
 
 from __future__ import annotations
 
@@ -14,36 +14,12 @@ from encloze.escapes import markdown
 from encloze.models.card import PipelineTag, model_card
 from encloze.reporting.training_logs import model_card_section
 from encloze.reporting.verdicts import EFFECT_FILE, Verdict, training_verdict
-from encloze.settings import plain
 from encloze.storage.names import README
 from encloze.storage.provenance import write_provenance
 from encloze.storage.run_state import RunState
-from encloze.training.optimizer_step import available_trackers
 
 _EFFECT_FILE = {f"`{EFFECT_FILE}`": "nDCG@10 of the initial and the fine-tuned model on queries not trained on"}
 _TRAINING_FILES = {"`log.jsonl`, `monitors.jsonl`": "losses and validation metrics by step"}
-
-
-def begin_run(command: Any) -> RunState:
-    """Return the work folder of a command, after checking that its run can be started or resumed.
-
-    Args:
-        command: A command with the settings output, resume and overwrite.
-
-    Raises:
-        StorageError: The output or an unfinished run exists, and ``overwrite`` is false.
-        CheckpointError: There is no unfinished run to resume, or it was started with other settings.
-        MissingExtraError: An experiment tracker is not installed.
-    """
-    if hasattr(command, "training"):
-        available_trackers(command.training)
-    processes, state = PartialState(), RunState(command.output)
-    if processes.is_main_process:
-        ignored = ("resume", "overwrite", "type")
-        settings = {name: value for name, value in plain(command).items() if name not in ignored}
-        state.prepare(settings, resume=command.resume, overwrite=command.overwrite)
-    processes.wait_for_everyone()
-    return state
 
 
 def write_model_folder(
