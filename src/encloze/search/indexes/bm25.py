@@ -22,7 +22,7 @@ from encloze.search.analyzers._by_language import analyzer_for
 from encloze.search.analyzers.base import Analyzer
 from encloze.search.indexes.base import Index
 from encloze.search.npy_files import AppendableArray, damaged, map_array
-from encloze.search.postings import Postings, PostingsSearcher, PostingsWriter, QueryTerms
+from encloze.search.postings import Bm25Weights, Postings, PostingsSearcher, PostingsWriter, QueryTerms
 from encloze.settings import plain
 from encloze.storage.json_files import read_json, write_json
 
@@ -135,11 +135,11 @@ class Bm25Searcher:
         self.num_documents: int = len(lengths)
         self.dim: int | None = None
         num_documents, df = len(lengths), np.diff(postings.offsets)  # df: (terms,)
-        self._idf = np.log(1 + (num_documents - df + 0.5) / (df + 0.5)).astype(np.float32)  # (terms,)
+        idf = np.log(1 + (num_documents - df + 0.5) / (df + 0.5)).astype(np.float32)
         self._df_ratio = df / max(1, num_documents)
         relative_lengths = lengths / max(lengths.mean(), 1e-9)
-        self._length_norm = (settings.k1 * (1 - settings.b + settings.b * relative_lengths)).astype(np.float32)
-        self._postings = PostingsSearcher(postings, num_documents, self._weights)
+        length_norms = (settings.k1 * (1 - settings.b + settings.b * relative_lengths)).astype(np.float32)
+        self._postings = PostingsSearcher(postings, num_documents, Bm25Weights(idf, length_norms))
 
     def search(self, queries: Sequence[str] | Representation, depth: int) -> SearchResults:
         """Return the ``depth`` best documents of each query text (see ``IndexSearcher.search``)."""
@@ -164,11 +164,6 @@ class Bm25Searcher:
     def df_ratio(self, term: str) -> float:
         """Return the fraction of the documents that contain a term, from 0 to 1."""
         return float(self._df_ratio[self._term_numbers[term]]) if term in self._term_numbers else 0.0
-
-    def _weights(self, term: int, documents: np.ndarray, frequencies: np.ndarray) -> np.ndarray:
-        """Return the BM25 weight of a term in each document, computed from the term's frequencies in the documents."""
-        weights: np.ndarray = self._idf[term] * frequencies / (frequencies + self._length_norm[documents])
-        return weights
 
     def _query_terms(self, queries: Sequence[Mapping[str, float]]) -> list[QueryTerms]:
         """Return pairs (term number, weight) for each query. Terms that are not in the index are left out."""

@@ -75,7 +75,7 @@ class InvertedSearcher:
     input_type: ClassVar[Literal["text", "dense", "sparse"]] = "sparse"
 
     def __init__(self, postings: Postings, num_documents: int) -> None:
-        self._postings = PostingsSearcher(postings, num_documents, lambda term, documents, weights: weights)
+        self._postings = PostingsSearcher(postings, num_documents)
         self.num_documents: int = num_documents
         self.dim: int | None = len(postings.offsets) - 1
 

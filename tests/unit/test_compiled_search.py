@@ -1,0 +1,75 @@
+"""The compiled search in postings lists gives the documents and scores of the search with numpy."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_matrix, random_array
+
+from encloze.data.records import Representation, SearchResults
+from encloze.search import postings
+from encloze.search.indexes.base import IndexSearcher
+from encloze.search.indexes.bm25 import Bm25
+from encloze.search.indexes.inverted import Inverted
+
+pytest.importorskip("numba")
+
+
+def both(searcher: IndexSearcher, queries: object, depth: int, monkeypatch: pytest.MonkeyPatch) -> SearchResults:
+    """Return the results of the compiled search, after comparing them with those of numpy."""
+    monkeypatch.setattr(postings, "_MIN_COMPILED_QUERIES", 2**62)
+    expected = searcher.search(queries, depth)  # type: ignore[arg-type]
+    monkeypatch.setattr(postings, "_MIN_COMPILED_QUERIES", 0)
+    for _ in range(2):  # the second search uses the sums of the first again
+        found = searcher.search(queries, depth)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(found.numbers, expected.numbers)
+        np.testing.assert_array_equal(found.scores, expected.scores)
+    return found
+
+
+@pytest.mark.parametrize("depth", [1, 7, 1000])
+@pytest.mark.parametrize("words", ["a b c", "a a b", "z", "", "rare", "rare a"])
+def test_bm25_is_the_same(depth: int, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = np.random.default_rng(0)
+    texts = [" ".join(draw.choice(list("abcdef"), draw.integers(0, 9))) for _ in range(300)]  # with many equal scores
+    Bm25().build([*texts[:150], "rare", *texts[150:], "rare a"], tmp_path)
+    found = both(Bm25().open(tmp_path), [words, "f", words], depth, monkeypatch)
+    assert words != "rare" or 150 in found.numbers[0]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_term_weights_of_any_sign_are_the_same(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = np.random.default_rng(seed)
+    density = draw.choice([0.02, 0.3, 0.9])
+    values = draw.integers(-2, 3, (80, 12)) * (draw.random((80, 12)) < density)  # sums are often 0 in between
+    Inverted().build(Representation(sparse=csr_matrix(values.astype(np.float32))), tmp_path)
+    queries = csr_matrix(draw.integers(-1, 3, (9, 12)).astype(np.float32))
+    both(Inverted().open(tmp_path), Representation(sparse=queries), int(draw.integers(1, 90)), monkeypatch)
+
+
+def test_many_queries_are_searched_in_several_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postings, "_QUERIES_PER_THREAD", 3)
+    monkeypatch.setattr(postings.os, "cpu_count", lambda: 4)
+    weights = csr_matrix(random_array((200, 50), density=0.2, rng=0, dtype=np.float32))
+    Inverted().build(Representation(sparse=weights), tmp_path)
+    searcher = Inverted().open(tmp_path)
+    found = both(searcher, Representation(sparse=weights[:50]), 10, monkeypatch)
+    with ThreadPoolExecutor(8) as pool:
+        for row, one in enumerate(
+            pool.map(lambda row: searcher.search(Representation(sparse=weights[row : row + 1]), 10), range(50))
+        ):
+            np.testing.assert_array_equal(one.numbers[0], found.numbers[row])
+            np.testing.assert_array_equal(one.scores[0], found.scores[row])
+
+
+def test_the_first_queries_of_a_process_do_not_import_numba(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Bm25().build(["a river", "a lake"], tmp_path)
+    searcher, calls = Bm25().open(tmp_path), list[int]()
+    monkeypatch.setattr(postings, "_compiled_search", lambda: calls.append(1))
+    for _ in range(postings._MIN_COMPILED_QUERIES - 1):
+        searcher.search(["river"], 1)
+    assert not calls
+    assert searcher.search(["river"], 1).numbers[0, 0] == 0 and calls == [1]
