@@ -81,7 +81,7 @@ def _candidate_pairs(
             first = texts[positions[start : start + _PAIRS_AT_A_TIME]]
             second = texts[positions[start : start + _PAIRS_AT_A_TIME] + distance]
             few, many = np.minimum(sizes[first], sizes[second]), np.maximum(sizes[first], sizes[second])
-            kept = np.flatnonzero((few >= similarity * many) & (roots[first] != roots[second]))
+            kept = np.flatnonzero((few / many >= similarity) & (roots[first] != roots[second]))
             first, second = first[kept], second[kept]
             common = np.minimum(histograms[first], histograms[second]).sum(1)  # an upper bound
             kept = np.flatnonzero(common >= similarity * (sizes[first] + sizes[second] - common) - _ROUNDING)

@@ -54,9 +54,12 @@ def max_similarity(shingles: np.ndarray, others: Iterable[np.ndarray], threshold
         others: The same of the other texts.
         threshold: Similarity of interest. Texts whose numbers of shingles are too different for it are not compared.
     """
-    size = len(shingles)
-    near = (other for other in others if min(size, len(other)) >= threshold * max(size, len(other)))
-    return max((jaccard_similarity(shingles, other) for other in near), default=0.0)
+    best = 0.0
+    for other in others:
+        few, many = sorted((len(shingles), len(other)))
+        if few and few / many >= threshold:
+            best = max(best, jaccard_similarity(shingles, other))
+    return best
 
 
 @lru_cache(2**18)

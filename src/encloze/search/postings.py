@@ -17,7 +17,7 @@ from encloze.search.npy_files import AppendableArray, all_finite, allocate_array
 from encloze.storage.verified import check_once
 
 CHUNK_SIZE = 2**18
-"""Number of postings sorted at a time: about 10 MB."""
+"""Number of postings processed at a time; sorting them takes about 10 MB."""
 
 _OFFSETS, _DOCUMENTS, _VALUES = "begins.npy", "documents.npy", "values.npy"
 _DTYPES: dict[str, type[np.generic]] = {"documents": np.int32, "terms": np.int32, "values": np.float32}
@@ -177,7 +177,7 @@ class PostingsSearcher:
         starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         terms = np.array([term for term, _ in pairs], np.int64)
         weights = np.array([weight for _, weight in pairs], np.float32)
-        offsets, documents = (np.asarray(column) for column in self._postings[:2])
+        postings = (np.asarray(self._postings.offsets), np.asarray(self._postings.documents), self._all_weights)
 
         def run(first: int, last: int) -> None:
             try:
@@ -185,7 +185,7 @@ class PostingsSearcher:
             except IndexError:  # all are in use by other threads
                 sums = np.zeros(self._num_documents, np.float32)
             part = results.numbers[first:last], results.scores[first:last]
-            search(offsets, documents, self._all_weights, starts[first : last + 1], terms, weights, sums, *part)
+            search(*postings, starts[first : last + 1], terms, weights, sums, *part)
             self._free_sums.append(sums)  # zeros again
 
         threads = min(os.cpu_count() or 1, len(queries) // _QUERIES_PER_THREAD)
@@ -198,14 +198,14 @@ class PostingsSearcher:
 
     @cached_property
     def _all_weights(self) -> np.ndarray:
-        """The weights of all postings: for BM25, an array in memory."""
+        """The weights of all postings: for BM25, an array in memory, of 4 bytes for each posting."""
         offsets, documents, values = self._postings
         if self._bm25 is None:
             return np.asarray(values)
-        weights = np.empty(len(values), np.float32)
-        for term in range(len(offsets) - 1):
-            part = slice(offsets[term], offsets[term + 1])
-            weights[part] = self._weights(term, documents[part], values[part])
+        weights = np.repeat(self._bm25.idf, np.diff(offsets))
+        for start in range(0, len(weights), CHUNK_SIZE):
+            part = slice(start, start + CHUNK_SIZE)
+            weights[part] = weights[part] * values[part] / (values[part] + self._bm25.length_norms[documents[part]])
         return weights
 
     def _weights(self, term: int, documents: np.ndarray, values: np.ndarray) -> np.ndarray:
