@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -432,3 +433,15 @@ def test_every_shipped_recipe_is_valid(command: str, name: str, dataset: Path, t
 
 def test_the_documented_recipes_are_shipped() -> None:
     assert {"cotmae_v2", "retromae", "splade", "bge", "gpl", "hebrew", "tiny"} <= recipe.shipped("run").keys()
+
+
+@pytest.mark.parametrize("name", ["hebrew", "retromae", "tiny", "bge", "cotmae_v2", "splade", "gpl"])
+def test_recipes_pre_train_the_pooling_that_they_fine_tune(name: str) -> None:
+    """A pooling that is not set is that of the initial model, in both stages."""
+    file = Path(str(files("encloze.recipes"))) / "run" / f"{name}.yaml"
+    stages = yaml.safe_load(file.read_text(encoding="utf-8"))["stages"].values()
+    objectives = [stage["objective"] for stage in stages if "objective" in stage]
+    bottlenecks = {o.get("bottleneck") for o in objectives if isinstance(o, dict) and o["type"] != "mlm"}
+    heads = [head for stage in stages for head in stage.get("heads", ()) if isinstance(head, dict)]
+    poolings = {head.get("pooling") for head in heads if head["type"] == "dense"}
+    assert (bottlenecks or {None}) == (poolings or {None})
