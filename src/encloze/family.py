@@ -171,6 +171,11 @@ def _plugins(group: str) -> EntryPoints:
     return entry_points(group=group)
 
 
+def has_plugins() -> bool:
+    """Return whether an installed package has an entry point in the group of a family."""
+    return any(group.partition(".")[0] == "encloze" for group in entry_points().groups)
+
+
 def is_family(kind: object) -> bool:
     """Return whether ``kind`` is the base class of a family, such as ``Objective``; False for members."""
     return isinstance(kind, type) and Family in kind.__bases__

@@ -50,6 +50,10 @@ def main(arguments: list[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # the terminal may not have all letters of the texts
             stream.reconfigure(errors="backslashreplace")
     try:
+        if arguments is None and {"-h", "--help"} & set(sys.argv[2:]):
+            from encloze.cli.placeholders import use_placeholders
+
+            use_placeholders()
         return _run(list(sys.argv[1:] if arguments is None else arguments))
     except EnclozeError as error:
         if os.environ.get("ENCLOZE_DEBUG"):
