@@ -15,10 +15,11 @@ import pyarrow as pa
 from encloze import progress
 from encloze.data.fields import read_fields, write_fields
 from encloze.data.formats.base import Format
-from encloze.data.ids import DocumentIds, NumberById, arrow_indices
+from encloze.data.ids import DocumentIds, NumberById
 from encloze.data.in_memory import corpus_format, format_of
 from encloze.data.lines import ErrorCollector
 from encloze.data.records import Document, full_text
+from encloze.data.row_access import take_rows
 from encloze.data.rows import rows
 from encloze.errors import DataError, importable
 from encloze.storage.cache import cache_folder
@@ -249,14 +250,7 @@ class Corpus(Sequence[Document]):
 
     def _read_rows(self, numbers: np.ndarray) -> list[dict[str, Any]]:
         """Return the fields of documents: one dictionary for each document index in ``numbers`` (int64)."""
-        rows: list[dict[str, Any]] = [{}] * len(numbers)
-        batch_numbers = np.searchsorted(self._offsets, numbers, side="right") - 1
-        for batch in np.unique(batch_numbers):
-            positions = np.flatnonzero(batch_numbers == batch)
-            indices = arrow_indices(numbers[positions] - self._offsets[batch])
-            for position, row in zip(positions, self._batches[batch].take(indices).to_pylist(), strict=True):
-                rows[position] = row
-        return rows
+        return take_rows(self._batches, self._offsets, numbers)
 
 
 def _validate(table: Any) -> None:

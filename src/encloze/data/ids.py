@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, overload
 
 import numpy as np
-import pyarrow as pa
+
+from encloze.data.row_access import take_rows
 
 
 class DocumentIds(Sequence[str]):
@@ -50,20 +51,7 @@ class DocumentIds(Sequence[str]):
         Args:
             numbers: Document indices: int64 array of shape (documents,). They are not checked.
         """
-        ids, chunk_of = [""] * len(numbers), np.searchsorted(self._offsets, numbers, side="right") - 1
-        for chunk in np.unique(chunk_of).tolist():
-            positions = np.flatnonzero(chunk_of == chunk)
-            indices = numbers[positions] - self._offsets[chunk]
-            found = self._chunks[chunk].take(arrow_indices(indices)).to_pylist()
-            for position, id_ in zip(positions.tolist(), found, strict=True):
-                ids[position] = id_
-        return ids
-
-
-def arrow_indices(indices: np.ndarray) -> Any:
-    """Return an int64 array as an Arrow array. ``pyarrow.array`` would import pandas, which takes half a second."""
-    values = np.ascontiguousarray(indices, np.int64)
-    return pa.Array.from_buffers(pa.int64(), len(values), [None, pa.py_buffer(values)])
+        return take_rows(self._chunks, self._offsets, numbers)
 
 
 class NumberById(Mapping[str, int]):

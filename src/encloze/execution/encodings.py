@@ -9,7 +9,6 @@ from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
-from scipy.sparse import csr_matrix
 
 from encloze import progress
 from encloze.data.corpus import Corpus
@@ -126,6 +125,8 @@ def read_representation(file: Path) -> Representation:
         arrays = dict(stored)
     sparse = None
     if "weights" in arrays:
+        from scipy.sparse import csr_matrix  # a search with BM25 does not need it
+
         sparse = csr_matrix((arrays["weights"], arrays["terms"], arrays["ends"]), shape=arrays["shape"])
     if sparse is None and "dense" not in arrays:
         raise ValueError("the file contains neither embeddings nor term weights")
