@@ -10,19 +10,21 @@ import pytest
 from scipy.sparse import csr_matrix, random_array
 
 from encloze.data.records import Representation, SearchResults
-from encloze.search import postings
+from encloze.search import postings_search as postings
+from encloze.search.analyzers.plain import Plain
 from encloze.search.indexes.base import IndexSearcher
 from encloze.search.indexes.bm25 import Bm25
 from encloze.search.indexes.inverted import Inverted
+from encloze.search.postings import Postings
 
 pytest.importorskip("numba")
 
 
 def both(searcher: IndexSearcher, queries: object, depth: int, monkeypatch: pytest.MonkeyPatch) -> SearchResults:
     """Return the results of the compiled search, after comparing them with those of numpy."""
-    monkeypatch.setattr(postings, "_MIN_COMPILED_QUERIES", 2**62)
+    monkeypatch.setattr(postings, "_MIN_QUERIES", 2**62)
     expected = searcher.search(queries, depth)  # type: ignore[arg-type]
-    monkeypatch.setattr(postings, "_MIN_COMPILED_QUERIES", 0)
+    monkeypatch.setattr(postings, "_MIN_QUERIES", 0)
     for _ in range(2):  # the second search uses the sums of the first again
         found = searcher.search(queries, depth)  # type: ignore[arg-type]
         np.testing.assert_array_equal(found.numbers, expected.numbers)
@@ -50,6 +52,29 @@ def test_term_weights_of_any_sign_are_the_same(seed: int, tmp_path: Path, monkey
     both(Inverted().open(tmp_path), Representation(sparse=queries), int(draw.integers(1, 90)), monkeypatch)
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_postings_that_cannot_change_the_result_are_skipped(
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postings, "_MIN_SKIPPED", 0)
+    draw = np.random.default_rng(seed)
+    common, rare = draw.choice(["a", "b", "c"], (2000, 3)), draw.integers(0, 300, (2000, 3)).astype(str)
+    Bm25(analyzer=Plain()).build([" ".join(row) for row in np.hstack([common, rare])], tmp_path)
+    searcher = Bm25().open(tmp_path)
+    queries = [" ".join(["a", "b", "c", *draw.integers(0, 300, 4).astype(str)]) for _ in range(10)]
+    look_up, looked_up = Postings.among, list[int]()
+    monkeypatch.setattr(
+        Postings, "among", lambda self, term, among: (looked_up.append(term), look_up(self, term, among))[1]
+    )
+    found = both(searcher, queries, 3, monkeypatch)
+    assert looked_up
+    everything = searcher.score(queries, [np.arange(2000)] * 10)
+    for numbers, scores, every in zip(found.numbers, found.scores, everything, strict=True):
+        best = np.lexsort((np.arange(2000), -every))[:3]
+        np.testing.assert_array_equal(numbers, best)
+        np.testing.assert_array_equal(scores, every[best])
+
+
 def test_many_queries_are_searched_in_several_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(postings, "_QUERIES_PER_THREAD", 3)
     monkeypatch.setattr(postings.os, "cpu_count", lambda: 4)
@@ -69,7 +94,7 @@ def test_the_first_queries_of_a_process_do_not_import_numba(tmp_path: Path, monk
     Bm25().build(["a river", "a lake"], tmp_path)
     searcher, calls = Bm25().open(tmp_path), list[int]()
     monkeypatch.setattr(postings, "_compiled_search", lambda: calls.append(1))
-    for _ in range(postings._MIN_COMPILED_QUERIES - 1):
+    for _ in range(postings._MIN_QUERIES - 1):
         searcher.search(["river"], 1)
     assert not calls
     assert searcher.search(["river"], 1).numbers[0, 0] == 0 and calls == [1]

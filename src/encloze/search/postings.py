@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 
-from encloze.data.records import SearchResults
 from encloze.search.npy_files import AppendableArray, all_finite, allocate_array, damaged, map_array
 from encloze.storage.verified import check_once
 
@@ -21,13 +15,6 @@ CHUNK_SIZE = 2**18
 
 _OFFSETS, _DOCUMENTS, _VALUES = "begins.npy", "documents.npy", "values.npy"
 _DTYPES: dict[str, type[np.generic]] = {"documents": np.int32, "terms": np.int32, "values": np.float32}
-
-QueryTerms = Sequence[tuple[int, float]]
-"""Term numbers of a query with their weights."""
-
-_MIN_COMPILED_QUERIES = 32
-"""Number of queries of an index from which the compiled search is used: its import takes half a second."""
-_QUERIES_PER_THREAD = 64
 
 
 class Postings(NamedTuple):
@@ -132,130 +119,3 @@ class PostingsWriter:
         values.flush()
         for file in files:
             file.unlink()
-
-
-class Bm25Weights(NamedTuple):
-    """What turns the frequency of a term in a document into its BM25 weight ``idf * tf / (tf + length_norm)``."""
-
-    idf: np.ndarray  # float32, (terms,)
-    length_norms: np.ndarray  # float32, (documents,)
-
-
-class PostingsSearcher:
-    """Searcher that scores documents by the inner product of the query's and the document's term weights."""
-
-    def __init__(self, postings: Postings, num_documents: int, bm25: Bm25Weights | None = None) -> None:
-        """Create a searcher.
-
-        Args:
-            postings: The postings lists.
-            num_documents: Number of documents of the index.
-            bm25: How weights are computed from the values of the postings; None if the values are weights.
-        """
-        self._postings, self._num_documents, self._bm25 = postings, num_documents, bm25
-        self._num_searched, self._free_sums = 0, list[np.ndarray]()
-
-    def search(self, queries: Sequence[QueryTerms], depth: int) -> SearchResults:
-        """Return the ``depth`` best documents of each query; documents that score 0 or less are not returned."""
-        shape = len(queries), min(depth, self._num_documents)
-        results = SearchResults(np.full(shape, -1, np.int64), np.zeros(shape, np.float32))
-        self._num_searched += len(queries)
-        compiled = _compiled_search() if self._num_searched >= _MIN_COMPILED_QUERIES else None
-        if compiled:
-            self._search_compiled(compiled, queries, results)
-        else:
-            for row, query in enumerate(queries):
-                found, scores = self._scored(query)
-                best = _top_k(scores, found, depth)
-                results.numbers[row, : len(best)], results.scores[row, : len(best)] = found[best], scores[best]
-        return results
-
-    def _search_compiled(self, search: Any, queries: Sequence[QueryTerms], results: SearchResults) -> None:
-        """Write the best documents to ``results``, in one thread for each processor if there are many queries."""
-        lengths = [len(query) for query in queries]
-        pairs = [pair for query in queries for pair in query]
-        starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        terms = np.array([term for term, _ in pairs], np.int64)
-        weights = np.array([weight for _, weight in pairs], np.float32)
-        postings = (np.asarray(self._postings.offsets), np.asarray(self._postings.documents), self._all_weights)
-
-        def run(first: int, last: int) -> None:
-            try:
-                sums = self._free_sums.pop()
-            except IndexError:  # all are in use by other threads
-                sums = np.zeros(self._num_documents, np.float32)
-            part = results.numbers[first:last], results.scores[first:last]
-            search(*postings, starts[first : last + 1], terms, weights, sums, *part)
-            self._free_sums.append(sums)  # zeros again
-
-        threads = min(os.cpu_count() or 1, len(queries) // _QUERIES_PER_THREAD)
-        if threads < 2:
-            run(0, len(queries))
-        else:
-            bounds = np.linspace(0, len(queries), threads + 1).astype(int).tolist()
-            with ThreadPoolExecutor(threads) as pool:
-                list(pool.map(run, bounds[:-1], bounds[1:]))
-
-    @cached_property
-    def _all_weights(self) -> np.ndarray:
-        """The weights of all postings: for BM25, an array in memory, of 4 bytes for each posting."""
-        offsets, documents, values = self._postings
-        if self._bm25 is None:
-            return np.asarray(values)
-        weights = np.repeat(self._bm25.idf, np.diff(offsets))
-        for start in range(0, len(weights), CHUNK_SIZE):
-            part = slice(start, start + CHUNK_SIZE)
-            weights[part] = weights[part] * values[part] / (values[part] + self._bm25.length_norms[documents[part]])
-        return weights
-
-    def _weights(self, term: int, documents: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Return the weights of a term in documents, from the values of its postings."""
-        if self._bm25 is None:
-            return values
-        weights: np.ndarray = self._bm25.idf[term] * values / (values + self._bm25.length_norms[documents])
-        return weights
-
-    def _scored(self, query: QueryTerms) -> tuple[np.ndarray, np.ndarray]:
-        """Return the documents that contain a term of a query, each once, and their scores.
-
-        The cost depends on the number of postings, not of documents: of the memory of ``np.zeros``, the operating
-        system provides only the pages that are written.
-        """
-        scores, found, are_positive = np.zeros(self._num_documents, np.float32), list[np.ndarray](), True
-        for term, weight in query:
-            documents, values = self._postings.of_term(term)
-            added = weight * self._weights(term, documents, values)
-            are_positive &= bool((added > 0).all())
-            before = scores[documents]
-            found.append(documents[before == 0])
-            scores[documents] = before + added
-        together = np.concatenate(found) if found else np.empty(0, np.int32)
-        if not are_positive:  # a document whose score was 0 in between is there twice
-            together = np.unique(together)
-        return together, scores[together]
-
-    def score(self, queries: Sequence[QueryTerms], numbers: list[np.ndarray]) -> list[np.ndarray]:
-        """Return, for each query, the scores of the documents in ``numbers``."""
-        results = [np.zeros(len(candidates), np.float32) for candidates in numbers]
-        for query, candidates, scores in zip(queries, numbers, results, strict=True):
-            for term, weight in query:
-                positions, values = self._postings.among(term, candidates)
-                scores[positions] += weight * self._weights(term, candidates[positions], values)
-        return results
-
-
-def _top_k(scores: np.ndarray, documents: np.ndarray, k: int) -> np.ndarray:
-    """Return the positions of the ``k`` highest scores above 0, highest first; equal scores by document number."""
-    kept = np.flatnonzero(scores >= np.partition(scores, -k)[-k]) if len(scores) > k else np.arange(len(scores))
-    kept = kept[scores[kept] > 0]
-    return kept[np.lexsort((documents[kept], -scores[kept]))[:k]]
-
-
-@cache
-def _compiled_search() -> Any:
-    """Return the compiled search; None if numba is not installed."""
-    if importlib.util.find_spec("numba") is None:
-        return None
-    from encloze.search.compiled import search
-
-    return search

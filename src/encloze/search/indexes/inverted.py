@@ -6,16 +6,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
-from scipy.sparse import csr_matrix
 
 from encloze.data.records import Representation, SearchResults
 from encloze.search.indexes.base import Index
 from encloze.search.npy_files import damaged
-from encloze.search.postings import Postings, PostingsSearcher, PostingsWriter, QueryTerms
+from encloze.search.postings import Postings, PostingsWriter
+from encloze.search.postings_search import PostingsSearcher, QueryTerms
 from encloze.storage.json_files import read_json, write_json
+
+if TYPE_CHECKING:  # a search with BM25 does not need scipy
+    from scipy.sparse import csr_matrix
 
 _SHAPE = "shape.json"
 
@@ -25,6 +28,7 @@ class Inverted(Index, name="inverted"):
     """Inverted index: exact inner product over sparse term weights, memory-mapped; 8 bytes per non-zero weight.
 
     Example:
+        >>> from scipy.sparse import csr_matrix
         >>> weights = csr_matrix(np.array([[0.0, 1.5], [2.0, 0.0]], dtype=np.float32))
         >>> Inverted().build(Representation(sparse=weights), folder)
         >>> Inverted().open(folder).search(Representation(sparse=weights[:1]), depth=1).numbers
