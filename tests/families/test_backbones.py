@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -464,3 +465,76 @@ def test_a_pickle_that_contains_code_is_not_loaded(require_mlm_head: bool, tmp_p
         (folder / "pytorch_model.bin").write_bytes(damaged)
         with pytest.raises(CheckpointError):
             Backbone.load(folder, require_mlm_head=require_mlm_head)
+
+
+# Inference with packed weights
+
+
+def packed_layers(backbone: Backbone) -> list[nn.Module]:
+    return [module for module in backbone.modules() if type(module).__name__ == "_PackedLinear"]
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.05)])
+@each_headed
+def test_packed_weights_give_the_same_hidden_states(kind: str, dtype: torch.dtype, tolerance: float) -> None:
+    backbone = make_backbone(kind)
+    names, (ids, mask) = backbone.state_dict().keys(), make_batch(9, backbone.config, padding=3)
+    with torch.inference_mode():
+        fast = backbone.for_inference(dtype)
+        expected, found = backbone.encode(ids, mask)[mask], fast.encode(ids, mask)[mask]
+    assert len(packed_layers(fast)) >= 4 and not packed_layers(backbone)
+    assert found.dtype == dtype and expected.dtype == torch.float32
+    difference = (found.float() - expected).square().mean().sqrt() / expected.square().mean().sqrt()
+    assert difference < tolerance
+    assert backbone.state_dict().keys() == names
+    assert all(parameter.requires_grad and not parameter.is_inference() for parameter in backbone.parameters())
+    assert backbone.for_inference(dtype).model is fast.model
+
+
+@pytest.mark.parametrize("change", ["fused step", "step", "load", "move", "mix"])
+def test_packed_weights_follow_changes_of_the_weights(change: str) -> None:
+    backbone, (ids, mask) = make_backbone("bert"), make_batch(9)
+    with torch.inference_mode():
+        before = backbone.for_inference(torch.float32).encode(ids, mask)
+    if "step" in change:
+        optimizer = torch.optim.AdamW(backbone.parameters(), lr=0.1, fused="fused" in change)
+        backbone.encode(ids, mask).square().sum().backward()
+        optimizer.step()
+    elif change == "load":
+        backbone.load_state_dict({name: value + 0.1 for name, value in backbone.state_dict().items()})
+    elif change == "mix":
+        with torch.no_grad():
+            for parameter in backbone.parameters():
+                parameter.lerp_(torch.ones_like(parameter), 0.1)
+    else:
+        for parameter in backbone.parameters():
+            parameter.data = parameter.data + 0.1
+    with torch.inference_mode():
+        after, expected = backbone.for_inference(torch.float32).encode(ids, mask), backbone.encode(ids, mask)
+    assert (after - before).abs().max() > 0.01
+    torch.testing.assert_close(after, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_copied_backbone_has_packed_weights_of_its_own() -> None:
+    backbone = make_backbone("bert")
+    packed = packed_layers(backbone.for_inference(torch.float32))
+    copied = copy.deepcopy(backbone)
+    assert not {id(layer) for layer in packed} & {id(layer) for layer in packed_layers(copied)}
+    assert {id(layer) for layer in packed_layers(copied.for_inference(torch.float32))} != {id(x) for x in packed}
+
+
+def test_an_encoder_whose_copy_computes_something_else_is_used_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone, found = make_backbone("bert"), list[Backbone]()
+    # The attribute of the copy is an identity, so the activation is missing.
+    monkeypatch.setattr("encloze.backbones.hf.inference._exact_gelu", lambda module: hasattr(module, "dense"))
+    notes = notes_of(lambda: found.append(backbone.for_inference(torch.float32)))
+    assert found == [backbone]
+    assert len(notes) == 1 and notes[0].startswith("The encoder computes without packed weights, which is slower")
+
+
+def test_damaged_weights_are_not_reported_as_a_failed_test() -> None:
+    backbone = make_backbone("bert")
+    with torch.no_grad():
+        next(backbone.parameters()).fill_(torch.nan)
+    assert notes_of(lambda: backbone.for_inference(torch.float32)) == []
+    assert backbone.for_inference(torch.float32) is backbone

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from encloze.backbones._embeddings import (
 from encloze.backbones._mlm_models import missing_class, require_head, without_module, without_pooler
 from encloze.backbones._verification import Part, is_causal, verified_parts
 from encloze.backbones.hf.forward import enable_activation_checkpointing
+from encloze.backbones.hf.inference import InferenceCopy
 from encloze.backbones.hf.layer_config import LayerConfig
 from encloze.backbones.hf.limits import max_input_tokens
 from encloze.backbones.hf.loading import loading, quiet_transformers
@@ -74,6 +76,7 @@ class Backbone(nn.Module, Family):
         super().__init__()
         self.model = model
         self.has_mlm_head, self.mlm_head_is_new = has_mlm_head, mlm_head_is_new
+        self._inference = InferenceCopy()
 
     @classmethod
     def load(cls, folder: Path, *, require_mlm_head: bool) -> Backbone:
@@ -196,6 +199,17 @@ class Backbone(nn.Module, Family):
     def layer_config(self) -> LayerConfig:
         """Sizes and dropout rates of one encoder layer, which the layers of pre-training decoders also have."""
         return LayerConfig.from_config(self.config)
+
+    def for_inference(self, dtype: torch.dtype) -> Self:
+        """Return a backbone that encodes faster on a CPU, outside of autocast, or this one (see ``InferenceCopy``).
+
+        ``dtype`` is the type of its weights and hidden states, ``torch.float32`` or ``torch.bfloat16``.
+        """
+        if (model := self._inference.of(self.model, dtype)) is self.model:
+            return self
+        fast = copy.copy(self)
+        fast.__dict__["_modules"] = {**self._modules, "model": model}
+        return fast
 
     def encode(self, ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Return the hidden states of the last layer: batch x length x hidden."""

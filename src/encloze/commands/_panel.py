@@ -29,6 +29,7 @@ from encloze.evaluation.panel_metrics import (
 from encloze.evaluation.term_activations import TermActivations
 from encloze.models.bi_encoder import BiEncoder
 from encloze.models.checkpoint import HEADS
+from encloze.models.device import batch_tokens
 from encloze.models.frozen import FrozenEncoder
 from encloze.models.heads.dense import Dense
 from encloze.models.layers.pooling import Pooling
@@ -40,7 +41,6 @@ from encloze.text.tokens import batch_by_length
 from encloze.training.linear_probe import extract_features, linear_probe, nearest_neighbors
 
 _MLM_HEAD_DOCUMENTS = 256  # the head computes logits over the whole vocabulary, which takes long
-_BATCH_TOKENS = 16384
 _NUM_FREQUENT_TERMS = 12
 _NUM_NEAREST = 5
 _NUM_MATCHING_TERMS = 6
@@ -230,7 +230,7 @@ def _mlm_head_activations(encoder: BiEncoder, texts: list[Encoded]) -> TermActiv
     device, activations = backbone.model.device, TermActivations.empty(int(backbone.config.vocab_size))
     lengths = np.array([min(len(text.ids) + encoder.tokenizer.num_special_tokens, max_tokens) for text in texts])
     with progress.task("Computing term weights of the MLM head", len(texts), "documents") as bar:
-        for rows in batch_by_length(lengths, _BATCH_TOKENS):
+        for rows in batch_by_length(lengths, batch_tokens(device)):
             batch = encoder.collate([texts[row] for row in rows], "document", device)
             with torch.inference_mode(), autocast(encoder.precision, device):
                 hidden = backbone.encode(batch.ids, batch.attention_mask)

@@ -18,10 +18,10 @@ from encloze.backbones.base import Backbone
 from encloze.data.records import Representation
 from encloze.errors import CheckpointError
 from encloze.models.checkpoint import HEADS, load_checkpoint, model_fingerprint, read_weights
-from encloze.models.device import resolve_device
+from encloze.models.device import batch_tokens, few_threads, resolve_device
 from encloze.models.encoder_config import CONFIG_FILE, EncoderConfig
 from encloze.models.heads.base import HeadInput, Side, TextBatch
-from encloze.models.precision import Precision, autocast, on_processor, resolve_precision
+from encloze.models.precision import DTYPES, Precision, autocast, on_processor, resolve_precision
 from encloze.models.sentence_transformers import write_sentence_transformers_files
 from encloze.similarity import Similarity
 from encloze.storage.model_folders import locate
@@ -31,7 +31,6 @@ from encloze.text.tokens import batch_by_length, pad_texts
 _SIDES: tuple[Side, ...] = get_args(Side)
 _UNITS = {"query": "queries", "document": "documents"}
 WINDOW = 4096  # texts that are sorted by length together
-BATCH_TOKENS = 16384
 _TRUNCATED_SHARE = 0.01  # a smaller share of truncated texts gives no warning
 
 
@@ -164,9 +163,15 @@ class BiEncoder(nn.Module):
         ``dense`` has the shape batch x dim, ``sparse`` batch x vocabulary. ``dense`` is None if the model has no dense
         head, ``sparse`` if it has no sparse head.
         """
-        is_encoded = any(head.needs_hidden_states(side) for head in self.config.heads)
+        is_encoded = self._needs_hidden_states(side)
         hidden = self.backbone.encode(texts.ids, texts.attention_mask) if is_encoded else None
-        inputs, modules = HeadInput(texts, hidden), dict(self.head_modules.items())
+        return self._represent(HeadInput(texts, hidden), side)
+
+    def _needs_hidden_states(self, side: Side) -> bool:
+        return any(head.needs_hidden_states(side) for head in self.config.heads)
+
+    def _represent(self, inputs: HeadInput, side: Side) -> Representation:
+        modules = dict(self.head_modules.items())
         return Representation(
             **{
                 head.view: head.represent(inputs, side, self.backbone, modules.get(head.name))
@@ -266,13 +271,14 @@ class BiEncoder(nn.Module):
         warned = set() if sides_warned_of is None else sides_warned_of
         prompt, limit, unit = self.config.prompt(side), self.config.max_tokens(side), _UNITS[side]
         source, truncated = iter(texts), 0
+        backbone = self.backbone.for_inference(DTYPES[resolve_precision(self.precision, self.device)])
         with progress.task(f"Encoding {unit} {on_processor(self.device)}", count, unit) as bar:
             while window := [prompt + text for text in islice(source, WINDOW)]:
                 encoded, buffer = self.tokenizer.encode(window), _RepresentationBuffer(len(window), self.views)
                 lengths = np.array([len(text.ids) for text in encoded]) + self.tokenizer.num_special_tokens
                 truncated += int((lengths > limit).sum())
-                for rows in batch_by_length(np.minimum(lengths, limit), BATCH_TOKENS):
-                    buffer.put(rows, self._encode_batch([encoded[row] for row in rows], side))
+                for rows in batch_by_length(np.minimum(lengths, limit), batch_tokens(self.device)):
+                    buffer.put(rows, self._encode_batch([encoded[row] for row in rows], side, backbone))
                     bar.advance(len(rows))
                 yield buffer.to_representation()
         if truncated > _TRUNCATED_SHARE * count and side not in warned:
@@ -283,9 +289,15 @@ class BiEncoder(nn.Module):
             )
 
     @torch.inference_mode()
-    def _encode_batch(self, texts: list[Encoded], side: Side) -> Representation:
-        with autocast(self.precision, self.device):
-            representation = self(self.collate(texts, side, self.device), side)
+    def _encode_batch(self, texts: list[Encoded], side: Side, backbone: Backbone) -> Representation:
+        """Encode texts with ``backbone``: the one of this model, or a faster one (see ``Backbone.for_inference``)."""
+        batch, hidden = self.collate(texts, side, self.device), None
+        with few_threads(batch.ids.numel(), self.device):
+            if backbone is not self.backbone and self._needs_hidden_states(side):
+                hidden = backbone.encode(batch.ids, batch.attention_mask).float()
+            with autocast(self.precision, self.device):
+                inputs = HeadInput(batch, hidden)
+                representation = self(batch, side) if hidden is None else self._represent(inputs, side)
         if not all(view.isfinite().all() for view in representation if view is not None):
             raise CheckpointError(
                 f"{self.name or 'the model'} produces NaN or infinite values: its weights are damaged. Train it again, "

@@ -10,12 +10,11 @@ import torch
 from torch import Tensor
 
 from encloze import progress
+from encloze.models.device import batch_tokens
 from encloze.models.precision import Precision, autocast, on_processor
 from encloze.text.labeled import LabeledTokens, PaddedLabeledTexts, kept_first_tokens, pad_labeled
 from encloze.text.tokenizer import Tokenizer
 from encloze.text.tokens import batch_by_length
-
-_BATCH_TOKENS = 16384
 
 
 class ClassifierInput(NamedTuple):
@@ -70,7 +69,7 @@ def run_in_batches(
     counts = np.array([text.num_labels for text in texts])
     first_labels, outputs = np.cumsum(counts) - counts, np.empty((0, 0), np.float32)
     with progress.task(f"{title} {on_processor(device)}", len(texts), "texts") as bar:
-        for numbers in batch_by_length(np.minimum(lengths, max_tokens), _BATCH_TOKENS):
+        for numbers in batch_by_length(np.minimum(lengths, max_tokens), batch_tokens(device)):
             padded = pad_labeled([texts[number] for number in numbers], tokenizer, max_tokens)
             with autocast(precision, device):
                 rows = model(ClassifierInput.from_padded(padded, device)).float().cpu().numpy()

@@ -13,15 +13,16 @@ from torch import Tensor, nn
 from encloze import progress
 from encloze.backbones.hf.classification import is_sequence_classifier, load_cross_encoder
 from encloze.backbones.hf.forward import disable_autocast
+from encloze.backbones.hf.inference import InferenceCopy
 from encloze.backbones.hf.limits import max_input_tokens
 from encloze.backbones.hf.loading import quiet_transformers
 from encloze.calibration import Calibration
 from encloze.data.text_arguments import text_pairs
 from encloze.errors import CheckpointError
 from encloze.models.checkpoint import load_tokenizer
-from encloze.models.device import resolve_device
+from encloze.models.device import batch_tokens, resolve_device
 from encloze.models.foreign_settings import ACTIVATION_CLASSES, Activation, RerankerSettings, read_reranker_settings
-from encloze.models.precision import Precision, autocast, on_processor
+from encloze.models.precision import DTYPES, Precision, autocast, on_processor, resolve_precision
 from encloze.storage.atomic import atomic_folder
 from encloze.storage.json_files import read_json, write_json
 from encloze.storage.model_folders import locate
@@ -30,7 +31,7 @@ from encloze.text.tokenizer import Tokenizer
 from encloze.text.tokens import batch_by_length
 
 RERANKER_FILE = "reranker.json"
-_WINDOW, _BATCH_TOKENS = 4096, 16384
+_WINDOW = 4096
 _DEFAULT_TOKENS = 512
 _MAX_SPECIAL_TOKENS = 4  # around and between the texts of a pair
 _VERSION = 1
@@ -86,6 +87,7 @@ class CrossEncoder(nn.Module):
         for part in model.children():
             if part is not model.base_model:
                 disable_autocast(part)
+        self._inference = InferenceCopy()
         self._has_token_types = int(getattr(model.config, "type_vocab_size", 0) or 0) > 1
 
     @classmethod
@@ -166,9 +168,20 @@ class CrossEncoder(nn.Module):
 
     def forward(self, pairs: PairBatch) -> Tensor:
         """Return one logit for each pair of a batch (float32)."""
+        return self._logits(self.model, pairs)
+
+    def _logits(self, model: Any, pairs: PairBatch) -> Tensor:
         types = {"token_type_ids": pairs.token_type_ids} if self._has_token_types else {}
-        logits: Tensor = self.model(input_ids=pairs.ids, attention_mask=pairs.attention_mask.long(), **types).logits
+        logits: Tensor = model(input_ids=pairs.ids, attention_mask=pairs.attention_mask.long(), **types).logits
         return logits[:, 0].float()
+
+    def _inference_logits(self, pairs: PairBatch) -> Tensor:
+        device = pairs.ids.device
+        fast = self._inference.of(self.model, DTYPES[resolve_precision(self.precision, device)])
+        if fast is not self.model:
+            return self._logits(fast, pairs)
+        with autocast(self.precision, device):
+            return self._logits(self.model, pairs)
 
     def save_pretrained(self, folder: str | Path, *, overwrite: bool = False) -> None:
         """Write a model folder that ``from_pretrained``, transformers and sentence-transformers load.
@@ -217,15 +230,15 @@ class CrossEncoder(nn.Module):
                 window = pairs[start : start + _WINDOW]
                 queries, documents = (self.tokenizer.encode([pair[side] for pair in window]) for side in (0, 1))
                 lengths = np.array([len(q.ids) + len(d.ids) for q, d in zip(queries, documents, strict=True)])
-                for rows in batch_by_length(np.minimum(lengths + _MAX_SPECIAL_TOKENS, self.max_tokens), _BATCH_TOKENS):
+                lengths = np.minimum(lengths + _MAX_SPECIAL_TOKENS, self.max_tokens)
+                for rows in batch_by_length(lengths, batch_tokens(device)):
                     padded = pad_pairs(
                         [queries[row] for row in rows],
                         [documents[row] for row in rows],
                         self.tokenizer,
                         self.max_tokens,
                     )
-                    with autocast(self.precision, device):
-                        logits = self(PairBatch.from_padded(padded, device))
+                    logits = self._inference_logits(PairBatch.from_padded(padded, device))
                     scores[start + rows] = (logits.sigmoid() if self.activation == "sigmoid" else logits).cpu().numpy()
                     bar.advance(len(rows))
         return scores

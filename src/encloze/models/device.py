@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from encloze.errors import RecipeError
+
+_FEW_TOKENS = 64
 
 
 def resolve_device(device: str | torch.device | None = None) -> torch.device:
@@ -37,6 +42,32 @@ def resolve_device(device: str | torch.device | None = None) -> torch.device:
         message = f"the device {device!r} is not available on this machine. Use {', '.join(_available())}"
         raise RecipeError("the model", [("device", message)]) from error
     return resolved
+
+
+def batch_tokens(device: torch.device) -> int:
+    """Return the number of tokens, including padding, that are encoded at a time without gradients.
+
+    On a CPU, the activations of few tokens stay in its cache: 4,096 tokens take 7 % less time than 16,384.
+    """
+    return 4096 if device.type == "cpu" else 16384
+
+
+@contextmanager
+def few_threads(num_tokens: int, device: torch.device) -> Iterator[None]:
+    """Encode a batch of few tokens on a CPU with one thread.
+
+    Two threads encode a short query a third faster on an idle machine, but take twice the CPU time, and on a busy
+    machine they wait for each other: a query took a second.
+    """
+    threads = torch.get_num_threads()
+    if device.type != "cpu" or num_tokens > _FEW_TOKENS or threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _available() -> list[str]:

@@ -14,7 +14,7 @@ from encloze.models.checkpoint import load_checkpoint, model_fingerprint
 from encloze.models.classifier_inputs import ClassifierInput, run_in_batches
 from encloze.models.device import resolve_device
 from encloze.models.layers.pooling import Pooling, pool
-from encloze.models.precision import Precision, resolve_precision
+from encloze.models.precision import DTYPES, Precision, resolve_precision
 from encloze.storage.cache import cache_folder
 from encloze.storage.cached_files import cached_file
 from encloze.storage.hashes import hash_of
@@ -106,6 +106,7 @@ class FrozenEncoder:
         return run_in_batches(texts, self._features, self.tokenizer, self.max_tokens, device, self.precision, title)
 
     def _features(self, inputs: ClassifierInput) -> Tensor:
-        hidden = self.backbone.encode(inputs.ids, inputs.attention_mask)
+        precision = resolve_precision(self.precision, inputs.ids.device)
+        hidden = self.backbone.for_inference(DTYPES[precision]).encode(inputs.ids, inputs.attention_mask).float()
         is_pooled = inputs.word_positions is None
         return pool(hidden, inputs.attention_mask, self.pooling) if is_pooled else inputs.select_words(hidden)

@@ -10,6 +10,9 @@ import torch
 Precision = Literal["auto", "float32", "bfloat16"]
 """``auto``: bfloat16 on GPUs that support it and on CPUs with AMX or AVX-512-BF16, else float32."""
 
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+"""Types of torch by precision."""
+
 
 def autocast(precision: Precision, device: torch.device) -> torch.autocast:
     """Return a context in which matrix multiplications use ``precision``. Weights stay in float32.
