@@ -39,7 +39,7 @@ class InferenceCopy:
 
     Example:
         >>> fast = InferenceCopy().of(backbone.model, torch.bfloat16)
-        >>> fast.base_model(input_ids=torch.tensor([[101, 2543, 102]])).last_hidden_state.dtype
+        >>> fast.base_model(input_ids=torch.tensor([[5, 6, 7]])).last_hidden_state.dtype
         torch.bfloat16
     """
 
