@@ -56,7 +56,7 @@ def seconds(encode: Encode, texts: list[str], times: int = 1) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--corpus", required=True)
+    parser.add_argument("--corpus", default="python_docs")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     texts = list(itertools.islice(Corpus.load(arguments.corpus).texts(), 4000))

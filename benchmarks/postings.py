@@ -64,8 +64,8 @@ def own_searches(texts: Iterable[str], folder: Path) -> dict[str, Callable[[list
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--corpora", nargs="+", required=True)
-    parser.add_argument("--queries", required=True, help="data set whose split dev has the queries")
+    parser.add_argument("--corpora", nargs="+", default=["python_docs"])
+    parser.add_argument("--queries", default="python_docs", help="data set whose split dev has the queries")
     parser.add_argument("--sizes", nargs="+", type=int, default=SIZES)
     arguments = parser.parse_args()
     texts = [text for name in arguments.corpora for text in Corpus.load(name).texts()]

@@ -532,6 +532,12 @@ def test_an_encoder_whose_copy_computes_something_else_is_used_itself(monkeypatc
     assert len(notes) == 1 and notes[0].startswith("The encoder computes without packed weights, which is slower")
 
 
+def test_a_model_that_was_made_in_inference_mode_is_packed() -> None:
+    with torch.inference_mode():
+        backbone = make_backbone("bert")
+        assert packed_layers(backbone.for_inference(torch.float32))
+
+
 def test_damaged_weights_are_not_reported_as_a_failed_test() -> None:
     backbone = make_backbone("bert")
     with torch.no_grad():

@@ -63,11 +63,9 @@ class InferenceCopy:
         parameters = list(model.parameters())
         if any(parameter.device.type != "cpu" for parameter in parameters) or not _has_packed_products():
             return model
-        state = (
-            dtype,
-            _OptimizerSteps.count,
-            *((parameter.data_ptr(), parameter._version) for parameter in parameters),
-        )
+        # Parameters that were created in inference mode have no version.
+        versions = [(each.data_ptr(), 0 if each.is_inference() else each._version) for each in parameters]
+        state = (dtype, _OptimizerSteps.count, *versions)
         if state != self._state:
             self._copy, self._state = _checked_copy(model, dtype), state
         return model if self._copy is None else self._copy
