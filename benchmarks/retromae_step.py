@@ -122,7 +122,7 @@ class Published:
                 nn.functional.cross_entropy(self._model.cls(output).float().flatten(0, 1), target.flatten())
                 for output, target in ((states, targets[0]), (decoded, targets[1]))
             ]
-        (losses[0] + losses[1]).backward()
+        (losses[0] + losses[1]).backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()
         self._optimizer.zero_grad()
 
