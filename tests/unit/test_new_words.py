@@ -344,7 +344,8 @@ def test_new_rows_are_the_means_of_their_pieces(name: str, spare: int, tied: boo
     assert (head.weight is model.get_input_embeddings().weight) == tied
     assert head.out_features == model.get_input_embeddings().num_embeddings == AFTER[kind].vocab_size
     assert changed >= 3  # embeddings, the head's matrix, its bias
-    assert torch.equal(model(text).logits[..., :size], logits[..., :size])
+    # Products with another number of columns may add in another order, so the last bits can differ.
+    torch.testing.assert_close(model(text).logits[..., :size], logits[..., :size], rtol=1e-5, atol=1e-5)
     model.save_pretrained(tmp_path)
     loaded, said = AutoModelForMaskedLM.from_pretrained(tmp_path, output_loading_info=True)
     assert not said["missing_keys"] and not said["unexpected_keys"] and not said["mismatched_keys"]
