@@ -271,14 +271,13 @@ class BiEncoder(nn.Module):
         warned = set() if sides_warned_of is None else sides_warned_of
         prompt, limit, unit = self.config.prompt(side), self.config.max_tokens(side), _UNITS[side]
         source, truncated = iter(texts), 0
-        backbone = self.backbone.for_inference(DTYPES[resolve_precision(self.precision, self.device)])
         with progress.task(f"Encoding {unit} {on_processor(self.device)}", count, unit) as bar:
             while window := [prompt + text for text in islice(source, WINDOW)]:
                 encoded, buffer = self.tokenizer.encode(window), _RepresentationBuffer(len(window), self.views)
                 lengths = np.array([len(text.ids) for text in encoded]) + self.tokenizer.num_special_tokens
                 truncated += int((lengths > limit).sum())
                 for rows in batch_by_length(np.minimum(lengths, limit), batch_tokens(self.device)):
-                    buffer.put(rows, self._encode_batch([encoded[row] for row in rows], side, backbone))
+                    buffer.put(rows, self._encode_batch([encoded[row] for row in rows], side))
                     bar.advance(len(rows))
                 yield buffer.to_representation()
         if truncated > _TRUNCATED_SHARE * count and side not in warned:
@@ -289,15 +288,14 @@ class BiEncoder(nn.Module):
             )
 
     @torch.inference_mode()
-    def _encode_batch(self, texts: list[Encoded], side: Side, backbone: Backbone) -> Representation:
-        """Encode texts with ``backbone``: the one of this model, or a faster one (see ``Backbone.for_inference``)."""
+    def _encode_batch(self, texts: list[Encoded], side: Side) -> Representation:
         batch, hidden = self.collate(texts, side, self.device), None
+        dtype = DTYPES[resolve_precision(self.precision, self.device)]
         with few_threads(batch.ids.numel(), self.device):
-            if backbone is not self.backbone and self._needs_hidden_states(side):
-                hidden = backbone.encode(batch.ids, batch.attention_mask).float()
+            if self._needs_hidden_states(side):
+                hidden = self.backbone.encode_for_inference(batch.ids, batch.attention_mask, dtype)
             with autocast(self.precision, self.device):
-                inputs = HeadInput(batch, hidden)
-                representation = self(batch, side) if hidden is None else self._represent(inputs, side)
+                representation = self._represent(HeadInput(batch, hidden), side)
         if not all(view.isfinite().all() for view in representation if view is not None):
             raise CheckpointError(
                 f"{self.name or 'the model'} produces NaN or infinite values: its weights are damaged. Train it again, "

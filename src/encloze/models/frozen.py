@@ -106,7 +106,7 @@ class FrozenEncoder:
         return run_in_batches(texts, self._features, self.tokenizer, self.max_tokens, device, self.precision, title)
 
     def _features(self, inputs: ClassifierInput) -> Tensor:
-        precision = resolve_precision(self.precision, inputs.ids.device)
-        hidden = self.backbone.for_inference(DTYPES[precision]).encode(inputs.ids, inputs.attention_mask).float()
+        dtype = DTYPES[resolve_precision(self.precision, inputs.ids.device)]
+        hidden = self.backbone.encode_for_inference(inputs.ids, inputs.attention_mask, dtype)
         is_pooled = inputs.word_positions is None
         return pool(hidden, inputs.attention_mask, self.pooling) if is_pooled else inputs.select_words(hidden)
