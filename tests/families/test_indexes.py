@@ -25,6 +25,7 @@ from encloze.search.indexes.base import Index, IndexSearcher
 from encloze.search.indexes.bm25 import Bm25
 from encloze.search.indexes.flat import Flat
 from encloze.search.indexes.inverted import Inverted
+from encloze.search.segments import Segment
 
 EVERY = pytest.mark.parametrize("name", Index.members())
 QUERIES = ["the river records", "broken engine tools", "harbour harbour watches", "violin"]
@@ -141,6 +142,54 @@ def test_adding_documents_in_batches_gives_the_same_index(
     whole, batches = (kind().open(folder / name).search(queries, 40) for name in ("whole", "batches"))
     assert (whole.numbers == batches.numbers).all() and (whole.scores == batches.scores).all()
     assert not list((folder / "batches").glob("given-*"))
+
+
+@EVERY
+@pytest.mark.parametrize("share", [0.0, 0.03, 0.3, 0.8, 1.0])
+def test_a_search_among_allowed_documents_equals_a_search_among_all_without_the_others(
+    name: str, share: float, tmp_path: Path
+) -> None:
+    index, queries = build_and_open(name, tmp_path / "index")
+    allowed = np.random.default_rng(5).random(40) < share
+    everything, results = index.search(queries, 40), index.search(queries, 7, allowed)
+    assert results.numbers.shape[1] <= 7
+    for numbers, scores, all_numbers, all_scores in zip(*results, *everything, strict=True):
+        kept = (all_numbers >= 0) & allowed[all_numbers]
+        assert numbers[numbers >= 0].tolist() == all_numbers[kept][:7].tolist()
+        np.testing.assert_allclose(scores[numbers >= 0], all_scores[kept][:7], rtol=1e-5)
+
+
+@EVERY
+def test_segments_without_deleted_documents_equal_one_index(name: str, tmp_path: Path) -> None:
+    kind = Index.member(name)
+    documents, queries = documents_of(kind), queries_of(kind)
+    live = np.ones(25, bool)
+    live[[3, 4, 24]] = False
+    for folder, rows in (("first", slice(0, 25)), ("second", slice(25, 40)), ("all", slice(0, 40))):
+        (tmp_path / folder).mkdir()
+        kind().build(rows_of(documents, rows), tmp_path / folder)
+    index = kind().open_segments([Segment(tmp_path / "first", live), Segment(tmp_path / "second")])
+    left = np.concatenate([np.flatnonzero(live), np.arange(25, 40)])
+    (tmp_path / "left").mkdir()
+    kept = [documents[n] for n in left] if isinstance(documents, list) else rows_of(documents, left)  # type: ignore[arg-type]
+    kind().build(kept, tmp_path / "left")
+    expected = kind().open(tmp_path / "left")
+    assert (index.num_documents, index.dim) == (expected.num_documents, expected.dim)
+    for allowed in (None, np.arange(37) % 3 == 0):
+        results, others = index.search(queries, 9, allowed), expected.search(queries, 9, allowed)
+        np.testing.assert_array_equal(results.numbers, others.numbers)
+        np.testing.assert_allclose(results.scores, others.scores, rtol=1e-5)
+    numbers = [np.array([36, 0, 21, 22, 23]), np.array([], np.int64), np.array([5]), np.arange(37)]
+    for scores, other_scores in zip(index.score(queries, numbers), expected.score(queries, numbers), strict=True):
+        np.testing.assert_allclose(scores, other_scores, rtol=1e-5, atol=1e-6)
+    if kind.input_type != "text":
+        read = Representation.concatenate([*kind().read(Segment(tmp_path / "first", live))])
+        wanted = rows_of(documents, np.flatnonzero(live))  # type: ignore[arg-type]
+        assert isinstance(wanted, Representation)
+        for view, original in zip(read, wanted, strict=True):
+            assert (view is None) == (original is None)
+            if view is not None:
+                np.testing.assert_array_equal(*(v.toarray() if hasattr(v, "toarray") else v for v in (view, original)))
 
 
 @EVERY

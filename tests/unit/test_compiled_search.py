@@ -21,14 +21,23 @@ pytest.importorskip("numba")
 
 
 def both(searcher: IndexSearcher, queries: object, depth: int, monkeypatch: pytest.MonkeyPatch) -> SearchResults:
-    """Return the results of the compiled search, after comparing them with those of numpy."""
-    monkeypatch.setattr(postings, "_MIN_QUERIES", 2**62)
-    expected = searcher.search(queries, depth)  # type: ignore[arg-type]
-    monkeypatch.setattr(postings, "_MIN_QUERIES", 0)
-    for _ in range(2):  # the second search uses the sums of the first again
-        found = searcher.search(queries, depth)  # type: ignore[arg-type]
-        np.testing.assert_array_equal(found.numbers, expected.numbers)
-        np.testing.assert_array_equal(found.scores, expected.scores)
+    """Return the results of the compiled search, after comparing them, also with filters, with those of numpy."""
+    draw, count = np.random.default_rng(depth), searcher.num_documents
+    for allowed in (draw.random(count) < 0.5, draw.random(count) < 0.05, np.zeros(count, bool), None):
+        for lookup_cost in (0, 2**40):
+            monkeypatch.setattr(postings, "_LOOKUP_COST", lookup_cost)
+            monkeypatch.setattr(postings, "_MIN_QUERIES", 2**62)
+            expected = searcher.search(queries, depth, allowed)  # type: ignore[arg-type]
+            monkeypatch.setattr(postings, "_MIN_QUERIES", 0)
+            for _ in range(2):  # the second search uses the sums of the first again
+                found = searcher.search(queries, depth, allowed)  # type: ignore[arg-type]
+                np.testing.assert_array_equal(found.numbers, expected.numbers)
+                np.testing.assert_array_equal(found.scores, expected.scores)
+            if allowed is not None:
+                of_all = searcher.search(queries, count)  # type: ignore[arg-type]
+                for row, numbers in enumerate(of_all.numbers):
+                    kept = numbers[(numbers >= 0) & allowed[numbers]][:depth]
+                    assert found.numbers[row][found.numbers[row] >= 0].tolist() == kept.tolist()
     return found
 
 

@@ -13,12 +13,12 @@ import pyarrow as pa
 import pytest
 from test_integrity import TwoViews
 
-import encloze.retrieval.retriever as searching
+import encloze.retrieval.opening as searching
 import toys
 from encloze.data.corpus import Corpus
 from encloze.data.records import Document
 from encloze.errors import CheckpointError, DataError, EnclozeError
-from encloze.retrieval.index_folder import build_index
+from encloze.retrieval.index_building import build_index
 from encloze.retrieval.retriever import Retriever
 from encloze.search.fusions.weighted import Weighted
 from encloze.search.indexes.bm25 import Bm25

@@ -24,7 +24,8 @@ from encloze.data.runs import read_run
 from encloze.errors import EnclozeError
 from encloze.evaluation.report import Report
 from encloze.execution.encodings import encode_corpus
-from encloze.retrieval.index_folder import build_index, view_entries
+from encloze.retrieval.index_building import build_index
+from encloze.retrieval.index_folder import view_entries
 from encloze.search.indexes.bm25 import Bm25
 from encloze.search.indexes.flat import Flat
 from encloze.search.indexes.inverted import Inverted

@@ -8,7 +8,7 @@ import pytest
 
 from encloze.data.corpus import Corpus
 from encloze.data.language import detect_language
-from encloze.retrieval.index_folder import build_index
+from encloze.retrieval.index_building import build_index
 from encloze.retrieval.retriever import Retriever
 from encloze.search.analyzers.base import Analyzer
 from encloze.search.analyzers.hebrew import Hebrew

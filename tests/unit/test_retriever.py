@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-import encloze.retrieval.retriever as searching
+import encloze.retrieval.opening as searching
 import toys
 from encloze.commands.index import Index
 from encloze.commands.search import Search
@@ -24,7 +24,8 @@ from encloze.data.formats.beir import Beir
 from encloze.data.records import Document, Query, Representation
 from encloze.errors import CheckpointError, RecipeError, StaleIndexError
 from encloze.evaluation.measures import compute_measures
-from encloze.retrieval.index_folder import build_index, is_index
+from encloze.retrieval.index_building import build_index
+from encloze.retrieval.index_folder import is_index
 from encloze.retrieval.retriever import Retriever
 from encloze.retrieval.tuning import tune_fusion
 from encloze.retrieval.views import View
@@ -408,7 +409,7 @@ def test_a_damaged_index_is_refused(index: Path) -> None:
 
 def test_an_index_of_another_format_version_is_refused(index: Path) -> None:
     file = index / "index.json"
-    file.write_text(file.read_text(encoding="utf-8").replace('"encloze": 4', '"encloze": 1'), encoding="utf-8")
+    file.write_text(file.read_text(encoding="utf-8").replace('"encloze": 5', '"encloze": 1'), encoding="utf-8")
     with pytest.raises(StaleIndexError, match="was built by another version of encloze. Build it again"):
         Retriever.load(index)
 
@@ -471,7 +472,7 @@ def test_an_open_retriever_warns_once_that_its_folder_was_replaced(tmp_path: Pat
         assert [hit.text for hit in retriever.search("rivers")] == ["about rivers"]
     Retriever.build(["about lakes"], indexes=["bm25"], output=tmp_path / "index", overwrite=True)
     for retriever in (built, opened):
-        with pytest.warns(UserWarning, match="index has been replaced or removed since it was opened.* Load it again"):
+        with pytest.warns(UserWarning, match="has been changed, replaced or removed since .* load it again"):
             assert [hit.text for hit in retriever.search("rivers")] == ["about rivers"]
         assert not retriever.search("lakes")  # a second warning would fail the test
     assert Retriever.load(tmp_path / "index").search("lakes")

@@ -11,7 +11,7 @@ from encloze.data.corpus import Corpus
 from encloze.data.records import Query
 from encloze.encoders.base import Encoder, Scorer
 from encloze.retrieval.candidates import encode_for_views
-from encloze.retrieval.index_folder import build_views, exact_indexes
+from encloze.retrieval.index_building import build_views, exact_indexes
 from encloze.retrieval.retriever import Retriever
 from encloze.retrieval.views import View
 from encloze.storage.atomic import atomic_folder

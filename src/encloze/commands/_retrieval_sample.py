@@ -11,7 +11,7 @@ from encloze.data.records import Judgments, Run, SearchResults
 from encloze.encoders.base import Encoder
 from encloze.evaluation.measures import compute_measures
 from encloze.models.bi_encoder import BiEncoder
-from encloze.retrieval.index_folder import build_views
+from encloze.retrieval.index_building import build_views
 from encloze.search.indexes.bm25 import Bm25
 from encloze.storage.cache import temporary_folder
 

@@ -14,7 +14,7 @@ from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
 from encloze.encoders.base import load_encoder
 from encloze.retrieval.arguments import check_fusion_choice
-from encloze.retrieval.index_folder import build_index, exact_indexes
+from encloze.retrieval.index_building import build_index, exact_indexes
 from encloze.retrieval.tuning import fit_index_fusion
 from encloze.retrieval.tuning_queries import named_tuning
 from encloze.search.fusions.base import Fusion

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import html
 import itertools
+import shutil
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +27,7 @@ from encloze.errors import DataError, importable
 from encloze.storage.cache import cache_folder
 from encloze.storage.cached_files import cached_file
 from encloze.storage.disk import explain_write_errors, writer_id
-from encloze.storage.hashes import hash_file
+from encloze.storage.hashes import checksum_of, hash_file
 from encloze.storage.verified import check_once
 
 _SCHEMA = pa.schema(
@@ -76,8 +78,13 @@ class Corpus(Sequence[Document]):
         except (OSError, TypeError, ValueError, MemoryError, pa.ArrowException) as error:
             message = f"{file} is not an Arrow file of documents ({error}). Open other collections with Corpus.load"
             raise DataError(message) from error
-        self._batches = table.to_batches()
-        self._offsets = np.concatenate([[0], np.cumsum([batch.num_rows for batch in self._batches])])
+        self._files: list[Path] = [self.file]
+        self._rows: np.ndarray | None = None  # of documents in the batches, if some were deleted
+        self._set_batches(table.to_batches())
+
+    def _set_batches(self, batches: list[Any]) -> None:
+        self._batches = batches
+        self._offsets = np.concatenate([[0], np.cumsum([batch.num_rows for batch in batches])]).astype(np.int64)
 
     @classmethod
     def from_format(cls, format_: Format, *, pretraining: bool = False) -> Corpus:
@@ -102,6 +109,26 @@ class Corpus(Sequence[Document]):
             write_documents(_checked(documents, errors, str(format_.location())), path)
 
         return cls(cached_file(file, write), format_)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Corpus], live: Sequence[np.ndarray | None]) -> Corpus:
+        """Return the documents of several collections as one, without those that were deleted.
+
+        Args:
+            parts: The collections, at least one. Ids must not occur twice in what is left of them.
+            live: For each collection which documents have not been deleted: bool, (documents,); None if all are left.
+        """
+        if len(parts) == 1 and live[0] is None:
+            return parts[0]
+        joined = cls.__new__(cls)
+        joined.file, joined.format = parts[0].file, None
+        joined._files = [part.file for part in parts]
+        joined._set_batches([batch for part in parts for batch in part._batches])
+        joined._rows = None
+        if any(mask is not None for mask in live):
+            masks = [np.ones(len(part), bool) if mask is None else mask for part, mask in zip(parts, live, strict=True)]
+            joined._rows = np.flatnonzero(np.concatenate(masks))
+        return joined
 
     @classmethod
     def load(cls, source: Any) -> Corpus:
@@ -176,10 +203,24 @@ class Corpus(Sequence[Document]):
     @cached_property
     def fingerprint(self) -> str:
         """Hash of all documents."""
-        return hash_file(self.file)[:32]
+        if len(self._files) == 1 and self._rows is None:
+            return hash_file(self.file)[:32]
+        rows = b"" if self._rows is None else self._rows.tobytes()
+        return checksum_of("".join(map(hash_file, self._files)) + hashlib.sha256(rows).hexdigest())
+
+    def save(self, file: Path) -> None:
+        """Write the documents to an Arrow file, which ``Corpus`` opens.
+
+        Raises:
+            StorageError: The disk is full.
+        """
+        if len(self._files) == 1 and self._rows is None:
+            shutil.copyfile(self.file, file)
+        else:
+            write_documents(iter(self), file)
 
     def __len__(self) -> int:
-        return int(self._offsets[-1])
+        return int(self._offsets[-1]) if self._rows is None else len(self._rows)
 
     @overload
     def __getitem__(self, index: int) -> Document: ...
@@ -203,7 +244,7 @@ class Corpus(Sequence[Document]):
     @cached_property
     def ids(self) -> DocumentIds:
         """Ids of all documents, in the order of the corpus."""
-        return DocumentIds([batch.column("id") for batch in self._batches], self._offsets)
+        return DocumentIds([batch.column("id") for batch in self._batches], self._offsets, self._rows)
 
     @cached_property
     def number_of(self) -> NumberById:
@@ -237,7 +278,8 @@ class Corpus(Sequence[Document]):
             name: ``id``, ``title``, ``text``, ``source``, ``position`` or ``fields`` (JSON texts, null if there are
                 none).
         """
-        return pa.chunked_array([batch.column(name) for batch in self._batches], _SCHEMA.field(name).type)
+        column = pa.chunked_array([batch.column(name) for batch in self._batches], _SCHEMA.field(name).type)
+        return column if self._rows is None else column.take(pa.array(self._rows))
 
     def _document(self, row: dict[str, Any]) -> Document:
         try:
@@ -250,7 +292,7 @@ class Corpus(Sequence[Document]):
 
     def _read_rows(self, numbers: np.ndarray) -> list[dict[str, Any]]:
         """Return the fields of documents: one dictionary for each document index in ``numbers`` (int64)."""
-        return take_rows(self._batches, self._offsets, numbers)
+        return take_rows(self._batches, self._offsets, numbers if self._rows is None else self._rows[numbers])
 
 
 def _validate(table: Any) -> None:

@@ -10,23 +10,26 @@ import numpy as np
 
 from encloze.data.row_access import take_rows
 
+_ROWS = 4096
+
 
 class DocumentIds(Sequence[str]):
     """Ids in the order of their documents, read from memory-mapped Arrow arrays on access."""
 
-    def __init__(self, chunks: Sequence[Any], offsets: np.ndarray) -> None:
+    def __init__(self, chunks: Sequence[Any], offsets: np.ndarray, rows: np.ndarray | None = None) -> None:
         """Create the sequence of the ids in Arrow arrays.
 
         Args:
             chunks: Arrow string arrays that together contain all ids, in order.
             offsets: Index of the first document of each chunk, followed by the total number of documents: int64 array
                 of shape (chunks + 1,).
+            rows: Positions in the chunks of the documents, if some were deleted: int64, ascending.
         """
-        self._chunks = chunks
+        self._chunks, self._rows = chunks, rows
         self._offsets: list[int] = offsets.tolist()
 
     def __len__(self) -> int:
-        return self._offsets[-1]
+        return self._offsets[-1] if self._rows is None else len(self._rows)
 
     @overload
     def __getitem__(self, index: int) -> str: ...
@@ -38,10 +41,15 @@ class DocumentIds(Sequence[str]):
         number = index + len(self) if index < 0 else index
         if not 0 <= number < len(self):
             raise IndexError(f"document index {index} is out of range for a corpus of {len(self)} documents")
+        number = number if self._rows is None else int(self._rows[number])
         chunk = bisect_right(self._offsets, number) - 1
         return str(self._chunks[chunk][number - self._offsets[chunk]].as_py())
 
     def __iter__(self) -> Iterator[str]:
+        if self._rows is not None:
+            for start in range(0, len(self), _ROWS):
+                yield from self.take(np.arange(start, min(start + _ROWS, len(self))))
+            return
         for chunk in self._chunks:
             yield from chunk.to_pylist()
 
@@ -51,7 +59,7 @@ class DocumentIds(Sequence[str]):
         Args:
             numbers: Document indices: int64 array of shape (documents,). They are not checked.
         """
-        return take_rows(self._chunks, self._offsets, numbers)
+        return take_rows(self._chunks, self._offsets, numbers if self._rows is None else self._rows[numbers])
 
 
 class NumberById(Mapping[str, int]):
@@ -84,10 +92,10 @@ class NumberById(Mapping[str, int]):
 
         This is much faster than to look them up one by one.
         """
-        hashes = np.fromiter(map(hash, ids), np.int64, len(ids))
-        positions = self._sorted_hashes.searchsorted(hashes).clip(max=max(0, len(self) - 1))
         if not len(ids) or not len(self):
             return np.full(len(ids), -1)
+        hashes = np.fromiter(map(hash, ids), np.int64, len(ids))
+        positions = self._sorted_hashes.searchsorted(hashes).clip(max=len(self) - 1)
         numbers: np.ndarray = self._order[positions]
         for place in np.flatnonzero(np.array(self._ids.take(numbers), object) != np.array(ids, object)).tolist():
             numbers[place] = self.get(ids[place], -1)  # unknown, or another id has the same hash

@@ -156,6 +156,11 @@ class Representation(NamedTuple):
     """Sparse vectors (float32, texts x vocabulary): a ``scipy.sparse.csr_matrix`` for search, a dense tensor in
     training; None if there are none."""
 
+    @property
+    def num_texts(self) -> int:
+        """Number of texts."""
+        return int((self.sparse if self.dense is None else self.dense).shape[0])
+
     @classmethod
     def concatenate(cls, parts: Sequence[Representation]) -> Representation:
         """Return the vectors of several batches in one object. All batches must have the same kinds (dense, sparse)."""

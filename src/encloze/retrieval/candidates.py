@@ -33,6 +33,7 @@ def find_candidates(
     depth: int = FUSION_DEPTH,
     fusion: Fusion | None = None,
     best: int = FUSION_DEPTH,
+    allowed: np.ndarray | None = None,
 ) -> list[CandidatePool]:
     """Return the candidates of each query: the ``depth`` best documents of each view, scored by all views.
 
@@ -43,6 +44,7 @@ def find_candidates(
         fusion: If it adds scores without normalization, more documents are retrieved where needed, so that the ``best``
             documents with the highest sums among all documents are candidates.
         best: Number of these documents, at most 100.
+        allowed: Which documents may be candidates: bool, (documents,). All by default.
     """
     encoded = encode_for_views(views, queries) if queries else []
     pools: list[CandidatePool] = []
@@ -50,16 +52,22 @@ def find_candidates(
         for start in range(0, len(queries), _QUERY_BATCH):
             rows = np.arange(start, min(start + _QUERY_BATCH, len(queries)))
             batch = [_rows_of(of_view, rows) for of_view in encoded]
-            of_batch = _pools(views, batch, depth)
+            of_batch = _pools(views, batch, depth, allowed)
             if len(views) > 1 and isinstance(fusion, Weighted) and fusion.normalization == "none":
-                _complete(of_batch, views, batch, depth, fusion, min(best, FUSION_DEPTH))
+                _complete(of_batch, views, batch, depth, fusion, min(best, FUSION_DEPTH), allowed)
             pools += of_batch
             bar.advance(len(of_batch))
     return pools
 
 
 def _complete(
-    pools: list[CandidatePool], views: Sequence[View], queries: list[Any], depth: int, fusion: Weighted, best: int
+    pools: list[CandidatePool],
+    views: Sequence[View],
+    queries: list[Any],
+    depth: int,
+    fusion: Weighted,
+    best: int,
+    allowed: np.ndarray | None,
 ) -> None:
     """Replace the candidates of queries in which a document with a high sum of scores may be missing.
 
@@ -73,7 +81,7 @@ def _complete(
         if not len(rows):
             return
         depth *= 4
-        deeper = _pools(views, [_rows_of(of_view, rows) for of_view in queries], depth)
+        deeper = _pools(views, [_rows_of(of_view, rows) for of_view in queries], depth, allowed)
         for row, pool in zip(rows, deeper, strict=True):
             pools[row] = pool
 
@@ -86,7 +94,7 @@ def _is_complete(pool: CandidatePool, views: Sequence[View], depth: int, fusion:
         if found.sum() == depth:
             bounds[row] = scores[found].min()
         elif view.index.input_type == "dense":
-            return True  # all documents of the collection are in the pool
+            return True  # all documents that may be returned are in the pool
     sums = np.sort(fusion.fuse(pool.scores.astype(np.float64), pool.ranks))
     return bool(len(sums) >= best and sums[-best] >= fusion.fuse(bounds, bounds)[0]) or not bounds.any()
 
@@ -147,8 +155,8 @@ def fused_run(
     }
 
 
-def _pools(views: Sequence[View], queries: list[Any], depth: int) -> list[CandidatePool]:
-    results = [view.index.search(batch, depth) for view, batch in zip(views, queries, strict=True)]
+def _pools(views: Sequence[View], queries: list[Any], depth: int, allowed: np.ndarray | None) -> list[CandidatePool]:
+    results = [view.index.search(batch, depth, allowed) for view, batch in zip(views, queries, strict=True)]
     found = [[numbers[numbers >= 0] for numbers in result.numbers] for result in results]  # by view and query
     if len(views) == 1:
         scores = [row[: len(numbers)] for row, numbers in zip(results[0].scores, found[0], strict=True)]

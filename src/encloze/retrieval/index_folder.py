@@ -2,39 +2,31 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any, NamedTuple, TypeVar
 
 from encloze import recipe
 from encloze.data.corpus import Corpus
+from encloze.data.field_columns import FieldColumns, SegmentedFields
 from encloze.encoders.base import Encoder
-from encloze.errors import CheckpointError, RecipeError, StaleIndexError
-from encloze.execution.encodings import CorpusJob, encode_corpus
-from encloze.execution.executors.base import Executor
-from encloze.execution.executors.local import Local
+from encloze.errors import CheckpointError, EnclozeError, StaleIndexError
 from encloze.family import nearest
+from encloze.retrieval.index_state import DOCUMENTS, FIELDS, IndexState, num_live, read_state, segments_of
 from encloze.search.fusions.base import Fusion
 from encloze.search.fusions.weighted import Weighted
-from encloze.search.indexes.base import Index, IndexBuilder, IndexSearcher
-from encloze.search.indexes.flat import Flat
-from encloze.search.indexes.inverted import Inverted
+from encloze.search.indexes.base import Index, IndexSearcher
 from encloze.settings import plain
-from encloze.storage.disk import explain_write_errors
 from encloze.storage.json_files import read_json, write_json
 from encloze.storage.manifest import check_inside, check_manifest
+from encloze.storage.names import MANIFEST
 from encloze.storage.output_lock import restore_interrupted
 from encloze.storage.verified import file_states
 
-DOCUMENTS = "documents.arrow"
 _DESCRIPTION = "index.json"
-_FORMAT_VERSION = 4
+_FORMAT_VERSION = 5
 _VIEW_NAME = re.compile(r"[a-z][a-z0-9_]*(-[0-9]+)?")
 _VIEW_TYPES = {
     "name": ("str",),
@@ -45,84 +37,13 @@ _VIEW_TYPES = {
     "relative_path": ("str", "NoneType"),
 }
 """Types of the fields that describe an index."""
-_SAMPLE_SIZE = 200  # documents from which defaults such as the analyzer of BM25 are chosen
+T = TypeVar("T")
+_ATTEMPTS = 20
 
 
-def build_index(
-    corpus: Corpus, indexes: Sequence[Index], encoder: Encoder | None, folder: Path, executor: Executor | None = None
-) -> list[dict[str, Any]]:
-    """Write documents, indexes of the documents, and a description of the indexes into an existing empty folder.
-
-    The indexes in the folder are called views. A view is, for example, ``flat`` over dense or ``inverted`` over sparse
-    representations, or ``bm25`` over text.
-
-    Args:
-        corpus: The documents.
-        indexes: The indexes to build; if empty, an exact index of each representation (dense, sparse) of the encoder.
-        encoder: Encoder of the documents; None if all indexes are built from text, for example BM25.
-        folder: The folder to write into.
-        executor: Where the documents are encoded, for example on several GPUs; by default in this process.
-
-    Returns:
-        The description of each view: its name, settings, model, fingerprint and number of dimensions.
-
-    Raises:
-        RecipeError: An index needs a representation (dense or sparse) that the encoder does not have, or ``indexes``
-            is empty and ``encoder`` is None.
-        StorageError: The disk is full.
-    """
-    indexes = tuple(indexes) or (exact_indexes(encoder) if encoder else ())
-    _check_indexes(indexes, encoder)
-    shutil.copyfile(corpus.file, folder / DOCUMENTS)
-    names = [index.name for index in indexes]
-    unique = [name if names.count(name) == 1 else f"{name}-{number}" for number, name in enumerate(names)]
-    built = build_views(corpus, dict(zip(unique, indexes, strict=True)), encoder, folder, executor)
-    views = [
-        {"name": name, "settings": plain(index), **_model_entry(encoder, index, folder)}
-        for name, index in built.items()
-    ]
-    write_json(folder / _DESCRIPTION, {"encloze": _FORMAT_VERSION, "documents": len(corpus), "views": views})
-    return views
-
-
-def build_views(
-    corpus: Corpus,
-    indexes: Mapping[str, Index],
-    encoder: Encoder | None,
-    folder: Path,
-    executor: Executor | None = None,
-) -> dict[str, Index]:
-    """Build each index in a subfolder of ``folder`` with the name of the index. Each document is encoded only once.
-
-    Returns:
-        The settings of each index, completed by defaults that depend on the documents.
-    """
-    executor, builders = executor or Local(), dict[str, list[IndexBuilder]]()
-    numbers = np.unique(np.linspace(0, len(corpus) - 1, _SAMPLE_SIZE).astype(np.int64))
-    indexes = {name: index.with_defaults(lambda: list(corpus.texts(numbers))) for name, index in indexes.items()}
-    with explain_write_errors(folder):
-        for name, index in indexes.items():
-            (folder / name).mkdir()
-            builders.setdefault(index.input_type, []).append(index.builder(folder / name))
-        for builder in builders.pop("text", []):
-            for texts in executor.run(CorpusJob(corpus)):
-                builder.add(texts)
-            builder.finish()
-        of_representations = [builder for some in builders.values() for builder in some]
-        if of_representations and encoder:
-            for part in encode_corpus(encoder, corpus, executor):
-                searched = encoder.similarity.for_inner_products(part)
-                for builder in of_representations:
-                    builder.add(searched)
-            for builder in of_representations:
-                builder.finish()
-    return indexes
-
-
-def exact_indexes(encoder: Encoder) -> tuple[Index, ...]:
-    """Return an index with exact search for each representation of an encoder: flat for dense, inverted for sparse."""
-    kinds = {"dense": Flat(), "sparse": Inverted()}
-    return tuple(kinds[view] for view in encoder.views)
+def write_description(folder: Path, documents: int, views: Sequence[Mapping[str, Any]]) -> None:
+    """Write ``index.json``: the number of documents, and the description of each index, of a new index folder."""
+    write_json(folder / _DESCRIPTION, {"encloze": _FORMAT_VERSION, "documents": documents, "views": views})
 
 
 def check_index(folder: Path) -> None:
@@ -144,9 +65,9 @@ def is_index(path: Path) -> bool:
 
 
 def index_version(folder: Path) -> tuple[int, ...]:
-    """Return numbers that change if an index folder is replaced; none if there is no index."""
+    """Return numbers that change if an index folder is changed or replaced; none if there is no index."""
     try:
-        ((version,), _) = file_states([folder / _DESCRIPTION])
+        ((version,), _) = file_states([folder / MANIFEST])
     except OSError:
         return ()
     return version
@@ -218,32 +139,87 @@ def stored_fusion(folder: Path, views: Sequence[str] = ()) -> StoredFusion:
     return StoredFusion(fusion, description["fusion_note"], **description["fusion_tuned_on"])
 
 
-def open_view(folder: Path, entry: Mapping[str, Any]) -> IndexSearcher:
-    """Return a searcher over one index of an index folder; ``entry`` is the description of the index.
+def current_state(folder: Path) -> IndexState:
+    """Return the current state of an index folder. Raises CheckpointError if it is damaged."""
+    return read_state(folder, _read_description(folder)["documents"])
+
+
+def read_consistently(folder: Path, read: Callable[[IndexState, tuple[int, ...]], T]) -> T:
+    """Return the result of a function that opens files of an index folder, given its current state and version.
+
+    Another process may change the index meanwhile, and remove files of the old state. Then the function is called again
+    with the new state. Files that are open stay readable.
+    """
+    for attempt in range(_ATTEMPTS):
+        version = index_version(folder)
+        try:
+            check_index(folder)
+            return read(current_state(folder), version)
+        except (EnclozeError, OSError):
+            if attempt == _ATTEMPTS - 1 or version == index_version(folder):
+                raise
+    raise AssertionError  # the last attempt returns or raises
+
+
+def open_view(folder: Path, entry: Mapping[str, Any], state: IndexState | None = None) -> IndexSearcher:
+    """Return a searcher over one index of an index folder.
+
+    Args:
+        folder: The index folder.
+        entry: The description of the index.
+        state: The state of the folder; by default the current one.
 
     Raises:
         CheckpointError: A file is damaged, or does not fit the other files of the folder.
     """
-    index: Index = recipe.coerce(Index, entry["settings"], source=str(folder / _DESCRIPTION), name=entry["name"])
+    state, index = state or current_state(folder), index_settings(folder, entry)
     if (entry["model"] is None) != (index.input_type == "text"):
         raise _damaged(folder, f"the index {entry['name']} needs {'no' * (index.input_type == 'text')} model")
+    segments = segments_of(folder, state, entry["name"])
     try:
-        searcher = index.open(folder / entry["name"])
+        searcher = index.open_segments(segments)
     except ValueError as error:  # such as an analyzer that has not built the index
         raise _damaged(folder, f"{entry['name']}: {error}") from error
-    expected = _read_description(folder)["documents"], entry["dim"]
+    expected = num_live(state, segments), entry["dim"]
     if (found := (searcher.num_documents, searcher.dim)) != expected:
         message = "{} documents of {} dimensions"
         raise _damaged(folder, f"{entry['name']} has {message.format(*found)}, not {message.format(*expected)}")
     return searcher
 
 
-def open_documents(folder: Path) -> Corpus:
-    """Return the documents of an index folder. Raises CheckpointError if their number differs from the description."""
-    corpus, expected = Corpus(folder / DOCUMENTS), _read_description(folder)["documents"]
-    if len(corpus) != expected:
-        raise _damaged(folder, f"{DOCUMENTS} has {len(corpus)} documents, not {expected}")
-    return corpus
+def index_settings(folder: Path, entry: Mapping[str, Any]) -> Index:
+    """Return the settings of an index, from its description."""
+    index: Index = recipe.coerce(Index, entry["settings"], source=str(folder / _DESCRIPTION), name=entry["name"])
+    return index
+
+
+def open_documents(folder: Path, state: IndexState | None = None) -> Corpus:
+    """Return the documents of an index folder in a state, by default the current one.
+
+    Raises:
+        CheckpointError: A file is damaged, or has another number of documents than the state.
+    """
+    state = state or current_state(folder)
+    segments = segments_of(folder, state)
+    parts = [Corpus(segment.folder / DOCUMENTS) for segment in segments]
+    for part, stored in zip(parts, state.segments, strict=True):
+        if len(part) != stored.documents:
+            raise _damaged(folder, f"{DOCUMENTS} has {len(part)} documents, not {stored.documents}")
+    return Corpus.joined(parts, [segment.live for segment in segments])
+
+
+def open_fields(folder: Path, state: IndexState) -> SegmentedFields:
+    """Return the fields of the documents of an index folder, for filters.
+
+    Raises:
+        CheckpointError: A file is damaged, or has another number of documents than the state.
+    """
+    segments = segments_of(folder, state)
+    columns = [FieldColumns(segment.folder / FIELDS) for segment in segments]
+    for part, stored in zip(columns, state.segments, strict=True):
+        if part.num_documents != stored.documents:
+            raise _damaged(folder, f"{FIELDS} has {part.num_documents} documents, not {stored.documents}")
+    return SegmentedFields(columns, [segment.live for segment in segments])
 
 
 def model_location(folder: Path, entry: Mapping[str, Any]) -> str:
@@ -304,28 +280,3 @@ def _of_other_version(folder: Path) -> StaleIndexError:
 
 def _damaged(folder: Path, fault: str) -> CheckpointError:
     return CheckpointError(f"{folder / _DESCRIPTION} is damaged: {fault}. Build the index again, or restore the file")
-
-
-def _check_indexes(indexes: Sequence[Index], encoder: Encoder | None) -> None:
-    if not indexes:
-        raise RecipeError("the index", [("indexes", "nothing to build: name an encoder, or a text index such as bm25")])
-    for index in indexes:
-        if index.input_type != "text" and (encoder is None or index.input_type not in encoder.views):
-            cause = f"{encoder.name} does not make" if encoder else "need an encoder: give a model"
-            message = f"{index.name} is built from {index.input_type} representations, which {cause}"
-            raise RecipeError("the index", [("indexes", message)])
-
-
-def _model_entry(encoder: Encoder | None, index: Index, folder: Path) -> dict[str, Any]:
-    """Return the fields of an index's description that identify its encoder.
-
-    Both the absolute path of a model folder and its path relative to the index folder are saved, so that the two
-    folders may be moved together.
-    """
-    if encoder is None or index.input_type == "text":
-        return {"model": None, "fingerprint": None, "dim": None}
-    entry = {"model": encoder.name, "fingerprint": encoder.fingerprint, "dim": encoder.views[index.input_type]}
-    if (path := Path(encoder.name)).exists():
-        relative = os.path.relpath(path.resolve(), folder.resolve())
-        entry |= {"model": str(path.resolve()), "relative_path": relative}
-    return entry

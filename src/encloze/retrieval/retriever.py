@@ -9,29 +9,29 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
-import numpy as np
-
-from encloze import progress, recipe
+from encloze import recipe
 from encloze.data.corpus import Corpus
 from encloze.data.dataset import DatasetSplit
-from encloze.data.records import Hit, Query, Run
+from encloze.data.filters import Filter
+from encloze.data.records import Query, Run
 from encloze.data.runs import top_documents
 from encloze.data.text_arguments import strings
-from encloze.encoders.base import Encoder, Precision, Reranker, load_encoder, load_reranker
+from encloze.encoders.base import Encoder, Precision, Reranker, load_reranker
 from encloze.errors import RecipeError
 from encloze.retrieval.arguments import check_count, check_fusion, check_fusion_choice, check_weight
-from encloze.retrieval.candidates import FUSION_DEPTH, CandidatePool, find_candidates, fused_order, fused_run
+from encloze.retrieval.candidates import FUSION_DEPTH, find_candidates, fused_run
+from encloze.retrieval.index_building import build_index, exact_indexes
 from encloze.retrieval.index_folder import (
-    build_index,
-    check_model,
-    exact_indexes,
-    index_version,
-    model_location,
     open_documents,
-    open_view,
+    open_fields,
+    read_consistently,
     stored_fusion,
     view_entries,
 )
+from encloze.retrieval.index_state import IndexState
+from encloze.retrieval.opened_index import FilterLike, OpenedIndex
+from encloze.retrieval.opening import EncoderOf, encoder_finder, loaded_encoder, open_views
+from encloze.retrieval.ranked_hits import hits_of, reranked_hits
 from encloze.retrieval.reranking import rerank, score_top
 from encloze.retrieval.results import BatchHits, Hits
 from encloze.retrieval.views import View, default_fusion, without_weightless
@@ -44,7 +44,7 @@ from encloze.storage.manifest import write_manifest
 from encloze.storage.provenance import write_provenance
 
 
-class Retriever:
+class Retriever(OpenedIndex):
     """Searches a collection with one or several indexes, their encoders, and optionally a re-ranker.
 
     Example:
@@ -82,10 +82,9 @@ class Retriever:
         Raises:
             RecipeError: The number of fusion weights differs from the number of views, or another argument is invalid.
         """
-        self.corpus, self.views, self.fusion = corpus, list(views), fusion or default_fusion(views)
+        super().__init__(corpus, views, folder)
+        self.fusion = fusion or default_fusion(views)
         self.reranker, self.rerank_depth, self.rerank_weight = reranker, rerank_depth, rerank_weight
-        self.folder = folder.absolute() if folder else None  # so that the working folder may change
-        self._version = index_version(self.folder) if self.folder else ()
         check_fusion(self.fusion, len(self.views))
         self.views, self.fusion = without_weightless(self.views, self.fusion)
         check_count(rerank_depth, "rerank_depth")
@@ -134,7 +133,7 @@ class Retriever:
         fused: Fusion | None = recipe.coerce(Fusion | None, fusion, source=source, name="fusion")
         target: Path | None = recipe.coerce(Path | None, output, source=source, name="output")
         documents = Corpus.load(corpus)
-        loaded = _loaded_encoder(encoder, device, precision)
+        loaded = loaded_encoder(encoder, device, precision)
         check_fusion_choice(fused, tune_on, len(kinds or (exact_indexes(loaded) if loaded else ())), source)
         close = contextlib.ExitStack()
         if target is None:
@@ -149,9 +148,9 @@ class Retriever:
                 settings = {"output": str(target), "corpus": plain(documents.format), "model": name}
                 text = recipe.dump_tree({"verb": "index", **settings, "indexes": plain(kinds), "precision": precision})
                 write_provenance(staging, text, {**documents.inputs(), "model": name})
-        views = [View(e["name"], open_view(target, e), loaded if e["model"] else None) for e in view_entries(target)]
-        own = documents if output is None else open_documents(target)  # the corpus may outlive the retriever
-        retriever = cls(own, views, stored_fusion(target).fusion, folder=target)
+        retriever = cls._open(target, encoder_finder(target, loaded, device, precision))
+        if output is None:
+            retriever.corpus = documents  # it may outlive the retriever
         weakref.finalize(retriever, close.close)
         return retriever
 
@@ -193,26 +192,50 @@ class Retriever:
         path: Path = recipe.coerce(Path, folder, source=source, name="folder")
         names: tuple[str, ...] = recipe.coerce(tuple[str, ...], views, source=source, name="views")
         fused: Fusion | None = recipe.coerce(Fusion | None, fusion, source=source, name="fusion")
-        loaded, opened = dict[str, Encoder](), list[View]()
-        for entry in view_entries(path, names):
-            own = None
-            if entry["model"]:
-                name = str(model_location(path, entry) if encoder is None else encoder)
-                own = loaded.get(name) or _loaded_encoder(encoder or name, device, precision)
-                assert own is not None  # a name was given
-                loaded[name] = own
-                check_model(path, entry, own)
-            opened.append(View(entry["name"], open_view(path, entry), own))
         if isinstance(reranker, (str, Path)):
             reranker = load_reranker(str(reranker), precision, device)
-        fused = fused or stored_fusion(path, names).fusion
-        return cls(open_documents(path), opened, fused, reranker, rerank_depth, path, rerank_weight)
+        find = encoder_finder(path, encoder, device, precision)
+        return cls._open(path, find, names, fused, reranker, rerank_depth, rerank_weight)
+
+    @classmethod
+    def _open(
+        cls,
+        folder: Path,
+        encoder_of: EncoderOf,
+        names: Sequence[str] = (),
+        fusion: Fusion | None = None,
+        reranker: Reranker | None = None,
+        rerank_depth: int = 50,
+        rerank_weight: float = 1.0,
+    ) -> Retriever:
+        """Return a retriever over the current state of an index folder (see ``load``)."""
+
+        def read(state: IndexState, version: tuple[int, ...]) -> Retriever:
+            views = open_views(folder, view_entries(folder, names), encoder_of, state)
+            chosen = fusion or stored_fusion(folder, names).fusion
+            corpus = open_documents(folder, state)
+            retriever = cls(corpus, views, chosen, reranker, rerank_depth, folder, rerank_weight)
+            retriever._set_opened(open_fields(folder, state), version, encoder_of)
+            return retriever
+
+        return read_consistently(folder, read)
 
     @overload
-    def search(self, queries: str, k: int = 10, depth: int = 100) -> Hits: ...  # type: ignore[overload-overlap]
+    def search(  # type: ignore[overload-overlap]
+        self, queries: str, k: int = 10, depth: int = 100, *, filter: FilterLike | None = None
+    ) -> Hits: ...
     @overload
-    def search(self, queries: Sequence[str], k: int = 10, depth: int = 100) -> BatchHits: ...
-    def search(self, queries: str | Sequence[str], k: int = 10, depth: int = 100) -> Hits | BatchHits:
+    def search(
+        self, queries: Sequence[str], k: int = 10, depth: int = 100, *, filter: FilterLike | None = None
+    ) -> BatchHits: ...
+    def search(
+        self,
+        queries: str | Sequence[str],
+        k: int = 10,
+        depth: int = 100,
+        *,
+        filter: FilterLike | None = None,  # noqa: A002 - as in other libraries
+    ) -> Hits | BatchHits:
         """Search for one query or for many.
 
         Args:
@@ -220,6 +243,9 @@ class Retriever:
             k: Number of hits for each query.
             depth: Number of candidates that each index retrieves, before fusion and re-ranking; at least ``k``, and at
                 least 100 if the scores of several indexes are fused.
+            filter: Condition on the fields of the documents: an expression such as ``"year >= 2020 and not draft"``, a
+                mapping such as ``{"language": ["he", "en"]}``, or a ``Filter``. Only documents that pass it are
+                searched, so ``k`` hits are returned whenever ``k`` of them match the query.
 
         Returns:
             The hits of a query, best first: fewer than ``k`` if fewer documents match. For a list of queries, a list
@@ -227,17 +253,20 @@ class Retriever:
 
         Raises:
             RecipeError: ``queries`` is neither a string nor a list of strings, or ``k`` is less than 1.
+            DataError: The filter cannot be read, or names a field that no document has.
         """
         if isinstance(queries, str):
-            return self.search([queries], k, depth)[0]
+            return self.search([queries], k, depth, filter=filter)[0]
         texts = strings(queries, "search", "queries")
         check_count(k, "k")
         check_count(depth, "depth")
         self._warn_if_replaced()
-        pools = find_candidates(self.views, texts, self._candidate_depth(max(k, depth)), self.fusion, k)
-        found = [self._hits(pool) for pool in pools]
+        allowed = None if filter is None else self._select(Filter.of(filter))
+        pools = find_candidates(self.views, texts, self._candidate_depth(max(k, depth)), self.fusion, k, allowed)
+        names = [view.name for view in self.views]
+        found = [hits_of(pool, self.fusion, self.corpus.ids, names) for pool in pools]
         if self.reranker:
-            found = self._reranked(texts, found)
+            found = reranked_hits(texts, found, self.corpus, self.reranker, self.rerank_depth, self.rerank_weight)
         return BatchHits(
             Hits(text, [hit._replace(document=self.corpus[self.corpus.number_of[hit.id]]) for hit in hits[:k]])
             for text, hits in zip(texts, found, strict=True)
@@ -267,57 +296,14 @@ class Retriever:
             run = {query: top_documents(scores, depth) for query, scores in run.items()}
         return run, (time.perf_counter() - began) * 1000 / max(1, len(queries))
 
-    def __len__(self) -> int:
-        return len(self.corpus)
-
     def __repr__(self) -> str:
         views = ", ".join(view.name for view in self.views)
         return f"Retriever({len(self.corpus):,} documents, views: {views}, fusion: {self.fusion.summary()})"
-
-    def _warn_if_replaced(self) -> None:
-        """Warn, once, if the index folder is no longer the one that was opened. Its files stay open until then."""
-        if self.folder and (version := index_version(self.folder)) != self._version:
-            self._version = version
-            progress.warn(
-                f"{self.folder} has been replaced or removed since it was opened, and this retriever searches the old "
-                "documents. Load it again to search the new ones"
-            )
 
     def _candidate_depth(self, depth: int) -> int:
         """Return the number of documents to retrieve from each index: ``depth``, or more if later steps need more."""
         fusion_depth = FUSION_DEPTH if len(self.views) > 1 else 1
         return max(depth, fusion_depth, self.rerank_depth if self.reranker else 1)
-
-    def _hits(self, pool: CandidatePool) -> list[Hit]:
-        """Return the hits of a query, best first, with the scores of each view if there are several."""
-        ids, names = self.corpus.ids, [view.name for view in self.views]
-        order, fused = fused_order(pool, self.fusion)
-        hits = zip(pool.numbers[order].tolist(), fused[order].tolist(), pool.scores.T[order].tolist(), strict=True)
-        if len(names) == 1:
-            return [Hit(ids[number], score) for number, score, _ in hits]
-        return [Hit(ids[number], score, dict(zip(names, parts, strict=True))) for number, score, parts in hits]
-
-    def _reranked(self, queries: Sequence[str], found: list[list[Hit]]) -> list[list[Hit]]:
-        """Return the re-ranked hits of each query. Their ``parts`` include the score before re-ranking."""
-        assert self.reranker is not None  # the caller checks
-        names = [str(number) for number in range(len(queries))]
-        first: Run = {name: {hit.id: hit.score for hit in hits} for name, hits in zip(names, found, strict=True)}
-        texts = dict(zip(names, queries, strict=True))
-        of_reranker = score_top(first, texts, self.corpus, self.reranker, self.rerank_depth)
-        run, reranked = rerank(first, of_reranker, self.rerank_weight), list[list[Hit]]()
-        for name, hits in zip(names, found, strict=True):
-            parts = {hit.id: {"found": hit.score, **hit.parts} for hit in hits}
-            scores = top_documents(run[name], len(run[name]))
-            if self.rerank_weight < 1:
-                for id_, score in of_reranker[name].items():
-                    parts[id_] = {"reranker": score, **parts[id_]}
-            if self.reranker.calibration:
-                raw = of_reranker[name]
-                probabilities = self.reranker.calibration(np.array([*raw.values()])).tolist()
-                for id_, probability in zip(raw, probabilities, strict=True):
-                    parts[id_] = {"probability": probability, **parts[id_]}
-            reranked.append([Hit(id_, score, parts[id_]) for id_, score in scores.items()])
-        return reranked
 
 
 def _write_index(
@@ -333,14 +319,3 @@ def _write_index(
 
     entries = build_index(corpus, indexes, encoder, folder)
     fit_index_fusion(folder, entries, corpus, encoder, fusion, tuning=tuning)
-
-
-def _loaded_encoder(encoder: Any, device: str | None, precision: Precision) -> Encoder | None:
-    """Return the encoder, which is loaded if it is given by name. Raise RecipeError for values of another type."""
-    if isinstance(encoder, (str, Path)):
-        return load_encoder(str(encoder), precision, device)
-    if encoder is not None and (isinstance(encoder, type) or not hasattr(encoder, "represent_documents")):
-        message = f"expected an Encoder or the name of one, found {type(encoder).__name__}"
-        raise RecipeError("Retriever", [("encoder", message)])
-    found: Encoder | None = encoder
-    return found

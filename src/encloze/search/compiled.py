@@ -91,15 +91,16 @@ def _add_most(
     rounding: float,
     sums: Any,
     found: Any,
+    allowed: Any,
     heap_scores: Any,
     heap: Any,
 ) -> Any:
-    """Add the weights of terms to the sums of all documents that can be among the best.
+    """Add the weights of terms to the sums of all allowed documents that can be among the best.
 
     Return the number of documents put in ``found``. The sums of others are 0. If they are a large part of all
     documents, return the number of documents of the index, and leave ``found`` unfinished. Weights must be above 0.
     """
-    remaining, bound, done, num_found = 0, bounds.sum(), 0.0, 0
+    remaining, bound, done, num_found, is_filtered = 0, bounds.sum(), 0.0, 0, len(allowed) > 0
     for term in terms:
         remaining += offsets[term + 1] - offsets[term]
     for place in range(len(terms)):
@@ -108,6 +109,8 @@ def _add_most(
             return _add_all(offsets, documents, values, terms[place:], weights[place:], sums)
         for posting in range(first, last):
             document = documents[posting]
+            if is_filtered and not allowed[document]:
+                continue
             before = sums[document]
             after = before + weight * values[posting]
             sums[document] = after
@@ -178,6 +181,7 @@ def search(
     rounding: float,
     sums: Any,
     found: Any,
+    allowed: Any,
     numbers: Any,
     scores: Any,
 ) -> None:
@@ -194,6 +198,7 @@ def search(
         rounding: Upper bound of the relative error of sums.
         sums: Zeros, also after the call: float32, (documents,).
         found: Any numbers: int32, (documents + 1,).
+        allowed: Which documents may be returned: bool, (documents,); empty if all may.
         numbers: Receives document numbers: int64, (queries, depth), filled with -1.
         scores: Receives scores: float32, (queries, depth), filled with 0.
     """
@@ -207,10 +212,12 @@ def search(
             num_found = _add_all(offsets, documents, values, terms[begin:end], weights[begin:end], sums)
         else:
             part = terms[begin:end], weights[begin:end], bounds[begin:end], rounding
-            num_found = _add_most(offsets, documents, values, *part, sums, found, heap_scores, heap)
+            num_found = _add_most(offsets, documents, values, *part, sums, found, allowed, heap_scores, heap)
         size, lowest = 0, np.float32(0)  # of the scores that are inserted
         if num_found == len(sums):
             for document in range(len(sums)):
+                if len(allowed) > 0 and not allowed[document]:
+                    continue
                 if sums[document] > lowest or (sums[document] > 0 and size < depth):
                     size = _insert(heap_scores, heap, size, sums[document], document)
                     lowest = heap_scores[0] if size == depth else lowest

@@ -41,9 +41,11 @@ class ExpandedSearcher:
         self.num_documents: int = searcher.num_documents
         self.dim: int | None = None
 
-    def search(self, queries: Sequence[str] | Representation, depth: int) -> SearchResults:
+    def search(
+        self, queries: Sequence[str] | Representation, depth: int, allowed: np.ndarray | None = None
+    ) -> SearchResults:
         """Expand the queries, and return the ``depth`` best documents of each query (see ``IndexSearcher.search``)."""
-        return self._searcher.search_terms(self.expand(queries), depth)
+        return self._searcher.search_terms(self.expand(queries), depth, allowed)
 
     def score(self, queries: Sequence[str] | Representation, numbers: list[np.ndarray]) -> list[np.ndarray]:
         """Expand the queries, and return the scores of the documents ``numbers`` (see ``IndexSearcher.score``)."""

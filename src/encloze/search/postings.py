@@ -67,6 +67,13 @@ class Postings(NamedTuple):
         part = slice(self.offsets[term], self.offsets[term + 1])
         return self.documents[part], self.values[part]
 
+    def positions_of(self, first: int, end: int) -> np.ndarray:
+        """Return the positions of all postings of the documents from ``first`` to ``end``: int64, ascending."""
+        starts = range(0, len(self.documents), CHUNK_SIZE)
+        parts = (self.documents[start : start + CHUNK_SIZE] for start in starts)
+        found = [np.flatnonzero((part >= first) & (part < end)) + s for part, s in zip(parts, starts, strict=True)]
+        return np.concatenate([np.empty(0, np.int64), *found])
+
     def among(self, term: int, candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the positions in ``candidates`` of the documents that contain a term, and its value in each."""
         documents, values = self.of_term(term)

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -36,48 +36,71 @@ _PART = 64
 """Number of scores of which the maximum is computed, to find the best ones without sorting all."""
 _MIN_SKIPPED = 10_000
 """Number of postings that must be skipped to make up for the cost of looking up candidates with numpy."""
-
-
-class Bm25Weights(NamedTuple):
-    """What turns the frequency of a term in a document into its BM25 weight ``idf * tf / (tf + length_norm)``."""
-
-    idf: np.ndarray  # float32, (terms,)
-    length_norms: np.ndarray  # float32, (documents,)
+_LOOKUP_COST = 30
+"""Time to look up a document in a postings list, relative to the time to add one posting."""
 
 
 class PostingsSearcher:
     """Searcher that scores documents by the inner product of the query's and the document's term weights."""
 
-    def __init__(self, postings: Postings, num_documents: int, bm25: Bm25Weights | None = None) -> None:
+    def __init__(self, postings: Postings, num_documents: int, length_norms: np.ndarray | None = None) -> None:
         """Create a searcher.
 
         Args:
             postings: The postings lists.
             num_documents: Number of documents of the index.
-            bm25: How weights are computed from the values of the postings; None if the values are weights.
+            length_norms: For BM25, a number above or equal to 0 for each document: float32, (documents,). The weight of
+                a term that occurs ``tf`` times in a document is ``tf / (tf + length_norm)``. Without it, the values of
+                the postings are weights.
         """
-        self._postings, self._num_documents, self._bm25 = postings, num_documents, bm25
+        self._postings, self._num_documents, self._length_norms = postings, num_documents, length_norms
         self._num_searched, self._free_buffers = 0, list[tuple[np.ndarray, np.ndarray]]()
         self._highest_weights = dict[int, float]()
 
-    def search(self, queries: Sequence[QueryTerms], depth: int) -> SearchResults:
-        """Return the ``depth`` best documents of each query; documents that score 0 or less are not returned."""
+    def search(self, queries: Sequence[QueryTerms], depth: int, allowed: np.ndarray | None = None) -> SearchResults:
+        """Return the ``depth`` best documents of each query; documents that score 0 or less are not returned.
+
+        Args:
+            queries: The terms of each query.
+            depth: Maximum number of documents per query.
+            allowed: Which documents may be returned: bool, (documents,). All by default.
+        """
         shape = len(queries), min(depth, self._num_documents)
         results = SearchResults(np.full(shape, -1, np.int64), np.zeros(shape, np.float32))
         if not results.numbers.size:
             return results
         self._num_searched += len(queries)
+        rows = list(range(len(queries)))
+        if allowed is not None:
+            rows = self._look_up_allowed(queries, np.flatnonzero(allowed).astype(np.int32), results)
         compiled = _compiled_search() if self._num_searched >= _MIN_QUERIES else None
         if compiled:
-            self._search_compiled(compiled, queries, results)
+            found = SearchResults(results.numbers[rows], results.scores[rows])
+            self._search_compiled(compiled, [queries[row] for row in rows], found, allowed)
+            results.numbers[rows], results.scores[rows] = found
         else:
-            for row, query in enumerate(queries):
-                found, scores = self._candidates(query, shape[1])
-                best = _top_k(scores, found, depth)
-                results.numbers[row, : len(best)], results.scores[row, : len(best)] = found[best], scores[best]
+            for row in rows:
+                _write_best(results, row, *self._candidates(queries[row], shape[1], allowed))
         return results
 
-    def _search_compiled(self, search: Any, queries: Sequence[QueryTerms], results: SearchResults) -> None:
+    def _look_up_allowed(self, queries: Sequence[QueryTerms], allowed: np.ndarray, results: SearchResults) -> list[int]:
+        """Score the documents ``allowed`` for the queries for which this is cheaper than a search.
+
+        Write the best ones to ``results``. Return the rows of the other queries.
+        """
+        others, offsets = list[int](), self._postings.offsets
+        for row, query in enumerate(queries):
+            num_postings = sum(int(offsets[term + 1] - offsets[term]) for term, _ in query)
+            if len(allowed) * len(query) * _LOOKUP_COST < num_postings:
+                scores = self._completed(np.zeros(len(allowed), np.float32), allowed, self._ordered(query))
+                _write_best(results, row, allowed, scores)
+            else:
+                others.append(row)
+        return others
+
+    def _search_compiled(
+        self, search: Any, queries: Sequence[QueryTerms], results: SearchResults, allowed: np.ndarray | None
+    ) -> None:
         """Write the best documents to ``results``, in one thread for each processor if there are many queries."""
         starts = np.concatenate([[0], np.cumsum([len(query) for query in queries])]).astype(np.int64)
         ordered = [term for query in queries for term in self._ordered(query)]
@@ -85,6 +108,7 @@ class PostingsSearcher:
         weights = np.array([weight for _, weight, _ in ordered], np.float32)
         bounds = np.array([bound for _, _, bound in ordered], np.float64)
         postings = (np.asarray(self._postings.offsets), np.asarray(self._postings.documents), self._all_weights)
+        mask = np.empty(0, np.bool_) if allowed is None else allowed
 
         def run(first: int, last: int) -> None:
             try:
@@ -92,7 +116,7 @@ class PostingsSearcher:
             except IndexError:  # all are in use by other threads
                 buffers = np.zeros(self._num_documents, np.float32), np.empty(self._num_documents + 1, np.int32)
             part = results.numbers[first:last], results.scores[first:last]
-            search(*postings, starts[first : last + 1], terms, weights, bounds, _ROUNDING, *buffers, *part)
+            search(*postings, starts[first : last + 1], terms, weights, bounds, _ROUNDING, *buffers, mask, *part)
             self._free_buffers.append(buffers)  # the first one contains zeros again
 
         threads = min(os.cpu_count() or 1, len(queries) // _QUERIES_PER_THREAD)
@@ -106,21 +130,18 @@ class PostingsSearcher:
     @cached_property
     def _all_weights(self) -> np.ndarray:
         """The weights of all postings: for BM25, an array in memory, of 4 bytes for each posting."""
-        offsets, documents, values = self._postings
-        if self._bm25 is None:
+        _, documents, values = self._postings
+        if self._length_norms is None:
             return np.asarray(values)
-        weights = np.repeat(self._bm25.idf, np.diff(offsets))
+        weights = np.empty(len(values), np.float32)
         for start in range(0, len(weights), CHUNK_SIZE):
             part = slice(start, start + CHUNK_SIZE)
-            weights[part] = weights[part] * values[part] / (values[part] + self._bm25.length_norms[documents[part]])
+            weights[part] = self._weights(documents[part], values[part])
         return weights
 
-    def _weights(self, term: int, documents: np.ndarray, values: np.ndarray) -> np.ndarray:
+    def _weights(self, documents: np.ndarray, values: np.ndarray) -> np.ndarray:
         """Return the weights of a term in documents, from the values of its postings."""
-        if self._bm25 is None:
-            return values
-        weights: np.ndarray = self._bm25.idf[term] * values / (values + self._bm25.length_norms[documents])
-        return weights
+        return values if self._length_norms is None else values / (values + self._length_norms[documents])
 
     def _ordered(self, query: QueryTerms) -> list[tuple[int, float, float]]:
         """Return the terms of a query, their weights, and the most that they can add to a score; highest first.
@@ -132,15 +153,15 @@ class PostingsSearcher:
         return sorted(with_bounds, key=lambda term: (-term[2], term[0]))
 
     def _bound(self, term: int, weight: float) -> float:
-        if self._bm25 is not None:
-            return weight * float(self._bm25.idf[term]) if weight > 0 else np.inf
+        if self._length_norms is not None:
+            return weight if weight > 0 else np.inf
         if (highest := self._highest_weights.get(term)) is None:
             _, values = self._postings.of_term(term)
             highest = float(values.max(initial=0)) if (values > 0).all() else np.inf
             self._highest_weights[term] = highest
         return weight * highest if weight > 0 else np.inf
 
-    def _candidates(self, query: QueryTerms, depth: int) -> tuple[np.ndarray, np.ndarray]:
+    def _candidates(self, query: QueryTerms, depth: int, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         """Return different documents, the ``depth`` best ones of a query among them, and their scores.
 
         Unless a query has very many postings, the cost depends on their number, not on the number of documents: of the
@@ -154,14 +175,19 @@ class PostingsSearcher:
             is_dense = len(found) + len(documents) > self._num_documents // _DENSE and remaining > _MIN_SKIPPED
             if is_dense and (self._num_searched >= _MIN_QUERIES or "scipy.sparse" in sys.modules):
                 sums = self._sums_of_all(terms)
+                if allowed is not None:
+                    sums *= allowed
                 found = _highest(sums, depth)
                 break
-            before, added = sums[documents], weight * self._weights(term, documents, values)
+            if allowed is not None:
+                kept = allowed[documents]
+                documents, values = documents[kept], values[kept]
+            before, added = sums[documents], weight * self._weights(documents, values)
             found = np.concatenate([found, documents[before == 0]])
             sums[documents] = before + added
             if np.isinf(bound):  # a document whose sum was 0 in between is there twice
                 found = np.unique(found)
-            remaining -= len(documents)
+            remaining -= int(offsets[term + 1] - offsets[term])
             if remaining > len(found) + _MIN_SKIPPED:
                 most = sum(bound for _, _, bound in terms[place + 1 :])
                 candidates = _promising(sums[found], depth, most)
@@ -175,7 +201,7 @@ class PostingsSearcher:
         from scipy.sparse import csc_array  # see _MIN_QUERIES
 
         lists = [self._postings.of_term(term) for term, _, _ in terms]
-        weights = [self._weights(term, *lists[place]) for place, (term, _, _) in enumerate(terms)]
+        weights = [self._weights(*of_term) for of_term in lists]
         documents = np.concatenate([documents for documents, _ in lists])
         starts = np.cumsum([0, *(len(values) for values in weights)])
         matrix = csc_array((np.concatenate(weights), documents, starts), (self._num_documents, len(terms)))
@@ -186,7 +212,7 @@ class PostingsSearcher:
         """Add the weights of more terms to the scores of documents."""
         for term, weight, _ in terms:
             positions, values = self._postings.among(term, candidates)
-            scores[positions] += weight * self._weights(term, candidates[positions], values)
+            scores[positions] += weight * self._weights(candidates[positions], values)
         return scores
 
     def score(self, queries: Sequence[QueryTerms], numbers: list[np.ndarray]) -> list[np.ndarray]:
@@ -214,6 +240,12 @@ def _highest(sums: np.ndarray, depth: int) -> np.ndarray:
     maxima = np.maximum.reduceat(sums, np.arange(0, len(sums), _PART))  # as many sums as maxima are at least so high
     lowest = np.partition(maxima, -depth)[-depth] if len(maxima) > depth else 0
     return np.flatnonzero(sums >= lowest) if lowest > 0 else np.flatnonzero(sums > 0)
+
+
+def _write_best(results: SearchResults, row: int, documents: np.ndarray, scores: np.ndarray) -> None:
+    """Write the documents with the highest scores above 0 to a row of ``results``."""
+    best = _top_k(scores, documents, results.numbers.shape[1])
+    results.numbers[row, : len(best)], results.scores[row, : len(best)] = documents[best], scores[best]
 
 
 def _top_k(scores: np.ndarray, documents: np.ndarray, k: int) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -39,6 +40,30 @@ def write_manifest(folder: Path, *, durable: bool = True) -> None:
     if durable:
         for file in [*files.values(), folder / MANIFEST, *(f for f in folder.rglob("*") if f.is_dir()), folder]:
             sync(file)
+
+
+def replace_entries(folder: Path, kept: Collection[str], added: Sequence[Path]) -> None:
+    """Replace the manifest of a folder atomically, when all files that it names are on disk.
+
+    Args:
+        folder: The folder.
+        kept: Names of the files in the manifest that stay in it.
+        added: New files in the folder.
+    """
+    before = read_manifest(folder)
+    entries = {name: dict(entry) for name, entry in before.items() if name in kept}
+    folders = set[Path]()
+    for file in added:
+        name = file.relative_to(folder).as_posix()
+        entries[name] = {"bytes": file.stat().st_size, "xxh3_128": checksum_file(file)}
+        folders |= {folder / parent for parent in PurePosixPath(name).parents}
+    for path in [*added, *folders]:
+        sync(path)
+    staging = folder / f".{MANIFEST}"
+    write_checked_json(staging, {"files": dict(sorted(entries.items()))})
+    sync(staging)
+    staging.replace(folder / MANIFEST)
+    sync(folder)
 
 
 def has_manifest(folder: Path) -> bool:
@@ -78,8 +103,8 @@ def manifest_hash(folder: Path) -> str:
 def check_manifest(folder: Path, *, contents: bool = False) -> None:
     """Raise CheckpointError if a file that the manifest of a folder lists is missing or has changed.
 
-    The checksums of all files are compared. This reads the whole folder once; the result is remembered (see
-    ``check_once``).
+    The checksums of all files are compared. This reads the whole folder once; the result is remembered for each
+    subfolder (see ``check_once``).
 
     Args:
         folder: A folder with a manifest.
@@ -92,14 +117,18 @@ def check_manifest(folder: Path, *, contents: bool = False) -> None:
         if (folder / name).stat().st_size != entry["bytes"]:
             raise _changed(folder, name)
 
-    def compare() -> None:
-        for name, entry in entries.items():
+    def compare(part: Entries) -> None:
+        for name, entry in part.items():
             check_file(folder, name, entry)
 
     if contents:
-        compare()
-    else:
-        check_once(f"manifest {sorted(entries.items())!r}", [folder / name for name in entries], compare)
+        compare(entries)
+        return
+    parts = dict[PurePosixPath, dict[str, Mapping[str, Any]]]()
+    for name, entry in entries.items():
+        parts.setdefault(PurePosixPath(name).parent, {})[name] = entry
+    for part in parts.values():
+        check_once(f"manifest {sorted(part.items())!r}", [folder / name for name in part], partial(compare, part))
 
 
 def check_file(folder: Path, name: str, entry: Mapping[str, Any]) -> None:

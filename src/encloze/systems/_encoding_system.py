@@ -10,7 +10,7 @@ from typing import Literal
 
 from encloze.data.dataset import DatasetSplit
 from encloze.encoders.base import Encoder, load_encoder
-from encloze.retrieval.index_folder import build_views
+from encloze.retrieval.index_building import build_views
 from encloze.retrieval.retriever import Retriever
 from encloze.retrieval.views import View
 from encloze.search.indexes.base import Index

@@ -11,7 +11,7 @@ from pathlib import Path
 from encloze import progress
 from encloze.data.dataset import DatasetSplit
 from encloze.evaluation.measures import compute_measures
-from encloze.retrieval.index_folder import build_views
+from encloze.retrieval.index_building import build_views
 from encloze.retrieval.retriever import Retriever
 from encloze.retrieval.views import View
 from encloze.search.analyzers.base import Analyzer

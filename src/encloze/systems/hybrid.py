@@ -9,7 +9,7 @@ from typing import Any
 
 from encloze.data.dataset import DatasetSplit
 from encloze.encoders.base import Encoder
-from encloze.retrieval.index_folder import exact_indexes
+from encloze.retrieval.index_building import exact_indexes
 from encloze.retrieval.retriever import Retriever
 from encloze.retrieval.tuning import choose_fusion
 from encloze.retrieval.tuning_queries import named_tuning

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from encloze.encoders.base import Encoder, load_encoder
 from encloze.errors import CheckpointError
-from encloze.retrieval.index_folder import exact_indexes
+from encloze.retrieval.index_building import exact_indexes
 from encloze.search.indexes.base import Index
 from encloze.systems._encoding_system import EncodingSystem
 from encloze.systems.base import System

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, Protocol, Self
@@ -11,27 +11,36 @@ import numpy as np
 
 from encloze.data.records import Representation, SearchResults
 from encloze.family import Family
+from encloze.search.segments import Segment, SegmentedSearcher
 
 
 class IndexSearcher(Protocol):
     """Protocol of opened indexes. Documents are numbered from 0 in the order in which they were added."""
 
-    input_type: ClassVar[Literal["text", "dense", "sparse"]]
+    @property
+    def input_type(self) -> Literal["text", "dense", "sparse"]:
+        """Input type of the index (see ``Index``)."""
+        ...
+
     num_documents: int
     """Number of indexed documents."""
     dim: int | None
     """Number of dimensions of the representations: of embeddings, or terms of the vocabulary; None for texts."""
 
-    def search(self, queries: Sequence[str] | Representation, depth: int) -> SearchResults:
+    def search(
+        self, queries: Sequence[str] | Representation, depth: int, allowed: np.ndarray | None = None
+    ) -> SearchResults:
         """Return the ``depth`` best documents of each query.
 
         Args:
             queries: A list of query texts, or a ``Representation`` of the queries, depending on ``input_type``.
             depth: Maximum number of documents per query.
+            allowed: Which documents may be returned, such as those that pass a filter: bool, (documents,). The best of
+                them are returned, as many as if the index had no others. All by default.
 
         Returns:
-            Document numbers and scores, each ``(queries, depth)``, best first. If fewer documents are found, the
-            remaining numbers are -1.
+            Document numbers and scores, each with one row for each query and at most ``depth`` columns, best first. If
+            fewer documents are found, the remaining numbers are -1.
         """
         ...
 
@@ -103,3 +112,21 @@ class Index(Family):
             CheckpointError: A file is missing or damaged.
         """
         raise NotImplementedError(type(self).__name__)
+
+    def read(self, segment: Segment) -> Iterator[Representation]:
+        """Yield the representations of the documents in an index that have not been deleted, in their order.
+
+        An index of texts has none: it is merged from the texts of its documents.
+        """
+        raise NotImplementedError(type(self).__name__)
+
+    def open_segments(self, segments: Sequence[Segment]) -> IndexSearcher:
+        """Return a searcher over the indexes of several segments (see ``SegmentedSearcher``).
+
+        It finds the same documents with the same scores as an index that is built at once from all documents that have
+        not been deleted.
+        """
+        parts, live = [self.open(segment.folder) for segment in segments], [segment.live for segment in segments]
+        if len(parts) == 1 and live[0] is None:
+            return parts[0]
+        return SegmentedSearcher(parts, live, self.input_type)

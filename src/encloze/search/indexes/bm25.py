@@ -7,6 +7,7 @@ needs a third of the memory, and searches large collections faster, because it s
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +24,8 @@ from encloze.search.analyzers.base import Analyzer
 from encloze.search.indexes.base import Index
 from encloze.search.npy_files import AppendableArray, damaged, map_array
 from encloze.search.postings import Postings, PostingsWriter
-from encloze.search.postings_search import Bm25Weights, PostingsSearcher, QueryTerms
+from encloze.search.postings_search import PostingsSearcher, QueryTerms
+from encloze.search.segments import Segment, SegmentedSearcher
 from encloze.settings import plain
 from encloze.storage.json_files import read_json, write_json
 
@@ -70,6 +72,15 @@ class Bm25(Index, name="bm25"):
         Raises:
             ValueError: The analyzer of the settings is not the one that built the index.
         """
+        return self.open_segments([Segment(folder)])
+
+    def open_segments(self, segments: Sequence[Segment]) -> Bm25Searcher:
+        """Return a searcher over the indexes of several segments, with document frequencies of all of them."""
+        analyzers = [self._analyzer_of(segment.folder) for segment in segments]
+        return Bm25Searcher(replace(self, analyzer=analyzers[0]), segments)
+
+    def _analyzer_of(self, folder: Path) -> Analyzer:
+        """Return the analyzer that built an index. Raise ValueError if the settings name another one."""
         stored = read_json(folder / _ANALYZER)
         if self.analyzer and plain(self.analyzer) != stored:
             names = " ".join(map(str, stored.values()))
@@ -79,14 +90,7 @@ class Bm25(Index, name="bm25"):
             )
         source = str(folder / _ANALYZER)
         analyzer: Analyzer = self.analyzer or recipe.coerce(Analyzer, stored, source=source, name="analyzer")
-        lengths = np.array(map_array(folder / _LENGTHS, np.int32))
-        if (lengths < 0).any():
-            raise damaged(folder / _LENGTHS, "it contains negative lengths")
-        postings, terms = Postings.open(folder, len(lengths), positive=True), read_json(folder / _TERMS, list[str])
-        term_numbers = {term: number for number, term in enumerate(terms)}
-        if not len(term_numbers) == len(terms) == len(postings.offsets) - 1:
-            raise damaged(folder / _TERMS, f"expected {len(postings.offsets) - 1} distinct terms")
-        return Bm25Searcher(replace(self, analyzer=analyzer), postings, lengths, term_numbers)
+        return analyzer
 
 
 class Bm25Builder:
@@ -120,6 +124,58 @@ class Bm25Builder:
         write_json(self._folder / _ANALYZER, plain(self._analyzer))
 
 
+class _Part:
+    """BM25 index of a segment. A query is a mapping of terms to weights, which include the inverse document frequency.
+
+    Args:
+        segment: The segment.
+    """
+
+    def __init__(self, segment: Segment) -> None:
+        folder = segment.folder
+        self.lengths, self.live = np.array(map_array(folder / _LENGTHS, np.int32)), segment.live
+        if (self.lengths < 0).any():
+            raise damaged(folder / _LENGTHS, "it contains negative lengths")
+        self.num_documents, self.dim = len(self.lengths), None
+        self._lists = Postings.open(folder, self.num_documents, positive=True)
+        terms = read_json(folder / _TERMS, list[str])
+        self._term_numbers = {term: number for number, term in enumerate(terms)}
+        if not len(self._term_numbers) == len(terms) == len(self._lists.offsets) - 1:
+            raise damaged(folder / _TERMS, f"expected {len(self._lists.offsets) - 1} distinct terms")
+        self._postings = PostingsSearcher(self._lists, self.num_documents)
+
+    @property
+    def live_lengths(self) -> np.ndarray:
+        """Lengths of the documents that have not been deleted: int32, (documents,)."""
+        return self.lengths if self.live is None else self.lengths[self.live]
+
+    def set_length_norms(self, settings: Bm25, average_length: float) -> None:
+        """Set the length norms of all documents, which depend on the average length in the whole collection."""
+        relative_lengths = self.lengths / max(average_length, 1e-9)
+        norms = (settings.k1 * (1 - settings.b + settings.b * relative_lengths)).astype(np.float32)
+        self._postings = PostingsSearcher(self._lists, self.num_documents, norms)
+
+    def document_frequency(self, term: str) -> int:
+        """Return the number of documents that contain a term and have not been deleted."""
+        if (number := self._term_numbers.get(term)) is None:
+            return 0
+        documents, _ = self._lists.of_term(number)
+        return len(documents) if self.live is None else int(np.count_nonzero(self.live[documents]))
+
+    def search(
+        self, queries: Sequence[Mapping[str, float]], depth: int, allowed: np.ndarray | None = None
+    ) -> SearchResults:
+        return self._postings.search(self._query_terms(queries), depth, allowed)
+
+    def score(self, queries: Sequence[Mapping[str, float]], numbers: list[np.ndarray]) -> list[np.ndarray]:
+        return self._postings.score(self._query_terms(queries), numbers)
+
+    def _query_terms(self, queries: Sequence[Mapping[str, float]]) -> list[QueryTerms]:
+        """Return pairs (term number, weight) for each query. Terms that are not in the index are left out."""
+        numbers = self._term_numbers
+        return [[(numbers[term], weight) for term, weight in query.items() if term in numbers] for query in queries]
+
+
 class Bm25Searcher:
     """Searcher over a BM25 index.
 
@@ -130,33 +186,36 @@ class Bm25Searcher:
 
     input_type: ClassVar[Literal["text", "dense", "sparse"]] = "text"
 
-    def __init__(self, settings: Bm25, postings: Postings, lengths: np.ndarray, term_numbers: dict[str, int]) -> None:
-        assert settings.analyzer is not None  # Bm25.open sets it
-        self._analyzer, self._term_numbers = settings.analyzer, term_numbers
-        self.num_documents: int = len(lengths)
+    def __init__(self, settings: Bm25, segments: Sequence[Segment]) -> None:
+        assert settings.analyzer is not None  # Bm25.open_segments sets it
+        self._analyzer, self._document_frequencies = settings.analyzer, dict[str, int]()
+        self._parts = [_Part(segment) for segment in segments]
+        self._searcher = SegmentedSearcher(self._parts, [part.live for part in self._parts], "text")
+        self.num_documents: int = self._searcher.num_documents
         self.dim: int | None = None
-        num_documents, df = len(lengths), np.diff(postings.offsets)  # df: (terms,)
-        idf = np.log(1 + (num_documents - df + 0.5) / (df + 0.5)).astype(np.float32)
-        self._df_ratio = df / max(1, num_documents)
-        relative_lengths = lengths / max(lengths.mean(), 1e-9)
-        length_norms = (settings.k1 * (1 - settings.b + settings.b * relative_lengths)).astype(np.float32)
-        self._postings = PostingsSearcher(postings, num_documents, Bm25Weights(idf, length_norms))
+        total = sum(int(part.live_lengths.sum(dtype=np.int64)) for part in self._parts)
+        for part in self._parts:
+            part.set_length_norms(settings, total / max(1, self.num_documents))
 
-    def search(self, queries: Sequence[str] | Representation, depth: int) -> SearchResults:
+    def search(
+        self, queries: Sequence[str] | Representation, depth: int, allowed: np.ndarray | None = None
+    ) -> SearchResults:
         """Return the ``depth`` best documents of each query text (see ``IndexSearcher.search``)."""
-        return self.search_terms([self.count(query) for query in _require_texts(queries)], depth)
+        return self.search_terms([self.count(query) for query in _require_texts(queries)], depth, allowed)
 
     def score(self, queries: Sequence[str] | Representation, numbers: list[np.ndarray]) -> list[np.ndarray]:
         """Return the scores of the documents ``numbers`` for each query text (see ``IndexSearcher.score``)."""
         return self.score_terms([self.count(query) for query in _require_texts(queries)], numbers)
 
-    def search_terms(self, queries: Sequence[Mapping[str, float]], depth: int) -> SearchResults:
+    def search_terms(
+        self, queries: Sequence[Mapping[str, float]], depth: int, allowed: np.ndarray | None = None
+    ) -> SearchResults:
         """Return the ``depth`` best documents of each query. A query is a mapping of terms to weights."""
-        return self._postings.search(self._query_terms(queries), depth)
+        return self._searcher.search(self._weighted(queries), depth, allowed)
 
     def score_terms(self, queries: Sequence[Mapping[str, float]], numbers: list[np.ndarray]) -> list[np.ndarray]:
         """Return the scores of the documents ``numbers`` for each query. A query is a mapping of terms to weights."""
-        return self._postings.score(self._query_terms(queries), numbers)
+        return self._searcher.score(self._weighted(queries), numbers)
 
     def count(self, text: str) -> Counter[str]:
         """Return how often each term occurs in a text."""
@@ -164,12 +223,28 @@ class Bm25Searcher:
 
     def df_ratio(self, term: str) -> float:
         """Return the fraction of the documents that contain a term, from 0 to 1."""
-        return float(self._df_ratio[self._term_numbers[term]]) if term in self._term_numbers else 0.0
+        return self._document_frequency(term) / max(1, self.num_documents)
 
-    def _query_terms(self, queries: Sequence[Mapping[str, float]]) -> list[QueryTerms]:
-        """Return pairs (term number, weight) for each query. Terms that are not in the index are left out."""
-        numbers = self._term_numbers
-        return [[(numbers[term], weight) for term, weight in query.items() if term in numbers] for query in queries]
+    def _document_frequency(self, term: str) -> int:
+        """Return the number of documents that contain a term. It is counted once if documents were deleted."""
+        if (known := self._document_frequencies.get(term)) is None:
+            known = sum(part.document_frequency(term) for part in self._parts)
+            self._document_frequencies[term] = known
+        return known
+
+    def _weighted(self, queries: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
+        """Return the terms of each query with their weights times the inverse document frequency."""
+        return [
+            {
+                term: weight * self._idf(frequency)
+                for term, weight in query.items()
+                if (frequency := self._document_frequency(term))
+            }
+            for query in queries
+        ]
+
+    def _idf(self, frequency: int) -> float:
+        return math.log(1 + (self.num_documents - frequency + 0.5) / (frequency + 0.5))
 
 
 def _require_texts(texts: Iterable[str] | Representation) -> Iterable[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -10,11 +10,14 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from encloze.data.records import Representation, SearchResults
+from encloze.search.exact_dense import search_exact
 from encloze.search.indexes.base import Index
 from encloze.search.npy_files import AppendableArray, all_finite, damaged, map_array
+from encloze.search.segments import Segment
 from encloze.storage.verified import check_once
 
 _FILE = "embeddings.npy"
+_ROWS = 4096  # embeddings read at a time
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,13 @@ class Flat(Index, name="flat"):
         embeddings = map_array(file, np.float32, dims=2)
         check_once("finite embeddings", [file], lambda: _check_finite(file, embeddings))
         return FlatSearcher(embeddings)
+
+    def read(self, segment: Segment) -> Iterator[Representation]:
+        """Yield the embeddings of the documents that have not been deleted (see ``Index.read``)."""
+        embeddings = map_array(segment.folder / _FILE, np.float32, dims=2)
+        rows = np.arange(len(embeddings)) if segment.live is None else np.flatnonzero(segment.live)
+        for start in range(0, len(rows), _ROWS):
+            yield Representation(dense=embeddings[rows[start : start + _ROWS]])
 
 
 class FlatBuilder:
@@ -72,13 +82,11 @@ class FlatSearcher:
         self.num_documents: int = embeddings.shape[0]
         self.dim: int | None = embeddings.shape[1]
 
-    def search(self, queries: Sequence[str] | Representation, depth: int) -> SearchResults:
+    def search(
+        self, queries: Sequence[str] | Representation, depth: int, allowed: np.ndarray | None = None
+    ) -> SearchResults:
         """Return the ``depth`` best documents of each query embedding (see ``IndexSearcher.search``)."""
-        import faiss
-
-        k = min(depth, len(self._embeddings))
-        scores, numbers = faiss.knn(_require_dense(queries), self._embeddings, k, metric=faiss.METRIC_INNER_PRODUCT)
-        return SearchResults(numbers, scores)
+        return search_exact(self._embeddings, _require_dense(queries), depth, allowed)
 
     def score(self, queries: Sequence[str] | Representation, numbers: list[np.ndarray]) -> list[np.ndarray]:
         """Return the scores of the documents ``numbers`` for each query embedding (see ``IndexSearcher.score``)."""

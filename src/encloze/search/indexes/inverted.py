@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -15,12 +15,14 @@ from encloze.search.indexes.base import Index
 from encloze.search.npy_files import damaged
 from encloze.search.postings import Postings, PostingsWriter
 from encloze.search.postings_search import PostingsSearcher, QueryTerms
+from encloze.search.segments import Segment
 from encloze.storage.json_files import read_json, write_json
 
 if TYPE_CHECKING:  # a search with BM25 does not need scipy
     from scipy.sparse import csr_matrix
 
 _SHAPE = "shape.json"
+_ROWS = 2**16  # documents read at a time; each time, all document numbers are looked through
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,20 @@ class Inverted(Index, name="inverted"):
         if len(postings.offsets) != num_terms + 1:
             raise damaged(folder / _SHAPE, f"the index has {len(postings.offsets) - 1} terms, not {num_terms}")
         return InvertedSearcher(postings, num_documents)
+
+    def read(self, segment: Segment) -> Iterator[Representation]:
+        """Yield the term weights of the documents that have not been deleted (see ``Index.read``)."""
+        from scipy.sparse import csr_matrix
+
+        shape = read_json(segment.folder / _SHAPE, dict[str, int])
+        postings = Postings.open(segment.folder, shape["documents"])
+        for start in range(0, shape["documents"], _ROWS):
+            end = min(start + _ROWS, shape["documents"])
+            positions = postings.positions_of(start, end)
+            terms = np.searchsorted(postings.offsets, positions, side="right") - 1
+            where = postings.documents[positions] - start, terms
+            rows = csr_matrix((postings.values[positions], where), (end - start, shape["terms"]), np.float32)
+            yield Representation(sparse=rows if segment.live is None else rows[segment.live[start:end]])
 
 
 class InvertedBuilder:
@@ -83,13 +99,15 @@ class InvertedSearcher:
         self.num_documents: int = num_documents
         self.dim: int | None = len(postings.offsets) - 1
 
-    def search(self, queries: Sequence[str] | Representation, depth: int) -> SearchResults:
+    def search(
+        self, queries: Sequence[str] | Representation, depth: int, allowed: np.ndarray | None = None
+    ) -> SearchResults:
         """Return the ``depth`` best documents of each query (see ``IndexSearcher.search``).
 
         Documents with a score of 0 or less are never returned. A score is 0 if the document shares no term with the
         query. It can be negative only with the model head ``ordinary_tokens``, whose term weights can be negative.
         """
-        return self._postings.search(_query_terms(_require_sparse(queries)), depth)
+        return self._postings.search(_query_terms(_require_sparse(queries)), depth, allowed)
 
     def score(self, queries: Sequence[str] | Representation, numbers: list[np.ndarray]) -> list[np.ndarray]:
         """Return the scores of the documents ``numbers`` for each query (see ``IndexSearcher.score``)."""

@@ -1,0 +1,148 @@
+"""An opened index folder, which can be changed, and opened again after another process has changed it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from encloze import progress
+from encloze.data.corpus import Corpus
+from encloze.data.field_columns import SegmentedFields
+from encloze.data.filters import Filter
+from encloze.data.text_arguments import strings
+from encloze.errors import RecipeError
+from encloze.retrieval.changes import IndexChange, add_documents, compact, delete_documents
+from encloze.retrieval.index_folder import (
+    index_version,
+    open_documents,
+    open_fields,
+    read_consistently,
+    view_entries,
+)
+from encloze.retrieval.index_state import IndexState
+from encloze.retrieval.opening import EncoderOf, open_views
+from encloze.retrieval.views import View
+
+FilterLike = Filter | str | Mapping[str, Any]
+"""A filter, or what ``Filter.of`` makes one from."""
+
+
+class OpenedIndex:
+    """The documents and the indexes of an index folder, as they were when it was opened.
+
+    Attributes:
+        corpus: The documents.
+        views: The searched indexes of the collection, each with the encoder of its queries.
+        folder: The index folder; None if the views were passed to the constructor.
+    """
+
+    def __init__(self, corpus: Corpus, views: Sequence[View], folder: Path | None) -> None:
+        self.corpus, self.views = corpus, list(views)
+        self.folder = folder.absolute() if folder else None  # so that the working folder may change
+        self._version = index_version(self.folder) if self.folder else ()
+        self._has_warned = False
+        self._fields: SegmentedFields | None = None
+        self._encoder_of: EncoderOf = lambda entry: None
+
+    def _set_opened(self, fields: SegmentedFields, version: tuple[int, ...], encoder_of: EncoderOf) -> None:
+        """Set what was opened together with the documents: their fields, and the version of the folder."""
+        self._fields, self._version, self._encoder_of = fields, version, encoder_of
+        self._has_warned = False
+
+    def refresh(self) -> bool:
+        """Open the current documents if the index folder was changed since it was opened. Return whether it was.
+
+        A retriever searches the documents that were in the folder when it was opened, until this function is called, or
+        until the retriever itself changes the folder.
+
+        Raises:
+            CheckpointError: The folder was replaced by something else.
+            StaleIndexError: The folder was replaced by an index that another model built.
+        """
+        if self.folder is None or index_version(self.folder) == self._version:
+            return False
+        folder, names, find = self.folder, [view.name for view in self.views], self._encoder_of
+
+        def read(state: IndexState, version: tuple[int, ...]) -> None:
+            views = open_views(folder, view_entries(folder, names), find, state)
+            corpus, fields = open_documents(folder, state), open_fields(folder, state)
+            self.corpus, self.views = corpus, views
+            self._set_opened(fields, version, find)
+
+        read_consistently(folder, read)
+        return True
+
+    def add(self, documents: Any, *, replace: bool = False) -> IndexChange:
+        """Add documents to the index folder. Searches that start afterwards find them, also in other processes.
+
+        Args:
+            documents: A ``Corpus``, or anything that ``Corpus.load`` opens, such as a list of dictionaries.
+            replace: Whether documents of the index with the same ids are replaced.
+
+        Raises:
+            DataError: Documents with some of the ids are in the index already, and ``replace`` is False.
+            StorageError: Another process is changing the index, or the disk is full.
+
+        Example:
+            >>> retriever = Retriever.build([{"id": "1", "text": "Rivers flow into the sea."}], indexes=["bm25"])
+            >>> _ = retriever.add([{"id": "2", "text": "A violin has four strings."}])
+            >>> _ = retriever.delete(["1"])
+            >>> [hit.id for hit in retriever.search("rivers and violins")]
+            ['2']
+        """
+        folder = self._changed_folder()
+        encoder = next(filter(None, map(self._encoder_of, view_entries(folder))), None)
+        change = add_documents(folder, Corpus.load(documents), encoder, replace=replace)
+        self.refresh()
+        return change
+
+    def delete(self, ids: Sequence[str] | None = None, *, filter: FilterLike | None = None) -> IndexChange:  # noqa: A002 - as in other libraries
+        """Delete documents from the index folder, by their ids or by a filter.
+
+        Args:
+            ids: Ids of the documents. The ids that the index does not contain are in ``missing`` of the result.
+            filter: Condition on the fields of the documents to delete (see ``Filter``).
+
+        Raises:
+            RecipeError: Neither ids nor a filter is given, or both.
+            DataError: The filter cannot be read, or names a field that no document has.
+            StorageError: Another process is changing the index, or the disk is full.
+        """
+        if (ids is None) == (filter is None):
+            raise RecipeError("delete", [("ids", "give either ids or a filter")])
+        names = None if ids is None else strings(ids, "delete", "ids")
+        change = delete_documents(self._changed_folder(), names, None if filter is None else Filter.of(filter))
+        self.refresh()
+        return change
+
+    def compact(self) -> IndexChange:
+        """Merge the segments of the index folder, and free the space of deleted documents. Nothing is encoded again."""
+        change = compact(self._changed_folder())
+        self.refresh()
+        return change
+
+    def _changed_folder(self) -> Path:
+        if self.folder is None:
+            raise RecipeError("the index", [("folder", "this retriever has no index folder that can be changed")])
+        return self.folder
+
+    def __len__(self) -> int:
+        return len(self.corpus)
+
+    def _warn_if_replaced(self) -> None:
+        """Warn, once, if the index folder is no longer the one that was opened. Its files stay open until then."""
+        if self.folder and not self._has_warned and index_version(self.folder) != self._version:
+            self._has_warned = True
+            progress.warn(
+                f"{self.folder} has been changed, replaced or removed since it was opened, and this retriever searches "
+                "the old documents. Call refresh, or load it again, to search the new ones"
+            )
+
+    def _select(self, filter_: Filter) -> np.ndarray:
+        """Return which documents pass a filter: bool, (documents,)."""
+        if self._fields is None:
+            raise RecipeError("the search", [("filter", "this retriever has no index folder, which filters read")])
+        return self._fields.select(filter_)

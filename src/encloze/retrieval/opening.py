@@ -1,0 +1,61 @@
+"""Opening of the indexes in an index folder, with the encoders of their queries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from encloze.encoders.base import Encoder, Precision, load_encoder
+from encloze.errors import RecipeError
+from encloze.retrieval.index_folder import check_model, model_location, open_view
+from encloze.retrieval.index_state import IndexState
+from encloze.retrieval.views import View
+
+EncoderOf = Callable[[Mapping[str, Any]], Encoder | None]
+"""Function that returns the encoder of an index from its description; None for an index of texts."""
+
+
+def open_views(
+    folder: Path, entries: Sequence[Mapping[str, Any]], encoder_of: EncoderOf, state: IndexState | None = None
+) -> list[View]:
+    """Return the indexes of an index folder that ``entries`` describe, in a state, by default the current one."""
+    return [View(entry["name"], open_view(folder, entry, state), encoder_of(entry)) for entry in entries]
+
+
+def encoder_finder(
+    folder: Path, encoder: Encoder | str | Path | None, device: str | None, precision: Precision
+) -> EncoderOf:
+    """Return a function that loads the encoder of an index when it is needed, and each model only once.
+
+    Args:
+        folder: The index folder.
+        encoder: The model that built the indexes; by default it is loaded from its stored path.
+        device: Device of the models that are loaded.
+        precision: Precision of these models.
+    """
+    loaded = dict[str, Encoder]()
+
+    def find(entry: Mapping[str, Any]) -> Encoder | None:
+        if not entry["model"]:
+            return None
+        name = str(model_location(folder, entry) if encoder is None else encoder)
+        if name not in loaded:
+            found = loaded_encoder(encoder or name, device, precision)
+            assert found is not None  # a name was given
+            loaded[name] = found
+        check_model(folder, entry, loaded[name])
+        return loaded[name]
+
+    return find
+
+
+def loaded_encoder(encoder: Any, device: str | None, precision: Precision) -> Encoder | None:
+    """Return the encoder, which is loaded if it is given by name. Raise RecipeError for values of another type."""
+    if isinstance(encoder, (str, Path)):
+        return load_encoder(str(encoder), precision, device)
+    if encoder is not None and (isinstance(encoder, type) or not hasattr(encoder, "represent_documents")):
+        message = f"expected an Encoder or the name of one, found {type(encoder).__name__}"
+        raise RecipeError("Retriever", [("encoder", message)])
+    found: Encoder | None = encoder
+    return found
