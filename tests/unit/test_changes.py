@@ -203,7 +203,7 @@ def test_wrong_arguments_are_refused(tmp_path: Path) -> None:
             retriever.delete(**arguments)  # type: ignore[arg-type]
     with pytest.raises(RecipeError, match="ids"):
         retriever.delete("d1")
-    with pytest.raises(DataError, match="no document has the field 'nubmer' of the filter; did you mean 'number'?"):
+    with pytest.raises(RecipeError, match="no document has the field 'nubmer'; did you mean 'number'?"):
         retriever.delete(filter="nubmer > 1")
     without_folder = Retriever(retriever.corpus, retriever.views)
     with pytest.raises(RecipeError, match="no index folder"):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from encloze.data.field_columns import FieldColumns, SegmentedFields, write_field_columns
 from encloze.data.filters import Filter
 from encloze.data.records import Document
-from encloze.errors import CheckpointError, DataError
+from encloze.errors import CheckpointError, RecipeError
 
 LONG = 2**60 + 1
 DOCUMENTS = [
@@ -114,20 +114,20 @@ def test_a_mapping_compares_fields_with_values(value: dict[str, object], expecte
     ],
 )
 def test_another_syntax_is_refused_with_the_part_that_was_not_understood(expression: str, fault: str) -> None:
-    with pytest.raises(DataError, match=fault) as error:
+    with pytest.raises(RecipeError, match=fault) as error:
         Filter(expression)
     assert "Write conditions such as: year >= 2020" in str(error.value)
 
 
 @pytest.mark.parametrize("value", [{}, 3, {"year": object()}, {"year": [[1]]}])
 def test_other_values_are_no_filters(value: object) -> None:
-    with pytest.raises(DataError, match="filter"):
+    with pytest.raises(RecipeError, match="filter"):
         Filter.of(value)  # type: ignore[arg-type]
 
 
 def test_an_unknown_field_is_reported_with_a_similar_one(tmp_path: Path) -> None:
     fields = SegmentedFields([columns_of(DOCUMENTS, tmp_path)], [None])
-    with pytest.raises(DataError, match="no document has the field 'yaer' of the filter; did you mean 'year'?"):
+    with pytest.raises(RecipeError, match="no document has the field 'yaer'; did you mean 'year'?"):
         fields.select(Filter("yaer == 2020"))
     assert not fields.select(Filter('source == "nobody"')).any()
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from encloze.commands.base import Command
+from encloze.data.filters import Filter
 from encloze.retrieval.results import Hits
 from encloze.retrieval.retriever import Retriever
 from encloze.search.fusions.base import Fusion
@@ -18,10 +19,11 @@ class InteractiveSearch:
 
     retriever: Retriever
     k: int
+    filter: str | None = None
 
     def answer(self, query: str) -> Hits:
         """Return the ``k`` documents with the highest scores for a query, best first."""
-        return self.retriever.search(query, self.k)
+        return self.retriever.search(query, self.k, filter=self.filter)
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,9 @@ class Search(Command, name="search"):
     """Query to search for. Without a query, queries are read from the terminal."""
     k: int = 5
     """Number of documents to return."""
+    filter: str | None = None
+    """Condition on the fields of the documents, such as 'year >= 2020 and language in ("he", "en")'. Only documents
+    that pass it are searched."""
     views: tuple[str, ...] = ()
     """Names of the indexes to search, such as flat and bm25; by default all indexes in the folder."""
     fusion: Fusion | None = None
@@ -59,6 +64,8 @@ class Search(Command, name="search"):
     """Precision of the models' matrix multiplications; auto uses bfloat16 if the hardware supports it."""
 
     def __post_init__(self) -> None:
+        if self.filter:
+            Filter(self.filter)  # reports a fault before a model is loaded
         if self.k < 1:
             raise ValueError(f"k must be 1 or more, not {self.k}")
         if self.rerank_depth < 1:
@@ -79,5 +86,5 @@ class Search(Command, name="search"):
             rerank_depth=self.rerank_depth,
             rerank_weight=self.rerank_weight,
         )
-        search = InteractiveSearch(retriever, self.k)
+        search = InteractiveSearch(retriever, self.k, self.filter)
         return search if self.query is None else search.answer(self.query)

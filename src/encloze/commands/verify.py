@@ -14,7 +14,14 @@ from safetensors import SafetensorError, safe_open
 from encloze.commands.base import Command
 from encloze.data.runs import RUN_FILE, read_run
 from encloze.errors import CheckpointError, EnclozeError
-from encloze.retrieval.index_folder import is_index, open_documents, open_view, view_entries
+from encloze.retrieval.index_folder import (
+    current_state,
+    is_index,
+    open_documents,
+    open_fields,
+    open_view,
+    view_entries,
+)
 from encloze.storage.checked_json import is_checked_file, read_checked_json
 from encloze.storage.manifest import check_file, has_manifest, read_manifest
 from encloze.storage.names import MANIFEST
@@ -154,6 +161,7 @@ def _check_index(folder: Path) -> None:
     for entry in view_entries(folder):
         open_view(folder, entry)
     open_documents(folder)
+    open_fields(folder, current_state(folder))
 
 
 def _check_weights(file: Path) -> None:

@@ -16,9 +16,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from encloze.data.filters import Condition, Constant, Filter
+from encloze.data.filters import Condition, Constant, Filter, filter_error
 from encloze.data.records import Document
-from encloze.errors import CheckpointError, DataError
+from encloze.errors import CheckpointError
 from encloze.family import nearest
 from encloze.storage.disk import explain_write_errors
 from encloze.storage.verified import check_once
@@ -226,7 +226,7 @@ class SegmentedFields:
         """Return which documents pass a filter: bool, (documents that have not been deleted,).
 
         Raises:
-            DataError: No document has a field of the filter.
+            RecipeError: No document has a field of the filter.
         """
         passed = zip(self._passed(filter_), self._live, strict=True)
         return np.concatenate([mask if live is None else mask[live] for mask, live in passed])
@@ -240,7 +240,7 @@ class SegmentedFields:
         names = frozenset[str]().union(*(part.names for part in self._parts), ("source", "position"))
         if unknown := sorted(filter_.fields - names):
             known = nearest(unknown[0], sorted(names))
-            raise DataError(f"no document has the field {unknown[0]!r} of the filter; {known}")
+            raise filter_error(f"no document has the field {unknown[0]!r}; {known}")
         return [filter_.evaluate(part.matches) for part in self._parts]
 
     def find(self, ids: Sequence[str]) -> list[np.ndarray]:

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from encloze.errors import DataError
+from encloze.errors import RecipeError
 
 Operator = Literal["==", "<", "<=", ">", ">=", "startswith"]
 Constant = str | float | bool | None
@@ -27,6 +27,11 @@ _SYNTAX = (
 )
 _LONGEST = 200
 """Number of characters of an expression that a message shows."""
+
+
+def filter_error(message: str) -> RecipeError:
+    """Return the error that a filter is invalid."""
+    return RecipeError("the search", [("filter", message)])
 
 
 class Condition(NamedTuple):
@@ -63,7 +68,7 @@ class Filter:
         """Parse an expression.
 
         Raises:
-            DataError: The expression has another syntax. The message quotes the part that was not understood.
+            RecipeError: The expression has another syntax. The message quotes the part that was not understood.
         """
         self.expression = expression
         try:
@@ -72,7 +77,7 @@ class Filter:
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             detail = error.msg if isinstance(error, SyntaxError) else str(error)
             shown = expression if len(expression) <= _LONGEST else f"{expression[:_LONGEST]} ..."
-            raise DataError(f"the filter {shown!r} cannot be read: {detail[:_LONGEST]}. {_SYNTAX}") from error
+            raise filter_error(f"{shown!r} cannot be read: {detail[:_LONGEST]}. {_SYNTAX}") from error
 
     @classmethod
     def of(cls, value: str | Mapping[str, Any] | Filter) -> Filter:
@@ -83,7 +88,7 @@ class Filter:
                 which a list means any of its values.
 
         Raises:
-            DataError: The expression cannot be read, or a value of the mapping is no constant, nor a list of them.
+            RecipeError: The expression cannot be read, or a value of the mapping is no constant, nor a list of them.
         """
         if isinstance(value, Filter):
             return value
@@ -91,12 +96,12 @@ class Filter:
             return cls(value)
         if not isinstance(value, Mapping) or not value:
             message = "a filter is an expression, or a mapping of field names to values that is not empty"
-            raise DataError(f"{message}; found {value!r}")
+            raise filter_error(f"{message}; found {value!r}")
         parts = []
         for field, constants in value.items():
             several = constants if isinstance(constants, (list, tuple, set, frozenset)) else [constants]
             if not all(isinstance(constant, (str, int, float, bool, type(None))) for constant in several):
-                raise DataError(f"the filter {value!r} compares {field!r} with a value that is no text, number or bool")
+                raise filter_error(f"{field!r} is compared with {constants!r}, which is no text, number or bool")
             parts.append(f"field({field!r}) in {list(several)!r}")
         return cls(" and ".join(parts))
 

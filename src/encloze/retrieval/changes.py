@@ -122,7 +122,7 @@ def delete_documents(folder: Path, ids: Sequence[str] | None = None, filter_: Fi
         filter_: Condition on the fields of the documents to delete.
 
     Raises:
-        DataError: No document has a field of the filter.
+        RecipeError: No document has a field of the filter.
         StorageError: Another process is changing the index, or the disk is full.
     """
     with _locked(folder) as (state, entries):

@@ -87,7 +87,9 @@ class OpenedIndex:
             StorageError: Another process is changing the index, or the disk is full.
 
         Example:
-            >>> retriever = Retriever.build([{"id": "1", "text": "Rivers flow into the sea."}], indexes=["bm25"])
+            >>> import encloze
+            >>> rivers = [{"id": "1", "text": "Rivers flow into the sea."}]
+            >>> retriever = encloze.Retriever.build(rivers, indexes=["bm25"])
             >>> _ = retriever.add([{"id": "2", "text": "A violin has four strings."}])
             >>> _ = retriever.delete(["1"])
             >>> [hit.id for hit in retriever.search("rivers and violins")]
@@ -107,8 +109,7 @@ class OpenedIndex:
             filter: Condition on the fields of the documents to delete (see ``Filter``).
 
         Raises:
-            RecipeError: Neither ids nor a filter is given, or both.
-            DataError: The filter cannot be read, or names a field that no document has.
+            RecipeError: Neither ids nor a filter is given, or both, or the filter is invalid (see ``search``).
             StorageError: Another process is changing the index, or the disk is full.
         """
         if (ids is None) == (filter is None):

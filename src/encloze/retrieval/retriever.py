@@ -252,8 +252,8 @@ class Retriever(OpenedIndex):
             with the hits of each query.
 
         Raises:
-            RecipeError: ``queries`` is neither a string nor a list of strings, or ``k`` is less than 1.
-            DataError: The filter cannot be read, or names a field that no document has.
+            RecipeError: ``queries`` is neither a string nor a list of strings, ``k`` is less than 1, or the filter is
+                invalid, or names a field that no document has.
         """
         if isinstance(queries, str):
             return self.search([queries], k, depth, filter=filter)[0]

@@ -170,6 +170,16 @@ def _look_up(documents: Any, values: Any, weight: float, sums: Any, candidates: 
 
 
 @_compiled
+def _write_sorted(heap_scores: Any, heap: Any, size: int, numbers: Any, scores: Any) -> None:
+    """Write the documents in a heap and their scores, best first."""
+    while size > 0:
+        size -= 1
+        numbers[size], scores[size] = heap[0], heap_scores[0]
+        heap_scores[0], heap[0] = heap_scores[size], heap[size]
+        _sink(heap_scores, heap, size)
+
+
+@_compiled
 def search(
     offsets: Any,
     documents: Any,
@@ -229,8 +239,4 @@ def search(
                 if score > 0 and score >= lowest:
                     size = _insert(heap_scores, heap, size, score, document)
                     lowest = heap_scores[0] if size == depth else lowest
-        while size > 0:
-            size -= 1
-            numbers[query, size], scores[query, size] = heap[0], heap_scores[0]
-            heap_scores[0], heap[0] = heap_scores[size], heap[size]
-            _sink(heap_scores, heap, size)
+        _write_sorted(heap_scores, heap, size, numbers[query], scores[query])

@@ -229,7 +229,8 @@ def _left_behind(folder: Path, role: str) -> dict[Path, int]:
     """Return the temporary folders beside ``folder`` (see ``temporary_name``) with the ids of their processes."""
     pattern = re.compile(rf"\.{re.escape(folder.name)}\.{role}-(\d+)(-\d+)?")
     try:
-        paths = sorted(folder.parent.iterdir())
+        names = sorted(path.name for path in folder.parent.iterdir() if pattern.fullmatch(path.name))
     except OSError:  # there is no such folder
         return {}
-    return {path: int(found[1]) for path in paths if (found := pattern.fullmatch(path.name)) and path.is_dir()}
+    found = {folder.with_name(name): int(name.removeprefix(f".{folder.name}.{role}-").split("-")[0]) for name in names}
+    return {path: process for path, process in found.items() if path.is_dir()}

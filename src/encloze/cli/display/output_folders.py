@@ -15,6 +15,8 @@ from encloze.commands.base import (
 from encloze.commands.index import IndexingResult
 from encloze.commands.report import ReportResult
 from encloze.commands.verify import Verification
+from encloze.escapes import visible
+from encloze.retrieval.changes import IndexChange
 
 _NEXT_COMMANDS = {
     "finetune": "encloze finetune --model {folder} --dataset FOLDER --output MODEL",
@@ -105,6 +107,21 @@ def _(result: IndexingResult) -> None:
     views = ", ".join(view["name"] for view in result.views)
     say(f"Indexed {result.documents:,} documents in {result.folder} ({views}). Next:")
     say(f'  encloze search --index {result.folder} "your query"')
+
+
+@show.register
+def _(result: IndexChange) -> None:
+    done = {"added": result.added - result.replaced, "replaced": result.replaced, "deleted": result.deleted}
+    parts = [f"{_documents(count)} {name}" for name, count in done.items() if count]
+    segments = f"{result.segments} segment{'s' * (result.segments > 1)}"
+    say(f"{result.folder}: {', '.join([*parts, f'{_documents(result.documents)} now'])}, in {segments}.")
+    if result.missing:
+        listed = ", ".join(map(visible, result.missing[:5]))
+        say(f"Not in the index: {listed}{f' and {len(result.missing) - 5:,} more' * (len(result.missing) > 5)}")
+
+
+def _documents(count: int) -> str:
+    return f"{count:,} document{'s' * (count != 1)}"
 
 
 @show.register

@@ -1,0 +1,23 @@
+"""Add documents to an index, and replace those that have the same ids."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from encloze.commands.add import Add
+
+
+@dataclass(frozen=True)
+class Update(Add, name="update"):
+    """Add documents to an index. Documents of the index with the same ids are replaced.
+
+    Only the given documents are read, encoded and written, with the model that built the index. Searches that start
+    afterwards find them, and not the ones that they replace.
+
+    Example:
+        >>> Update(index="index", corpus="changed_texts.jsonl").run().replaced
+        12
+    """
+
+    replaces: ClassVar[bool] = True
