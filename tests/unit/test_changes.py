@@ -36,6 +36,9 @@ class Both(TwoViews):
     def represent_queries(self, texts: Sequence[str]) -> Representation:
         return next(self.represent_documents(iter(texts), len(texts)))
 
+    def term_names(self, terms: np.ndarray) -> list[str]:
+        return ["abcdefghijklmnopqrstuvwxyz"[term] for term in terms]
+
 
 def build(documents: Sequence[Document], output: Path | None = None) -> Retriever:
     return Retriever.build(documents, Both(), indexes=INDEXES, fusion="weighted", output=output)

@@ -13,6 +13,10 @@ from encloze.retrieval.retriever import Retriever
 from encloze.search.fusions.base import Fusion
 
 
+class ExplainedHits(Hits):
+    """Hits whose explanations are shown."""
+
+
 @dataclass(frozen=True)
 class InteractiveSearch:
     """Search in a loaded index, for one query at a time."""
@@ -20,10 +24,12 @@ class InteractiveSearch:
     retriever: Retriever
     k: int
     filter: str | None = None
+    explain: bool = False
 
     def answer(self, query: str) -> Hits:
         """Return the ``k`` documents with the highest scores for a query, best first."""
-        return self.retriever.search(query, self.k, filter=self.filter)
+        hits = self.retriever.search(query, self.k, filter=self.filter, explain=True)
+        return ExplainedHits(query, hits) if self.explain else hits
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,9 @@ class Search(Command, name="search"):
     filter: str | None = None
     """Condition on the fields of the documents, such as 'year >= 2020 and language in ("he", "en")'. Only documents
     that pass it are searched."""
+    explain: bool = False
+    """Whether to show why each document was found: the score and rank that each index gives it, and the terms of the
+    query that contribute to the scores of BM25 and sparse indexes."""
     views: tuple[str, ...] = ()
     """Names of the indexes to search, such as flat and bm25; by default all indexes in the folder."""
     fusion: Fusion | None = None
@@ -86,5 +95,5 @@ class Search(Command, name="search"):
             rerank_depth=self.rerank_depth,
             rerank_weight=self.rerank_weight,
         )
-        search = InteractiveSearch(retriever, self.k, self.filter)
+        search = InteractiveSearch(retriever, self.k, self.filter, self.explain)
         return search if self.query is None else search.answer(self.query)

@@ -81,12 +81,14 @@ class Hit(NamedTuple):
         parts: Further scores of the document, by name: the score of each dense or sparse search if several were
             combined and, with a re-ranker, the score before re-ranking.
         document: The document itself; None if the search returns only ids.
+        explanation: Why the document is a hit; None if that was not requested.
     """
 
     id: str
     score: float
     parts: dict[str, float] = {}  # noqa: RUF012 - never written to
     document: Document | None = None
+    explanation: Any = None  # an Explanation
 
     @property
     def title(self) -> str:

@@ -125,6 +125,10 @@ class Encoder(ABC):
             StorageError: The folder exists and may not be replaced, or the disk is full.
         """
 
+    def term_names(self, terms: Sequence[int] | np.ndarray) -> list[str]:
+        """Return the tokens that dimensions of the term weights stand for, or their numbers if they have no names."""
+        return [str(term) for term in terms]
+
     @property
     def dim(self) -> int | None:
         """Number of dimensions of the embedding; None if the encoder computes only term weights."""

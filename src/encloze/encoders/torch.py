@@ -59,6 +59,9 @@ class TorchEncoder(Encoder):
     def represent_documents(self, texts: Iterable[str], count: int) -> Iterator[Representation]:
         return self.model.documents_in_parts(texts, count)
 
+    def term_names(self, terms: Sequence[int] | np.ndarray) -> list[str]:
+        return [self.model.tokenizer.backend.id_to_token(int(term)) or str(term) for term in terms]
+
     def score(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
         """Return the similarity of the query and the document of each pair (float32, one per pair).
 

@@ -12,12 +12,17 @@ from encloze.data.records import Hit, Run
 from encloze.data.runs import top_documents
 from encloze.encoders.base import Reranker
 from encloze.retrieval.candidates import CandidatePool, fused_order
+from encloze.retrieval.explanations import Ranked
 from encloze.retrieval.reranking import rerank, score_top
 from encloze.search.fusions.base import Fusion
 
 
-def hits_of(pool: CandidatePool, fusion: Fusion, ids: DocumentIds, names: Sequence[str]) -> list[Hit]:
+def hits_of(
+    pool: CandidatePool, fusion: Fusion, ids: DocumentIds, names: Sequence[str]
+) -> tuple[list[Hit], dict[str, Ranked]]:
     """Return the hits of a query, best first, with the scores of each view if there are several.
+
+    Also return the number, score and rank of the document of each hit, by its id.
 
     Args:
         pool: The candidates of the query.
@@ -27,9 +32,11 @@ def hits_of(pool: CandidatePool, fusion: Fusion, ids: DocumentIds, names: Sequen
     """
     order, fused = fused_order(pool, fusion)
     hits = zip(pool.numbers[order].tolist(), fused[order].tolist(), pool.scores.T[order].tolist(), strict=True)
-    if len(names) == 1:
-        return [Hit(ids[number], score) for number, score, _ in hits]
-    return [Hit(ids[number], score, dict(zip(names, parts, strict=True))) for number, score, parts in hits]
+    found, ranked = list[Hit](), dict[str, Ranked]()
+    for rank, ((number, score, parts), id_) in enumerate(zip(hits, ids.take(pool.numbers[order]), strict=True), 1):
+        found.append(Hit(id_, score, dict(zip(names, parts, strict=True)) if len(names) > 1 else {}))
+        ranked[id_] = Ranked(number, score, rank)
+    return found, ranked
 
 
 def reranked_hits(

@@ -13,13 +13,15 @@ from encloze import recipe
 from encloze.data.corpus import Corpus
 from encloze.data.dataset import DatasetSplit
 from encloze.data.filters import Filter
-from encloze.data.records import Query, Run
+from encloze.data.records import Hit, Query, Run
 from encloze.data.runs import top_documents
 from encloze.data.text_arguments import strings
 from encloze.encoders.base import Encoder, Precision, Reranker, load_reranker
 from encloze.errors import RecipeError
 from encloze.retrieval.arguments import check_count, check_fusion, check_fusion_choice, check_weight
-from encloze.retrieval.candidates import FUSION_DEPTH, find_candidates, fused_run
+from encloze.retrieval.candidates import FUSION_DEPTH, CandidatePool, find_candidates, fused_run
+from encloze.retrieval.explanations import Explanation, Ranked
+from encloze.retrieval.explanations import explain as explanations
 from encloze.retrieval.index_building import build_index, exact_indexes
 from encloze.retrieval.index_folder import (
     open_documents,
@@ -222,11 +224,17 @@ class Retriever(OpenedIndex):
 
     @overload
     def search(  # type: ignore[overload-overlap]
-        self, queries: str, k: int = 10, depth: int = 100, *, filter: FilterLike | None = None
+        self, queries: str, k: int = 10, depth: int = 100, *, filter: FilterLike | None = None, explain: bool = False
     ) -> Hits: ...
     @overload
     def search(
-        self, queries: Sequence[str], k: int = 10, depth: int = 100, *, filter: FilterLike | None = None
+        self,
+        queries: Sequence[str],
+        k: int = 10,
+        depth: int = 100,
+        *,
+        filter: FilterLike | None = None,
+        explain: bool = False,
     ) -> BatchHits: ...
     def search(
         self,
@@ -235,6 +243,7 @@ class Retriever(OpenedIndex):
         depth: int = 100,
         *,
         filter: FilterLike | None = None,  # noqa: A002 - as in other libraries
+        explain: bool = False,
     ) -> Hits | BatchHits:
         """Search for one query or for many.
 
@@ -246,6 +255,7 @@ class Retriever(OpenedIndex):
             filter: Condition on the fields of the documents: an expression such as ``"year >= 2020 and not draft"``, a
                 mapping such as ``{"language": ["he", "en"]}``, or a ``Filter``. Only documents that pass it are
                 searched, so ``k`` hits are returned whenever ``k`` of them match the query.
+            explain: Whether each hit has an ``Explanation``: what each index and each term of the query contributes.
 
         Returns:
             The hits of a query, best first: fewer than ``k`` if fewer documents match. For a list of queries, a list
@@ -256,7 +266,7 @@ class Retriever(OpenedIndex):
                 invalid, or names a field that no document has.
         """
         if isinstance(queries, str):
-            return self.search([queries], k, depth, filter=filter)[0]
+            return self.search([queries], k, depth, filter=filter, explain=explain)[0]
         texts = strings(queries, "search", "queries")
         check_count(k, "k")
         check_count(depth, "depth")
@@ -264,13 +274,29 @@ class Retriever(OpenedIndex):
         allowed = None if filter is None else self._select(Filter.of(filter))
         pools = find_candidates(self.views, texts, self._candidate_depth(max(k, depth)), self.fusion, k, allowed)
         names = [view.name for view in self.views]
-        found = [hits_of(pool, self.fusion, self.corpus.ids, names) for pool in pools]
+        ranked = [hits_of(pool, self.fusion, self.corpus.ids, names) for pool in pools]
+        found = [hits for hits, _ in ranked]
         if self.reranker:
             found = reranked_hits(texts, found, self.corpus, self.reranker, self.rerank_depth, self.rerank_weight)
         return BatchHits(
-            Hits(text, [hit._replace(document=self.corpus[self.corpus.number_of[hit.id]]) for hit in hits[:k]])
-            for text, hits in zip(texts, found, strict=True)
+            Hits(text, self._completed(text, hits[:k], of_query, pool, explain=explain))
+            for text, hits, (_, of_query), pool in zip(texts, found, ranked, pools, strict=True)
         )
+
+    def _completed(
+        self, query: str, hits: Sequence[Hit], ranked: Mapping[str, Ranked], pool: CandidatePool, *, explain: bool
+    ) -> list[Hit]:
+        """Return the hits of a query with their documents and, if wanted, their explanations."""
+        chosen = [ranked[hit.id] for hit in hits]
+        documents = [self.corpus[document.number] for document in chosen]
+        reasons: Sequence[Explanation | None] = [None] * len(hits)
+        if explain and hits:
+            texts = [document.text for document in documents]
+            reasons = explanations(query, self.views, self.fusion, pool, chosen, texts)
+        return [
+            hit._replace(document=document, explanation=reason)
+            for hit, document, reason in zip(hits, documents, reasons, strict=True)
+        ]
 
     def run(self, queries: Sequence[Query], depth: int = 100) -> tuple[Run, float]:
         """Rank the documents for many queries.
