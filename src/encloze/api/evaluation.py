@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from encloze.commands.index import IndexingResult
     from encloze.commands.report import ReportResult
     from encloze.evaluation.comparison import ComparisonTable
+    from encloze.evaluation.gate import GateResult
     from encloze.evaluation.inspection import Inspection
     from encloze.evaluation.labels import LabelReport
     from encloze.evaluation.report import Report
@@ -123,3 +124,20 @@ def report(folders: Sequence[str | Path], **settings: Any) -> ReportResult:
         >>> page = encloze.report(["evaluation"], output="page").page
     """
     return cast("ReportResult", run_command("report", folders=folders, **settings))
+
+
+def gate(result: str | Path, baseline: str | Path, **settings: Any) -> GateResult:
+    """Compare an evaluation with a stored baseline on the same queries.
+
+    Args:
+        result: Folder of the new evaluation, which ``evaluate`` wrote.
+        baseline: Folder of the stored evaluation.
+        **settings: Settings of ``encloze gate``, such as ``margin=0.005``.
+
+    Returns:
+        The differences; ``has_failed`` is true if the result is worse by more than the margin and significantly.
+
+    Example:
+        >>> encloze.gate("new_report", "stored_report").has_failed
+    """
+    return cast("GateResult", run_command("gate", result=result, baseline=baseline, **settings))

@@ -24,7 +24,7 @@ _GROUPS = {
     "Train": ("pretrain", "finetune", "finetune_reranker", "finetune_classifier", "merge", "calibrate"),
     "Prepare training data": ("inspect", "generate", "mine", "score"),
     "Search": ("index", "search", "add", "update", "delete", "compact"),
-    "Evaluate": ("evaluate", "compare", "robustness", "probe", "report"),
+    "Evaluate": ("evaluate", "compare", "gate", "robustness", "probe", "report"),
     "Workflows": ("demo", "run", "rerun", "verify", "list"),
 }
 """Commands in the order of the help; commands in no group, such as those of plugins, are listed last."""

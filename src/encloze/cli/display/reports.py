@@ -9,6 +9,7 @@ from encloze.commands.base import StageEffect
 from encloze.commands.demo import DemoResult
 from encloze.commands.run import PipelineResult
 from encloze.evaluation.comparison import ComparisonTable
+from encloze.evaluation.gate import GateResult
 from encloze.evaluation.labels import LabelReport
 from encloze.evaluation.report import Report
 from encloze.evaluation.robustness import RobustnessReport
@@ -23,7 +24,7 @@ _COMMANDS_AFTER_DEMO = (
 
 
 @show.register
-def _(result: Report | LabelReport | ComparisonTable) -> None:
+def _(result: Report | LabelReport | ComparisonTable | GateResult) -> None:
     show_tables(result.tables(), result.notes)
 
 
