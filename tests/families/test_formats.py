@@ -26,6 +26,7 @@ from encloze.data.formats.ir_datasets import IrDatasets
 from encloze.data.formats.jsonl import Jsonl
 from encloze.data.formats.mteb import Mteb
 from encloze.data.formats.pairs import Pairs
+from encloze.data.formats.passages import Passages
 from encloze.data.formats.python_docs import PythonDocs
 from encloze.data.formats.text import Text
 from encloze.data.formats.titles import Titles
@@ -115,7 +116,7 @@ SAMPLES = {
 RECOGNIZED = [
     name
     for name in Format.members()
-    if name not in ("python_docs", "titles", "pairs", "generated_queries", "ir_datasets", "mteb")
+    if name not in ("python_docs", "titles", "passages", "pairs", "generated_queries", "ir_datasets", "mteb")
 ]  # the others are selected by name
 
 
@@ -143,6 +144,9 @@ def test_missing_files_are_errors_that_name_the_location(tmp_path: Path, name: s
     elif name == "titles":
         (tmp_path / "data").mkdir()
         format_ = Titles(Beir(tmp_path / "data"))
+    elif name == "passages":
+        (tmp_path / "data").mkdir()
+        format_ = Passages(Beir(tmp_path / "data"))
     elif name == "generated_queries":
         (tmp_path / "data").mkdir()
         format_ = GeneratedQueries(Beir(tmp_path / "data"), tmp_path / "data")

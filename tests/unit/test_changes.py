@@ -290,3 +290,16 @@ def test_wrong_deleted_rows_are_refused(rows: list[int], tmp_path: Path) -> None
     write_manifest(tmp_path / "index", durable=False)
     with pytest.raises(CheckpointError, match="does not contain ascending rows of 6 documents"):
         Retriever.load(tmp_path / "index", encoder=Both())
+
+
+def test_a_text_with_fewer_passages_replaces_all_of_its_old_ones() -> None:
+    def passages(source: str, count: int) -> list[dict[str, object]]:
+        return [{"id": f"{source}#{n}", "text": "bee cab", "source": source, "position": n} for n in range(count)]
+
+    retriever = Retriever.build([*passages("a", 4), *passages("b", 2), {"id": "c", "text": "bee"}], indexes=["bm25"])
+    change = retriever.add([*passages("a", 2), {"id": "d", "text": "cab"}], replace="source")
+    assert (change.added, change.replaced, change.deleted, change.documents) == (3, 2, 2, 6)
+    assert list(retriever.corpus.ids) == ["b#0", "b#1", "c", "a#0", "a#1", "d"]
+    assert retriever.add(passages("b", 1), replace=True).deleted == 0
+    with pytest.raises(RecipeError, match='expected True, False or "source", found 3'):
+        retriever.add(passages("b", 1), replace=3)  # type: ignore[arg-type]

@@ -20,7 +20,7 @@ import pytest
 import xxhash
 from safetensors.numpy import save_file
 
-from encloze.data.corpus import write_documents
+from encloze.data.corpus_files import write_documents
 from encloze.data.records import Document
 from encloze.errors import CheckpointError, StorageError
 from encloze.search.postings import PostingsWriter

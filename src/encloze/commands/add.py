@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 from encloze.commands.base import Command
 from encloze.data.corpus import Corpus
 from encloze.data.formats.base import Format
-from encloze.retrieval.changes import IndexChange, add_documents
+from encloze.retrieval.changes import IndexChange, Replacement, add_documents
 from encloze.retrieval.index_folder import check_index, view_entries
 from encloze.retrieval.opening import encoder_finder
 
@@ -26,8 +26,6 @@ class Add(Command, name="add"):
         1200
     """
 
-    replaces: ClassVar[bool] = False
-
     index: Path
     """Index folder to change, written by the command index."""
     corpus: Format
@@ -38,8 +36,12 @@ class Add(Command, name="add"):
     """Precision of the encoder's matrix multiplications; auto uses bfloat16 if the hardware supports it."""
 
     def run(self) -> IndexChange:
+        return self.change("none")
+
+    def change(self, replace: Replacement) -> IndexChange:
+        """Add the documents (see ``add_documents``)."""
         check_index(self.index)
         documents = Corpus.from_format(self.corpus)
         find = encoder_finder(self.index, self.model, None, self.precision)
         encoder = next(filter(None, map(find, view_entries(self.index))), None)
-        return add_documents(self.index, documents, encoder, replace=self.replaces)
+        return add_documents(self.index, documents, encoder, replace)

@@ -15,7 +15,8 @@ from encloze import progress, recipe
 from encloze.commands._output_lock import locks_output
 from encloze.commands.base import Command
 from encloze.commands.evaluate import check_tuning_split
-from encloze.data.corpus import Corpus, write_documents
+from encloze.data.corpus import Corpus
+from encloze.data.corpus_files import write_documents
 from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
 from encloze.data.records import Query, Run

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 
 from encloze.commands.base import Command
 from encloze.data.filters import Filter
+from encloze.retrieval.ranked_hits import Aggregation
 from encloze.retrieval.results import Hits
 from encloze.retrieval.retriever import Retriever
 from encloze.search.fusions.base import Fusion
@@ -25,10 +26,12 @@ class InteractiveSearch:
     k: int
     filter: str | None = None
     explain: bool = False
+    passage_aggregation: Aggregation = "none"
 
     def answer(self, query: str) -> Hits:
         """Return the ``k`` documents with the highest scores for a query, best first."""
-        hits = self.retriever.search(query, self.k, filter=self.filter, explain=True)
+        aggregation = self.passage_aggregation
+        hits = self.retriever.search(query, self.k, filter=self.filter, explain=True, passage_aggregation=aggregation)
         return ExplainedHits(query, hits) if self.explain else hits
 
 
@@ -54,6 +57,9 @@ class Search(Command, name="search"):
     explain: bool = False
     """Whether to show why each document was found: the score and rank that each index gives it, and the terms of the
     query that contribute to the scores of BM25 and sparse indexes."""
+    passage_aggregation: Aggregation = "none"
+    """none: documents are found. If they are passages of longer texts: max finds only the best passage of each text;
+    sum, too, and the scores of the found passages of a text are added."""
     views: tuple[str, ...] = ()
     """Names of the indexes to search, such as flat and bm25; by default all indexes in the folder."""
     fusion: Fusion | None = None
@@ -95,5 +101,5 @@ class Search(Command, name="search"):
             rerank_depth=self.rerank_depth,
             rerank_weight=self.rerank_weight,
         )
-        search = InteractiveSearch(retriever, self.k, self.filter, self.explain)
+        search = InteractiveSearch(retriever, self.k, self.filter, self.explain, self.passage_aggregation)
         return search if self.query is None else search.answer(self.query)

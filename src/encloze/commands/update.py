@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from encloze.commands.add import Add
+from encloze.retrieval.changes import IndexChange
 
 
 @dataclass(frozen=True)
@@ -20,4 +20,9 @@ class Update(Add, name="update"):
         12
     """
 
-    replaces: ClassVar[bool] = True
+    by_source: bool = False
+    """If the documents are passages of longer texts: whether all other passages of these texts are deleted, because a
+    new version of a text may have fewer passages."""
+
+    def run(self) -> IndexChange:
+        return self.change("source" if self.by_source else "id")

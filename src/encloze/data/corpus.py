@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import html
-import itertools
 import shutil
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -15,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from encloze import progress
-from encloze.data.fields import read_fields, write_fields
+from encloze.data.corpus_files import ROWS_PER_BATCH, SCHEMA, validate, write_documents
+from encloze.data.fields import read_fields
 from encloze.data.formats.base import Format
 from encloze.data.ids import DocumentIds, NumberById
 from encloze.data.in_memory import corpus_format, format_of
@@ -26,21 +26,8 @@ from encloze.data.rows import rows
 from encloze.errors import DataError, importable
 from encloze.storage.cache import cache_folder
 from encloze.storage.cached_files import cached_file
-from encloze.storage.disk import explain_write_errors, writer_id
 from encloze.storage.hashes import checksum_of, hash_file
 from encloze.storage.verified import check_once
-
-_SCHEMA = pa.schema(
-    [
-        ("id", pa.string()),
-        ("title", pa.string()),
-        ("text", pa.string()),
-        ("source", pa.string()),
-        ("position", pa.int64()),
-        ("fields", pa.string()),
-    ]
-)
-ROWS_PER_BATCH = 4096
 
 
 class Corpus(Sequence[Document]):
@@ -71,10 +58,10 @@ class Corpus(Sequence[Document]):
             with pa.memory_map(str(file)) as source:
                 table = pa.ipc.open_file(source).read_all()
             if "fields" not in table.schema.names:  # written before documents had extra fields
-                table = table.append_column(_SCHEMA.field("fields"), pa.nulls(len(table), pa.string()))
-            if table.schema != _SCHEMA:
+                table = table.append_column(SCHEMA.field("fields"), pa.nulls(len(table), pa.string()))
+            if table.schema != SCHEMA:
                 raise ValueError(f"its columns are {', '.join(table.schema.names)}")
-            check_once("documents in an Arrow file", [self.file], lambda: _validate(table))
+            check_once("documents in an Arrow file", [self.file], lambda: validate(table))
         except (OSError, TypeError, ValueError, MemoryError, pa.ArrowException) as error:
             message = f"{file} is not an Arrow file of documents ({error}). Open other collections with Corpus.load"
             raise DataError(message) from error
@@ -257,6 +244,17 @@ class Corpus(Sequence[Document]):
         pairs = zip(self.column("source").to_pylist(), self.ids, strict=True)
         return frozenset(id_ if source is None else source for source, id_ in pairs)
 
+    def sources_of(self, numbers: np.ndarray) -> list[str]:
+        """Return the ids of the longer texts that documents were cut from, or their own ids if they have none.
+
+        Args:
+            numbers: Indices of the documents: int64.
+        """
+        columns = [batch.column("source") for batch in self._batches]
+        found = take_rows(columns, self._offsets, numbers if self._rows is None else self._rows[numbers])
+        pairs = zip(found, self.ids.take(numbers), strict=True)
+        return [id_ if source is None else source for source, id_ in pairs]
+
     def texts(self, numbers: Sequence[int] | np.ndarray | None = None) -> Iterator[str]:
         """Yield, for each document, the text that encoders and analyzers read: its title followed by its text.
 
@@ -278,7 +276,7 @@ class Corpus(Sequence[Document]):
             name: ``id``, ``title``, ``text``, ``source``, ``position`` or ``fields`` (JSON texts, null if there are
                 none).
         """
-        column = pa.chunked_array([batch.column(name) for batch in self._batches], _SCHEMA.field(name).type)
+        column = pa.chunked_array([batch.column(name) for batch in self._batches], SCHEMA.field(name).type)
         return column if self._rows is None else column.take(pa.array(self._rows))
 
     def _document(self, row: dict[str, Any]) -> Document:
@@ -293,37 +291,6 @@ class Corpus(Sequence[Document]):
     def _read_rows(self, numbers: np.ndarray) -> list[dict[str, Any]]:
         """Return the fields of documents: one dictionary for each document index in ``numbers`` (int64)."""
         return take_rows(self._batches, self._offsets, numbers if self._rows is None else self._rows[numbers])
-
-
-def _validate(table: Any) -> None:
-    """Raise ValueError if reading a table might fail, or crash the process. Reads the whole table."""
-    table.validate(full=True)
-    if missing := [name for name in ("id", "title", "text") if table.column(name).null_count]:
-        raise ValueError(f"values are missing in its column {missing[0]}")
-
-
-def write_documents(documents: Iterator[Document], file: Path) -> None:
-    """Write documents to an Arrow file. The file appears under its name only when it is complete.
-
-    Args:
-        documents: Documents to write.
-        file: File to write; its folder is created if necessary.
-    """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{file.name}.{writer_id()}")
-    try:
-        with (
-            explain_write_errors(file),
-            pa.OSFile(str(partial), "wb") as sink,
-            pa.ipc.new_file(sink, _SCHEMA) as writer,
-        ):
-            while rows := list(itertools.islice(documents, ROWS_PER_BATCH)):
-                columns = list(zip(*((*row[:-1], write_fields(row.fields)) for row in rows), strict=True))
-                arrays = [pa.array(column, type_) for column, type_ in zip(columns, _SCHEMA.types, strict=True)]
-                writer.write_batch(pa.record_batch(arrays, schema=_SCHEMA))
-        partial.rename(file)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _checked(documents: Iterator[Document], errors: ErrorCollector, location: str) -> Iterator[Document]:

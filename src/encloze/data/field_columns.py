@@ -243,10 +243,10 @@ class SegmentedFields:
             raise filter_error(f"no document has the field {unknown[0]!r}; {known}")
         return [filter_.evaluate(part.matches) for part in self._parts]
 
-    def find(self, ids: Sequence[str]) -> list[np.ndarray]:
-        """Return for each segment the rows of the documents that have one of some ids: int64, ascending."""
+    def find(self, values: Sequence[str], field: str = "id") -> list[np.ndarray]:
+        """Return for each segment the rows of the documents with one of some ids or other values: int64, ascending."""
         found = []
         for part, live in zip(self._parts, self._live, strict=True):
-            rows = part.rows_of("id", ids)
+            rows = part.rows_of(field, values)
             found.append(rows if live is None else rows[live[rows]])
         return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,12 @@ def check_count(value: Any, name: str) -> None:
     """Raise RecipeError if the value of the argument ``name`` is not a whole number of 1 or more."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise RecipeError("search", [(name, f"expected a whole number of 1 or more, found {value!r}")])
+
+
+def check_choice(value: Any, choices: Sequence[str], name: str) -> None:
+    """Raise RecipeError if the value of the argument ``name`` is not one of some words."""
+    if value not in choices:
+        raise RecipeError("search", [(name, f"expected {', '.join(choices)}, found {value!r}")])
 
 
 def check_weight(value: Any, name: str) -> None:

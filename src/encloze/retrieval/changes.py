@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -76,8 +76,16 @@ class IndexChange:
     missing: tuple[str, ...] = field(default=())
 
 
+Replacement = Literal["none", "id", "source"]
+"""Which documents of an index added ones replace: none, those with the same ids, also those with the same sources."""
+
+
 def add_documents(
-    folder: Path, documents: Corpus, encoder: Encoder | None, *, replace: bool = False, executor: Executor | None = None
+    folder: Path,
+    documents: Corpus,
+    encoder: Encoder | None,
+    replace: Replacement = "none",
+    executor: Executor | None = None,
 ) -> IndexChange:
     """Add documents to an index folder. Searches that start after this function has returned find them.
 
@@ -85,11 +93,12 @@ def add_documents(
         folder: The index folder.
         documents: The documents.
         encoder: The model that built the indexes of the folder; None if all are built from text.
-        replace: Whether documents with the same ids are replaced. They are then the last ones of the collection.
+        replace: ``id`` replaces documents with the same ids. ``source`` also removes all other passages of the longer
+            texts that the documents were cut from: a new version of a text may have fewer passages.
         executor: Where the documents are encoded; by default in this process.
 
     Raises:
-        DataError: Documents with some of the ids are in the index already, and ``replace`` is False.
+        DataError: Documents with some of the ids are in the index already, and ``replace`` is ``none``.
         StaleIndexError: The encoder is not the one that built the index.
         StorageError: Another process is changing the index, or the disk is full.
     """
@@ -101,16 +110,21 @@ def add_documents(
             if entry["model"] and encoder:
                 check_model(folder, entry, encoder)
         ids = list(documents.ids)
-        rows = open_fields(folder, state).find(ids)
+        fields = open_fields(folder, state)
+        rows = fields.find(ids)
         replaced = sum(map(len, rows))
-        if replaced and not replace:
+        if replaced and replace == "none":
             raise DataError(_existing(folder, state, rows, len(ids)))
+        if replace == "source":
+            sources = {source for source in documents.column("source").to_pylist() if source is not None}
+            of_sources = fields.find(sorted(sources), "source")
+            rows = [np.union1d(*both) for both in zip(rows, of_sources, strict=True)]
         left = _without(folder, state, rows)
         kept, merged = _to_merge(folder, left, len(documents))
         new = _write_segment(folder, state, merged, documents, entries, encoder, executor)
         segments = [*kept, new]
         state = commit(folder, state, segments, [entry["name"] for entry in entries])
-        return _result(folder, state, added=len(ids), replaced=replaced)
+        return _result(folder, state, added=len(ids), replaced=replaced, deleted=sum(map(len, rows)) - replaced)
 
 
 def delete_documents(folder: Path, ids: Sequence[str] | None = None, filter_: Filter | None = None) -> IndexChange:

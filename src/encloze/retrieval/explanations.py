@@ -58,7 +58,7 @@ class Ranked(NamedTuple):
     """Its rank, from 1."""
 
 
-def explain(
+def explanations_of(
     query: str,
     views: Sequence[View],
     fusion: Fusion,

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from encloze.data.corpus import Corpus
+from encloze.data.dataset import DatasetSplit
 from encloze.data.field_columns import write_field_columns
 from encloze.encoders.base import Encoder
 from encloze.errors import RecipeError
@@ -18,6 +19,7 @@ from encloze.execution.executors.base import Executor
 from encloze.execution.executors.local import Local
 from encloze.retrieval.index_folder import write_description
 from encloze.retrieval.index_state import DOCUMENTS, FIELDS
+from encloze.search.fusions.base import Fusion
 from encloze.search.indexes.base import Index, IndexBuilder
 from encloze.search.indexes.flat import Flat
 from encloze.search.indexes.inverted import Inverted
@@ -64,6 +66,21 @@ def build_index(
     ]
     write_description(folder, len(corpus), views)
     return views
+
+
+def write_index(
+    folder: Path,
+    corpus: Corpus,
+    indexes: Sequence[Index],
+    encoder: Encoder | None,
+    fusion: Fusion | None,
+    tuning: DatasetSplit | None,
+) -> None:
+    """Build the indexes in an existing empty folder, and store their fusion."""
+    from encloze.retrieval.tuning import fit_index_fusion  # imports scipy, which searches do not need
+
+    entries = build_index(corpus, indexes, encoder, folder)
+    fit_index_fusion(folder, entries, corpus, encoder, fusion, tuning=tuning)
 
 
 class Merged(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from encloze.data.field_columns import SegmentedFields
 from encloze.data.filters import Filter
 from encloze.data.text_arguments import strings
 from encloze.errors import RecipeError
-from encloze.retrieval.changes import IndexChange, add_documents, compact, delete_documents
+from encloze.retrieval.changes import IndexChange, Replacement, add_documents, compact, delete_documents
 from encloze.retrieval.index_folder import (
     index_version,
     open_documents,
@@ -75,12 +75,13 @@ class OpenedIndex:
         read_consistently(folder, read)
         return True
 
-    def add(self, documents: Any, *, replace: bool = False) -> IndexChange:
+    def add(self, documents: Any, *, replace: bool | Literal["source"] = False) -> IndexChange:
         """Add documents to the index folder. Searches that start afterwards find them, also in other processes.
 
         Args:
             documents: A ``Corpus``, or anything that ``Corpus.load`` opens, such as a list of dictionaries.
-            replace: Whether documents of the index with the same ids are replaced.
+            replace: Whether documents of the index with the same ids are replaced. ``"source"`` also deletes all other
+                passages of the longer texts that the documents were cut from.
 
         Raises:
             DataError: Documents with some of the ids are in the index already, and ``replace`` is False.
@@ -97,7 +98,10 @@ class OpenedIndex:
         """
         folder = self._changed_folder()
         encoder = next(filter(None, map(self._encoder_of, view_entries(folder))), None)
-        change = add_documents(folder, Corpus.load(documents), encoder, replace=replace)
+        if replace not in (False, True, "source"):
+            raise RecipeError("add", [("replace", f'expected True, False or "source", found {replace!r}')])
+        kind: Replacement = "source" if replace == "source" else "id" if replace else "none"
+        change = add_documents(folder, Corpus.load(documents), encoder, kind)
         self.refresh()
         return change
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -12,9 +13,14 @@ from encloze.data.records import Hit, Run
 from encloze.data.runs import top_documents
 from encloze.encoders.base import Reranker
 from encloze.retrieval.candidates import CandidatePool, fused_order
-from encloze.retrieval.explanations import Ranked
+from encloze.retrieval.explanations import Ranked, explanations_of
 from encloze.retrieval.reranking import rerank, score_top
+from encloze.retrieval.views import View
 from encloze.search.fusions.base import Fusion
+
+Aggregation = Literal["none", "max", "sum"]
+PASSAGES_PER_SOURCE = 10
+"""Number of passages that are searched for each source text to find."""
 
 
 def hits_of(
@@ -75,3 +81,42 @@ def reranked_hits(
                 parts[id_] = {"probability": probability, **parts[id_]}
         reranked.append([Hit(id_, score, parts[id_]) for id_, score in scores.items()])
     return reranked
+
+
+def completed(
+    hits: Sequence[Hit], ranked: Mapping[str, Ranked], corpus: Corpus, k: int, aggregation: Aggregation
+) -> list[Hit]:
+    """Return the ``k`` best hits of a query, or the best passages of its ``k`` best source texts, with their documents.
+
+    Args:
+        hits: The hits of the query, best first.
+        ranked: The document of each hit, by its id.
+        corpus: The documents. One without a source is its own source text.
+        k: Number of hits.
+        aggregation: With ``sum``, the score of a source text is the sum of the scores of its passages.
+    """
+    if aggregation != "none":
+        sources = corpus.sources_of(np.array([ranked[hit.id].number for hit in hits], np.int64))
+        best, scores = dict[str, Hit](), dict[str, float]()
+        for hit, source in zip(hits, sources, strict=True):
+            best.setdefault(source, hit)
+            scores[source] = scores.get(source, 0.0) + hit.score
+        hits = list(best.values())
+        if aggregation == "sum":
+            order = sorted(scores, key=lambda source: -scores[source])
+            hits = [best[source]._replace(score=scores[source]) for source in order]
+    return [hit._replace(document=corpus[ranked[hit.id].number]) for hit in hits[:k]]
+
+
+def explained(
+    hits: Sequence[Hit],
+    query: str,
+    views: Sequence[View],
+    fusion: Fusion,
+    pool: CandidatePool,
+    ranked: Mapping[str, Ranked],
+) -> list[Hit]:
+    """Return hits, which have documents, with their explanations (see ``explanations_of``)."""
+    places = [ranked[hit.id] for hit in hits]
+    reasons = explanations_of(query, views, fusion, pool, places, [hit.text for hit in hits])
+    return [hit._replace(explanation=reason) for hit, reason in zip(hits, reasons, strict=True)]

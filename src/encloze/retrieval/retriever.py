@@ -13,16 +13,14 @@ from encloze import recipe
 from encloze.data.corpus import Corpus
 from encloze.data.dataset import DatasetSplit
 from encloze.data.filters import Filter
-from encloze.data.records import Hit, Query, Run
+from encloze.data.records import Query, Run
 from encloze.data.runs import top_documents
 from encloze.data.text_arguments import strings
 from encloze.encoders.base import Encoder, Precision, Reranker, load_reranker
 from encloze.errors import RecipeError
-from encloze.retrieval.arguments import check_count, check_fusion, check_fusion_choice, check_weight
-from encloze.retrieval.candidates import FUSION_DEPTH, CandidatePool, find_candidates, fused_run
-from encloze.retrieval.explanations import Explanation, Ranked
-from encloze.retrieval.explanations import explain as explanations
-from encloze.retrieval.index_building import build_index, exact_indexes
+from encloze.retrieval.arguments import check_choice, check_count, check_fusion, check_fusion_choice, check_weight
+from encloze.retrieval.candidates import FUSION_DEPTH, find_candidates, fused_run
+from encloze.retrieval.index_building import exact_indexes, write_index
 from encloze.retrieval.index_folder import (
     open_documents,
     open_fields,
@@ -33,7 +31,14 @@ from encloze.retrieval.index_folder import (
 from encloze.retrieval.index_state import IndexState
 from encloze.retrieval.opened_index import FilterLike, OpenedIndex
 from encloze.retrieval.opening import EncoderOf, encoder_finder, loaded_encoder, open_views
-from encloze.retrieval.ranked_hits import hits_of, reranked_hits
+from encloze.retrieval.ranked_hits import (
+    PASSAGES_PER_SOURCE,
+    Aggregation,
+    completed,
+    explained,
+    hits_of,
+    reranked_hits,
+)
 from encloze.retrieval.reranking import rerank, score_top
 from encloze.retrieval.results import BatchHits, Hits
 from encloze.retrieval.views import View, default_fusion, without_weightless
@@ -141,11 +146,11 @@ class Retriever(OpenedIndex):
         if target is None:
             target = close.enter_context(temporary_folder()) / "retriever"  # a system's name in tables
             target.mkdir()
-            _write_index(target, documents, kinds, loaded, fused, tune_on)
+            write_index(target, documents, kinds, loaded, fused, tune_on)
             write_manifest(target)
         else:
             with atomic_folder(target, overwrite=overwrite) as staging:
-                _write_index(staging, documents, kinds, loaded, fused, tune_on)
+                write_index(staging, documents, kinds, loaded, fused, tune_on)
                 name = loaded.name if loaded else None
                 settings = {"output": str(target), "corpus": plain(documents.format), "model": name}
                 text = recipe.dump_tree({"verb": "index", **settings, "indexes": plain(kinds), "precision": precision})
@@ -224,7 +229,14 @@ class Retriever(OpenedIndex):
 
     @overload
     def search(  # type: ignore[overload-overlap]
-        self, queries: str, k: int = 10, depth: int = 100, *, filter: FilterLike | None = None, explain: bool = False
+        self,
+        queries: str,
+        k: int = 10,
+        depth: int = 100,
+        *,
+        filter: FilterLike | None = None,
+        explain: bool = False,
+        passage_aggregation: Aggregation = "none",
     ) -> Hits: ...
     @overload
     def search(
@@ -235,6 +247,7 @@ class Retriever(OpenedIndex):
         *,
         filter: FilterLike | None = None,
         explain: bool = False,
+        passage_aggregation: Aggregation = "none",
     ) -> BatchHits: ...
     def search(
         self,
@@ -244,6 +257,7 @@ class Retriever(OpenedIndex):
         *,
         filter: FilterLike | None = None,  # noqa: A002 - as in other libraries
         explain: bool = False,
+        passage_aggregation: Aggregation = "none",
     ) -> Hits | BatchHits:
         """Search for one query or for many.
 
@@ -256,6 +270,9 @@ class Retriever(OpenedIndex):
                 mapping such as ``{"language": ["he", "en"]}``, or a ``Filter``. Only documents that pass it are
                 searched, so ``k`` hits are returned whenever ``k`` of them match the query.
             explain: Whether each hit has an ``Explanation``: what each index and each term of the query contributes.
+            passage_aggregation: ``none`` returns documents. If they are passages of longer texts (``source``), ``max``
+                returns only the best passage of each text, and ``sum`` does so after the scores of the found passages
+                of each text are added.
 
         Returns:
             The hits of a query, best first: fewer than ``k`` if fewer documents match. For a list of queries, a list
@@ -266,37 +283,32 @@ class Retriever(OpenedIndex):
                 invalid, or names a field that no document has.
         """
         if isinstance(queries, str):
-            return self.search([queries], k, depth, filter=filter, explain=explain)[0]
+            settings: dict[str, Any] = {
+                "filter": filter,
+                "explain": explain,
+                "passage_aggregation": passage_aggregation,
+            }
+            return self.search([queries], k, depth, **settings)[0]
         texts = strings(queries, "search", "queries")
         check_count(k, "k")
         check_count(depth, "depth")
+        check_choice(passage_aggregation, ("none", "max", "sum"), "passage_aggregation")
         self._warn_if_replaced()
         allowed = None if filter is None else self._select(Filter.of(filter))
-        pools = find_candidates(self.views, texts, self._candidate_depth(max(k, depth)), self.fusion, k, allowed)
+        needed = max(k, depth) * (PASSAGES_PER_SOURCE if passage_aggregation != "none" else 1)
+        pools = find_candidates(self.views, texts, self._candidate_depth(needed), self.fusion, k, allowed)
         names = [view.name for view in self.views]
         ranked = [hits_of(pool, self.fusion, self.corpus.ids, names) for pool in pools]
         found = [hits for hits, _ in ranked]
         if self.reranker:
             found = reranked_hits(texts, found, self.corpus, self.reranker, self.rerank_depth, self.rerank_weight)
-        return BatchHits(
-            Hits(text, self._completed(text, hits[:k], of_query, pool, explain=explain))
-            for text, hits, (_, of_query), pool in zip(texts, found, ranked, pools, strict=True)
-        )
-
-    def _completed(
-        self, query: str, hits: Sequence[Hit], ranked: Mapping[str, Ranked], pool: CandidatePool, *, explain: bool
-    ) -> list[Hit]:
-        """Return the hits of a query with their documents and, if wanted, their explanations."""
-        chosen = [ranked[hit.id] for hit in hits]
-        documents = [self.corpus[document.number] for document in chosen]
-        reasons: Sequence[Explanation | None] = [None] * len(hits)
-        if explain and hits:
-            texts = [document.text for document in documents]
-            reasons = explanations(query, self.views, self.fusion, pool, chosen, texts)
-        return [
-            hit._replace(document=document, explanation=reason)
-            for hit, document, reason in zip(hits, documents, reasons, strict=True)
-        ]
+        results = BatchHits()
+        for text, hits, (_, places), pool in zip(texts, found, ranked, pools, strict=True):
+            best = completed(hits, places, self.corpus, k, passage_aggregation)
+            if explain and best:
+                best = explained(best, text, self.views, self.fusion, pool, places)
+            results.append(Hits(text, best))
+        return results
 
     def run(self, queries: Sequence[Query], depth: int = 100) -> tuple[Run, float]:
         """Rank the documents for many queries.
@@ -330,18 +342,3 @@ class Retriever(OpenedIndex):
         """Return the number of documents to retrieve from each index: ``depth``, or more if later steps need more."""
         fusion_depth = FUSION_DEPTH if len(self.views) > 1 else 1
         return max(depth, fusion_depth, self.rerank_depth if self.reranker else 1)
-
-
-def _write_index(
-    folder: Path,
-    corpus: Corpus,
-    indexes: Sequence[Index],
-    encoder: Encoder | None,
-    fusion: Fusion | None,
-    tuning: DatasetSplit | None,
-) -> None:
-    """Build the indexes in an existing empty folder, and store their fusion."""
-    from encloze.retrieval.tuning import fit_index_fusion  # imports scipy, which searches do not need
-
-    entries = build_index(corpus, indexes, encoder, folder)
-    fit_index_fusion(folder, entries, corpus, encoder, fusion, tuning=tuning)
