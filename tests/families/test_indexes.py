@@ -25,7 +25,7 @@ from encloze.search.indexes.base import Index, IndexSearcher
 from encloze.search.indexes.bm25 import Bm25
 from encloze.search.indexes.flat import Flat
 from encloze.search.indexes.inverted import Inverted
-from encloze.search.segments import Segment
+from encloze.search.segment import Segment
 
 EVERY = pytest.mark.parametrize("name", Index.members())
 QUERIES = ["the river records", "broken engine tools", "harbour harbour watches", "violin"]

@@ -44,7 +44,7 @@ from encloze.retrieval.index_state import (
     segments_of,
     write_deleted,
 )
-from encloze.search.segments import Segment
+from encloze.search.segment import Segment
 from encloze.storage.disk import explain_write_errors, remove
 from encloze.storage.output_lock import lock_output
 

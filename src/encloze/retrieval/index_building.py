@@ -23,7 +23,7 @@ from encloze.search.fusions.base import Fusion
 from encloze.search.indexes.base import Index, IndexBuilder
 from encloze.search.indexes.flat import Flat
 from encloze.search.indexes.inverted import Inverted
-from encloze.search.segments import Segment
+from encloze.search.segment import Segment
 from encloze.settings import plain
 from encloze.storage.disk import explain_write_errors
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from encloze.search.npy_files import damaged, map_array
-from encloze.search.segments import Segment
+from encloze.search.segment import Segment
 from encloze.storage.disk import remove
 from encloze.storage.json_files import read_json, write_json
 from encloze.storage.manifest import check_inside, read_manifest, replace_entries

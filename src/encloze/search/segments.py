@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 
 from encloze.data.records import Representation, SearchResults
 from encloze.search.exact_dense import best_of
-
-
-class Segment(NamedTuple):
-    """A part of an index that was built at once."""
-
-    folder: Path
-    """The folder of the index of this segment."""
-    live: np.ndarray | None = None
-    """Which of its documents have not been deleted: bool, (documents of the segment,). None if all are."""
-
 
 Queries = TypeVar("Queries", contravariant=True)
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from encloze.data.records import Representation, SearchResults
 from encloze.family import Family
-from encloze.search.segments import Segment, SegmentedSearcher
+from encloze.search.segment import Segment
+from encloze.search.segments import SegmentedSearcher
 
 
 class IndexSearcher(Protocol):

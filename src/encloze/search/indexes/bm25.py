@@ -25,7 +25,8 @@ from encloze.search.indexes.base import Index
 from encloze.search.npy_files import AppendableArray, damaged, map_array
 from encloze.search.postings import Postings, PostingsWriter
 from encloze.search.postings_search import PostingsSearcher, QueryTerms
-from encloze.search.segments import Segment, SegmentedSearcher
+from encloze.search.segment import Segment
+from encloze.search.segments import SegmentedSearcher
 from encloze.settings import plain
 from encloze.storage.json_files import read_json, write_json
 

@@ -10,14 +10,19 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from encloze.data.records import Representation, SearchResults
-from encloze.search.exact_dense import search_exact
+from encloze.search.exact_dense import (
+    EMBEDDINGS,
+    open_embeddings,
+    read_embeddings,
+    require_dense,
+    score_exactly,
+    search_exactly,
+)
 from encloze.search.indexes.base import Index
-from encloze.search.npy_files import AppendableArray, all_finite, damaged, map_array
-from encloze.search.segments import Segment
-from encloze.storage.verified import check_once
+from encloze.search.npy_files import AppendableArray
+from encloze.search.segment import Segment
 
-_FILE = "embeddings.npy"
-_ROWS = 4096  # embeddings read at a time
+_A_FLAT = "a flat"
 
 
 @dataclass(frozen=True)
@@ -35,21 +40,15 @@ class Flat(Index, name="flat"):
 
     def builder(self, folder: Path) -> FlatBuilder:
         """Return a builder that writes a new index into an existing empty folder."""
-        return FlatBuilder(folder / _FILE)
+        return FlatBuilder(folder / EMBEDDINGS)
 
     def open(self, folder: Path) -> FlatSearcher:
         """Return a searcher over the index in ``folder``."""
-        file = folder / _FILE
-        embeddings = map_array(file, np.float32, dims=2)
-        check_once("finite embeddings", [file], lambda: _check_finite(file, embeddings))
-        return FlatSearcher(embeddings)
+        return FlatSearcher(open_embeddings(folder))
 
     def read(self, segment: Segment) -> Iterator[Representation]:
         """Yield the embeddings of the documents that have not been deleted (see ``Index.read``)."""
-        embeddings = map_array(segment.folder / _FILE, np.float32, dims=2)
-        rows = np.arange(len(embeddings)) if segment.live is None else np.flatnonzero(segment.live)
-        for start in range(0, len(rows), _ROWS):
-            yield Representation(dense=embeddings[rows[start : start + _ROWS]])
+        return read_embeddings(segment)
 
 
 class FlatBuilder:
@@ -61,7 +60,7 @@ class FlatBuilder:
 
     def add(self, documents: Iterable[str] | Representation) -> None:
         """Add the embeddings of documents. Raises TypeError for texts."""
-        embeddings = _require_dense(documents)
+        embeddings = require_dense(documents, _A_FLAT)
         if self._array is None:
             self._array = AppendableArray(self._file, np.float32, embeddings.shape[1])
         self._array.append(embeddings)
@@ -86,21 +85,8 @@ class FlatSearcher:
         self, queries: Sequence[str] | Representation, depth: int, allowed: np.ndarray | None = None
     ) -> SearchResults:
         """Return the ``depth`` best documents of each query embedding (see ``IndexSearcher.search``)."""
-        return search_exact(self._embeddings, _require_dense(queries), depth, allowed)
+        return search_exactly(require_dense(queries, _A_FLAT, self.dim), self._embeddings, depth, allowed)
 
     def score(self, queries: Sequence[str] | Representation, numbers: list[np.ndarray]) -> list[np.ndarray]:
         """Return the scores of the documents ``numbers`` for each query embedding (see ``IndexSearcher.score``)."""
-        embeddings = _require_dense(queries)
-        return [self._embeddings[candidates] @ query for query, candidates in zip(embeddings, numbers, strict=True)]
-
-
-def _check_finite(file: Path, embeddings: np.ndarray) -> None:
-    if not all_finite(embeddings):
-        raise damaged(file, "it contains infinite numbers or NaN")
-
-
-def _require_dense(texts_or_views: Iterable[str] | Representation) -> np.ndarray:
-    """Return the embeddings of a representation as a contiguous float32 array. Raises TypeError if it has none."""
-    if not isinstance(texts_or_views, Representation) or texts_or_views.dense is None:
-        raise TypeError("a flat index takes a Representation with dense embeddings. Encode the texts first")
-    return np.ascontiguousarray(texts_or_views.dense, np.float32)
+        return score_exactly(require_dense(queries, _A_FLAT, self.dim), self._embeddings, numbers)

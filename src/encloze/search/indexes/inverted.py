@@ -15,7 +15,7 @@ from encloze.search.indexes.base import Index
 from encloze.search.npy_files import damaged
 from encloze.search.postings import Postings, PostingsWriter
 from encloze.search.postings_search import PostingsSearcher, QueryTerms
-from encloze.search.segments import Segment
+from encloze.search.segment import Segment
 from encloze.storage.json_files import read_json, write_json
 
 if TYPE_CHECKING:  # a search with BM25 does not need scipy
