@@ -60,7 +60,7 @@ class Index(Command, name="index"):
     indexes: tuple[SearchIndex, ...] = ()
     """Indexes to build, such as flat,inverted,bm25. A search combines the scores of all indexes in the folder. By
     default, one exact index is built for each kind of output of the model: flat for embeddings, inverted for term
-    weights."""
+    weights. hnsw and ivf search large collections of embeddings approximately."""
     fusion: Fusion | None = None
     """How searches combine the scores of several indexes. By default by a weighted sum of normalized scores, with
     weights that are tuned on the split tune_on."""

@@ -1,4 +1,4 @@
-"""Search indexes: BM25 (text), flat (dense representations) and inverted (sparse representations)."""
+"""Search indexes: BM25 (text), flat, HNSW and IVF (dense representations) and inverted (sparse representations)."""
 
 from encloze.family import lazy_members
 
