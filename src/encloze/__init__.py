@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from encloze.api.evaluation import compare, evaluate, gate, index, inspect, probe, report, robustness
+    from encloze.api.evaluation import compare, evaluate, gate, index, inspect, probe, reindex, report, robustness
     from encloze.api.pipelines import rerun, run, verify
     from encloze.api.training import (
         calibrate,
@@ -80,7 +80,7 @@ _MODULES = {
     "Robustness": "commands.robustness",
     "Score": "commands.score",
     "Search": "commands.search",
-    **dict.fromkeys("compare evaluate gate index inspect probe report robustness".split(), "api.evaluation"),
+    **dict.fromkeys("compare evaluate gate index inspect probe reindex report robustness".split(), "api.evaluation"),
     **dict.fromkeys("rerun run verify".split(), "api.pipelines"),
     **dict.fromkeys(
         "calibrate finetune finetune_classifier finetune_reranker generate merge mine pretrain score".split(),
@@ -134,6 +134,7 @@ __all__ = [
     "mine",
     "pretrain",
     "probe",
+    "reindex",
     "report",
     "rerun",
     "robustness",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import sys
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from encloze import Retriever
 from encloze.data.records import Document
+from encloze.retrieval.reindexing import beside, cut_over
 from encloze.storage.manifest import check_manifest
 
 WORDS = ["river", "engine", "violin", "comet", "glacier", "orchard", "library", "reactor", "harbour"]
@@ -23,7 +25,7 @@ def changes(seed: int, left: Documents) -> Iterator[Change]:
     """Yield random changes, with the documents that they concern, and apply each to ``left`` afterwards."""
     draw, number = random.Random(seed), 0
     while True:
-        kind = draw.choice(["add", "update", "delete", "compact"])
+        kind = draw.choice(["add", "update", "delete", "compact", "cut_over"])
         chosen = draw.sample(sorted(left), min(len(left) - 1, draw.randint(1, 4)))
         if kind in ("add", "update"):
             names = (
@@ -38,7 +40,7 @@ def changes(seed: int, left: Documents) -> Iterator[Change]:
 
 def apply(kind: str, some: list[Document], left: Documents) -> None:
     """Apply a change to the documents."""
-    if kind != "compact":
+    if kind in ("add", "update", "delete"):
         for document in some:
             left.pop(document.id, None)
     if kind in ("add", "update"):
@@ -47,8 +49,15 @@ def apply(kind: str, some: list[Document], left: Documents) -> None:
 
 def change(retriever: Retriever, kind: str, some: list[Document]) -> None:
     """Apply a change to an index."""
+    assert retriever.folder is not None  # it was loaded from a folder
     if kind == "compact":
         retriever.compact()
+    elif kind == "cut_over":
+        for role in ("next", "previous"):
+            shutil.rmtree(beside(retriever.folder, role), ignore_errors=True)
+        shutil.copytree(retriever.folder, beside(retriever.folder, "next"))
+        cut_over(retriever.folder, "next", None)
+        retriever.refresh()
     elif kind == "delete":
         retriever.delete([document.id for document in some])
     elif some:

@@ -10,6 +10,7 @@ from encloze.api._commands import run_command
 
 if TYPE_CHECKING:
     from encloze.commands.index import IndexingResult
+    from encloze.commands.reindex import ReindexResult
     from encloze.commands.report import ReportResult
     from encloze.evaluation.comparison import ComparisonTable
     from encloze.evaluation.gate import GateResult
@@ -141,3 +142,18 @@ def gate(result: str | Path, baseline: str | Path, **settings: Any) -> GateResul
         >>> encloze.gate("new_report", "stored_report").has_failed
     """
     return cast("GateResult", run_command("gate", result=result, baseline=baseline, **settings))
+
+
+def reindex(index: str | Path, model: Any = None, **settings: Any) -> ReindexResult:
+    """Change the model of an index while it is in use.
+
+    Args:
+        index: The index folder.
+        model: The new model, for the step ``build``.
+        **settings: Settings of ``encloze reindex``, such as ``dataset`` and ``step="cut_over"``.
+
+    Example:
+        >>> encloze.reindex("index", "new_model", dataset="my_data").agreement
+        >>> encloze.reindex("index", step="cut_over")
+    """
+    return cast("ReindexResult", run_command("reindex", index=index, model=model, **settings))

@@ -23,7 +23,7 @@ _DOCSTRING_SECTIONS = ("Args:", "Returns:", "Raises:", "Example:", "Examples:")
 _GROUPS = {
     "Train": ("pretrain", "finetune", "finetune_reranker", "finetune_classifier", "merge", "calibrate"),
     "Prepare training data": ("inspect", "generate", "mine", "score"),
-    "Search": ("index", "search", "add", "update", "delete", "compact"),
+    "Search": ("index", "search", "add", "update", "delete", "compact", "reindex"),
     "Evaluate": ("evaluate", "compare", "gate", "robustness", "probe", "report"),
     "Workflows": ("demo", "run", "rerun", "verify", "list"),
 }

@@ -7,6 +7,7 @@ import textwrap
 from encloze.cli.display.console import OUT, say, show, show_table, show_tables
 from encloze.commands.base import StageEffect
 from encloze.commands.demo import DemoResult
+from encloze.commands.reindex import ReindexResult
 from encloze.commands.run import PipelineResult
 from encloze.evaluation.comparison import ComparisonTable
 from encloze.evaluation.gate import GateResult
@@ -48,6 +49,24 @@ def _(result: PipelineResult) -> None:
     if result.page:
         say(f"Saved the report on all stages to {result.page}.")
     say(f"All results are in {result.folder}.")
+
+
+@show.register
+def _(result: ReindexResult) -> None:
+    if result.report and result.agreement:
+        show(result.report)
+        say(
+            f"Of the ten best documents, both indexes share {result.agreement.overlap:.0%}; the best one is the same "
+            f"for {result.agreement.same_first:.0%} of the queries."
+        )
+    if result.step == "build":
+        say(f"Built {result.other}. To use it: encloze reindex --index {result.index} --step cut_over")
+        return
+    if result.caught_up:
+        say(f"{result.caught_up:,} documents were changed meanwhile, and now in this index, too.")
+    back = "rollback" if result.step == "cut_over" else "cut_over"
+    say(f"{result.index} is the other index now. The one before is {result.other}.")
+    say(f"To exchange them again: encloze reindex --index {result.index} --step {back}")
 
 
 @show.register
