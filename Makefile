@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 MAX_MINUTES ?= 12
-BENCHES := bm25 objectives pretraining_step retromae_step encoding postings sparse_search startup
+BENCHES := bm25 objectives pretraining_step retromae_step encoding postings sparse_search dense_search startup
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow check docs bench clean

@@ -244,6 +244,35 @@ def test_inverted_equals_brute_force(depth: int, signed: bool, tmp_path: Path) -
     np.testing.assert_allclose(scores, products[0], atol=1e-5)
 
 
+@pytest.mark.parametrize(("impacts", "bytes_"), [("float32", 4), ("float16", 2), ("uint8", 1)])
+def test_smaller_impacts_round_term_weights(impacts: str, bytes_: int, tmp_path: Path) -> None:
+    weights = term_weights(40)
+    weights.data[:3] = [1e-9, 3.9, 4.1]
+    kind = Index.member("inverted")(impacts=impacts)  # type: ignore[call-arg]
+    for name in ("one", "merged"):
+        (tmp_path / name).mkdir()
+    kind.build(Representation(sparse=weights), tmp_path / "one")
+    exact, index = (weights @ weights[:5].T).toarray().T, kind.open(tmp_path / "one")
+    scores = np.stack(index.score(Representation(sparse=weights[:5]), [np.arange(40)] * 5))
+    step = {"float32": 0, "float16": 1e-3, "uint8": 4.1 / 128}[impacts]
+    np.testing.assert_allclose(scores, exact, rtol=1e-3, atol=step * weights.sum(axis=1).max() + 1e-6)
+    values = np.load(tmp_path / "one" / "values.npy")
+    assert values.dtype.itemsize == bytes_ and (values != 0).all() and len(values) == weights.nnz
+    (read,) = kind.read(Segment(tmp_path / "one"))
+    kind.build(read, tmp_path / "merged")  # without another loss
+    again = kind.open(tmp_path / "merged").search(Representation(sparse=weights[:5]), 20)
+    found = index.search(Representation(sparse=weights[:5]), 20)
+    np.testing.assert_array_equal(found.numbers, again.numbers)
+    np.testing.assert_array_equal(found.scores, again.scores)
+
+
+def test_impacts_in_uint8_must_be_positive(tmp_path: Path) -> None:
+    weights = term_weights(4)
+    weights.data[0] = -1
+    with pytest.raises(ValueError, match="impacts uint8 needs term weights above 0"):
+        Inverted(impacts="uint8").build(Representation(sparse=weights), tmp_path)
+
+
 def test_flat_and_inverted_reject_texts(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="an inverted index takes a Representation with sparse term weights. Encode"):
         Inverted().build(["a text"], tmp_path)

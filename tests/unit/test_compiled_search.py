@@ -107,3 +107,13 @@ def test_the_first_queries_of_a_process_do_not_import_numba(tmp_path: Path, monk
         searcher.search(["river"], 1)
     assert not calls
     assert searcher.search(["river"], 1).numbers[0, 0] == 0 and calls == [1]
+
+
+@pytest.mark.parametrize("impacts", ["float16", "uint8"])
+def test_smaller_impacts_are_the_same(impacts: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = np.random.default_rng(3)
+    values = draw.exponential(size=(300, 20)) * (draw.random((300, 20)) < 0.3)
+    kind = Inverted(impacts=impacts)  # type: ignore[arg-type]
+    kind.build(Representation(sparse=csr_matrix(values.astype(np.float32))), tmp_path)
+    queries = csr_matrix((draw.exponential(size=(9, 20)) * (draw.random((9, 20)) < 0.3)).astype(np.float32))
+    both(kind.open(tmp_path), Representation(sparse=queries), 11, monkeypatch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -13,6 +14,8 @@ from encloze.storage.verified import check_once
 CHUNK_SIZE = 2**18
 """Number of postings processed at a time; sorting them takes about 10 MB."""
 
+_LEVELS = 255  # of values in uint8
+_LARGEST_HALF = float(np.finfo(np.float16).max)
 _OFFSETS, _DOCUMENTS, _VALUES = "begins.npy", "documents.npy", "values.npy"
 _DTYPES: dict[str, type[np.generic]] = {"documents": np.int32, "terms": np.int32, "values": np.float32}
 
@@ -22,25 +25,28 @@ class Postings(NamedTuple):
 
     offsets: np.ndarray  # int64, (terms + 1,): start of each term's list
     documents: np.ndarray  # int32, (postings,): document numbers
-    values: np.ndarray  # float32, (postings,): values, not 0
+    values: np.ndarray  # float32, float16 or uint8, (postings,): values, not 0
 
     @classmethod
-    def open(cls, folder: Path, num_documents: int, *, positive: bool = False) -> Self:
+    def open(
+        cls, folder: Path, num_documents: int, *, positive: bool = False, dtype: type[np.generic] = np.float32
+    ) -> Self:
         """Memory-map the postings that ``PostingsWriter`` has written to ``folder``.
 
         Args:
             folder: The folder.
             num_documents: Number of documents of the index.
             positive: Whether all values must be above 0.
+            dtype: Type of the values.
 
         Raises:
             CheckpointError: A file is missing or damaged, or the lists contain other documents.
         """
         offsets = np.array(map_array(folder / _OFFSETS, np.int64))  # in memory: each term of a query reads it
-        documents, values = map_array(folder / _DOCUMENTS, np.int32), map_array(folder / _VALUES, np.float32)
+        documents, values = map_array(folder / _DOCUMENTS, np.int32), map_array(folder / _VALUES, dtype)
         postings = cls(offsets, documents, values)
         files = [folder / name for name in (_OFFSETS, _DOCUMENTS, _VALUES)]
-        name = f"{'positive ' * positive}postings of {num_documents} documents"
+        name = f"{'positive ' * positive}{np.dtype(dtype)} postings of {num_documents} documents"
         check_once(name, files, lambda: postings.check(folder, num_documents, positive=positive))
         return postings
 
@@ -87,8 +93,14 @@ class Postings(NamedTuple):
 class PostingsWriter:
     """Writer of postings lists. It writes postings to disk in the order of documents; ``finish`` sorts them by term."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, dtype: type[np.generic] = np.float32) -> None:
+        """Create the files of new postings lists in ``folder``, whose values are stored as ``dtype``.
+
+        Values of uint8 are multiples of ``step``, which is set by ``finish``: a power of 2, so that lists can be merged
+        without another loss, as long as it stays the same.
+        """
+        self._folder, self._dtype, self.step = folder, dtype, 1.0
+        self._highest = 0.0
         self._columns = {name: AppendableArray(folder / f"given-{name}", dtype) for name, dtype in _DTYPES.items()}
         self._counts = np.zeros(0, np.int64)  # (terms,): length of each list so far
 
@@ -96,6 +108,7 @@ class PostingsWriter:
         """Add postings: document numbers (ascending over all calls), term numbers, and values that are not 0."""
         for column, rows in zip(self._columns.values(), (documents, terms, values), strict=True):
             column.append(rows)
+        self._highest = max(self._highest, float(values.max(initial=0)))
         size = max(len(self._counts), int(terms.max(initial=-1)) + 1)
         counts = np.bincount(terms, minlength=size)
         counts[: len(self._counts)] += self._counts
@@ -113,16 +126,28 @@ class PostingsWriter:
         files = [self._folder / f"given-{name}" for name in _DTYPES]
         columns = [map_array(file, dtype) for file, dtype in zip(files, _DTYPES.values(), strict=True)]
         documents = allocate_array(self._folder / _DOCUMENTS, np.int32, total)
-        values = allocate_array(self._folder / _VALUES, np.float32, total)
+        values = allocate_array(self._folder / _VALUES, self._dtype, total)
+        if self._dtype is np.uint8 and self._highest > 0:
+            self.step = 2.0 ** math.ceil(math.log2(self._highest / _LEVELS))
         for start in range(0, total, CHUNK_SIZE):
             chunk_documents, chunk_terms, chunk_values = (np.asarray(c[start : start + CHUNK_SIZE]) for c in columns)
             order = np.argsort(chunk_terms, kind="stable")  # stable: the documents of a term stay in order
             sorted_terms = chunk_terms[order]
             distinct, first, counts = np.unique(sorted_terms, return_index=True, return_counts=True)
             positions = next_free[sorted_terms] + np.arange(len(order)) - np.repeat(first, counts)
-            documents[positions], values[positions] = chunk_documents[order], chunk_values[order]
+            documents[positions], values[positions] = chunk_documents[order], self._stored(chunk_values[order])
             next_free[distinct] += counts
         documents.flush()
         values.flush()
         for file in files:
             file.unlink()
+
+    def _stored(self, values: np.ndarray) -> np.ndarray:
+        """Return values as they are stored; none becomes 0."""
+        if self._dtype is np.uint8:
+            return np.rint(values / self.step).clip(1, _LEVELS).astype(np.uint8)
+        if self._dtype is np.float16:
+            smallest = np.finfo(np.float16).smallest_subnormal
+            halves = values.clip(-_LARGEST_HALF, _LARGEST_HALF).astype(np.float16)
+            return np.where(halves == 0, np.copysign(smallest, values).astype(np.float16), halves)
+        return values

@@ -129,10 +129,10 @@ class PostingsSearcher:
 
     @cached_property
     def _all_weights(self) -> np.ndarray:
-        """The weights of all postings: for BM25, an array in memory, of 4 bytes for each posting."""
+        """The weights of all postings: for BM25 and float16, an array in memory, of 4 bytes for each posting."""
         _, documents, values = self._postings
-        if self._length_norms is None:
-            return np.asarray(values)
+        if self._length_norms is None:  # numba knows no float16
+            return values.astype(np.float32) if values.dtype == np.float16 else np.asarray(values)
         weights = np.empty(len(values), np.float32)
         for start in range(0, len(weights), CHUNK_SIZE):
             part = slice(start, start + CHUNK_SIZE)
@@ -140,8 +140,11 @@ class PostingsSearcher:
         return weights
 
     def _weights(self, documents: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Return the weights of a term in documents, from the values of its postings."""
-        return values if self._length_norms is None else values / (values + self._length_norms[documents])
+        """Return the weights of a term in documents, from the values of its postings: float32."""
+        if self._length_norms is None:
+            return values.astype(np.float32, copy=False)
+        weights: np.ndarray = values / (values + self._length_norms[documents])
+        return weights
 
     def _ordered(self, query: QueryTerms) -> list[tuple[int, float, float]]:
         """Return the terms of a query, their weights, and the most that they can add to a score; highest first.
