@@ -18,6 +18,7 @@ from encloze.retrieval.index_state import DOCUMENTS, FIELDS, IndexState, num_liv
 from encloze.search.fusions.base import Fusion
 from encloze.search.fusions.weighted import Weighted
 from encloze.search.indexes.base import Index, IndexSearcher
+from encloze.search.segment import Opened
 from encloze.settings import plain
 from encloze.storage.json_files import read_json, write_json
 from encloze.storage.manifest import check_inside, check_manifest
@@ -161,13 +162,16 @@ def read_consistently(folder: Path, read: Callable[[IndexState, tuple[int, ...]]
     raise AssertionError  # the last attempt returns or raises
 
 
-def open_view(folder: Path, entry: Mapping[str, Any], state: IndexState | None = None) -> IndexSearcher:
+def open_view(
+    folder: Path, entry: Mapping[str, Any], state: IndexState | None = None, opened: Opened | None = None
+) -> IndexSearcher:
     """Return a searcher over one index of an index folder.
 
     Args:
         folder: The index folder.
         entry: The description of the index.
         state: The state of the folder; by default the current one.
+        opened: What was opened of this index before (see ``Index.open_segments``).
 
     Raises:
         CheckpointError: A file is damaged, or does not fit the other files of the folder.
@@ -177,7 +181,7 @@ def open_view(folder: Path, entry: Mapping[str, Any], state: IndexState | None =
         raise _damaged(folder, f"the index {entry['name']} needs {'no' * (index.input_type == 'text')} model")
     segments = segments_of(folder, state, entry["name"])
     try:
-        searcher = index.open_segments(segments)
+        searcher = index.open_segments(segments, opened)
     except ValueError as error:  # such as an analyzer that has not built the index
         raise _damaged(folder, f"{entry['name']}: {error}") from error
     expected = num_live(state, segments), entry["dim"]

@@ -21,6 +21,7 @@ from encloze.storage.disk import remove
 from encloze.storage.json_files import read_json, write_json
 from encloze.storage.manifest import check_inside, read_manifest, replace_entries
 from encloze.storage.names import MANIFEST
+from encloze.storage.verified import file_states
 
 DOCUMENTS, FIELDS = "documents.arrow", "fields.arrow"
 _SEGMENTS, _DELETED = "segments", "deleted"
@@ -96,7 +97,11 @@ def live_documents(folder: Path, segment: StoredSegment) -> np.ndarray | None:
 
 def segments_of(folder: Path, state: IndexState, view: str = "") -> list[Segment]:
     """Return the folders of a view in all segments, or without ``view`` those of the segments themselves."""
-    return [Segment(folder / segment.path / view, live_documents(folder, segment)) for segment in state.segments]
+    versions = [tuple(file_states([folder / segment.path / DOCUMENTS])[0]) for segment in state.segments]
+    return [
+        Segment(folder / segment.path / view, live_documents(folder, segment), version)
+        for segment, version in zip(state.segments, versions, strict=True)
+    ]
 
 
 def num_live(state: IndexState, segments: Sequence[Segment]) -> int:

@@ -25,6 +25,7 @@ from encloze.retrieval.index_folder import (
 from encloze.retrieval.index_state import IndexState
 from encloze.retrieval.opening import EncoderOf, open_views
 from encloze.retrieval.views import View
+from encloze.search.segment import Opened
 
 FilterLike = Filter | str | Mapping[str, Any]
 """A filter, or what ``Filter.of`` makes one from."""
@@ -46,10 +47,17 @@ class OpenedIndex:
         self._has_warned = False
         self._fields: SegmentedFields | None = None
         self._encoder_of: EncoderOf = lambda entry: None
+        self._opened = dict[str, Opened]()
 
-    def _set_opened(self, fields: SegmentedFields, version: tuple[int, ...], encoder_of: EncoderOf) -> None:
+    def _set_opened(
+        self,
+        fields: SegmentedFields,
+        version: tuple[int, ...],
+        encoder_of: EncoderOf,
+        opened: dict[str, Opened],
+    ) -> None:
         """Set what was opened together with the documents: their fields, and the version of the folder."""
-        self._fields, self._version, self._encoder_of = fields, version, encoder_of
+        self._fields, self._version, self._encoder_of, self._opened = fields, version, encoder_of, opened
         self._has_warned = False
 
     def refresh(self) -> bool:
@@ -65,12 +73,13 @@ class OpenedIndex:
         if self.folder is None or index_version(self.folder) == self._version:
             return False
         folder, names, find = self.folder, [view.name for view in self.views], self._encoder_of
+        opened = {name: dict(of_view) for name, of_view in self._opened.items()}
 
         def read(state: IndexState, version: tuple[int, ...]) -> None:
-            views = open_views(folder, view_entries(folder, names), find, state)
+            views = open_views(folder, view_entries(folder, names), find, state, opened)
             corpus, fields = open_documents(folder, state), open_fields(folder, state)
             self.corpus, self.views = corpus, views
-            self._set_opened(fields, version, find)
+            self._set_opened(fields, version, find, opened)
 
         read_consistently(folder, read)
         return True

@@ -11,16 +11,27 @@ from encloze.errors import RecipeError
 from encloze.retrieval.index_folder import check_model, model_location, open_view
 from encloze.retrieval.index_state import IndexState
 from encloze.retrieval.views import View
+from encloze.search.segment import Opened
 
 EncoderOf = Callable[[Mapping[str, Any]], Encoder | None]
 """Function that returns the encoder of an index from its description; None for an index of texts."""
 
 
 def open_views(
-    folder: Path, entries: Sequence[Mapping[str, Any]], encoder_of: EncoderOf, state: IndexState | None = None
+    folder: Path,
+    entries: Sequence[Mapping[str, Any]],
+    encoder_of: EncoderOf,
+    state: IndexState,
+    opened: dict[str, Opened],
 ) -> list[View]:
-    """Return the indexes of an index folder that ``entries`` describe, in a state, by default the current one."""
-    return [View(entry["name"], open_view(folder, entry, state), encoder_of(entry)) for entry in entries]
+    """Return the indexes of an index folder that ``entries`` describe, in a state.
+
+    ``opened`` contains what was opened before, by the names of the indexes. It is updated.
+    """
+    return [
+        View(entry["name"], open_view(folder, entry, state, opened.setdefault(entry["name"], {})), encoder_of(entry))
+        for entry in entries
+    ]
 
 
 def encoder_finder(

@@ -44,6 +44,7 @@ from encloze.retrieval.results import BatchHits, Hits
 from encloze.retrieval.views import View, default_fusion, without_weightless
 from encloze.search.fusions.base import Fusion
 from encloze.search.indexes.base import Index
+from encloze.search.segment import Opened
 from encloze.settings import plain
 from encloze.storage.atomic import atomic_folder
 from encloze.storage.cache import temporary_folder
@@ -218,11 +219,12 @@ class Retriever(OpenedIndex):
         """Return a retriever over the current state of an index folder (see ``load``)."""
 
         def read(state: IndexState, version: tuple[int, ...]) -> Retriever:
-            views = open_views(folder, view_entries(folder, names), encoder_of, state)
+            opened = dict[str, Opened]()
+            views = open_views(folder, view_entries(folder, names), encoder_of, state, opened)
             chosen = fusion or stored_fusion(folder, names).fusion
             corpus = open_documents(folder, state)
             retriever = cls(corpus, views, chosen, reranker, rerank_depth, folder, rerank_weight)
-            retriever._set_opened(open_fields(folder, state), version, encoder_of)
+            retriever._set_opened(open_fields(folder, state), version, encoder_of, opened)
             return retriever
 
         return read_consistently(folder, read)

@@ -11,7 +11,7 @@ import numpy as np
 
 from encloze.data.records import Representation, SearchResults
 from encloze.family import Family
-from encloze.search.segment import Segment
+from encloze.search.segment import Opened, Segment, open_once
 from encloze.search.segments import SegmentedSearcher
 
 
@@ -121,13 +121,17 @@ class Index(Family):
         """
         raise NotImplementedError(type(self).__name__)
 
-    def open_segments(self, segments: Sequence[Segment]) -> IndexSearcher:
+    def open_segments(self, segments: Sequence[Segment], opened: Opened | None = None) -> IndexSearcher:
         """Return a searcher over the indexes of several segments (see ``SegmentedSearcher``).
 
         It finds the same documents with the same scores as an index that is built at once from all documents that have
         not been deleted.
+
+        Args:
+            segments: The segments.
+            opened: What was opened of this index before, which is used again where it is unchanged, and updated.
         """
-        parts, live = [self.open(segment.folder) for segment in segments], [segment.live for segment in segments]
+        parts, live = open_once(segments, self.open, opened), [segment.live for segment in segments]
         if len(parts) == 1 and live[0] is None:
             return parts[0]
         return SegmentedSearcher(parts, live, self.input_type)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from encloze.search.indexes.base import Index
 from encloze.search.npy_files import AppendableArray, damaged, map_array
 from encloze.search.postings import Postings, PostingsWriter
 from encloze.search.postings_search import PostingsSearcher, QueryTerms
-from encloze.search.segment import Segment
+from encloze.search.segment import Opened, Segment, open_once
 from encloze.search.segments import SegmentedSearcher
 from encloze.settings import plain
 from encloze.storage.json_files import read_json, write_json
@@ -75,10 +75,11 @@ class Bm25(Index, name="bm25"):
         """
         return self.open_segments([Segment(folder)])
 
-    def open_segments(self, segments: Sequence[Segment]) -> Bm25Searcher:
+    def open_segments(self, segments: Sequence[Segment], opened: Opened | None = None) -> Bm25Searcher:
         """Return a searcher over the indexes of several segments, with document frequencies of all of them."""
         analyzers = [self._analyzer_of(segment.folder) for segment in segments]
-        return Bm25Searcher(replace(self, analyzer=analyzers[0]), segments)
+        loaded = open_once(segments, _load, opened)
+        return Bm25Searcher(replace(self, analyzer=analyzers[0]), loaded, [segment.live for segment in segments])
 
     def _analyzer_of(self, folder: Path) -> Analyzer:
         """Return the analyzer that built an index. Raise ValueError if the settings name another one."""
@@ -125,24 +126,37 @@ class Bm25Builder:
         write_json(self._folder / _ANALYZER, plain(self._analyzer))
 
 
+class _Loaded(NamedTuple):
+    """The content of the files of a BM25 index."""
+
+    lengths: np.ndarray  # int32, (documents,)
+    lists: Postings
+    term_numbers: dict[str, int]
+
+
+def _load(folder: Path) -> _Loaded:
+    """Read the files of a BM25 index. Raises CheckpointError if they are damaged."""
+    lengths = np.array(map_array(folder / _LENGTHS, np.int32))
+    if (lengths < 0).any():
+        raise damaged(folder / _LENGTHS, "it contains negative lengths")
+    lists, terms = Postings.open(folder, len(lengths), positive=True), read_json(folder / _TERMS, list[str])
+    term_numbers = {term: number for number, term in enumerate(terms)}
+    if not len(term_numbers) == len(terms) == len(lists.offsets) - 1:
+        raise damaged(folder / _TERMS, f"expected {len(lists.offsets) - 1} distinct terms")
+    return _Loaded(lengths, lists, term_numbers)
+
+
 class _Part:
     """BM25 index of a segment. A query is a mapping of terms to weights, which include the inverse document frequency.
 
     Args:
-        segment: The segment.
+        loaded: The content of its files.
+        live: Which of its documents have not been deleted (see ``Segment``).
     """
 
-    def __init__(self, segment: Segment) -> None:
-        folder = segment.folder
-        self.lengths, self.live = np.array(map_array(folder / _LENGTHS, np.int32)), segment.live
-        if (self.lengths < 0).any():
-            raise damaged(folder / _LENGTHS, "it contains negative lengths")
-        self.num_documents, self.dim = len(self.lengths), None
-        self._lists = Postings.open(folder, self.num_documents, positive=True)
-        terms = read_json(folder / _TERMS, list[str])
-        self._term_numbers = {term: number for number, term in enumerate(terms)}
-        if not len(self._term_numbers) == len(terms) == len(self._lists.offsets) - 1:
-            raise damaged(folder / _TERMS, f"expected {len(self._lists.offsets) - 1} distinct terms")
+    def __init__(self, loaded: _Loaded, live: np.ndarray | None) -> None:
+        self.lengths, self._lists, self._term_numbers = loaded
+        self.live, self.num_documents, self.dim = live, len(self.lengths), None
         self._postings = PostingsSearcher(self._lists, self.num_documents)
 
     @property
@@ -187,11 +201,11 @@ class Bm25Searcher:
 
     input_type: ClassVar[Literal["text", "dense", "sparse"]] = "text"
 
-    def __init__(self, settings: Bm25, segments: Sequence[Segment]) -> None:
+    def __init__(self, settings: Bm25, loaded: Sequence[_Loaded], live: Sequence[np.ndarray | None]) -> None:
         assert settings.analyzer is not None  # Bm25.open_segments sets it
         self._analyzer, self._document_frequencies = settings.analyzer, dict[str, int]()
-        self._parts = [_Part(segment) for segment in segments]
-        self._searcher = SegmentedSearcher(self._parts, [part.live for part in self._parts], "text")
+        self._parts = [_Part(*of_segment) for of_segment in zip(loaded, live, strict=True)]
+        self._searcher = SegmentedSearcher(self._parts, live, "text")
         self.num_documents: int = self._searcher.num_documents
         self.dim: int | None = None
         total = sum(int(part.live_lengths.sum(dtype=np.int64)) for part in self._parts)
