@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -89,8 +90,13 @@ def read_manifest(folder: Path) -> Entries:
             f"{folder / MANIFEST} is damaged, or was not written by encloze: it has no list of files with sizes and "
             f"checksums. {_REMEDY}"
         )
+    checked = set[str]()
     for name in entries:
-        check_inside(folder, name)
+        parent, _, _ = name.rpartition("/")
+        # The path of a file leads to where that of its folder leads, unless the file is a symbolic link.
+        if parent not in checked or not _is_plain(name) or (folder / name).is_symlink():
+            check_inside(folder, name)
+            checked.add(parent)
     return dict(entries)
 
 
@@ -147,14 +153,26 @@ def check_inside(folder: Path, name: str) -> None:
     Symbolic links may lead to another place in the folder. In the cache of the Hugging Face hub, where every file is a
     link, they may also lead to the files of the same model.
     """
-    path = PurePosixPath(name)
     message = f"{folder} is damaged: the path {name!r} leads out of the folder. {_REMEDY}"
-    if not path.parts or path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name or Path(name).drive:
+    if not _is_plain(name):
         raise CheckpointError(message)
     real, root = (folder / name).resolve(), folder.resolve()
     of_hub = root.parent.name == "snapshots" and real.is_relative_to(root.parents[1] / "blobs")
     if not (real.is_relative_to(root) or of_hub):
         raise CheckpointError(message)
+
+
+def _is_plain(name: str) -> bool:
+    """Return whether a text is a relative path without ``..`` and without characters that other systems interpret."""
+    parts = name.split("/")
+    has_drive = os.name == "nt" and bool(Path(name).drive)
+    return (
+        bool(name.strip("./"))
+        and parts[0] != ""
+        and ".." not in parts
+        and not set("\\\0") & set(name)
+        and not has_drive
+    )
 
 
 def _changed(folder: Path, name: str) -> CheckpointError:
