@@ -47,9 +47,10 @@ class Hnsw(ApproximateIndex, name="hnsw"):
     ef_construction: PositiveInt = 100
     """Number of candidates from which the neighbors of an inserted document are selected. More candidates give a better
     graph and a longer build."""
-    ef_search: PositiveInt = 300
-    """Number of candidates that a search keeps while it follows the graph; at least as many as are rescored. If only
-    some documents may be returned, it is divided by the square root of their fraction."""
+    ef_search: PositiveInt | None = None
+    """Number of candidates that a search keeps while it follows the graph; at least as many as are rescored. By default
+    the square root of the number of documents. If only some documents may be returned, it is divided by the square root
+    of their fraction."""
 
     def create(self, embeddings: np.ndarray, sample: np.ndarray) -> Any:
         """Return an HNSW index of the documents (see ``ApproximateIndex.create``)."""
@@ -91,8 +92,8 @@ class Hnsw(ApproximateIndex, name="hnsw"):
         return _MAX_EF
 
     def value(self, index: Any) -> int:
-        """Return ``ef_search``."""
-        return self.ef_search
+        """Return ``ef_search``; by default a number that depends on the number of documents."""
+        return self.ef_search or math.ceil(math.sqrt(index.ntotal))
 
     def fault(self, index: Any, num_documents: int, dim: int) -> str:
         """Return why a FAISS file is not the index of these settings (see ``ApproximateIndex.fault``)."""
