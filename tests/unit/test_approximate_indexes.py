@@ -12,8 +12,9 @@ from typing import Any
 import faiss
 import numpy as np
 import pytest
+from test_integrity import TwoViews
 
-from encloze import recipe
+from encloze import Retriever, recipe
 from encloze.data.records import Representation, SearchResults
 from encloze.errors import CheckpointError
 from encloze.search.exact_dense import search_exactly
@@ -391,3 +392,16 @@ def test_settings_survive_the_description_of_an_index_folder() -> None:
         assert recipe.coerce(Index, plain(index), source="index.json", name=index.name) == index
     with pytest.raises(ValueError, match="target_recall must be above 0 and below 1, not 1"):
         Ivf(target_recall=1)
+
+
+def test_large_collections_are_searched_approximately_by_default(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    documents = [f"text {number}" for number in range(9)]
+    exact = Retriever.build(documents, TwoViews())
+    monkeypatch.setattr("encloze.retrieval.index_building.MANY_DOCUMENTS", 9)
+    with caplog.at_level("INFO", "encloze"):
+        many = Retriever.build(documents, TwoViews())
+    assert [view.name for view in exact.views] == ["flat", "inverted"]
+    assert [view.name for view in many.views] == ["hnsw", "inverted"]
+    assert "9 documents: embeddings are searched approximately, with the index hnsw" in caplog.text

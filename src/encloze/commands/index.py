@@ -59,8 +59,8 @@ class Index(Command, name="index"):
     BM25 needs none."""
     indexes: tuple[SearchIndex, ...] = ()
     """Indexes to build, such as flat,inverted,bm25. A search combines the scores of all indexes in the folder. By
-    default, one exact index is built for each kind of output of the model: flat for embeddings, inverted for term
-    weights. hnsw and ivf search large collections of embeddings approximately."""
+    default, one index is built for each kind of output of the model: flat for embeddings (hnsw, which is approximate,
+    from 200,000 documents on), inverted for term weights."""
     fusion: Fusion | None = None
     """How searches combine the scores of several indexes. By default by a weighted sum of normalized scores, with
     weights that are tuned on the split tune_on."""

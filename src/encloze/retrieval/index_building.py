@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from encloze import progress
 from encloze.data.corpus import Corpus
 from encloze.data.dataset import DatasetSplit
 from encloze.data.field_columns import write_field_columns
@@ -22,11 +23,15 @@ from encloze.retrieval.index_state import DOCUMENTS, FIELDS
 from encloze.search.fusions.base import Fusion
 from encloze.search.indexes.base import Index, IndexBuilder
 from encloze.search.indexes.flat import Flat
+from encloze.search.indexes.hnsw import Hnsw
 from encloze.search.indexes.inverted import Inverted
 from encloze.search.segment import Segment
 from encloze.settings import plain
 from encloze.storage.disk import explain_write_errors
 
+MANY_DOCUMENTS = 200_000
+"""Number of documents from which embeddings are searched approximately by default: an exact search takes 12 ms and more
+(benchmarks/dense_search.py)."""
 _SAMPLE_SIZE = 200  # documents from which defaults such as the analyzer of BM25 are chosen
 
 
@@ -40,7 +45,7 @@ def build_index(
 
     Args:
         corpus: The documents.
-        indexes: The indexes to build; if empty, an exact index of each representation (dense, sparse) of the encoder.
+        indexes: The indexes to build; if empty, those of ``default_indexes``.
         encoder: Encoder of the documents; None if all indexes are built from text, for example BM25.
         folder: The folder to write into.
         executor: Where the documents are encoded, for example on several GPUs; by default in this process.
@@ -53,7 +58,7 @@ def build_index(
             is empty and ``encoder`` is None.
         StorageError: The disk is full.
     """
-    indexes = tuple(indexes) or (exact_indexes(encoder) if encoder else ())
+    indexes = tuple(indexes) or (default_indexes(encoder, len(corpus)) if encoder else ())
     _check_indexes(indexes, encoder)
     corpus.save(folder / DOCUMENTS)
     write_field_columns(corpus, folder / FIELDS)
@@ -139,6 +144,18 @@ def build_views(
         for builder in builders.values():
             builder.finish()
     return indexes
+
+
+def default_indexes(encoder: Encoder, num_documents: int) -> tuple[Index, ...]:
+    """Return an index for each representation of an encoder: exact ones, but ``hnsw`` for many embeddings."""
+    if num_documents < MANY_DOCUMENTS:
+        return exact_indexes(encoder)
+    if "dense" in encoder.views:
+        progress.note(
+            f"{num_documents:,} documents: embeddings are searched approximately, with the index hnsw. For exact search, "
+            "set indexes to flat"
+        )
+    return tuple(Hnsw() if index.input_type == "dense" else index for index in exact_indexes(encoder))
 
 
 def exact_indexes(encoder: Encoder) -> tuple[Index, ...]:

@@ -122,7 +122,8 @@ class Retriever(OpenedIndex):
             corpus: A ``Corpus``, or anything that ``Corpus.load`` opens.
             encoder: An ``Encoder``, or the folder or hub id of a model; None if all indexes are built from text.
             indexes: The indexes to build, by name (``["flat", "bm25"]``), as settings (``{"type": "bm25", "k1": 0.9}``)
-                or as objects. By default an exact index for each representation (dense, sparse) of the encoder.
+                or as objects. By default an index for each representation of the encoder: ``flat`` for embeddings
+                (``hnsw``, which is approximate, from 200,000 documents on), ``inverted`` for term weights.
             output: The index folder to write, for ``Retriever.load``. Without it, the index is in a temporary folder
                 that is removed when the retriever is deleted, which suits small collections.
             fusion: How the scores of several indexes are combined; see ``choose_fusion`` for the default.
