@@ -152,8 +152,8 @@ def default_indexes(encoder: Encoder, num_documents: int) -> tuple[Index, ...]:
         return exact_indexes(encoder)
     if "dense" in encoder.views:
         progress.note(
-            f"{num_documents:,} documents: embeddings are searched approximately, with the index hnsw. For exact search, "
-            "set indexes to flat"
+            f"{num_documents:,} documents: embeddings are searched approximately, with the index hnsw. For exact "
+            "search, set indexes to flat"
         )
     return tuple(Hnsw() if index.input_type == "dense" else index for index in exact_indexes(encoder))
 
