@@ -303,3 +303,13 @@ def test_a_text_with_fewer_passages_replaces_all_of_its_old_ones() -> None:
     assert retriever.add(passages("b", 1), replace=True).deleted == 0
     with pytest.raises(RecipeError, match='expected True, False or "source", found 3'):
         retriever.add(passages("b", 1), replace=3)  # type: ignore[arg-type]
+
+
+def test_added_documents_do_not_fill_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    retriever = build([document(n) for n in range(6)], tmp_path / "index")
+    monkeypatch.setenv("ENCLOZE_CACHE", str(tmp_path / "cache"))
+    for number in range(6, 9):
+        retriever.add([document(number)])
+        retriever.add([{"id": f"dict {number}", "text": "a bee"}])
+    assert len(retriever) == 12
+    assert {path.name for path in (tmp_path / "cache").iterdir()} <= {"verified.txt"}

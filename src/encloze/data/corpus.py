@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import html
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
@@ -130,6 +130,21 @@ class Corpus(Sequence[Document]):
             DataError: The source does not exist, is not recognized, or has malformed documents.
         """
         return source if isinstance(source, cls) else cls.from_format(format_of(source))
+
+    @classmethod
+    def load_once(cls, source: Any, folder: Path) -> Corpus:
+        """Open a collection as ``load`` does, but store documents in memory in ``folder`` and not in the cache.
+
+        So the cache does not grow with documents that are used only once.
+        """
+        if isinstance(source, (cls, str, Path, Format, Mapping)) or isinstance(getattr(source, "format", None), Format):
+            return cls.load(source)
+        format_ = corpus_format(rows(source, "documents"), folder)
+        errors = ErrorCollector()
+        write_documents(
+            _checked(format_.documents(errors), errors, "the list of documents"), folder / "documents.arrow"
+        )
+        return cls(folder / "documents.arrow")
 
     @classmethod
     def from_dicts(cls, documents: Any) -> Corpus:

@@ -103,9 +103,17 @@ def _is_pairs(read: list[tuple[str, dict[str, Any]]]) -> bool:
     return bool(read) and "text" not in read[0][1] and find_column(read[0][1], _QUERY_COLUMNS) is not None
 
 
-def corpus_format(documents: Iterable[tuple[str, dict[str, Any]]]) -> Format:
-    """Write documents to a JSON lines file in the cache. If rows are invalid, raise a DataError that lists them."""
-    return Jsonl(_stored(_lines(_documents(documents)), "documents.jsonl"))
+def corpus_format(documents: Iterable[tuple[str, dict[str, Any]]], folder: Path | None = None) -> Format:
+    """Write documents to a JSON lines file in ``folder``, by default in the cache, and return its format.
+
+    Raises:
+        DataError: Rows are invalid. The error lists them.
+    """
+    text = _lines(_documents(documents))
+    if folder is None:
+        return Jsonl(_stored(text, "documents.jsonl"))
+    _write_files({"documents.jsonl": text}, folder)
+    return Jsonl(folder / "documents.jsonl")
 
 
 def dataset_format(corpus: Any, queries: Any, qrels: Any) -> Format:

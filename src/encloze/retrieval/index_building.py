@@ -15,7 +15,7 @@ from encloze.data.dataset import DatasetSplit
 from encloze.data.field_columns import write_field_columns
 from encloze.encoders.base import Encoder
 from encloze.errors import RecipeError
-from encloze.execution.encodings import CorpusJob, encode_corpus
+from encloze.execution.encodings import SHARD_SIZE, CorpusJob, encode_corpus
 from encloze.execution.executors.base import Executor
 from encloze.execution.executors.local import Local
 from encloze.retrieval.index_folder import write_description
@@ -137,7 +137,10 @@ def build_views(
                     builder.add(part)
         encoded = merged.added if merged else corpus
         if builders and encoder and encoded:
-            for part in encode_corpus(encoder, encoded, executor):
+            parts = encode_corpus(encoder, encoded, executor)
+            if merged and len(encoded) <= SHARD_SIZE:  # not worth a place in the cache
+                parts = encoder.represent_documents(encoded.texts(), len(encoded))
+            for part in parts:
                 searched = encoder.similarity.for_inner_products(part)
                 for builder in builders.values():
                     builder.add(searched)

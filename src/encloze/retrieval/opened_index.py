@@ -26,6 +26,7 @@ from encloze.retrieval.index_state import IndexState
 from encloze.retrieval.opening import EncoderOf, open_views
 from encloze.retrieval.views import View
 from encloze.search.segment import Opened
+from encloze.storage.cache import temporary_folder
 
 FilterLike = Filter | str | Mapping[str, Any]
 """A filter, or what ``Filter.of`` makes one from."""
@@ -110,7 +111,8 @@ class OpenedIndex:
         if replace not in (False, True, "source"):
             raise RecipeError("add", [("replace", f'expected True, False or "source", found {replace!r}')])
         kind: Replacement = "source" if replace == "source" else "id" if replace else "none"
-        change = add_documents(folder, Corpus.load(documents), encoder, kind)
+        with temporary_folder() as temporary:
+            change = add_documents(folder, Corpus.load_once(documents, temporary), encoder, kind)
         self.refresh()
         return change
 
