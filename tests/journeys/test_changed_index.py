@@ -25,7 +25,7 @@ def run(*arguments: object) -> str:
 
 
 def test_a_killed_change_is_whole_or_not_there(tmp_path: Path) -> None:
-    assert "6 kills" in run("kills", tmp_path / "index", 6)
+    assert "4 kills" in run("kills", tmp_path / "index", 4)
 
 
 @pytest.mark.slow

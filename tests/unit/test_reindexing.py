@@ -131,3 +131,14 @@ def test_two_folders_are_exchanged(atomic: bool, tmp_path: Path, monkeypatch: py
     exchange(tmp_path / "one", tmp_path / "two")
     assert [(tmp_path / name / "file").read_text(encoding="utf-8") for name in ("one", "two")] == ["two", "one"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
+
+
+@pytest.mark.filterwarnings("ignore:.*rarely finds the document:UserWarning")
+def test_a_symbolic_link_to_an_index_stays_a_link(index: Path) -> None:
+    link = index.with_name("link")
+    link.symlink_to(index)
+    Reindex(index=link, model="other").run()
+    Retriever.load(link).delete(["d3"])
+    Reindex(index=link, step="cut_over").run()
+    assert link.is_symlink() and model_of(link) == model_of(index) == "other"
+    assert "d3" not in Retriever.load(index).corpus.number_of and beside(link, "previous").parent == index.parent

@@ -172,6 +172,7 @@ def compact(folder: Path) -> IndexChange:
 @contextmanager
 def _locked(folder: Path) -> Iterator[tuple[IndexState, list[dict[str, Any]]]]:
     """Lock an index folder. Yield its state and the descriptions of its indexes. Afterwards, remove unused files."""
+    folder = folder.resolve()  # a symbolic link and the folder have one lock
     with lock_output(folder), explain_write_errors(folder):
         check_index(folder)
         entries = view_entries(folder)

@@ -20,6 +20,7 @@ from encloze.search.fusions.weighted import Weighted
 from encloze.search.indexes.base import Index, IndexSearcher
 from encloze.search.segment import Opened
 from encloze.settings import plain
+from encloze.storage.disk import size_of
 from encloze.storage.json_files import read_json, write_json
 from encloze.storage.manifest import check_inside, check_manifest
 from encloze.storage.names import MANIFEST
@@ -195,6 +196,11 @@ def index_settings(folder: Path, entry: Mapping[str, Any]) -> Index:
     """Return the settings of an index, from its description."""
     index: Index = recipe.coerce(Index, entry["settings"], source=str(folder / _DESCRIPTION), name=entry["name"])
     return index
+
+
+def view_bytes(folder: Path, name: str) -> int:
+    """Return the size of an index in an index folder, in bytes."""
+    return sum(size_of(folder / segment.path / name) for segment in current_state(folder).segments)
 
 
 def open_documents(folder: Path, state: IndexState | None = None) -> Corpus:

@@ -37,6 +37,7 @@ TOP = 10
 
 def beside(index: Path, role: str) -> Path:
     """Return the path of the other index: ``role`` is ``next`` or ``previous``."""
+    index = index.resolve()  # it may be a symbolic link
     return index.with_name(f"{index.name}.{role}")
 
 
@@ -108,13 +109,13 @@ def cut_over(index: Path, role: str, encoder: Encoder | None) -> int:
         StorageError: Another process is changing one of the indexes, or a third one is in the way.
     """
     other, free = beside(index, role), beside(index, "previous" if role == "next" else "next")
-    with lock_output(index), lock_output(other):
+    with lock_output(index.resolve()), lock_output(other):
         if not other.is_dir():
             raise CheckpointError(f"there is no index {other}. Build it: encloze reindex --index {index} --model MODEL")
         if free.exists():
             raise CheckpointError(f"{free} is in the way: it was left by an earlier change of the model. Remove it")
         num_changed = catch_up(index, other, encoder)
-        exchange(index, other)
+        exchange(index.resolve(), other)
         other.rename(free)
     return num_changed
 

@@ -11,13 +11,12 @@ from encloze import progress
 from encloze.data.dataset import DatasetSplit
 from encloze.data.words import normalize_text
 from encloze.errors import DataError
-from encloze.retrieval.index_folder import check_index, stored_fusion, view_names
+from encloze.retrieval.index_folder import check_index, stored_fusion, view_bytes, view_names
 from encloze.retrieval.retriever import Retriever
 from encloze.retrieval.tuning import choose_fusion
 from encloze.retrieval.tuning_queries import named_tuning
 from encloze.search.fusions.base import Fusion
 from encloze.search.fusions.weighted import Weighted
-from encloze.storage.disk import size_of
 from encloze.storage.model_folders import size_of_weights
 from encloze.systems.base import PreparedSystem, System
 
@@ -86,7 +85,7 @@ class Index(System, name="index"):
         yield PreparedSystem(
             run=retriever.run,
             note="; ".join(filter(None, notes)),
-            index_bytes=sum(size_of(self.index / view.name) for view in retriever.views),
+            index_bytes=sum(view_bytes(self.index, view.name) for view in retriever.views),
             model_bytes=sum(map(size_of_weights, models)) if models else None,
             corpus=retriever.corpus,
         )
