@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from encloze.data.chunkers.headings import Headings
 from encloze.data.chunkers.sentences import Sentences
 from encloze.data.chunkers.tokens import Tokens
 from encloze.data.chunkers.words import Words
+from encloze.data.formats.base import Format
 from encloze.data.formats.beir import Beir
 from encloze.data.formats.passages import Passages
 from encloze.data.words import split_words
@@ -125,11 +127,53 @@ def test_passages_overlap_by_sentences_and_words() -> None:
 def test_headings_divide_and_name_passages() -> None:
     text = "Intro.\n\n# One #\nFirst here.\n\nSecond here.\n\nTwo words\n---\nLast.\n\n### Empty\n"
     passages = Headings(4).cut(text)
-    assert [(p.heading, text[p.begin : p.end]) for p in passages] == [
-        ("", "Intro."),
-        ("One", "First here.\n\nSecond here."),
-        ("Two words", "Last."),
+    assert [(p.headings, text[p.begin : p.end]) for p in passages] == [
+        ((), "Intro."),
+        (("One",), "First here.\n\nSecond here."),
+        (("One", "Two words"), "Last."),
     ]
+
+
+def test_headings_in_code_are_text_and_windows_line_ends_are_line_ends() -> None:
+    text = "# Setup\n```\n# install rivers\nmake\n```\n## Volcano\n### Lava\nHot.\n# End"
+    assert [(p.headings, text[p.begin : p.end]) for p in Headings(50).cut(text)] == [
+        (("Setup",), "```\n# install rivers\nmake\n```"),
+        (("Setup", "Volcano", "Lava"), "Hot."),
+    ]
+    text = "Head\r\n====\r\nOne two.\r\n\r\nThree four."
+    assert [(p.headings, text[p.begin : p.end]) for p in Headings(3).cut(text)] == [
+        (("Head",), "One two."),
+        (("Head",), "Three four."),
+    ]
+    unclosed = "# A\n~~~\n# no heading"
+    assert [p.headings for p in Headings(50).cut(unclosed)] == [("A",)]
+
+
+def test_a_document_without_a_passage_stays_whole(tmp_path: Path) -> None:
+    lines = [
+        {"_id": "a", "text": "# Only a heading"},
+        {"_id": "b", "text": "\u200b"},
+        {"_id": "c", "text": "", "title": "T"},
+    ]
+    file = tmp_path / "texts.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    for name in Chunker.members():
+        corpus = Corpus.from_format(Passages(Format.from_name(str(file)), SIZES[name]))
+        assert corpus.ids[0] == "a#0" and {document.source for document in corpus} == {"a", "b", "c"}
+
+
+def test_fields_and_the_source_of_documents_are_kept(tmp_path: Path) -> None:
+    file = tmp_path / "texts.jsonl"
+    file.write_text('{"_id": "a", "text": "River.", "doc_id": "book", "begin": "2026"}\n', encoding="utf-8")
+    retriever = Retriever.build(Corpus.from_format(Passages(Format.from_name(str(file)))), indexes=["bm25"])
+    for filter_ in ('source == "book"', 'source == "a"', 'begin == "2026"', "passage_end == 6"):
+        assert [hit.id for hit in retriever.search("river", filter=filter_)] == ["a#0"]
+
+
+def test_accents_that_a_tokenizer_removes_stay_with_their_words() -> None:
+    text = "caf\u0065\u0301 d\u0065\u0301j\u0061\u0300 vu\u0301 " * 8
+    for passage in Tokens(max_tokens=6, overlap=2).cut(text):
+        assert passage.end == len(text.rstrip()) or text[passage.end].isspace()
 
 
 def test_tokens_are_counted_by_the_tokenizer_and_punctuation_stays_with_words() -> None:
@@ -164,7 +208,7 @@ def test_passages_keep_title_fields_and_place(tmp_path: Path) -> None:
     for passage in corpus:
         assert passage.source and passage.id == f"{passage.source}#{passage.position}"
         document = original[original.number_of[passage.source]]
-        assert document.text[passage.fields["begin"] : passage.fields["end"]] == passage.text
+        assert document.text[passage.fields["passage_begin"] : passage.fields["passage_end"]] == passage.text
         assert passage.title == document.title and passage.fields.items() >= document.fields.items()
     assert format_.splits() == Beir(dataset).splits()
     assert format_.fingerprint() != Passages(Beir(dataset), Sentences(max_words=7)).fingerprint()

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from encloze import Retriever
 from encloze.data.records import Document
+from encloze.retrieval.index_folder import generation_of, write_generation
 from encloze.retrieval.reindexing import beside, cut_over
-from encloze.storage.manifest import check_manifest
+from encloze.storage.manifest import check_manifest, write_manifest
 
 WORDS = ["river", "engine", "violin", "comet", "glacier", "orchard", "library", "reactor", "harbour"]
 Documents = dict[str, Document]
@@ -55,8 +56,10 @@ def change(retriever: Retriever, kind: str, some: list[Document]) -> None:
     elif kind == "cut_over":
         for role in ("next", "previous"):
             shutil.rmtree(beside(retriever.folder, role), ignore_errors=True)
-        shutil.copytree(retriever.folder, beside(retriever.folder, "next"))
-        cut_over(retriever.folder, "next", None)
+        following = shutil.copytree(retriever.folder, beside(retriever.folder, "next"))
+        write_generation(following, generation_of(retriever.folder) + 1)
+        write_manifest(following)
+        cut_over(retriever.folder, "next", lambda: None)
         retriever.refresh()
     elif kind == "delete":
         retriever.delete([document.id for document in some])

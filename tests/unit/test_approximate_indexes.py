@@ -405,3 +405,24 @@ def test_large_collections_are_searched_approximately_by_default(
     assert [view.name for view in exact.views] == ["flat", "inverted"]
     assert [view.name for view in many.views] == ["hnsw", "inverted"]
     assert "9 documents: embeddings are searched approximately, with the index hnsw" in caplog.text
+
+
+@MEMBERS
+def test_candidates_of_the_first_dimensions_are_rescored_with_all(name: str, tmp_path: Path) -> None:
+    def of_importance(vectors: np.ndarray) -> np.ndarray:  # as a Matryoshka model gives them
+        return np.ascontiguousarray(vectors * np.linspace(1, 0.1, DIM, dtype=np.float32) ** 2)
+
+    documents, queries = of_importance(DOCUMENTS), of_importance(QUERIES)
+    exact = search_exactly(queries, documents, 10)
+    sizes = []
+    for dim in (None, 12):
+        kind = Index.member(name)(dim=dim, rescoring=8.0)  # type: ignore[call-arg]
+        found = build(kind, tmp_path / str(dim), documents).search(Representation(dense=queries), 10)
+        assert recall(found, exact) > 0.95
+        np.testing.assert_allclose(found.scores[:, 0], exact.scores[:, 0], rtol=1e-5)
+        sizes.append((tmp_path / str(dim) / FILES[name]).stat().st_size)
+    assert sizes[1] < sizes[0] - 15 * NUM_DOCUMENTS
+    with pytest.raises(ValueError, match="dim is 33, and the embeddings have only 32 dimensions"):
+        build(Index.member(name)(dim=33), tmp_path / "wrong", documents)  # type: ignore[call-arg]
+    with pytest.raises(ValueError, match="the index was built with dim 12, which cannot be changed to 16"):
+        Index.member(name)(dim=16).open(tmp_path / "12")  # type: ignore[call-arg]

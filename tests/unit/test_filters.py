@@ -66,8 +66,13 @@ def columns_of(documents: list[Document], folder: Path) -> FieldColumns:
         ('id in ("a", "d", "z")', "ad"),
         ('year == 2020 or source == "s" and id == "c"', "ac"),
         (f"account == {LONG}", "c"),
-        (f"account > {LONG - 10**6}", "cd"),
         ("unknown == 1", ""),
+        ("author == None", "bcd"),
+        (f"account > {LONG}", "d"),
+        (f"account != {LONG}", "abd"),
+        (f"account == {LONG - 1}", ""),
+        (f"-{LONG} < account <= {LONG}", "c"),
+        ("year == +2020", "a"),
     ],
 )
 def test_an_expression_selects_documents(expression: str, expected: str, tmp_path: Path) -> None:
@@ -108,6 +113,8 @@ def test_a_mapping_compares_fields_with_values(value: dict[str, object], expecte
         ("field(3) == 1", "field takes one text"),
         ("x == 'a\0'", "null byte"),
         (f"x == {10**30}", "a number outside of 64 bits"),
+        (f"x > -{10**400}", "a number outside of 64 bits"),
+        ('class == "a"', r'invalid syntax.*field\("class"\)'),
         ("x == (1, 2)", "is neither a text"),
         ("[" * 150 + "]" * 150, r"\]\]\] \.\.\.' cannot be read"),
         ("(" * 300 + "x" + ")" * 300, "cannot be read"),
@@ -142,7 +149,12 @@ def test_segments_leave_out_deleted_documents(tmp_path: Path) -> None:
 
 
 VALUES = st.one_of(
-    st.integers(-3, 3), st.sampled_from(["a", "b", "-1", "2", "é", ""]), st.booleans(), st.floats(-2, 2, width=16)
+    st.integers(-3, 3),
+    st.integers(2**53 - 2, 2**53 + 2),
+    st.sampled_from([str(2**53 + 1), 2.0**53, 2.0**60]),
+    st.sampled_from(["a", "b", "-1", "2", "é", ""]),
+    st.booleans(),
+    st.floats(-2, 2, width=16),
 )
 OPERATIONS: dict[str, Callable[[object, object], bool]] = {
     "==": lambda a, b: a == b,
@@ -161,7 +173,7 @@ def passes(value: object, operation: str, constant: object) -> bool:
     for one in several:
         candidates = [one]
         if isinstance(one, str) and re.fullmatch(r"-?\d+", one):
-            candidates.append(float(one))
+            candidates.append(int(one))
         if any(kind_of(c) == kind_of(constant) and OPERATIONS[operation](c, constant) for c in candidates):
             return True
     return False
@@ -200,3 +212,12 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
             writer.write_batch(pa.record_batch(batch, ["row", "number", "text"]))
         with pytest.raises(CheckpointError, match=r"fields.arrow is damaged"):
             FieldColumns(file)
+
+
+def test_an_extra_field_with_the_name_of_a_part_of_documents_is_found_too(tmp_path: Path) -> None:
+    documents = [Document("a", "", "", source="page", fields={"source": "wiki", "id": 7, "flag": "TRUE"})]
+    columns = columns_of([*documents, Document("b", "", "")], tmp_path)
+    for expression in ('source == "wiki"', 'source == "page"', "id == 7", 'id == "a"', "flag", "flag == True"):
+        assert Filter(expression).evaluate(columns.matches).tolist() == [True, False]
+    assert SegmentedFields([columns], [None]).find(["7", "b"])[0].tolist() == [1]  # ids, not fields with this name
+    assert Filter.of({"id": np.int64(7)}).evaluate(columns.matches).tolist() == [True, False]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,11 @@ def test_queries_are_matched_by_id_and_systems_by_name() -> None:
 def test_reports_that_do_not_fit_are_refused() -> None:
     with pytest.raises(DataError, match="evaluated on other queries; 1 are only in one of them: q59"):
         compare_with_baseline(report(QUERIES[:59], mine=BEFORE[:59]), report(mine=BEFORE))
+    with pytest.raises(
+        DataError, match="baseline was evaluated on the split dev of data, and the result on the split test"
+    ):
+        compare_with_baseline(replace(report(a=BEFORE), split="test"), report(a=BEFORE))
+    compare_with_baseline(replace(report(a=BEFORE), dataset="elsewhere/data"), report(a=BEFORE))
     with pytest.raises(DataError, match="the result has no system 'b' of the baseline; it has a, c"):
         compare_with_baseline(report(a=BEFORE, c=BEFORE), report(a=BEFORE, b=BEFORE))
     with pytest.raises(DataError, match=r"the result has no measure P@1; it has nDCG@10, RR@10"):
@@ -87,3 +93,4 @@ def test_the_command_line_ends_with_1(tmp_path: Path, capsys: pytest.CaptureFixt
     with pytest.raises(RecipeError, match="margin must be 0 or more"):
         encloze.gate(tmp_path / "same", tmp_path / "before", margin=-1)
     assert encloze.gate(tmp_path / "worse", tmp_path / "before").has_failed
+    assert main(["gate", str(tmp_path / "worse"), *baseline, "--measures", "foo"]) == 2

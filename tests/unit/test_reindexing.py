@@ -14,6 +14,7 @@ from encloze.cli.display.console import show
 from encloze.commands import reindex as command
 from encloze.commands.reindex import Reindex
 from encloze.errors import CheckpointError, RecipeError, StorageError
+from encloze.retrieval.index_folder import stored_fusion
 from encloze.retrieval.reindexing import agreement_of, beside
 from encloze.storage import exchange as exchanging
 from encloze.storage.exchange import exchange
@@ -85,7 +86,7 @@ def test_the_new_index_catches_up_before_it_takes_the_place_of_the_old_one(index
 def test_a_step_without_its_index_is_refused(index: Path) -> None:
     for step in ("cut_over", "rollback"):
         with pytest.raises(
-            CheckpointError, match=r"there is no index .*index\.(next|previous)\. Build it: encloze reindex"
+            CheckpointError, match=r"there is no index .*index\.(next\. Build it|previous\. Nothing was)"
         ):
             Reindex(index=index, step=step).run()
     with pytest.raises(RecipeError, match="model is needed for the step build, and only there"):
@@ -142,3 +143,37 @@ def test_a_symbolic_link_to_an_index_stays_a_link(index: Path) -> None:
     Reindex(index=link, step="cut_over").run()
     assert link.is_symlink() and model_of(link) == model_of(index) == "other"
     assert "d3" not in Retriever.load(index).corpus.number_of and beside(link, "previous").parent == index.parent
+
+
+@pytest.mark.filterwarnings("ignore:.*rarely finds the document:UserWarning")
+def test_an_interrupted_cut_over_is_completed_when_it_is_repeated(index: Path) -> None:
+    Reindex(index=index, model="other").run()
+    exchange(index, beside(index, "next"))  # and killed before the second rename
+    assert model_of(index) == "other"
+    Reindex(index=index, step="cut_over").run()
+    assert model_of(index) == "other" and beside(index, "previous").is_dir() and not beside(index, "next").exists()
+    exchange(index, beside(index, "previous"))
+    Reindex(index=index, step="rollback").run()
+    assert model_of(index) != "other" and model_of(beside(index, "next")) == "other"
+
+
+def test_the_fusion_is_kept_and_a_model_that_is_not_needed_may_be_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index, documents = tmp_path / "index", [document(n) for n in range(12)]
+    Retriever.build(documents, Both(), indexes=["flat", "bm25"], fusion="reciprocal_rank", output=index)
+    Reindex(index=index, model="other").run()
+    assert stored_fusion(beside(index, "next")).fusion == stored_fusion(index).fusion
+
+    def missing(*_: object) -> None:
+        raise CheckpointError("the model folder is gone")
+
+    monkeypatch.setattr(opening, "load_encoder", missing)
+    Reindex(index=index, step="cut_over").run()
+    Reindex(index=index, step="rollback").run()
+
+
+def test_an_index_of_texts_has_no_model_to_change(tmp_path: Path) -> None:
+    Retriever.build(["a", "b"], indexes=["bm25"], output=tmp_path / "index")
+    with pytest.raises(RecipeError, match="no index in .* was built by a model: bm25"):
+        Reindex(index=tmp_path / "index", model="other").run()

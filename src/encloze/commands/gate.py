@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from encloze.commands.base import Command
 from encloze.evaluation.gate import GateResult, compare_with_baseline
+from encloze.evaluation.measures import canonical_name
 from encloze.evaluation.report import Report
 
 
@@ -15,8 +16,8 @@ from encloze.evaluation.report import Report
 class Gate(Command, name="gate"):
     """Compare a result with a stored baseline. If it is worse by more than a margin and significantly, exit with 1.
 
-    Both are folders that the command evaluate wrote for the same queries. In continuous integration, keep the folder of
-    the baseline, evaluate each change, and let this command decide.
+    Both are folders that the command evaluate wrote for the same split of a data set. In continuous integration, keep
+    the folder of the baseline, evaluate each change, and let this command decide.
 
     Example:
         >>> Gate(result="new_report", baseline="stored_report", margin=0.005).run().has_failed
@@ -38,6 +39,8 @@ class Gate(Command, name="gate"):
     """Significance level of the paired randomization tests, after Holm's correction for all systems and measures."""
 
     def __post_init__(self) -> None:
+        for name in self.measures:
+            canonical_name(name)
         if self.margin < 0:
             raise ValueError(f"margin must be 0 or more, not {self.margin:g}")
         if not 0 < self.level < 1:

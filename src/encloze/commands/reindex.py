@@ -11,7 +11,7 @@ from encloze.commands.base import Command
 from encloze.commands.evaluate import Evaluate
 from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
-from encloze.encoders.base import load_encoder
+from encloze.encoders.base import Encoder, load_encoder
 from encloze.evaluation.report import Report
 from encloze.retrieval.index_folder import check_index, view_entries
 from encloze.retrieval.opening import encoder_finder
@@ -84,11 +84,12 @@ class Reindex(Command, name="reindex"):
             return self._build(self.model)
         role = "next" if self.step == "cut_over" else "previous"
         other = beside(self.index, role)
-        encoder = None
-        if other.is_dir():
+
+        def find_encoder() -> Encoder | None:
             find = encoder_finder(other, None, None, self.precision)
-            encoder = next(filter(None, map(find, view_entries(other))), None)
-        caught_up = cut_over(self.index, role, encoder)
+            return next(filter(None, map(find, view_entries(other))), None)
+
+        caught_up = cut_over(self.index, role, find_encoder)
         left = beside(self.index, "previous" if role == "next" else "next")
         return ReindexResult(self.step, self.index, left, caught_up=caught_up)
 

@@ -23,10 +23,22 @@ from encloze.family import nearest
 from encloze.storage.disk import explain_write_errors
 from encloze.storage.verified import check_once
 
-_Kind = Literal["boolean", "number", "text"]
+_Kind = Literal["boolean", "number", "integer", "text", "own"]
+"""``own`` is the kind of ids and sources of documents, apart from extra fields with these names."""
 
-_SCHEMA = pa.schema([("row", pa.int32()), ("number", pa.float64()), ("text", pa.string())])
+_SCHEMA = pa.schema([("row", pa.int32()), ("number", pa.float64()), ("integer", pa.int64()), ("text", pa.string())])
+_COLUMN_OF: dict[str, str] = {
+    "boolean": "number",
+    "number": "number",
+    "integer": "integer",
+    "text": "text",
+    "own": "text",
+}
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
+_BOOLEANS = {"true": 1.0, "false": 0.0}
+_EXACT = 2**53
+"""Integers from here on are not exact in float64, such as long account numbers."""
 _LAST = "\U0010ffff"  # the last character
 
 
@@ -39,12 +51,10 @@ def write_field_columns(documents: Iterable[Document], file: Path) -> None:
     columns: dict[tuple[str, _Kind], tuple[list[int], list[Any]]] = {}
     count = 0
     for row, document in enumerate(documents):
-        of_document = {"id": document.id, "source": document.source, "position": document.position}
-        for name, value in _constants({**document.fields, **of_document}):
-            for kind, stored in _entries(value):
-                rows, values = columns.setdefault((name, kind), ([], []))
-                rows.append(row)
-                values.append(stored)
+        for name, kind, stored in _all_entries(document):
+            rows, values = columns.setdefault((name, kind), ([], []))
+            rows.append(row)
+            values.append(stored)
         count = row + 1
     names = sorted(columns)
     metadata = {"documents": str(count), "columns": json.dumps(names)}
@@ -56,10 +66,10 @@ def write_field_columns(documents: Iterable[Document], file: Path) -> None:
         for key in names:
             rows, values = columns.pop(key)
             order = sorted(range(len(values)), key=values.__getitem__)
-            stored_in = "text" if key[1] == "text" else "number"
+            stored_in = _COLUMN_OF[key[1]]
             arrays = {
                 "row": pa.array([rows[place] for place in order], pa.int32()),
-                **{other: pa.nulls(len(order), _SCHEMA.field(other).type) for other in ("number", "text")},
+                **{other: pa.nulls(len(order), _SCHEMA.field(other).type) for other in _SCHEMA.names[1:]},
                 stored_in: pa.array([values[place] for place in order], _SCHEMA.field(stored_in).type),
             }
             writer.write_batch(pa.record_batch([arrays[field] for field in _SCHEMA.names], _SCHEMA.names))
@@ -77,20 +87,37 @@ def _constants(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[st
                 yield f"{prefix}{name}", part
 
 
-def _entries(value: Constant) -> list[tuple[_Kind, float | str]]:
-    """Return the entries of a constant in the columns: two for a text that is a number."""
+def _all_entries(document: Document) -> Iterator[tuple[str, _Kind, float | int | str]]:
+    """Yield the name of each field of a document, and the kind and value of each of its entries."""
+    for name, own in (("id", document.id), ("source", document.source)):
+        if own is not None:
+            yield name, "own", own
+            yield from ((name, kind, value) for kind, value in _entries_of_text(own))
+    for name, constant in [*_constants({"position": document.position}), *_constants(document.fields)]:
+        yield from ((name, kind, value) for kind, value in _entries(constant))
+
+
+def _entries(value: Constant) -> list[tuple[_Kind, float | int | str]]:
+    """Return the entries of a constant in the columns: two for a text that is a number, or true or false."""
+    if isinstance(value, str):
+        return [("text", value), *_entries_of_text(value)]
+    if value is None:
+        return []
     if isinstance(value, bool):
         return [("boolean", float(value))]
-    if not isinstance(value, str):
-        of_number: list[tuple[_Kind, float | str]] = [] if value is None else [("number", float(value))]
-        return [*of_number, ("text", str(value))] if _is_long(value) else of_number
-    number = float(value) if _NUMBER.fullmatch(value) else math.inf
-    return [("text", value), ("number", number)] if math.isfinite(number) else [("text", value)]
+    if isinstance(value, int) and abs(value) >= _EXACT:
+        return [("integer", value)]
+    return [("number", float(value))]
 
 
-def _is_long(value: Constant) -> bool:
-    """Return whether a constant is an integer that float64 rounds, such as a long account number."""
-    return isinstance(value, int) and abs(value) > 2**53
+def _entries_of_text(value: str) -> list[tuple[_Kind, float | int | str]]:
+    if value.lower() in _BOOLEANS:
+        return [("boolean", _BOOLEANS[value.lower()])]
+    if not _NUMBER.fullmatch(value):
+        return []
+    if _INTEGER.fullmatch(value) and len(value) < 20 and -(2**63) <= int(value) < 2**63:
+        return _entries(int(value))
+    return [("number", float(value))] if math.isfinite(float(value)) else []
 
 
 class _Column(NamedTuple):
@@ -100,8 +127,8 @@ class _Column(NamedTuple):
     values: Sequence[Any]
 
 
-class _Texts(Sequence[str]):
-    """Texts of an Arrow array, read on access."""
+class _Values(Sequence[Any]):
+    """Values of an Arrow array, read on access as values of Python, which compares integers and floats exactly."""
 
     def __init__(self, array: Any) -> None:
         self._array = array
@@ -118,7 +145,7 @@ class FieldColumns:
 
     Attributes:
         num_documents: Number of documents.
-        names: Names of the fields that at least one document has.
+        names: Names of the fields that at least one document has, and of the objects that contain fields.
 
     Example:
         >>> from encloze.data.filters import Filter
@@ -147,11 +174,12 @@ class FieldColumns:
             self._columns = {key: _column(batch, key[1]) for key, batch in zip(keys, batches, strict=True)}
         except (KeyError, OSError, TypeError, ValueError, MemoryError, pa.ArrowException) as error:
             raise CheckpointError(f"{file} is damaged: {error}. Build the index again, or restore the file") from error
-        self.names = frozenset(name for name, _ in self._columns)
+        parts = [name.split(".") for name, _ in self._columns]
+        self.names = frozenset(".".join(part[:end]) for part in parts for end in range(1, len(part) + 1))
 
-    def rows_of(self, field: str, texts: Iterable[str]) -> np.ndarray:
-        """Return the rows of the documents in which a field has one of some values: int64, ascending."""
-        column = self._columns.get((field, "text"))
+    def rows_of(self, field: Literal["id", "source"], texts: Iterable[str]) -> np.ndarray:
+        """Return the rows of the documents with one of some ids (``id``) or sources (``source``): int64, ascending."""
+        column = self._columns.get((field, "own"))
         ranges = [_range(column.values, Condition(field, "==", text)) for text in texts] if column else []
         rows = [column.rows[first:last] for first, last in ranges] if column else []
         return np.unique(np.concatenate([np.empty(0, np.int64), *rows]))
@@ -161,23 +189,20 @@ class FieldColumns:
         found, constant = np.zeros(self.num_documents, np.bool_), condition.constant
         if constant is None:
             for (name, _), column in self._columns.items():
-                if name == condition.field:
+                if f"{name}.".startswith(f"{condition.field}."):  # the field itself, or a field in this object
                     found[column.rows] = True
             return ~found
-        if _is_long(constant) and condition.operator == "==":
-            condition = condition._replace(constant=str(constant))
-            constant = condition.constant
-        kind = "boolean" if isinstance(constant, bool) else "text" if isinstance(constant, str) else "number"
-        wanted = self._columns.get((condition.field, kind))
-        if wanted:
-            first, last = _range(wanted.values, condition)
-            found[wanted.rows[first:last]] = True
+        is_number = isinstance(constant, (int, float)) and not isinstance(constant, bool)
+        kinds = ("number", "integer") if is_number else ("text", "own") if isinstance(constant, str) else ("boolean",)
+        for kind in kinds:
+            if column_of_kind := self._columns.get((condition.field, kind)):
+                first, last = _range(column_of_kind.values, condition)
+                found[column_of_kind.rows[first:last]] = True
         return found
 
 
 def _column(batch: Any, kind: str) -> _Column:
-    values = _Texts(batch.column("text")) if kind == "text" else batch.column("number").to_numpy()
-    return _Column(batch.column("row").to_numpy(), values)
+    return _Column(batch.column("row").to_numpy(), _Values(batch.column(_COLUMN_OF[kind])))
 
 
 def _range(values: Sequence[Any], condition: Condition) -> tuple[int, int]:
@@ -243,8 +268,8 @@ class SegmentedFields:
             raise filter_error(f"no document has the field {unknown[0]!r}; {known}")
         return [filter_.evaluate(part.matches) for part in self._parts]
 
-    def find(self, values: Sequence[str], field: str = "id") -> list[np.ndarray]:
-        """Return for each segment the rows of the documents with one of some ids or other values: int64, ascending."""
+    def find(self, values: Sequence[str], field: Literal["id", "source"] = "id") -> list[np.ndarray]:
+        """Return for each segment the rows of the documents with one of some ids or sources: int64, ascending."""
         found = []
         for part, live in zip(self._parts, self._live, strict=True):
             rows = part.rows_of(field, values)

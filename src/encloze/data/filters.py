@@ -23,7 +23,8 @@ _COMPARISONS: dict[type[ast.cmpop], Operator] = {
 _FLIPPED: dict[Operator, Operator] = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 _SYNTAX = (
     'Write conditions such as: year >= 2020 and language in ("he", "en") and not draft. Combine them with and, or, not '
-    "and parentheses. Compare with ==, !=, <, <=, >, >=, in, or name.startswith(...). Texts stand in quotation marks"
+    "and parentheses. Compare with ==, !=, <, <=, >, >=, in, or name.startswith(...). Texts stand in quotation marks. "
+    'Names that are no names in Python are written as field("class")'
 )
 _LONGEST = 200
 """Number of characters of an expression that a message shows."""
@@ -56,7 +57,7 @@ class Filter:
     - ``author.name == "Ada"`` for a field in an object, and ``field("reading time") < 5`` for any other name.
 
     ``id``, ``source`` and ``position`` are fields, too. A document without a field fails every comparison of it except
-    ``== None``, ``!=`` and ``not in``. A text that is a number, as in CSV files, also equals the number.
+    ``== None``, ``!=`` and ``not in``. A text that is a number, or true or false, as in CSV files, also equals that.
 
     Example:
         >>> filter_ = Filter('2020 <= year < 2025 and not draft')
@@ -99,7 +100,8 @@ class Filter:
             raise filter_error(f"{message}; found {value!r}")
         parts = []
         for field, constants in value.items():
-            several = constants if isinstance(constants, (list, tuple, set, frozenset)) else [constants]
+            listed = constants if isinstance(constants, (list, tuple, set, frozenset)) else [constants]
+            several = [one.item() if isinstance(one, np.generic) else one for one in listed]
             if not all(isinstance(constant, (str, int, float, bool, type(None))) for constant in several):
                 raise filter_error(f"{field!r} is compared with {constants!r}, which is no text, number or bool")
             parts.append(f"field({field!r}) in {list(several)!r}")
@@ -211,12 +213,14 @@ def _required_field(node: ast.expr) -> str:
 
 
 def _constant(node: ast.expr) -> Constant:
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant):
-        value = node.operand.value
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return -value
-    if isinstance(node, ast.Constant) and isinstance(node.value, (str, int, float, bool, type(None))):
-        if isinstance(node.value, int) and node.value >= 2**63:
-            raise ValueError("a number outside of 64 bits")
-        return node.value
+    value: Any = node.value if isinstance(node, ast.Constant) else ...
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
+        operand = node.operand.value if isinstance(node.operand, ast.Constant) else None
+        if isinstance(operand, (int, float)) and not isinstance(operand, bool):
+            value = -operand if isinstance(node.op, ast.USub) else operand
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError("a number outside of 64 bits")
+    if value is None or isinstance(value, (str, int, float, bool)):
+        constant: Constant = value
+        return constant
     raise ValueError(f"{ast.unparse(node)} is neither a text in quotation marks, a number, True, False nor None")

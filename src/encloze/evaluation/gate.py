@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -121,8 +122,16 @@ def compare_with_baseline(
         level: Significance level of the paired randomization tests, after Holm's correction.
 
     Raises:
-        DataError: The reports have other queries, or a measure or a system of the baseline is not in the result.
+        DataError: The reports are of other data sets, splits or queries, or a measure or a system of the baseline is
+            missing in the result.
+        ValueError: A measure is unknown.
     """
+    before_and_after = [(Path(report.dataset).name, report.split) for report in (baseline, result)]
+    if before_and_after[0] != before_and_after[1]:
+        was, is_ = (f"the split {split} of {dataset}" for dataset, split in before_and_after)
+        raise DataError(
+            f"the baseline was evaluated on {was}, and the result on {is_}. Evaluate both on the same split"
+        )
     order = _matching_queries(result, baseline)
     names = tuple(map(canonical_name, measures)) or baseline.measures[:1]
     for report, name in ((result, "the result"), (baseline, "the baseline")):

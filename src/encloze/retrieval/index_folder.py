@@ -48,6 +48,19 @@ def write_description(folder: Path, documents: int, views: Sequence[Mapping[str,
     write_json(folder / _DESCRIPTION, {"encloze": _FORMAT_VERSION, "documents": documents, "views": views})
 
 
+def generation_of(folder: Path) -> int:
+    """Return how often the model of an index was changed before this index was built (see ``reindexing``)."""
+    generation = _read_description(folder).get("generation", 0)
+    if not isinstance(generation, int):
+        raise _damaged(folder, "generation is no number")
+    return generation
+
+
+def write_generation(folder: Path, generation: int) -> None:
+    """Store how often the model was changed in a new index folder."""
+    write_json(folder / _DESCRIPTION, {**read_json(folder / _DESCRIPTION), "generation": generation})
+
+
 def check_index(folder: Path) -> None:
     """Raise CheckpointError if a folder is not an index folder or is damaged, StaleIndexError if it is out of date."""
     if not is_index(folder):

@@ -2,28 +2,36 @@
 
 The second index is the folder ``NAME.next``. When it takes the place of the index, the old one becomes
 ``NAME.previous``, which can come back in the same way. Before either change, documents that were added, replaced or
-deleted meanwhile are changed in the other index, too.
+deleted meanwhile are changed in the other index, too. Each index stores its generation, so that a cut-over that was
+interrupted between its two renames is completed, and not undone, when it is repeated.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from encloze import recipe
+from encloze import progress, recipe
 from encloze.data.corpus import Corpus
 from encloze.data.corpus_files import write_documents
 from encloze.data.dataset import DatasetSplit
 from encloze.data.fields import write_fields
 from encloze.data.records import Document, Run
 from encloze.encoders.base import Encoder
-from encloze.errors import CheckpointError
+from encloze.errors import CheckpointError, RecipeError
 from encloze.retrieval.changes import add_documents, delete_documents
 from encloze.retrieval.index_building import build_index
-from encloze.retrieval.index_folder import index_settings, open_documents, view_entries
+from encloze.retrieval.index_folder import (
+    generation_of,
+    index_settings,
+    open_documents,
+    stored_fusion,
+    view_entries,
+    write_generation,
+)
 from encloze.retrieval.tuning import fit_index_fusion
 from encloze.storage.atomic import atomic_folder
 from encloze.storage.cache import temporary_folder
@@ -44,7 +52,8 @@ def beside(index: Path, role: str) -> Path:
 def build_next(index: Path, encoder: Encoder, dataset: DatasetSplit | None, *, overwrite: bool) -> Path:
     """Build an index of the same documents with another model, in the folder ``NAME.next``. Return its path.
 
-    It has the same indexes as the old one. An interrupted build continues with the encodings in the cache.
+    It has the same indexes as the old one, and the same fusion, unless the weights were tuned: they are tuned again. An
+    interrupted build continues with the encodings in the cache.
 
     Args:
         index: The index folder.
@@ -53,26 +62,35 @@ def build_next(index: Path, encoder: Encoder, dataset: DatasetSplit | None, *, o
         overwrite: Whether ``NAME.next`` may be replaced.
 
     Raises:
-        RecipeError: The new model does not compute what an index is built from.
+        RecipeError: No index is built by a model, or the new one does not compute what an index is built from.
         StorageError: ``NAME.next`` exists, or the disk is full.
     """
-    target, entries = beside(index, "next"), view_entries(index)
+    target, entries, stored = beside(index, "next"), view_entries(index), stored_fusion(index)
+    if not any(entry["model"] for entry in entries):
+        message = f"no index in {index} was built by a model: {', '.join(entry['name'] for entry in entries)}"
+        raise RecipeError("the index", [("index", message)])
+    if stored.split and dataset is None:
+        progress.warn(
+            f"the fusion weights of {index} were tuned on {stored.split}. Give the data set, so that those of the new "
+            "index are tuned, too"
+        )
     corpus = open_documents(index)
     with atomic_folder(target, overwrite=overwrite) as staging:
         views = build_index(corpus, [index_settings(index, entry) for entry in entries], encoder, staging)
-        fit_index_fusion(staging, views, corpus, encoder, None, dataset)
+        fit_index_fusion(staging, views, corpus, encoder, None if stored.split else stored.fusion, dataset)
+        write_generation(staging, generation_of(index) + 1)
         settings = {"verb": "reindex", "index": str(index), "model": encoder.name}
         write_provenance(staging, recipe.dump_tree(settings), {"index": index, "model": encoder.name})
     return target
 
 
-def catch_up(source: Path, target: Path, encoder: Encoder | None) -> int:
+def catch_up(source: Path, target: Path, find_encoder: Callable[[], Encoder | None]) -> int:
     """Give an index the documents of another one. Only documents that differ are encoded.
 
     Args:
         source: The index that has the right documents.
         target: The index that is changed.
-        encoder: The model that built ``target``; None if it was built from text.
+        find_encoder: Function that loads the model that built ``target``, if documents must be encoded.
 
     Returns:
         Number of documents that differed.
@@ -86,11 +104,11 @@ def catch_up(source: Path, target: Path, encoder: Encoder | None) -> int:
     if changed:
         with temporary_folder() as folder:
             write_documents((new[number] for number in changed), folder / "changed.arrow")
-            add_documents(target, Corpus(folder / "changed.arrow"), encoder, "id")
+            add_documents(target, Corpus(folder / "changed.arrow"), find_encoder(), "id")
     return len(removed) + len(changed)
 
 
-def cut_over(index: Path, role: str, encoder: Encoder | None) -> int:
+def cut_over(index: Path, role: str, find_encoder: Callable[[], Encoder | None]) -> int:
     """Let the index ``NAME.next`` or ``NAME.previous`` take the place of an index, after it has caught up.
 
     The index becomes ``NAME.previous`` or ``NAME.next``. Meanwhile, no other process can change it. Processes that have
@@ -99,7 +117,7 @@ def cut_over(index: Path, role: str, encoder: Encoder | None) -> int:
     Args:
         index: The index folder.
         role: ``next`` or ``previous``.
-        encoder: The model of the index that takes over; None if it was built from text.
+        find_encoder: Function that loads the model of the index that takes over, if it has to catch up.
 
     Returns:
         Number of documents that were changed in the index that takes over.
@@ -108,14 +126,19 @@ def cut_over(index: Path, role: str, encoder: Encoder | None) -> int:
         CheckpointError: There is no such index.
         StorageError: Another process is changing one of the indexes, or a third one is in the way.
     """
-    other, free = beside(index, role), beside(index, "previous" if role == "next" else "next")
-    with lock_output(index.resolve()), lock_output(other):
+    index, other, free = index.resolve(), beside(index, role), beside(index, "previous" if role == "next" else "next")
+    with lock_output(index), lock_output(other):
         if not other.is_dir():
-            raise CheckpointError(f"there is no index {other}. Build it: encloze reindex --index {index} --model MODEL")
+            remedy = (
+                f"Build it: encloze reindex --index {index} --model MODEL" if role == "next" else "Nothing was changed"
+            )
+            raise CheckpointError(f"there is no index {other}. {remedy}")
         if free.exists():
             raise CheckpointError(f"{free} is in the way: it was left by an earlier change of the model. Remove it")
-        num_changed = catch_up(index, other, encoder)
-        exchange(index.resolve(), other)
+        num_changed, step = 0, generation_of(other) - generation_of(index)
+        if (step > 0) == (role == "next"):  # otherwise a process was killed after it had exchanged them
+            num_changed = catch_up(index, other, find_encoder)
+            exchange(index, other)
         other.rename(free)
     return num_changed
 

@@ -15,8 +15,8 @@ class Passage(NamedTuple):
     """Index of its first character in the text."""
     end: int
     """Index of its last character in the text, plus 1."""
-    heading: str = ""
-    """Heading of the section that it belongs to; empty if there is none."""
+    headings: tuple[str, ...] = ()
+    """Headings of the sections that it belongs to, the outermost first."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,6 +12,9 @@ from encloze.data.chunkers.base import Chunker, Passage
 from encloze.errors import CheckpointError, importable
 from encloze.storage.hashes import hash_file
 from encloze.storage.model_folders import locate
+
+_VISIBLE = re.compile(r"\S*")
+"""What follows a word and belongs to no token, such as accents that the tokenizer removes."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,12 @@ class Tokens(Chunker, name="tokens"):
             else:
                 words.append(((begin, end), 1))
             previous = word
-        return [(_visible(text, span), count) for span, count in words if text[slice(*span)].strip()]
+        begins = [*(begin for (begin, _), _ in words), len(text)][1:]
+        whole = [
+            ((begin, end + len(_VISIBLE.match(text[end:following])[0])), count)  # type: ignore[index]
+            for ((begin, end), count), following in zip(words, begins, strict=True)
+        ]
+        return [(_visible(text, span), count) for span, count in whole if text[slice(*span)].strip()]
 
     @cached_property
     def _backend(self) -> Any:

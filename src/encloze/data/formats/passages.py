@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from encloze.data.chunkers.base import Chunker
+from encloze.data.chunkers.base import Chunker, Passage
 from encloze.data.chunkers.sentences import Sentences
 from encloze.data.formats.base import Format
 from encloze.data.lines import ErrorCollector
@@ -20,9 +20,9 @@ from encloze.settings import plain
 class Passages(Format, name="passages"):
     """The documents of another collection, cut into passages. Queries and judgments are those of the collection.
 
-    A passage has the id ``DOCUMENT#NUMBER``, the title of its document with the heading of its section, the document as
-    ``source``, its number as ``position``, and all fields of the document. The fields ``begin`` and ``end`` are its
-    place in the text of the document, in characters. A document without text is one passage.
+    A passage has the id ``DOCUMENT#NUMBER``, the title of its document with the headings of its section, the document
+    as ``source``, its number as ``position``, and all fields of the document. The fields ``passage_begin`` and
+    ``passage_end`` are its place in the text of the document, in characters. A document without text is one passage.
 
     Judgments refer to documents, not to passages: evaluate with ``passage_aggregation: max``.
     """
@@ -35,20 +35,18 @@ class Passages(Format, name="passages"):
     def documents(self, errors: ErrorCollector) -> Iterator[Document]:
         for document in self.corpus.documents(errors):
             location = errors.location
-            for position, passage in enumerate(self.chunker.cut(document.text)):
-                title = " / ".join(dict.fromkeys(filter(None, (document.title, passage.heading))))
+            passages = self.chunker.cut(document.text) or [Passage(0, len(document.text))]
+            for position, passage in enumerate(passages):
                 errors.location = location
-                yield Document(
-                    f"{document.id}#{position}",
-                    title,
-                    document.text[passage.begin : passage.end],
-                    document.id,
-                    position,
-                    {**document.fields, "begin": passage.begin, "end": passage.end},
-                )
-            if not document.text.strip():
-                fields = {**document.fields, "begin": 0, "end": 0}
-                yield Document(f"{document.id}#0", document.title, "", document.id, 0, fields)
+                yield self._passage(document, passage, position)
+
+    def _passage(self, document: Document, passage: Passage, position: int) -> Document:
+        title = " / ".join(dict.fromkeys(filter(None, (document.title, *passage.headings))))
+        fields = {**document.fields, "passage_begin": passage.begin, "passage_end": passage.end}
+        if document.source is not None:  # so that filters still find it
+            fields.setdefault("source", document.source)
+        text = document.text[passage.begin : passage.end]
+        return Document(f"{document.id}#{position}", title, text, document.id, position, fields)
 
     def queries(self, errors: ErrorCollector) -> Iterator[Query]:
         return self.corpus.queries(errors)

@@ -27,7 +27,7 @@ from encloze.search.indexes.base import Index
 from encloze.search.indexes.flat import FlatBuilder
 from encloze.search.npy_files import damaged
 from encloze.search.segment import Segment
-from encloze.settings import Range
+from encloze.settings import PositiveInt, Range
 from encloze.storage.json_files import read_json, write_json
 from encloze.storage.verified import check_once
 
@@ -75,6 +75,9 @@ class ApproximateIndex(Index):
     rescoring: Annotated[float, Range(ge=1)] = 1.5
     """Number of candidates that are rescored with exact inner products, as a multiple of the number of documents that
     a search returns."""
+    dim: PositiveInt | None = None
+    """Number of first dimensions that FAISS stores and compares, by default all. For models that were trained so that
+    the first dimensions suffice (Matryoshka). Candidates are rescored with all dimensions: set a higher rescoring."""
     target_recall: Annotated[float, Range(gt=0, lt=1)] | None = None
     """Recall@10 compared with exact search, such as 0.99. If set, the build chooses the smallest ``ef_search`` of hnsw,
     or ``probes`` of ivf, that reaches it on perturbed documents of the collection."""
@@ -117,10 +120,14 @@ class ApproximateIndex(Index):
     def value(self, index: Any) -> int:
         """Return the value of the setting that is tuned, as the settings contain it or by the size of the index."""
 
+    def cut(self, embeddings: np.ndarray) -> np.ndarray:
+        """Return the dimensions of embeddings that FAISS stores."""
+        return embeddings[:, : self.dim]
+
     def searcher(self, embeddings: np.ndarray, index: Any, value: int) -> ApproximateSearcher:
         """Return a searcher over embeddings and their FAISS index (None: exact), with a value of the tuned setting."""
         parameters = functools.partial(self.search_parameters, value)
-        return ApproximateSearcher(self.title, embeddings, index, parameters, self.rescoring)
+        return ApproximateSearcher(self.title, embeddings, index, parameters, self.rescoring, self.dim)
 
     def builder(self, folder: Path) -> ApproximateBuilder:
         """Return a builder that writes a new index into an existing empty folder."""
@@ -134,7 +141,7 @@ class ApproximateIndex(Index):
             ValueError: A setting differs from the one that the index was built with, and cannot be changed.
         """
         embeddings, stored = open_embeddings(folder), read_json(folder / _DESCRIPTION, Description)
-        num_documents, dim = embeddings.shape
+        num_documents, dim = self.cut(embeddings).shape
         if stored["documents"] != num_documents:
             raise damaged(folder / EMBEDDINGS, f"expected {stored['documents']} documents, found {num_documents}")
         if stored["is_exact"]:
@@ -196,11 +203,14 @@ class ApproximateBuilder:
 
         Raises:
             TypeError: Texts were given.
-            ValueError: Embeddings of this number of dimensions cannot be stored with ``pq``.
+            ValueError: Embeddings have fewer dimensions than ``dim``, or a number that cannot be stored with ``pq``.
         """
         embeddings = require_dense(documents, self._settings.title)
+        stored = self._settings.cut(embeddings).shape[1]
+        if self._settings.dim and stored < self._settings.dim:
+            raise ValueError(f"dim is {self._settings.dim}, and the embeddings have only {stored} dimensions")
         if self._settings.storage == "pq":
-            pq_bytes(embeddings.shape[1])
+            pq_bytes(stored)
         self._embeddings.add(documents)
 
     def finish(self) -> None:
@@ -219,8 +229,8 @@ class ApproximateBuilder:
         if not (is_exact := len(embeddings) < MIN_DOCUMENTS):
             draw = np.random.default_rng(_SEED)
             size = min(len(embeddings), settings.sample_size(len(embeddings)))
-            sample = embeddings[np.sort(draw.choice(len(embeddings), size, replace=False))]
-            index = settings.create(embeddings, sample)
+            sample = settings.cut(embeddings[np.sort(draw.choice(len(embeddings), size, replace=False))])
+            index = settings.create(settings.cut(embeddings), np.ascontiguousarray(sample))
             del sample
             faiss.write_index(index, str(self._folder / settings.file))
             if settings.target_recall is not None:

@@ -28,7 +28,13 @@ class ApproximateSearcher:
     input_type: ClassVar[Literal["text", "dense", "sparse"]] = "dense"
 
     def __init__(
-        self, name: str, embeddings: np.ndarray, index: Any, parameters: SearchParameters, rescoring: float
+        self,
+        name: str,
+        embeddings: np.ndarray,
+        index: Any,
+        parameters: SearchParameters,
+        rescoring: float,
+        stored_dim: int | None = None,
     ) -> None:
         """Create a searcher.
 
@@ -38,9 +44,10 @@ class ApproximateSearcher:
             index: FAISS index of the embeddings; None if every search is exact.
             parameters: Function that returns the search parameters of FAISS.
             rescoring: Number of candidates per returned document.
+            stored_dim: Number of first dimensions in the FAISS index; by default all.
         """
         self._name, self._embeddings, self._index = name, embeddings, index
-        self._parameters, self._rescoring = parameters, rescoring
+        self._parameters, self._rescoring, self._stored_dim = parameters, rescoring, stored_dim
         self.num_documents: int = embeddings.shape[0]
         self.dim: int | None = embeddings.shape[1]
 
@@ -84,7 +91,8 @@ class ApproximateSearcher:
         else:
             bits = np.packbits(allowed, bitorder="little")
             parameters = self._parameters(num_allowed / self.num_documents, load_faiss().IDSelectorBitmap(bits))
-        numbers: np.ndarray = self._index.search(queries, count, params=parameters)[1]
+        cut = np.ascontiguousarray(queries[:, : self._stored_dim])
+        numbers: np.ndarray = self._index.search(cut, count, params=parameters)[1]
         return numbers
 
     def _rescore(

@@ -36,7 +36,7 @@ class Hnsw(ApproximateIndex, name="hnsw"):
     title: ClassVar[str] = "an hnsw"
     file: ClassVar[str] = "graph.faiss"
     tuned: ClassVar[str] = "ef_search"
-    fixed: ClassVar[tuple[str, ...]] = ("neighbors", "ef_construction", "storage")
+    fixed: ClassVar[tuple[str, ...]] = ("neighbors", "ef_construction", "storage", "dim")
 
     storage: Literal["float32", "fp16", "int8", "pq"] = "int8"
     """How FAISS stores the vectors: ``float32`` (4 bytes per dimension), ``fp16`` (2), ``int8`` (1), or ``pq`` (product

@@ -37,7 +37,7 @@ class Ivf(ApproximateIndex, name="ivf"):
     title: ClassVar[str] = "an ivf"
     file: ClassVar[str] = "lists.faiss"
     tuned: ClassVar[str] = "probes"
-    fixed: ClassVar[tuple[str, ...]] = ("lists", "storage")
+    fixed: ClassVar[tuple[str, ...]] = ("lists", "storage", "dim")
 
     lists: PositiveInt | None = None
     """Number of lists, into which the documents are clustered by k-means. By default 4 times the square root of the
