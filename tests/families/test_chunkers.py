@@ -229,3 +229,12 @@ def test_a_search_returns_the_best_passage_of_each_document() -> None:
     total = retriever.search("river", 2, passage_aggregation="sum")
     assert [hit.id for hit in total] == ["a#1", "b#0"]
     assert total[0].score == pytest.approx(plain[0].score + plain[1].score)
+
+
+def test_as_many_documents_as_wanted_are_found_even_if_one_has_many_passages() -> None:
+    many = [{"id": f"a#{n}", "text": "river river", "source": "a"} for n in range(3000)]
+    others = [{"id": str(n), "text": "river and a longer text of other words"} for n in range(20)]
+    retriever = Retriever.build([*many, *others], indexes=["bm25"])
+    for aggregation in ("max", "sum"):
+        assert len(retriever.search("river", 10, passage_aggregation=aggregation)) == 10
+        assert len(retriever.search("river", 30, passage_aggregation=aggregation)) == 21

@@ -159,6 +159,9 @@ def test_an_existing_id_is_refused_and_nothing_is_added(tmp_path: Path) -> None:
     message = r"2 of 3 documents are in the index .* already, and none was added: d3, d4. Use update to replace them"
     with pytest.raises(DataError, match=message):
         retriever.add([document(3), document(4), document(20)])
+    numbered = Retriever.build(["a text"], indexes=["bm25"])
+    with pytest.raises(DataError, match="numbered because they have no ids. Give each document an id"):
+        numbered.add(["another text"])
     with pytest.raises(DataError, match="duplicate document id"):
         retriever.add([{"id": "x", "text": "a"}, {"id": "x", "text": "b"}])
     assert read_manifest(tmp_path / "index") == before and len(retriever) == 10

@@ -59,6 +59,13 @@ def test_stemmed_words_are_found_in_the_text() -> None:
     assert set(hit.explanation.views[0].terms) == {"engin", "fuel"} and hit.explanation.views[0].weight is None
 
 
+def test_words_with_vowel_points_are_found_in_the_text() -> None:
+    text = "\u05e9\u05c1\u05b8\u05dc\u05d5\u05b9\u05dd \u05e2\u05d5\u05dc\u05dd"
+    pointed = Retriever.build([text, "a boat"], indexes=["bm25"])
+    (hit,) = pointed.search("\u05e9\u05dc\u05d5\u05dd", explain=True)
+    assert hit.explanation.words == ((0, 7),)
+
+
 def test_the_command_line_shows_the_passage_and_the_terms(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Retriever.build([TEXT, "a boat"], indexes=["bm25"], output=tmp_path / "index")
     for explain in (False, True):

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from encloze import progress
+from encloze.data.corpus import Corpus
 from encloze.data.ids import DocumentIds
 from encloze.data.records import Query, Representation, Run
 from encloze.retrieval.views import View
@@ -17,6 +18,8 @@ from encloze.search.fusions.weighted import Weighted
 FUSION_DEPTH = 100
 """Number of top-ranked documents of each view that are fused; candidates below this rank in all views follow them."""
 _QUERY_BATCH = 256
+_PASSAGES_PER_SOURCE = 10
+"""Number of passages that are searched for each source text to find, at least if fewer were too few."""
 
 
 class CandidatePool(NamedTuple):
@@ -58,6 +61,39 @@ def find_candidates(
             pools += of_batch
             bar.advance(len(of_batch))
     return pools
+
+
+def of_enough_sources(
+    pools: Sequence[CandidatePool],
+    views: Sequence[View],
+    queries: Sequence[str],
+    corpus: Corpus,
+    fusion: Fusion,
+    count: int,
+    allowed: np.ndarray | None,
+) -> list[CandidatePool]:
+    """Return candidates of each query that are passages of at least ``count`` source texts, if so many match.
+
+    Args:
+        pools: The candidates found so far. Where they are of too few source texts, more are searched.
+        views: The views.
+        queries: Texts of the queries.
+        corpus: The documents.
+        fusion: Combines the scores of the views.
+        count: Number of source texts.
+        allowed: Which documents may be candidates: bool, (documents,). All by default.
+    """
+    complete, depth = list(pools), max((len(pool.numbers) for pool in pools), default=0)
+    rows = list(range(len(pools)))
+    while depth < len(corpus):
+        rows = [row for row in rows if len(set(corpus.sources_of(complete[row].numbers))) < count]
+        if not rows:
+            break
+        depth = max(10 * depth, count * _PASSAGES_PER_SOURCE)
+        deeper = find_candidates(views, [queries[row] for row in rows], depth, fusion, count, allowed)
+        for row, pool in zip(rows, deeper, strict=True):
+            complete[row] = pool
+    return complete
 
 
 def _complete(

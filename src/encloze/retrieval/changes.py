@@ -114,7 +114,7 @@ def add_documents(
         rows = fields.find(ids)
         replaced = sum(map(len, rows))
         if replaced and replace == "none":
-            raise DataError(_existing(folder, state, rows, len(ids)))
+            raise DataError(_existing(folder, state, rows, ids))
         if replace == "source":
             sources = {source for source in documents.column("source").to_pylist() if source is not None}
             of_sources = fields.find(sorted(sources), "source")
@@ -184,15 +184,17 @@ def _locked(folder: Path) -> Iterator[tuple[IndexState, list[dict[str, Any]]]]:
             remove_unused(folder, names)
 
 
-def _existing(folder: Path, state: IndexState, rows: Sequence[np.ndarray], count: int) -> str:
+def _existing(folder: Path, state: IndexState, rows: Sequence[np.ndarray], ids: Sequence[str]) -> str:
     """Return the message that documents to add are in the index already."""
     places = [(place, row) for place, of_segment in enumerate(rows) for row in of_segment.tolist()]
     corpora = [Corpus(folder / segment.path / DOCUMENTS) for segment in state.segments]
     listed = ", ".join(corpora[place].ids[row] for place, row in places[:_LONGEST_LISTING])
     more = f" and {len(places) - _LONGEST_LISTING:,} more" if len(places) > _LONGEST_LISTING else ""
+    is_numbered = set(ids) == set(map(str, range(len(ids))))
+    remedy = "They seem to be numbered because they have no ids. Give each document an id"
     return (
-        f"{len(places):,} of {count:,} documents are in the index {folder} already, and none was added: "
-        f"{listed}{more}. Use update to replace them"
+        f"{len(places):,} of {len(ids):,} documents are in the index {folder} already, and none was added: "
+        f"{listed}{more}. {remedy if is_numbered else 'Use update to replace them'}"
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from encloze.data.letters import WORD_PATTERN, combining_marks
 from encloze.data.records import Representation
 from encloze.retrieval.candidates import CandidatePool, encode_for_views
 from encloze.retrieval.views import View
@@ -15,7 +16,7 @@ from encloze.search.fusions.base import Fusion
 from encloze.search.fusions.weighted import Weighted
 from encloze.search.indexes.bm25 import Bm25Searcher
 
-_WORD = re.compile(r"\w+")
+_WORD = re.compile(WORD_PATTERN.format(marks=combining_marks()))
 
 
 class ViewExplanation(NamedTuple):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from encloze.encoders.base import Encoder, Precision, load_encoder
-from encloze.errors import RecipeError
+from encloze.errors import CheckpointError, RecipeError
 from encloze.retrieval.index_folder import check_model, model_location, open_view
 from encloze.retrieval.index_state import IndexState
 from encloze.retrieval.views import View
@@ -52,7 +52,13 @@ def encoder_finder(
             return None
         name = str(model_location(folder, entry) if encoder is None else encoder)
         if name not in loaded:
-            found = loaded_encoder(encoder or name, device, precision)
+            try:
+                found = loaded_encoder(encoder or name, device, precision)
+            except CheckpointError as error:
+                raise CheckpointError(
+                    f"the model {name}, which built the index {folder}, cannot be loaded: {error}. If it was moved, "
+                    "give its new path as model"
+                ) from error
             assert found is not None  # a name was given
             loaded[name] = found
         check_model(folder, entry, loaded[name])

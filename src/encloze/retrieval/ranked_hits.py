@@ -19,12 +19,10 @@ from encloze.retrieval.views import View
 from encloze.search.fusions.base import Fusion
 
 Aggregation = Literal["none", "max", "sum"]
-PASSAGES_PER_SOURCE = 10
-"""Number of passages that are searched for each source text to find."""
 
 
 def hits_of(
-    pool: CandidatePool, fusion: Fusion, ids: DocumentIds, names: Sequence[str]
+    pool: CandidatePool, fusion: Fusion, ids: DocumentIds, views: Sequence[View]
 ) -> tuple[list[Hit], dict[str, Ranked]]:
     """Return the hits of a query, best first, with the scores of each view if there are several.
 
@@ -34,11 +32,11 @@ def hits_of(
         pool: The candidates of the query.
         fusion: Combines the scores of the views.
         ids: The id of each document of the collection, by document number.
-        names: Names of the views.
+        views: The views.
     """
     order, fused = fused_order(pool, fusion)
     hits = zip(pool.numbers[order].tolist(), fused[order].tolist(), pool.scores.T[order].tolist(), strict=True)
-    found, ranked = list[Hit](), dict[str, Ranked]()
+    found, ranked, names = list[Hit](), dict[str, Ranked](), [view.name for view in views]
     for rank, ((number, score, parts), id_) in enumerate(zip(hits, ids.take(pool.numbers[order]), strict=True), 1):
         found.append(Hit(id_, score, dict(zip(names, parts, strict=True)) if len(names) > 1 else {}))
         ranked[id_] = Ranked(number, score, rank)

@@ -19,7 +19,7 @@ from encloze.data.text_arguments import strings
 from encloze.encoders.base import Encoder, Precision, Reranker, load_reranker
 from encloze.errors import RecipeError
 from encloze.retrieval.arguments import check_choice, check_count, check_fusion, check_fusion_choice, check_weight
-from encloze.retrieval.candidates import FUSION_DEPTH, find_candidates, fused_run
+from encloze.retrieval.candidates import FUSION_DEPTH, find_candidates, fused_run, of_enough_sources
 from encloze.retrieval.index_building import exact_indexes, write_index
 from encloze.retrieval.index_folder import (
     open_documents,
@@ -32,7 +32,6 @@ from encloze.retrieval.index_state import IndexState
 from encloze.retrieval.opened_index import FilterLike, OpenedIndex
 from encloze.retrieval.opening import EncoderOf, encoder_finder, loaded_encoder, open_views
 from encloze.retrieval.ranked_hits import (
-    PASSAGES_PER_SOURCE,
     Aggregation,
     completed,
     explained,
@@ -298,10 +297,10 @@ class Retriever(OpenedIndex):
         check_choice(passage_aggregation, ("none", "max", "sum"), "passage_aggregation")
         self._warn_if_replaced()
         allowed = None if filter is None else self._select(Filter.of(filter))
-        needed = max(k, depth) * (PASSAGES_PER_SOURCE if passage_aggregation != "none" else 1)
-        pools = find_candidates(self.views, texts, self._candidate_depth(needed), self.fusion, k, allowed)
-        names = [view.name for view in self.views]
-        ranked = [hits_of(pool, self.fusion, self.corpus.ids, names) for pool in pools]
+        pools = find_candidates(self.views, texts, self._candidate_depth(max(k, depth)), self.fusion, k, allowed)
+        if passage_aggregation != "none":
+            pools = of_enough_sources(pools, self.views, texts, self.corpus, self.fusion, k, allowed)
+        ranked = [hits_of(pool, self.fusion, self.corpus.ids, self.views) for pool in pools]
         found = [hits for hits, _ in ranked]
         if self.reranker:
             found = reranked_hits(texts, found, self.corpus, self.reranker, self.rerank_depth, self.rerank_weight)
