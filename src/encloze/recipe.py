@@ -16,7 +16,16 @@ import yaml
 from encloze.errors import RecipeError
 from encloze.family import Family, is_family
 from encloze.plain_values import convert, shown
-from encloze.settings import Settings, annotated_hints_of, default_of, hints_of, inner_type, nearest_setting, plain
+from encloze.settings import (
+    Settings,
+    annotated_hints_of,
+    default_of,
+    help_of,
+    hints_of,
+    inner_type,
+    nearest_setting,
+    plain,
+)
 from encloze.yaml_text import YamlTextError, parse_yaml
 
 Tree = dict[str, Any]
@@ -166,6 +175,8 @@ def json_schema(kind: type) -> Tree:
     from pydantic import TypeAdapter
 
     schema: Tree = TypeAdapter(kind).json_schema()
+    for setting, text in help_of(kind).items():  # pydantic does not find the help of inherited fields
+        schema["properties"].get(setting, {}).setdefault("description", text)
     schema["properties"] = {"verb": {"const": getattr(kind, "name", None)}, **schema["properties"]}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 

@@ -279,7 +279,7 @@ def test_an_invalid_or_missing_recipe_is_named(tmp_path: Path, refused: Check) -
 
 
 def test_an_unknown_command_is_refused_with_the_closest_name(refused: Check) -> None:
-    refused("evalute", says=("unknown command 'evalute'; did you mean 'evaluate'? known: calibrate, ",))
+    refused("evalute", says=("unknown command 'evalute'; did you mean 'evaluate'? known: add, ca",))
 
 
 def test_unexpected_arguments_are_named(refused: Check) -> None:

@@ -49,12 +49,16 @@ REQUIRED = {
     "scores": "scores",
     "generator": {"type": "local", "model": "t5"},
     "systems": "bm25,minilm",
+    "result": "report",
+    "baseline": "other_report",
 }
 EXTRA: dict[str, dict[str, Any]] = {
     "evaluate": {"systems": "bm25,minilm"},
     "compare": {"systems": "bm25,minilm"},
     "robustness": {"systems": "bm25,minilm"},
     "index": {"indexes": "flat,bm25", "model": "minilm"},
+    "delete": {"ids": "a,b"},
+    "reindex": {"model": "minilm"},
     "probe": {"dataset": {"type": "tsv", "path": "labels"}},
     "finetune_classifier": {"dataset": {"type": "tsv", "path": "labels"}},
     "run": {"stages": {"lexical": {"verb": "mine", "dataset": "@dataset"}}},

@@ -72,7 +72,7 @@ def of_enough_sources(
     count: int,
     allowed: np.ndarray | None,
 ) -> list[CandidatePool]:
-    """Return candidates of each query that are passages of at least ``count`` source texts, if so many match.
+    """Return candidates of each query that are passages of at least ``count`` source texts, as far as there are.
 
     Args:
         pools: The candidates found so far. Where they are of too few source texts, more are searched.
