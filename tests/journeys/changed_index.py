@@ -56,6 +56,7 @@ def change(retriever: Retriever, kind: str, some: list[Document]) -> None:
     elif kind == "cut_over":
         for role in ("next", "previous"):
             shutil.rmtree(beside(retriever.folder, role), ignore_errors=True)
+        retriever.delete([])  # removes what a killed process has left
         following = shutil.copytree(retriever.folder, beside(retriever.folder, "next"))
         write_generation(following, generation_of(retriever.folder) + 1)
         write_manifest(following)

@@ -173,6 +173,7 @@ def remove_unused(folder: Path, views: Sequence[str]) -> None:
     used |= {parent.as_posix() for name in used for parent in PurePosixPath(name).parents}
     paths = [path for kind in (_SEGMENTS, _DELETED) for path in (folder / kind).glob("*")]
     paths += [folder / name for name in (DOCUMENTS, FIELDS, *views)] + list(folder.glob("state-*.json"))
+    paths += folder.glob(f".*{MANIFEST}")  # not renamed yet
     for path in paths:
         if path.relative_to(folder).as_posix() not in used:
             remove(path)
