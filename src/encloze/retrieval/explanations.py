@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -16,7 +17,10 @@ from encloze.search.fusions.base import Fusion
 from encloze.search.fusions.weighted import Weighted
 from encloze.search.indexes.bm25 import Bm25Searcher
 
-_WORD = re.compile(WORD_PATTERN.format(marks=combining_marks()))
+
+@functools.cache
+def _word() -> re.Pattern[str]:
+    return re.compile(WORD_PATTERN.format(marks=combining_marks()))
 
 
 class ViewExplanation(NamedTuple):
@@ -124,4 +128,4 @@ def _term_scores(view: View, query: Any, numbers: np.ndarray) -> dict[str, np.nd
 def _matching_words(query: str, text: str, index: Bm25Searcher) -> list[tuple[int, int]]:
     """Return begin and end of the words of a text whose terms occur in a query."""
     terms = index.count(query)
-    return [match.span() for match in _WORD.finditer(text) if not terms.keys().isdisjoint(index.count(match[0]))]
+    return [match.span() for match in _word().finditer(text) if not terms.keys().isdisjoint(index.count(match[0]))]
