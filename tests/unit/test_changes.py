@@ -160,8 +160,11 @@ def test_an_existing_id_is_refused_and_nothing_is_added(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=message):
         retriever.add([document(3), document(4), document(20)])
     numbered = Retriever.build(["a text"], indexes=["bm25"])
+    with pytest.raises(DataError, match="1 documents have no id: .* Give each document an id"):
+        numbered.add(["another text"], replace=True)
+    (tmp_path / "other.jsonl").write_text('{"text": "another text"}', encoding="utf-8")
     with pytest.raises(DataError, match="numbered because they have no ids. Give each document an id"):
-        numbered.add(["another text"])
+        numbered.add(tmp_path / "other.jsonl")
     with pytest.raises(DataError, match="duplicate document id"):
         retriever.add([{"id": "x", "text": "a"}, {"id": "x", "text": "b"}])
     assert read_manifest(tmp_path / "index") == before and len(retriever) == 10

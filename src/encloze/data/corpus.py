@@ -18,11 +18,11 @@ from encloze.data.corpus_files import ROWS_PER_BATCH, SCHEMA, validate, write_do
 from encloze.data.fields import read_fields
 from encloze.data.formats.base import Format
 from encloze.data.ids import DocumentIds, NumberById
-from encloze.data.in_memory import corpus_format, format_of
+from encloze.data.in_memory import ID_COLUMNS, corpus_format, format_of
 from encloze.data.lines import ErrorCollector
 from encloze.data.records import Document, full_text
 from encloze.data.row_access import take_rows
-from encloze.data.rows import rows
+from encloze.data.rows import find_column, rows
 from encloze.errors import DataError, importable
 from encloze.storage.cache import cache_folder
 from encloze.storage.cached_files import cached_file
@@ -136,11 +136,18 @@ class Corpus(Sequence[Document]):
         """Open a collection as ``load`` does, but store documents in memory in ``folder`` and not in the cache.
 
         So the cache does not grow with documents that are used only once.
+
+        Raises:
+            DataError: Documents in memory have no ids, or there is another fault (see ``load``).
         """
         if isinstance(source, (cls, str, Path, Format, Mapping)) or isinstance(getattr(source, "format", None), Format):
             return cls.load(source)
-        format_ = corpus_format(rows(source, "documents"), folder)
-        errors = ErrorCollector()
+        listed, errors = list(rows(source, "documents")), ErrorCollector()
+        if without := [where for where, row in listed if find_column(row, ID_COLUMNS) is None]:
+            raise DataError(
+                f"{len(without):,} documents have no id: {', '.join(without[:3])}. Give each document an id"
+            )
+        format_ = corpus_format(listed, folder)
         write_documents(
             _checked(format_.documents(errors), errors, "the list of documents"), folder / "documents.arrow"
         )

@@ -33,7 +33,7 @@ from encloze.errors import DataError, RecipeError
 from encloze.storage.cache import cache_folder
 from encloze.storage.cached_files import cached_folder
 
-_IDS = ("id", "_id", "docid")
+ID_COLUMNS = ("id", "_id", "docid")
 _QUERY_IDS = ("id", "_id", "qid", "query_id")
 _JUDGED_QUERIES = ("query-id", "query_id", "query", "qid")
 _JUDGED_DOCUMENTS = ("corpus-id", "corpus_id", "document", "doc_id", "docid")
@@ -193,7 +193,7 @@ def _documents(documents: Iterable[tuple[str, dict[str, Any]]]) -> Iterator[dict
             continue
         try:
             document: dict[str, Any] = {"_id": str(number), "title": "", "text": text_of(row, "text", where)}
-            if (id_ := find_column(row, _IDS)) is not None:
+            if (id_ := find_column(row, ID_COLUMNS)) is not None:
                 document["_id"] = id_of(row[id_], f"{where}.{id_}")
             if "title" in row:
                 document["title"] = text_or_number(row["title"], f"{where}.title")
