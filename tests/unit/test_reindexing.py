@@ -14,11 +14,13 @@ from encloze.cli.display.console import show
 from encloze.commands import reindex as command
 from encloze.commands.reindex import Reindex
 from encloze.errors import CheckpointError, RecipeError, StorageError
-from encloze.retrieval.index_folder import stored_fusion
+from encloze.retrieval.index_folder import stored_fusion, write_fusion
 from encloze.retrieval.reindexing import agreement_of, beside
+from encloze.search.fusions.reciprocal_rank import ReciprocalRank
+from encloze.search.fusions.weighted import Weighted
 from encloze.storage import exchange as exchanging
 from encloze.storage.exchange import exchange
-from encloze.storage.manifest import check_manifest
+from encloze.storage.manifest import check_manifest, write_manifest
 
 QUERIES = ["bee", "cab deed", "jazz hex egg"]
 
@@ -177,3 +179,18 @@ def test_an_index_of_texts_has_no_model_to_change(tmp_path: Path) -> None:
     Retriever.build(["a", "b"], indexes=["bm25"], output=tmp_path / "index")
     with pytest.raises(RecipeError, match="no index in .* was built by a model: bm25"):
         Reindex(index=tmp_path / "index", model="other").run()
+
+
+@pytest.mark.filterwarnings("ignore:.*rarely finds the document:UserWarning")
+def test_an_open_retriever_uses_the_new_model_and_fusion_after_a_refresh(index: Path) -> None:
+    opened, chosen = Retriever.load(index), Retriever.load(index, fusion="reciprocal_rank", views=["bm25", "flat"])
+    Reindex(index=index, model="other").run()
+    write_fusion(beside(index, "next"), Weighted((0.0, 1.0)), "", {"split": "", "dataset": ""})
+    write_manifest(beside(index, "next"))
+    Reindex(index=index, step="cut_over").run()
+    assert opened.refresh() and chosen.refresh() and not opened.refresh()
+    assert [view.name for view in opened.views] == ["bm25"] and opened.fusion == Weighted((1.0,))
+    assert [view.name for view in chosen.views] == ["bm25", "flat"] and chosen.fusion == ReciprocalRank()
+    assert chosen.views[1].encoder and chosen.views[1].encoder.name == "other"
+    opened.add([document(30)])
+    assert chosen.refresh() and "d30" in chosen.corpus.number_of and len(opened) == 13

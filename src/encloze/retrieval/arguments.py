@@ -38,6 +38,16 @@ def check_weight(value: Any, name: str) -> None:
         raise RecipeError("search", [(name, f"expected a number from 0 to 1, found {value!r}")])
 
 
+def check_reranking(reranker: Any, depth: Any, weight: Any) -> None:
+    """Raise RecipeError if a re-ranker, the number of documents that it scores or its weight is invalid."""
+    check_count(depth, "rerank_depth")
+    check_weight(weight, "rerank_weight")
+    is_reranker = hasattr(reranker, "score") and hasattr(reranker, "calibration")
+    if reranker is not None and (isinstance(reranker, type) or not is_reranker):
+        message = f"expected a cross-encoder or the name of one, found {type(reranker).__name__}"
+        raise RecipeError("the search", [("reranker", message)])
+
+
 def check_fusion_choice(fusion: Fusion | None, tune_on: Any, views: int, source: str) -> None:
     """Raise RecipeError if ``fusion`` does not fit the number of views, or if weights cannot be tuned on ``tune_on``.
 

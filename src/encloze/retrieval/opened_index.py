@@ -17,13 +17,9 @@ from encloze.errors import RecipeError
 from encloze.retrieval.changes import IndexChange, Replacement, add_documents, compact, delete_documents
 from encloze.retrieval.index_folder import (
     index_version,
-    open_documents,
-    open_fields,
-    read_consistently,
     view_entries,
 )
-from encloze.retrieval.index_state import IndexState
-from encloze.retrieval.opening import EncoderOf, open_views
+from encloze.retrieval.opening import EncoderOf
 from encloze.retrieval.views import View
 from encloze.search.segment import Opened
 from encloze.storage.cache import temporary_folder
@@ -73,17 +69,12 @@ class OpenedIndex:
         """
         if self.folder is None or index_version(self.folder) == self._version:
             return False
-        folder, names, find = self.folder, [view.name for view in self.views], self._encoder_of
-        opened = {name: dict(of_view) for name, of_view in self._opened.items()}
-
-        def read(state: IndexState, version: tuple[int, ...]) -> None:
-            views = open_views(folder, view_entries(folder, names), find, state, opened)
-            corpus, fields = open_documents(folder, state), open_fields(folder, state)
-            self.corpus, self.views = corpus, views
-            self._set_opened(fields, version, find, opened)
-
-        read_consistently(folder, read)
+        self.__dict__.update(self._opened_again().__dict__)  # at once: another thread may search meanwhile
         return True
+
+    def _opened_again(self) -> OpenedIndex:
+        """Return the same object over the current state of the folder."""
+        raise NotImplementedError(type(self).__name__)
 
     def add(self, documents: Any, *, replace: bool | Literal["source"] = False) -> IndexChange:
         """Add documents to the index folder. Searches that start afterwards find them, also in other processes.

@@ -17,8 +17,7 @@ from encloze.data.records import Query, Run
 from encloze.data.runs import top_documents
 from encloze.data.text_arguments import strings
 from encloze.encoders.base import Encoder, Precision, Reranker, load_reranker
-from encloze.errors import RecipeError
-from encloze.retrieval.arguments import check_choice, check_count, check_fusion, check_fusion_choice, check_weight
+from encloze.retrieval.arguments import check_choice, check_count, check_fusion, check_fusion_choice, check_reranking
 from encloze.retrieval.candidates import FUSION_DEPTH, find_candidates, fused_run, of_enough_sources
 from encloze.retrieval.index_building import exact_indexes, write_index
 from encloze.retrieval.index_folder import (
@@ -92,14 +91,11 @@ class Retriever(OpenedIndex):
         super().__init__(corpus, views, folder)
         self.fusion = fusion or default_fusion(views)
         self.reranker, self.rerank_depth, self.rerank_weight = reranker, rerank_depth, rerank_weight
+        self._names: tuple[str, ...] = ()  # of the views and the fusion that the user has chosen; ``_open`` sets them
+        self._chosen: Fusion | None = None
         check_fusion(self.fusion, len(self.views))
         self.views, self.fusion = without_weightless(self.views, self.fusion)
-        check_count(rerank_depth, "rerank_depth")
-        check_weight(rerank_weight, "rerank_weight")
-        is_reranker = hasattr(reranker, "score") and hasattr(reranker, "calibration")
-        if reranker is not None and (isinstance(reranker, type) or not is_reranker):
-            message = f"expected a cross-encoder or the name of one, found {type(reranker).__name__}"
-            raise RecipeError("the search", [("reranker", message)])
+        check_reranking(reranker, rerank_depth, rerank_weight)
 
     @classmethod
     def build(
@@ -203,7 +199,7 @@ class Retriever(OpenedIndex):
         if isinstance(reranker, (str, Path)):
             reranker = load_reranker(str(reranker), precision, device)
         find = encoder_finder(path, encoder, device, precision)
-        return cls._open(path, find, names, fused, reranker, rerank_depth, rerank_weight)
+        return cls._open(path, find, names, fused, (reranker, rerank_depth, rerank_weight))
 
     @classmethod
     def _open(
@@ -212,22 +208,27 @@ class Retriever(OpenedIndex):
         encoder_of: EncoderOf,
         names: Sequence[str] = (),
         fusion: Fusion | None = None,
-        reranker: Reranker | None = None,
-        rerank_depth: int = 50,
-        rerank_weight: float = 1.0,
+        reranking: tuple[Any, int, float] = (None, 50, 1.0),
+        known: Mapping[str, Opened] | None = None,
     ) -> Retriever:
-        """Return a retriever over the current state of an index folder (see ``load``)."""
+        """Return a retriever over the current state of an index folder. ``known`` is what was opened before."""
+        opened = {name: dict(of_view) for name, of_view in (known or {}).items()}
+        reranker, depth, weight = reranking
 
         def read(state: IndexState, version: tuple[int, ...]) -> Retriever:
-            opened = dict[str, Opened]()
             views = open_views(folder, view_entries(folder, names), encoder_of, state, opened)
-            chosen = fusion or stored_fusion(folder, names).fusion
-            corpus = open_documents(folder, state)
-            retriever = cls(corpus, views, chosen, reranker, rerank_depth, folder, rerank_weight)
+            used = fusion or stored_fusion(folder, names).fusion
+            retriever = cls(open_documents(folder, state), views, used, reranker, depth, folder, weight)
             retriever._set_opened(open_fields(folder, state), version, encoder_of, opened)
+            retriever._names, retriever._chosen = tuple(names), fusion
             return retriever
 
         return read_consistently(folder, read)
+
+    def _opened_again(self) -> Retriever:
+        assert self.folder is not None  # the caller checks
+        reranking = self.reranker, self.rerank_depth, self.rerank_weight
+        return self._open(self.folder, self._encoder_of, self._names, self._chosen, reranking, self._opened)
 
     @overload
     def search(  # type: ignore[overload-overlap]
