@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -228,11 +229,11 @@ def test_wrong_arguments_are_refused(tmp_path: Path) -> None:
         without_folder.search("bee", filter="number > 1")
 
 
-def test_two_processes_cannot_change_an_index_at_once(tmp_path: Path) -> None:
-    retriever = build([document(n) for n in range(6)], tmp_path / "index")
-    import threading
-
-    failures = []
+@pytest.mark.parametrize("path", ["index", "link"])
+def test_two_processes_cannot_change_an_index_at_once(path: str, tmp_path: Path) -> None:
+    build([document(n) for n in range(6)], tmp_path / "index")
+    (tmp_path / "link").symlink_to(tmp_path / "index")
+    retriever, failures = Retriever.load(tmp_path / path, encoder=Both()), list[str]()
 
     def change() -> None:
         try:
