@@ -2,7 +2,7 @@
 
 A change costs as much as its documents, not as much as the collection: added documents form a new segment, and deleted
 documents are only marked (see ``index_state``). So that there are few segments, an addition merges the last ones, up to
-``MERGED_DOCUMENTS`` documents, as soon as they are not larger than what follows them.
+20,000 documents, as soon as they are not larger than what follows them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from encloze.data.field_columns import write_field_columns
 from encloze.data.filters import Filter
 from encloze.encoders.base import Encoder
 from encloze.errors import DataError, RecipeError
-from encloze.execution.executors.base import Executor
 from encloze.retrieval.index_building import Merged, build_views
 from encloze.retrieval.index_folder import (
     check_index,
@@ -48,7 +47,7 @@ from encloze.search.segment import Segment
 from encloze.storage.disk import explain_write_errors, remove
 from encloze.storage.output_lock import lock_output
 
-MERGED_DOCUMENTS = 20_000
+_MERGED_DOCUMENTS = 20_000
 _MANY_SEGMENTS = 30
 _LONGEST_LISTING = 5
 
@@ -85,7 +84,6 @@ def add_documents(
     documents: Corpus,
     encoder: Encoder | None,
     replace: Replacement = "none",
-    executor: Executor | None = None,
 ) -> IndexChange:
     """Add documents to an index folder. Searches that start after this function has returned find them.
 
@@ -95,7 +93,6 @@ def add_documents(
         encoder: The model that built the indexes of the folder; None if all are built from text.
         replace: ``id`` replaces documents with the same ids. ``source`` also removes all other passages of the longer
             texts that the documents were cut from: a new version of a text may have fewer passages.
-        executor: Where the documents are encoded; by default in this process.
 
     Raises:
         DataError: Documents with some of the ids are in the index already, and ``replace`` is ``none``.
@@ -121,7 +118,7 @@ def add_documents(
             rows = [np.union1d(*both) for both in zip(rows, of_sources, strict=True)]
         left = _without(folder, state, rows)
         kept, merged = _to_merge(folder, left, len(documents))
-        new = _write_segment(folder, state, merged, documents, entries, encoder, executor)
+        new = _write_segment(folder, state, merged, documents, entries, encoder)
         segments = [*kept, new]
         state = commit(folder, state, segments, [entry["name"] for entry in entries])
         return _result(folder, state, added=len(ids), replaced=replaced, deleted=sum(map(len, rows)) - replaced)
@@ -164,7 +161,7 @@ def compact(folder: Path) -> IndexChange:
     with _locked(folder) as (state, entries):
         is_compact = len(state.segments) == 1 and state.segments[0].deleted is None
         if not is_compact and num_live(state, segments_of(folder, state)):
-            new = _write_segment(folder, state, state.segments, None, entries, None, None)
+            new = _write_segment(folder, state, state.segments, None, entries, None)
             state = commit(folder, state, [new], [entry["name"] for entry in entries])
         return _result(folder, state)
 
@@ -225,7 +222,7 @@ def _to_merge(
     while kept:
         live = live_documents(folder, kept[-1])
         count = kept[-1].documents if live is None else int(live.sum())
-        if count > size or size + count > MERGED_DOCUMENTS:
+        if count > size or size + count > _MERGED_DOCUMENTS:
             break
         size += count
         kept.pop()
@@ -241,7 +238,6 @@ def _write_segment(
     added: Corpus | None,
     entries: Sequence[dict[str, Any]],
     encoder: Encoder | None,
-    executor: Executor | None,
 ) -> StoredSegment:
     """Write the segment of the next state: the documents of merged segments, followed by added ones."""
     path = new_segment_path(state)
@@ -255,7 +251,7 @@ def _write_segment(
     write_field_columns(documents, target / FIELDS)
     indexes = {entry["name"]: index_settings(folder, entry) for entry in entries}
     of_views = {name: [segment._replace(folder=segment.folder / name) for segment in old] for name in indexes}
-    build_views(documents, indexes, encoder, target, executor, Merged(of_views, added))
+    build_views(documents, indexes, encoder, target, merged=Merged(of_views, added))
     return StoredSegment(path, len(documents))
 
 

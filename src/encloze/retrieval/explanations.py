@@ -84,10 +84,9 @@ def explanations_of(
     numbers = np.array([document.number for document in ranked], np.int64)
     columns = [int(np.flatnonzero(pool.numbers == number)[0]) for number in numbers]
     weights = _weights(fusion, len(views))
-    of_views = [
-        _term_scores(view, of_query, numbers)
-        for view, of_query in zip(views, encode_for_views(views, [query]), strict=True)
-    ]
+    with_terms = [view for view in views if view.index.input_type != "dense"]  # embeddings are not encoded again
+    encoded = dict(zip((view.name for view in with_terms), encode_for_views(with_terms, [query]), strict=True))
+    of_views = [_term_scores(view, encoded.get(view.name), numbers) for view in views]
     analyzed = [view.index for view in views if isinstance(view.index, Bm25Searcher)]
     explanations = []
     for place, (column, document, text) in enumerate(zip(columns, ranked, texts, strict=True)):

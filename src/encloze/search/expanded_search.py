@@ -45,18 +45,18 @@ class ExpandedSearcher:
         self, queries: Sequence[str] | Representation, depth: int, allowed: np.ndarray | None = None
     ) -> SearchResults:
         """Expand the queries, and return the ``depth`` best documents of each query (see ``IndexSearcher.search``)."""
-        return self._searcher.search_terms(self.expand(queries), depth, allowed)
+        return self._searcher.search_terms(self.expand(queries, allowed), depth, allowed)
 
     def score(self, queries: Sequence[str] | Representation, numbers: list[np.ndarray]) -> list[np.ndarray]:
         """Expand the queries, and return the scores of the documents ``numbers`` (see ``IndexSearcher.score``)."""
         return self._searcher.score_terms(self.expand(queries), numbers)
 
-    def expand(self, queries: Sequence[str] | Representation) -> list[TermWeights]:
-        """Return the terms of each expanded query with their weights."""
+    def expand(self, queries: Sequence[str] | Representation, allowed: np.ndarray | None = None) -> list[TermWeights]:
+        """Return the terms of each expanded query with their weights; terms are taken from allowed documents."""
         if isinstance(queries, Representation):
             raise TypeError("an expanded BM25 search takes a list of texts, not a Representation")
         term_counts = [self._searcher.count(query) for query in queries]
-        first_pass = self._searcher.search_terms(term_counts, self._expansion.feedback_documents)
+        first_pass = self._searcher.search_terms(term_counts, self._expansion.feedback_documents, allowed)
         expanded = []
         for counts, numbers, scores in zip(term_counts, first_pass.numbers, first_pass.scores, strict=True):
             hits = numbers[numbers >= 0]

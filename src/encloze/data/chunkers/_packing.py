@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from encloze.data.chunkers.base import Passage
 from encloze.data.words import split_words
@@ -30,19 +30,18 @@ def words_of(text: str, begin: int, end: int, max_words: int) -> list[Span]:
 
 
 def pack(
-    text: str, parts: Sequence[Span], limit: int, overlap: int, size: Callable[[str], int] = num_words
+    parts: Sequence[Span], sizes: Sequence[int], limit: int, overlap: int, shared_sizes: Sequence[int] | None = None
 ) -> list[Passage]:
     """Join consecutive parts of a text to passages, each as long as possible.
 
     Args:
-        text: The text.
-        parts: Begin and end of the parts, in order. Each should be at most ``limit`` long.
+        parts: Begin and end of the parts, in order.
+        sizes: Size of each part. It should be at most ``limit``.
         limit: Maximum size of a passage.
-        overlap: Number of parts at the end of a passage with which the next one begins, as long as it has at least one
-            other part.
-        size: Function that returns the size of a part.
+        overlap: Maximum size of the end of a passage with which the next one begins.
+        shared_sizes: Size of each part in such an end, such as 1 to count parts; by default ``sizes``.
     """
-    sizes = [size(text[begin:end]) for begin, end in parts]
+    shared_sizes = sizes if shared_sizes is None else shared_sizes
     passages, first = list[Passage](), 0
     while first < len(parts):
         last, total = first + 1, sizes[first]
@@ -52,8 +51,14 @@ def pack(
         passages.append(Passage(parts[first][0], parts[last - 1][1]))
         if last == len(parts):
             break
-        start = max(first + 1, last - overlap)
-        while start < last and sum(sizes[start : last + 1]) > limit:
-            start += 1  # otherwise the next passage would contain nothing new
+        start, shared, total = last, 0, sizes[last]  # the next passage must contain a part that is new
+        while start > first + 1 and shared + shared_sizes[start - 1] <= overlap and total + sizes[start - 1] <= limit:
+            start -= 1
+            shared, total = shared + shared_sizes[start], total + sizes[start]
         first = start
     return passages
+
+
+def sizes_of(text: str, parts: Sequence[Span]) -> list[int]:
+    """Return the number of words of each part of a text."""
+    return [num_words(text[begin:end]) for begin, end in parts]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from encloze.data.chunkers._packing import Span, num_words, pack
+from encloze.data.chunkers._packing import Span, num_words, pack, sizes_of
 from encloze.data.chunkers._sentences import short_sentences
 from encloze.data.chunkers.base import Chunker, Passage
 
@@ -54,6 +54,9 @@ class Headings(Chunker, name="headings"):
             if num_words(text[first:last]) <= self.max_words:
                 parts.append((first, last))
             else:
-                inside = pack(text, short_sentences(text, first, last, self.max_words), self.max_words, 0)
+                sentences = short_sentences(text, first, last, self.max_words)
+                inside = pack(sentences, sizes_of(text, sentences), self.max_words, 0)
                 parts += [(part.begin, part.end) for part in inside]
-        return [passage._replace(headings=headings) for passage in pack(text, parts, self.max_words, 0)]
+        return [
+            passage._replace(headings=headings) for passage in pack(parts, sizes_of(text, parts), self.max_words, 0)
+        ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from encloze.data.chunkers._packing import pack
+from encloze.data.chunkers._packing import pack, sizes_of
 from encloze.data.chunkers._sentences import short_sentences
 from encloze.data.chunkers.base import Chunker, Passage
 
@@ -23,4 +23,5 @@ class Sentences(Chunker, name="sentences"):
             raise ValueError("max_words must be 1 or more, and overlap 0 or more")
 
     def cut(self, text: str) -> list[Passage]:
-        return pack(text, short_sentences(text, 0, len(text), self.max_words), self.max_words, self.overlap)
+        parts = short_sentences(text, 0, len(text), self.max_words)
+        return pack(parts, sizes_of(text, parts), self.max_words, self.overlap, [1] * len(parts))

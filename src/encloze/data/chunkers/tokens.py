@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from encloze.data.chunkers._packing import Span
+from encloze.data.chunkers._packing import Span, pack
 from encloze.data.chunkers.base import Chunker, Passage
 from encloze.errors import CheckpointError, importable
 from encloze.storage.hashes import hash_file
@@ -34,23 +34,7 @@ class Tokens(Chunker, name="tokens"):
 
     def cut(self, text: str) -> list[Passage]:
         words = self._words(text)
-        passages, first = list[Passage](), 0
-        while first < len(words):
-            last, total = first + 1, words[first][1]
-            while last < len(words) and total + words[last][1] <= self.max_tokens:
-                total += words[last][1]
-                last += 1
-            passages.append(Passage(words[first][0][0], words[last - 1][0][1]))
-            if last == len(words):
-                break
-            start, shared = last, 0
-            while start > first + 1 and shared + words[start - 1][1] <= min(
-                self.overlap, self.max_tokens - words[last][1]
-            ):
-                start -= 1
-                shared += words[start][1]
-            first = start
-        return passages
+        return pack([span for span, _ in words], [count for _, count in words], self.max_tokens, self.overlap)
 
     def fingerprint(self) -> str:
         return hash_file(locate(self.tokenizer) / "tokenizer.json")

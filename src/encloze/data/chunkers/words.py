@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from encloze.data.chunkers._packing import pack, words_of
+from encloze.data.chunkers._packing import pack, sizes_of, words_of
 from encloze.data.chunkers.base import Chunker, Passage
 
 
@@ -22,4 +22,5 @@ class Words(Chunker, name="words"):
             raise ValueError("max_words must be 1 or more, and overlap from 0 to less than max_words")
 
     def cut(self, text: str) -> list[Passage]:
-        return pack(text, words_of(text, 0, len(text), self.max_words), self.max_words, self.overlap)
+        words = words_of(text, 0, len(text), self.max_words)
+        return pack(words, sizes_of(text, words), self.max_words, self.overlap)

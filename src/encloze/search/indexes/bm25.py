@@ -152,30 +152,20 @@ class _Part:
     Args:
         loaded: The content of its files.
         live: Which of its documents have not been deleted (see ``Segment``).
+        length_norms: Length norms of its documents (see ``PostingsSearcher``).
     """
 
-    def __init__(self, loaded: _Loaded, live: np.ndarray | None) -> None:
-        self.lengths, self._lists, self._term_numbers = loaded
-        self.live, self.num_documents, self.dim = live, len(self.lengths), None
-        self._postings = PostingsSearcher(self._lists, self.num_documents)
-
-    @property
-    def live_lengths(self) -> np.ndarray:
-        """Lengths of the documents that have not been deleted: int32, (documents,)."""
-        return self.lengths if self.live is None else self.lengths[self.live]
-
-    def set_length_norms(self, settings: Bm25, average_length: float) -> None:
-        """Set the length norms of all documents, which depend on the average length in the whole collection."""
-        relative_lengths = self.lengths / max(average_length, 1e-9)
-        norms = (settings.k1 * (1 - settings.b + settings.b * relative_lengths)).astype(np.float32)
-        self._postings = PostingsSearcher(self._lists, self.num_documents, norms)
+    def __init__(self, loaded: _Loaded, live: np.ndarray | None, length_norms: np.ndarray) -> None:
+        self._lists, self._term_numbers, self._live = loaded.lists, loaded.term_numbers, live
+        self.num_documents, self.dim = len(loaded.lengths), None
+        self._postings = PostingsSearcher(loaded.lists, self.num_documents, length_norms)
 
     def document_frequency(self, term: str) -> int:
         """Return the number of documents that contain a term and have not been deleted."""
         if (number := self._term_numbers.get(term)) is None:
             return 0
         documents, _ = self._lists.of_term(number)
-        return len(documents) if self.live is None else int(np.count_nonzero(self.live[documents]))
+        return len(documents) if self._live is None else int(np.count_nonzero(self._live[documents]))
 
     def search(
         self, queries: Sequence[Mapping[str, float]], depth: int, allowed: np.ndarray | None = None
@@ -204,13 +194,16 @@ class Bm25Searcher:
     def __init__(self, settings: Bm25, loaded: Sequence[_Loaded], live: Sequence[np.ndarray | None]) -> None:
         assert settings.analyzer is not None  # Bm25.open_segments sets it
         self._analyzer, self._document_frequencies = settings.analyzer, dict[str, int]()
-        self._parts = [_Part(*of_segment) for of_segment in zip(loaded, live, strict=True)]
+        left = [one.lengths if mask is None else one.lengths[mask] for one, mask in zip(loaded, live, strict=True)]
+        average_length = sum(int(one.sum(dtype=np.int64)) for one in left) / max(1, sum(map(len, left)))
+        self._parts = []
+        for one, mask in zip(loaded, live, strict=True):
+            relative_lengths = one.lengths / max(average_length, 1e-9)
+            norms = (settings.k1 * (1 - settings.b + settings.b * relative_lengths)).astype(np.float32)
+            self._parts.append(_Part(one, mask, norms))
         self._searcher = SegmentedSearcher(self._parts, live, "text")
         self.num_documents: int = self._searcher.num_documents
         self.dim: int | None = None
-        total = sum(int(part.live_lengths.sum(dtype=np.int64)) for part in self._parts)
-        for part in self._parts:
-            part.set_length_norms(settings, total / max(1, self.num_documents))
 
     def search(
         self, queries: Sequence[str] | Representation, depth: int, allowed: np.ndarray | None = None
