@@ -9,7 +9,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from encloze.api.evaluation import compare, evaluate, gate, index, inspect, probe, reindex, report, robustness
+    from encloze.api.evaluation import (
+        compare,
+        encode,
+        evaluate,
+        gate,
+        index,
+        inspect,
+        probe,
+        reindex,
+        report,
+        robustness,
+        threshold,
+    )
     from encloze.api.pipelines import rerun, run, verify
     from encloze.api.training import (
         calibrate,
@@ -80,7 +92,9 @@ _MODULES = {
     "Robustness": "commands.robustness",
     "Score": "commands.score",
     "Search": "commands.search",
-    **dict.fromkeys("compare evaluate gate index inspect probe reindex report robustness".split(), "api.evaluation"),
+    **dict.fromkeys(
+        "compare encode evaluate gate index inspect probe reindex report robustness threshold".split(), "api.evaluation"
+    ),
     **dict.fromkeys("rerun run verify".split(), "api.pipelines"),
     **dict.fromkeys(
         "calibrate finetune finetune_classifier finetune_reranker generate merge mine pretrain score".split(),
@@ -122,6 +136,7 @@ __all__ = [
     "Search",
     "calibrate",
     "compare",
+    "encode",
     "evaluate",
     "finetune",
     "finetune_classifier",
@@ -140,6 +155,7 @@ __all__ = [
     "robustness",
     "run",
     "score",
+    "threshold",
     "verify",
 ]
 

@@ -304,7 +304,7 @@ WRONG: dict[str, tuple[Callable[[Path, Path], Any], type[EnclozeError], str]] = 
         RecipeError,
         "rerank_depth: expected a whole number",
     ),
-    "too many arguments": (lambda data, _: encloze.Search(*range(20)), RecipeError, "20 arguments for 13 settings"),
+    "too many arguments": (lambda data, _: encloze.Search(*range(20)), RecipeError, "20 arguments for 14 settings"),
     "a recipe for another command": (
         lambda data, _: encloze.run("contrastive", dataset=data, output="o"),
         RecipeError,

@@ -59,6 +59,7 @@ EXTRA: dict[str, dict[str, Any]] = {
     "index": {"indexes": "flat,bm25", "model": "minilm"},
     "delete": {"ids": "a,b"},
     "reindex": {"model": "minilm"},
+    "encode": {"dataset": {"type": "tsv", "path": "labels"}},
     "probe": {"dataset": {"type": "tsv", "path": "labels"}},
     "finetune_classifier": {"dataset": {"type": "tsv", "path": "labels"}},
     "run": {"stages": {"lexical": {"verb": "mine", "dataset": "@dataset"}}},

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, cast
 from encloze.api._commands import run_command
 
 if TYPE_CHECKING:
+    from encloze.commands.encode import EncodingResult
     from encloze.commands.index import IndexingResult
     from encloze.commands.reindex import ReindexResult
     from encloze.commands.report import ReportResult
+    from encloze.evaluation.answers import AnswerReport
     from encloze.evaluation.comparison import ComparisonTable
     from encloze.evaluation.gate import GateResult
     from encloze.evaluation.inspection import Inspection
@@ -142,6 +144,39 @@ def gate(result: str | Path, baseline: str | Path, **settings: Any) -> GateResul
         >>> encloze.gate("new_report", "stored_report").has_failed
     """
     return cast("GateResult", run_command("gate", result=result, baseline=baseline, **settings))
+
+
+def encode(model: Any, corpus: Any = None, *, output: str | Path, **settings: Any) -> EncodingResult:
+    """Write the embeddings or term weights of documents or queries to a file for other programs.
+
+    Args:
+        model: The encoder.
+        corpus: Documents; for queries, set ``dataset`` and ``split`` instead.
+        output: The folder to write.
+        **settings: Settings of ``encloze encode``, such as ``format``.
+
+    Example:
+        >>> encloze.encode("minilm", "my_texts", output="vectors", format="npy").file
+    """
+    given = {} if corpus is None else {"corpus": corpus}
+    return cast("EncodingResult", run_command("encode", model=model, output=output, **given, **settings))
+
+
+def threshold(index: str | Path, dataset: Any, **settings: Any) -> AnswerReport:
+    """Choose the scores below which an index reports that it has no answer.
+
+    Args:
+        index: The index folder, in which the threshold is stored.
+        dataset: Data set with judged queries over its documents.
+        **settings: Settings of ``encloze threshold``, such as ``split`` and ``false_answer_rate``.
+
+    Returns:
+        The rates of both errors, measured on queries that were not used for fitting.
+
+    Example:
+        >>> encloze.threshold("index", "my_data", false_answer_rate=0.05).missed_answers.mean
+    """
+    return cast("AnswerReport", run_command("threshold", index=index, dataset=dataset, **settings))
 
 
 def reindex(index: str | Path, model: Any = None, **settings: Any) -> ReindexResult:

@@ -22,8 +22,8 @@ _DOCSTRING_SECTIONS = ("Args:", "Returns:", "Raises:", "Example:", "Examples:")
 """Sections of docstrings for Python programs, which the help of a command omits."""
 _GROUPS = {
     "Train": ("pretrain", "finetune", "finetune_reranker", "finetune_classifier", "merge", "calibrate"),
-    "Prepare training data": ("inspect", "generate", "mine", "score"),
-    "Search": ("index", "search", "add", "update", "delete", "compact", "reindex"),
+    "Prepare training data": ("inspect", "generate", "mine", "score", "encode"),
+    "Search": ("index", "search", "add", "update", "delete", "compact", "reindex", "threshold"),
     "Evaluate": ("evaluate", "compare", "gate", "robustness", "probe", "report"),
     "Workflows": ("demo", "run", "rerun", "verify", "list"),
 }

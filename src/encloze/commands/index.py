@@ -57,6 +57,9 @@ class Index(Command, name="index"):
     model: str | None = None
     """Encoder that computes the embeddings or term weights to index: a model folder, a Hugging Face hub id, or minilm.
     BM25 needs none."""
+    vectors: Path | None = None
+    """Embeddings or term weights of the documents that the model has computed before: a folder that encloze encode
+    wrote, or a .npy, .fvecs, .parquet or .jsonl file, in the order of the documents. By default they are computed."""
     indexes: tuple[SearchIndex, ...] = ()
     """Indexes to build, such as flat,inverted,bm25. A search combines the scores of all indexes in the folder. By
     default, one index is built for each kind of output of the model: flat for embeddings (hnsw, which is approximate,
@@ -82,6 +85,8 @@ class Index(Command, name="index"):
             raise ValueError("tune_on needs a dataset, and no fusion, because it tunes the weights of the fusion")
         if not self.indexes and self.model is None:
             raise ValueError("give a model, or indexes that need none, as in --indexes bm25")
+        if self.vectors and self.model is None:
+            raise ValueError("vectors needs the model that computed them, because it encodes the queries")
         needing = [index.name for index in self.indexes if index.input_type != "text"]
         if needing and self.model is None:
             raise ValueError(f"model is required: a model computes what the index {needing[0]} is built from")
@@ -101,8 +106,8 @@ class Index(Command, name="index"):
         views_count = len(self.indexes or (exact_indexes(encoder) if encoder else ()))
         check_fusion_choice(self.fusion, tuning, views_count, "the index")
         with atomic_folder(self.output, overwrite=self.overwrite) as folder:
-            views = build_index(corpus, self.indexes, encoder, folder)
+            views = build_index(corpus, self.indexes, encoder, folder, vectors=self.vectors)
             fit_index_fusion(folder, views, corpus, encoder, self.fusion, dataset, tuning)
-            inputs = {**source.inputs("corpus"), "model": self.model}
+            inputs = {**source.inputs("corpus"), "model": self.model, "vectors": self.vectors}
             write_provenance(folder, recipe.dump(self, {"verb": self.name}), inputs)
         return IndexingResult(self.output, len(corpus), views)

@@ -27,12 +27,19 @@ class InteractiveSearch:
     filter: str | None = None
     explain: bool = False
     passage_aggregation: Aggregation = "none"
+    diversity: float = 0.0
 
     def answer(self, query: str) -> Hits:
         """Return the ``k`` documents with the highest scores for a query, best first."""
-        aggregation = self.passage_aggregation
-        hits = self.retriever.search(query, self.k, filter=self.filter, explain=True, passage_aggregation=aggregation)
-        return ExplainedHits(query, hits) if self.explain else hits
+        hits = self.retriever.search(
+            query,
+            self.k,
+            filter=self.filter,
+            explain=True,
+            passage_aggregation=self.passage_aggregation,
+            diversity=self.diversity,
+        )
+        return ExplainedHits(query, hits, hits.answer) if self.explain else hits
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,9 @@ class Search(Command, name="search"):
     passage_aggregation: Aggregation = "none"
     """none: documents are found. If they are passages of longer texts: max finds only the best passage of each text;
     sum, too, and the scores of the found passages of a text are added."""
+    diversity: float = 0.0
+    """From 0 to 1; above 0, documents that repeat what better ones say are replaced by others among the 100 best, by
+    maximal marginal relevance. 0.3 avoids near-copies."""
     views: tuple[str, ...] = ()
     """Names of the indexes to search, such as flat and bm25; by default all indexes in the folder."""
     fusion: Fusion | None = None
@@ -83,6 +93,8 @@ class Search(Command, name="search"):
             Filter(self.filter)  # reports a fault before a model is loaded
         if self.k < 1:
             raise ValueError(f"k must be 1 or more, not {self.k}")
+        if not 0 <= self.diversity <= 1:
+            raise ValueError(f"diversity must be from 0 to 1, not {self.diversity:g}")
         if self.rerank_depth < 1:
             raise ValueError(f"rerank_depth must be 1 or more, not {self.rerank_depth}")
         if self.rerank_weight != 1 and not self.reranker:
@@ -101,5 +113,7 @@ class Search(Command, name="search"):
             rerank_depth=self.rerank_depth,
             rerank_weight=self.rerank_weight,
         )
-        search = InteractiveSearch(retriever, self.k, self.filter, self.explain, self.passage_aggregation)
+        search = InteractiveSearch(
+            retriever, self.k, self.filter, self.explain, self.passage_aggregation, self.diversity
+        )
         return search if self.query is None else search.answer(self.query)

@@ -144,6 +144,33 @@ def scatter_plot(
     return _svg(title, draw, 4.2, 4.2, labels)
 
 
+def rate_chart(
+    title: str, axes_names: tuple[str, str], points: Sequence[tuple[float, float]], chosen: tuple[float, float]
+) -> str:
+    """Return a curve of one rate over another, both from 0 to 1, with one marked point.
+
+    Args:
+        title: Title for screen readers.
+        axes_names: Labels of the x axis and of the y axis.
+        points: The points of the curve.
+        chosen: The marked point.
+    """
+
+    def draw(axes: Axes) -> None:
+        axes.plot([0, 1], [1, 0], color=_FAINT, linewidth=1, zorder=0)  # decisions by chance
+        axes.plot(*zip(*points, strict=True), color=_SERIES[0])
+        drawn = axes.scatter([chosen[0]], [chosen[1]], color=_SERIES[1], zorder=3)
+        drawn.set_urls(["#0"])
+        axes.set_xlabel(axes_names[0])
+        axes.set_ylabel(axes_names[1])
+        axes.set_xlim(-0.02, 1.02)
+        axes.set_ylim(-0.02, 1.02)
+        axes.set_aspect("equal")
+
+    label = ", ".join(f"{name} {value:.3f}" for name, value in zip(axes_names, chosen, strict=True))
+    return _svg(title, draw, 3.6, 3.6, [f"chosen: {label}"])
+
+
 def cost_chart(title: str, cost: str, measure: str, points: Sequence[CostPoint]) -> str:
     """Return a scatter plot of the systems: quality with confidence interval (y) over cost (logarithmic x axis).
 

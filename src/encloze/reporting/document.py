@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from encloze import progress
+from encloze.evaluation.answers import ANSWERS_FILE
 from encloze.evaluation.comparison import ComparisonTable
 from encloze.evaluation.inspection import INSPECTION_FILE
 from encloze.evaluation.labels import REPORT_FILE as LABELS
@@ -15,6 +16,7 @@ from encloze.reporting.blocks import Section
 from encloze.reporting.dataset_texts import DatasetTexts, read_texts
 from encloze.reporting.model_cards import ModelFigures, evaluation_figures, robustness_figures
 from encloze.reporting.result_folders import ResultFolder
+from encloze.reporting.sections.answers import answers_section
 from encloze.reporting.sections.comparison import comparison_section
 from encloze.reporting.sections.inspection import inspection_section
 from encloze.reporting.sections.labels import label_sections
@@ -68,6 +70,8 @@ def build_document(
                 models += robustness_figures(result, read_json(result.path / ROBUSTNESS))
             if (result.path / INSPECTION_FILE).is_file():
                 sections.append(inspection_section(result, include_texts=include_texts))
+            if (result.path / ANSWERS_FILE).is_file():
+                sections.append(answers_section(result))
             sections += label_sections(result, include_texts=include_texts)
             if (result.path / LOG).is_file():
                 sections.append(training_section(result))
@@ -78,8 +82,8 @@ def build_document(
 
 
 def _rank(result: ResultFolder) -> int:
-    """Return a sort key of result folders: comparisons first, then evaluations, robustness, inspections, others."""
-    files = (_COMPARISON, _REPORT, ROBUSTNESS, INSPECTION_FILE)
+    """Return a sort key of result folders: comparisons first, then evaluations and so on."""
+    files = (_COMPARISON, _REPORT, ROBUSTNESS, INSPECTION_FILE, ANSWERS_FILE)
     return next((number for number, name in enumerate(files) if (result.path / name).is_file()), len(files))
 
 
@@ -93,7 +97,7 @@ def _read_comparison(result: ResultFolder) -> ComparisonTable | None:
 
 
 def _figures(result: ResultFolder) -> dict[str, Any]:
-    names = (_COMPARISON, _REPORT, ROBUSTNESS, INSPECTION_FILE)
+    names = (_COMPARISON, _REPORT, ROBUSTNESS, INSPECTION_FILE, ANSWERS_FILE)
     contents = [read_json(result.path / name) for name in names if (result.path / name).is_file()]
     for encoder in ((contents[0].get("panel") or {}) if contents else {}).get("encoders", []):
         del encoder["nearest"], encoder["frequent_terms"]  # texts, not figures

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,10 +25,14 @@ def check_count(value: Any, name: str) -> None:
         raise RecipeError("search", [(name, f"expected a whole number of 1 or more, found {value!r}")])
 
 
-def check_choice(value: Any, choices: Sequence[str], name: str) -> None:
-    """Raise RecipeError if the value of the argument ``name`` is not one of some words."""
-    if value not in choices:
-        raise RecipeError("search", [(name, f"expected {', '.join(choices)}, found {value!r}")])
+def check_search(k: Any, depth: Any, passage_aggregation: Any, diversity: Any) -> None:
+    """Raise RecipeError if an argument of a search is invalid."""
+    check_count(k, "k")
+    check_count(depth, "depth")
+    check_weight(diversity, "diversity")
+    if passage_aggregation not in ("none", "max", "sum"):
+        message = f"expected none, max, sum, found {passage_aggregation!r}"
+        raise RecipeError("search", [("passage_aggregation", message)])
 
 
 def check_weight(value: Any, name: str) -> None:

@@ -21,6 +21,7 @@ from encloze.data.field_columns import write_field_columns
 from encloze.data.filters import Filter
 from encloze.encoders.base import Encoder
 from encloze.errors import DataError, RecipeError
+from encloze.retrieval.answer_threshold import AnswerThreshold
 from encloze.retrieval.index_building import Merged, build_views
 from encloze.retrieval.index_folder import (
     check_index,
@@ -164,6 +165,16 @@ def compact(folder: Path) -> IndexChange:
             new = _write_segment(folder, state, state.segments, None, entries, None)
             state = commit(folder, state, [new], [entry["name"] for entry in entries])
         return _result(folder, state)
+
+
+def set_answer_threshold(folder: Path, threshold: AnswerThreshold) -> None:
+    """Store in an index folder how searches decide whether a query is answered. Later changes keep it.
+
+    Raises:
+        StorageError: Another process is changing the index, or the disk is full.
+    """
+    with _locked(folder) as (state, entries):
+        commit(folder, state, state.segments, [entry["name"] for entry in entries], threshold)
 
 
 @contextmanager

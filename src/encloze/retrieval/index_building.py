@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,11 +13,13 @@ from encloze import progress
 from encloze.data.corpus import Corpus
 from encloze.data.dataset import DatasetSplit
 from encloze.data.field_columns import write_field_columns
+from encloze.data.records import Representation
 from encloze.encoders.base import Encoder
 from encloze.errors import RecipeError
 from encloze.execution.encodings import SHARD_SIZE, CorpusJob, encode_corpus
 from encloze.execution.executors.base import Executor
 from encloze.execution.executors.local import Local
+from encloze.retrieval.given_vectors import given_vectors
 from encloze.retrieval.index_folder import write_description
 from encloze.retrieval.index_state import DOCUMENTS, FIELDS
 from encloze.search.fusions.base import Fusion
@@ -36,7 +38,12 @@ _SAMPLE_SIZE = 200  # documents from which defaults such as the analyzer of BM25
 
 
 def build_index(
-    corpus: Corpus, indexes: Sequence[Index], encoder: Encoder | None, folder: Path, executor: Executor | None = None
+    corpus: Corpus,
+    indexes: Sequence[Index],
+    encoder: Encoder | None,
+    folder: Path,
+    executor: Executor | None = None,
+    vectors: Path | None = None,
 ) -> list[dict[str, Any]]:
     """Write documents, their fields, indexes of them, and a description of the indexes into an existing empty folder.
 
@@ -49,6 +56,7 @@ def build_index(
         encoder: Encoder of the documents; None if all indexes are built from text, for example BM25.
         folder: The folder to write into.
         executor: Where the documents are encoded, for example on several GPUs; by default in this process.
+        vectors: File with the vectors of the documents (see ``given_vectors``); by default they are computed.
 
     Returns:
         The description of each view: its name, settings, model, fingerprint and number of dimensions.
@@ -64,7 +72,8 @@ def build_index(
     write_field_columns(corpus, folder / FIELDS)
     names = [index.name for index in indexes]
     unique = [name if names.count(name) == 1 else f"{name}-{number}" for number, name in enumerate(names)]
-    built = build_views(corpus, dict(zip(unique, indexes, strict=True)), encoder, folder, executor)
+    given = given_vectors(vectors, corpus, encoder, indexes) if vectors and encoder else None
+    built = build_views(corpus, dict(zip(unique, indexes, strict=True)), encoder, folder, executor, given=given)
     views = [
         {"name": name, "settings": plain(index), **_model_entry(encoder, index, folder)}
         for name, index in built.items()
@@ -104,6 +113,7 @@ def build_views(
     folder: Path,
     executor: Executor | None = None,
     merged: Merged | None = None,
+    given: Iterator[Representation] | None = None,
 ) -> dict[str, Index]:
     """Build each index in a subfolder of ``folder`` with the name of the index. Each document is encoded only once.
 
@@ -114,6 +124,7 @@ def build_views(
         folder: The folder to write into.
         executor: Where the documents are encoded; by default in this process.
         merged: Which documents at the beginning of ``corpus`` are not encoded, because they are indexed already.
+        given: The vectors of the documents; by default they are computed.
 
     Returns:
         The settings of each index, completed by defaults that depend on the documents.
@@ -137,7 +148,7 @@ def build_views(
                     builder.add(part)
         encoded = merged.added if merged else corpus
         if builders and encoder and encoded:
-            parts = encode_corpus(encoder, encoded, executor)
+            parts = given or encode_corpus(encoder, encoded, executor)
             if merged and len(encoded) <= SHARD_SIZE:  # not worth a place in the cache
                 parts = encoder.represent_documents(encoded.texts(), len(encoded))
             for part in parts:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from encloze.retrieval.answer_threshold import AnswerThreshold
 from encloze.search.npy_files import damaged, map_array
 from encloze.search.segment import Segment
 from encloze.storage.disk import remove
@@ -47,6 +48,8 @@ class IndexState(NamedTuple):
     """Number of the state: 0 for a new index, and one more after each change."""
     segments: tuple[StoredSegment, ...]
     """The segments, in the order of their documents."""
+    answer_threshold: AnswerThreshold | None = None
+    """Decides whether a query is answered; None if no threshold was chosen."""
 
 
 def read_state(folder: Path, documents: int) -> IndexState:
@@ -75,7 +78,11 @@ def read_state(folder: Path, documents: int) -> IndexState:
             check_inside(folder, path)
     if len({segment.path for segment in segments}) < len(segments):
         raise damaged(file, "two segments have the same folder")
-    return IndexState(number, segments)
+    stored = value.get("answer_threshold")
+    try:
+        return IndexState(number, segments, None if stored is None else AnswerThreshold.from_dict(stored))
+    except ValueError as error:
+        raise damaged(file, str(error)) from error
 
 
 def live_documents(folder: Path, segment: StoredSegment) -> np.ndarray | None:
@@ -130,7 +137,13 @@ def write_deleted(folder: Path, state: IndexState, place: int, rows: np.ndarray)
     return state.segments[place]._replace(deleted=name)
 
 
-def commit(folder: Path, state: IndexState, segments: Sequence[StoredSegment], views: Sequence[str]) -> IndexState:
+def commit(
+    folder: Path,
+    state: IndexState,
+    segments: Sequence[StoredSegment],
+    views: Sequence[str],
+    answer_threshold: AnswerThreshold | None = None,
+) -> IndexState:
     """Make ``segments`` the current state of an index folder, and remove the files that are not used any more.
 
     The change takes place when the manifest is replaced. At that time all files of the new state are on disk.
@@ -140,11 +153,15 @@ def commit(folder: Path, state: IndexState, segments: Sequence[StoredSegment], v
         state: The current state.
         segments: The segments of the new state. The files of new ones have been written.
         views: Names of the indexes in the folder.
+        answer_threshold: The answer threshold of the new state; by default that of the current state.
     """
-    number = state.number + 1
-    write_json(folder / f"state-{number}.json", {"segments": [segment._asdict() for segment in segments]})
+    new = IndexState(state.number + 1, tuple(segments), answer_threshold or state.answer_threshold)
+    content: dict[str, Any] = {"segments": [segment._asdict() for segment in segments]}
+    if new.answer_threshold:
+        content["answer_threshold"] = new.answer_threshold.to_dict()
+    write_json(folder / f"state-{new.number}.json", content)
     before = read_manifest(folder)
-    added = [folder / f"state-{number}.json"]
+    added = [folder / f"state-{new.number}.json"]
     for segment in segments:
         if segment not in state.segments:
             added += [folder / segment.deleted] if segment.deleted else []
@@ -154,7 +171,7 @@ def commit(folder: Path, state: IndexState, segments: Sequence[StoredSegment], v
     kept = {name for name in before if not _STATE.fullmatch(name) and _owner(name, views) in {None, *used}}
     replace_entries(folder, kept, added)
     remove_unused(folder, views)
-    return IndexState(number, tuple(segments))
+    return new
 
 
 def _owner(name: str, views: Sequence[str]) -> str | None:

@@ -14,12 +14,12 @@ from encloze.data.field_columns import SegmentedFields
 from encloze.data.filters import Filter
 from encloze.data.text_arguments import strings
 from encloze.errors import RecipeError
+from encloze.retrieval.answer_threshold import AnswerThreshold, answer_features
+from encloze.retrieval.candidates import CandidatePool
 from encloze.retrieval.changes import IndexChange, Replacement, add_documents, compact, delete_documents
-from encloze.retrieval.index_folder import (
-    index_version,
-    view_entries,
-)
+from encloze.retrieval.index_folder import index_version, view_entries
 from encloze.retrieval.opening import EncoderOf
+from encloze.retrieval.results import Answer
 from encloze.retrieval.views import View
 from encloze.search.segment import Opened
 from encloze.storage.cache import temporary_folder
@@ -35,6 +35,8 @@ class OpenedIndex:
         corpus: The documents.
         views: The searched indexes of the collection, each with the encoder of its queries.
         folder: The index folder; None if the views were passed to the constructor.
+        answer_threshold: Decides whether a query is answered; None if the command ``threshold`` has not been run, or if
+            not all indexes are searched whose scores it uses.
     """
 
     def __init__(self, corpus: Corpus, views: Sequence[View], folder: Path | None) -> None:
@@ -42,6 +44,7 @@ class OpenedIndex:
         self.folder = folder.absolute() if folder else None  # so that the working folder may change
         self._version = index_version(self.folder) if self.folder else ()
         self._has_warned = False
+        self.answer_threshold: AnswerThreshold | None = None
         self._fields: SegmentedFields | None = None
         self._encoder_of: EncoderOf = lambda entry: None
         self._opened = dict[str, Opened]()
@@ -52,10 +55,14 @@ class OpenedIndex:
         version: tuple[int, ...],
         encoder_of: EncoderOf,
         opened: dict[str, Opened],
+        answer_threshold: AnswerThreshold | None,
     ) -> None:
-        """Set what was opened together with the documents: their fields, and the version of the folder."""
+        """Set what was opened together with the documents, such as their fields and the version of the folder."""
         self._fields, self._version, self._encoder_of, self._opened = fields, version, encoder_of, opened
         self._has_warned = False
+        searched = {view.name for view in self.views}
+        is_usable = answer_threshold and searched.issuperset(answer_threshold.views)
+        self.answer_threshold = answer_threshold if is_usable else None
 
     def refresh(self) -> bool:
         """Open the current documents if the index folder was changed since it was opened. Return whether it was.
@@ -147,6 +154,14 @@ class OpenedIndex:
                 f"{self.folder} has been changed, replaced or removed since it was opened, and this retriever searches "
                 "the old documents. Call refresh, or load it again, to search the new ones"
             )
+
+    def _answers(self, pools: Sequence[CandidatePool]) -> list[Answer | None]:
+        """Return for the candidates of each query whether the query is probably answered; None without a threshold."""
+        threshold = self.answer_threshold
+        if threshold is None:
+            return [None] * len(pools)
+        features = answer_features(pools, [view.name for view in self.views], threshold.views)
+        return [Answer(value, value >= threshold.threshold) for value in threshold.probabilities(features).tolist()]
 
     def _select(self, filter_: Filter) -> np.ndarray:
         """Return which documents pass a filter: bool, (documents,)."""

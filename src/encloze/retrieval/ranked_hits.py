@@ -13,12 +13,14 @@ from encloze.data.records import Hit, Run
 from encloze.data.runs import top_documents
 from encloze.encoders.base import Reranker
 from encloze.retrieval.candidates import CandidatePool, fused_order
+from encloze.retrieval.diversity import diversify
 from encloze.retrieval.explanations import Ranked, explanations_of
 from encloze.retrieval.reranking import rerank, score_top
 from encloze.retrieval.views import View
 from encloze.search.fusions.base import Fusion
 
 Aggregation = Literal["none", "max", "sum"]
+_DIVERSIFIED = 100  # hits of which diverse ones are chosen
 
 
 def hits_of(
@@ -82,7 +84,12 @@ def reranked_hits(
 
 
 def completed(
-    hits: Sequence[Hit], ranked: Mapping[str, Ranked], corpus: Corpus, k: int, aggregation: Aggregation
+    hits: Sequence[Hit],
+    ranked: Mapping[str, Ranked],
+    corpus: Corpus,
+    k: int,
+    aggregation: Aggregation,
+    diversity: float = 0.0,
 ) -> list[Hit]:
     """Return the ``k`` best hits of a query, or the best passages of its ``k`` best source texts, with their documents.
 
@@ -92,6 +99,7 @@ def completed(
         corpus: The documents. One without a source is its own source text.
         k: Number of hits.
         aggregation: With ``sum``, the score of a source text is the sum of the scores of its passages.
+        diversity: Above 0, hits that repeat better ones are replaced by others of the 100 best (see ``diversify``).
     """
     if aggregation != "none":
         sources = corpus.sources_of(np.array([ranked[hit.id].number for hit in hits], np.int64))
@@ -103,7 +111,9 @@ def completed(
         if aggregation == "sum":
             order = sorted(scores, key=lambda source: -scores[source])
             hits = [best[source]._replace(score=scores[source]) for source in order]
-    return [hit._replace(document=corpus[ranked[hit.id].number]) for hit in hits[:k]]
+    kept = hits[: max(k, _DIVERSIFIED) if diversity else k]
+    shown = [hit._replace(document=corpus[ranked[hit.id].number]) for hit in kept]
+    return diversify(shown, k, diversity) if diversity else shown
 
 
 def explained(

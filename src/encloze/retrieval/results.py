@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from typing import Any
+from typing import Any, NamedTuple
 
 from encloze.data.records import Hit
 from encloze.errors import importable
@@ -12,16 +12,27 @@ _EXCERPT = 200  # characters
 _COLUMNS = ["query", "rank", "id", "score", "title", "text", "fields"]
 
 
+class Answer(NamedTuple):
+    """Whether a collection probably answers a query."""
+
+    probability: float
+    """The probability, among queries like those that the threshold was fitted to."""
+    is_likely: bool
+    """Whether the probability reaches the threshold of the index."""
+
+
 class Hits(list[Hit]):
     """The hits of one query, best first: a list of ``Hit``.
 
     Attributes:
         query: The text of the query.
+        answer: Whether the collection probably answers the query; None if the index has no threshold for that, which
+            the command ``threshold`` chooses.
     """
 
-    def __init__(self, query: str, hits: list[Hit]) -> None:
+    def __init__(self, query: str, hits: list[Hit], answer: Answer | None = None) -> None:
         super().__init__(hits)
-        self.query = query
+        self.query, self.answer = query, answer
 
     def records(self) -> list[dict[str, Any]]:
         """Return one dictionary a hit: query, rank, id, score, title, text, fields, and the score of each index."""
@@ -50,7 +61,8 @@ class Hits(list[Hit]):
             for rank, hit in enumerate(self, 1)
         )
         head = "<tr><th>rank</th><th>score</th><th>id</th><th>document</th></tr>"
-        return f"<p>{html.escape(self.query)}</p><table><thead>{head}</thead><tbody>{rows}</tbody></table>"
+        above = f"<p>{html.escape(self.query)}</p>{_unanswered(self)}"
+        return f"{above}<table><thead>{head}</thead><tbody>{rows}</tbody></table>"
 
 
 class BatchHits(list[Hits]):
@@ -62,6 +74,10 @@ class BatchHits(list[Hits]):
 
     def _repr_html_(self) -> str:
         return "".join(hits._repr_html_() for hits in self)
+
+
+def _unanswered(hits: Hits) -> str:
+    return "<p>The collection probably does not answer this query.</p>" if hits.answer and not hits.answer[1] else ""
 
 
 def _data_frame(records: list[dict[str, Any]]) -> Any:

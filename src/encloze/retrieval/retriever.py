@@ -17,26 +17,15 @@ from encloze.data.records import Query, Run
 from encloze.data.runs import top_documents
 from encloze.data.text_arguments import strings
 from encloze.encoders.base import Encoder, Precision, Reranker, load_reranker
-from encloze.retrieval.arguments import check_choice, check_count, check_fusion, check_fusion_choice, check_reranking
+from encloze.retrieval.answer_threshold import COMPARED
+from encloze.retrieval.arguments import check_fusion, check_fusion_choice, check_reranking, check_search
 from encloze.retrieval.candidates import FUSION_DEPTH, find_candidates, fused_run, of_enough_sources
 from encloze.retrieval.index_building import exact_indexes, write_index
-from encloze.retrieval.index_folder import (
-    open_documents,
-    open_fields,
-    read_consistently,
-    stored_fusion,
-    view_entries,
-)
+from encloze.retrieval.index_folder import open_documents, open_fields, read_consistently, stored_fusion, view_entries
 from encloze.retrieval.index_state import IndexState
 from encloze.retrieval.opened_index import FilterLike, OpenedIndex
 from encloze.retrieval.opening import EncoderOf, encoder_finder, loaded_encoder, open_views
-from encloze.retrieval.ranked_hits import (
-    Aggregation,
-    completed,
-    explained,
-    hits_of,
-    reranked_hits,
-)
+from encloze.retrieval.ranked_hits import Aggregation, completed, explained, hits_of, reranked_hits
 from encloze.retrieval.reranking import rerank, score_top
 from encloze.retrieval.results import BatchHits, Hits
 from encloze.retrieval.views import View, default_fusion, without_weightless
@@ -219,7 +208,7 @@ class Retriever(OpenedIndex):
             views = open_views(folder, view_entries(folder, names), encoder_of, state, opened)
             used = fusion or stored_fusion(folder, names).fusion
             retriever = cls(open_documents(folder, state), views, used, reranker, depth, folder, weight)
-            retriever._set_opened(open_fields(folder, state), version, encoder_of, opened)
+            retriever._set_opened(open_fields(folder, state), version, encoder_of, opened, state.answer_threshold)
             retriever._names, retriever._chosen = tuple(names), fusion
             return retriever
 
@@ -240,6 +229,7 @@ class Retriever(OpenedIndex):
         filter: FilterLike | None = None,
         explain: bool = False,
         passage_aggregation: Aggregation = "none",
+        diversity: float = 0.0,
     ) -> Hits: ...
     @overload
     def search(
@@ -251,6 +241,7 @@ class Retriever(OpenedIndex):
         filter: FilterLike | None = None,
         explain: bool = False,
         passage_aggregation: Aggregation = "none",
+        diversity: float = 0.0,
     ) -> BatchHits: ...
     def search(
         self,
@@ -261,6 +252,7 @@ class Retriever(OpenedIndex):
         filter: FilterLike | None = None,  # noqa: A002 - as in other libraries
         explain: bool = False,
         passage_aggregation: Aggregation = "none",
+        diversity: float = 0.0,
     ) -> Hits | BatchHits:
         """Search for one query or for many.
 
@@ -276,26 +268,23 @@ class Retriever(OpenedIndex):
             passage_aggregation: ``none`` returns documents. If they are passages of longer texts (``source``), ``max``
                 returns only the best passage of each text, and ``sum`` does so after the scores of the found passages
                 of each text are added.
+            diversity: From 0 to 1; above 0, hits that repeat what better ones say are replaced by others among the 100
+                best, by maximal marginal relevance (see ``diversify``).
 
         Returns:
             The hits of a query, best first: fewer than ``k`` if fewer documents match. For a list of queries, a list
-            with the hits of each query.
+            with the hits of each query. If the command ``threshold`` has been run, their attribute ``answer`` says
+            whether the collection probably answers the query.
 
         Raises:
             RecipeError: ``queries`` is neither a string nor a list of strings, ``k`` is less than 1, or the filter is
                 invalid, or names a field that no document has.
         """
         if isinstance(queries, str):
-            settings: dict[str, Any] = {
-                "filter": filter,
-                "explain": explain,
-                "passage_aggregation": passage_aggregation,
-            }
-            return self.search([queries], k, depth, **settings)[0]
+            of_one: dict[str, Any] = dict(filter=filter, explain=explain, diversity=diversity)  # noqa: C408
+            return self.search([queries], k, depth, passage_aggregation=passage_aggregation, **of_one)[0]
         texts = strings(queries, "search", "queries")
-        check_count(k, "k")
-        check_count(depth, "depth")
-        check_choice(passage_aggregation, ("none", "max", "sum"), "passage_aggregation")
+        check_search(k, depth, passage_aggregation, diversity)
         self._warn_if_replaced()
         allowed = None if filter is None else self._select(Filter.of(filter))
         pools = find_candidates(self.views, texts, self._candidate_depth(max(k, depth)), self.fusion, k, allowed)
@@ -306,11 +295,12 @@ class Retriever(OpenedIndex):
         if self.reranker:
             found = reranked_hits(texts, found, self.corpus, self.reranker, self.rerank_depth, self.rerank_weight)
         results = BatchHits()
-        for text, hits, (_, places), pool in zip(texts, found, ranked, pools, strict=True):
-            best = completed(hits, places, self.corpus, k, passage_aggregation)
+        answers = self._answers(pools)
+        for text, hits, (_, places), pool, answer in zip(texts, found, ranked, pools, answers, strict=True):
+            best = completed(hits, places, self.corpus, k, passage_aggregation, diversity)
             if explain and best:
                 best = explained(best, text, self.views, self.fusion, pool, places)
-            results.append(Hits(text, best))
+            results.append(Hits(text, best, answer))
         return results
 
     def run(self, queries: Sequence[Query], depth: int = 100) -> tuple[Run, float]:
@@ -344,4 +334,5 @@ class Retriever(OpenedIndex):
     def _candidate_depth(self, depth: int) -> int:
         """Return the number of documents to retrieve from each index: ``depth``, or more if later steps need more."""
         fusion_depth = FUSION_DEPTH if len(self.views) > 1 else 1
-        return max(depth, fusion_depth, self.rerank_depth if self.reranker else 1)
+        compared = COMPARED if self.answer_threshold else 1
+        return max(depth, fusion_depth, compared, self.rerank_depth if self.reranker else 1)

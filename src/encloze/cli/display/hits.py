@@ -23,6 +23,9 @@ _CONTEXT = 40  # characters before the first matching word of a passage
 def _(result: Hits) -> None:
     if not result:
         say("No document matches the query.")
+    elif result.answer and not result.answer.is_likely:
+        probability = f"probability of an answer {result.answer.probability:.2f}"
+        say(f"The collection probably does not answer this query ({probability}). The best documents are:")
     for rank, hit in enumerate(result, 1):
         parts = ", ".join(f"{name} {score:.3f}" for name, score in hit.parts.items())
         line = Text(f"{rank:>2}. ")

@@ -12,6 +12,7 @@ from encloze.commands.base import (
     ScoringResult,
     TrainingResult,
 )
+from encloze.commands.encode import EncodingResult
 from encloze.commands.index import IndexingResult
 from encloze.commands.report import ReportResult
 from encloze.commands.verify import Verification
@@ -46,6 +47,13 @@ def _(result: ScoringResult) -> None:
     folder = result.folder
     say(f"Saved the scores of {result.pairs:,} pairs of {result.queries:,} queries to {folder}. Next:")
     say(f"  encloze finetune --teacher {folder} --negatives {folder} --losses kl_divergence ...")
+
+
+@show.register
+def _(result: EncodingResult) -> None:
+    names = {"dense": "embeddings", "sparse": "term weights"}
+    kinds = " and ".join(f"{names[kind]} of {dim:,} dimensions" for kind, dim in result.dims.items())
+    say(f"Wrote {kinds} of {result.count:,} texts to {result.file}.")
 
 
 @show.register

@@ -9,6 +9,7 @@ from encloze.commands.base import StageEffect
 from encloze.commands.demo import DemoResult
 from encloze.commands.reindex import ReindexResult
 from encloze.commands.run import PipelineResult
+from encloze.evaluation.answers import AnswerReport
 from encloze.evaluation.comparison import ComparisonTable
 from encloze.evaluation.gate import GateResult
 from encloze.evaluation.labels import LabelReport
@@ -27,6 +28,12 @@ _COMMANDS_AFTER_DEMO = (
 @show.register
 def _(result: Report | LabelReport | ComparisonTable | GateResult) -> None:
     show_tables(result.tables(), result.notes)
+
+
+@show.register
+def _(result: AnswerReport) -> None:
+    show_tables(result.tables(), result.notes)
+    say(f"Stored the threshold in {result.index}. Searches now say whether they have an answer.")
 
 
 @show.register

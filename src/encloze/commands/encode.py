@@ -1,0 +1,126 @@
+"""Compute the embeddings or term weights of texts, for other programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from encloze import recipe
+from encloze.commands._output_lock import locks_output
+from encloze.commands.base import Command
+from encloze.data.corpus import Corpus
+from encloze.data.dataset import DatasetSplit
+from encloze.data.formats.base import Format
+from encloze.data.records import Representation
+from encloze.data.vectors.base import Kind, Layout, VectorFormat
+from encloze.data.vectors.parquet import ParquetVectors
+from encloze.encoders.base import Encoder, load_encoder
+from encloze.errors import RecipeError
+from encloze.execution.encodings import encode_corpus
+from encloze.settings import Seed
+from encloze.storage.atomic import atomic_folder, refuse_existing
+from encloze.storage.disk import explain_write_errors
+from encloze.storage.provenance import write_provenance
+
+_QUERIES = 1024  # encoded at a time
+
+
+@dataclass(frozen=True)
+class EncodingResult:
+    """Result of ``encode``: the file that was written.
+
+    Attributes:
+        file: The file with the vectors.
+        count: Number of texts.
+        dims: Number of dimensions of each kind of vector in the file: of ``dense``, ``sparse`` or both.
+    """
+
+    file: Path
+    count: int
+    dims: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Encode(Command, name="encode"):
+    """Compute the embeddings or term weights of documents or queries, and write them for other programs.
+
+    ``encloze index --vectors`` reads them, too, for example on a machine without a GPU.
+
+    Example:
+        >>> Encode(model="minilm", corpus="my_texts", output="vectors").run().count
+        1200
+    """
+
+    model: str
+    """Encoder: a model folder, a Hugging Face hub id, or minilm."""
+    output: Path
+    """Folder to write."""
+    corpus: Format | None = None
+    """Documents to encode: a file or folder in any known format."""
+    dataset: Format | None = None
+    """Data set whose queries are encoded. Set either corpus or dataset."""
+    split: str = "test"
+    """Split of the data set whose queries are encoded."""
+    format: VectorFormat = field(default_factory=ParquetVectors)
+    """File format: parquet, npy or fvecs (embeddings), anserini, or seismic (term weights)."""
+    kind: Kind | None = None
+    """dense or sparse: what is written, if the model computes both and the format can contain only one."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Precision of the encoder's matrix multiplications; auto uses bfloat16 if the hardware supports it."""
+    seed: Seed = 0
+    """Random seed, a setting of every command. It has no effect here, because encoding is deterministic."""
+    overwrite: bool = False
+    """Whether an existing output folder may be replaced."""
+
+    def __post_init__(self) -> None:
+        if (self.corpus is None) == (self.dataset is None):
+            raise ValueError("give either a corpus, to encode its documents, or a dataset, to encode its queries")
+
+    @locks_output
+    def run(self) -> EncodingResult:
+        refuse_existing(self.output, overwrite=self.overwrite)
+        encoder = load_encoder(self.model, self.precision)
+        kinds = self._kinds(encoder)
+        source = self.corpus or self.dataset
+        assert source is not None  # checked above
+        texts = Corpus.from_format(source) if self.corpus else DatasetSplit(source, self.split)
+        ids, parts = _encode_documents(encoder, texts) if isinstance(texts, Corpus) else _encode_queries(encoder, texts)
+        layout = Layout(len(ids), {kind: encoder.views[kind] for kind in kinds}, encoder.term_names)
+        with atomic_folder(self.output, overwrite=self.overwrite) as folder, explain_write_errors(folder):
+            writer, done = self.format.writer(folder, layout), 0
+            for part in parts:
+                chosen = Representation(
+                    *(part[place] if kind in kinds else None for place, kind in enumerate(part._fields))
+                )
+                writer.add(ids[done : done + part.num_texts], chosen)
+                done += part.num_texts
+            writer.finish()
+            inputs = {**source.inputs("corpus" if self.corpus else "dataset"), "model": self.model}
+            write_provenance(folder, recipe.dump(self, {"verb": self.name}), inputs)
+        return EncodingResult(self.output / self.format.file, len(ids), layout.dims)
+
+    def _kinds(self, encoder: Encoder) -> list[Kind]:
+        """Return the kinds of vectors to write. Raises RecipeError if the model or the format does not have them."""
+        found: list[Kind] = [kind for kind in ("dense", "sparse") if kind in encoder.views]
+        possible = [kind for kind in found if kind in self.format.kinds and self.kind in (None, kind)]
+        if not possible:
+            wanted, have = self.kind or " or ".join(self.format.kinds), " and ".join(found)
+            message = f"{self.format.name} is written with {wanted} vectors, and {encoder.name} computes {have} ones"
+            raise RecipeError("the recipe", [("format", message)])
+        if len(possible) > 1 and not self.format.holds_both:
+            message = f"{encoder.name} computes both, and {self.format.name} contains one: give dense or sparse"
+            raise RecipeError("the recipe", [("kind", message)])
+        return possible
+
+
+def _encode_documents(encoder: Encoder, corpus: Corpus) -> tuple[list[str], Iterator[Representation]]:
+    return list(corpus.ids), encode_corpus(encoder, corpus)
+
+
+def _encode_queries(encoder: Encoder, split: DatasetSplit) -> tuple[list[str], Iterator[Representation]]:
+    texts = [query.text for query in split.queries]
+    starts = range(0, len(texts), _QUERIES)
+    parts = (encoder.represent_queries(texts[start : start + _QUERIES]) for start in starts)
+    return [query.id for query in split.queries], parts
