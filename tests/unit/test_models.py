@@ -136,7 +136,7 @@ def test_embeddings_are_in_the_order_of_the_texts_and_equal_those_encoded_one_by
 ) -> None:
     encoder = make_encoder(short_config(heads=(Dense(pooling, normalize=True),)))
     texts = [text[: 5 + 17 * (number % 5)] for number, text in enumerate(toys.texts())] + ["", "a"]
-    monkeypatch.setattr(bi_encoder, "WINDOW", 16)
+    monkeypatch.setattr("encloze.text.encoding.WINDOW", 16)
     monkeypatch.setattr(bi_encoder, "batch_tokens", lambda device: 70)
     together = encoder.encode_documents(iter(texts), len(texts)).dense
     assert together is not None and together.shape == (42, 32) and together.dtype == np.float32

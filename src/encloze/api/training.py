@@ -11,6 +11,7 @@ from encloze.encoders.base import Encoder, load_reranker
 
 if TYPE_CHECKING:
     from encloze.commands.base import ClassifierTrainingResult, GenerationResult, MiningResult, ScoringResult
+    from encloze.commands.export import ExportResult
     from encloze.models.cross_encoder import CrossEncoder
 
 
@@ -186,6 +187,23 @@ def merge(model: Any, original: Any, *, output: str | Path, **settings: Any) -> 
     """
     run_command("merge", model=model, original=original, output=output, **settings)
     return Encoder.from_pretrained(output)
+
+
+def export(model: Any, *, output: str | Path, **settings: Any) -> ExportResult:
+    """Export an encoder to a format of other programs, and compare both.
+
+    Args:
+        model: The encoder.
+        output: The folder to write.
+        **settings: Settings of ``encloze export``, such as ``format`` and ``dataset``.
+
+    Returns:
+        The folder, and how its vectors, size and latency differ from those of the encoder.
+
+    Example:
+        >>> encloze.export("retriever", output="exported").report.failures
+    """
+    return cast("ExportResult", run_command("export", model=model, output=output, **settings))
 
 
 def calibrate(model: Any, dataset: Any, scores: Any, *, output: str | Path, **settings: Any) -> CrossEncoder:

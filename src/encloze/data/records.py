@@ -166,12 +166,15 @@ class Representation(NamedTuple):
     @classmethod
     def concatenate(cls, parts: Sequence[Representation]) -> Representation:
         """Return the vectors of several batches in one object. All batches must have the same kinds (dense, sparse)."""
-        from scipy.sparse import vstack
-
+        if len(parts) == 1:
+            return parts[0]
         dense, sparse = [part.dense for part in parts], [part.sparse for part in parts]
-        return cls(
-            None if dense[0] is None else np.concatenate(dense), None if sparse[0] is None else vstack(sparse, "csr")
-        )
+        embeddings = None if dense[0] is None else np.concatenate(dense)
+        if sparse[0] is None:
+            return cls(embeddings)
+        from scipy.sparse import vstack  # a search with embeddings does not need it
+
+        return cls(embeddings, vstack(sparse, "csr"))
 
 
 class SearchResults(NamedTuple):

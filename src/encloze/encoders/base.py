@@ -20,6 +20,7 @@ from encloze.errors import RecipeError, importable
 from encloze.family import Family
 from encloze.similarity import Similarity
 from encloze.storage.disk import exists
+from encloze.storage.names import ONNX_ENCODER
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -40,7 +41,7 @@ class Encoder(ABC):
 
     @classmethod
     def from_pretrained(
-        cls, name: str | Path, *, device: str | None = None, precision: Precision = "auto", backend: str = "torch"
+        cls, name: str | Path, *, device: str | None = None, precision: Precision = "auto", backend: str | None = None
     ) -> Encoder:
         """Load an encoder.
 
@@ -50,7 +51,8 @@ class Encoder(ABC):
             device: ``cpu``, ``cuda``, ``cuda:1`` or ``mps``; by default the first GPU, or the CPU if no GPU is
                 available.
             precision: Precision of matrix multiplications. ``auto`` uses bfloat16 where the hardware supports it.
-            backend: Library that runs the model; the only built-in one is ``torch`` (PyTorch).
+            backend: Library that runs the model: ``torch`` (PyTorch), or ``onnx`` (ONNX Runtime) for a folder that
+                ``encloze export`` wrote. By default the one that the folder is for.
 
         Returns:
             The encoder, in evaluation mode.
@@ -67,6 +69,7 @@ class Encoder(ABC):
             raise RecipeError("Encoder.from_pretrained", [("precision", message)])
         path = Path(name).absolute()  # so that the working folder may change
         location = str(path if exists(path) else name)
+        backend = backend or ("onnx" if exists(path / ONNX_ENCODER) else "torch")
         try:
             return EncoderBackend.member(backend)().load(location, device=device, precision=precision)
         except ValueError as error:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from scipy.sparse import csr_matrix, vstack
+from scipy.sparse import csr_matrix
 from torch import nn
 
 from encloze import progress
@@ -25,13 +24,11 @@ from encloze.models.precision import DTYPES, Precision, autocast, on_processor, 
 from encloze.models.sentence_transformers import write_sentence_transformers_files
 from encloze.similarity import Similarity
 from encloze.storage.model_folders import locate
+from encloze.text.encoding import UNITS, TextKind, concatenated, encode_texts
 from encloze.text.tokenizer import Encoded, Tokenizer
-from encloze.text.tokens import batch_by_length, pad_texts
+from encloze.text.tokens import own_tokens, pad_texts
 
 _SIDES: tuple[Side, ...] = get_args(Side)
-_UNITS = {"query": "queries", "document": "documents"}
-WINDOW = 4096  # texts that are sorted by length together
-_TRUNCATED_SHARE = 0.01  # a smaller share of truncated texts gives no warning
 
 
 class BiEncoder(nn.Module):
@@ -84,7 +81,7 @@ class BiEncoder(nn.Module):
         self.name, self.fingerprint = "", ""
         self.precision: Precision = "auto"
         self._prompt_ids = {side: tokenizer.encode([config.prompt(side)])[0].ids for side in _SIDES}
-        self._sides_warned_of = set[Side]()  # score() is called for many small batches and warns once
+        self._warned = set[str]()  # score() is called for many small batches and warns once
 
     @classmethod
     def load(cls, name: str, *, precision: str = "auto", device: str | torch.device | None = None) -> BiEncoder:
@@ -155,7 +152,7 @@ class BiEncoder(nn.Module):
         """
         padded = pad_texts(encoded, self.tokenizer, self.config.max_tokens(side))
         start = len(self.tokenizer.template.before)
-        return TextBatch.from_padded(padded, device, self._prompt_ids[side], start)
+        return TextBatch.from_padded(padded, device, own_tokens(padded, self._prompt_ids[side], start))
 
     def forward(self, texts: TextBatch, side: Side) -> Representation:
         """Compute the representations of a batch as tensors.
@@ -233,7 +230,7 @@ class BiEncoder(nn.Module):
         """
         texts = [list(dict.fromkeys(pair[side] for pair in pairs)) for side in (0, 1)]
         queries, documents = (
-            self._concatenate(self._encode(of_side, len(of_side), side, self._sides_warned_of))
+            self._concatenate(self._encode(of_side, len(of_side), side, self._warned))
             for of_side, side in zip(texts, _SIDES, strict=True)
         )
         numbers = [{text: number for number, text in enumerate(of_side)} for of_side in texts]
@@ -253,39 +250,25 @@ class BiEncoder(nn.Module):
             save_file(weights, str(folder / HEADS))
 
     def _concatenate(self, parts: Iterable[Representation]) -> Representation:
-        listed = list(parts) or [_RepresentationBuffer(0, self.views).to_representation()]
-        dense, sparse = [part.dense for part in listed], [part.sparse for part in listed]
-        return Representation(
-            None if dense[0] is None else np.concatenate(dense), None if sparse[0] is None else vstack(sparse, "csr")
-        )
+        return concatenated(parts, self.views)
 
     def _encode(
-        self, texts: Iterable[str], count: int, side: Side, sides_warned_of: set[Side] | None = None
+        self, texts: Iterable[str], count: int, side: Side, warned: set[str] | None = None
     ) -> Iterator[Representation]:
-        """Encode a few thousand texts at a time, and warn at the end if many texts were truncated.
-
-        The warning is shown once for each side (query, document): ``sides_warned_of`` contains the sides for which it
-        was shown in earlier calls, and this method adds ``side`` when it shows the warning.
-        """
+        """Encode a few thousand texts at a time (see ``encode_texts``)."""
         self.eval()
-        warned = set() if sides_warned_of is None else sides_warned_of
-        prompt, limit, unit = self.config.prompt(side), self.config.max_tokens(side), _UNITS[side]
-        source, truncated = iter(texts), 0
-        with progress.task(f"Encoding {unit} {on_processor(self.device)}", count, unit) as bar:
-            while window := [prompt + text for text in islice(source, WINDOW)]:
-                encoded, buffer = self.tokenizer.encode(window), _RepresentationBuffer(len(window), self.views)
-                lengths = np.array([len(text.ids) for text in encoded]) + self.tokenizer.num_special_tokens
-                truncated += int((lengths > limit).sum())
-                for rows in batch_by_length(np.minimum(lengths, limit), batch_tokens(self.device)):
-                    buffer.put(rows, self._encode_batch([encoded[row] for row in rows], side))
-                    bar.advance(len(rows))
-                yield buffer.to_representation()
-        if truncated > _TRUNCATED_SHARE * count and side not in warned:
-            warned.add(side)
-            progress.warn(
-                f"{truncated / count:.1%} of the {unit} ({truncated:,} of {count:,}) were truncated to {limit} tokens "
-                f"(max_{side}_tokens of {self.name or 'the model'})"
-            )
+        limit_name = f"max_{side}_tokens of {self.name or 'the model'}"
+        return encode_texts(
+            texts,
+            count,
+            TextKind(UNITS[side], self.config.prompt(side), self.config.max_tokens(side), limit_name),
+            self.tokenizer,
+            self.views,
+            lambda batch: _on_cpu(self._encode_batch(batch, side)),
+            batch_tokens=batch_tokens(self.device),
+            processor=on_processor(self.device),
+            warned=warned,
+        )
 
     @torch.inference_mode()
     def _encode_batch(self, texts: list[Encoded], side: Side) -> Representation:
@@ -304,32 +287,15 @@ class BiEncoder(nn.Module):
         return self.prune(representation, side, training=False)
 
 
-class _RepresentationBuffer:
-    """Buffer for the representations of a fixed number of texts, which may be added in any order."""
-
-    def __init__(self, count: int, views: dict[str, int]) -> None:
-        self._count, self._views = count, views
-        self._dense = np.empty((count, views["dense"]), np.float32) if "dense" in views else None
-        self._rows, self._columns, self._weights = list[np.ndarray](), list[np.ndarray](), list[np.ndarray]()
-
-    def put(self, rows: np.ndarray, views: Representation) -> None:
-        if self._dense is not None:
-            self._dense[rows] = views.dense.float().cpu().numpy()
-        if views.sparse is not None:
-            texts, columns = views.sparse.nonzero(as_tuple=True)
-            self._weights.append(views.sparse[texts, columns].float().cpu().numpy())
-            self._columns.append(columns.int().cpu().numpy())
-            self._rows.append(rows[texts.cpu().numpy()])
-
-    def to_representation(self) -> Representation:
-        if "sparse" not in self._views:
-            return Representation(self._dense)
-        rows, columns, weights = (
-            np.concatenate([np.empty(0, dtype), *parts])
-            for dtype, parts in ((np.int64, self._rows), (np.int32, self._columns), (np.float32, self._weights))
-        )
-        shape = (self._count, self._views["sparse"])
-        return Representation(self._dense, csr_matrix((weights, (rows, columns)), shape))
+def _on_cpu(vectors: Representation) -> Representation:
+    """Return the vectors of a batch in float32, for search: embeddings as an array, term weights as a CSR matrix."""
+    dense = None if vectors.dense is None else vectors.dense.float().cpu().numpy()
+    if vectors.sparse is None:
+        return Representation(dense)
+    rows, columns = vectors.sparse.nonzero(as_tuple=True)
+    weights = vectors.sparse[rows, columns].float().cpu().numpy()
+    places = rows.cpu().numpy(), columns.int().cpu().numpy()
+    return Representation(dense, csr_matrix((weights, places), tuple(vectors.sparse.shape)))
 
 
 def _load_matching(modules: nn.ModuleDict, file: Path | None) -> list[str]:

@@ -136,6 +136,7 @@ class Tokenizer:
                 token = token.get("content") if isinstance(token, dict) else token
                 if token and role not in special_tokens:
                     special_tokens[role] = str(token)
+        backend.encode_special_tokens = config.get("split_special_tokens") is True  # not in tokenizer.json
         return cls(backend, special_tokens, config)
 
     @classmethod

@@ -151,6 +151,25 @@ def pad_texts(texts: list[Encoded], tokenizer: Tokenizer, max_tokens: int) -> Pa
     return PaddedTexts(ids, np.arange(batch_length) < (ends + len(after))[:, None], word_ids)
 
 
+def own_tokens(padded: PaddedTexts, prompt: np.ndarray, start: int) -> np.ndarray:
+    """Return which tokens belong to the text itself: not to special tokens, padding or the prompt.
+
+    Args:
+        padded: The texts with special tokens and padding.
+        prompt: Token ids of the prompt, int64. Tokens at the beginning of a text that match them are the prompt.
+        start: Index of the first token of a text, behind the special tokens.
+
+    Returns:
+        bool, batch x length.
+    """
+    own = padded.word_ids >= 0
+    if len(prompt):
+        beginning = padded.ids[:, start : len(prompt) + start]
+        is_prompt = np.logical_and.accumulate(beginning == prompt[: beginning.shape[1]], axis=1)
+        own[:, start : len(prompt) + start] &= ~is_prompt
+    return own
+
+
 def kept_tokens(length: int, capacity: int, tokenizer: Tokenizer) -> slice:
     """Return which tokens remain of a text that is truncated to ``capacity`` tokens, at the tokenizer's side.
 

@@ -13,6 +13,7 @@ from encloze.commands.base import (
     TrainingResult,
 )
 from encloze.commands.encode import EncodingResult
+from encloze.commands.export import ExportResult
 from encloze.commands.index import IndexingResult
 from encloze.commands.report import ReportResult
 from encloze.commands.verify import Verification
@@ -47,6 +48,13 @@ def _(result: ScoringResult) -> None:
     folder = result.folder
     say(f"Saved the scores of {result.pairs:,} pairs of {result.queries:,} queries to {folder}. Next:")
     say(f"  encloze finetune --teacher {folder} --negatives {folder} --losses kl_divergence ...")
+
+
+@show.register
+def _(result: ExportResult) -> None:
+    show_tables(result.report.tables(), result.report.notes)
+    folder = result.folder
+    say(f"Exported the model to {folder}. Next: encloze index --model {folder} --corpus FOLDER --output INDEX")
 
 
 @show.register

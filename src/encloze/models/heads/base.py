@@ -11,9 +11,8 @@ from torch import Tensor, nn
 
 from encloze.backbones.base import Backbone
 from encloze.family import Family
+from encloze.text.encoding import Side as Side
 from encloze.text.tokens import PaddedTexts
-
-Side = Literal["query", "document"]
 
 
 class TextBatch(NamedTuple):
@@ -27,27 +26,9 @@ class TextBatch(NamedTuple):
     """True for the tokens of the text itself, False for special tokens, padding and the prompt (bool)."""
 
     @classmethod
-    def from_padded(
-        cls, padded: PaddedTexts, device: torch.device, prompt: np.ndarray | None = None, start: int = 1
-    ) -> TextBatch:
-        """Return padded texts as tensors on a device.
-
-        Args:
-            padded: The texts with special tokens and padding.
-            device: The device of the tensors.
-            prompt: Token ids of the prompt, int64. Tokens at the beginning of a text that match the prompt are False in
-                ``own_tokens``.
-            start: Index of the first token of a text, behind the special tokens.
-
-        Returns:
-            The batch.
-        """
-        own_tokens = padded.word_ids >= 0
-        if prompt is not None and len(prompt):
-            beginning = padded.ids[:, start : len(prompt) + start]
-            is_prompt = np.logical_and.accumulate(beginning == prompt[: beginning.shape[1]], axis=1)
-            own_tokens[:, start : len(prompt) + start] &= ~is_prompt
-        arrays = (padded.ids, padded.attention_mask, own_tokens)
+    def from_padded(cls, padded: PaddedTexts, device: torch.device, own: np.ndarray) -> TextBatch:
+        """Return padded texts as tensors on a device; ``own`` is what the function ``own_tokens`` returns for them."""
+        arrays = (padded.ids, padded.attention_mask, own)
         return cls(*(torch.from_numpy(array).to(device) for array in arrays))
 
     @property
@@ -87,6 +68,12 @@ class Head(Family):
     def __post_init__(self) -> None:
         if not self.weight > 0:
             raise ValueError(f"weight must be above 0, not {self.weight}")
+
+    @property
+    def differs_by_side(self) -> bool:
+        """Whether queries and documents are encoded in different ways: some ``query_x`` differs from ``document_x``."""
+        settings = {name.removeprefix("query_") for name in vars(self) if name.startswith("query_")}
+        return any(getattr(self, f"query_{name}") != getattr(self, f"document_{name}") for name in settings)
 
     def with_defaults(self, other: Any) -> Self:
         """Return this head, with each setting that is None replaced by a value.

@@ -28,6 +28,9 @@ def max_logits(hidden: Tensor, positions: Tensor, head: MlmHead, logit_bias: flo
         head: Head for masked language modeling.
         logit_bias: Number added to all logits.
     """
+    if torch.compiler.is_exporting():  # a loop over texts has no graph for any number of texts
+        logits = _all_logits(hidden, positions, head, logit_bias)
+        return logits.masked_fill(~positions[:, :, None], float("-inf")).amax(dim=1)
     pooled: Tensor = _MaxLogits.apply(  # type: ignore[no-untyped-call]
         head.transform(hidden), positions, head.decoder.weight, _total_bias(head, logit_bias)
     )
@@ -39,6 +42,9 @@ def summed_term_weights(hidden: Tensor, positions: Tensor, head: MlmHead, logit_
 
     Arguments are those of ``max_logits``. To save memory, logits are recomputed in the backward pass.
     """
+    if torch.compiler.is_exporting():
+        logits = _all_logits(hidden, positions, head, logit_bias)
+        return (logits.relu().log1p() * positions[:, :, None]).sum(dim=1)
     pooled: Tensor = _SummedTermWeights.apply(  # type: ignore[no-untyped-call]
         head.transform(hidden), positions, head.decoder.weight, _total_bias(head, logit_bias)
     )
@@ -152,6 +158,13 @@ class _SummedTermWeights(torch.autograd.Function):
             row_gradients[number, mask] = (logit_gradients @ cast_matrix).to(rows.dtype)
             matrix_gradient += logit_gradients.T @ cast_rows[number][mask]
         return row_gradients, None, matrix_gradient, bias_gradient if ctx.has_bias else None
+
+
+def _all_logits(hidden: Tensor, positions: Tensor, head: MlmHead, logit_bias: float) -> Tensor:
+    """Return the logits of all tokens at once: batch x length x vocabulary."""
+    logits: Tensor = head.transform(hidden) @ head.decoder.weight.T
+    bias = _total_bias(head, logit_bias)
+    return logits if bias is None else logits + bias
 
 
 def _logits(rows: Tensor, matrix: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:

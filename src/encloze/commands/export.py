@@ -1,0 +1,99 @@
+"""Export a model to a format of other programs, with a certificate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from encloze import progress, recipe
+from encloze.commands._output_lock import locks_output
+from encloze.commands.base import Command
+from encloze.data.dataset import DatasetSplit
+from encloze.data.formats.base import Format
+from encloze.encoders.base import load_encoder
+from encloze.encoders.torch import TorchEncoder
+from encloze.errors import CheckpointError
+from encloze.exports._certificate import EXPORT_REPORT, ExportReport, certify
+from encloze.exports.base import ExportFormat
+from encloze.exports.onnx import Onnx
+from encloze.models.bi_encoder import BiEncoder
+from encloze.settings import Seed
+from encloze.storage.atomic import atomic_folder, refuse_existing
+from encloze.storage.disk import explain_write_errors
+from encloze.storage.model_folders import locate
+from encloze.storage.names import README
+from encloze.storage.provenance import write_provenance
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """Result of ``export``: the folder that was written, and its certificate.
+
+    Attributes:
+        folder: The folder.
+        report: How its vectors differ from those of the model, and its size and latency.
+    """
+
+    folder: Path
+    report: ExportReport
+
+
+@dataclass(frozen=True)
+class Export(Command, name="export"):
+    """Export an encoder, load the export in a new process, and refuse it if its vectors differ too much.
+
+    Example:
+        >>> Export(model="retriever", output="exported", dataset="my_data").run().report.failures
+        ()
+    """
+
+    model: str
+    """Encoder to export: a model folder, a Hugging Face hub id, or minilm."""
+    output: Path
+    """Folder to write."""
+    format: ExportFormat = field(default_factory=Onnx)
+    """Format of the export. onnx runs without PyTorch: encloze search, index and evaluate take its folder as model."""
+    dataset: Format | None = None
+    """Data set whose queries and documents are encoded by both, too, to compare the vectors and nDCG@10. By default
+    only a few texts that cover special cases are compared."""
+    split: str = "dev"
+    """Split of the data set."""
+    force: bool = False
+    """Whether an export that fails is written all the same. Its model card says so."""
+    seed: Seed = 0
+    """Random seed, a setting of every command. It has no effect here."""
+    overwrite: bool = False
+    """Whether an existing output folder may be replaced."""
+
+    @locks_output
+    def run(self) -> ExportResult:
+        refuse_existing(self.output, overwrite=self.overwrite)
+        model = BiEncoder.load(self.model, precision="float32", device="cpu")
+        dataset = DatasetSplit(self.dataset, self.split) if self.dataset else None
+        with atomic_folder(self.output, overwrite=self.overwrite) as folder, explain_write_errors(folder):
+            progress.note(f"Exporting {self.model} ({self.format.summary()})")
+            self.format.write(model, folder)
+            usual, exact = load_encoder(self.model, device="cpu"), TorchEncoder(model)
+            report = certify(usual, exact, self.format, folder, locate(self.model), dataset)
+            if report.failures and not self.force:
+                raise CheckpointError(
+                    f"the export differs from {self.model}, and was not written: {'; '.join(report.failures)}. "
+                    "To write it nevertheless, set force"
+                )
+            report.save(folder)
+            (folder / README).write_text(self._card(report), encoding="utf-8")
+            inputs = {"model": self.model, **(self.dataset.inputs("dataset") if self.dataset else {})}
+            write_provenance(folder, recipe.dump(self, {"verb": self.name}), inputs)
+        return ExportResult(self.output, report)
+
+    def _card(self, report: ExportReport) -> str:
+        tables = "\n\n".join(table.to_markdown() for table in report.tables())
+        notes = "".join(f"- {note}\n" for note in report.notes)
+        state = "**This export failed its checks and was written on request.**\n\n" if report.failures else ""
+        origin = f"{Path(self.model).name}, exported by encloze ({report.format}, {report.precision})"
+        return (
+            f"# {self.output.name}\n\n{origin}.\n\n## Usage\n\n```python\nfrom encloze import Encoder\n\n"
+            f'encoder = Encoder.from_pretrained("{self.output.name}")  # needs no torch\n```\n\n'
+            f"## Certificate\n\n{state}The export was loaded in a new process, and compared with the model "
+            f"(`{EXPORT_REPORT}`).\n\n{tables}\n\n{notes}"
+        )
