@@ -129,6 +129,20 @@ def weights(change_weights: Callable[[dict[str, torch.Tensor]], None]) -> Change
     return change
 
 
+def projection(activation: str, *, bias: bool, **settings: object) -> Change:
+    """Return a change that writes the module Dense behind Pooling."""
+
+    def change(folder: Path) -> None:
+        (folder / "2_Dense").mkdir()
+        shape = {"in_features": 32, "out_features": 8, "bias": bias, "activation_function": activation}
+        write_json(folder / "2_Dense" / "config.json", shape | settings)
+        torch.manual_seed(1)
+        tensors = {"linear.weight": torch.randn(8, 32), **({"linear.bias": torch.randn(8)} if bias else {})}
+        save_file(tensors, folder / "2_Dense" / "model.safetensors", metadata={"format": "pt"})
+
+    return change
+
+
 @functools.cache
 def base_files(family: str, kind: str) -> dict[str, bytes]:
     """Return the files of a tiny bi-encoder or cross-encoder of a family, as other programs write them."""
@@ -168,6 +182,7 @@ CONFIG, TOKENIZER, TRANSFORMER = "config.json", "tokenizer_config.json", "senten
 POOLING, SAVED = "1_Pooling/config.json", "config_sentence_transformers.json"
 FLAGS = {f"pooling_mode_{key}": False for key in ("cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens")}
 BERT_TOKENIZER = remove(TOKENIZER)
+TANH, IDENTITY = "torch.nn.modules.activation.Tanh", "torch.nn.modules.linear.Identity"
 TEXT_ONLY = {"text": {"method": "forward", "method_output_name": "last_hidden_state"}}
 
 
@@ -232,6 +247,13 @@ EQUAL = {
     "a passage prompt beside a document prompt": Variant((edit(SAVED, prompts={"document": "d: ", "passage": "p: "}),)),
     "default prompt": Variant((edit(SAVED, default_prompt_name="query"),)),
     "default prompt with a name of its own": Variant((edit(SAVED, prompts={"sts": "x: "}, default_prompt_name="sts"),)),
+    "Dense with tanh and bias": Variant((modules("Pooling", "Dense", "Normalize"), projection(TANH, bias=True))),
+    "Dense without bias, not normalized": Variant(
+        (modules("Pooling", "Dense"), projection(IDENTITY, bias=False, module_input_name="sentence_embedding"))
+    ),
+    "Dense with bias, cls, roberta": Variant(
+        (modules("Pooling", "Dense"), pooling("cls"), projection(IDENTITY, bias=True)), "roberta"
+    ),
     "max_seq_length 10": Variant((edit(TRANSFORMER, max_seq_length=10),)),
     "max_seq_length above model_max_length": Variant(
         (edit(TRANSFORMER, max_seq_length=30), edit(TOKENIZER, model_max_length=9))
@@ -318,7 +340,23 @@ REFUSED = {
     "other task": Variant((edit(TRANSFORMER, transformer_task="fill-mask"),), refused="transformer_task"),
     "other output": Variant((edit(TRANSFORMER, module_output_name="scores"),), refused="module_output_name"),
     "Normalize before Pooling": Variant((modules("Normalize", "Pooling"),), refused="type"),
-    "Dense": Variant((modules("Pooling", "Dense"),), refused="models.Dense"),
+    "Dense without files": Variant((modules("Pooling", "Dense"),), refused="2_Dense"),
+    "Dense with another activation": Variant(
+        (modules("Pooling", "Dense"), projection("torch.nn.modules.activation.GELU", bias=True)), refused="GELU"
+    ),
+    "Dense with code of another package": Variant(
+        (modules("Pooling", "Dense"), projection("os.system", bias=True)), refused="os.system"
+    ),
+    "Dense of token embeddings": Variant(
+        (modules("Pooling", "Dense"), projection(TANH, bias=True, module_input_name="token_embeddings")),
+        refused="module_input_name",
+    ),
+    "Dense before Pooling": Variant((modules("Dense", "Pooling"), projection(TANH, bias=True)), refused="type"),
+    "two Dense": Variant((modules("Pooling", "Dense", "Dense"), projection(TANH, bias=True)), refused="type"),
+    "Dense of another width": Variant(
+        (modules("Pooling", "Dense"), projection(TANH, bias=True, out_features=9)), refused="heads"
+    ),
+    "Dense of pooled token weights": Variant((modules("WordWeights", "Pooling"),), refused="models.WordWeights"),
     "arguments of a module": Variant((modules("Pooling", kwargs=["task"]),), refused="kwargs"),
     "Normalize of tokens": Variant(
         (edit("2_Normalize/config.json", module_input_name="token_embeddings"),), refused="module_input_name"
@@ -351,6 +389,7 @@ QUICK = (
     "no template, bert",
     "cosine without Normalize",
     "cosine by default",
+    "Dense with tanh and bias",
     "dot without Normalize",
     "query_length and document_length",
     "lower case, wordpiece",

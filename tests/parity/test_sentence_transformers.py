@@ -11,6 +11,7 @@ import toys
 from encloze.models.bi_encoder import BiEncoder
 from encloze.models.encoder_config import EncoderConfig
 from encloze.models.heads.dense import Dense
+from encloze.models.heads.sparse import Sparse
 from encloze.progress import Listener, use_listener
 from encloze.storage.model_folders import has_minilm, locate
 
@@ -84,3 +85,53 @@ def test_a_folder_written_by_encloze_gives_the_same_embeddings(tmp_path: Path, p
     theirs = SentenceTransformer(str(tmp_path / "ours"), device="cpu")
     scores = theirs.similarity(their_queries, their_documents).numpy()
     np.testing.assert_allclose(scores, queries @ documents.T, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("normalize", "bias", "activation"), [(True, False, "identity"), (False, True, "tanh")])
+def test_a_projection_written_by_encloze_gives_the_same_embeddings(
+    tmp_path: Path, normalize: bool, bias: bool, activation: str
+) -> None:
+    tokenizer = toys.tokenizer()
+    head = Dense("mean", normalize, 8, bias, activation)  # type: ignore[arg-type]
+    config = EncoderConfig((head,), "query: ", "text: ", 64, 64)
+    encoder = BiEncoder(toys.backbone(tokenizer.vocab_size), tokenizer, config)
+    (tmp_path / "ours").mkdir()
+    encoder.save(tmp_path / "ours")
+    queries, documents, their_queries, their_documents = encode_with_both(tmp_path / "ours")
+    assert queries.shape[1] == 8
+    np.testing.assert_allclose(queries, their_queries, atol=1e-5)
+    np.testing.assert_allclose(documents, their_documents, atol=1e-5)
+
+
+@pytest.mark.parametrize("pooling", ["max", "sum"])
+def test_a_sparse_encoder_gives_the_same_term_weights_both_ways(tmp_path: Path, pooling: str) -> None:
+    from sentence_transformers import SparseEncoder
+
+    tokenizer = toys.tokenizer()
+    config = EncoderConfig((Sparse(pooling=pooling),), "query: ", "text: ", 64, 64)  # type: ignore[arg-type]
+    encoder = BiEncoder(toys.backbone(tokenizer.vocab_size), tokenizer, config)
+    (tmp_path / "ours").mkdir()
+    encoder.save(tmp_path / "ours")
+    theirs = SparseEncoder(str(tmp_path / "ours"), device="cpu")
+    theirs.save_pretrained(str(tmp_path / "theirs"))
+    for folder in ("ours", "theirs"):
+        ours = BiEncoder.load(str(tmp_path / folder), precision="float32")
+        with use_listener(SilentListener()):
+            both = ours.encode_queries(TEXTS).sparse, ours.encode_documents(TEXTS, len(TEXTS)).sparse
+        for found, encode in zip(both, (theirs.encode_query, theirs.encode_document), strict=True):
+            assert found is not None
+            np.testing.assert_allclose(found.toarray(), encode(TEXTS).to_dense().numpy(), atol=1e-5)
+
+
+def test_what_sentence_transformers_cannot_compute_is_not_written(tmp_path: Path) -> None:
+    tokenizer = toys.tokenizer()
+    for number, heads in enumerate(
+        [(Dense("cls", False), Sparse()), (Sparse(document_top_k=9),), (Sparse(query_encoding="bag_of_words"),)]
+    ):
+        encoder = BiEncoder(
+            toys.backbone(tokenizer.vocab_size), tokenizer, EncoderConfig(heads, max_document_tokens=64)
+        )
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        encoder.save(folder)
+        assert not (folder / "modules.json").exists()

@@ -254,6 +254,7 @@ CONFIGS = {
     "cls": EncoderConfig((Dense("cls", False),), max_document_tokens=60, max_query_tokens=60),
     "max": EncoderConfig((Dense("max", True),), max_query_tokens=60, max_document_tokens=60),
     "cosine": EncoderConfig((Dense("mean", False),), cosine=True, max_document_tokens=60),
+    "tanh": EncoderConfig((Dense("mean", False, 8, True, "tanh"),), max_document_tokens=60),
     "sum": EncoderConfig((Sparse(pooling="sum", pool_special_tokens=False),), max_document_tokens=60),
     "term weighting": EncoderConfig(
         (Sparse(query_encoding="term_weighting", document_encoding="term_weighting"),), "q: ", max_document_tokens=60

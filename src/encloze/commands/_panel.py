@@ -28,14 +28,12 @@ from encloze.evaluation.panel_metrics import (
 )
 from encloze.evaluation.term_activations import TermActivations
 from encloze.models.bi_encoder import BiEncoder
-from encloze.models.checkpoint import HEADS
 from encloze.models.device import batch_tokens
 from encloze.models.frozen import FrozenEncoder
 from encloze.models.heads.dense import Dense
 from encloze.models.layers.pooling import Pooling
 from encloze.models.layers.term_weights import apply_activation, max_logits
 from encloze.models.precision import Precision, autocast
-from encloze.storage.model_folders import locate
 from encloze.text.tokenizer import Encoded
 from encloze.text.tokens import batch_by_length
 from encloze.training.linear_probe import extract_features, linear_probe, nearest_neighbors
@@ -215,7 +213,7 @@ def _load_encoder(model: str, pooling: Pooling | None, precision: Precision) -> 
         return encoder
     heads = tuple(replace(head, pooling=pooling) if isinstance(head, Dense) else head for head in encoder.config.heads)
     config = replace(encoder.config, heads=heads)
-    changed = BiEncoder(encoder.backbone, encoder.tokenizer, config, locate(model) / HEADS)
+    changed = BiEncoder(encoder.backbone, encoder.tokenizer, config, encoder.head_modules.state_dict())
     changed.name, changed.precision = encoder.name, precision
     return changed.to(encoder.backbone.model.device).eval()
 

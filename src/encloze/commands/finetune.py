@@ -225,7 +225,9 @@ class Finetune(Command, name="finetune"):
         """Return the bi-encoder to train; raise RecipeError if a loss cannot be computed from its heads."""
         needs_mlm_head = any(head.needs_mlm_head for head in self.heads)
         initial = self.model.load(dataset.corpus.texts, require_mlm_head=needs_mlm_head, seed=self.seed)
-        encoder = BiEncoder(initial.backbone, initial.tokenizer, self._encoder_config(initial.config), initial.heads)
+        encoder = BiEncoder(
+            initial.backbone, initial.tokenizer, self._encoder_config(initial.config), initial.head_weights
+        )
         heads = encoder.config.heads
         try:
             self._check_losses(heads, encoder.views)  # again, because heads and dimensions may be the initial model's

@@ -201,6 +201,6 @@ def _saved_dtype(name: str) -> torch.dtype:
 
 def _write_model(model: InitialModel, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
-    BiEncoder(model.backbone, model.tokenizer, model.config, model.heads).save(folder)
+    BiEncoder(model.backbone, model.tokenizer, model.config, model.head_weights).save(folder)
     if model.decoders:
         shutil.copyfile(model.decoders, folder / DECODERS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 from scipy.sparse import csr_matrix
-from torch import nn
+from torch import Tensor, nn
 
 from encloze import progress
 from encloze.backbones.base import Backbone
 from encloze.data.records import Representation
 from encloze.errors import CheckpointError
-from encloze.models.checkpoint import HEADS, load_checkpoint, model_fingerprint, read_weights
+from encloze.models.checkpoint import HEADS, load_checkpoint, model_fingerprint, read_head_weights
 from encloze.models.device import batch_tokens, few_threads, resolve_device
 from encloze.models.encoder_config import CONFIG_FILE, EncoderConfig
 from encloze.models.heads.base import HeadInput, Side, TextBatch
@@ -41,9 +41,9 @@ class BiEncoder(nn.Module):
         backbone: The encoder.
         tokenizer: Its tokenizer.
         config: Encoding configuration: heads, prompts and length limits.
-        heads_file: A safetensors file with weights of the heads. Weights whose name or shape does not match a head are
-            skipped, and a note lists the weights of heads that the file lacks and that are therefore initialized
-            randomly. None: all heads are initialized randomly.
+        head_weights: Weights of the heads. Those whose name or shape does not match a head are skipped, and a note
+            lists the weights that are missing and are therefore initialized randomly. None: all heads are initialized
+            randomly.
 
     Raises:
         CheckpointError: If a length limit exceeds that of the encoder, or a sparse head needs an MLM head that the
@@ -58,7 +58,11 @@ class BiEncoder(nn.Module):
     """
 
     def __init__(
-        self, backbone: Backbone, tokenizer: Tokenizer, config: EncoderConfig, heads_file: Path | None = None
+        self,
+        backbone: Backbone,
+        tokenizer: Tokenizer,
+        config: EncoderConfig,
+        head_weights: Mapping[str, Tensor] | None = None,
     ) -> None:
         super().__init__()
         longest = max(config.max_query_tokens, config.max_document_tokens)
@@ -75,8 +79,8 @@ class BiEncoder(nn.Module):
         self.backbone, self.tokenizer, self.config = backbone, tokenizer, config
         modules = {head.name: head.build_module(backbone) for head in config.heads}
         self.head_modules = nn.ModuleDict({name: module for name, module in modules.items() if module is not None})
-        missing = _load_matching(self.head_modules, heads_file)
-        if heads_file is not None and missing:
+        missing = _load_matching(self.head_modules, head_weights or {})
+        if head_weights is not None and missing:
             progress.note(f"No matching head weights in the checkpoint; initialized randomly: {', '.join(missing)}")
         self.name, self.fingerprint = "", ""
         self.precision: Precision = "auto"
@@ -102,12 +106,11 @@ class BiEncoder(nn.Module):
         """
         target, folder = resolve_device(device), locate(name)
         backbone, tokenizer, config = load_checkpoint(folder, require_mlm_head=False)  # an existing MLM head is loaded
-        encoder = cls(backbone, tokenizer, config).to(target)
-        if missing := _load_matching(encoder.head_modules, folder / HEADS):
+        encoder, saved = cls(backbone, tokenizer, config).to(target), read_head_weights(folder)
+        if missing := _load_matching(encoder.head_modules, saved):
             raise CheckpointError(
                 f"{folder}: {HEADS} is missing or lacks weights of the heads ({', '.join(missing)}). Restore the file"
             )
-        saved = read_weights(folder / HEADS) if (folder / HEADS).is_file() else {}
         if superfluous := sorted(saved.keys() - encoder.head_modules.state_dict().keys()):
             raise CheckpointError(
                 f"{folder}: {HEADS} has weights that no head of {CONFIG_FILE} has ({', '.join(superfluous[:3])}). "
@@ -240,13 +243,14 @@ class BiEncoder(nn.Module):
     def save(self, folder: Path) -> None:
         """Write a model folder that transformers and ``load`` read; the folder must exist.
 
-        sentence-transformers can also load the folder if the only head is a dense head without a projection.
+        sentence-transformers can also load the folder if the model has one head (see ``is_expressible``).
         """
         self.backbone.save(folder)
         self.tokenizer.save(folder, self.backbone.max_tokens)
         self.config.write(folder)
-        write_sentence_transformers_files(folder, self.config, self.backbone.hidden_size)
-        if weights := {name: value.contiguous() for name, value in self.head_modules.state_dict().items()}:
+        weights = {name: value.contiguous() for name, value in self.head_modules.state_dict().items()}
+        write_sentence_transformers_files(folder, self.config, self.backbone.hidden_size, weights)
+        if weights:
             save_file(weights, str(folder / HEADS))
 
     def _concatenate(self, parts: Iterable[Representation]) -> Representation:
@@ -298,10 +302,9 @@ def _on_cpu(vectors: Representation) -> Representation:
     return Representation(dense, csr_matrix((weights, places), tuple(vectors.sparse.shape)))
 
 
-def _load_matching(modules: nn.ModuleDict, file: Path | None) -> list[str]:
-    """Load weights with matching name and shape from ``file``; return the names of the weights not loaded."""
+def _load_matching(modules: nn.ModuleDict, weights: Mapping[str, Tensor]) -> list[str]:
+    """Load weights with matching name and shape; return the names of the weights not loaded."""
     own = modules.state_dict()
-    weights = read_weights(file) if file is not None and file.is_file() else {}
     matching = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
     modules.load_state_dict(matching, strict=False)
     return [name for name in own if name not in matching]

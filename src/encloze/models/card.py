@@ -13,7 +13,7 @@ import yaml
 from encloze.errors import EnclozeError
 from encloze.escapes import markdown
 from encloze.models.encoder_config import CONFIG_FILE
-from encloze.models.folder_fields import MODULES_FILE
+from encloze.models.folder_fields import MODULES_FILE, SPLADE_FILE
 from encloze.reporting.model_cards import split_header
 from encloze.storage.model_folders import MINILM, locate
 from encloze.storage.names import MANIFEST, README
@@ -45,6 +45,9 @@ queries = model.encode_query(["a question"])
 documents = model.encode_document(["a text", "another text"])
 model.similarity(queries, documents)
 """
+_SPARSE_ENCODER = _SENTENCE_TRANSFORMERS.replace("SentenceTransformer(", "SparseEncoder(").replace(
+    "import SentenceTransformer", "import SparseEncoder"
+)
 _CROSS_ENCODER = """from sentence_transformers import CrossEncoder
 
 model = CrossEncoder("{name}")
@@ -129,7 +132,7 @@ def model_card(
     listed = "".join(f"- {file}: {description}\n" for file, description in files.items())
     return (
         f"---\n{header}---\n\n# {markdown(name)}\n\n{kind}, {markdown(summary)}.\n\n"
-        f"## Usage\n\n{_usage(name, metadata, is_encoder)}\n## Files\n\n{listed}"
+        f"## Usage\n\n{_usage(name, metadata, is_encoder, _is_sparse(folder))}\n## Files\n\n{listed}"
     )
 
 
@@ -154,6 +157,7 @@ def card_metadata(folder: Path, pipeline_tag: PipelineTag, base_models: Sequence
         licenses.append(next(iter(_texts(header.get("license"))), ""))
     is_retriever = pipeline_tag in ("feature-extraction", "sentence-similarity", "text-ranking")
     words = [library, "encloze", *(["retrieval"] if is_retriever else [])]
+    words += ["sparse-encoder"] * _is_sparse(folder)
     words += {"text-ranking": ["cross-encoder", "reranker"], "sentence-similarity": ["feature-extraction"]}.get(
         pipeline_tag, []
     )
@@ -168,7 +172,12 @@ def card_metadata(folder: Path, pipeline_tag: PipelineTag, base_models: Sequence
     )
 
 
-def _usage(name: str, metadata: CardMetadata, is_encoder: bool) -> str:
+def _is_sparse(folder: Path) -> bool:
+    """Return whether sentence-transformers loads a folder as a sparse encoder."""
+    return (folder / SPLADE_FILE).is_file()
+
+
+def _usage(name: str, metadata: CardMetadata, is_encoder: bool, is_sparse: bool) -> str:
     """Return Python code in Markdown that loads the model, for each library that can load it."""
     snippets = []
     if metadata.pipeline_tag == "text-ranking":
@@ -176,7 +185,8 @@ def _usage(name: str, metadata: CardMetadata, is_encoder: bool) -> str:
     elif not is_encoder:
         snippets.append(_PIPELINE)
     else:
-        snippets += [_SENTENCE_TRANSFORMERS] if metadata.library_name == "sentence-transformers" else []
+        if metadata.library_name == "sentence-transformers":
+            snippets.append(_SPARSE_ENCODER if is_sparse else _SENTENCE_TRANSFORMERS)
         snippets.append(_ENCLOZE_ENCODER)
     return "\n".join(f"```python\n{code.format(name=name, task=metadata.pipeline_tag)}```\n" for code in snippets)
 

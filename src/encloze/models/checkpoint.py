@@ -15,9 +15,9 @@ from encloze.backbones.base import Backbone
 from encloze.backbones.hf.loading import quiet_transformers
 from encloze.backbones.hf.weights import check_tokens
 from encloze.errors import CheckpointError
-from encloze.models.encoder_config import EncoderConfig, states_pooling
+from encloze.models.encoder_config import CONFIG_FILE, EncoderConfig, states_pooling
 from encloze.models.folder_fields import check_tokenizer
-from encloze.models.foreign_settings import reads_lower_case
+from encloze.models.foreign_settings import is_of_sentence_transformers, read_encoder_settings, reads_lower_case
 from encloze.storage.hashes import hash_file
 from encloze.text.tokenizer import Tokenizer
 
@@ -38,7 +38,8 @@ def model_fingerprint(folder: Path, config: EncoderConfig, tokenizer: Tokenizer)
     Returns:
         16 hexadecimal digits.
     """
-    files = [file for pattern in ("*.safetensors", "*.bin", "config.json") for file in sorted(folder.glob(pattern))]
+    patterns = "*.safetensors", "*.bin", "config.json", "*_Dense/model.safetensors"
+    files = [file for pattern in patterns for file in sorted(folder.glob(pattern))]
     weights = [hash_file(file) for file in files if file.name != DECODERS]
     values = [weights, tokenizer.fingerprint, config.plain()]
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
@@ -50,6 +51,22 @@ def read_weights(file: Path) -> dict[str, Tensor]:
         return load_file(str(file))
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{file} is damaged: {error}. Restore the file") from error
+
+
+def read_head_weights(folder: Path) -> dict[str, Tensor]:
+    """Return the weights of the heads in a model folder, of encloze or of sentence-transformers; empty without such.
+
+    Raises:
+        CheckpointError: A file is damaged.
+    """
+    if (folder / HEADS).is_file():
+        return read_weights(folder / HEADS)
+    if (folder / CONFIG_FILE).is_file() or not is_of_sentence_transformers(folder):
+        return {}
+    projection = read_encoder_settings(folder).projection
+    if projection is None:
+        return {}
+    return {name.replace("linear", "dense"): weight for name, weight in read_weights(projection.file).items()}
 
 
 class Checkpoint(NamedTuple):

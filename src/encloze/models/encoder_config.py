@@ -11,6 +11,7 @@ from encloze.errors import CheckpointError
 from encloze.models.foreign_settings import is_of_sentence_transformers, read_encoder_settings
 from encloze.models.heads.base import Head, Side
 from encloze.models.heads.dense import Dense
+from encloze.models.heads.sparse import Sparse
 from encloze.settings import plain
 from encloze.similarity import Similarity
 from encloze.storage.json_files import read_json, write_json
@@ -126,8 +127,14 @@ class EncoderConfig:
                     f"{folder.name} sets a length limit of {max(limits):,} tokens (max_seq_length, query_length or "
                     f"document_length), but its encoder is limited to {max_tokens:,}: this limit is used"
                 )
+            head: Head = Dense(settings.pooling, settings.normalize)
+            if settings.term_pooling:
+                head = Sparse(pooling=settings.term_pooling)
+            elif settings.projection:
+                _, dim, bias, activation = settings.projection
+                head = Dense(settings.pooling, settings.normalize, dim, bias, activation)
             return cls(
-                (Dense(settings.pooling, settings.normalize),),
+                (head,),
                 settings.query_prompt,
                 settings.document_prompt,
                 min(limits[0], max_tokens),

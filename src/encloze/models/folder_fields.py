@@ -21,6 +21,7 @@ TRANSFORMER_FILES = tuple(
 )
 """Configuration of the module Transformer: sentence-transformers reads the first of these files that is not empty."""
 POOLING_FILE, NORMALIZE_FILE = "1_Pooling/config.json", "2_Normalize/config.json"
+DENSE_FILE, SPLADE_FILE = "2_Dense/config.json", "1_SpladePooling/config.json"
 PROMPTS_FILE = "config_sentence_transformers.json"
 MODEL_FILE, TOKENIZER_FILE = "config.json", "tokenizer_config.json"
 POOLING_FLAGS = {
@@ -114,8 +115,8 @@ FIELDS: tuple[Field, ...] = (
     Field(
         MODULES_FILE,
         "type",
-        "Transformer, Pooling and optionally Normalize of sentence-transformers, in this order; Transformer alone for "
-        "a cross-encoder",
+        "Transformer, Pooling and optionally Dense and Normalize of sentence-transformers, in this order; "
+        "MLMTransformer or Transformer, and SpladePooling for a sparse encoder; Transformer alone for a cross-encoder",
         _is_text,
     ),
     Field(MODULES_FILE, "path", "empty for Transformer, else a subfolder", _is_text),
@@ -127,8 +128,8 @@ FIELDS: tuple[Field, ...] = (
     Field(
         _TRANSFORMER,
         "transformer_task",
-        "feature-extraction, or sequence-classification for a cross-encoder",
-        _one_of("feature-extraction", "sequence-classification"),
+        "feature-extraction, fill-mask for a sparse encoder, or sequence-classification for a cross-encoder",
+        _one_of("feature-extraction", "fill-mask", "sequence-classification"),
     ),
     Field(_TRANSFORMER, "modality_config", "texts alone, through forward", _is_text_only),
     Field(
@@ -153,12 +154,24 @@ FIELDS: tuple[Field, ...] = (
     Field(POOLING_FILE, "word_embedding_dimension", "the encoder's own size is used", has_effect=False),
     Field(NORMALIZE_FILE, "module_input_name", "sentence_embedding", _one_of("sentence_embedding")),
     Field(NORMALIZE_FILE, "module_output_name", "sentence_embedding", _one_of("sentence_embedding", None)),
+    Field(DENSE_FILE, "in_features", "must be the encoder's own size", _is_length),
+    Field(DENSE_FILE, "out_features", "dimensions of the embedding", _is_length),
+    Field(DENSE_FILE, "bias", "whether the projection has a bias", _is_bool),
+    Field(DENSE_FILE, "activation_function", "Identity or Tanh of torch.nn", _is_text),
+    Field(DENSE_FILE, "module_input_name", "sentence_embedding", _one_of("sentence_embedding")),
+    Field(DENSE_FILE, "module_output_name", "sentence_embedding", _one_of("sentence_embedding", None)),
+    Field(SPLADE_FILE, "pooling_strategy", "max or sum", _one_of("max", "sum")),
+    Field(SPLADE_FILE, "activation_function", "relu: log(1 + max(0, logit))", _one_of("relu")),
+    Field(SPLADE_FILE, "embedding_dimension", "the size of the vocabulary is used", has_effect=False),
+    Field(SPLADE_FILE, "word_embedding_dimension", "the size of the vocabulary is used", has_effect=False),
+    Field(SPLADE_FILE, "chunk_size", "only how the weights are computed", has_effect=False),
     Field(
         PROMPTS_FILE,
         "model_type",
-        "SentenceTransformer, or CrossEncoder",
-        _one_of("SentenceTransformer", "CrossEncoder"),
+        "SentenceTransformer, SparseEncoder or CrossEncoder",
+        _one_of("SentenceTransformer", "SparseEncoder", "CrossEncoder"),
     ),
+    Field(PROMPTS_FILE, "max_active_dims", "the highest term weights only; accepted if null", _is_empty),
     Field(
         PROMPTS_FILE,
         "prompts",

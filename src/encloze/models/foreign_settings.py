@@ -7,12 +7,14 @@ from typing import Any, Literal, NamedTuple, TypedDict, get_args
 
 from encloze.errors import CheckpointError
 from encloze.models.folder_fields import (
+    DENSE_FILE,
     MODEL_FILE,
     MODULES_FILE,
     NORMALIZE_FILE,
     POOLING_FILE,
     POOLING_FLAGS,
     PROMPTS_FILE,
+    SPLADE_FILE,
     TOKENIZER_FILE,
     TRANSFORMER_FILES,
     check_fields,
@@ -45,6 +47,20 @@ class EncoderSettings(NamedTuple):
     """Length limit of queries; None: that of the tokenizer."""
     max_document_tokens: int | None
     """Length limit of documents; None: that of the tokenizer."""
+    projection: Projection | None = None
+    """Linear layer after pooling; None if there is none."""
+    term_pooling: Literal["max", "sum"] | None = None
+    """Pooling of term weights, of a sparse encoder; None for embeddings."""
+
+
+class Projection(NamedTuple):
+    """The module Dense: a linear layer after pooling."""
+
+    file: Path
+    """The safetensors file with its weights ``linear.weight`` and ``linear.bias``."""
+    dim: int
+    bias: bool
+    activation: Literal["identity", "tanh"]
 
 
 class Module(TypedDict):
@@ -82,13 +98,16 @@ def read_encoder_settings(folder: Path) -> EncoderSettings:
     Raises:
         CheckpointError: If a file is damaged, or has a field that encloze does not support.
     """
-    modules = _read_modules(folder, ("Transformer", "Pooling"), optional="Normalize")
+    if _is_sparse(folder):
+        return _read_sparse_encoder(folder)
+    modules = _read_modules(folder, ("Transformer", "Pooling"), optional=("Dense", "Normalize"))
     transformer = _transformer_settings(folder)
     _require(folder, transformer, "feature-extraction", "last_hidden_state", "token_embeddings")
     saved = _read_saved(folder, "SentenceTransformer", "a bi-encoder")
     query_prompt, document_prompt = _prompts(folder / PROMPTS_FILE, saved)
     file = folder / modules["Pooling"] / "config.json"
     pooling = read_fields(file, POOLING_FILE, refuse_unknown=True)
+    projection = _projection(folder / modules["Dense"]) if "Dense" in modules else None
     if pooling.get("include_prompt") is False and (query_prompt or document_prompt):
         raise refusal(file, "include_prompt", False, "the folder has prompts, which would be excluded from pooling")
     normalize = "Normalize" in modules
@@ -103,7 +122,48 @@ def read_encoder_settings(folder: Path) -> EncoderSettings:
         document_prompt,
         transformer.get("query_length") or longest,
         transformer.get("document_length") or longest,
+        projection,
     )
+
+
+def _is_sparse(folder: Path) -> bool:
+    modules = read_json(folder / MODULES_FILE, list[Module])
+    return bool(modules) and modules[-1]["type"].rpartition(".")[2] == "SpladePooling"
+
+
+def _read_sparse_encoder(folder: Path) -> EncoderSettings:
+    """Read the settings of a SparseEncoder of sentence-transformers (see ``read_encoder_settings``)."""
+    kinds = [module["type"].rpartition(".")[2] for module in read_json(folder / MODULES_FILE, list[Module])]
+    first = "MLMTransformer" if "MLMTransformer" in kinds else "Transformer"
+    modules = _read_modules(folder, (first, "SpladePooling"))
+    transformer = _transformer_settings(folder)
+    if "transformer_task" in transformer or first == "Transformer":  # not in older versions
+        _require(folder, transformer, "fill-mask", "logits", "token_embeddings")
+    saved = _read_saved(folder, "SparseEncoder", "a sparse encoder")
+    if saved.get("similarity_fn_name") == "cosine":
+        reason = "scores of term weights are inner products"
+        raise refusal(folder / PROMPTS_FILE, "similarity_fn_name", "cosine", reason)
+    query_prompt, document_prompt = _prompts(folder / PROMPTS_FILE, saved)
+    file = folder / modules["SpladePooling"] / "config.json"
+    pooling = read_fields(file, SPLADE_FILE, refuse_unknown=True)
+    longest = transformer.get("max_seq_length")
+    limits = (transformer.get("query_length") or longest, transformer.get("document_length") or longest)
+    kind: Literal["max", "sum"] = pooling.get("pooling_strategy", "max")
+    return EncoderSettings("cls", False, False, query_prompt, document_prompt, *limits, term_pooling=kind)
+
+
+def _projection(folder: Path) -> Projection:
+    """Return the settings of a module Dense."""
+    file = folder / "config.json"
+    values = read_fields(file, DENSE_FILE, refuse_unknown=True)
+    name = str(values.get("activation_function", "torch.nn.modules.activation.Tanh"))
+    kind = name.rpartition(".")[2]
+    if not name.startswith("torch.") or kind not in ("Identity", "Tanh"):
+        raise refusal(file, "activation_function", name, "an activation is Identity or Tanh of torch.nn")
+    if not values.get("out_features"):
+        raise refusal(file, "out_features", values.get("out_features"), "it is the number of dimensions")
+    activation: Literal["identity", "tanh"] = "tanh" if kind == "Tanh" else "identity"
+    return Projection(folder / "model.safetensors", values["out_features"], values.get("bias", True), activation)
 
 
 def read_reranker_settings(folder: Path) -> RerankerSettings:
@@ -146,30 +206,31 @@ def _read_saved(folder: Path, model_type: str, kind: str) -> dict[str, Any]:
     return saved
 
 
-def _read_modules(folder: Path, required: tuple[str, ...], optional: str = "") -> dict[str, str]:
-    """Return the path of each module in modules.json, which must be those in ``required``, in this order."""
+def _read_modules(folder: Path, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, str]:
+    """Return the path of each module in modules.json: those in ``required``, then some of ``optional``, in order."""
     file = folder / MODULES_FILE
     modules = read_json(file, list[Module])
     paths: dict[str, str] = {}
     for module in modules:
         check_fields(file, MODULES_FILE, dict(module), refuse_unknown=False)
         package, _, kind = module["type"].rpartition(".")
-        if kind not in (*required, optional) or package.partition(".")[0] != "sentence_transformers":
+        if kind not in (*required, *optional) or package.partition(".")[0] != "sentence_transformers":
             raise CheckpointError(
                 f"{folder} has a sentence-transformers module that encloze does not support: {module['type']}. Use a "
-                f"model with the modules {', '.join(filter(None, (*required, optional)))} only"
+                f"model with the modules {', '.join((*required, *optional))} only"
             )
         path = PurePosixPath(module["path"])
         if (
             path.is_absolute()
             or ".." in path.parts
             or "\\" in module["path"]
-            or (kind == "Transformer") != (not path.parts)
+            or (kind == required[0]) != (not path.parts)
         ):
             raise refusal(file, f"path of {kind}", module["path"], "it is empty for Transformer, else a subfolder")
         paths[kind] = module["path"]
     kinds = [module["type"].rpartition(".")[2] for module in modules]
-    if kinds not in ([*required], [*required, optional]) or len({module["name"] for module in modules}) < len(modules):
+    expected = [*required, *(kind for kind in optional if kind in kinds)]
+    if kinds != expected or len({module["name"] for module in modules}) < len(modules):
         raise refusal(file, "type", kinds, f"the modules are {' and '.join(required)}, once each and in this order")
     return paths
 

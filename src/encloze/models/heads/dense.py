@@ -28,6 +28,10 @@ class Dense(Head, name="dense"):
     checkpoint."""
     dim: int | None = None
     """Number of dimensions after a learned linear projection. By default there is no projection."""
+    bias: bool = False
+    """Whether the projection adds a bias, as in some models of sentence-transformers."""
+    activation: Literal["identity", "tanh"] = "identity"
+    """Function of the numbers after the projection."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -37,25 +41,36 @@ class Dense(Head, name="dense"):
             raise ValueError(f"normalize must be true or false, not {self.normalize!r}")
         if self.dim is not None and self.dim < 1:
             raise ValueError(f"dim must be 1 or more, not {self.dim}")
+        if self.activation not in ("identity", "tanh"):
+            raise ValueError(f"activation must be identity or tanh, not {self.activation!r}")
+        if self.dim is None and (self.bias or self.activation != "identity"):
+            raise ValueError("bias and activation belong to a projection, and dim is not set")
 
     def with_defaults(self, other: Any) -> Dense:
         known = other if isinstance(other, Dense) else Dense("cls", False)
+        projection = self if self.dim else known
         return replace(
             self,
             pooling=self.pooling or known.pooling or "cls",
             normalize=bool(known.normalize) if self.normalize is None else self.normalize,
-            dim=self.dim or known.dim,
+            dim=projection.dim,
+            bias=projection.bias,
+            activation=projection.activation,
         )
 
     def build_module(self, backbone: Backbone) -> nn.Module | None:
         if self.dim is None:
             return None
-        projection = nn.Linear(backbone.hidden_size, self.dim, bias=False)
+        projection = nn.Linear(backbone.hidden_size, self.dim, bias=self.bias)
         nn.init.normal_(projection.weight, std=backbone.hidden_size**-0.5)  # keeps the norm of vectors on average
+        if self.bias:
+            nn.init.zeros_(projection.bias)
         return projection
 
     def represent(self, inputs: HeadInput, side: Side, backbone: Backbone, module: nn.Module | None) -> Tensor:
         assert inputs.hidden is not None
         pooled = pool(inputs.hidden, inputs.texts.attention_mask, self.pooling or "cls")
         vectors = (pooled if module is None else module(pooled)).to(torch.promote_types(pooled.dtype, torch.float32))
+        if self.activation == "tanh":
+            vectors = vectors.tanh()
         return F.normalize(vectors, dim=-1) if self.normalize else vectors

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, NamedTuple
+
+from torch import Tensor
 
 from encloze.backbones.base import Backbone
 from encloze.family import Family
@@ -24,9 +26,8 @@ class InitialModel(NamedTuple):
     if the model has no such file."""
     fingerprint: str = ""
     """Hash of the model's weights, tokenizer and encoding configuration; empty if the weights are random."""
-    heads: Path | None = None
-    """File with the weights of the dense or sparse head that an earlier fine-tuning run saved. None if the model has no
-    such file."""
+    head_weights: Mapping[str, Tensor] | None = None
+    """Weights of the heads that the model has. None if it has no such weights."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from encloze.models.checkpoint import DECODERS, HEADS, load_checkpoint, model_fingerprint
+from encloze.models.checkpoint import DECODERS, load_checkpoint, model_fingerprint, read_head_weights
 from encloze.models.origins.base import InitialModel, Origin
 from encloze.storage.model_folders import locate
 from encloze.text.vocabulary_coverage import check_coverage
@@ -27,7 +27,7 @@ class Pretrained(Origin, name="pretrained"):
         folder = locate(self.model)
         torch.manual_seed(seed)  # of a new MLM head
         backbone, tokenizer, config = load_checkpoint(folder, require_mlm_head=require_mlm_head)
-        decoders, heads = (file if (file := folder / name).is_file() else None for name in (DECODERS, HEADS))
+        decoders = file if (file := folder / DECODERS).is_file() else None
         check_coverage(tokenizer, texts(), self.label())
         fingerprint = model_fingerprint(folder, config, tokenizer)
-        return InitialModel(backbone, tokenizer, config, decoders, fingerprint, heads)
+        return InitialModel(backbone, tokenizer, config, decoders, fingerprint, read_head_weights(folder) or None)
