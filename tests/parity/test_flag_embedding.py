@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from transformers.models.bert.modeling_bert import BertLayer
 
 import toys
-from encloze import ModelArguments, RetroMAECollator, RetroMAEForPretraining, progress
+from encloze import Encoder, ModelArguments, RetroMAECollator, RetroMAEForPretraining, progress
 from encloze.cli.main import main
 from encloze.errors import CheckpointError, DataError, EnclozeError
 from encloze.objectives.retromae import RetroMae
@@ -716,8 +716,23 @@ def test_a_script_with_its_own_training_loop(tmp_path: Path, model: Path) -> Non
     assert sum(losses[-4:]) / 4 < 0.9 * sum(losses[:4]) / 4
     mae.save_pretrained(str(tmp_path / "out"))
     tokenizer.save_pretrained(str(tmp_path / "out" / "encoder_model"))
-    out = ["--model", str(tmp_path / "out" / "encoder_model"), "--output", str(tmp_path / "index")]
-    assert main(["index", "--corpus", str(toys.write_dataset(tmp_path / "toys")), *out]) == 0
+    corpus = str(toys.write_dataset(tmp_path / "toys"))
+    for number, folder in enumerate((tmp_path / "out" / "encoder_model", tmp_path / "out")):
+        out = ["--model", str(folder), "--output", str(tmp_path / f"index{number}")]
+        assert main(["index", "--corpus", corpus, *out]) == 0
+
+
+def test_the_outer_folder_is_a_model_and_its_tokenizer_may_be_in_either_folder(tmp_path: Path) -> None:
+    folder = write_flag_embedding_folder(tmp_path / "out", make_model())
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+        (folder / "encoder_model" / name).unlink(missing_ok=True)
+    with pytest.raises(CheckpointError, match=r"no tokenizer\.json .*Save the model's fast tokenizer there"):
+        Encoder.from_pretrained(folder)
+    toys.tokenizer().save(folder, 64)
+    outer = Encoder.from_pretrained(folder, precision="float32").encode_queries(["a river"])
+    toys.tokenizer().save(folder / "encoder_model", 64)
+    inner = Encoder.from_pretrained(folder / "encoder_model", precision="float32").encode_queries(["a river"])
+    np.testing.assert_array_equal(outer, inner)
 
 
 class PreTrainer(transformers.Trainer):

@@ -23,11 +23,11 @@ from encloze import progress
 from encloze.backbones.base import Backbone
 from encloze.backbones.hf.forward import enable_activation_checkpointing
 from encloze.errors import DataError, EnclozeError
-from encloze.interop.flag_embedding_weights import ENCODER_FOLDER, WEIGHTS_FILE, load_decoder, read_decoder
+from encloze.interop.flag_embedding_weights import WEIGHTS_FILE, load_decoder, read_decoder
 from encloze.models.layers.cross_entropy import chunked_cross_entropy, select_labeled
 from encloze.models.layers.decoders import DecoderEmbeddings, DecoderLayer, replace_first_token
 from encloze.models.layers.masking import IGNORE_INDEX, TokenBatch, enhanced_decoding_mask, mask_whole_words
-from encloze.storage.model_folders import locate
+from encloze.storage.model_folders import ENCODER_FOLDER, locate
 from encloze.text.tokenizer import Tokenizer
 from encloze.text.tokens import pad_texts
 

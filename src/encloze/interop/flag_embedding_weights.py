@@ -13,8 +13,9 @@ from encloze import recipe
 from encloze.errors import CheckpointError
 from encloze.models.checkpoint import DECODERS, read_weights
 from encloze.models.encoder_config import EncoderConfig
+from encloze.storage.model_folders import ENCODER_FOLDER
 
-ENCODER_FOLDER, WEIGHTS_FILE = "encoder_model", "pytorch_model.bin"
+WEIGHTS_FILE = "pytorch_model.bin"
 # From names in decoders.safetensors of encloze to names in pytorch_model.bin of FlagEmbedding.
 _PREFIXES = {"decoder.layers.0.": "c_head.", "decoder.embeddings.": "embeddings."}
 

