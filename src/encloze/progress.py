@@ -81,6 +81,16 @@ class Listener:
         warnings.warn(text, UserWarning, stacklevel=3)
 
 
+class SilentListener(Listener):
+    """Listener that drops all reports, for steps whose reports would mean nothing to the user."""
+
+    def note(self, text: str) -> None:
+        """Drop a note."""
+
+    def warn(self, text: str) -> None:
+        """Drop a warning."""
+
+
 @functools.cache
 def _logger() -> logging.Logger:
     """Return the logger ``encloze``. Its ``NullHandler`` prevents ``logging`` from printing warnings a second time."""

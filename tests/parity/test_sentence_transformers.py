@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import encloze
 import toys
 from encloze.models.bi_encoder import BiEncoder
 from encloze.models.encoder_config import EncoderConfig
@@ -135,3 +136,18 @@ def test_what_sentence_transformers_cannot_compute_is_not_written(tmp_path: Path
         folder.mkdir()
         encoder.save(folder)
         assert not (folder / "modules.json").exists()
+
+
+def test_a_pretrained_model_keeps_its_projection_and_is_a_folder_of_sentence_transformers(
+    tmp_path: Path, dataset: Path
+) -> None:
+    tokenizer = toys.tokenizer()
+    config = EncoderConfig((Dense("mean", True, 8),), "query: ", "text: ", 64, 64)
+    (tmp_path / "first").mkdir()
+    BiEncoder(toys.backbone(tokenizer.vocab_size), tokenizer, config).save(tmp_path / "first")
+    settings = {"objective": "mlm", "max_tokens": 32, "training": {"epochs": 0.5}}
+    encloze.pretrain(tmp_path / "first", dataset, output=tmp_path / "adapted", **settings)
+    queries, documents, their_queries, their_documents = encode_with_both(tmp_path / "adapted")
+    assert queries.shape[1] == 8
+    np.testing.assert_allclose(queries, their_queries, atol=1e-5)
+    np.testing.assert_allclose(documents, their_documents, atol=1e-5)

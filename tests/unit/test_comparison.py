@@ -253,6 +253,18 @@ def test_sizes_of_indexes_and_weights_are_measured(two: tuple[Format, Format], m
     assert comparison.tables()[-1].names[-3:] == ("ms/query (batched)", "index MiB", "model MiB")
 
 
+def test_single_queries_are_timed_on_request(two: tuple[Format, Format], tmp_path: Path) -> None:
+    write_run(tmp_path / "own.trec", {"q-library-history": {"library-history": 1.0}})
+    systems = (Bm25(), RunFile(tmp_path / "own.trec"))
+    comparison = Compare(two[:1], systems, measure_latency=True, output=tmp_path / "o").run()
+    timed, read = (system.latency for system in comparison.reports[0].systems)
+    assert 0 < timed["p50"] <= timed["p95"] <= timed["p99"] < 1000 and not read
+    assert comparison.tables()[-1].values("ms, p95") == [timed["p95"], None]
+    assert comparison.reports[0].table().values("ms, p99") == [timed["p99"], None]
+    assert ComparisonTable.load(tmp_path / "o").reports[0].systems[0].latency == timed
+    assert "ms, p50" not in Compare(two[:1], systems[:1]).run().tables()[-1].names
+
+
 def test_memory_is_measured_in_a_separate_process(
     two: tuple[Format, Format], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

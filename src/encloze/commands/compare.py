@@ -55,6 +55,9 @@ class Compare(Command, name="compare"):
     passages; the score of a source text is the highest score of its passages."""
     ignore_identical_ids: bool = False
     """Whether documents with the id of their query are removed from the rankings, as in BEIR."""
+    measure_latency: bool = False
+    """Whether single queries are timed, too, with all that they need, such as the encoder: 100 of them one after the
+    other, after 5 that are not counted."""
     measure_memory: bool = False
     """Whether to measure the peak memory of each system. For this, the system searches again in a separate process."""
     equivalence_margin: float = 0.01
@@ -140,6 +143,7 @@ class Compare(Command, name="compare"):
             "depth": self.depth,
             "passage_aggregation": self.passage_aggregation,
             "ignore_identical_ids": self.ignore_identical_ids,
+            "measure_latency": self.measure_latency,
             "measure_memory": self.measure_memory,
             "seed": self.seed,
         }

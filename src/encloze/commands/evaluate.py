@@ -65,6 +65,9 @@ class Evaluate(Command, name="evaluate"):
     passages; the score of a source text is the highest score of its passages."""
     ignore_identical_ids: bool = False
     """Whether documents with the id of their query are removed from the rankings, as in BEIR."""
+    measure_latency: bool = False
+    """Whether single queries are timed, too, with all that they need, such as the encoder: 100 of them one after the
+    other, after 5 that are not counted."""
     measure_memory: bool = False
     """Whether to measure the peak memory of each system. For this, the system searches again in a separate process."""
     output: Path | None = None
@@ -140,7 +143,7 @@ class Evaluate(Command, name="evaluate"):
 
     def _rank(self, title: str, system: System, dataset: DatasetSplit) -> SystemResult:
         progress.note(f"Evaluating {title}")
-        result = system.rank(dataset, self._rules.search_depth)
+        result = system.rank(dataset, self._rules.search_depth, measure_latency=self.measure_latency)
         memory = system.measure_memory(dataset, self._rules.search_depth) if self.measure_memory else None
         run = self._rules.apply(result.run, partial(result.ranked_corpus, dataset))
         return replace(result, name=title, run=run, memory_bytes=memory)

@@ -18,12 +18,13 @@ from encloze.commands.base import Command, TrainingResult
 from encloze.data.corpus import Corpus
 from encloze.data.formats.base import Format
 from encloze.errors import DataError, RecipeError
-from encloze.models.checkpoint import DECODERS
+from encloze.models.checkpoint import DECODERS, HEADS
 from encloze.models.encoder_config import EncoderConfig
 from encloze.models.heads.dense import Dense
 from encloze.models.layers.pooling import Pooling
 from encloze.models.origins.base import InitialModel, Origin
 from encloze.models.pretraining_module import PretrainingModule
+from encloze.models.sentence_transformers import write_sentence_transformers_files
 from encloze.models.vocabulary import add_frequent_words
 from encloze.objectives.base import Objective
 from encloze.settings import Seed
@@ -231,10 +232,15 @@ class PreparedPretraining(NamedTuple):
 def _write_model(module: PretrainingModule, initial: InitialModel, folder: Path) -> None:
     """Write encoder, tokenizer, configuration and decoders into ``folder``."""
     module.backbone.save(folder)
-    initial.tokenizer.save(folder, initial.backbone.max_tokens)
+    backbone = initial.backbone
+    initial.tokenizer.save(folder, backbone.max_tokens, with_token_types=backbone.has_token_types)
     config = initial.config
     heads = (replace(head, pooling=module.pooling) if isinstance(head, Dense) else head for head in config.heads)
-    replace(config, heads=tuple(heads)).write(folder)
+    config = replace(config, heads=tuple(heads))
+    config.write(folder)
+    if weights := dict(initial.head_weights or {}):
+        save_file(weights, str(folder / HEADS))
+    write_sentence_transformers_files(folder, config, module.backbone.hidden_size, weights)
     if decoders := module.decoder_state():
         save_file({name: value.contiguous() for name, value in decoders.items()}, str(folder / DECODERS))
 

@@ -14,6 +14,7 @@ from encloze.data.contamination import Contamination
 from encloze.escapes import markdown
 from encloze.evaluation.contrasts import Contrast, contrast_with
 from encloze.evaluation.estimates import estimate
+from encloze.evaluation.latency import LATENCIES, latency_columns
 from encloze.evaluation.report import Report
 from encloze.evaluation.results import SIZES, SystemResult
 from encloze.evaluation.significance import bootstrap, holm
@@ -178,6 +179,7 @@ class ComparisonTable:
             Column("system"),
             *(Column(name, Kind.MEASURE) for name in measures),
             Column("ms/query (batched)", Kind.MILLISECONDS),
+            *latency_columns(),
             *(Column(f"{name.removesuffix('_bytes')} MiB", Kind.MEBIBYTES) for name in SIZES),
         )
         rows: list[tuple[Value, ...]] = []
@@ -187,7 +189,8 @@ class ComparisonTable:
                 results = self.results(report, system)
                 times = _mean([result.milliseconds_per_query for result in results])
                 sizes = [_mean([getattr(result, size) for result in results], 2**20) for size in SIZES]
-                rows.append((name, system.name, *means, times, *sizes))
+                latency = [_mean([result.latency.get(one) for result in results]) for one in LATENCIES]
+                rows.append((name, system.name, *means, times, *latency, *sizes))
         table = Table("All measures and costs", columns, tuple(rows)).without_empty_columns()
         return self._without_single_dataset(table)
 

@@ -15,6 +15,7 @@ from encloze.data.records import Judgments
 from encloze.data.runs import read_run, write_run
 from encloze.escapes import markdown
 from encloze.evaluation.estimates import estimate
+from encloze.evaluation.latency import LATENCIES, latency_columns
 from encloze.evaluation.measures import DEFAULT_MEASURES, canonical_name, compute_measures
 from encloze.evaluation.results import SIZES, SystemResult
 from encloze.evaluation.significance import bootstrap, holm, randomization_test
@@ -33,6 +34,7 @@ class _SavedSystem(TypedDict):
     name: str
     measures: dict[str, SavedInterval]
     milliseconds_per_query: float | None
+    latency: NotRequired[dict[str, float]]
     note: str
     index_bytes: NotRequired[int | None]
     model_bytes: NotRequired[int | None]
@@ -123,6 +125,7 @@ class Report:
             Column(f"{self.measures[0]} - {self.systems[0].name}", Kind.DIFFERENCE),
             Column("p (Holm)", Kind.P_VALUE),
             Column("ms/query (batched)", Kind.MILLISECONDS),
+            *latency_columns(),
             Column("memory MiB", Kind.MEBIBYTES),
         )
         rows = []
@@ -131,9 +134,14 @@ class Report:
             memory = None if system.memory_bytes is None else system.memory_bytes / 2**20
             comparison = (other.difference, other.p_value) if other else (None, None)
             means = self.means[system.name].values()
-            rows.append((system.name, *means, *comparison, system.milliseconds_per_query, memory))
+            times = system.milliseconds_per_query, *map(system.latency.get, LATENCIES)
+            rows.append((system.name, *means, *comparison, *times, memory))
         table = Table(self.title, columns, tuple(rows))
-        costs = [name for name in table.names[-2:] if not any(value is not None for value in table.values(name))]
+        costs = [
+            name
+            for name in table.names[-2 - len(LATENCIES) :]
+            if not any(value is not None for value in table.values(name))
+        ]
         return table.without_columns(*costs)
 
     def tables(self) -> list[Table]:
@@ -177,7 +185,7 @@ class Report:
             entry: dict[str, object] = {"name": system.name}
             entry["measures"] = {name: mean._asdict() for name, mean in self.means[system.name].items()}
             entry |= {"milliseconds_per_query": system.milliseconds_per_query, "note": system.note}
-            entry |= {name: getattr(system, name) for name in SIZES}
+            entry |= {"latency": dict(system.latency), **{name: getattr(system, name) for name in SIZES}}
             if other := differences.get(system.name):
                 entry["against_baseline"] = {**other.difference._asdict(), "p_holm": other.p_value}
             systems.append(entry)
@@ -231,6 +239,7 @@ class Report:
                 name=entry["name"],
                 run=run,
                 milliseconds_per_query=entry["milliseconds_per_query"],
+                latency=entry.get("latency") or {},
                 note=entry["note"],
                 values=dict(zip(measures, columns, strict=True)),
                 index_bytes=entry.get("index_bytes"),

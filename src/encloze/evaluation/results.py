@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -32,6 +33,9 @@ class SystemResult:
     milliseconds_per_query: float | None = None
     """Wall-clock time of searching all queries in one batch, query encoding included, divided by the number of queries.
     This is a throughput figure, not the latency of a single query. None if the ranking was read from a file."""
+    latency: Mapping[str, float] = field(default_factory=dict)
+    """Milliseconds of single queries, searched one after the other: ``p50``, ``p95`` and ``p99`` (see ``latencies``).
+    Empty if they were not measured."""
     note: str = ""
     """Remark shown below tables, such as the values of parameters that were tuned."""
     index_bytes: int | None = None
@@ -46,6 +50,11 @@ class SystemResult:
     corpus: Corpus | None = None
     """Corpus from which the documents were retrieved, if the system has a corpus of its own, such as that of an
     index folder. None if they were retrieved from the corpus of the data set."""
+
+    @property
+    def median_latency(self) -> float | None:
+        """Median of the milliseconds of single queries; None if they were not measured."""
+        return self.latency.get("p50")
 
     def ranked_corpus(self, dataset: DatasetSplit) -> Corpus:
         """Return the corpus from which documents were retrieved: the data set's corpus if ``self.corpus`` is None."""

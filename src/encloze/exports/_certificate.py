@@ -21,9 +21,9 @@ from encloze.data.records import Representation
 from encloze.encoders.base import Encoder
 from encloze.errors import CheckpointError
 from encloze.evaluation.estimates import estimate
+from encloze.evaluation.latency import LATENCIES, latencies
 from encloze.evaluation.measures import compute_measures
 from encloze.execution.encodings import read_representation
-from encloze.exports._reload import SilentListener, latencies
 from encloze.exports.base import Bounds, ExportFormat
 from encloze.intervals import Interval
 from encloze.retrieval.tuning_queries import queries_with_documents
@@ -116,7 +116,7 @@ class ExportReport:
         rows = tuple((name, *one) for name, one in self.differences.items())
         others = (Column(""), Column("model", Kind.NUMBER), Column("export", Kind.NUMBER))
         figures: list[tuple[Value, ...]] = [("MB", self.bytes["model"] / 1e6, self.bytes["export"] / 1e6)]
-        for name in ("p50", "p95", "p99"):
+        for name in LATENCIES:
             model, export = (self.milliseconds[side][name] for side in ("model", "export"))
             figures.append((f"ms per query, {name}", model, export))
         if self.ranking:
@@ -130,7 +130,7 @@ class ExportReport:
         difference, cosine, margin = self.bounds
         notes = [
             f"required: a difference of at most {difference:g}, and a cosine of {cosine:g} or more",
-            "latency: queries encoded one by one, 50 after 5 to warm up; the model in its usual precision",
+            "latency: queries encoded one by one, 100 after 5 to warm up; the model in its usual precision",
         ]
         if self.ranking:
             low, high = self.ranking.difference[1:]
@@ -167,7 +167,7 @@ def certify(
         documents += list(sample.corpus.texts(sample.numbers))
     timed = [query.text for query in sample.queries] if sample else [text for text in _TEXTS if len(text) > 5]
     result, found = _reload(format_, folder, queries, documents, timed)
-    with progress.use_listener(SilentListener()):  # texts that are longer than the limit are meant to be
+    with progress.use_listener(progress.SilentListener()):  # texts that are longer than the limit are meant to be
         parts = list(exact.represent_documents(documents, len(documents)))
         expected = exact.represent_queries(queries), Representation.concatenate(parts)
     differences = {
@@ -189,7 +189,10 @@ def certify(
         bounds=format_.bounds,
         ranking=ranking,
         bytes={"model": _weights(model_folder), "export": _weights(folder)},
-        milliseconds={"model": latencies(encoder, timed), "export": result["milliseconds"]},
+        milliseconds={
+            "model": latencies(lambda query: encoder.represent_queries([query]), timed),
+            "export": result["milliseconds"],
+        },
         needs_torch=result["torch"],
         machine={"processor": _processor(), "threads": os.cpu_count(), "system": platform.platform()},
         failures=tuple(_failures(differences, ranking, format_.bounds)),

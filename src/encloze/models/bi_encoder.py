@@ -246,7 +246,7 @@ class BiEncoder(nn.Module):
         sentence-transformers can also load the folder if the model has one head (see ``is_expressible``).
         """
         self.backbone.save(folder)
-        self.tokenizer.save(folder, self.backbone.max_tokens)
+        self.tokenizer.save(folder, self.backbone.max_tokens, with_token_types=self.backbone.has_token_types)
         self.config.write(folder)
         weights = {name: value.contiguous() for name, value in self.head_modules.state_dict().items()}
         write_sentence_transformers_files(folder, self.config, self.backbone.hidden_size, weights)

@@ -34,13 +34,6 @@ _SNIPPET_WORDS, _SNIPPET_LETTERS = 10, 30
 _UNUSABLE = 1 / 3  # a view with less than this share of the best view's mean reciprocal rank gets the weight 0
 
 
-class _Silent(progress.Listener):
-    """Listener that drops all reports."""
-
-    def warn(self, text: str) -> None:
-        """Drop a warning."""
-
-
 class ChosenFusion(NamedTuple):
     """A fusion, and how it was chosen."""
 
@@ -168,7 +161,7 @@ def reciprocal_ranks(views: Sequence[View], corpus: Corpus) -> dict[str, float]:
     generator = np.random.default_rng(0)
     snippets = [_snippet(text, generator) for text in corpus.texts(numbers)]
     results = {}
-    with progress.use_listener(_Silent()):  # no warning that snippets are truncated
+    with progress.use_listener(progress.SilentListener()):  # no warning that snippets are truncated
         encoded = encode_for_views(views, snippets)
     for view, queries in zip(views, encoded, strict=True):
         scores = np.stack(view.index.score(queries, [numbers] * len(numbers)))

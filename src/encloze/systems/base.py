@@ -17,6 +17,7 @@ from encloze.data.dataset import DatasetSplit
 from encloze.data.records import Query, Run
 from encloze.data.runs import RUN_FILE
 from encloze.errors import EnclozeError
+from encloze.evaluation.latency import latencies
 from encloze.evaluation.results import SystemResult
 from encloze.family import Family
 from encloze.retrieval.index_folder import is_index
@@ -44,22 +45,27 @@ class PreparedSystem(NamedTuple):
     model_bytes: int | None = None
     corpus: Corpus | None = None
 
-    def rank(self, queries: Sequence[Query], depth: int, name: str = "") -> SystemResult:
+    def rank(
+        self, queries: Sequence[Query], depth: int, name: str = "", *, measure_latency: bool = False
+    ) -> SystemResult:
         """Rank the documents of the prepared data set for ``queries``.
 
         Args:
             queries: Queries with their texts.
             depth: Number of documents to rank for each query.
             name: Title of the system in tables.
+            measure_latency: Whether single queries are timed, too.
 
         Returns:
             The ranking and its cost (time and size). Measures are not computed.
         """
         run, milliseconds = self.run(queries, depth)
+        is_timed = measure_latency and milliseconds is not None
         return SystemResult(
             name=name,
             run=run,
             milliseconds_per_query=milliseconds,
+            latency=latencies(lambda query: self.run([query], depth), queries) if is_timed else {},
             note=self.note,
             index_bytes=self.index_bytes,
             model_bytes=self.model_bytes,
@@ -144,18 +150,20 @@ class System(Family):
         """
         return (self,)
 
-    def rank(self, dataset: DatasetSplit, depth: int) -> SystemResult:
+    def rank(self, dataset: DatasetSplit, depth: int, *, measure_latency: bool = False) -> SystemResult:
         """Rank the documents of a data set for the queries of its split.
 
         Args:
             dataset: The split to evaluate on.
             depth: Number of documents to rank for each query.
+            measure_latency: Whether single queries are timed, too.
 
         Returns:
             The ranking and its cost (time and size). Measures are not computed.
         """
         with self.prepare(dataset) as prepared:
-            return prepared.rank(dataset.queries, depth, self.title or self.default_title())
+            title = self.title or self.default_title()
+            return prepared.rank(dataset.queries, depth, title, measure_latency=measure_latency)
 
     def measure_memory(self, dataset: DatasetSplit, depth: int) -> int | None:
         """Return the peak memory while the system searches, measured in a separate process.

@@ -53,7 +53,7 @@ class RunFile(System, name="run"):
 
         yield PreparedSystem(run, note)
 
-    def rank(self, dataset: DatasetSplit, depth: int) -> SystemResult:
+    def rank(self, dataset: DatasetSplit, depth: int, *, measure_latency: bool = False) -> SystemResult:
         """Return the first ``depth`` documents of each query in the run file. The texts of queries are not read."""
         note = self._note(dataset)
         rankings = {query: top_documents(scores, depth) for query, scores in self._rankings.items()}

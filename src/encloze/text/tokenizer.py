@@ -182,15 +182,20 @@ class Tokenizer:
             backend.encode_special_tokens = splits
         return cls(backend, special_tokens, config, int(max_length) if max_length < _NO_MAX_LENGTH else None)
 
-    def save(self, folder: Path, max_tokens: int) -> None:
+    def save(self, folder: Path, max_tokens: int, *, with_token_types: bool = True) -> None:
         """Write ``tokenizer.json`` and ``tokenizer_config.json``, which encloze and transformers can load.
 
         Args:
             folder: Existing folder to write the files to.
             max_tokens: Maximum input length of the model.
+            with_token_types: Whether the model has token types. Some models of transformers fail if they get any.
         """
         self.backend.save(str(folder / "tokenizer.json"))
-        write_json(folder / "tokenizer_config.json", {**self.config, "model_max_length": max_tokens})
+        config = {**self.config, "model_max_length": max_tokens}
+        if not with_token_types:
+            names = config.get("model_input_names", ("input_ids", "attention_mask"))
+            config["model_input_names"] = [name for name in names if name != "token_type_ids"]
+        write_json(folder / "tokenizer_config.json", config)
 
     def lower_case(self) -> None:
         """Lower-case texts before the tokenizer's own normalization, unless its first steps include this already."""

@@ -32,6 +32,7 @@ class _Cost(NamedTuple):
 
 _COSTS = (
     _Cost("milliseconds per query (batched)", ("milliseconds_per_query",), 1),
+    _Cost("milliseconds of a single query, median", ("median_latency",), 1),
     _Cost("MiB of index and model", ("index_bytes", "model_bytes"), 2**20),
     _Cost("MiB of memory", ("memory_bytes",), 2**20),
 )
