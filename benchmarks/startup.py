@@ -30,6 +30,16 @@ RESULTS = Path(__file__).parent / "results" / "startup.json"
 RUNS, NUM_DOCUMENTS = 5, 500
 
 
+_PROGRAM = """
+import atexit, re, runpy, sys
+file = sys.argv.pop(1)
+status = lambda: open("/proc/self/status").read()
+atexit.register(lambda: open(file, "w").write(re.search(r"VmHWM:\\s+(\\d+)", status())[1]))
+runpy.run_module("encloze", run_name="__main__", alter_sys=True)
+"""
+"""Runs encloze, and writes the peak memory in kB. The figure of wait4 includes that of the parent process."""
+
+
 class Cost(NamedTuple):
     """What a process has used."""
 
@@ -40,16 +50,21 @@ class Cost(NamedTuple):
 
 def cost(*arguments: str) -> Cost:
     """Run a command of encloze, and return what it has used."""
-    code = "import os, sys; os.execv(sys.argv[1], sys.argv[1:])"  # wait4 measures one process, not all children
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     began = time.perf_counter()
-    command = [sys.executable, "-c", code, sys.executable, "-m", "encloze", *arguments]
+    with tempfile.NamedTemporaryFile() as file:
+        command = [sys.executable, "-c", _PROGRAM, file.name, *arguments]
+        return _cost(command, environment, began, Path(file.name))
+
+
+def _cost(command: list[str], environment: dict[str, str], began: float, peak: Path) -> Cost:
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment) as process:
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise SystemExit(f"encloze {' '.join(arguments)} failed")
-    return Cost(used.ru_utime + used.ru_stime, time.perf_counter() - began, used.ru_maxrss / 1024)
+        raise SystemExit(f"{' '.join(command[3:])} failed")
+    wall_seconds = time.perf_counter() - began
+    return Cost(used.ru_utime + used.ru_stime, wall_seconds, int(peak.read_text() or 0) / 1024)
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from filelock import FileLock
@@ -270,6 +271,10 @@ CONFIGS = {
 def test_every_head_is_exported_exactly(name: str, tmp_path: Path) -> None:
     model = bi_encoder(CONFIGS[name])
     assert_same(exported(model, tmp_path / "out"), model)
+    if name == "cls":  # only what is read
+        (graph,) = (tmp_path / "out").glob("*.onnx")
+        session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+        assert {one.name for one in session.get_inputs()} == {"input_ids", "attention_mask"}
 
 
 @pytest.mark.slow

@@ -166,6 +166,7 @@ def certify(
         queries += [query.text for query in sample.queries]
         documents += list(sample.corpus.texts(sample.numbers))
     timed = [query.text for query in sample.queries] if sample else [text for text in _TEXTS if len(text) > 5]
+    progress.note(f"Encoding {len(queries) + len(documents):,} texts with the export and with the model")
     result, found = _reload(format_, folder, queries, documents, timed)
     with progress.use_listener(progress.SilentListener()):  # texts that are longer than the limit are meant to be
         parts = list(exact.represent_documents(documents, len(documents)))

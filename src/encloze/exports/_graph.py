@@ -68,6 +68,9 @@ def export_graph(model: BiEncoder, side: Side, file: Path) -> None:
             )
             size = sum(weight.numel() * weight.element_size() for weight in model.parameters())
             assert program is not None  # dynamo=True
+            inputs = program.model.graph.inputs
+            for unused in [one for one in inputs if not one.uses()]:
+                inputs.remove(unused)
             program.save(str(file), external_data=size > _LARGEST_FILE)
         except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
             reason = str(error).strip().partition("\n")[0]
