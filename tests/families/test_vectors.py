@@ -19,7 +19,7 @@ from encloze import Retriever
 from encloze.data.records import Representation
 from encloze.data.vectors.anserini import Anserini
 from encloze.data.vectors.base import Layout, VectorFormat
-from encloze.errors import DataError, RecipeError
+from encloze.errors import CheckpointError, DataError, RecipeError
 
 FORMATS = VectorFormat.members()
 TOKENS = [f"token{n}" for n in range(50)]
@@ -98,6 +98,11 @@ WRONG: dict[str, tuple[str, Callable[[Path], object], str]] = {
         "same length",
     ),
     "an unknown token": ("x.jsonl", lambda f: f.write_bytes(b'{"id":1,"vector":{"no":1}}\n'), "no token 'no'"),
+    "terms, but none are known": (
+        "y.jsonl",
+        lambda f: f.write_bytes(b'{"id":1,"vector":{"a":1}}\n'),
+        "only embeddings",
+    ),
     "no weight": ("x.jsonl", lambda f: f.write_bytes(b'{"id":1,"vector":{"token1":"much"}}\n'), "not numbers"),
 }
 
@@ -108,7 +113,7 @@ def test_a_damaged_file_is_refused(case: str, tmp_path: Path) -> None:
     make(tmp_path / name)
     member, file = VectorFormat.recognize(tmp_path / name)
     with pytest.raises(DataError, match=message) as caught:
-        list(member.read(file, NUMBERS, 50))
+        list(member.read(file, {} if name == "y.jsonl" else NUMBERS, 50))
     assert name in str(caught.value)
 
 
@@ -164,6 +169,14 @@ def test_vectors_of_other_documents_are_refused(model: Path, dataset: Path, tmp_
     encloze.encode(model, dataset, output=tmp_path / "v", format="npy")
     array, ids_file = np.load(tmp_path / "v" / "dense.npy"), tmp_path / "v" / "ids.txt"
     ids = ids_file.read_text(encoding="utf-8").splitlines()
+
+    other = toys.write_model(tmp_path / "other", views=("dense",))
+    arguments: dict[str, Any] = {"vectors": tmp_path / "v", "indexes": ["flat"], "output": tmp_path / "index"}
+    with pytest.raises(DataError, match=f"was computed by .*, and the model is {other}"):
+        encloze.index(dataset, model=other, **arguments)
+    ids_file.unlink()
+    with pytest.raises(CheckpointError, match=r"ids\.txt"):
+        encloze.index(dataset, model=model, **arguments)
 
     def refused(message: str, vectors: np.ndarray, names: list[str] | None, indexes: list[str]) -> None:
         folder = tmp_path / "changed"

@@ -119,8 +119,13 @@ def test_too_few_queries_and_other_faults(index: Path, data: Path) -> None:
     few.write_text("query-id\tcorpus-id\tscore\nq1\td1\t1\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"there are 1 queries with an answer, and 20 are needed"):
         encloze.threshold(index, data, split="few")
+    few.write_text("query-id\tcorpus-id\tscore\nu1\td1\t0\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"there are 1 queries without an answer"):
         encloze.threshold(index, data, unanswerable_split="few")
+    with pytest.raises(DataError, match="40 of the 40 queries without an answer have relevant documents"):
+        encloze.threshold(index, data, unanswerable_split="dev")
+    with pytest.raises(DataError, match="no query of the split 'unanswerable' has a relevant document in the index"):
+        encloze.threshold(index, data, split="unanswerable")
     assert Retriever.load(index).answer_threshold is None
 
 
@@ -143,6 +148,12 @@ def test_a_damaged_threshold_is_reported(index: Path, data: Path, change: dict[s
     write_manifest(index)
     with pytest.raises(CheckpointError, match=message):
         Retriever.load(index)
+
+
+def test_the_table_has_the_fewest_missed_answers_of_each_rate(index: Path, data: Path) -> None:
+    report = encloze.threshold(index, data)
+    assert report.areas["all"] == 1
+    assert report.tables()[1].values("missed answers")[0] == 0
 
 
 def test_features_are_the_best_score_and_its_lead() -> None:

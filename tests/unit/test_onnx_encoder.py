@@ -20,10 +20,12 @@ from filelock import FileLock
 import encloze
 import toys
 from encloze import Encoder, Retriever
+from encloze.data.dataset import DatasetSplit
+from encloze.data.formats.beir import Beir
 from encloze.encoders.onnx import OnnxEncoder
 from encloze.encoders.torch import TorchEncoder
-from encloze.errors import CheckpointError, RecipeError, StaleIndexError
-from encloze.exports._certificate import ExportReport, certify
+from encloze.errors import CheckpointError, DataError, RecipeError, StaleIndexError
+from encloze.exports._certificate import ExportReport, certify, sample_of
 from encloze.exports.onnx import Onnx
 from encloze.models.bi_encoder import BiEncoder
 from encloze.models.encoder_config import EncoderConfig
@@ -125,6 +127,25 @@ def test_an_exported_model_needs_no_torch(folder: Path, tmp_path: Path) -> None:
     assert {hit.id for hit in Retriever.load(tmp_path / "index", encoder=with_torch).search("rivers", 2)} == set(found)
 
 
+def test_commands_with_an_exported_model_need_no_torch(folder: Path, dataset: Path, tmp_path: Path) -> None:
+    commands = [
+        ["index", "--model", str(folder), "--corpus", str(dataset), "--output", "index"],
+        ["encode", "--model", str(folder), "--corpus", str(dataset), "--output", "vectors"],
+        ["evaluate", "--systems", f"bm25,{folder},index", "--dataset", str(dataset), "--split", "test"],
+        ["delete", "--index", "index", "--filter", "id == 'library-history'"],
+        ["verify", "index"],
+    ]
+    code = (
+        "import json, sys; sys.modules['torch'] = sys.modules['transformers'] = None; "
+        "from encloze.cli.main import main; sys.exit(sum(main(command) for command in json.loads(sys.argv[1])))"
+    )
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    call = [sys.executable, "-c", code, json.dumps(commands)]
+    done = subprocess.run(call, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "nDCG@10" in done.stdout and "is intact" in done.stdout
+
+
 def test_a_copy_of_an_export_can_be_loaded(folder: Path, tmp_path: Path) -> None:
     Encoder.from_pretrained(folder).save_pretrained(tmp_path / "saved")
     write_manifest(tmp_path / "saved")
@@ -202,6 +223,14 @@ def test_a_certificate_passes_an_exact_export_and_fails_a_lost_prompt(copied: Pa
     assert {failure.partition(":")[0] for failure in failures} == {"dense, queries", "sparse, queries"}
 
 
+def test_a_ranking_needs_judged_queries(dataset: Path) -> None:
+    lines = (dataset / "qrels" / "test.tsv").read_text(encoding="utf-8").splitlines(keepends=True)
+    (dataset / "qrels" / "few.tsv").write_text("".join(lines[:3]), encoding="utf-8")
+    with pytest.raises(DataError, match="2 queries of the split 'few' have relevant documents. At least 20"):
+        sample_of(DatasetSplit(Beir(dataset), "few"))
+    assert len(sample_of(DatasetSplit(Beir(dataset), "train")).queries) >= 20
+
+
 def test_an_index_of_another_model_is_refused(copied: Path, tmp_path: Path) -> None:
     retriever = Retriever.build([{"id": "1", "text": "Rivers flow."}], copied, output=tmp_path / "index")
     assert [hit.id for hit in retriever.search("rivers")] == ["1"]
@@ -213,7 +242,7 @@ def test_an_index_of_another_model_is_refused(copied: Path, tmp_path: Path) -> N
 @pytest.mark.slow
 def test_the_command_exports_and_refuses(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = toys.write_model(tmp_path / "model", views=("dense",))
-    result = encloze.export(model, output=tmp_path / "out", dataset=dataset, split="test")
+    result = encloze.export(model, output=tmp_path / "out", dataset=dataset, split="train")
     assert result.report.failures == ()
     assert result.report.ranking is not None and result.report.ranking.model == result.report.ranking.export
     assert "Certificate" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")

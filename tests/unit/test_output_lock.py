@@ -16,10 +16,11 @@ from pathlib import Path
 
 import pytest
 
+import encloze
 from encloze.cli.main import main
 from encloze.commands.base import Command
 from encloze.data.runs import read_run
-from encloze.errors import CheckpointError, StorageError
+from encloze.errors import CheckpointError, RecipeError, StorageError
 from encloze.settings import hints_of
 from encloze.storage import locks
 from encloze.storage.atomic import atomic_folder
@@ -433,3 +434,14 @@ def test_what_killed_processes_left_in_the_cache_is_removed(cache: Path, monkeyp
 def test_a_manifest_can_be_written_for_a_folder_of_another_program(tmp_path: Path) -> None:
     write_manifest(write_result(tmp_path / "result"))
     check_removable(tmp_path / "result")
+
+
+def test_an_output_that_is_or_contains_an_input_is_refused(dataset: Path, tmp_path: Path) -> None:
+    index, outer = tmp_path / "results" / "index", tmp_path / "results"
+    encloze.index(dataset, indexes=["bm25"], output=index)
+    content = sorted(path.name for path in index.iterdir())
+    for output in (index, outer, tmp_path / "results" / ".." / "results" / "index"):
+        with pytest.raises(RecipeError, match="output: .* is or contains .*index.* which would be deleted"):
+            encloze.evaluate(["bm25", index], dataset, output=output, overwrite=True)
+    assert sorted(path.name for path in index.iterdir()) == content
+    assert encloze.evaluate([index], dataset, output=tmp_path / "other", overwrite=True)

@@ -10,8 +10,13 @@ from encloze.api._commands import run_cached, run_command
 from encloze.encoders.base import Encoder, load_reranker
 
 if TYPE_CHECKING:
-    from encloze.commands.base import ClassifierTrainingResult, GenerationResult, MiningResult, ScoringResult
-    from encloze.commands.export import ExportResult
+    from encloze.commands.base import (
+        ClassifierTrainingResult,
+        ExportResult,
+        GenerationResult,
+        MiningResult,
+        ScoringResult,
+    )
     from encloze.models.cross_encoder import CrossEncoder
 
 

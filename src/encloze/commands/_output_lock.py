@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
+from encloze.errors import RecipeError
+from encloze.storage.disk import exists
 from encloze.storage.output_lock import lock_output
 
 T = TypeVar("T")
@@ -22,7 +26,33 @@ def locks_output(run: Callable[[Any], T]) -> Callable[[Any], T]:
     def locked(command: Any) -> T:
         if command.output is None:
             return run(command)
+        _check_inputs(command)
         with lock_output(command.output):
             return run(command)
 
     return locked
+
+
+def _check_inputs(command: Any) -> None:
+    """Raise RecipeError if the output exists, and is or contains an input, which would be deleted with it."""
+    output = Path(command.output).resolve()
+    if not output.is_dir():
+        return
+    for name, path in _paths(command):
+        resolved = path.resolve()
+        if name != "output" and (resolved == output or output in resolved.parents):
+            message = f"{command.output} is or contains {path} ({name}), which would be deleted. Choose another output"
+            raise RecipeError("the recipe", [("output", message)])
+
+
+def _paths(value: Any, name: str = "") -> Iterator[tuple[str, Path]]:
+    """Yield the files and folders that settings name, each with the setting."""
+    if isinstance(value, (str, Path)):
+        if str(value) and exists(Path(value)):
+            yield name, Path(value)
+    elif dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            yield from _paths(getattr(value, field.name), f"{name}.{field.name}".lstrip("."))
+    elif isinstance(value, (tuple, list)):
+        for one in value:
+            yield from _paths(one, name)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from encloze.evaluation.estimates import Estimate
     from encloze.evaluation.labels import LabelReport
     from encloze.evaluation.report import Report
+    from encloze.exports._certificate import ExportReport
     from encloze.reporting.verdicts import Verdict
 
 
@@ -101,6 +102,19 @@ class MergeResult(TrainingResult):
     """Interpolation weight of the adapted model, from 0 to 1."""
     reports: tuple[Report, ...]
     """One report for each data set, with the model before adaptation, the adapted model and the merged models."""
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """Result of ``export``: the folder that was written, and its certificate.
+
+    Attributes:
+        folder: The folder.
+        report: How its vectors differ from those of the model, and its size and latency.
+    """
+
+    folder: Path
+    report: ExportReport
 
 
 @dataclass(frozen=True)

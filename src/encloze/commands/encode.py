@@ -14,7 +14,7 @@ from encloze.data.corpus import Corpus
 from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
 from encloze.data.records import Representation
-from encloze.data.vectors.base import Kind, Layout, VectorFormat
+from encloze.data.vectors.base import ORIGIN_FILE, Kind, Layout, VectorFormat
 from encloze.data.vectors.parquet import ParquetVectors
 from encloze.encoders.base import Encoder, load_encoder
 from encloze.errors import RecipeError
@@ -22,6 +22,7 @@ from encloze.execution.encodings import encode_corpus
 from encloze.settings import Seed
 from encloze.storage.atomic import atomic_folder, refuse_existing
 from encloze.storage.disk import explain_write_errors
+from encloze.storage.json_files import write_json
 from encloze.storage.provenance import write_provenance
 
 _QUERIES = 1024  # encoded at a time
@@ -97,6 +98,7 @@ class Encode(Command, name="encode"):
                 writer.add(ids[done : done + part.num_texts], chosen)
                 done += part.num_texts
             writer.finish()
+            write_json(folder / ORIGIN_FILE, {"model": encoder.name, "fingerprint": encoder.fingerprint})
             inputs = {**source.inputs("corpus" if self.corpus else "dataset"), "model": self.model}
             write_provenance(folder, recipe.dump(self, {"verb": self.name}), inputs)
         return EncodingResult(self.output / self.format.file, len(ids), layout.dims)

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from encloze import progress, recipe
 from encloze.commands._output_lock import locks_output
-from encloze.commands.base import Command
+from encloze.commands.base import Command, ExportResult
 from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
 from encloze.encoders.base import load_encoder
 from encloze.encoders.torch import TorchEncoder
 from encloze.errors import CheckpointError
-from encloze.exports._certificate import EXPORT_REPORT, ExportReport, certify
+from encloze.exports._certificate import EXPORT_REPORT, ExportReport, certify, sample_of
 from encloze.exports.base import ExportFormat
 from encloze.exports.onnx import Onnx
 from encloze.models.bi_encoder import BiEncoder
@@ -23,19 +23,6 @@ from encloze.storage.disk import explain_write_errors
 from encloze.storage.model_folders import locate
 from encloze.storage.names import README
 from encloze.storage.provenance import write_provenance
-
-
-@dataclass(frozen=True)
-class ExportResult:
-    """Result of ``export``: the folder that was written, and its certificate.
-
-    Attributes:
-        folder: The folder.
-        report: How its vectors differ from those of the model, and its size and latency.
-    """
-
-    folder: Path
-    report: ExportReport
 
 
 @dataclass(frozen=True)
@@ -69,12 +56,12 @@ class Export(Command, name="export"):
     def run(self) -> ExportResult:
         refuse_existing(self.output, overwrite=self.overwrite)
         model = BiEncoder.load(self.model, precision="float32", device="cpu")
-        dataset = DatasetSplit(self.dataset, self.split) if self.dataset else None
+        sample = sample_of(DatasetSplit(self.dataset, self.split)) if self.dataset else None
         with atomic_folder(self.output, overwrite=self.overwrite) as folder, explain_write_errors(folder):
             progress.note(f"Exporting {self.model} ({self.format.summary()})")
             self.format.write(model, folder)
             usual, exact = load_encoder(self.model, device="cpu"), TorchEncoder(model)
-            report = certify(usual, exact, self.format, folder, locate(self.model), dataset)
+            report = certify(usual, exact, self.format, folder, locate(self.model), sample)
             if report.failures and not self.force:
                 raise CheckpointError(
                     f"the export differs from {self.model}, and was not written: {'; '.join(report.failures)}. "

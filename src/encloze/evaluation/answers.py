@@ -92,8 +92,8 @@ class AnswerReport:
         ]
 
     def _at(self, rate: float) -> OperatingRate:
-        """Return the point of the curve with the highest rate of false answers up to ``rate``."""
-        return max((one for one in self.curve if one.false_answers <= rate), key=lambda one: one.false_answers)
+        """Return the point of the curve with the fewest missed answers, and at most ``rate`` false ones."""
+        return min((one for one in self.curve if one.false_answers <= rate), key=lambda one: one.missed_answers)
 
     def save(self, folder: Path) -> None:
         """Write the report into an existing folder, as JSON."""

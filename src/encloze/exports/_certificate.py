@@ -19,7 +19,7 @@ from encloze.data.dataset import DatasetSplit
 from encloze.data.hash_sampling import sample_queries
 from encloze.data.records import Representation
 from encloze.encoders.base import Encoder
-from encloze.errors import CheckpointError
+from encloze.errors import CheckpointError, DataError
 from encloze.evaluation.estimates import estimate
 from encloze.evaluation.latency import LATENCIES, latencies
 from encloze.evaluation.measures import compute_measures
@@ -33,7 +33,7 @@ from encloze.storage.json_files import write_json
 from encloze.tables import Column, Kind, Table, Value
 
 EXPORT_REPORT = "export_report.json"
-_QUERIES, _DOCUMENTS, _SEED = 300, 2000, 0
+_QUERIES, _FEWEST_QUERIES, _DOCUMENTS, _SEED = 300, 20, 2000, 0
 _LEVEL = 0.05
 _TEXTS = (
     "",
@@ -148,7 +148,7 @@ def certify(
     format_: ExportFormat,
     folder: Path,
     model_folder: Path,
-    dataset: DatasetSplit | None,
+    sample: Sample | None,
 ) -> ExportReport:
     """Load an export in a new process, and compare it with the model.
 
@@ -158,10 +158,9 @@ def certify(
         format_: The format of the export.
         folder: The exported folder.
         model_folder: The folder of the model, for its size.
-        dataset: Judged queries and their documents, which are compared, too; None for texts that cover special cases.
+        sample: Judged queries and documents, which are compared, too; None for texts that cover special cases only.
     """
     queries, documents = [*_TEXTS, *_LONG], [*_TEXTS, *_LONG]
-    sample = _sample(dataset) if dataset else None
     if sample:
         queries += [query.text for query in sample.queries]
         documents += list(sample.corpus.texts(sample.numbers))
@@ -200,7 +199,7 @@ def certify(
     )
 
 
-class _Sample(NamedTuple):
+class Sample(NamedTuple):
     """Queries of a data set, and documents that include their relevant ones."""
 
     queries: list[Any]
@@ -209,14 +208,20 @@ class _Sample(NamedTuple):
     numbers: np.ndarray
 
 
-def _sample(dataset: DatasetSplit) -> _Sample:
+def sample_of(dataset: DatasetSplit) -> Sample:
+    """Return queries of a data set, and documents. Raises DataError if there are fewer than 20 such queries."""
     judged = queries_with_documents(dataset)
+    if len(judged.queries) < _FEWEST_QUERIES:
+        raise DataError(
+            f"{dataset.format.location()}: {len(judged.queries)} queries of the split {dataset.split!r} have relevant "
+            f"documents. At least {_FEWEST_QUERIES} are needed to compare nDCG@10; a few hundred are better"
+        )
     queries = sample_queries(judged.queries, _QUERIES)
     known = dataset.corpus.number_of
     judgments = {query.id: dict(judged.judgments[query.id]) for query in queries}
     relevant = {known[id_] for grades in judgments.values() for id_ in grades if id_ in known}
     drawn = np.random.default_rng(_SEED).permutation(len(dataset.corpus))[:_DOCUMENTS]
-    return _Sample(queries, judgments, dataset.corpus, np.unique([*relevant, *drawn.tolist()]).astype(np.int64))
+    return Sample(queries, judgments, dataset.corpus, np.unique([*relevant, *drawn.tolist()]).astype(np.int64))
 
 
 def _reload(
@@ -259,7 +264,7 @@ def _rows(vectors: Representation, start: int) -> Representation:
     return Representation(*(None if view is None else view[start:] for view in vectors))
 
 
-def _ranking(sample: _Sample, scores: Sequence[np.ndarray], margin: float) -> Ranking:
+def _ranking(sample: Sample, scores: Sequence[np.ndarray], margin: float) -> Ranking:
     ids, values = sample.corpus.ids.take(sample.numbers), []
     for of_one in scores:
         best = np.argsort(-of_one, axis=1, kind="stable")[:, :10]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from encloze.family import Family
-from encloze.models.bi_encoder import BiEncoder
+
+if TYPE_CHECKING:
+    from encloze.models.bi_encoder import BiEncoder
 
 
 class Bounds(NamedTuple):

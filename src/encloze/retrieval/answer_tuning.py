@@ -58,7 +58,19 @@ def tune_answer_threshold(
         DataError: There are fewer than 20 queries with, or without, an answer.
         MissingExtraError: scikit-learn is not installed.
     """
-    judged = queries_with_documents(judged.with_corpus(retriever.corpus))
+    all_judged = judged.with_corpus(retriever.corpus)
+    judged = queries_with_documents(all_judged)
+    if not judged.queries:
+        raise DataError(
+            f"no query of the split {judged.split!r} has a relevant document in the index {retriever.folder}. "
+            "Judgments need the ids of its documents; those of texts that it contains only passages of cannot be used"
+        )
+    answered = {query.text for query in judged.queries}
+    if wrong := [query.id for query in unanswerable or () if query.text in answered]:
+        raise DataError(
+            f"{len(wrong):,} of the {len(unanswerable or ()):,} queries without an answer have relevant documents in "
+            f"the split {judged.split!r}, such as {wrong[0]}. Give queries that the index does not answer"
+        )
     for kind, count in (("with", len(judged.queries)), ("without", len(unanswerable or judged.queries))):
         if count < _FEWEST:
             raise DataError(f"there are {count} queries {kind} an answer, and {_FEWEST} are needed at least")

@@ -9,10 +9,12 @@ import numpy as np
 
 from encloze.data.corpus import Corpus
 from encloze.data.records import Representation
-from encloze.data.vectors.base import VectorFormat
+from encloze.data.vectors.base import ORIGIN_FILE, VectorFormat
 from encloze.encoders.base import Encoder
 from encloze.errors import DataError
 from encloze.search.indexes.base import Index
+from encloze.storage.integrity import check_if_result
+from encloze.storage.json_files import read_json
 
 
 def given_vectors(path: Path, corpus: Corpus, encoder: Encoder, indexes: Sequence[Index]) -> Iterator[Representation]:
@@ -25,9 +27,17 @@ def given_vectors(path: Path, corpus: Corpus, encoder: Encoder, indexes: Sequenc
         indexes: The indexes that are built from the vectors.
 
     Raises:
-        DataError: The vectors are not those of these documents, do not fit the model or the indexes, or are damaged.
+        DataError: The vectors are not those of these documents or of the model, do not fit the indexes, or are damaged.
+        CheckpointError: A file in a folder that ``encloze encode`` wrote is missing or has changed.
     """
+    check_if_result(path)
     format_, file = VectorFormat.recognize(path)
+    if path.is_dir() and (path / ORIGIN_FILE).is_file():
+        origin = read_json(path / ORIGIN_FILE)
+        if origin.get("fingerprint") != encoder.fingerprint:
+            raise DataError(
+                f"{path} was computed by {origin.get('model')}, and the model is {encoder.name}. Give the same"
+            )
     needed = {index.input_type for index in indexes} - {"text"}
     num_terms, numbers = encoder.views.get("sparse", 0), dict[str, int]()
     if num_terms:

@@ -25,6 +25,7 @@ from encloze.errors import CheckpointError, RecipeError
 from encloze.retrieval.changes import add_documents, delete_documents
 from encloze.retrieval.index_building import build_index
 from encloze.retrieval.index_folder import (
+    current_state,
     generation_of,
     index_settings,
     open_documents,
@@ -135,6 +136,11 @@ def cut_over(index: Path, role: str, find_encoder: Callable[[], Encoder | None])
             raise CheckpointError(f"there is no index {other}. {remedy}")
         if free.exists():
             raise CheckpointError(f"{free} is in the way: it was left by an earlier change of the model. Remove it")
+        if current_state(index).answer_threshold and not current_state(other).answer_threshold:
+            progress.warn(
+                f"the answer threshold of {index} belongs to its model, and {other} has none. Choose another one: "
+                f"encloze threshold --index {index}"
+            )
         num_changed, step = 0, generation_of(other) - generation_of(index)
         if (step > 0) == (role == "next"):  # otherwise a process was killed after it had exchanged them
             num_changed = catch_up(index, other, find_encoder)

@@ -6,6 +6,7 @@ from encloze.cli.display.console import say, show, show_tables
 from encloze.commands.base import (
     CalibrationResult,
     ClassifierTrainingResult,
+    ExportResult,
     GenerationResult,
     MergeResult,
     MiningResult,
@@ -13,7 +14,6 @@ from encloze.commands.base import (
     TrainingResult,
 )
 from encloze.commands.encode import EncodingResult
-from encloze.commands.export import ExportResult
 from encloze.commands.index import IndexingResult
 from encloze.commands.report import ReportResult
 from encloze.commands.verify import Verification

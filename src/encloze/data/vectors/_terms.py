@@ -44,6 +44,8 @@ def term_matrix(
             weights += map(float, values)
             ends.append(len(terms))
     except KeyError as error:
+        if not numbers:
+            raise DataError(f"{location}: it contains term weights, and the model computes only embeddings") from error
         raise DataError(f"{location}: the vocabulary of the model has no token {error.args[0]!r}") from error
     except (TypeError, ValueError) as error:
         raise DataError(f"{location}: the term weights are not numbers: {error}") from error

@@ -15,6 +15,8 @@ from encloze.family import Family
 
 Kind = Literal["dense", "sparse"]
 IDS_FILE = "ids.txt"
+ORIGIN_FILE = "vectors.json"
+"""Name of the file in which ``encloze encode`` records the model that computed the vectors."""
 ROWS = 4096
 """Number of rows that are read at a time."""
 
