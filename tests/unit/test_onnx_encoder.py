@@ -223,6 +223,14 @@ def test_a_certificate_passes_an_exact_export_and_fails_a_lost_prompt(copied: Pa
     assert {failure.partition(":")[0] for failure in failures} == {"dense, queries", "sparse, queries"}
 
 
+def test_a_reranker_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "reranker").mkdir()
+    config = {"architectures": ["BertForSequenceClassification"], "model_type": "bert"}
+    (tmp_path / "reranker" / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(CheckpointError, match="reranker is a re-ranker or a classifier, and only encoders"):
+        encloze.export(tmp_path / "reranker", output=tmp_path / "out")
+
+
 def test_a_ranking_needs_judged_queries(dataset: Path) -> None:
     lines = (dataset / "qrels" / "test.tsv").read_text(encoding="utf-8").splitlines(keepends=True)
     (dataset / "qrels" / "few.tsv").write_text("".join(lines[:3]), encoding="utf-8")

@@ -34,14 +34,16 @@ def locks_output(run: Callable[[Any], T]) -> Callable[[Any], T]:
 
 
 def _check_inputs(command: Any) -> None:
-    """Raise RecipeError if the output exists, and is or contains an input, which would be deleted with it."""
+    """Raise RecipeError if the output is replaced, and is or contains an input, which would be deleted with it."""
     output = Path(command.output).resolve()
-    if not output.is_dir():
+    if not getattr(command, "overwrite", False) or not output.is_dir():
         return
     for name, path in _paths(command):
         resolved = path.resolve()
         if name != "output" and (resolved == output or output in resolved.parents):
-            message = f"{command.output} is or contains {path} ({name}), which would be deleted. Choose another output"
+            message = (
+                f"{command.output} is or contains {path} ({name}), which would be deleted. Choose another --output"
+            )
             raise RecipeError("the recipe", [("output", message)])
 
 

@@ -17,6 +17,7 @@ from encloze.exports._certificate import EXPORT_REPORT, ExportReport, certify, s
 from encloze.exports.base import ExportFormat
 from encloze.exports.onnx import Onnx
 from encloze.models.bi_encoder import BiEncoder
+from encloze.models.cross_encoder import is_cross_encoder
 from encloze.settings import Seed
 from encloze.storage.atomic import atomic_folder, refuse_existing
 from encloze.storage.disk import explain_write_errors
@@ -55,6 +56,8 @@ class Export(Command, name="export"):
     @locks_output
     def run(self) -> ExportResult:
         refuse_existing(self.output, overwrite=self.overwrite)
+        if is_cross_encoder(self.model):
+            raise CheckpointError(f"{self.model} is a re-ranker or a classifier, and only encoders can be exported")
         model = BiEncoder.load(self.model, precision="float32", device="cpu")
         sample = sample_of(DatasetSplit(self.dataset, self.split)) if self.dataset else None
         with atomic_folder(self.output, overwrite=self.overwrite) as folder, explain_write_errors(folder):

@@ -58,22 +58,8 @@ def tune_answer_threshold(
         DataError: There are fewer than 20 queries with, or without, an answer.
         MissingExtraError: scikit-learn is not installed.
     """
-    all_judged = judged.with_corpus(retriever.corpus)
-    judged = queries_with_documents(all_judged)
-    if not judged.queries:
-        raise DataError(
-            f"no query of the split {judged.split!r} has a relevant document in the index {retriever.folder}. "
-            "Judgments need the ids of its documents; those of texts that it contains only passages of cannot be used"
-        )
-    answered = {query.text for query in judged.queries}
-    if wrong := [query.id for query in unanswerable or () if query.text in answered]:
-        raise DataError(
-            f"{len(wrong):,} of the {len(unanswerable or ()):,} queries without an answer have relevant documents in "
-            f"the split {judged.split!r}, such as {wrong[0]}. Give queries that the index does not answer"
-        )
-    for kind, count in (("with", len(judged.queries)), ("without", len(unanswerable or judged.queries))):
-        if count < _FEWEST:
-            raise DataError(f"there are {count} queries {kind} an answer, and {_FEWEST} are needed at least")
+    judged = queries_with_documents(judged.with_corpus(retriever.corpus))
+    _check_queries(retriever, judged, unanswerable)
     names = [view.name for view in retriever.views]
     examples = _examples(retriever, judged, unanswerable, names)
     fold_of = np.random.default_rng(seed).permutation(int(examples.groups.max()) + 1)[examples.groups] % _FOLDS
@@ -99,6 +85,24 @@ def tune_answer_threshold(
         curve=error_curve(probabilities[positive], probabilities[~positive]),
     )
     return final, report
+
+
+def _check_queries(retriever: Retriever, judged: DatasetSplit, unanswerable: Sequence[Query] | None) -> None:
+    """Raise DataError if there are too few queries with, or without, an answer, or if some are of both kinds."""
+    if not judged.queries:
+        raise DataError(
+            f"no query of the split {judged.split!r} has a relevant document in the index {retriever.folder}. "
+            "Judgments need the ids of its documents; those of texts that it contains only passages of cannot be used"
+        )
+    answered = {query.text for query in judged.queries}
+    if wrong := [query.id for query in unanswerable or () if query.text in answered]:
+        raise DataError(
+            f"{len(wrong):,} of the {len(unanswerable or ()):,} queries without an answer have relevant documents in "
+            f"the split {judged.split!r}, such as {wrong[0]}. Give queries that the index does not answer"
+        )
+    for kind, count in (("with", len(judged.queries)), ("without", len(unanswerable or judged.queries))):
+        if count < _FEWEST:
+            raise DataError(f"there are {count} queries {kind} an answer, and {_FEWEST} are needed at least")
 
 
 def _examples(
