@@ -92,10 +92,7 @@ class Encode(Command, name="encode"):
         with atomic_folder(self.output, overwrite=self.overwrite) as folder, explain_write_errors(folder):
             writer, done = self.format.writer(folder, layout), 0
             for part in parts:
-                chosen = Representation(
-                    *(part[place] if kind in kinds else None for place, kind in enumerate(part._fields))
-                )
-                writer.add(ids[done : done + part.num_texts], chosen)
+                writer.add(ids[done : done + part.num_texts], part.only(kinds))
                 done += part.num_texts
             writer.finish()
             write_json(folder / ORIGIN_FILE, {"model": encoder.name, "fingerprint": encoder.fingerprint})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -157,6 +157,10 @@ class Representation(NamedTuple):
     sparse: Any = None
     """Sparse vectors (float32, texts x vocabulary): a ``scipy.sparse.csr_matrix`` for search, a dense tensor in
     training; None if there are none."""
+
+    def only(self, kinds: Collection[str]) -> Representation:
+        """Return the vectors of some kinds: of ``dense``, ``sparse`` or both."""
+        return Representation(*(vectors if kind in kinds else None for kind, vectors in self._asdict().items()))
 
     @property
     def num_texts(self) -> int:

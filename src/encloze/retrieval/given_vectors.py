@@ -51,9 +51,7 @@ def given_vectors(path: Path, corpus: Corpus, encoder: Encoder, indexes: Sequenc
         if ids is not None:
             _check_ids(file, done, ids, corpus)
         done += vectors.num_texts
-        yield Representation(
-            *(vectors[place] if kind in needed else None for place, kind in enumerate(vectors._fields))
-        )
+        yield vectors.only(needed)
     if done < len(corpus):
         raise DataError(f"{file} has {done:,} vectors, and the collection {len(corpus):,} documents")
 
