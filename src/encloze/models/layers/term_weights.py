@@ -28,7 +28,7 @@ def max_logits(hidden: Tensor, positions: Tensor, head: MlmHead, logit_bias: flo
         head: Head for masked language modeling.
         logit_bias: Number added to all logits.
     """
-    if torch.compiler.is_exporting():  # a loop over texts has no graph for any number of texts
+    if _is_exporting():  # a loop over texts has no graph for any number of texts
         logits = _all_logits(hidden, positions, head, logit_bias)
         return logits.masked_fill(~positions[:, :, None], float("-inf")).amax(dim=1)
     pooled: Tensor = _MaxLogits.apply(  # type: ignore[no-untyped-call]
@@ -42,7 +42,7 @@ def summed_term_weights(hidden: Tensor, positions: Tensor, head: MlmHead, logit_
 
     Arguments are those of ``max_logits``. To save memory, logits are recomputed in the backward pass.
     """
-    if torch.compiler.is_exporting():
+    if _is_exporting():
         logits = _all_logits(hidden, positions, head, logit_bias)
         return (logits.relu().log1p() * positions[:, :, None]).sum(dim=1)
     pooled: Tensor = _SummedTermWeights.apply(  # type: ignore[no-untyped-call]
@@ -158,6 +158,11 @@ class _SummedTermWeights(torch.autograd.Function):
             row_gradients[number, mask] = (logit_gradients @ cast_matrix).to(rows.dtype)
             matrix_gradient += logit_gradients.T @ cast_rows[number][mask]
         return row_gradients, None, matrix_gradient, bias_gradient if ctx.has_bias else None
+
+
+def _is_exporting() -> bool:
+    """Return whether the computation is being exported as a graph; torch 2.5 and 2.6 do not say it."""
+    return bool(getattr(torch.compiler, "is_exporting", bool)())
 
 
 def _all_logits(hidden: Tensor, positions: Tensor, head: MlmHead, logit_bias: float) -> Tensor:
