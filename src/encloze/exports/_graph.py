@@ -18,7 +18,6 @@ from encloze.models.bi_encoder import BiEncoder
 from encloze.models.heads.base import Side, TextBatch
 
 _OPSET = 20
-_LARGEST_FILE = 1.9e9  # protobuf's limit is 2 GiB
 _INPUTS = ("input_ids", "attention_mask", "own_tokens")
 
 
@@ -41,7 +40,7 @@ def export_graph(model: BiEncoder, side: Side, file: Path) -> None:
     Args:
         model: The model, on the CPU.
         side: What the graph encodes.
-        file: The file to write. Weights above 2 GB are written to a second file.
+        file: The file to write. The weights are in a second file, with ``.data`` appended to its name.
 
     Raises:
         CheckpointError: torch cannot export the encoder.
@@ -66,12 +65,11 @@ def export_graph(model: BiEncoder, side: Side, file: Path) -> None:
                 opset_version=_OPSET,
                 verbose=False,
             )
-            size = sum(weight.numel() * weight.element_size() for weight in model.parameters())
             assert program is not None  # dynamo=True
             inputs = program.model.graph.inputs
             for unused in [one for one in inputs if not one.uses()]:
                 inputs.remove(unused)
-            program.save(str(file), external_data=size > _LARGEST_FILE)
+            program.save(str(file), external_data=True)  # mapped into memory: half of the memory of one file
         except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
             reason = str(error).strip().partition("\n")[0]
             raise CheckpointError(
