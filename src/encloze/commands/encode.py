@@ -86,8 +86,11 @@ class Encode(Command, name="encode"):
         kinds = self._kinds(encoder)
         source = self.corpus or self.dataset
         assert source is not None  # checked above
-        texts = Corpus.from_format(source) if self.corpus else DatasetSplit(source, self.split)
-        ids, parts = _encode_documents(encoder, texts) if isinstance(texts, Corpus) else _encode_queries(encoder, texts)
+        ids, parts = (
+            _encode_documents(encoder, Corpus.from_format(source))
+            if self.corpus
+            else _encode_queries(encoder, DatasetSplit(source, self.split))
+        )
         layout = Layout(len(ids), {kind: encoder.views[kind] for kind in kinds}, encoder.term_names)
         with atomic_folder(self.output, overwrite=self.overwrite) as folder, explain_write_errors(folder):
             writer, done = self.format.writer(folder, layout), 0

@@ -80,7 +80,7 @@ class Export(Command, name="export"):
         tables = "\n\n".join(table.to_markdown() for table in report.tables())
         notes = "".join(f"- {note}\n" for note in report.notes)
         state = "**This export failed its checks and was written on request.**\n\n" if report.failures else ""
-        origin = f"{Path(self.model).name}, exported by encloze ({report.format}, {report.precision})"
+        origin = f"{Path(self.model).name}, exported by encloze ({report.format})"
         return (
             f"# {self.output.name}\n\n{origin}.\n\n## Usage\n\n```python\nfrom encloze import Encoder\n\n"
             f'encoder = Encoder.from_pretrained("{self.output.name}")  # needs no torch\n```\n\n'

@@ -37,7 +37,7 @@ class ReportResult:
 
 @dataclass(frozen=True)
 class MakeReport(Command, name="report"):
-    """Write one HTML page on the results of commands: evaluate, compare, robustness, inspect and training commands.
+    """Write one HTML page on the results of commands that evaluate, inspect or train.
 
     The page is a single file that loads nothing from the network. It has a light and a dark theme and can be printed.
     Markdown and JSON files with the same numbers are written to the same folder.

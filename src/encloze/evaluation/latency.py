@@ -1,4 +1,4 @@
-"""Latency of single queries: how long one waits who asks alone."""
+"""Latency: the time that single queries take, one after the other."""
 
 from __future__ import annotations
 

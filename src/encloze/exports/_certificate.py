@@ -82,7 +82,7 @@ class ExportReport:
 
     model: str
     format: str
-    precision: str
+    """The format with its settings, such as ``onnx (precision int8)``."""
     texts: int
     """Number of compared texts, queries and documents."""
     differences: dict[str, Difference]
@@ -121,7 +121,7 @@ class ExportReport:
             figures.append((f"ms per query, {name}", model, export))
         if self.ranking:
             figures.insert(0, ("nDCG@10", self.ranking.model, self.ranking.export))
-        title = f"{self.model} and its export ({self.format}, {self.precision}), {self.texts:,} texts"
+        title = f"{self.model} and its export ({self.format}), {self.texts:,} texts"
         return [Table(title, columns, rows), Table("Ranking, size and latency", others, tuple(figures))]
 
     @property
@@ -182,8 +182,7 @@ def certify(
         ranking = _ranking(sample, scores, format_.bounds.margin)
     return ExportReport(
         model=exact.name,
-        format=format_.name,
-        precision=str(getattr(format_, "precision", "float32")),
+        format=format_.summary(),
         texts=len(queries) + len(documents),
         differences=differences,
         bounds=format_.bounds,

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, get_args
 
+from encloze.encoders.onnx import OnnxSettings
 from encloze.errors import CheckpointError
 from encloze.exports._graph import export_graph, quantize_graph
 from encloze.exports.base import Bounds, ExportFormat
@@ -42,8 +43,8 @@ class Onnx(ExportFormat, name="onnx"):
         """Write graphs, tokenizer and settings into an existing folder (see ``ExportFormat.write``)."""
         sides: tuple[Side, ...] = get_args(Side)
         differ = any(head.differs_by_side for head in model.config.heads)
-        graphs = {side: f"{side}.onnx" if differ else "model.onnx" for side in sides}
-        for file, side in {file: side for side, file in graphs.items()}.items():
+        graphs: dict[str, str] = {side: f"{side}.onnx" if differ else "model.onnx" for side in sides}
+        for file, side in {graphs[side]: side for side in sides}.items():
             self._write_graph(model, side, folder / file)
         model.backbone.config.save_pretrained(folder)
         model.tokenizer.save(folder, model.backbone.max_tokens)
@@ -53,18 +54,17 @@ class Onnx(ExportFormat, name="onnx"):
         fingerprint = model.fingerprint
         if self.precision != "float32":
             fingerprint = hash_of((fingerprint, "onnx", self.precision))[:16]
-        settings = {
-            "encloze_onnx": 1,
-            "name": model.name,
-            "fingerprint": fingerprint,
-            "precision": self.precision,
-            "views": model.views,
-            "similarity": asdict(model.similarity),
-            "graphs": graphs,
-            "prompts": {side: config.prompt(side) for side in sides},
-            "max_tokens": {side: config.max_tokens(side) for side in sides},
-        }
-        write_json(folder / ONNX_ENCODER, settings)
+        settings = OnnxSettings(
+            name=model.name,
+            fingerprint=fingerprint,
+            precision=self.precision,
+            views=model.views,
+            similarity=asdict(model.similarity),
+            graphs=graphs,
+            prompts={side: config.prompt(side) for side in sides},
+            max_tokens={side: config.max_tokens(side) for side in sides},
+        )
+        write_json(folder / ONNX_ENCODER, settings.to_dict())
 
     def _write_graph(self, model: BiEncoder, side: Side, file: Path) -> None:
         if self.precision == "float32":

@@ -281,8 +281,8 @@ class Retriever(OpenedIndex):
                 invalid, or names a field that no document has.
         """
         if isinstance(queries, str):
-            of_one: dict[str, Any] = dict(filter=filter, explain=explain, diversity=diversity)  # noqa: C408
-            return self.search([queries], k, depth, passage_aggregation=passage_aggregation, **of_one)[0]
+            options: dict[str, Any] = {"filter": filter, "explain": explain, "diversity": diversity}
+            return self.search([queries], k, depth, passage_aggregation=passage_aggregation, **options)[0]
         texts = strings(queries, "search", "queries")
         check_search(k, depth, passage_aggregation, diversity)
         self._warn_if_replaced()
