@@ -38,9 +38,9 @@ class InferenceCopy:
     It takes 2 bytes for each parameter of the encoder in bfloat16, and about 4 in float32.
 
     Example:
-        >>> fast = InferenceCopy().of(backbone.model, torch.bfloat16)
-        >>> fast.base_model(input_ids=torch.tensor([[5, 6, 7]])).last_hidden_state.dtype
-        torch.bfloat16
+        >>> fast = InferenceCopy().of(backbone.model, torch.float32)
+        >>> fast.base_model(input_ids=torch.tensor([[5, 6, 7]])).last_hidden_state.shape
+        torch.Size([1, 3, 32])
     """
 
     def __init__(self) -> None:
@@ -53,15 +53,16 @@ class InferenceCopy:
     def of(self, model: Any, dtype: torch.dtype) -> Any:
         """Return the copy of a model. Its layers above the encoder share their weights with the model.
 
-        Return the model itself if it is not on a CPU, if torch was built without oneDNN, or if the copy of this kind
-        of model computes something else, which a note reports.
+        Return the model itself if it is not on a CPU, if torch was built without oneDNN, if oneDNN has no products in
+        ``dtype`` on this CPU (bfloat16 needs AVX-512), or if the copy of this kind of model computes something else,
+        which a note reports.
 
         Args:
             model: A transformers model.
             dtype: Type of the encoder's weights in the copy: ``torch.float32`` or ``torch.bfloat16``.
         """
         parameters = list(model.parameters())
-        if any(parameter.device.type != "cpu" for parameter in parameters) or not _has_packed_products():
+        if any(parameter.device.type != "cpu" for parameter in parameters) or not has_packed_products(dtype):
             return model
         # Parameters that were created in inference mode have no version.
         versions = [(each.data_ptr(), 0 if each.is_inference() else each._version) for each in parameters]
@@ -85,11 +86,13 @@ class _PackedLinear(nn.Module):
         return output
 
 
-def _has_packed_products() -> bool:
-    """Return whether torch has the products that its compiler also calls for packed weights."""
-    names = ("_reorder_linear_weight", "_linear_pointwise")
+def has_packed_products(dtype: torch.dtype) -> bool:
+    """Return whether torch has the products in ``dtype`` that its compiler also calls for packed weights."""
+    names = ("_reorder_linear_weight", "_linear_pointwise", "_is_mkldnn_bf16_supported")
     is_available = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
-    return is_available and all(hasattr(torch.ops.mkldnn, name) for name in names)
+    if not is_available or not all(hasattr(torch.ops.mkldnn, name) for name in names):
+        return False
+    return dtype != torch.bfloat16 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _checked_copy(model: Any, dtype: torch.dtype) -> Any:
