@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from encloze.api.evaluation import (
         compare,
+        compress,
         encode,
         evaluate,
         gate,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from encloze.api.pipelines import rerun, run, verify
     from encloze.api.training import (
         calibrate,
+        distill,
         export,
         finetune,
         finetune_classifier,
@@ -94,11 +96,14 @@ _MODULES = {
     "Score": "commands.score",
     "Search": "commands.search",
     **dict.fromkeys(
-        "compare encode evaluate gate index inspect probe reindex report robustness threshold".split(), "api.evaluation"
+        "compare compress encode evaluate gate index inspect probe reindex report robustness threshold".split(),
+        "api.evaluation",
     ),
     **dict.fromkeys("rerun run verify".split(), "api.pipelines"),
     **dict.fromkeys(
-        "calibrate export finetune finetune_classifier finetune_reranker generate merge mine pretrain score".split(),
+        (
+            "calibrate distill export finetune finetune_classifier finetune_reranker generate merge mine pretrain score"
+        ).split(),
         "api.training",
     ),
 }
@@ -137,6 +142,8 @@ __all__ = [
     "Search",
     "calibrate",
     "compare",
+    "compress",
+    "distill",
     "encode",
     "evaluate",
     "export",

@@ -432,10 +432,12 @@ def test_every_shipped_recipe_is_valid(command: str, name: str, dataset: Path, t
 
 
 def test_the_documented_recipes_are_shipped() -> None:
-    assert {"cotmae_v2", "retromae", "splade", "bge", "gpl", "hebrew", "tiny"} <= recipe.shipped("run").keys()
+    assert {"cotmae_v2", "retromae", "splade", "bge", "gpl", "hebrew", "student", "tiny"} <= recipe.shipped(
+        "run"
+    ).keys()
 
 
-@pytest.mark.parametrize("name", ["hebrew", "retromae", "tiny", "bge", "cotmae_v2", "splade", "gpl"])
+@pytest.mark.parametrize("name", ["hebrew", "retromae", "tiny", "bge", "cotmae_v2", "splade", "gpl", "student"])
 def test_recipes_pre_train_the_pooling_that_they_fine_tune(name: str) -> None:
     """A pooling that is not set is that of the initial model, in both stages."""
     file = Path(str(files("encloze.recipes"))) / "run" / f"{name}.yaml"

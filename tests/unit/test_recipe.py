@@ -39,6 +39,7 @@ from encloze.text.contexts.crops import Crops
 REQUIRED = {
     "model": "minilm",
     "original": "minilm",
+    "teacher": "minilm",
     "objective": "retromae",
     "output": "out",
     "index": "index",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from encloze.api._commands import run_command
 
 if TYPE_CHECKING:
+    from encloze.commands.base import CompressionResult
     from encloze.commands.encode import EncodingResult
     from encloze.commands.index import IndexingResult
     from encloze.commands.reindex import ReindexResult
@@ -160,6 +161,26 @@ def encode(model: Any, corpus: Any = None, *, output: str | Path, **settings: An
     """
     given = {} if corpus is None else {"corpus": corpus}
     return cast("EncodingResult", run_command("encode", model=model, output=output, **given, **settings))
+
+
+def compress(model: Any, dataset: Any, *, output: str | Path, **settings: Any) -> CompressionResult:
+    """Measure smaller and faster variants of a retriever, and recommend one.
+
+    Args:
+        model: The encoder.
+        dataset: Data set with judged queries and documents.
+        output: The folder to write.
+        **settings: Settings of ``encloze compress``, such as ``students``, ``budget`` and ``prefer``.
+
+    Returns:
+        Quality and costs of all configurations, and the recommended one.
+
+    Example:
+        >>> result = encloze.compress("retriever", "my_data", output="smaller", budget={"milliseconds": 3})
+        >>> result.report.recommended.precision
+        'onnx_int8'
+    """
+    return cast("CompressionResult", run_command("compress", model=model, dataset=dataset, output=output, **settings))
 
 
 def threshold(index: str | Path, dataset: Any, **settings: Any) -> AnswerReport:

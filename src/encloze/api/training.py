@@ -175,6 +175,29 @@ def generate(corpus: Any, generator: Any, *, output: str | Path, **settings: Any
     return cast("GenerationResult", run_command("generate", **values))
 
 
+def distill(teacher: Encoder | str | Path, corpus: Any, *, output: str | Path, **settings: Any) -> Encoder:
+    """Train a smaller encoder, the student, to compute the vectors of a larger one, the teacher.
+
+    Args:
+        teacher: The encoder whose vectors are learned.
+        corpus: The texts to train on; see ``Corpus.load``. Queries of a data set are trained on, too.
+        output: The model folder to write.
+        **settings: Settings of ``encloze distill``, such as ``layers`` or ``student``.
+
+    Returns:
+        The student, loaded from ``output``.
+
+    Raises:
+        RecipeError: A setting is invalid.
+        StorageError: The output exists.
+
+    Example:
+        >>> student = encloze.distill("retriever", "my_data", output="student", layers=3)
+    """
+    run_command("distill", teacher=teacher, corpus=corpus, output=output, **settings)
+    return Encoder.from_pretrained(output)
+
+
 def merge(model: Any, original: Any, *, output: str | Path, **settings: Any) -> Encoder:
     """Interpolate between the weights of an adapted encoder and those of the encoder it was trained from.
 

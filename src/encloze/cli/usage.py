@@ -21,10 +21,19 @@ _TYPE_NAMES = {int: "N", float: "X", str: "TEXT", bool: "", Path: "PATH"}
 _DOCSTRING_SECTIONS = ("Args:", "Returns:", "Raises:", "Example:", "Examples:")
 """Sections of docstrings for Python programs, which the help of a command omits."""
 _GROUPS = {
-    "Train": ("pretrain", "finetune", "finetune_reranker", "finetune_classifier", "merge", "calibrate", "export"),
+    "Train": (
+        "pretrain",
+        "finetune",
+        "finetune_reranker",
+        "finetune_classifier",
+        "distill",
+        "merge",
+        "calibrate",
+        "export",
+    ),
     "Prepare training data": ("inspect", "generate", "mine", "score", "encode"),
     "Search": ("index", "search", "add", "update", "delete", "compact", "reindex", "threshold"),
-    "Evaluate": ("evaluate", "compare", "gate", "robustness", "probe", "report"),
+    "Evaluate": ("evaluate", "compare", "gate", "robustness", "compress", "probe", "report"),
     "Workflows": ("demo", "run", "rerun", "verify", "list"),
 }
 """Commands in the order of the help; commands in no group, such as those of plugins, are listed last."""

@@ -66,15 +66,15 @@ class FinetuningEffect:
             "measure": MEASURE,
             "means": {name: float(values.mean()) for name, values in self._values.items()},
             "differences": {
-                name: _difference(values, initial) for name, values in self._values.items() if name != "initial"
+                name: difference(values, initial) for name, values in self._values.items() if name != "initial"
             },
             "kept": kept,
         }
 
 
-def _difference(values: np.ndarray, initial: np.ndarray) -> dict[str, float]:
+def difference(values: np.ndarray, initial: np.ndarray) -> dict[str, float]:
     """Return the mean difference of two models over queries, its interval, and the smallest detectable difference."""
-    difference = estimate([values], [initial])
-    interval = difference.interval()
-    detectable = difference.minimum_detectable_difference()
+    differences = estimate([values], [initial])
+    interval = differences.interval()
+    detectable = differences.minimum_detectable_difference()
     return {"mean": interval.mean, "low": interval.low, "high": interval.high, "minimum_detectable": detectable}

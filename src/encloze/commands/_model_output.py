@@ -18,7 +18,7 @@ from encloze.storage.names import README
 from encloze.storage.provenance import write_provenance
 from encloze.storage.run_state import RunState
 
-_EFFECT_FILE = {f"`{EFFECT_FILE}`": "nDCG@10 of the initial and the fine-tuned model on queries not trained on"}
+_EFFECT_FILE = {f"`{EFFECT_FILE}`": "nDCG@10 on queries not trained on, compared with the initial model or teacher"}
 _TRAINING_FILES = {"`log.jsonl`, `monitors.jsonl`": "losses and validation metrics by step"}
 
 
@@ -51,11 +51,12 @@ def write_model_folder(
         with state.write_output(overwrite=command.overwrite) as folder:
             write_model(folder)
             state.copy_log(folder)
+            base = inputs.get("model") or inputs.get("student") or inputs.get("teacher")
             card = model_card(
                 folder,
                 command.output.name,
                 f"{summary} by encloze",
-                base_models=[str(inputs["model"])] if inputs.get("model") else [],
+                base_models=[str(base)] if base else [],
                 pipeline_tag=pipeline_tag,
                 extra_files=_TRAINING_FILES | (_EFFECT_FILE if (folder / EFFECT_FILE).is_file() else {}),
             )

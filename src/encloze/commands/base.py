@@ -20,6 +20,7 @@ from encloze.settings import hints_of
 from encloze.storage.disk import explain_file_errors
 
 if TYPE_CHECKING:
+    from encloze.evaluation.compression import CompressionReport
     from encloze.evaluation.estimates import Estimate
     from encloze.evaluation.labels import LabelReport
     from encloze.evaluation.report import Report
@@ -115,6 +116,21 @@ class ExportResult:
 
     folder: Path
     report: ExportReport
+
+
+@dataclass(frozen=True)
+class CompressionResult:
+    """Result of ``compress``: the folder that was written.
+
+    Attributes:
+        folder: The folder.
+        report: Quality and costs of all configurations, and the recommended one.
+        recipe: Recipe of the command ``index`` with the recommended configuration; None if none is recommended.
+    """
+
+    folder: Path
+    report: CompressionReport
+    recipe: Path | None
 
 
 @dataclass(frozen=True)

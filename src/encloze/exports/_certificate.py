@@ -28,8 +28,8 @@ from encloze.exports.base import Bounds, ExportFormat
 from encloze.intervals import Interval
 from encloze.retrieval.tuning_queries import queries_with_documents
 from encloze.storage.cache import temporary_folder
-from encloze.storage.disk import size_of
 from encloze.storage.json_files import write_json
+from encloze.storage.model_folders import size_of_weights
 from encloze.tables import Column, Kind, Table, Value
 
 EXPORT_REPORT = "export_report.json"
@@ -187,13 +187,13 @@ def certify(
         differences=differences,
         bounds=format_.bounds,
         ranking=ranking,
-        bytes={"model": _weights(model_folder), "export": _weights(folder)},
+        bytes={"model": size_of_weights(model_folder), "export": size_of_weights(folder)},
         milliseconds={
             "model": latencies(lambda query: encoder.represent_queries([query]), timed),
             "export": result["milliseconds"],
         },
         needs_torch=result["torch"],
-        machine={"processor": _processor(), "threads": os.cpu_count(), "system": platform.platform()},
+        machine={"processor": processor(), "threads": os.cpu_count(), "system": platform.platform()},
         failures=tuple(_failures(differences, ranking, format_.bounds)),
     )
 
@@ -294,14 +294,8 @@ def _failures(differences: dict[str, Difference], ranking: Ranking | None, bound
     return failures
 
 
-def _weights(folder: Path) -> int:
-    """Return the size of the files of weights in a folder."""
-    kinds = ("*.safetensors", "*.bin", "*.onnx", "*.onnx.data")
-    files = {file for kind in kinds for file in folder.glob(kind) if file.name != "decoders.safetensors"}
-    return sum(size_of(file) if file.is_dir() else file.stat().st_size for file in files)
-
-
-def _processor() -> str:
+def processor() -> str:
+    """Return the name of the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

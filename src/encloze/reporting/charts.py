@@ -201,6 +201,50 @@ def cost_chart(title: str, cost: str, measure: str, points: Sequence[CostPoint])
     return _svg(title, draw, 4.2, 3.4)
 
 
+def frontier_chart(title: str, cost: str, measure: str, points: Sequence[CostPoint], chosen: int | None) -> str:
+    """Return a plot of quality over cost (logarithmic x axis), with a line through the Pareto-optimal points.
+
+    Points have numbers, from 1, and tooltips with their names.
+
+    Args:
+        title: Title for screen readers.
+        cost: Label of the cost axis.
+        measure: Label of the quality axis.
+        points: Cost and quality of each system.
+        chosen: Index of the point to emphasize; None for none.
+    """
+
+    def draw(axes: Axes) -> None:
+        from matplotlib.ticker import LogLocator, NullFormatter
+
+        order = sorted(range(len(points)), key=lambda number: (points[number].cost, -points[number].quality.mean))
+        best, front = -np.inf, list[int]()
+        for number in order:
+            if points[number].quality.mean > best:
+                best = points[number].quality.mean
+                front.append(number)
+        line = [(points[number].cost, points[number].quality.mean) for number in front]
+        axes.plot(*zip(*line, strict=True), color=_SERIES[0], linewidth=1, drawstyle="steps-post", zorder=1)
+        for number, point in enumerate(points):
+            color = _SERIES[1] if number == chosen else _SERIES[0] if number in front else _FAINT
+            drawn = axes.scatter([point.cost], [point.quality.mean], color=color, zorder=2)
+            drawn.set_urls([f"#{number}"])
+            place = (point.cost, point.quality.mean)
+            axes.annotate(str(number + 1), place, (4, 4), textcoords="offset points", fontsize=8)
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.margins(x=0.12, y=0.12)
+        axes.set_xlabel(cost)
+        axes.set_ylabel(measure)
+
+    labels = [
+        f"{number}. {point.name}: {point.quality.mean:.4f}, {point.cost:.4g}" for number, point in enumerate(points, 1)
+    ]
+    return _svg(title, draw, 4.6, 3.4, labels)
+
+
 def _finite(mean: Interval) -> Interval:
     """Return the interval ``mean``. If a bound is infinite or NaN, both are set to the mean, so it can be drawn."""
     return mean if np.isfinite(mean).all() else Interval(mean.mean, mean.mean, mean.mean)

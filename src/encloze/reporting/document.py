@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from encloze import progress
 from encloze.evaluation.answers import ANSWERS_FILE
 from encloze.evaluation.comparison import ComparisonTable
+from encloze.evaluation.compression import COMPRESSION_FILE
 from encloze.evaluation.inspection import INSPECTION_FILE
 from encloze.evaluation.labels import REPORT_FILE as LABELS
 from encloze.evaluation.report import Report
@@ -18,6 +19,7 @@ from encloze.reporting.model_cards import ModelFigures, evaluation_figures, robu
 from encloze.reporting.result_folders import ResultFolder
 from encloze.reporting.sections.answers import answers_section
 from encloze.reporting.sections.comparison import comparison_section
+from encloze.reporting.sections.compression import compression_section
 from encloze.reporting.sections.inspection import inspection_section
 from encloze.reporting.sections.labels import label_sections
 from encloze.reporting.sections.reproduction import reproduction_section
@@ -72,6 +74,8 @@ def build_document(
                 sections.append(inspection_section(result, include_texts=include_texts))
             if (result.path / ANSWERS_FILE).is_file():
                 sections.append(answers_section(result))
+            if (result.path / COMPRESSION_FILE).is_file():
+                sections.append(compression_section(result))
             sections += label_sections(result, include_texts=include_texts)
             if (result.path / LOG).is_file():
                 sections.append(training_section(result))
@@ -83,7 +87,7 @@ def build_document(
 
 def _rank(result: ResultFolder) -> int:
     """Return a sort key of result folders: comparisons first, then evaluations and so on."""
-    files = (_COMPARISON, _REPORT, ROBUSTNESS, INSPECTION_FILE, ANSWERS_FILE)
+    files = (_COMPARISON, _REPORT, ROBUSTNESS, INSPECTION_FILE, ANSWERS_FILE, COMPRESSION_FILE)
     return next((number for number, name in enumerate(files) if (result.path / name).is_file()), len(files))
 
 
@@ -97,7 +101,7 @@ def _read_comparison(result: ResultFolder) -> ComparisonTable | None:
 
 
 def _figures(result: ResultFolder) -> dict[str, Any]:
-    names = (_COMPARISON, _REPORT, ROBUSTNESS, INSPECTION_FILE, ANSWERS_FILE)
+    names = (_COMPARISON, _REPORT, ROBUSTNESS, INSPECTION_FILE, ANSWERS_FILE, COMPRESSION_FILE)
     contents = [read_json(result.path / name) for name in names if (result.path / name).is_file()]
     for encoder in ((contents[0].get("panel") or {}) if contents else {}).get("encoders", []):
         del encoder["nearest"], encoder["frequent_terms"]  # texts, not figures

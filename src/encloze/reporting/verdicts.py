@@ -10,8 +10,10 @@ from encloze.reporting.training_logs import LOG, MONITORS, Curves, read_curves
 from encloze.storage.json_files import read_json
 
 EFFECT_FILE = "effect.json"
-"""File in the folder of a fine-tuned model that contains the comparison with its initial model."""
+"""File in the folder of a fine-tuned model or a student that contains the comparison with its initial model or its
+teacher."""
 _SATURATED = 0.95  # in-batch accuracy above which in-batch negatives hardly teach anything
+_GOOD_STUDENT = 0.95  # share of the teacher's effectiveness
 _IN_BATCH, _TOP1 = "in_batch_accuracy", "top1_accuracy"
 
 
@@ -34,8 +36,8 @@ def training_verdict(folder: Path, command: str) -> Verdict | None:
 
     Args:
         folder: Model folder, which contains the logs of its training run.
-        command: The command that wrote the folder: ``pretrain``, ``finetune``, ``finetune_reranker`` or
-            ``finetune_classifier``.
+        command: The command that wrote the folder: ``pretrain``, ``finetune``, ``finetune_reranker``,
+            ``finetune_classifier`` or ``distill``.
 
     Returns:
         The verdict; None for other commands, and if nothing was logged.
@@ -45,6 +47,9 @@ def training_verdict(folder: Path, command: str) -> Verdict | None:
         return _pretraining(folder, logged, monitored)
     if command == "finetune" and (folder / EFFECT_FILE).is_file():
         return _finetuning(read_json(folder / EFFECT_FILE), logged)
+    if command == "distill":
+        has_effect = (folder / EFFECT_FILE).is_file()
+        return _distillation(read_json(folder / EFFECT_FILE)) if has_effect else None
     if command == "finetune_classifier":
         return _classification(folder)
     if command in ("finetune", "finetune_reranker"):
@@ -112,6 +117,20 @@ def _finetuning(effect: dict[str, Any], logged: Curves) -> Verdict:
     alternative = "" if kept == "initial" else ", or keep the initial model"
     advice = f"Mine hard negatives (encloze mine) and set --negatives, or train longer{alternative}."
     return Verdict(result, advice, False)
+
+
+def _distillation(effect: dict[str, Any]) -> Verdict:
+    """Return the verdict on a student that was compared with its teacher."""
+    means, measure = effect["means"], effect["measure"]
+    share = means["student"] / means["teacher"] if means["teacher"] else 0.0
+    result = (
+        f"The student has {share:.1%} of the teacher's {measure} on {effect['split']} ({means['student']:.4f}, teacher "
+        f"{means['teacher']:.4f}, {_figures_of(effect['difference'])})."
+    )
+    is_good = share >= _GOOD_STUDENT
+    advice = "Evaluate it on the whole collection, or export it (encloze export)."
+    longer = "Train longer (--training.epochs), on more texts, or with more --layers."
+    return Verdict(result, advice if is_good else longer, is_good)
 
 
 def _effect_of(change: dict[str, float]) -> str:

@@ -52,7 +52,8 @@ def locate(name: str | Path) -> Path:
 def size_of_weights(name: str | Path) -> int:
     """Return the size in bytes of a model's weights for inference. Decoders used only in pre-training are excluded."""
     folder = locate(name)
-    files = list(folder.glob("*.safetensors")) or list(folder.glob("pytorch_model*.bin"))
+    files = [*folder.glob("*.onnx"), *folder.glob("*.onnx.data")]
+    files = files or list(folder.glob("*.safetensors")) or list(folder.glob("pytorch_model*.bin"))
     return sum(file.stat().st_size for file in files if file.name != "decoders.safetensors")
 
 

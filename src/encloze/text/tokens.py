@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from encloze import progress
+from encloze.data.corpus import Corpus
 from encloze.storage.cache import cache_folder
 from encloze.storage.cached_files import cached_folder
 from encloze.text.tokenizer import Encoded, Tokenizer
@@ -45,6 +47,12 @@ class TokenizedTexts:
             for name, dtype in (("ids", np.int32), ("starts", np.bool_))
         )
         return cls(ids, word_starts, np.fromfile(folder / "offsets", np.int64))
+
+    @classmethod
+    def of_documents(cls, corpus: Corpus, prompt: str, tokenizer: Tokenizer) -> TokenizedTexts:
+        """Tokenize the documents of a corpus, each with a prompt in front, or read their tokens from the cache."""
+        key = hashlib.sha256(f"{corpus.fingerprint}\0{prompt}".encode()).hexdigest()[:32]
+        return cls.from_texts((prompt + text for text in corpus.texts()), len(corpus), tokenizer, key)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

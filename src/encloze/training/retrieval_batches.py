@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -70,9 +69,7 @@ class RetrievalBatches:
         self.augmentation = augmentation
         config, tokenizer = encoder.config, encoder.tokenizer
         self._num_special = tokenizer.num_special_tokens
-        key = hashlib.sha256(f"{corpus.fingerprint}\0{config.document_prompt}".encode()).hexdigest()[:32]
-        texts = (config.document_prompt + text for text in corpus.texts())
-        self.documents = TokenizedTexts.from_texts(texts, len(corpus), tokenizer, key)
+        self.documents = TokenizedTexts.of_documents(corpus, config.document_prompt, tokenizer)
         self.queries = tokenizer.encode([config.query_prompt + example.query for example in examples])
         self.lengths = np.array([len(query.ids) for query in self.queries]) + np.minimum(
             self.documents.lengths[[example.positives[0] for example in examples]], config.max_document_tokens

@@ -6,6 +6,7 @@ from encloze.cli.display.console import say, show, show_tables
 from encloze.commands.base import (
     CalibrationResult,
     ClassifierTrainingResult,
+    CompressionResult,
     ExportResult,
     GenerationResult,
     MergeResult,
@@ -55,6 +56,14 @@ def _(result: ExportResult) -> None:
     show_tables(result.report.tables(), result.report.notes)
     folder = result.folder
     say(f"Exported the model to {folder}. Next: encloze index --model {folder} --corpus FOLDER --output INDEX")
+
+
+@show.register
+def _(result: CompressionResult) -> None:
+    show_tables(result.report.tables(), result.report.notes)
+    say(f"Saved the figures to {result.folder}; encloze report draws them.")
+    if result.recipe:
+        say(f"To use the recommended configuration: encloze index {result.recipe} --corpus FOLDER --output INDEX")
 
 
 @show.register

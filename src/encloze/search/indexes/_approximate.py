@@ -166,6 +166,11 @@ class ApproximateIndex(Index):
         value = self.value(index) if self.target_recall is None else self._tuned_value(folder, stored)
         return self.searcher(embeddings, index, value)
 
+    def memory(self, folder: Path) -> int:
+        """Return the bytes of the FAISS file; the float32 embeddings are only read to rescore candidates."""
+        file = folder / self.file
+        return file.stat().st_size if file.is_file() else super().memory(folder)
+
     def read(self, segment: Segment) -> Iterator[Representation]:
         """Yield the embeddings of the documents that have not been deleted (see ``Index.read``)."""
         return read_embeddings(segment)

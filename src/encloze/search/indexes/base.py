@@ -13,6 +13,7 @@ from encloze.data.records import Representation, SearchResults
 from encloze.family import Family
 from encloze.search.segment import Opened, Segment, open_once
 from encloze.search.segments import SegmentedSearcher
+from encloze.storage.disk import size_of
 
 
 class IndexSearcher(Protocol):
@@ -113,6 +114,10 @@ class Index(Family):
             CheckpointError: A file is missing or damaged.
         """
         raise NotImplementedError(type(self).__name__)
+
+    def memory(self, folder: Path) -> int:
+        """Return the bytes of the files in ``folder`` that searches compare with queries, by default of all files."""
+        return size_of(folder)
 
     def read(self, segment: Segment) -> Iterator[Representation]:
         """Yield the representations of the documents in an index that have not been deleted, in their order.

@@ -1,0 +1,85 @@
+"""Smaller copies of transformers models, which have some of the layers of the original."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from encloze.backbones.hf.loading import quiet_transformers
+from encloze.errors import CheckpointError
+
+
+def evenly_spaced(count: int, total: int) -> list[int]:
+    """Return ``count`` numbers of layers out of ``total``, evenly spaced, the first and the last one included.
+
+    Raises:
+        ValueError: ``count`` is not between 1 and ``total``.
+
+    Example:
+        >>> evenly_spaced(3, 6)
+        [0, 2, 5]
+    """
+    if not 1 <= count <= total:
+        raise ValueError(f"the model has {total} layers: a copy can have from 1 to {total}, not {count}")
+    return [int(number) for number in np.linspace(0, total - 1, count).round()]
+
+
+def with_layers(model: Any, numbers: Sequence[int]) -> Any:
+    """Return a copy of a transformers model that has only some of its encoder layers.
+
+    The copy is built from a configuration with fewer layers, so that it is the model that its saved folder loads as.
+
+    Args:
+        model: A transformers model, with or without a head.
+        numbers: Indices of the layers to keep, in ascending order.
+
+    Returns:
+        A model of the same class. All other weights are those of ``model``.
+
+    Raises:
+        CheckpointError: The layers of the model cannot be identified.
+    """
+    prefix, total = _layer_list(model)
+    config = copy.deepcopy(model.config)
+    config.num_hidden_layers = len(numbers)
+    if getattr(config, "layer_types", None):  # ModernBERT: which layers attend to all tokens
+        config.layer_types = [config.layer_types[number] for number in numbers]
+    new_number = {str(old): str(new) for new, old in enumerate(numbers)}
+    weights = {}
+    for name, value in model.state_dict().items():
+        if not name.startswith(prefix):
+            weights[name] = value
+        elif (old := (rest := name.removeprefix(prefix)).partition(".")[0]) in new_number:
+            weights[f"{prefix}{new_number[old]}{rest.removeprefix(old)}"] = value
+    with quiet_transformers():
+        smaller = type(model)(config)
+    missing, superfluous = smaller.load_state_dict(weights, strict=False)
+    if superfluous or any("pooler." not in name for name in missing):  # encoders are loaded without their pooler
+        faults = ", ".join([*superfluous, *missing][:3])
+        raise CheckpointError(
+            f"an encoder of type {config.model_type!r} cannot be copied with {len(numbers)} of its {total} layers: "
+            f"{faults} do not fit. Give another student"
+        )
+    smaller.tie_weights()
+    return smaller
+
+
+def number_of_layers(model: Any) -> int:
+    """Return the number of encoder layers of a transformers model. Raises CheckpointError if they are not found."""
+    return _layer_list(model)[1]
+
+
+def _layer_list(model: Any) -> tuple[str, int]:
+    """Return the prefix of the names of the layers' weights, and the number of layers."""
+    lists = {name: module for name, module in model.named_modules() if isinstance(module, nn.ModuleList)}
+    total = int(getattr(model.config, "num_hidden_layers", 0) or 0)
+    names = [name for name, module in lists.items() if len(module) == total > 0]
+    if len(names) != 1:
+        raise CheckpointError(
+            f"the layers of an encoder of type {model.config.model_type!r} cannot be identified. Give another student"
+        )
+    return f"{names[0]}.", total
