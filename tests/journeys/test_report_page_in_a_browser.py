@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import toys
+from browsers import chromium, needs_browser
 from encloze.commands.compare import Compare
 from encloze.commands.report import MakeReport
 from encloze.commands.robustness import Robustness
@@ -18,13 +18,8 @@ from encloze.evaluation.query_perturbations.typos import Typos
 from encloze.search.analyzers.stemmed import Stemmed
 from encloze.systems.bm25 import Bm25
 
-selenium = pytest.importorskip("selenium.webdriver")
-BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(not (BROWSER and DRIVER), reason="chromium is not installed")
-FLAGS = (
-    "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking disable-component-update "
-    "disable-sync"
-).split()
+pytest.importorskip("selenium")
+pytestmark = needs_browser
 
 
 @pytest.fixture(scope="module")
@@ -40,17 +35,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def browser(page: Path, tmp_path: Path) -> Iterator[object]:
-    from selenium.webdriver.chrome.service import Service
-
-    options = selenium.ChromeOptions()
-    options.binary_location = BROWSER
-    for flag in (*FLAGS, f"user-data-dir={tmp_path}"):
-        options.add_argument(f"--{flag}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = selenium.Chrome(options=options, service=Service(DRIVER))
-    driver.get(page.as_uri())
-    yield driver
-    driver.quit()
+    with chromium(tmp_path) as driver:
+        driver.get(page.as_uri())
+        yield driver
 
 
 def test_themes_tips_narrow_screens_and_printing(browser: object) -> None:

@@ -58,6 +58,7 @@ EXTRA: dict[str, dict[str, Any]] = {
     "compare": {"systems": "bm25,minilm"},
     "robustness": {"systems": "bm25,minilm"},
     "index": {"indexes": "flat,bm25", "model": "minilm"},
+    "serve": {"index": "index"},
     "delete": {"ids": "a,b"},
     "reindex": {"model": "minilm"},
     "encode": {"dataset": {"type": "tsv", "path": "labels"}},

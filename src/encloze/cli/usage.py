@@ -32,7 +32,7 @@ _GROUPS = {
         "export",
     ),
     "Prepare training data": ("inspect", "generate", "mine", "score", "encode"),
-    "Search": ("index", "search", "add", "update", "delete", "compact", "reindex", "threshold"),
+    "Search": ("index", "search", "serve", "add", "update", "delete", "compact", "reindex", "threshold"),
     "Evaluate": ("evaluate", "compare", "gate", "robustness", "compress", "probe", "report"),
     "Workflows": ("demo", "run", "rerun", "verify", "list"),
 }

@@ -252,6 +252,11 @@ class SegmentedFields:
         """
         self._parts, self._live = parts, live
 
+    @property
+    def names(self) -> frozenset[str]:
+        """Names of the fields that at least one document has, and of the objects that contain fields."""
+        return frozenset().union(*(part.names for part in self._parts))
+
     def select(self, filter_: Filter) -> np.ndarray:
         """Return which documents pass a filter: bool, (documents that have not been deleted,).
 

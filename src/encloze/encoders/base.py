@@ -21,6 +21,7 @@ from encloze.family import Family
 from encloze.similarity import Similarity
 from encloze.storage.disk import exists
 from encloze.storage.names import ONNX_ENCODER
+from encloze.text.encoding import Side
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -127,6 +128,13 @@ class Encoder(ABC):
         Raises:
             StorageError: The folder exists and may not be replaced, or the disk is full.
         """
+
+    def count_tokens(self, texts: Sequence[str], side: Side) -> int:
+        """Return how many tokens the encoder reads of queries or of documents, as ``side`` selects, in all.
+
+        Prompts and special tokens are counted, tokens beyond the length limit are not.
+        """
+        raise NotImplementedError(type(self).__name__)
 
     def term_names(self, terms: Sequence[int] | np.ndarray) -> list[str]:
         """Return the tokens that dimensions of the term weights stand for, or their numbers if they have no names."""

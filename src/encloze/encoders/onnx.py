@@ -21,7 +21,7 @@ from encloze.storage.atomic import atomic_folder
 from encloze.storage.json_files import read_json
 from encloze.storage.model_folders import locate
 from encloze.storage.names import MANIFEST, ONNX_ENCODER
-from encloze.text.encoding import UNITS, Side, TextKind, concatenated, encode_texts
+from encloze.text.encoding import UNITS, Side, TextKind, concatenated, count_tokens, encode_texts
 from encloze.text.tokenizer import Encoded, Tokenizer
 from encloze.text.tokens import own_tokens, pad_texts
 
@@ -136,12 +136,18 @@ class OnnxEncoder(Encoder):
         with atomic_folder(output, overwrite=overwrite) as staging:
             shutil.copytree(self.folder, staging, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
 
-    def _encode(self, texts: Iterable[str], count: int, side: Side) -> Iterator[Representation]:
+    def count_tokens(self, texts: Sequence[str], side: Side) -> int:
+        return count_tokens(texts, self._kind(side), self._tokenizer)
+
+    def _kind(self, side: Side) -> TextKind:
         limit = self._settings.max_tokens[side]
+        return TextKind(UNITS[side], self._settings.prompts[side], limit, f"max_{side}_tokens of {self._name}")
+
+    def _encode(self, texts: Iterable[str], count: int, side: Side) -> Iterator[Representation]:
         return encode_texts(
             texts,
             count,
-            TextKind(UNITS[side], self._settings.prompts[side], limit, f"max_{side}_tokens of {self._name}"),
+            self._kind(side),
             self._tokenizer,
             self.views,
             lambda batch: self._encode_batch(batch, side),

@@ -17,6 +17,7 @@ from encloze.errors import importable
 from encloze.similarity import Similarity
 from encloze.storage.atomic import atomic_folder
 from encloze.storage.names import MANIFEST, README
+from encloze.text.encoding import Side
 
 if TYPE_CHECKING:
     from encloze.models.bi_encoder import BiEncoder
@@ -61,6 +62,9 @@ class TorchEncoder(Encoder):
 
     def term_names(self, terms: Sequence[int] | np.ndarray) -> list[str]:
         return [self.model.tokenizer.backend.id_to_token(int(term)) or str(term) for term in terms]
+
+    def count_tokens(self, texts: Sequence[str], side: Side) -> int:
+        return self.model.count_tokens(texts, side)
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
         """Return the similarity of the query and the document of each pair (float32, one per pair).

@@ -24,7 +24,7 @@ from encloze.models.precision import DTYPES, Precision, autocast, on_processor, 
 from encloze.models.sentence_transformers import write_sentence_transformers_files
 from encloze.similarity import Similarity
 from encloze.storage.model_folders import locate
-from encloze.text.encoding import UNITS, TextKind, concatenated, encode_texts
+from encloze.text.encoding import UNITS, TextKind, concatenated, count_tokens, encode_texts
 from encloze.text.tokenizer import Encoded, Tokenizer
 from encloze.text.tokens import own_tokens, pad_texts
 
@@ -253,6 +253,14 @@ class BiEncoder(nn.Module):
         if weights:
             save_file(weights, str(folder / HEADS))
 
+    def count_tokens(self, texts: Sequence[str], side: Side) -> int:
+        """Return how many tokens of queries or of documents are read, with prompt and special tokens."""
+        return count_tokens(texts, self._kind(side), self.tokenizer)
+
+    def _kind(self, side: Side) -> TextKind:
+        limit_name = f"max_{side}_tokens of {self.name or 'the model'}"
+        return TextKind(UNITS[side], self.config.prompt(side), self.config.max_tokens(side), limit_name)
+
     def _concatenate(self, parts: Iterable[Representation]) -> Representation:
         return concatenated(parts, self.views)
 
@@ -261,11 +269,10 @@ class BiEncoder(nn.Module):
     ) -> Iterator[Representation]:
         """Encode a few thousand texts at a time (see ``encode_texts``)."""
         self.eval()
-        limit_name = f"max_{side}_tokens of {self.name or 'the model'}"
         return encode_texts(
             texts,
             count,
-            TextKind(UNITS[side], self.config.prompt(side), self.config.max_tokens(side), limit_name),
+            self._kind(side),
             self.tokenizer,
             self.views,
             lambda batch: _on_cpu(self._encode_batch(batch, side)),

@@ -49,8 +49,7 @@ def query_examples(report: Report, texts: DatasetTexts, count: int, dataset: str
 
 
 def _excerpts(system: SystemResult, query: str, texts: DatasetTexts) -> list[Excerpt]:
-    content = StopWords().perturb_query(Query(query, texts.queries.get(query, "")), seed=0)
-    words, grades = set(Unicode().words(content)), texts.judgments.get(query, {})
+    words, grades = content_words(texts.queries.get(query, "")), texts.judgments.get(query, {})
     excerpts = []
     for rank, id_ in enumerate(top_documents(system.run.get(query, {}), _DOCUMENTS), 1):
         document = texts.document(id_)
@@ -58,6 +57,16 @@ def _excerpts(system: SystemResult, query: str, texts: DatasetTexts) -> list[Exc
         is_relevant = grades[id_] > 0 if id_ in grades else None
         excerpts.append(Excerpt(rank, id_, " ".join(title.split()), highlight(text, words), is_relevant))
     return excerpts
+
+
+def content_words(query: str) -> set[str]:
+    """Return the words of a query in lower case, without stop words.
+
+    Example:
+        >>> sorted(content_words("Where are the rivers of the north"))
+        ['north', 'rivers']
+    """
+    return set(Unicode().words(StopWords().perturb_query(Query("", query), seed=0)))
 
 
 def highlight(text: str, words: set[str], characters: int = _EXCERPT_CHARACTERS) -> list[tuple[str, bool]]:

@@ -64,6 +64,11 @@ class OpenedIndex:
         is_usable = answer_threshold and searched.issuperset(answer_threshold.views)
         self.answer_threshold = answer_threshold if is_usable else None
 
+    @property
+    def field_names(self) -> tuple[str, ...]:
+        """Names of the fields that filters can use, sorted."""
+        return tuple(sorted(self._fields.names)) if self._fields else ()
+
     def refresh(self) -> bool:
         """Open the current documents if the index folder was changed since it was opened. Return whether it was.
 

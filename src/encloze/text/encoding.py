@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
@@ -81,6 +81,14 @@ def encode_texts(
             f"{truncated / count:.1%} of the {kind.unit} ({truncated:,} of {count:,}) were truncated to "
             f"{kind.max_tokens} tokens ({kind.limit_name})"
         )
+
+
+def count_tokens(texts: Sequence[str], kind: TextKind, tokenizer: Tokenizer) -> int:
+    """Return how many tokens an encoder reads of texts: with prompt and special tokens, up to the length limit."""
+    lengths = (
+        len(text.ids) + tokenizer.num_special_tokens for text in tokenizer.encode([kind.prompt + t for t in texts])
+    )
+    return sum(min(length, kind.max_tokens) for length in lengths)
 
 
 def concatenated(parts: Iterable[Representation], views: Mapping[str, int]) -> Representation:

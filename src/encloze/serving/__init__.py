@@ -1,0 +1,1 @@
+"""HTTP service over indexes and models: search, changes of documents, embeddings, re-ranking, and a search page."""

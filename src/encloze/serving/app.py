@@ -1,0 +1,107 @@
+"""The HTTP application: all protocols, the search page and the gate in front of them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Collection
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse
+from starlette.exceptions import HTTPException
+
+from encloze.serving.errors import InvalidError, NotFoundError, RequestError
+from encloze.serving.gate import Application, Gate
+from encloze.serving.keys import ApiKeys
+from encloze.serving.protocols.base import Protocol
+from encloze.serving.service import Service
+
+_PAGE_FILES = {"search.js": "text/javascript", "search.css": "text/css"}
+_FALLBACK = "native"
+
+
+class _MethodNotAllowedError(RequestError):
+    status, kind = 405, "method_not_allowed"
+
+
+class _MalformedError(RequestError):
+    status, kind = 400, "malformed"
+
+
+def create_app(service: Service, keys: ApiKeys | None = None, hosts: Collection[str] = ()) -> Application:
+    """Return the ASGI application of a service.
+
+    Args:
+        service: What is served.
+        keys: API keys; None for everybody.
+        hosts: Accepted host names in requests; empty for all (see ``Gate``).
+
+    Example:
+        >>> from encloze.encoders.base import load_encoder
+        >>> app = create_app(Service({}, load_encoder("minilm"), None))
+    """
+    protocols = [Protocol.member(name)() for name in Protocol.members()]
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with service.running():
+            yield
+
+    app = FastAPI(
+        title="encloze",
+        description="Search, embeddings and re-ranking.",
+        docs_url=None,  # the pages of FastAPI load scripts from other sites
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    for protocol in protocols:
+        app.include_router(protocol.router(service))
+    _add_page(app)
+
+    def error_body(path: str, error: RequestError) -> Any:
+        fitting = [protocol for protocol in protocols if protocol.has(path) and protocol.name != _FALLBACK]
+        return (fitting[0] if fitting else Protocol.member(_FALLBACK)()).error_body(error)
+
+    def respond(request: Request, error: RequestError) -> JSONResponse:
+        return JSONResponse(error_body(request.url.path, error), error.status, error.headers)
+
+    @app.exception_handler(RequestError)
+    async def on_request_error(request: Request, error: RequestError) -> JSONResponse:
+        return respond(request, error)
+
+    @app.exception_handler(RequestValidationError)
+    async def on_invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        faults = []
+        for fault in error.errors()[:5]:
+            place = ".".join(map(str, fault["loc"][1:]))  # the first part is where it stands, such as body
+            faults.append(f"{place}: {fault['msg']}" if place else str(fault["msg"]))
+        kind = _MalformedError if any(fault["type"] == "json_invalid" for fault in error.errors()) else InvalidError
+        return respond(request, kind("; ".join(faults)))
+
+    @app.exception_handler(HTTPException)
+    async def on_http_error(request: Request, error: HTTPException) -> JSONResponse:
+        kinds: dict[int, RequestError] = {
+            404: NotFoundError("there is no such path"),
+            405: _MethodNotAllowedError("the path does not support this method", dict(error.headers or {})),
+        }
+        return respond(request, kinds.get(error.status_code) or _MalformedError(str(error.detail)))
+
+    return Gate(app, keys or ApiKeys(), service.limits, service.metrics, hosts, error_body)
+
+
+def _add_page(app: FastAPI) -> None:
+    """Add the search page. Its files are read by name, so that no path of a request reaches the disk."""
+    folder = Path(str(files("encloze.serving"))) / "page"
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> FileResponse:
+        return FileResponse(folder / "search.html", media_type="text/html")
+
+    @app.get("/page/{name}", include_in_schema=False)
+    async def page_file(name: str) -> FileResponse:
+        if name not in _PAGE_FILES:
+            raise NotFoundError("there is no such file")
+        return FileResponse(folder / name, media_type=_PAGE_FILES[name])

@@ -1,0 +1,98 @@
+"""Judgments that users give on the search page, stored so that trainings and evaluations read them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from pathlib import Path
+from typing import TypedDict
+
+from encloze.storage.disk import explain_write_errors
+from encloze.storage.json_files import read_json_log
+
+_LOG, _QUERIES, _SPLIT = "judgments.jsonl", "queries.jsonl", "judged"
+
+
+class _Entry(TypedDict):
+    query: str
+    document: str
+    grade: int | None
+
+
+class JudgmentFile:
+    """A folder with the judgments of users: ``judgments.jsonl``, ``queries.jsonl`` and ``qrels/judged.tsv``.
+
+    Each judgment is appended to the log and synchronized to disk; a later judgment of the same document for the same
+    query replaces an earlier one. Queries and judgments are written in BEIR's layout after each change, so that
+    ``{type: generated_queries, corpus: my_data, path: FOLDER}`` is a data set with the split ``judged``.
+
+    Args:
+        folder: The folder; created if it does not exist.
+
+    Raises:
+        CheckpointError: The log is damaged.
+        StorageError: The folder cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self._lock = folder, threading.Lock()
+        self._grades = dict[tuple[str, str], int]()
+        with explain_write_errors(folder):
+            (folder / "qrels").mkdir(parents=True, exist_ok=True)
+        entries = list(read_json_log(folder / _LOG, _Entry))
+        for entry in entries:
+            self._set(entry["query"], entry["document"], entry["grade"])
+        if entries:  # an incomplete last line, which was never acknowledged, must not be continued
+            _replace(folder / _LOG, "".join(map(_line, entries)))
+
+    def add(self, query: str, document: str, grade: int | None) -> None:
+        """Store a judgment; with the grade None, remove the one that was given before."""
+        query = " ".join(query.split())
+        entry: _Entry = {"query": query, "document": document, "grade": grade}
+        with self._lock, explain_write_errors(self.folder):
+            with (self.folder / _LOG).open("a", encoding="utf-8") as stream:
+                stream.write(_line(entry))
+                stream.flush()
+                os.fsync(stream.fileno())
+            self._set(query, document, grade)
+            self._write()
+
+    def grades(self, query: str) -> dict[str, int]:
+        """Return the grades of the documents that were judged for a query."""
+        query = " ".join(query.split())
+        with self._lock:
+            return {document: grade for (text, document), grade in self._grades.items() if text == query}
+
+    def __len__(self) -> int:
+        return len(self._grades)
+
+    def _set(self, query: str, document: str, grade: int | None) -> None:
+        if grade is None:
+            self._grades.pop((query, document), None)
+        else:
+            self._grades[query, document] = grade
+
+    def _write(self) -> None:
+        """Write the queries and the judgments in BEIR's layout."""
+        texts = dict.fromkeys(query for query, _ in self._grades)
+        ids = {text: hashlib.sha256(text.encode()).hexdigest()[:16] for text in texts}
+        queries = "".join(json.dumps({"_id": ids[text], "text": text}, ensure_ascii=False) + "\n" for text in texts)
+        rows = (f"{ids[query]}\t{document}\t{grade}\n" for (query, document), grade in self._grades.items())
+        _replace(self.folder / _QUERIES, queries)
+        _replace(self.folder / "qrels" / f"{_SPLIT}.tsv", "query-id\tcorpus-id\tscore\n" + "".join(rows))
+
+
+def _line(entry: _Entry) -> str:
+    return json.dumps(entry, ensure_ascii=False) + "\n"
+
+
+def _replace(file: Path, content: str) -> None:
+    """Write a file so that it has the old or the new content if the process is killed."""
+    temporary = file.with_name(f".{file.name}.writing")
+    with temporary.open("w", encoding="utf-8") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(file)

@@ -1,0 +1,70 @@
+"""Metrics of the service in the format of Prometheus."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
+
+
+class Metrics:
+    """Counters and histograms of requests and batches; a ``BatchObserver``."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        every: dict[str, Any] = {"registry": self._registry}
+        labels = ("route", "method", "status")
+        self._requests = Histogram(
+            "encloze_request_seconds", "Time from the request to its response", labels, buckets=_SECONDS, **every
+        )
+        self._stages = Histogram(
+            "encloze_stage_seconds",
+            "Time of a batch: waiting for the model (queue), or processing (compute)",
+            ("stage", "part"),
+            buckets=_SECONDS,
+            **every,
+        )
+        self._batches = Histogram("encloze_batch_items", "Items in a batch", ("stage",), buckets=_SIZES, **every)
+        self._refused = Counter("encloze_refused_requests", "Requests that were refused", ("kind",), **every)
+        self._waiting = Gauge("encloze_waiting_items", "Items that wait to be processed", ("stage",), **every)
+        self._documents = Gauge("encloze_documents", "Documents of a collection", ("collection",), **every)
+        self._age = Gauge(
+            "encloze_index_age_seconds",
+            "Time since the documents of a collection were opened",
+            ("collection",),
+            **every,
+        )
+        self._opened = dict[str, float]()
+
+    def request(self, route: str, method: str, status: int, seconds: float) -> None:
+        """Record a response. ``route`` is a path with names of parameters, such as ``/v1/documents/{id}``."""
+        self._requests.labels(route, method, str(status)).observe(seconds)
+
+    def batch(self, stage: str, items: int, waited: float, computed: float) -> None:
+        """Record a batch (see ``BatchObserver``)."""
+        self._batches.labels(stage).observe(items)
+        self._stages.labels(stage, "queue").observe(waited)
+        self._stages.labels(stage, "compute").observe(computed)
+
+    def refused(self, kind: str) -> None:
+        """Record a request that was refused, such as for a wrong key."""
+        self._refused.labels(kind).inc()
+
+    def waiting(self, stage: str, count: int) -> None:
+        """Set the number of items that wait."""
+        self._waiting.labels(stage).set(count)
+
+    def opened(self, collection: str, documents: int) -> None:
+        """Record that the documents of a collection were opened."""
+        self._opened[collection] = time.time()
+        self._documents.labels(collection).set(documents)
+
+    def render(self) -> bytes:
+        """Return all metrics as text."""
+        for collection, since in self._opened.items():
+            self._age.labels(collection).set(time.time() - since)
+        return generate_latest(self._registry)

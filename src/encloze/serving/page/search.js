@@ -1,0 +1,291 @@
+"use strict";
+
+const element = (id) => document.getElementById(id);
+const DELAY = 200; // milliseconds after the last key before a search starts
+const THEMES = ["automatic", "light", "dark"];
+const RIGHT_TO_LEFT = /^[^A-Za-z\u00C0-\u024F]*[\u0590-\u08FF\uFB1D-\uFDFF\uFE70-\uFEFF]/;
+const state = { collections: [], judgments: false, timer: 0, running: null };
+
+// Requests
+
+async function request(path, body, signal) {
+  for (;;) {
+    const headers = {};
+    const key = sessionStorage.getItem("key");
+    if (key) headers.Authorization = `Bearer ${key}`;
+    const options = { headers, signal };
+    if (body) {
+      headers["Content-Type"] = "application/json";
+      Object.assign(options, { method: "POST", body: JSON.stringify(body) });
+    }
+    const response = await fetch(path, options);
+    if (response.status === 401) {
+      await askForKey();
+      continue;
+    }
+    const answer = await response.json();
+    if (!response.ok) throw new Error(answer.error?.message ?? answer.message ?? `status ${response.status}`);
+    return answer;
+  }
+}
+
+function askForKey() {
+  const dialog = element("login");
+  element("key").value = "";
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => {
+      sessionStorage.setItem("key", element("key").value.trim());
+      resolve();
+    }, { once: true });
+  });
+}
+
+// Small helpers to build the page; texts are never parsed as HTML
+
+function make(name, attributes = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (value === null || value === undefined) continue;
+    if (key.startsWith("on")) made.addEventListener(key.slice(2), value);
+    else made.setAttribute(key, value);
+  }
+  made.append(...children.filter((child) => child !== null));
+  return made;
+}
+
+function fill(select, options) {
+  select.replaceChildren(...options.map(([value, label]) => make("option", { value }, label)));
+}
+
+function showStatus(text, isError = false) {
+  element("status").textContent = text;
+  element("status").classList.toggle("error", isError);
+}
+
+// Systems: what is searched
+
+function systemsOf(collection) {
+  const systems = [["{}", collection.can_rerank ? "all indexes, re-ranked" : "all indexes"]];
+  if (collection.can_rerank) systems.push(['{"rerank":false}', "all indexes, not re-ranked"]);
+  if (collection.views.length > 1) {
+    for (const view of collection.views) systems.push([JSON.stringify({ views: [view], rerank: false }), `${view} only`]);
+  }
+  return systems;
+}
+
+function current() {
+  return state.collections.find((one) => one.name === element("collection").value);
+}
+
+function chooseCollection() {
+  const collection = current();
+  if (!collection) return;
+  element("size").textContent = `${collection.documents.toLocaleString()} documents`;
+  const systems = systemsOf(collection);
+  fill(element("system-a"), systems);
+  fill(element("system-b"), systems);
+  element("system-b").selectedIndex = Math.min(1, systems.length - 1);
+  element("fields").textContent = collection.fields.length
+    ? `Fields: ${collection.fields.join(", ")}. Example: year >= 2020 and not draft`
+    : "The documents have no fields.";
+}
+
+// Search
+
+function body(system, explain) {
+  return {
+    query: element("query").value,
+    collection: element("collection").value,
+    k: Number(element("k").value),
+    filter: element("filter").value.trim() || null,
+    explain,
+    ...JSON.parse(system),
+  };
+}
+
+async function search() {
+  state.running?.abort();
+  const query = element("query").value;
+  const results = element("results");
+  if (!query.trim()) {
+    results.replaceChildren();
+    element("unanswered").hidden = true;
+    showStatus("");
+    return;
+  }
+  const running = new AbortController();
+  state.running = running;
+  const systems = [element("system-a")];
+  if (element("compare").checked) systems.push(element("system-b"));
+  try {
+    const answers = await Promise.all(
+      systems.map((select) => request("v1/search", body(select.value, false), running.signal)));
+    if (state.running !== running) return;
+    results.replaceChildren(...answers.map((answer, index) => column(answer, systems[index], systems.length > 1)));
+    const [first] = answers;
+    element("unanswered").hidden = !first.answer || first.answer.is_likely;
+    const counts = answers.map((answer) => `${answer.hits.length} results in ${answer.milliseconds.toFixed(0)} ms`);
+    showStatus(counts.join("; "));
+    history.replaceState(null, "", `#q=${encodeURIComponent(query)}`);
+  } catch (error) {
+    if (error.name !== "AbortError") {
+      results.replaceChildren();
+      showStatus(error.message, true);
+    }
+  }
+}
+
+function searchSoon() {
+  clearTimeout(state.timer);
+  state.timer = setTimeout(search, DELAY);
+}
+
+// Results
+
+function column(answer, select, isCompared) {
+  const list = make("ol", {}, ...answer.hits.map((hit, index) => make("li", {}, article(hit, index + 1, select.value))));
+  const title = select.options[select.selectedIndex].textContent;
+  return make("section", { class: "column", "aria-label": `Results of ${title}` },
+    make("h2", { class: isCompared ? null : "hidden" }, title), list);
+}
+
+function article(hit, rank, system) {
+  const direction = (text) => (RIGHT_TO_LEFT.test(text) ? "rtl" : "ltr");
+  const passage = hit.passage.map(([text, isMatch]) => (isMatch ? make("mark", {}, text) : text));
+  const title = hit.title || hit.id;
+  const parts = Object.entries(hit.parts).map(([name, score]) => `${name} ${score.toFixed(3)}`).join(", ");
+  const meta = [`score ${hit.score.toFixed(4)}`, parts && `(${parts})`, hit.source && `from ${hit.source}`, hit.id];
+  const why = make("details", { class: "why" }, make("summary", {}, "Why this result"));
+  why.addEventListener("toggle", () => explain(why, hit.id, system), { once: true });
+  return make("article", { tabindex: "0", "data-id": hit.id, "aria-label": `Result ${rank}: ${title}` },
+    make("h3", { dir: direction(title) }, `${rank}. ${title}`),
+    make("p", { dir: direction(hit.text) }, ...passage),
+    make("p", { class: "meta" }, meta.filter(Boolean).join(" · ")),
+    state.judgments ? judging(hit) : null,
+    why);
+}
+
+function judging(hit) {
+  const buttons = [["relevant", 1, "good"], ["not relevant", 0, "bad"]].map(([label, grade, kind]) =>
+    make("button", { type: "button", class: kind, "data-grade": grade, "aria-pressed": String(hit.grade === grade),
+      onclick: (event) => judge(event.currentTarget, hit, grade) }, label));
+  return make("div", { class: "actions", role: "group", "aria-label": "Judge this result" }, ...buttons);
+}
+
+async function judge(button, hit, grade) {
+  const isUndo = button.getAttribute("aria-pressed") === "true";
+  const given = isUndo ? null : grade;
+  try {
+    await request("v1/judgments", {
+      query: element("query").value, document: hit.id, grade: given, collection: element("collection").value });
+    for (const shown of document.querySelectorAll(`article[data-id="${CSS.escape(hit.id)}"] .actions button`)) {
+      shown.setAttribute("aria-pressed", String(given !== null && Number(shown.dataset.grade) === given));
+    }
+    showStatus(isUndo ? "Removed the judgment" : `Judged: ${button.textContent}`);
+  } catch (error) {
+    showStatus(error.message, true);
+  }
+}
+
+async function explain(details, id, system) {
+  const place = make("div", {}, "Loading");
+  details.append(place);
+  try {
+    const answer = await request("v1/search", body(system, true));
+    const found = answer.hits.find((hit) => hit.id === id);
+    place.replaceChildren(found?.explanation ? explanation(found.explanation) : "It is no longer among the results.");
+  } catch (error) {
+    place.replaceChildren(error.message);
+  }
+}
+
+function explanation(views) {
+  const head = ["index", "score", "rank", "weight", "terms"].map((name) => make("th", { scope: "col" }, name));
+  const rows = views.map((view) => {
+    const terms = Object.entries(view.terms).map(([term, value]) => `${term} ${value.toFixed(2)}`).join(", ");
+    const weight = view.weight === null ? "" : view.weight.toFixed(2);
+    return make("tr", {}, make("th", { scope: "row" }, view.name),
+      make("td", { class: "number" }, view.score.toFixed(4)), make("td", { class: "number" }, String(view.rank ?? "")),
+      make("td", { class: "number" }, weight), make("td", {}, terms || "embeddings have no terms"));
+  });
+  return make("table", {}, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...rows));
+}
+
+// Keyboard
+
+function onKey(event) {
+  const target = event.target;
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  const isTyping = target.matches("input, select, textarea");
+  if (event.key === "/" && !isTyping) {
+    event.preventDefault();
+    element("query").focus();
+    return;
+  }
+  const articles = [...document.querySelectorAll("article")];
+  const at = articles.indexOf(target.closest("article"));
+  const isQuery = target === element("query");
+  if (["ArrowDown", "ArrowUp"].includes(event.key) && (isQuery || !isTyping)) {
+    const next = event.key === "ArrowDown" ? at + 1 : at - 1;
+    if (next < 0) element("query").focus();
+    else articles[next]?.focus();
+    event.preventDefault();
+  } else if (at >= 0 && !isTyping) {
+    if (event.key === "w") {
+      const details = articles[at].querySelector("details");
+      details.open = !details.open;
+    } else if (event.key === "+" || event.key === "-") {
+      articles[at].querySelector(`[data-grade="${event.key === "+" ? 1 : 0}"]`)?.click();
+    }
+  }
+}
+
+// Theme
+
+function showTheme(theme) {
+  element("theme").textContent = `Theme: ${theme}`;
+  if (theme === "automatic") delete document.documentElement.dataset.theme;
+  else document.documentElement.dataset.theme = theme;
+}
+
+function nextTheme() {
+  const theme = THEMES[(THEMES.indexOf(localStorage.getItem("theme") ?? "automatic") + 1) % THEMES.length];
+  localStorage.setItem("theme", theme);
+  showTheme(theme);
+}
+
+async function start() {
+  showTheme(localStorage.getItem("theme") ?? "automatic");
+  element("theme").addEventListener("click", nextTheme);
+  document.addEventListener("keydown", onKey);
+  element("form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    clearTimeout(state.timer);
+    search();
+  });
+  element("query").addEventListener("input", searchSoon);
+  element("filter").addEventListener("change", search);
+  element("collection").addEventListener("change", () => { chooseCollection(); search(); });
+  for (const id of ["k", "system-a", "system-b"]) element(id).addEventListener("change", search);
+  element("compare").addEventListener("change", () => {
+    element("system-b").disabled = !element("compare").checked;
+    search();
+  });
+  try {
+    const found = await request("v1/collections");
+    Object.assign(state, found);
+    if (!state.collections.length) showStatus("The service has no collection to search.");
+    fill(element("collection"), state.collections.map((one) => [one.name, one.name]));
+    chooseCollection();
+    const given = new URLSearchParams(location.hash.slice(1)).get("q");
+    if (given) {
+      element("query").value = given;
+      search();
+    }
+  } catch (error) {
+    showStatus(error.message, true);
+  }
+}
+
+start();

@@ -1,0 +1,200 @@
+"""The service behind all protocols: batched searches, embeddings and re-ranking, changes, and judgments."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from starlette.requests import Request
+
+from encloze.data.records import Representation
+from encloze.encoders.base import Encoder, Reranker
+from encloze.retrieval.results import Hits
+from encloze.serving.batching import Batcher
+from encloze.serving.collections import Collection, SearchOptions
+from encloze.serving.errors import ConflictError, NotFoundError, RequestError, ServiceError, TimedOutError
+from encloze.serving.judgments import JudgmentFile
+from encloze.serving.metrics import Metrics
+from encloze.text.encoding import Side
+
+T = TypeVar("T")
+LOGGER = logging.getLogger("encloze.serving")
+_MAX_CHARACTERS = 64_000  # of the texts of a batch
+_OVERHEAD = 16  # characters that a text costs in addition to its own
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a request may cost."""
+
+    body_bytes: int = 2**20
+    texts: int = 256
+    """Number of texts of one request."""
+    waiting: int = 512
+    """Number of items that may wait for each kind of work; further requests are refused."""
+    seconds: float = 30.0
+    """Time after which a request is answered with an error."""
+    requests_per_second: float = 0.0
+    """Rate of each API key; 0 for no limit."""
+
+
+class Service:
+    """Collections and models, used by all protocols.
+
+    One thread computes: batches of searches, embeddings and re-ranking, and changes of documents, one after the other.
+    Libraries use several threads inside of a batch.
+
+    Args:
+        collections: The served collections, by name.
+        encoder: Encoder of embeddings; None if there is none.
+        reranker: Re-ranker; None if there is none.
+        judgments: File of judgments of users; None if they are not stored.
+        limits: What a request may cost.
+    """
+
+    def __init__(
+        self,
+        collections: Mapping[str, Collection],
+        encoder: Encoder | None,
+        reranker: Reranker | None,
+        judgments: JudgmentFile | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self.collections, self.encoder, self.reranker = dict(collections), encoder, reranker
+        self.judgments, self.limits, self.metrics = judgments, limits or Limits(), Metrics()
+        self._executor = ThreadPoolExecutor(1, "encloze-compute")
+        self._search = self._batcher("search", self._search_batch, len)
+        self._encode = self._batcher("encode", self._encode_batch, len)
+        self._rerank = self._batcher("rerank", self._rerank_batch, lambda pair: len(pair[0]) + len(pair[1]))
+        for collection in self.collections.values():
+            self.metrics.opened(collection.name, collection.info().documents)
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> Any:
+        """Process requests in the running event loop; at the end, finish those that were accepted."""
+        batchers = (self._search, self._encode, self._rerank)
+        for batcher in batchers:
+            batcher.start()
+        yield
+        for batcher in batchers:
+            await batcher.close()
+        self._executor.shutdown()
+
+    def collection(self, name: str | None) -> Collection:
+        """Return a collection, or the only one. Raises NotFoundError if there is none with this name."""
+        if name is None and len(self.collections) == 1:
+            return next(iter(self.collections.values()))
+        if name not in self.collections:
+            known = ", ".join(self.collections) or "none: the service was started without an index"
+            raise NotFoundError(f"there is no collection {name!r}; the collections are {known}")
+        return self.collections[name]
+
+    async def search(self, request: Request, options: SearchOptions, query: str) -> Hits:
+        """Return the hits of a query."""
+        (hits,) = await self.attend(request, self._search.submit(options, [query]))
+        found: Hits = hits
+        return found
+
+    async def encode(self, request: Request, side: Side, texts: Sequence[str]) -> Representation:
+        """Return the embeddings, term weights or both of texts."""
+        if self.encoder is None:
+            raise NotFoundError("the service was started without an encoder")
+        rows: list[Representation] = await self.attend(request, self._encode.submit(side, texts))
+        return Representation.concatenate(rows)
+
+    async def rerank(self, request: Request, query: str, texts: Sequence[str]) -> np.ndarray:
+        """Return the score of each text for a query (float32)."""
+        if self.reranker is None:
+            raise NotFoundError("the service was started without a re-ranker")
+        scores = await self.attend(request, self._rerank.submit("", [(query, text) for text in texts]))
+        return np.asarray(scores, np.float32)
+
+    async def change(self, request: Request, work: Callable[[], T]) -> T:
+        """Run a change of documents in the computing thread. It is finished even if the client leaves."""
+        result: T = await asyncio.get_running_loop().run_in_executor(self._executor, work)
+        for collection in self.collections.values():
+            self.metrics.opened(collection.name, collection.info().documents)
+        return result
+
+    async def judge(self, request: Request, collection: str, query: str, document: str, grade: int | None) -> None:
+        """Store a judgment, or remove it if ``grade`` is None."""
+        if self.judgments is None:
+            raise ConflictError("the service was started without a folder for judgments (--judgments)")
+        name = self.collection(collection).document(document).id
+        file = self.judgments
+        await self.change(request, lambda: file.add(query, name, grade))
+
+    async def attend(self, request: Request, work: Coroutine[Any, Any, T]) -> T:
+        """Return the result of ``work``; cancel it if the client leaves or if it takes too long.
+
+        Raises:
+            TimedOutError: It took longer than ``limits.seconds``.
+            ServiceError: The program failed.
+        """
+        for batcher in (self._search, self._encode, self._rerank):
+            self.metrics.waiting(batcher.name, batcher.waiting)
+        task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_disconnected(request))
+        try:
+            await asyncio.wait({task, gone}, timeout=self.limits.seconds, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            if gone.done():
+                raise TimedOutError("the client has closed the connection")
+            raise TimedOutError(f"the request was not processed within {self.limits.seconds:g} seconds")
+        except (RequestError, asyncio.CancelledError):
+            raise
+        except Exception as error:
+            LOGGER.exception("a request failed")
+            raise ServiceError("the service failed; its log says why") from error
+        finally:
+            task.cancel()
+            gone.cancel()
+
+    def _batcher(
+        self, name: str, process: Callable[[Any, list[Any]], Sequence[Any]], length: Callable[[Any], int]
+    ) -> Batcher:
+        return Batcher(
+            name,
+            process,
+            self._executor,
+            _MAX_CHARACTERS,
+            self.limits.waiting,
+            lambda item: length(item) + _OVERHEAD,
+            self.metrics,
+        )
+
+    def _search_batch(self, options: SearchOptions, queries: list[str]) -> list[Hits]:
+        collection = self.collections[options.collection]
+        before = collection.info().documents
+        found = collection.search(options, queries)
+        if (documents := collection.info().documents) != before:
+            self.metrics.opened(collection.name, documents)
+        return found
+
+    def _encode_batch(self, side: Side, texts: list[str]) -> list[Representation]:
+        encoder = self.encoder
+        assert encoder is not None  # checked before the request waits
+        if side == "query":
+            whole = encoder.represent_queries(texts)
+        else:
+            whole = Representation.concatenate(list(encoder.represent_documents(texts, len(texts))))
+        return [
+            Representation(*(None if view is None else view[row : row + 1] for view in whole))
+            for row in range(len(texts))
+        ]
+
+    def _rerank_batch(self, _: str, pairs: list[tuple[str, str]]) -> list[float]:
+        assert self.reranker is not None  # checked before the request waits
+        return [float(score) for score in self.reranker.score(pairs)]
+
+
+async def _disconnected(request: Request) -> None:
+    """Return when the client has closed the connection."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
