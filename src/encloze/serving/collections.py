@@ -15,7 +15,7 @@ from encloze.retrieval.ranked_hits import Aggregation
 from encloze.retrieval.results import Hits
 from encloze.retrieval.retriever import Retriever
 from encloze.search.fusions.weighted import Weighted
-from encloze.serving.errors import ConflictError, InvalidError, NotFoundError, ServiceError
+from encloze.serving.errors import ConflictError, InvalidError, NotFoundError, ServiceError, faults_of
 
 _MAX_RETRIEVERS = 16  # combinations of views, weights and re-ranking that are kept open
 
@@ -113,7 +113,7 @@ class Collection:
                 diversity=options.diversity,
             )
         except RecipeError as error:
-            raise InvalidError("; ".join(f"{path}: {message}" for path, message in error.faults)) from error
+            raise InvalidError(faults_of(error)) from error
         except EnclozeError as error:
             raise ServiceError("the index cannot be searched; the log of the service says why") from error
 

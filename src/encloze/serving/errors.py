@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from encloze.errors import RecipeError
+
 
 class RequestError(Exception):
     """A request that cannot be served. Each protocol has its own JSON shape for it.
@@ -95,3 +97,8 @@ class SlowBodyError(RequestError):
     """The body did not arrive in time."""
 
     status, kind = 408, "timeout"
+
+
+def faults_of(error: RecipeError) -> str:
+    """Return what is wrong with the arguments of a search, without the program's name for their source."""
+    return "; ".join(f"{path}: {message}" for path, message in error.faults)

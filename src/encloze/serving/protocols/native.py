@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
@@ -10,11 +9,13 @@ from typing import Annotated, Any, ClassVar, Literal
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
+from encloze.data.filters import Filter
 from encloze.data.records import Hit
+from encloze.errors import RecipeError
 from encloze.reporting.query_examples import content_words, highlight
 from encloze.retrieval.results import Hits
 from encloze.serving.collections import SearchOptions
-from encloze.serving.errors import InvalidError, RequestError
+from encloze.serving.errors import InvalidError, RequestError, faults_of
 from encloze.serving.protocols._shared import Body, Text, error_responses
 from encloze.serving.protocols.base import Protocol
 from encloze.serving.service import Service
@@ -52,8 +53,11 @@ class SearchRequest(Body):
     diversity: Annotated[float, Field(ge=0, le=1)] = 0.0
 
     def options(self, collection: str, *, can_rerank: bool) -> SearchOptions:
-        """Return the settings of the search, without its query."""
-        condition = json.dumps(self.filter, sort_keys=True) if isinstance(self.filter, dict) else self.filter or ""
+        """Return the settings of the search, without its query. Raises InvalidError if the filter cannot be read."""
+        try:
+            condition = Filter.of(self.filter).expression if self.filter else ""
+        except RecipeError as error:
+            raise InvalidError(faults_of(error)) from error
         return SearchOptions(
             collection=collection,
             views=self.views,
