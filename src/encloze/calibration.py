@@ -39,6 +39,22 @@ class Calibration:
         return probabilities
 
     @classmethod
+    def from_dict(cls, values: Any) -> Calibration:
+        """Return a calibration from its fields as JSON values, as ``dataclasses.asdict`` returns them.
+
+        Raises:
+            ValueError: ``values`` is not a mapping, or lacks a field, or has another one.
+
+        Example:
+            >>> Calibration.from_dict({"scores": [-1.0, 1.0], "probabilities": [0.0, 1.0]})
+            Calibration(scores=(-1.0, 1.0), probabilities=(0.0, 1.0))
+        """
+        try:
+            return cls(**{name: tuple(points) for name, points in values.items()})
+        except (AttributeError, TypeError) as error:
+            raise ValueError(str(error)) from error
+
+    @classmethod
     def fit(cls, scores: np.ndarray, relevant: np.ndarray, method: Method) -> Calibration:
         """Fit a calibration on judged pairs of queries and documents. Needs scikit-learn.
 

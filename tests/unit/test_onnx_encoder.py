@@ -25,7 +25,9 @@ from encloze.data.formats.beir import Beir
 from encloze.encoders.onnx import OnnxEncoder
 from encloze.encoders.torch import TorchEncoder
 from encloze.errors import CheckpointError, DataError, RecipeError, StaleIndexError
-from encloze.exports._certificate import ExportReport, certify, sample_of
+from encloze.exports._certificate import certify
+from encloze.exports._report import ExportReport
+from encloze.exports._samples import sample_of
 from encloze.exports.onnx import Onnx
 from encloze.models.bi_encoder import BiEncoder
 from encloze.models.encoder_config import EncoderConfig
@@ -221,14 +223,6 @@ def test_a_certificate_passes_an_exact_export_and_fails_a_lost_prompt(copied: Pa
     changed(copied, prompts={"query": "", "document": "text: "})
     failures = report_on(copied, bi_encoder(BOTH)).failures
     assert {failure.partition(":")[0] for failure in failures} == {"dense, queries", "sparse, queries"}
-
-
-def test_a_reranker_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "reranker").mkdir()
-    config = {"architectures": ["BertForSequenceClassification"], "model_type": "bert"}
-    (tmp_path / "reranker" / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    with pytest.raises(CheckpointError, match="reranker is a re-ranker or a classifier, and only encoders"):
-        encloze.export(tmp_path / "reranker", output=tmp_path / "out")
 
 
 def test_a_ranking_needs_judged_queries(dataset: Path) -> None:

@@ -218,15 +218,15 @@ def merge(model: Any, original: Any, *, output: str | Path, **settings: Any) -> 
 
 
 def export(model: Any, *, output: str | Path, **settings: Any) -> ExportResult:
-    """Export an encoder to a format of other programs, and compare both.
+    """Export an encoder or a re-ranker to a format of other programs, and compare both.
 
     Args:
-        model: The encoder.
+        model: The encoder or re-ranker.
         output: The folder to write.
         **settings: Settings of ``encloze export``, such as ``format`` and ``dataset``.
 
     Returns:
-        The folder, and how its vectors, size and latency differ from those of the encoder.
+        The folder, and how its vectors or scores, size and latency differ from those of the model.
 
     Example:
         >>> encloze.export("retriever", output="exported").report.failures

@@ -10,7 +10,7 @@ import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self, cast
 
 from encloze import recipe
 from encloze.errors import RecipeError
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from encloze.evaluation.estimates import Estimate
     from encloze.evaluation.labels import LabelReport
     from encloze.evaluation.report import Report
-    from encloze.exports._certificate import ExportReport
+    from encloze.exports._report import ExportReport
     from encloze.reporting.verdicts import Verdict
 
 
@@ -111,11 +111,13 @@ class ExportResult:
 
     Attributes:
         folder: The folder.
-        report: How its vectors differ from those of the model, and its size and latency.
+        report: How its vectors or scores differ from those of the model, and its size and latency.
+        next_command: Name of the command that is usually run after this one.
     """
 
     folder: Path
     report: ExportReport
+    next_command: Literal["index", "search"]
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from encloze.storage.atomic import atomic_folder
 from encloze.storage.integrity import check_if_result
 from encloze.storage.json_files import write_json
 from encloze.storage.model_folders import locate
-from encloze.storage.names import MANIFEST
+from encloze.storage.names import MANIFEST, ONNX_RERANKER
 from encloze.storage.provenance import describe_input, read_inputs, write_provenance
 
 _PROBABILITIES = (0.1, 0.25, 0.5, 0.75, 0.9)
@@ -65,6 +65,11 @@ class Calibrate(Command, name="calibrate"):
         folder = locate(self.model)
         if not is_cross_encoder(self.model):
             raise CheckpointError(f"{self.model} is not a re-ranker. Train one with finetune_reranker")
+        if (folder / ONNX_RERANKER).is_file():
+            raise CheckpointError(
+                f"{self.model} is an export, whose calibration is that of the model. Calibrate the model that was "
+                "exported, and export the result"
+            )
         self._check_scores(folder)
         queries, scores, relevant = self._pairs(DatasetSplit(self.dataset, self.split))
         try:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 from encloze import progress, recipe
 from encloze.commands._output_lock import locks_output
 from encloze.commands.base import Command, ExportResult
 from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
-from encloze.encoders.base import load_encoder
+from encloze.encoders.base import Scorer, load_encoder, load_reranker
 from encloze.encoders.torch import TorchEncoder
 from encloze.errors import CheckpointError
-from encloze.exports._certificate import EXPORT_REPORT, ExportReport, certify, sample_of
+from encloze.exports._certificate import certify
+from encloze.exports._report import EXPORT_REPORT, ExportReport
+from encloze.exports._reranker_certificate import certify_reranker
+from encloze.exports._samples import Sample, sample_of
 from encloze.exports.base import ExportFormat
 from encloze.exports.onnx import Onnx
 from encloze.models.bi_encoder import BiEncoder
-from encloze.models.cross_encoder import is_cross_encoder
+from encloze.models.cross_encoder import CrossEncoder, is_cross_encoder
 from encloze.settings import Seed
 from encloze.storage.atomic import atomic_folder, refuse_existing
 from encloze.storage.disk import explain_write_errors
@@ -25,10 +29,19 @@ from encloze.storage.model_folders import locate
 from encloze.storage.names import README
 from encloze.storage.provenance import write_provenance
 
+_ENCODER_USAGE = """from encloze import Encoder
+
+encoder = Encoder.from_pretrained("{}")  # needs no torch
+"""
+_RERANKER_USAGE = """from encloze import Retriever
+
+retriever = Retriever.load("my_index", reranker="{}")  # needs no torch
+"""
+
 
 @dataclass(frozen=True)
 class Export(Command, name="export"):
-    """Export an encoder, load the export in a new process, and refuse it if its vectors differ too much.
+    """Export an encoder or a re-ranker, load the export in a new process, and refuse it if its results differ too much.
 
     Example:
         >>> Export(model="retriever", output="exported", dataset="my_data").run().report.failures
@@ -36,14 +49,16 @@ class Export(Command, name="export"):
     """
 
     model: str
-    """Encoder to export: a model folder, a Hugging Face hub id, or minilm."""
+    """Encoder or re-ranker to export: a model folder, a Hugging Face hub id, or minilm."""
     output: Path
     """Folder to write."""
     format: ExportFormat = field(default_factory=Onnx)
-    """Format of the export. onnx runs without PyTorch: encloze search, index and evaluate take its folder as model."""
+    """Format of the export. onnx runs without PyTorch: encloze search, index and evaluate take its folder as model or
+    as reranker."""
     dataset: Format | None = None
-    """Data set whose queries and documents are encoded by both, too, to compare the vectors and nDCG@10. By default
-    only a few texts that cover special cases are compared."""
+    """Data set whose queries and documents are encoded by both, too, to compare the vectors and nDCG@10. For a
+    re-ranker, the documents that BM25 ranks first are re-ranked by both. By default only a few texts that cover special
+    cases are compared."""
     split: str = "dev"
     """Split of the data set."""
     force: bool = False
@@ -56,34 +71,49 @@ class Export(Command, name="export"):
     @locks_output
     def run(self) -> ExportResult:
         refuse_existing(self.output, overwrite=self.overwrite)
-        if is_cross_encoder(self.model):
-            raise CheckpointError(f"{self.model} is a re-ranker or a classifier, and only encoders can be exported")
-        model = BiEncoder.load(self.model, precision="float32", device="cpu")
+        model = _load(self.model)
         sample = sample_of(DatasetSplit(self.dataset, self.split)) if self.dataset else None
         with atomic_folder(self.output, overwrite=self.overwrite) as folder, explain_write_errors(folder):
             progress.note(f"Exporting {self.model} ({self.format.summary()})")
-            self.format.write(model, folder)
-            usual, exact = load_encoder(self.model, device="cpu"), TorchEncoder(model)
-            report = certify(usual, exact, self.format, folder, locate(self.model), sample)
+            report = self._write(model, folder, sample)
             if report.failures and not self.force:
                 raise CheckpointError(
                     f"the export differs from {self.model}, and was not written: {'; '.join(report.failures)}. "
                     "To write it nevertheless, set force"
                 )
             report.save(folder)
-            (folder / README).write_text(self._card(report), encoding="utf-8")
+            usage = _RERANKER_USAGE if isinstance(model, CrossEncoder) else _ENCODER_USAGE
+            (folder / README).write_text(self._card(report, usage), encoding="utf-8")
             inputs = {"model": self.model, **(self.dataset.inputs("dataset") if self.dataset else {})}
             write_provenance(folder, recipe.dump(self, {"verb": self.name}), inputs)
-        return ExportResult(self.output, report)
+        is_reranker = isinstance(model, CrossEncoder)
+        return ExportResult(self.output, report, next_command="search" if is_reranker else "index")
 
-    def _card(self, report: ExportReport) -> str:
+    def _write(self, model: BiEncoder | CrossEncoder, folder: Path, sample: Sample | None) -> ExportReport:
+        """Write the export, and return its certificate."""
+        location = locate(self.model)
+        if isinstance(model, CrossEncoder):
+            self.format.write_reranker(model, folder)
+            reranker = load_reranker(self.model, device="cpu")
+            return certify_reranker(reranker, cast(Scorer, model), self.format, folder, location, sample)
+        self.format.write(model, folder)
+        encoder = load_encoder(self.model, device="cpu")
+        return certify(encoder, TorchEncoder(model), self.format, folder, location, sample)
+
+    def _card(self, report: ExportReport, usage: str) -> str:
         tables = "\n\n".join(table.to_markdown() for table in report.tables())
         notes = "".join(f"- {note}\n" for note in report.notes)
         state = "**This export failed its checks and was written on request.**\n\n" if report.failures else ""
         origin = f"{Path(self.model).name}, exported by encloze ({report.format})"
         return (
-            f"# {self.output.name}\n\n{origin}.\n\n## Usage\n\n```python\nfrom encloze import Encoder\n\n"
-            f'encoder = Encoder.from_pretrained("{self.output.name}")  # needs no torch\n```\n\n'
+            f"# {self.output.name}\n\n{origin}.\n\n## Usage\n\n```python\n{usage.format(self.output.name)}```\n\n"
             f"## Certificate\n\n{state}The export was loaded in a new process, and compared with the model "
             f"(`{EXPORT_REPORT}`).\n\n{tables}\n\n{notes}"
         )
+
+
+def _load(name: str) -> BiEncoder | CrossEncoder:
+    """Load a model in float32. Raises CheckpointError if it can be no encoder and no re-ranker."""
+    if is_cross_encoder(name):
+        return CrossEncoder.from_pretrained(name, precision="float32", device="cpu")
+    return BiEncoder.load(name, precision="float32", device="cpu")

@@ -20,7 +20,7 @@ from encloze.errors import RecipeError, importable
 from encloze.family import Family
 from encloze.similarity import Similarity
 from encloze.storage.disk import exists
-from encloze.storage.names import ONNX_ENCODER
+from encloze.storage.names import ONNX_ENCODER, ONNX_RERANKER
 from encloze.text.encoding import Side
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -70,9 +70,10 @@ class Encoder(ABC):
             raise RecipeError("Encoder.from_pretrained", [("precision", message)])
         path = Path(name).absolute()  # so that the working folder may change
         location = str(path if exists(path) else name)
-        backend = backend or ("onnx" if exists(path / ONNX_ENCODER) else "torch")
         try:
-            return EncoderBackend.member(backend)().load(location, device=device, precision=precision)
+            return EncoderBackend.member(backend or _backend_of(name))().load(
+                location, device=device, precision=precision
+            )
         except ValueError as error:
             raise RecipeError("Encoder.from_pretrained", [("backend", str(error))]) from error
 
@@ -274,12 +275,17 @@ def load_encoder(name: str, precision: Precision = "auto", device: str | None = 
 
 def load_scorer(name: str, precision: Precision = "auto", device: str | None = None) -> Scorer:
     """Load the cross-encoder or bi-encoder called ``name``. Raises CheckpointError if it is missing or damaged."""
-    return EncoderBackend.member("torch")().load_scorer(name, device=device, precision=precision)
+    return EncoderBackend.member(_backend_of(name))().load_scorer(name, device=device, precision=precision)
 
 
 def load_reranker(name: str, precision: Precision = "auto", device: str | None = None) -> Reranker:
     """Load the re-ranker called ``name``. Raises CheckpointError if it is missing, damaged or not a re-ranker."""
-    return EncoderBackend.member("torch")().load_reranker(name, device=device, precision=precision)
+    return EncoderBackend.member(_backend_of(name))().load_reranker(name, device=device, precision=precision)
+
+
+def _backend_of(name: str | Path) -> str:
+    """Return the name of the backend that a model folder is for."""
+    return "onnx" if any(exists(Path(name, file)) for file in (ONNX_ENCODER, ONNX_RERANKER)) else "torch"
 
 
 def _document_texts(documents: Any) -> list[str]:

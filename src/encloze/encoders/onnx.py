@@ -2,79 +2,33 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
 from encloze import recipe
 from encloze.data.records import Representation
-from encloze.encoders.base import Encoder, EncoderBackend, Precision
+from encloze.encoders._onnx_reranker import OnnxReranker
+from encloze.encoders._onnx_session import open_session, providers_of
+from encloze.encoders._onnx_settings import OnnxEncoderSettings
+from encloze.encoders.base import Encoder, EncoderBackend, Precision, Reranker, Scorer
 from encloze.errors import CheckpointError, RecipeError
 from encloze.similarity import Similarity
 from encloze.storage.atomic import atomic_folder
-from encloze.storage.json_files import read_json
 from encloze.storage.model_folders import locate
-from encloze.storage.names import MANIFEST, ONNX_ENCODER
+from encloze.storage.names import MANIFEST, ONNX_ENCODER, ONNX_RERANKER
 from encloze.text.encoding import UNITS, Side, TextKind, concatenated, count_tokens, encode_texts
 from encloze.text.tokenizer import Encoded, Tokenizer
 from encloze.text.tokens import own_tokens, pad_texts
 
 _BATCH_TOKENS = 2048
 _BATCH_LOGITS = 2**26  # float32 numbers: 256 MiB
-_VERSION = 1
-
-
-@dataclass(frozen=True)
-class OnnxSettings:
-    """Content of onnx_encoder.json: how an exported model encodes texts. Shapes and pooling are in its graphs."""
-
-    name: str
-    """Name of the model that was exported."""
-    fingerprint: str
-    """Fingerprint of the exported model. Models of lower precision than float32 have one of their own."""
-    precision: str
-    """Precision of the weights: ``float32`` or ``int8``."""
-    views: dict[str, int]
-    """Number of dimensions of each kind of vector."""
-    similarity: dict[str, Any]
-    """Arguments of ``Similarity``."""
-    graphs: dict[str, str]
-    """File of the graph that encodes texts of each side: ``query`` and ``document``."""
-    prompts: dict[str, str]
-    """Text put in front of every text of each side."""
-    max_tokens: dict[str, int]
-    """Maximum length of texts of each side, in tokens."""
-
-    def __post_init__(self) -> None:
-        for name in ("graphs", "prompts", "max_tokens"):
-            if set(getattr(self, name)) != set(get_args(Side)):
-                raise ValueError(f"{name} must have the keys query and document")
-        if not self.views or not set(self.views) <= {"dense", "sparse"}:
-            raise ValueError("views must be dense, sparse or both")
-        if any(Path(file).name != file for file in self.graphs.values()):
-            raise ValueError("graphs must be names of files in the folder")
-
-    @classmethod
-    def read(cls, folder: Path) -> OnnxSettings:
-        """Return the settings in a folder. Raises CheckpointError if they are malformed."""
-        file = folder / ONNX_ENCODER
-        values = dict(read_json(file))
-        try:
-            if (version := values.pop("encloze_onnx", None)) != _VERSION:
-                raise ValueError(f"encloze_onnx is {version!r}, but this version of encloze reads {_VERSION}")
-            return cls(**values)
-        except (TypeError, ValueError) as error:
-            raise CheckpointError(f"{file} is malformed: {error}. Export the model again") from error
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the settings as JSON values."""
-        return {"encloze_onnx": _VERSION, **vars(self)}
+_INPUTS = ("input_ids", "attention_mask", "own_tokens")
 
 
 class OnnxEncoder(Encoder):
@@ -92,9 +46,9 @@ class OnnxEncoder(Encoder):
             CheckpointError: A file is missing or damaged.
             RecipeError: ONNX Runtime does not support the device.
         """
-        self.folder, self._name, self._settings = folder, name, OnnxSettings.read(folder)
+        self.folder, self._name, self._settings = folder, name, OnnxEncoderSettings.read(folder)
         self._tokenizer = Tokenizer.load(folder)
-        self._device, self._providers = _providers(device)
+        self._device, self._providers = providers_of(device)
         self._sessions = dict[str, Any]()
         self._prompt_ids = {
             side: self._tokenizer.encode([prompt])[0].ids.astype(np.int64)
@@ -185,41 +139,8 @@ class OnnxEncoder(Encoder):
         """Return the session of a graph. It is opened when it is first needed: a search needs only that of queries."""
         file = self._settings.graphs[side]
         if file not in self._sessions:
-            self._sessions[file] = _open(self.folder / file, self._providers, self.views)
+            self._sessions[file] = open_session(self.folder / file, self._providers, _INPUTS, self.views)
         return self._sessions[file]
-
-
-def _open(file: Path, providers: list[str], views: dict[str, int]) -> Any:
-    import onnxruntime as runtime  # a search with BM25 does not need it
-
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads would use the processor
-    options.log_severity_level = 3
-    try:
-        session = runtime.InferenceSession(str(file), options, providers=providers)
-    except Exception as error:  # ONNX Runtime raises many classes
-        reason = str(error).strip().partition("\n")[0]
-        raise CheckpointError(f"{file} cannot be loaded: {reason}. Export the model again") from error
-    known = {"input_ids", "attention_mask", "own_tokens"}
-    found, outputs = ({one.name for one in some} for some in (session.get_inputs(), session.get_outputs()))
-    if not found <= known or not outputs >= set(views):
-        raise CheckpointError(
-            f"{file} is a graph of another program: it reads {', '.join(sorted(found))} and returns "
-            f"{', '.join(sorted(outputs))}. Export the model with encloze export"
-        )
-    return session
-
-
-def _providers(device: str | None) -> tuple[str, list[str]]:
-    from onnxruntime import get_available_providers
-
-    kind, available = (device or "cpu").partition(":")[0], get_available_providers()
-    name = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}.get(kind)
-    if name not in available:
-        message = f"ONNX Runtime does not support {device!r} here. It supports {', '.join(available)}"
-        raise RecipeError("the model", [("device", message)])
-    return kind, [str(name)]
 
 
 @dataclass(frozen=True)
@@ -227,12 +148,38 @@ class Onnx(EncoderBackend, name="onnx"):
     """Backend for models that encloze export wrote, on ONNX Runtime. It needs no PyTorch."""
 
     def load(self, name: str, *, device: str | None, precision: Precision) -> Encoder:
-        folder = locate(name)
-        if not (folder / ONNX_ENCODER).is_file():
-            raise CheckpointError(f"{folder} has no {ONNX_ENCODER}: it is no folder that encloze export wrote")
-        encoder = OnnxEncoder(folder, name, device)
-        stored = encoder.arithmetic.partition(" ")[0]
-        if precision not in ("auto", stored):
-            message = f"{name} was exported in {stored}, and cannot be used in {precision}"
-            raise RecipeError("the model", [("precision", message)])
+        encoder = OnnxEncoder(_exported(name, ONNX_ENCODER), name, device)
+        _check_precision(encoder, precision)
         return encoder
+
+    def load_scorer(self, name: str, *, device: str | None, precision: Precision) -> Scorer:
+        return self.load_reranker(name, device=device, precision=precision)
+
+    def load_reranker(self, name: str, *, device: str | None, precision: Precision) -> Reranker:
+        reranker = OnnxReranker(_exported(name, ONNX_RERANKER), name, device)
+        _check_precision(reranker, precision)
+        return reranker
+
+
+def _exported(name: str, settings: str) -> Path:
+    """Return the folder of an export that has a settings file. Raises CheckpointError if it has another one or none."""
+    folder = locate(name)
+    if (folder / settings).is_file():
+        return folder
+    if settings == ONNX_ENCODER and (folder / ONNX_RERANKER).is_file():
+        raise CheckpointError(
+            f"{name} is an exported re-ranker, which scores pairs of texts and has no embeddings. Give an encoder"
+        )
+    if (folder / ONNX_ENCODER).is_file():
+        raise CheckpointError(
+            f"{name} is an exported encoder, and only exported re-rankers score pairs of texts. Give a re-ranker, or "
+            "export one"
+        )
+    raise CheckpointError(f"{folder} has no {settings}: it is no folder that encloze export wrote")
+
+
+def _check_precision(model: OnnxEncoder | OnnxReranker, precision: Precision) -> None:
+    stored = model.arithmetic.partition(" ")[0]
+    if precision not in ("auto", stored):
+        message = f"{model.name} was exported in {stored}, and cannot be used in {precision}"
+        raise RecipeError("the model", [("precision", message)])

@@ -24,14 +24,15 @@ def latency_columns() -> list[Column]:
     return [Column(f"ms, {name}", Kind.MILLISECONDS) for name in LATENCIES]
 
 
-def latencies(search: Callable[[Q], Any], queries: Sequence[Q]) -> dict[str, float]:
+def latencies(search: Callable[[Q], Any], queries: Sequence[Q], count: int = _TIMED) -> dict[str, float]:
     """Return the median and the 95th and 99th percentile of the time that single queries take, in milliseconds.
 
-    100 queries are timed, one after the other, after 5 that are not counted. If there are fewer, they are repeated.
+    The queries are timed one after the other, after 5 that are not counted. If there are too few, they are repeated.
 
     Args:
         search: Function that processes one query.
         queries: At least one query.
+        count: Number of queries that are timed; 100 by default.
 
     Example:
         >>> sorted(latencies(len, ["a", "b"]))
@@ -39,7 +40,7 @@ def latencies(search: Callable[[Q], Any], queries: Sequence[Q]) -> dict[str, flo
     """
     times = []
     with progress.use_listener(progress.SilentListener()):
-        for number in range(_WARM_UP + _TIMED):
+        for number in range(_WARM_UP + count):
             query = queries[number % len(queries)]
             began = time.perf_counter()
             search(query)

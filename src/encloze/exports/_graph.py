@@ -1,4 +1,4 @@
-"""Export of a bi-encoder to an ONNX graph, from token ids to embeddings and term weights."""
+"""Export of models to ONNX graphs, from token ids to embeddings and term weights, or to logits of pairs."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from encloze.errors import CheckpointError, importable
 from encloze.models.bi_encoder import BiEncoder
+from encloze.models.cross_encoder import CrossEncoder, PairBatch
 from encloze.models.heads.base import Side, TextBatch
 
 _OPSET = 20
-_INPUTS = ("input_ids", "attention_mask", "own_tokens")
 
 
-class _Graph(nn.Module):
+class _EncoderGraph(nn.Module):
     """Computation of one side: the encoder, its heads, and what they prune."""
 
     def __init__(self, model: BiEncoder, side: Side) -> None:
@@ -34,8 +34,20 @@ class _Graph(nn.Module):
         return tuple(view.float() for view in vectors if view is not None)
 
 
+class _RerankerGraph(nn.Module):
+    """Computation of the logits of pairs."""
+
+    def __init__(self, model: CrossEncoder) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
+        logits: Tensor = self.model(PairBatch(input_ids, attention_mask.bool(), token_type_ids))
+        return logits
+
+
 def export_graph(model: BiEncoder, side: Side, file: Path) -> None:
-    """Write the graph of a model for queries or documents. Numbers of texts and of tokens are free.
+    """Write the graph of an encoder for queries or documents. Numbers of texts and of tokens are free.
 
     Args:
         model: The model, on the CPU.
@@ -46,35 +58,69 @@ def export_graph(model: BiEncoder, side: Side, file: Path) -> None:
         CheckpointError: torch cannot export the encoder.
         MissingExtraError: onnx or onnxscript is not installed.
     """
-    for package in ("onnx", "onnxscript"):
-        importable(package, "export")
-    limit = min(model.config.max_tokens(side), 9)
-    ids = torch.arange(3 * limit).reshape(3, limit) % model.tokenizer.vocab_size
+    ids, mask = _example(model.config.max_tokens(side), model.tokenizer.vocab_size)
+    inputs = {"input_ids": ids, "attention_mask": mask, "own_tokens": mask.clone()}
+    _write(_EncoderGraph(model.eval(), side), inputs, list(model.views), file, model.name)
+
+
+def export_reranker_graph(model: CrossEncoder, file: Path) -> None:
+    """Write the graph of a re-ranker, with the output logits. Numbers of pairs and of tokens are free.
+
+    Args:
+        model: The model, on the CPU.
+        file: The file to write. The weights are in a second file, with ``.data`` appended to its name.
+
+    Raises:
+        CheckpointError: torch cannot export the re-ranker.
+        MissingExtraError: onnx or onnxscript is not installed.
+    """
+    ids, mask = _example(model.max_tokens, model.tokenizer.vocab_size)
+    inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": torch.zeros_like(ids)}
+    _write(_RerankerGraph(model.eval()), inputs, ["logits"], file, model.name)
+
+
+def _example(max_tokens: int, vocab_size: int) -> tuple[Tensor, Tensor]:
+    """Return token ids and an attention mask (both int64, 3 x length) with which a model is traced."""
+    limit = min(max_tokens, 9)
+    ids = torch.arange(3 * limit).reshape(3, limit) % vocab_size
     mask = torch.ones_like(ids)
     mask[1, limit // 2 :] = 0  # so that a graph that ignores padding differs
-    dynamic: Any = {name: {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC} for name in _INPUTS}
+    return ids, mask
+
+
+def _write(graph: nn.Module, inputs: dict[str, Tensor], outputs: list[str], file: Path, name: str) -> None:
+    """Write the graph of a module.
+
+    Args:
+        graph: The module.
+        inputs: Its inputs by name, each int64 and batch x length. Those that it does not read are left out.
+        outputs: Names of its outputs.
+        file: The file to write.
+        name: Name of the model, for error messages.
+    """
+    for package in ("onnx", "onnxscript"):
+        importable(package, "export")
+    dynamic: Any = {name: {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC} for name in inputs}
     with _quiet(), torch.no_grad():
         try:
             program = torch.onnx.export(
-                _Graph(model.eval(), side),
-                (ids, mask, mask.clone()),
+                graph,
+                tuple(inputs.values()),
                 dynamo=True,
                 dynamic_shapes=dynamic,
-                input_names=_INPUTS,
-                output_names=list(model.views),
+                input_names=list(inputs),
+                output_names=outputs,
                 opset_version=_OPSET,
                 verbose=False,
             )
             assert program is not None  # dynamo=True
-            inputs = program.model.graph.inputs
-            for unused in [one for one in inputs if not one.uses()]:
-                inputs.remove(unused)
+            given = program.model.graph.inputs
+            for unused in [one for one in given if not one.uses()]:
+                given.remove(unused)
             program.save(str(file), external_data=True)  # mapped into memory: half of the memory of one file
         except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
             reason = str(error).strip().partition("\n")[0]
-            raise CheckpointError(
-                f"{model.name}: torch {torch.__version__} cannot export this encoder: {reason}"
-            ) from error
+            raise CheckpointError(f"{name}: torch {torch.__version__} cannot export this model: {reason}") from error
 
 
 def quantize_graph(file: Path, target: Path) -> None:

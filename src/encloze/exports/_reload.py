@@ -1,6 +1,7 @@
-"""Loads an exported model in a process of its own, encodes texts, and measures the latency of single queries.
+"""Loads an exported model in a process of its own, encodes texts or scores pairs, and measures latencies.
 
-``python -m encloze.exports._reload TASK`` reads and writes the files that the JSON file TASK names.
+``python -m encloze.exports._reload TASK`` reads the JSON file TASK. It names the exported folder, the backend that
+loads it, the kind of the model (``encoder`` or ``reranker``), what is computed and timed, and the folder for results.
 """
 
 from __future__ import annotations
@@ -10,25 +11,36 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from encloze import progress
 from encloze.data.records import Representation
-from encloze.encoders.base import Encoder
+from encloze.encoders.base import Encoder, EncoderBackend
 from encloze.evaluation.latency import latencies
 from encloze.execution.encodings import write_representation
 
 
-def run(task: dict[str, Any]) -> dict[str, Any]:
-    """Encode the texts of a task, and write their vectors. Return what was measured."""
-    encoder = Encoder.from_pretrained(task["folder"], backend=task["backend"])
+def encode(task: dict[str, Any]) -> dict[str, float]:
+    """Encode the texts of a task, write ``queries.npz`` and ``documents.npz``, and return the latency of queries."""
+    encoder, output = Encoder.from_pretrained(task["folder"], backend=task["backend"]), Path(task["output"])
     with progress.use_listener(progress.SilentListener()):
-        write_representation(encoder.represent_queries(task["queries"]), Path(task["query_vectors"]))
+        write_representation(encoder.represent_queries(task["queries"]), output / "queries.npz")
         parts = encoder.represent_documents(task["documents"], len(task["documents"]))
-        write_representation(Representation.concatenate(list(parts)), Path(task["document_vectors"]))
-    milliseconds = latencies(lambda query: encoder.represent_queries([query]), task["timed"])
-    return {"milliseconds": milliseconds, "torch": "torch" in sys.modules}
+        write_representation(Representation.concatenate(list(parts)), output / "documents.npz")
+    return latencies(lambda query: encoder.represent_queries([query]), task["timed"])
+
+
+def score(task: dict[str, Any]) -> dict[str, float]:
+    """Score the pairs of a task, write ``scores.npy``, and return the latency of scoring the pairs of a query."""
+    backend = EncoderBackend.member(task["backend"])()
+    reranker = backend.load_reranker(task["folder"], device=None, precision="auto")
+    with progress.use_listener(progress.SilentListener()):
+        np.save(Path(task["output"]) / "scores.npy", reranker.score(task["pairs"]))
+    return latencies(reranker.score, task["timed"], task["count"])
 
 
 if __name__ == "__main__":
-    file = Path(sys.argv[1])
-    content = json.loads(file.read_text(encoding="utf-8"))
-    Path(content["result"]).write_text(json.dumps(run(content)), encoding="utf-8")
+    content = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    milliseconds = {"encoder": encode, "reranker": score}[content["kind"]](content)
+    result = {"milliseconds": milliseconds, "torch": "torch" in sys.modules}
+    (Path(content["output"]) / "result.json").write_text(json.dumps(result), encoding="utf-8")

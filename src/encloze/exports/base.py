@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
+from encloze.errors import CheckpointError
 from encloze.family import Family
 
 if TYPE_CHECKING:
     from encloze.models.bi_encoder import BiEncoder
+    from encloze.models.cross_encoder import CrossEncoder
 
 
 class Bounds(NamedTuple):
@@ -22,21 +24,43 @@ class Bounds(NamedTuple):
     margin: float = 0.01
     """Margin of the equivalence test of nDCG@10."""
 
+    def __str__(self) -> str:
+        return f"a difference of at most {self.difference:g}, and a cosine of {self.cosine:g} or more"
+
+
+class ScoreBounds(NamedTuple):
+    """How much the scores of an exported re-ranker may differ from those of the model."""
+
+    difference: float
+    """Largest difference of two scores, relative to the largest absolute score, or to 1 if all are below 1."""
+    correlation: float
+    """Lowest correlation (Pearson) of the scores of all pairs."""
+    margin: float = 0.01
+    """Margin of the equivalence test of nDCG@10."""
+
+    def __str__(self) -> str:
+        return f"a difference of at most {self.difference:g}, and a correlation of {self.correlation:g} or more"
+
 
 @dataclass(frozen=True)
 class ExportFormat(Family):
     """Base class of the formats that models are exported to."""
 
     backend: ClassVar[str]
-    """The backend of encoders that loads the export for its certificate."""
+    """The backend of encoders and re-rankers that loads the export for its certificate."""
 
     @property
     def bounds(self) -> Bounds:
-        """The bounds that an export must keep."""
+        """The bounds that the export of an encoder must keep."""
+        raise NotImplementedError(type(self).__name__)
+
+    @property
+    def score_bounds(self) -> ScoreBounds:
+        """The bounds that the export of a re-ranker must keep."""
         raise NotImplementedError(type(self).__name__)
 
     def write(self, model: BiEncoder, folder: Path) -> None:
-        """Write the model into an existing folder.
+        """Write an encoder into an existing folder.
 
         Args:
             model: The model, on the CPU.
@@ -46,3 +70,15 @@ class ExportFormat(Family):
             CheckpointError: The model cannot be exported.
         """
         raise NotImplementedError(type(self).__name__)
+
+    def write_reranker(self, model: CrossEncoder, folder: Path) -> None:
+        """Write a re-ranker into an existing folder.
+
+        Args:
+            model: The model, on the CPU. It was loaded from a folder.
+            folder: The folder.
+
+        Raises:
+            CheckpointError: The model cannot be exported. By default, no format exports re-rankers.
+        """
+        raise CheckpointError(f"{model.name} is a re-ranker, and the format {self.name} exports only encoders")

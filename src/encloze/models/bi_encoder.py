@@ -116,7 +116,7 @@ class BiEncoder(nn.Module):
                 f"{folder}: {HEADS} has weights that no head of {CONFIG_FILE} has ({', '.join(superfluous[:3])}). "
                 "Restore both files from the same version of the model"
             )
-        encoder.name, encoder.fingerprint = str(name), model_fingerprint(folder, config, tokenizer)
+        encoder.name, encoder.fingerprint = str(name), model_fingerprint(folder, config.plain(), tokenizer)
         encoder.precision = precision  # type: ignore[assignment]
         return encoder.eval()
 

@@ -28,12 +28,12 @@ HEADS = "heads.safetensors"
 """Weights of the heads, such as the projection of a dense head."""
 
 
-def model_fingerprint(folder: Path, config: EncoderConfig, tokenizer: Tokenizer) -> str:
-    """Return a hash of what determines embeddings and term weights: model weights, tokenizer and configuration.
+def model_fingerprint(folder: Path, settings: dict[str, Any], tokenizer: Tokenizer) -> str:
+    """Return a hash of what determines embeddings, term weights and scores: weights, tokenizer and settings.
 
     Args:
         folder: The model folder.
-        config: The model's encoding configuration.
+        settings: How the model encodes or scores texts, as JSON values.
         tokenizer: The model's tokenizer.
 
     Returns:
@@ -42,7 +42,7 @@ def model_fingerprint(folder: Path, config: EncoderConfig, tokenizer: Tokenizer)
     patterns = "*.safetensors", "*.bin", "config.json", "*_Dense/model.safetensors"
     files = [file for pattern in patterns for file in sorted(folder.glob(pattern))]
     weights = [hash_file(file) for file in files if file.name != DECODERS]
-    values = [weights, tokenizer.fingerprint, config.plain()]
+    values = [weights, tokenizer.fingerprint, settings]
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 

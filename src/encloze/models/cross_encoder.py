@@ -10,14 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from encloze import progress
 from encloze.backbones.hf.classification import is_sequence_classifier, load_cross_encoder
 from encloze.backbones.hf.forward import disable_autocast
 from encloze.backbones.hf.inference import InferenceCopy
 from encloze.backbones.hf.limits import max_input_tokens
 from encloze.backbones.hf.loading import quiet_transformers
 from encloze.calibration import Calibration
-from encloze.data.text_arguments import text_pairs
 from encloze.errors import CheckpointError
 from encloze.models.checkpoint import load_tokenizer
 from encloze.models.device import batch_tokens, resolve_device
@@ -26,14 +24,12 @@ from encloze.models.precision import DTYPES, Precision, autocast, on_processor, 
 from encloze.storage.atomic import atomic_folder
 from encloze.storage.json_files import read_json, write_json
 from encloze.storage.model_folders import locate
-from encloze.text.text_pairs import PaddedPairs, pad_pairs
+from encloze.text.pair_scoring import score_pairs
+from encloze.text.text_pairs import PaddedPairs
 from encloze.text.tokenizer import Tokenizer
-from encloze.text.tokens import batch_by_length
 
 RERANKER_FILE = "reranker.json"
-_WINDOW = 4096
 _DEFAULT_TOKENS = 512
-_MAX_SPECIAL_TOKENS = 4  # around and between the texts of a pair
 _VERSION = 1
 
 
@@ -222,26 +218,21 @@ class CrossEncoder(nn.Module):
             RecipeError: ``pairs`` is not a list of pairs of strings.
         """
         self.eval()
-        pairs = text_pairs(pairs, "score", "pairs")
-        scores = np.empty(len(pairs), np.float32)
         device = next(self.parameters()).device
-        with progress.task(f"Scoring {on_processor(device)}", len(pairs), "pairs") as bar:
-            for start in range(0, len(pairs), _WINDOW):
-                window = pairs[start : start + _WINDOW]
-                queries, documents = (self.tokenizer.encode([pair[side] for pair in window]) for side in (0, 1))
-                lengths = np.array([len(q.ids) + len(d.ids) for q, d in zip(queries, documents, strict=True)])
-                lengths = np.minimum(lengths + _MAX_SPECIAL_TOKENS, self.max_tokens)
-                for rows in batch_by_length(lengths, batch_tokens(device)):
-                    padded = pad_pairs(
-                        [queries[row] for row in rows],
-                        [documents[row] for row in rows],
-                        self.tokenizer,
-                        self.max_tokens,
-                    )
-                    logits = self._inference_logits(PairBatch.from_padded(padded, device))
-                    scores[start + rows] = (logits.sigmoid() if self.activation == "sigmoid" else logits).cpu().numpy()
-                    bar.advance(len(rows))
-        return scores
+
+        def score_batch(padded: PaddedPairs) -> np.ndarray:
+            logits = self._inference_logits(PairBatch.from_padded(padded, device))
+            scores: np.ndarray = (logits.sigmoid() if self.activation == "sigmoid" else logits).cpu().numpy()
+            return scores
+
+        return score_pairs(
+            pairs,
+            self.tokenizer,
+            self.max_tokens,
+            score_batch,
+            batch_tokens=batch_tokens(device),
+            processor=on_processor(device),
+        )
 
 
 def is_cross_encoder(name: str) -> bool:
@@ -295,8 +286,8 @@ def _plain(settings: RerankerSettings) -> dict[str, Any]:
 def _calibration(file: Path) -> Calibration | None:
     values = _read_own(file).get("calibration") if file.is_file() else None
     try:
-        return None if values is None else Calibration(**{name: tuple(points) for name, points in values.items()})
-    except (AttributeError, TypeError, ValueError) as error:
+        return None if values is None else Calibration.from_dict(values)
+    except ValueError as error:
         raise CheckpointError(f"{file}: calibration is malformed: {error}. Run calibrate again") from error
 
 

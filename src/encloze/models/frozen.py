@@ -74,7 +74,7 @@ class FrozenEncoder:
             raise ValueError(f"max_tokens is {max_tokens}, but {name} is limited to {backbone.max_tokens} tokens")
         pooling = pooling or (config.dense.pooling if config.dense else None) or "cls"
         limit = max_tokens or config.max_document_tokens
-        fingerprint = model_fingerprint(folder, config, tokenizer)
+        fingerprint = model_fingerprint(folder, config.plain(), tokenizer)
         return cls(name, backbone.to(resolve_device()).eval(), tokenizer, pooling, limit, fingerprint, precision)
 
     def cached_features(self, examples: Sequence[LabeledText], texts: Sequence[LabeledTokens], name: str) -> np.ndarray:

@@ -8,7 +8,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 
 from encloze.errors import CheckpointError, EnclozeError
-from encloze.storage.names import ONNX_ENCODER
+from encloze.storage.names import ONNX_ENCODER, ONNX_RERANKER
 
 
 @contextlib.contextmanager
@@ -54,6 +54,6 @@ def loading(folder: Path, kind: str = "an encoder") -> Iterator[None]:
         raise
     except Exception as error:  # a damaged file can raise any exception
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        if (folder / ONNX_ENCODER).is_file():
+        if (folder / ONNX_ENCODER).is_file() or (folder / ONNX_RERANKER).is_file():
             reason = "it is an export, which has no weights to train. Give the model that was exported"
         raise CheckpointError(f"{folder} cannot be loaded as {kind}: {reason}") from error

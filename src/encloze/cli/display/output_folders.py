@@ -55,7 +55,11 @@ def _(result: ScoringResult) -> None:
 def _(result: ExportResult) -> None:
     show_tables(result.report.tables(), result.report.notes)
     folder = result.folder
-    say(f"Exported the model to {folder}. Next: encloze index --model {folder} --corpus FOLDER --output INDEX")
+    settings = {
+        "index": f"--model {folder} --corpus FOLDER --output INDEX",
+        "search": f"--reranker {folder} --index INDEX",
+    }
+    say(f"Exported the model to {folder}. Next: encloze {result.next_command} {settings[result.next_command]}")
 
 
 @show.register

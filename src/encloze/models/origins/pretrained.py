@@ -29,5 +29,5 @@ class Pretrained(Origin, name="pretrained"):
         backbone, tokenizer, config = load_checkpoint(folder, require_mlm_head=require_mlm_head)
         decoders = file if (file := folder / DECODERS).is_file() else None
         check_coverage(tokenizer, texts(), self.label())
-        fingerprint = model_fingerprint(folder, config, tokenizer)
+        fingerprint = model_fingerprint(folder, config.plain(), tokenizer)
         return InitialModel(backbone, tokenizer, config, decoders, fingerprint, read_head_weights(folder) or None)
