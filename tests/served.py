@@ -71,7 +71,7 @@ class Client(NamedTuple):
 class WordReranker:
     """A re-ranker: the number of words that query and document share, less 2."""
 
-    name, calibration = "words", None
+    name, calibration, activation = "words", None, "identity"
 
     def score(self, pairs: Any) -> np.ndarray:
         return np.array([len(set(query.split()) & set(text.split())) - 2.0 for query, text in pairs], np.float32)

@@ -54,6 +54,11 @@ class OnnxReranker:
         return self._calibration
 
     @property
+    def activation(self) -> str:
+        """Function of the logit that gives the score: ``identity`` or ``sigmoid``."""
+        return self._settings.activation
+
+    @property
     def fingerprint(self) -> str:
         """Hash of all that the scores depend on: weights, tokenizer, activation, length limit, precision."""
         return self._settings.fingerprint

@@ -263,6 +263,11 @@ class Reranker(Scorer, Protocol):
     """A scorer that was trained to rank documents: a cross-encoder."""
 
     @property
+    def activation(self) -> str:
+        """Function of the logit that gives the score: ``identity``, or ``sigmoid`` for scores from 0 to 1."""
+        ...
+
+    @property
     def calibration(self) -> Calibration | None:
         """Calibration that maps scores to probabilities of relevance; None if the model was not calibrated."""
         ...

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
+from scipy.special import expit
 from starlette.requests import Request
 
 from encloze.data.records import Representation
@@ -114,6 +115,12 @@ class Service:
             raise NotFoundError("the service was started without a re-ranker")
         scores = await self.attend(request, self._rerank.submit("", [(query, text) for text in texts]))
         return np.asarray(scores, np.float32)
+
+    def relevance(self, scores: np.ndarray) -> np.ndarray:
+        """Return scores of the re-ranker as numbers from 0 to 1: their sigmoid, unless they are that already."""
+        if self.reranker is None or self.reranker.activation == "sigmoid":
+            return scores
+        return np.asarray(expit(scores.astype(np.float64)))
 
     async def change(self, request: Request, work: Callable[[], T]) -> T:
         """Run a change of documents in the computing thread. It is finished even if the client leaves."""

@@ -79,11 +79,11 @@ class Cohere(Protocol, name="cohere"):
             texts = [each if isinstance(each, str) else each.text for each in body.documents]
             check_texts(texts, service.limits.texts)
             scores = await service.rerank(request, body.query, texts)
-            order = np.argsort(-scores, kind="stable")[: body.top_n]
+            order, relevance = np.argsort(-scores, kind="stable")[: body.top_n], service.relevance(scores)
             results = [
                 {
                     "index": int(place),
-                    "relevance_score": float(1 / (1 + np.exp(-float(scores[place])))),
+                    "relevance_score": float(relevance[place]),
                     "document": {"text": texts[place]} if body.return_documents else None,
                 }
                 for place in order

@@ -100,7 +100,7 @@ class Tei(Protocol, name="tei"):
             check_texts(body.texts, service.limits.texts)
             scores = await service.rerank(request, body.query, body.texts)
             order = np.argsort(-scores, kind="stable")
-            shown = scores if body.raw_scores else 1 / (1 + np.exp(-scores.astype(np.float64)))
+            shown = scores if body.raw_scores else service.relevance(scores)
             return [
                 {
                     "index": int(place),
