@@ -164,14 +164,14 @@ def test_models_and_vectors_are_measured_and_the_recommendation_can_be_built(
     )
     tried = [(one.model, one.precision, one.vectors) for one in result.report.configurations]
     assert tried == [
-        ("retriever", "float32", "flat"),
-        ("retriever", "onnx_int8", "flat"),
-        ("student", "float32", "flat"),
-        ("student", "onnx_int8", "flat"),
-        ("retriever", "float32", "ivf"),
-        ("retriever", "onnx_int8", "ivf"),
-        ("student", "float32", "ivf"),
-        ("student", "onnx_int8", "ivf"),
+        ("retriever", "float32", "flat float32"),
+        ("retriever", "onnx_int8", "flat float32"),
+        ("student", "float32", "flat float32"),
+        ("student", "onnx_int8", "flat float32"),
+        ("retriever", "float32", "ivf int8"),
+        ("retriever", "onnx_int8", "ivf int8"),
+        ("student", "float32", "ivf int8"),
+        ("student", "onnx_int8", "ivf int8"),
     ]
     first = result.report.configurations[0]
     assert first.difference == (0, 0, 0) and first.is_equivalent
@@ -191,7 +191,7 @@ def test_models_and_vectors_are_measured_and_the_recommendation_can_be_built(
     assert main(["report", str(tmp_path / "smaller"), "--output", str(page)]) == 0
     html = (page / "report.html").read_text()
     assert "has the lowest latency" in html or "Keep the model as it is" in html
-    assert "median milliseconds per query" in html and "1. retriever float32, flat" in html
+    assert "median milliseconds per query" in html and "1. retriever float32, flat float32" in html
 
 
 def test_quality_is_that_of_the_model(dataset: Path, tmp_path: Path) -> None:

@@ -221,6 +221,7 @@ class Ladder:
 
 
 def _label(index: Any) -> str:
-    """Return the name of an index with its settings, for tables."""
-    label: str = (replace(index, target_recall=None) if hasattr(index, "target_recall") else index).summary()
-    return label
+    """Return the name of an index for tables, such as ``ivf int8, 192 dimensions``."""
+    kind = getattr(index, "storage", None) or getattr(index, "impacts", None) or "float32"
+    dim = getattr(index, "dim", None)
+    return f"{index.name} {kind}" + (f", {dim} dimensions" if dim else "")

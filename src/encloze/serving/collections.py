@@ -49,6 +49,11 @@ class CollectionInfo(NamedTuple):
     """Names of the fields that filters can use."""
 
 
+def public_name(model: Encoder | Reranker) -> str:
+    """Return the name of a model in responses: of a folder, only its last part."""
+    return Path(model.name).name if Path(model.name).is_absolute() else model.name
+
+
 class Collection:
     """An index folder. All methods are called in one thread, except ``info`` and ``document``.
 
@@ -92,7 +97,7 @@ class Collection:
         """Return number of documents, views, model and fields."""
         base, encoder = self._base, self.encoder
         views = tuple(view.name for view in base.views)
-        return CollectionInfo(self.name, len(base), views, encoder.name if encoder else None, base.field_names)
+        return CollectionInfo(self.name, len(base), views, public_name(encoder) if encoder else None, base.field_names)
 
     def search(self, options: SearchOptions, queries: Sequence[str]) -> list[Hits]:
         """Return the hits of each query.

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
 from encloze.encoders.base import Encoder
+from encloze.serving.collections import public_name
 from encloze.serving.errors import InvalidError, NotFoundError, RequestError
 from encloze.serving.protocols._shared import Body, Text, check_texts, error_responses
 from encloze.serving.protocols.base import Protocol
@@ -123,14 +124,14 @@ class OpenAi(Protocol, name="openai"):
                     {"index": number, "embedding": _encoded(row, body.encoding_format)}
                     for number, row in enumerate(vectors)
                 ],
-                "model": encoder.name,
+                "model": public_name(encoder),
                 "usage": {"prompt_tokens": count, "total_tokens": count},
             }
 
         @router.get("/v1/models", response_model=Models)
         async def models() -> Any:
             """Return the models of the service."""
-            known = [each.name for each in (service.encoder, service.reranker) if each]
+            known = [public_name(each) for each in (service.encoder, service.reranker) if each]
             return {"data": [{"id": name, "created": started} for name in known]}
 
         return router

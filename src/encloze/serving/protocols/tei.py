@@ -10,6 +10,7 @@ import numpy as np
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
+from encloze.serving.collections import public_name
 from encloze.serving.errors import NotFoundError, RequestError
 from encloze.serving.protocols._shared import Body, Text, check_texts, error_responses
 from encloze.serving.protocols.base import Protocol
@@ -115,7 +116,7 @@ class Tei(Protocol, name="tei"):
             """Return the model and the limits of the service."""
             encoder = service.encoder
             return {
-                "model_id": encoder.name if encoder else None,
+                "model_id": public_name(encoder) if encoder else None,
                 "model_dtype": encoder.arithmetic.partition(" ")[0] if encoder else None,
                 "max_client_batch_size": service.limits.texts,
                 "version": importlib.metadata.version("encloze"),
