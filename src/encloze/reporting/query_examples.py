@@ -85,7 +85,9 @@ def highlight(text: str, words: set[str], characters: int = _EXCERPT_CHARACTERS)
         [('The ', False), ('River', True), (' runs.', False)]
     """
     tokens = token_pattern().findall(" ".join(text.split()))
-    hits = [token.lower() in words or any(part in words for part in Unicode().words(token)) for token in tokens]
+    analyzer = Unicode()
+    matches = {token for token in set(tokens) if token.lower() in words or not words.isdisjoint(analyzer.words(token))}
+    hits = [token in matches for token in tokens]
     start, end = _best_window(tokens, hits, characters)
     pieces = list[tuple[str, bool]]()
     for token, hit in zip(tokens[start:end], hits[start:end], strict=True):
@@ -104,7 +106,7 @@ def _best_window(tokens: list[str], hits: list[bool], characters: int) -> tuple[
     it consists of a single longer token.
     """
     highest, window, end, size = -1, (0, 0), 0, 0
-    counts: dict[str, int] = {}
+    wanted, counts = len({token.lower() for token, hit in zip(tokens, hits, strict=True) if hit}), dict[str, int]()
     for start in range(len(tokens)):
         while end < len(tokens) and (size + len(tokens[end]) <= characters or end == start):
             size += len(tokens[end])
@@ -113,6 +115,8 @@ def _best_window(tokens: list[str], hits: list[bool], characters: int) -> tuple[
             end += 1
         if len(counts) > highest and not tokens[start].isspace():
             highest, window = len(counts), (start, end)
+            if highest == wanted:
+                break  # no window has more
         size -= len(tokens[start])
         if hits[start]:
             word = tokens[start].lower()

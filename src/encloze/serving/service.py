@@ -26,7 +26,8 @@ from encloze.text.encoding import Side
 
 T = TypeVar("T")
 LOGGER = logging.getLogger("encloze.serving")
-_MAX_CHARACTERS = 64_000  # of the texts of a batch
+BATCH_CHARACTERS = 64_000
+"""Maximum number of characters of the texts of a batch."""
 _OVERHEAD = 16  # characters that a text costs in addition to its own
 
 
@@ -57,6 +58,8 @@ class Service:
         reranker: Re-ranker; None if there is none.
         judgments: File of judgments of users; None if they are not stored.
         limits: What a request may cost.
+        batch_characters: Maximum number of characters of the texts of a batch; with 1, requests are processed one by
+            one.
     """
 
     def __init__(
@@ -66,9 +69,11 @@ class Service:
         reranker: Reranker | None,
         judgments: JudgmentFile | None = None,
         limits: Limits | None = None,
+        batch_characters: int = BATCH_CHARACTERS,
     ) -> None:
         self.collections, self.encoder, self.reranker = dict(collections), encoder, reranker
         self.judgments, self.limits, self.metrics = judgments, limits or Limits(), Metrics()
+        self._batch_characters = batch_characters
         self._executor = ThreadPoolExecutor(1, "encloze-compute")
         self._search = self._batcher("search", self._search_batch, len)
         self._encode = self._batcher("encode", self._encode_batch, len)
@@ -170,7 +175,7 @@ class Service:
             name,
             process,
             self._executor,
-            _MAX_CHARACTERS,
+            self._batch_characters,
             self.limits.waiting,
             lambda item: length(item) + _OVERHEAD,
             self.metrics,
