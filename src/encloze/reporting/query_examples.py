@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
 from encloze.data.letters import token_pattern
@@ -85,8 +86,7 @@ def highlight(text: str, words: set[str], characters: int = _EXCERPT_CHARACTERS)
         [('The ', False), ('River', True), (' runs.', False)]
     """
     tokens = token_pattern().findall(" ".join(text.split()))
-    analyzer = Unicode()
-    matches = {token for token in set(tokens) if token.lower() in words or not words.isdisjoint(analyzer.words(token))}
+    matches = {token for token in set(tokens) if not words.isdisjoint(_parts(token))}
     hits = [token in matches for token in tokens]
     start, end = _best_window(tokens, hits, characters)
     pieces = list[tuple[str, bool]]()
@@ -97,6 +97,12 @@ def highlight(text: str, words: set[str], characters: int = _EXCERPT_CHARACTERS)
             pieces.append((token, hit))
     before, after = [("... ", False)] * (start > 0), [(" ...", False)] * (end < len(tokens))
     return [*before, *pieces, *after] if pieces else []
+
+
+@functools.lru_cache(maxsize=2**16)  # the same words occur in many texts
+def _parts(token: str) -> frozenset[str]:
+    """Return a token in lower case, and the words that it consists of."""
+    return frozenset((token.lower(), *Unicode().words(token)))
 
 
 def _best_window(tokens: list[str], hits: list[bool], characters: int) -> tuple[int, int]:

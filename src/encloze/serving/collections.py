@@ -9,13 +9,13 @@ from typing import Any, Literal, NamedTuple
 
 from encloze.data.records import Document
 from encloze.encoders.base import Encoder, Reranker
-from encloze.errors import CheckpointError, DataError, EnclozeError, RecipeError, StaleIndexError, StorageError
+from encloze.errors import CheckpointError, DataError, RecipeError, StaleIndexError, StorageError
 from encloze.retrieval.changes import IndexChange
 from encloze.retrieval.ranked_hits import Aggregation
 from encloze.retrieval.results import Hits
 from encloze.retrieval.retriever import Retriever
 from encloze.search.fusions.weighted import Weighted
-from encloze.serving.errors import ConflictError, InvalidError, NotFoundError, ServiceError, faults_of
+from encloze.serving.errors import ConflictError, InvalidError, NotFoundError, faults_of
 
 _MAX_RETRIEVERS = 16  # combinations of views, weights and re-ranking that are kept open
 
@@ -104,7 +104,7 @@ class Collection:
 
         Raises:
             InvalidError: A view, a weight or the filter is invalid.
-            ServiceError: The index is damaged.
+            EnclozeError: The index is damaged.
         """
         try:
             self.refresh()
@@ -119,8 +119,6 @@ class Collection:
             )
         except RecipeError as error:
             raise InvalidError(faults_of(error)) from error
-        except EnclozeError as error:
-            raise ServiceError("the index cannot be searched; the log of the service says why") from error
 
     def refresh(self) -> bool:
         """Open the folder again if it was changed; return whether it was.

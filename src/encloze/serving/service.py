@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -82,7 +82,7 @@ class Service:
             self.metrics.opened(collection.name, collection.info().documents)
 
     @contextlib.asynccontextmanager
-    async def running(self) -> Any:
+    async def running(self) -> AsyncIterator[None]:
         """Process requests in the running event loop; at the end, finish those that were accepted."""
         batchers = (self._search, self._encode, self._rerank)
         for batcher in batchers:
@@ -127,20 +127,25 @@ class Service:
             return scores
         return np.asarray(expit(scores.astype(np.float64)))
 
-    async def change(self, request: Request, work: Callable[[], T]) -> T:
-        """Run a change of documents in the computing thread. It is finished even if the client leaves."""
-        result: T = await asyncio.get_running_loop().run_in_executor(self._executor, work)
+    async def change(self, work: Callable[[], T]) -> T:
+        """Run a change of documents in the computing thread. It is finished even if the client leaves.
+
+        Raises:
+            RequestError: What ``work`` raised, or ServiceError if the program failed.
+        """
+        with _explained():
+            result: T = await asyncio.get_running_loop().run_in_executor(self._executor, work)
         for collection in self.collections.values():
             self.metrics.opened(collection.name, collection.info().documents)
         return result
 
-    async def judge(self, request: Request, collection: str, query: str, document: str, grade: int | None) -> None:
+    async def judge(self, collection: str, query: str, document: str, grade: int | None) -> None:
         """Store a judgment, or remove it if ``grade`` is None."""
         if self.judgments is None:
             raise ConflictError("the service was started without a folder for judgments (--judgments)")
         name = self.collection(collection).document(document).id
         file = self.judgments
-        await self.change(request, lambda: file.add(query, name, grade))
+        await self.change(lambda: file.add(query, name, grade))
 
     async def attend(self, request: Request, work: Coroutine[Any, Any, T]) -> T:
         """Return the result of ``work``; cancel it if the client leaves or if it takes too long.
@@ -155,15 +160,11 @@ class Service:
         try:
             await asyncio.wait({task, gone}, timeout=self.limits.seconds, return_when=asyncio.FIRST_COMPLETED)
             if task.done():
-                return task.result()
+                with _explained():
+                    return task.result()
             if gone.done():
                 raise TimedOutError("the client has closed the connection")
             raise TimedOutError(f"the request was not processed within {self.limits.seconds:g} seconds")
-        except (RequestError, asyncio.CancelledError):
-            raise
-        except Exception as error:
-            LOGGER.exception("a request failed")
-            raise ServiceError("the service failed; its log says why") from error
         finally:
             task.cancel()
             gone.cancel()
@@ -204,6 +205,18 @@ class Service:
     def _rerank_batch(self, _: str, pairs: list[tuple[str, str]]) -> list[float]:
         assert self.reranker is not None  # checked before the request waits
         return [float(score) for score in self.reranker.score(pairs)]
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """Log an error of the program in the ``with`` block, and raise ServiceError without its details."""
+    try:
+        yield
+    except (RequestError, asyncio.CancelledError):
+        raise
+    except Exception as error:
+        LOGGER.exception("a request failed")
+        raise ServiceError("the service failed; its log says why") from error
 
 
 async def _disconnected(request: Request) -> None:

@@ -226,10 +226,10 @@ class Native(Protocol, name="native"):
             return {"collections": described, "judgments": service.judgments is not None}
 
         @router.post("/v1/judgments", response_model=Done)
-        async def judge(body: JudgmentRequest, request: Request) -> Any:
+        async def judge(body: JudgmentRequest) -> Any:
             """Store how relevant a document is to a query."""
             name = service.collection(body.collection).name
-            await service.judge(request, name, body.query, body.document, body.grade)
+            await service.judge(name, body.query, body.document, body.grade)
             return Done()
 
         return router
@@ -270,18 +270,18 @@ def _add_search(router: APIRouter, service: Service) -> None:
 
 def _add_documents(router: APIRouter, service: Service) -> None:
     @router.post("/v1/documents", response_model=Change)
-    async def store(body: NewDocuments, request: Request) -> Any:
+    async def store(body: NewDocuments) -> Any:
         """Add documents, or replace those with the same ids."""
         collection = service.collection(body.collection)
         rows = [_row(document) for document in body.documents]
-        change = await service.change(request, lambda: collection.add(rows, replace=body.replace))
+        change = await service.change(lambda: collection.add(rows, replace=body.replace))
         return _change(change)
 
     @router.post("/v1/documents/delete", response_model=Change)
-    async def delete_many(body: DeletedDocuments, request: Request) -> Any:
+    async def delete_many(body: DeletedDocuments) -> Any:
         """Delete documents."""
         collection = service.collection(body.collection)
-        return _change(await service.change(request, lambda: collection.delete(body.ids)))
+        return _change(await service.change(lambda: collection.delete(body.ids)))
 
     @router.get("/v1/documents/{id:path}", response_model=StoredDocument)
     async def read(id: str, collection: str | None = None) -> Any:  # noqa: A002 - name of the parameter
@@ -290,11 +290,11 @@ def _add_documents(router: APIRouter, service: Service) -> None:
         return {**found._asdict(), "fields": dict(found.fields)}
 
     @router.delete("/v1/documents/{id:path}", response_model=Change)
-    async def delete(id: str, request: Request, collection: str | None = None) -> Any:  # noqa: A002
+    async def delete(id: str, collection: str | None = None) -> Any:  # noqa: A002
         """Delete a document."""
         target = service.collection(collection)
         target.document(id)  # raises NotFoundError
-        return _change(await service.change(request, lambda: target.delete([id])))
+        return _change(await service.change(lambda: target.delete([id])))
 
 
 def _row(document: NewDocument) -> dict[str, Any]:
