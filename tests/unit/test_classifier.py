@@ -212,3 +212,11 @@ def test_a_classifier_with_other_labels_is_refused(tmp_path: Path, capsys: Captu
         assert "Start from the encoder that it was fine-tuned from" in printed and not list(
             tmp_path.glob("classifier*")
         )
+
+
+def test_a_classifier_with_fewer_layers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, model = toys.write_labelled(tmp_path / "data"), save_encoder(tmp_path / "model")
+    assert run(tmp_path / "small", data, model, "--layers", 1, "--training.steps", 2) == 0
+    assert json.loads((tmp_path / "small" / "config.json").read_text())["num_hidden_layers"] == 1
+    assert run(tmp_path / "wrong", data, model, "--layers", 9) == 2
+    assert "layers: the model has 2 layers" in capsys.readouterr().err

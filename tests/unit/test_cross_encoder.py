@@ -312,3 +312,33 @@ def test_a_saved_re_ranker_gives_the_same_scores(tmp_path: Path) -> None:
     np.testing.assert_allclose(again.score(PAIRS), reranker.score(PAIRS), atol=1e-6)
     with pytest.raises(StorageError, match="exists already"):
         reranker.save_pretrained(tmp_path / "saved")
+
+
+def test_a_re_ranker_with_fewer_layers_learns_the_scores_of_the_whole_one(
+    run: Run, tmp_path: Path, reranker: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    negatives = tmp_path / "bm25" / "runs" / "bm25.trec"
+    scored = (
+        "score",
+        "--model",
+        reranker,
+        "--candidates",
+        negatives,
+        "--split",
+        "train",
+        "--output",
+        tmp_path / "scores",
+    )
+    assert run(*scored) == 0
+    train = ("finetune_reranker", "--model", reranker, "--negatives", negatives, "--teacher", tmp_path / "scores",
+             "--losses", "margin_mse", "--training.steps", 3, *TRAINING)  # fmt: skip
+    assert run(*train, "--layers", 1, "--output", tmp_path / "small") == 0
+    config = json.loads((tmp_path / "small" / "config.json").read_text())
+    assert config["num_hidden_layers"] == 1
+    assert CrossEncoder.from_pretrained(str(tmp_path / "small")).score([("river", "a river")]).shape == (1,)
+    assert run(*train, "--layers", 9, "--output", tmp_path / "wrong") == 2
+    assert "layers: the model has 2 layers: a copy can have from 1 to 2, not 9" in capsys.readouterr().err
+    assert run(*train, "--layers", 2, "--training.learning_rate", 1e-12, "--output", tmp_path / "same") == 0
+    pairs = [("river", "a river"), ("comet", "engines")]
+    whole, same = (CrossEncoder.from_pretrained(str(tmp_path / name)).score(pairs) for name in ("reranker", "same"))
+    np.testing.assert_allclose(whole, same, atol=1e-4)

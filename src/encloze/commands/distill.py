@@ -10,7 +10,7 @@ import torch
 from accelerate import PartialState
 
 from encloze import progress
-from encloze.backbones.hf.layer_selection import evenly_spaced, number_of_layers, with_layers
+from encloze.backbones.hf.layer_selection import number_of_layers, with_fewer_layers
 from encloze.commands._begin_run import begin_run
 from encloze.commands._finetuning_effect import difference
 from encloze.commands._model_output import write_model_folder
@@ -156,12 +156,11 @@ class Distill(Command, name="distill"):
 
     def _with_fewer_layers(self, initial: InitialModel) -> InitialModel:
         backbone = initial.backbone
-        total = number_of_layers(backbone.model)
         try:
-            numbers = evenly_spaced(self.layers or max(1, total // 2), total)
+            model = with_fewer_layers(backbone.model, self.layers or max(1, number_of_layers(backbone.model) // 2))
         except ValueError as error:
             raise RecipeError("the recipe", [("layers", str(error))]) from error
-        smaller = type(backbone)(with_layers(backbone.model, numbers), has_mlm_head=backbone.has_mlm_head)
+        smaller = type(backbone)(model, has_mlm_head=backbone.has_mlm_head)
         return initial._replace(backbone=smaller)
 
     def _config_of_other(self, initial: InitialModel, teacher: BiEncoder) -> EncoderConfig:

@@ -18,7 +18,7 @@ from encloze.evaluation.labels import evaluate_predictions
 from encloze.models.card import PipelineTag
 from encloze.models.classifier import Classifier
 from encloze.models.classifier_inputs import warn_truncated
-from encloze.settings import Seed
+from encloze.settings import PositiveInt, Seed
 from encloze.storage.hashes import hash_of
 from encloze.text.labeled import encode_labeled
 from encloze.training.arguments import TrainingArguments
@@ -50,6 +50,8 @@ class FinetuneClassifier(Command, name="finetune_classifier"):
     """Model folder to write."""
     split: str = "test"
     """Split to evaluate on after training; dev is also evaluated if it exists."""
+    layers: PositiveInt | None = None
+    """Number of the model's layers to keep, evenly spaced, for a smaller and faster model; by default all."""
     max_tokens: int | None = None
     """Maximum number of tokens of a text; longer ones are truncated. By default the model's limit, at most 512."""
     batch_size: int = 32
@@ -87,6 +89,11 @@ class FinetuneClassifier(Command, name="finetune_classifier"):
             classifier = Classifier.load(self.model, data.label_names, of_words=of_words, max_tokens=self.max_tokens)
         except ValueError as error:
             raise RecipeError("the recipe", [("max_tokens", str(error))]) from error
+        if self.layers:
+            try:
+                classifier = classifier.with_layers(self.layers)
+            except ValueError as error:
+                raise RecipeError("the recipe", [("layers", str(error))]) from error
         texts = {name: encode_labeled(examples, classifier.tokenizer) for name, examples in data.splits.items()}
         for name, tokens in texts.items():
             warn_truncated(tokens, classifier.tokenizer, classifier.max_tokens, name, data.truncated_label)

@@ -20,7 +20,7 @@ from encloze.errors import RecipeError
 from encloze.losses.base import CandidateLoss, Loss, check_losses
 from encloze.losses.listwise import Listwise
 from encloze.models.cross_encoder import CrossEncoder
-from encloze.settings import Seed
+from encloze.settings import PositiveInt, Seed
 from encloze.storage.hashes import hash_of
 from encloze.training.arguments import TrainingArguments
 from encloze.training.batch_plan import LengthGroupedPlan
@@ -62,6 +62,8 @@ class FinetuneReranker(Command, name="finetune_reranker"):
     """Maximum rank of a hard negative in the TREC run of the setting negatives."""
     teacher: Path | None = None
     """TREC run with scores of a teacher model for relevant documents and negatives, for distillation losses."""
+    layers: PositiveInt | None = None
+    """Number of the model's layers to keep, evenly spaced, for a smaller and faster model; by default all."""
     max_tokens: int | None = None
     """Maximum number of tokens of a query and document together. By default the model's limit, at most 512."""
     batch_size: int = 8
@@ -101,6 +103,11 @@ class FinetuneReranker(Command, name="finetune_reranker"):
             encoder = CrossEncoder.load(self.model, max_tokens=self.max_tokens)
         except ValueError as error:
             raise RecipeError("the recipe", [("max_tokens", str(error))]) from error
+        if self.layers:
+            try:
+                encoder = encoder.with_layers(self.layers)
+            except ValueError as error:
+                raise RecipeError("the recipe", [("layers", str(error))]) from error
         batches = RerankingBatches(
             encoder, dataset.corpus, examples, negatives=self.negatives_per_query, seed=self.seed
         )

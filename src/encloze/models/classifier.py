@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from encloze.backbones.hf.classification import load_classifier
+from encloze.backbones.hf.layer_selection import with_fewer_layers
 from encloze.backbones.hf.limits import max_input_tokens
 from encloze.backbones.hf.loading import quiet_transformers
 from encloze.models.checkpoint import load_tokenizer
@@ -62,6 +63,10 @@ class Classifier(nn.Module):
         if max_tokens is not None and max_tokens > limit:
             raise ValueError(f"max_tokens is {max_tokens}, but {name} is limited to {limit} tokens. Lower max_tokens")
         return cls(model, tokenizer, max_tokens or min(_DEFAULT_TOKENS, limit, tokenizer.max_length or limit)).eval()
+
+    def with_layers(self, count: int) -> Classifier:
+        """Return a copy with ``count`` layers, evenly spaced. Raises ValueError if there are fewer layers."""
+        return Classifier(with_fewer_layers(self.model, count), self.tokenizer, self.max_tokens)
 
     def forward(self, inputs: ClassifierInput) -> Tensor:
         """Return the logits of each text, or of each word (float32, texts or words x labels)."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from encloze.backbones.hf.classification import is_sequence_classifier, load_cross_encoder
 from encloze.backbones.hf.forward import disable_autocast
 from encloze.backbones.hf.inference import InferenceCopy
+from encloze.backbones.hf.layer_selection import with_fewer_layers
 from encloze.backbones.hf.limits import max_input_tokens
 from encloze.backbones.hf.loading import quiet_transformers
 from encloze.calibration import Calibration
@@ -161,6 +162,10 @@ class CrossEncoder(nn.Module):
                 "with finetune_reranker"
             )
         return cls.load(name, precision=precision, device=device)
+
+    def with_layers(self, count: int) -> CrossEncoder:
+        """Return a copy with ``count`` layers, evenly spaced. Raises ValueError if there are fewer layers."""
+        return CrossEncoder(with_fewer_layers(self.model, count), self.tokenizer, self.max_tokens, self.activation)
 
     def forward(self, pairs: PairBatch) -> Tensor:
         """Return one logit for each pair of a batch (float32)."""

@@ -68,6 +68,16 @@ def with_layers(model: Any, numbers: Sequence[int]) -> Any:
     return smaller
 
 
+def with_fewer_layers(model: Any, count: int) -> Any:
+    """Return a copy of a transformers model with ``count`` of its layers, evenly spaced (see ``with_layers``).
+
+    Raises:
+        ValueError: ``count`` is not between 1 and the number of layers.
+        CheckpointError: The layers of the model cannot be identified.
+    """
+    return with_layers(model, evenly_spaced(count, number_of_layers(model)))
+
+
 def number_of_layers(model: Any) -> int:
     """Return the number of encoder layers of a transformers model. Raises CheckpointError if they are not found."""
     return _layer_list(model)[1]
