@@ -204,7 +204,8 @@ def cost_chart(title: str, cost: str, measure: str, points: Sequence[CostPoint])
 def frontier_chart(title: str, cost: str, measure: str, points: Sequence[CostPoint], chosen: int | None) -> str:
     """Return a plot of quality over cost (logarithmic x axis), with a line through the Pareto-optimal points.
 
-    Points have numbers, from 1, and tooltips with their names.
+    Points have tooltips with their numbers, from 1, and names. The numbers of the first point, of the chosen one and of
+    those on the line are shown.
 
     Args:
         title: Title for screen readers.
@@ -229,8 +230,9 @@ def frontier_chart(title: str, cost: str, measure: str, points: Sequence[CostPoi
             color = _SERIES[1] if number == chosen else _SERIES[0] if number in front else _FAINT
             drawn = axes.scatter([point.cost], [point.quality.mean], color=color, zorder=2)
             drawn.set_urls([f"#{number}"])
-            place = (point.cost, point.quality.mean)
-            axes.annotate(str(number + 1), place, (4, 4), textcoords="offset points", fontsize=8)
+            if number in (0, chosen, *front):
+                place = (point.cost, point.quality.mean)
+                axes.annotate(str(number + 1), place, (4, 4), textcoords="offset points", fontsize=8)
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter("{x:g}")

@@ -26,5 +26,5 @@ def compression_section(result: ResultFolder) -> Section:
         title = f"{MEASURE} and {label}"
         points = [CostPoint(one.name, cost(one), one.quality) for one in report.configurations]
         blocks.append(Chart(title, frontier_chart(title, label, MEASURE, points, number)))
-    blocks.append(BulletList("Notes", report.notes))
+    blocks.append(BulletList("Notes", report.notes[:-1]))  # the last one is above
     return Section(f"{result.name}: compression, {Path(report.dataset).name} {report.split}", blocks)
