@@ -26,7 +26,7 @@ from encloze.data.collection import Dataset
 from encloze.data.formats.base import Format
 from encloze.serving.app import create_app
 from encloze.serving.collections import Collection
-from encloze.serving.server import http_server
+from encloze.serving.server import http_server, listen
 from encloze.serving.service import BATCH_CHARACTERS, Service
 from encloze.storage.provenance import versions
 
@@ -37,16 +37,10 @@ CLIENTS, HALF_CLIENTS = 16, 8
 def serve(index: Path, batch_characters: int, port: Any) -> None:
     """Serve an index until the process is terminated; send the port to ``port``."""
     collection = Collection(index.name, index)
-    service = Service({index.name: collection}, collection.encoder, None, batch_characters=batch_characters)
-    server = http_server(create_app(service), "127.0.0.1", 0, 5)
-
-    def announce() -> None:
-        while not server.started:
-            time.sleep(0.01)
-        port.send(server.servers[0].sockets[0].getsockname()[1])
-
-    threading.Thread(target=announce, daemon=True).start()
-    server.run()
+    service = Service({index.name: collection}, None, None, batch_characters=batch_characters)
+    listening = listen("127.0.0.1", 0)
+    port.send(listening.getsockname()[1])
+    http_server(create_app(service), 5).run(sockets=[listening])
 
 
 def load(port: int, queries: list[str], seconds: float, rate: float | None, results: Any) -> None:

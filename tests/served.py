@@ -16,13 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import toys
-from encloze.encoders.base import Encoder
 from encloze.retrieval.retriever import Retriever
 from encloze.serving.app import create_app
 from encloze.serving.collections import Collection
 from encloze.serving.judgments import JudgmentFile
 from encloze.serving.keys import ApiKeys
-from encloze.serving.server import http_server
+from encloze.serving.server import http_server, listen
 from encloze.serving.service import Limits, Service
 
 
@@ -58,7 +57,7 @@ class Client(NamedTuple):
             found = {name.lower(): value for name, value in response.getheaders()}
         finally:
             connection.close()
-        is_json = found.get("content-type", "").startswith("application/json")
+        is_json = bool(content) and found.get("content-type", "").startswith("application/json")
         return Response(response.status, json.loads(content) if is_json else content.decode(), found)
 
     def get(self, path: str, **headers: str) -> Response:
@@ -90,21 +89,24 @@ def service_of(
     """Return a service of some indexes, with the encoder of the first one."""
     reranker = WordReranker() if reranks else None
     collections = {folder.name: Collection(folder.name, folder, reranker=reranker) for folder in folders}
-    encoder: Encoder | None = next((one.encoder for one in collections.values() if one.encoder), None)
-    return Service(collections, encoder, reranker, JudgmentFile(judgments) if judgments else None, limits)
+    files = {name: JudgmentFile(judgments / name) for name in collections} if judgments else {}
+    return Service(collections, None, reranker, files, limits)
 
 
 @contextlib.contextmanager
 def serving(service: Service, keys: ApiKeys | None = None, hosts: Names[str] = ()) -> Iterator[Client]:
     """Serve on a free port while the ``with`` block runs."""
-    server = http_server(create_app(service, keys, hosts), "127.0.0.1", 0, 10)
-    thread = threading.Thread(target=server.run, daemon=True)
+    server, listening = http_server(create_app(service, keys, hosts), 10), listen("127.0.0.1", 0)
+    thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
     thread.start()
     deadline = time.monotonic() + 30
     while not server.started and time.monotonic() < deadline:
         time.sleep(0.01)
     try:
-        yield Client(server.servers[0].sockets[0].getsockname()[1])
+        yield Client(listening.getsockname()[1])
     finally:
         server.should_exit = True
         thread.join(30)
+        listening.close()
+        for file in service.judgments.values():
+            file.close()

@@ -14,7 +14,6 @@ import served
 import toys
 from browsers import chromium, needs_browser
 from encloze.retrieval.retriever import Retriever
-from encloze.serving.judgments import JudgmentFile
 from encloze.serving.keys import ApiKeys
 
 pytest.importorskip("selenium")
@@ -53,6 +52,12 @@ class Page(NamedTuple):
                 pass  # the results were just replaced
             assert time.monotonic() < deadline, self.one("body").text
             time.sleep(0.02)
+
+    def judged(self) -> list[str]:
+        """Return the documents that are judged, with their grades."""
+        file = self.judgments / "toys" / "qrels" / "judged.tsv"
+        lines = file.read_text().splitlines()[1:] if file.exists() else []
+        return [line.partition("\t")[2] for line in lines]
 
     def search(self, text: str) -> list[str]:
         """Type a query, and return the ids of the results, without pressing Enter."""
@@ -140,8 +145,7 @@ def test_the_keyboard_alone_suffices_to_search_and_judge(page: Page) -> None:
     first = active()
     assert first.tag_name == "article"
     first.send_keys("+")
-    page.wait(lambda: JudgmentFile(page.judgments).grades("old comets"))
-    assert JudgmentFile(page.judgments).grades("old comets") == {first.get_attribute("data-id"): 1}
+    page.wait(lambda: page.judged() == [f"{first.get_attribute('data-id')}\t1"])
     page.wait(lambda: page.all("button.good[aria-pressed=true]"))
     first.send_keys(Keys.ARROW_DOWN)
     assert active() == page.all("article")[1]
@@ -149,9 +153,34 @@ def test_the_keyboard_alone_suffices_to_search_and_judge(page: Page) -> None:
     active().send_keys("w")
     page.wait(lambda: page.all("article table"))
     active().send_keys("+")  # again: undo
-    page.wait(lambda: not JudgmentFile(page.judgments).grades("old comets"))
+    page.wait(lambda: page.judged() == [])
     active().send_keys("/")
     assert active() == page.one("#query")
+
+
+def test_a_judgment_is_for_the_query_whose_results_are_shown(page: Page) -> None:
+    Select(page.one("#collection")).select_by_value("toys")
+    shown = page.search("old glaciers")
+    page.driver.execute_script("document.getElementById('query').value = 'another query'")
+    page.one("article button.bad").click()
+    page.wait(lambda: page.judged() == [f"{shown[0]}\t0"])
+    queries = (page.judgments / "toys" / "queries.jsonl").read_text()
+    assert "old glaciers" in queries and "another" not in queries
+    page.one("article summary").click()
+    page.wait(lambda: page.all("article table"))  # explained for the shown query, too
+    page.one("article button.bad").click()
+    page.wait(lambda: page.judged() == [])
+
+
+def test_the_address_has_the_query(page: Page) -> None:
+    Select(page.one("#collection")).select_by_value("toys")
+    page.search("violin")
+    page.driver.execute_script("location.hash = '#q=comet'")
+    page.wait(lambda: page.one("#query").get_attribute("value") == "comet" and page.all("article"))
+    page.wait(lambda: page.one("article").get_attribute("data-id").startswith("comet"))
+    page.one("#query").send_keys(*[Keys.BACKSPACE] * 5)
+    page.wait(lambda: not page.all("article"))
+    assert "#" not in page.driver.current_url
 
 
 def test_right_to_left_texts(page: Page) -> None:

@@ -17,6 +17,7 @@ import pytest
 import served
 from encloze.cli.main import main
 from encloze.retrieval.retriever import Retriever
+from encloze.serving.server import listen
 from served import Client
 
 KEY = "k" * 20
@@ -110,6 +111,12 @@ def test_unsafe_and_wrong_settings_are_refused(
 ) -> None:
     assert main(["serve", "--index", str(index), *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_port_in_use_is_refused(index: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with listen("127.0.0.1", 0) as used:
+        assert main(["serve", "--index", str(index), "--port", str(used.getsockname()[1])]) == 2
+    assert "cannot listen on 127.0.0.1" in capsys.readouterr().err
 
 
 def test_something_must_be_served(index: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

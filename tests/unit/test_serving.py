@@ -25,7 +25,7 @@ import served
 import toys
 from encloze.encoders.base import Encoder
 from encloze.retrieval.retriever import Retriever
-from encloze.serving import gate
+from encloze.serving import gate, server
 from encloze.serving.keys import ApiKeys
 from encloze.serving.protocols.base import Protocol
 from encloze.serving.service import Limits
@@ -120,6 +120,9 @@ def test_concurrent_searches_are_batched_and_equal_single_ones(client: Client) -
     count = [line for line in metrics.splitlines() if 'encloze_batch_items_count{stage="search"}' in line]
     assert float(largest[0].split()[-1]) < float(count[0].split()[-1])  # some batches have more than one query
     assert 'encloze_documents{collection="toys"} 40.0' in metrics
+    assert 'encloze_waiting_items{stage="search"} 0.0' in metrics
+    client.send("INVENTED", "/x")
+    assert "INVENTED" not in client.get("/metrics").body and 'method="other"' in client.get("/metrics").body
     assert 'encloze_request_seconds_count{method="POST",route="/v1/search",status="200"}' in metrics
 
 
@@ -140,6 +143,9 @@ def test_concurrent_searches_are_batched_and_equal_single_ones(client: Client) -
         (b"{", 400, "JSON"),
         (b"\xff\xfe", 400, ""),
         (b"[]", 422, ""),
+        (b'{"query": "\\udc00"}', 422, "half of a surrogate pair"),
+        (b'{"query": "x", "diversity": NaN}', 422, "NaN or infinite"),
+        (b'{"query": "x", "diversity": 1e999}', 422, "NaN or infinite"),
     ],
 )
 def test_a_wrong_search_says_what_is_wrong(client: Client, body: Any, status: int, message: str) -> None:
@@ -176,6 +182,14 @@ def test_documents_are_added_read_replaced_and_deleted(index: Path) -> None:
         assert gone["deleted"] == 1 and gone["missing"] == ["never"] and gone["documents"] == 39
         wrong = client.post("/v1/documents", {"documents": [{"id": "a", "text": "b", "fields": {"title": "c"}}]})
         assert wrong.status == 422 and "title is the name of a property" in wrong.body["error"]["message"]
+        for name, value in (("_id", "x"), ("doc_id", "x"), ("n", 10**30)):
+            body = {"documents": [{"id": "a", "text": "b", "fields": {name: value}}]}
+            assert client.post("/v1/documents", body).status == 422, name
+        index.rename(index.with_name("gone"))
+        for body in ({"documents": [new]}, {"documents": [{**new, "id": "other"}]}):
+            assert client.post("/v1/documents", body).status == 409
+        assert client.send("DELETE", "/v1/documents/river-repair").status == 409
+        assert client.post("/v1/search", {"query": "violin"}).status == 200  # the opened files are still there
 
 
 def test_an_index_that_another_process_changes_or_rebuilds_is_opened_again(
@@ -195,6 +209,9 @@ def test_an_index_that_another_process_changes_or_rebuilds_is_opened_again(
             "second",
         }
         assert client.get("/v1/collections").body["collections"][0]["documents"] == 2
+        chosen = client.post("/v1/search", {"query": "zeppelin", "views": ["flat"]}).body["hits"]
+        assert {hit["id"] for hit in chosen} == {"only", "second"}
+        assert client.get("/v1/models").body["data"][0]["id"] == "other"  # that of the index
 
 
 def test_collections_are_described(client: Client) -> None:
@@ -211,6 +228,7 @@ def test_judgments_are_stored_and_shown(client: Client) -> None:
     assert client.post("/v1/judgments", {**body, "grade": None}).status == 200
     assert client.post("/v1/judgments", {**body, "document": "never", "grade": 1}).status == 404
     assert client.post("/v1/judgments", {**body, "grade": 11}).status == 422
+    assert client.post("/v1/judgments", {**body, "query": " \x85", "grade": 1}).status == 422
 
 
 # Other protocols
@@ -240,6 +258,8 @@ def test_openai_embeddings(client: Client, encoder: Encoder) -> None:
     cut = expected.dense[:, :8] / np.linalg.norm(expected.dense[:, :8], axis=1, keepdims=True)
     np.testing.assert_allclose([row["embedding"] for row in short], cut, atol=1e-5)
     assert client.get("/v1/models").body["data"][0]["id"] == "model"
+    assert client.post("/embed", {"inputs": "x", "dimensions": 33}).status == 422
+    assert client.post("/embed", {"inputs": "x", "truncate": False}).status == 422
     for body in ({"input": []}, {"input": ["x"] * 300}, {"input": "x", "dimensions": 99}, {"input": [1, 2]}):
         wrong = client.post("/v1/embeddings", body)
         assert wrong.status == 422 and wrong.body["error"]["type"] == "invalid_request_error"
@@ -320,6 +340,9 @@ def test_errors_have_the_shape_of_their_protocol(client: Client) -> None:
     assert client.get("/none").status == 404 and client.get("/none").body["error"]["code"] == "not_found"
     wrong = client.get("/v1/embeddings")
     assert wrong.status == 405 and wrong.headers["allow"] == "POST"
+    assert client.send("OPTIONS", "/v1/search").headers["allow"] == "GET, POST"
+    assert client.send("HEAD", "/").status == client.send("HEAD", "/health").status == 200
+    assert client.get("/v1/collections/", Host="evil.example").status == 404
     assert {"native", "openai", "tei", "cohere"} <= set(Protocol.members())
 
 
@@ -345,6 +368,11 @@ def test_keys_and_their_scopes(index: Path, tmp_path: Path) -> None:
         assert client.get("/v1/documents/river-history", **{"X-API-Key": READ}).status == 200
         assert client.send("DELETE", "/v1/documents/river-history", headers={"X-API-Key": READ}).status == 403
         assert client.post("/v1/documents", new, **{"X-API-Key": WRITE}).status == 200
+        newline = {"X-API-Key": READ}
+        assert client.send("DELETE", "/v1/documents/river-history%0A", headers=newline).status == 400
+        assert client.post("/v1/documents%0A", new, **newline).status == 400
+        assert client.post("/v1/judgments", {"query": "x", "document": "n", "grade": 1}, **newline).status == 403
+        assert client.post("/v1/documents/delete", {"ids": ["n"]}, **newline).status == 403
         assert client.get("/health").status == 200 and client.get("/").status == 200
         for path in ("/metrics", "/info", "/v1/collections", "/openapi.json", "/v1/documents/n"):
             assert client.get(path).status == 401, path
@@ -360,6 +388,7 @@ def test_the_rate_of_requests_is_limited(index: Path) -> None:
 
 def test_large_slow_and_foreign_bodies_are_refused(shared_index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gate, "_BODY_SECONDS", 0.3)
+    monkeypatch.setattr(server, "_HEAD_SECONDS", 0.5)
     with serving(served.service_of(shared_index, limits=Limits(body_bytes=2000))) as client:
         assert client.post("/v1/search", {"query": "x" * 3000}).status == 413
         chunked = http.client.HTTPConnection("127.0.0.1", client.port, timeout=10)
@@ -374,6 +403,16 @@ def test_large_slow_and_foreign_bodies_are_refused(shared_index: Path, monkeypat
             slow.sendall(b"POST /v1/search HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
             slow.sendall(b"Content-Length: 100\r\n\r\n{")
             assert slow.recv(1000).startswith(b"HTTP/1.1 408")
+        with socket.create_connection(("127.0.0.1", client.port), timeout=10) as slow:
+            slow.sendall(b"GET /health HTTP/1.1\r\nHost: loc")
+            assert slow.recv(1000) == b""  # closed
+        kept = http.client.HTTPConnection("127.0.0.1", client.port, timeout=10)
+        for _ in range(2):
+            kept.request("GET", "/health")
+            answer = kept.getresponse()
+            assert answer.status == 200 and answer.read()
+            time.sleep(0.6)  # longer than the head of a request may take
+        kept.close()
         assert client.post("/v1/search", {"query": "x"}).status == 200
 
 

@@ -159,7 +159,9 @@ def test_keys_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not keys and anyone is not None and anyone.scope == "write"
 
 
-@pytest.mark.parametrize("line", ["x admin 0123456789abcdef", "a b read 0123456789abcdef", "read short-secret"])
+@pytest.mark.parametrize(
+    "line", ["x admin 0123456789abcdef", "a b read 0123456789abcdef", "read short-secret", "read ключключключключ"]
+)
 def test_a_malformed_key_is_reported_without_showing_it(line: str, tmp_path: Path) -> None:
     (tmp_path / "keys").write_text(f"# one\n{line}\n")
     with pytest.raises(RecipeError) as error:
@@ -167,6 +169,10 @@ def test_a_malformed_key_is_reported_without_showing_it(line: str, tmp_path: Pat
     assert "line 2" in str(error.value) and line.split()[-1] not in str(error.value)
     with pytest.raises(StorageError, match="cannot be read"):
         ApiKeys.load(tmp_path / "missing")
+    for content in (b"", b"# only a comment\n", b"\xff\xfe"):
+        (tmp_path / "empty").write_bytes(content)
+        with pytest.raises(RecipeError, match=r"there is no key in it|line 1"):
+            ApiKeys.load(tmp_path / "empty")
 
 
 def test_the_rate_of_a_key_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,22 +189,26 @@ def test_the_rate_of_a_key_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
 # Judgments
 
 
+def judged(folder: Path, *judgments: tuple[str, str, int | None]) -> JudgmentFile:
+    """Store judgments, and let another service use the folder."""
+    file = JudgmentFile(folder)
+    for query, document, grade in judgments:
+        file.add(query, document, grade)
+    file.close()
+    return file
+
+
 def test_judgments_are_kept_replaced_and_removed(tmp_path: Path) -> None:
-    file = JudgmentFile(tmp_path / "judged")
-    file.add("old  rivers\n", "d1", 1)
-    file.add("old rivers", "d2", 0)
-    file.add("old rivers", "d1", 2)
-    file.add("other", "d1", 1)
-    file.add("other", "d1", None)
-    for opened in (file, JudgmentFile(tmp_path / "judged")):
+    given = [("old  rivers\n", "d1", 1), ("old rivers", "d2", 0), ("old rivers", "d1", 2), ("other", "d1", 1)]
+    file = judged(tmp_path / "judged", *given, ("other", "d1", None))
+    for opened in (file, judged(tmp_path / "judged")):
         assert opened.grades(" old rivers ") == {"d1": 2, "d2": 0} and opened.grades("other") == {}
         assert len(opened) == 2
     assert len((tmp_path / "judged" / "judgments.jsonl").read_text().splitlines()) == 5
 
 
 def test_judgments_are_a_data_set(dataset: Path, tmp_path: Path) -> None:
-    file = JudgmentFile(tmp_path / "judged")
-    file.add("נהר ישן", "river-history", 1)
+    judged(tmp_path / "judged", ("נהר ישן", "river-history", 1))
     settings = {"type": "generated_queries", "corpus": str(dataset), "path": str(tmp_path / "judged")}
     split = DatasetSplit(recipe.coerce(Format, settings, source="test", name="dataset"), "judged")
     assert [query.text for query in split.queries] == ["נהר ישן"]
@@ -208,14 +218,26 @@ def test_judgments_are_a_data_set(dataset: Path, tmp_path: Path) -> None:
 
 def test_a_half_written_judgment_is_dropped_and_a_damaged_log_refused(tmp_path: Path) -> None:
     folder = tmp_path / "judged"
-    JudgmentFile(folder).add("rivers", "d1", 1)
+    judged(folder, ("rivers", "d1", 1))
     with (folder / "judgments.jsonl").open("a") as stream:
         stream.write('{"query": "rivers", "docu')
-    opened = JudgmentFile(folder)
-    opened.add("rivers", "d2", 1)
-    assert JudgmentFile(folder).grades("rivers") == {"d1": 1, "d2": 1}
+    judged(folder, ("rivers", "d2", 1))
+    assert judged(folder).grades("rivers") == {"d1": 1, "d2": 1}
     lines = (folder / "judgments.jsonl").read_text().splitlines()
     assert [json.loads(line)["document"] for line in lines] == ["d1", "d2"]
     (folder / "judgments.jsonl").write_text('{"query": "rivers"}\n')
     with pytest.raises(CheckpointError, match="line 1"):
-        JudgmentFile(folder)
+        judged(folder)
+
+
+def test_a_folder_with_something_else_and_one_in_use_are_refused(dataset: Path, tmp_path: Path) -> None:
+    before = (dataset / "queries.jsonl").read_bytes()
+    (tmp_path / "file").write_text("text")
+    for path in (dataset, tmp_path / "file"):
+        with pytest.raises(StorageError, match="contains something else than judgments"):
+            judged(path)
+    assert (dataset / "queries.jsonl").read_bytes() == before
+    file = JudgmentFile(tmp_path / "judged")
+    with pytest.raises(StorageError, match="another service stores judgments in"):
+        JudgmentFile(tmp_path / "judged")
+    file.close()

@@ -56,7 +56,6 @@ class Variant(NamedTuple):
     location: str
     """What loads it: a folder, a hub id or minilm."""
     documents_per_second: float
-    encoding_milliseconds: float
 
 
 def available_precisions() -> tuple[Precision, ...]:
@@ -104,21 +103,21 @@ class Ladder:
         self.dataset, self._margin, self._folder = queries_with_documents(dataset), margin, folder
         self.dataset.check_judged_documents()
         self.configurations, self.skipped = list[Configuration](), list[str]()
-        self.tried = list[tuple[Variant, Index]]()
-        """Model and index of each configuration."""
+        self.tried = list[tuple[Variant, tuple[Index, ...]]]()
+        """Model and indexes of each configuration."""
         self._first: np.ndarray | None = None
 
     def climb(self, models: Sequence[str], precisions: Sequence[Precision], indexes: Sequence[Index]) -> None:
         """Measure each model in each precision, each index, and the combinations of those that are equivalent."""
-        exact, *others = indexes
-        for model, precision in itertools.product(models, precisions):
+        exact, *others = dict.fromkeys(indexes)
+        for model, precision in itertools.product(dict.fromkeys(models), dict.fromkeys(precisions)):
             if variant := self._load(model, precision):
                 self._measure(variant, exact)
         first = self.tried[0][0]
         variants = [variant for variant, _ in self._equivalent()]
         for index in others:
             self._measure(first, index)
-        usable = [index for variant, index in self._equivalent() if variant is first and index is not exact]
+        usable = [index for variant, (index, *_) in self._equivalent() if variant is first and index is not exact]
         for variant, index in itertools.product(variants, usable):
             if variant is not first:
                 self._measure(variant, index)
@@ -137,7 +136,7 @@ class Ladder:
             machine={"processor": processor(), "threads": os.cpu_count()},
         )
 
-    def _equivalent(self) -> list[tuple[Variant, Index]]:
+    def _equivalent(self) -> list[tuple[Variant, tuple[Index, ...]]]:
         pairs = zip(self.tried, self.configurations, strict=True)
         return [tried for tried, configuration in pairs if configuration.is_equivalent]
 
@@ -153,7 +152,7 @@ class Ladder:
             encoder = load_encoder(location)
         else:
             encoder = load_encoder(model, precision)  # type: ignore[arg-type]
-        return Variant(name, precision, encoder, location, *self._speed(encoder))
+        return Variant(name, precision, encoder, location, self._throughput(encoder))
 
     def _export(self, model: str, precision: Precision) -> Path | None:
         folder, format_ = self._folder / f"{precision}-{len(self.tried)}", Onnx(_EXPORTS[precision])
@@ -168,17 +167,16 @@ class Ladder:
             return None
         return folder
 
-    def _speed(self, encoder: Encoder) -> tuple[float, float]:
-        """Return the documents encoded per second, and the median milliseconds of encoding a query."""
+    def _throughput(self, encoder: Encoder) -> float:
+        """Return the documents encoded per second."""
         corpus = self.dataset.corpus
         numbers = np.unique(np.linspace(0, len(corpus) - 1, _TIMED_DOCUMENTS).astype(np.int64))
-        texts, queries = list(corpus.texts(numbers)), [query.text for query in self.dataset.queries]
+        texts = list(corpus.texts(numbers))
         with progress.use_listener(progress.SilentListener()):
             list(encoder.represent_documents(texts[:_WARM_UP], _WARM_UP))
             began = time.perf_counter()
             list(encoder.represent_documents(texts, len(texts)))
-            rate = len(texts) / (time.perf_counter() - began)
-        return rate, latencies(lambda query: encoder.represent_queries([query]), queries)["p50"]
+            return len(texts) / (time.perf_counter() - began)
 
     def _measure(self, variant: Variant, index: Index) -> None:
         """Build an index of the documents, and measure quality and costs."""
@@ -186,7 +184,8 @@ class Ladder:
         compressed = index.input_type
         others = [other for other in exact_indexes(variant.encoder) if other.input_type != compressed]
         indexes = {each.name: each for each in (index, *others)}
-        title = f"{variant.model} in {variant.precision}, {_label(index)}"
+        label = " + ".join(map(_label, indexes.values()))
+        title = f"{variant.model} in {variant.precision}, {label}"
         progress.note(f"Measuring {title}")
         with temporary_folder() as folder:
             try:
@@ -200,13 +199,14 @@ class Ladder:
             values = compute_measures(run, self.dataset.judgments, [MEASURE])[MEASURE]
             self._first = values if self._first is None else self._first
             difference = estimate([values], [self._first])
+            encoding = latencies(lambda query: variant.encoder.represent_queries([query.text]), queries)["p50"]
             timed = latencies(lambda query: retriever.run([query], _DEPTH), queries)
-            self.tried.append((variant, index))
+            self.tried.append((variant, (index, *others)))
             self.configurations.append(
                 Configuration(
                     model=variant.model,
                     precision=variant.precision,
-                    vectors=_label(index),
+                    vectors=label,
                     quality=estimate([values]).interval(),
                     difference=difference.interval(),
                     is_equivalent=len(self.tried) == 1 or difference.p_equivalent(self._margin) < _LEVEL,
@@ -214,7 +214,7 @@ class Ladder:
                     vector_bytes=sum(each.memory(folder / name) for name, each in built.items()),
                     disk_bytes=size_of(folder),
                     milliseconds=timed,
-                    encoding_milliseconds=variant.encoding_milliseconds,
+                    encoding_milliseconds=encoding,
                     documents_per_second=variant.documents_per_second,
                 )
             )

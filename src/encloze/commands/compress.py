@@ -79,10 +79,17 @@ class Compress(Command, name="compress"):
         for name in models:
             if is_cross_encoder(name):
                 raise CheckpointError(f"{name} is a re-ranker or a classifier, and only encoders can be compressed")
-        dataset = DatasetSplit(self.dataset, self.split)
+        dataset, views = DatasetSplit(self.dataset, self.split), BiEncoder.load(self.model).views
+        if wrong := [index.name for index in self.indexes if index.input_type not in views]:
+            message = f"{wrong[0]} does not store vectors that {self.model} computes ({', '.join(views)})"
+            raise RecipeError("the recipe", [("indexes", message)])
+        for number, name in enumerate(self.students):
+            if (found := BiEncoder.load(name).views).keys() != views.keys():
+                message = f"{name} computes other vectors ({', '.join(found)}) than the model ({', '.join(views)})"
+                raise RecipeError("the recipe", [(f"students[{number}]", message)])
         with atomic_folder(self.output, overwrite=self.overwrite) as folder, explain_write_errors(folder):
             ladder = Ladder(dataset, self.budget.loss, folder)
-            indexes = self.indexes or vector_ladder(BiEncoder.load(self.model).views)
+            indexes = self.indexes or vector_ladder(views)
             ladder.climb(models, sorted(precisions, key=_ORDER.index), indexes)
             report = ladder.report(self.budget, self.prefer)
             model = self._keep_recommended(report, ladder, folder)
@@ -96,11 +103,11 @@ class Compress(Command, name="compress"):
         """Delete the exported models but the recommended one, and write the recipe; return whether there is one."""
         chosen, kept = report.recommended, None
         if chosen is not None:
-            variant, index = ladder.tried[report.configurations.index(chosen)]
+            variant, indexes = ladder.tried[report.configurations.index(chosen)]
             is_exported, model = Path(variant.location).parent == folder, variant.location
             if is_exported:
                 kept, model = Path(variant.location), str((self.output / _MODEL).absolute())
-            settings = {"verb": "index", "model": model, "indexes": [plain(index)]}
+            settings = {"verb": "index", "model": model, "indexes": [plain(index) for index in indexes]}
             if not is_exported:
                 settings["precision"] = variant.precision
             text = f"# {report.reason}.\n#   encloze index {self.output / _RECIPE} --corpus FOLDER --output FOLDER\n"

@@ -64,7 +64,7 @@ class Serve(Command, name="serve"):
     """Host names under which clients reach the service. By default, without API keys only localhost, and with keys
     any."""
     judgments: Path | None = None
-    """Folder in which judgments of users are stored. It is created if it does not exist."""
+    """Folder in which judgments of users are stored, those of each index in a folder with the name of the index."""
     limits: ServerLimits = field(default_factory=ServerLimits)
     """What a request may cost."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -73,6 +73,8 @@ class Serve(Command, name="serve"):
     def __post_init__(self) -> None:
         if not self.index and not self.model and not self.reranker:
             raise ValueError("there is nothing to serve. Give an index, a model or a reranker")
+        if self.judgments and not self.index:
+            raise ValueError("judgments are given for results of an index. Give an index, or leave judgments out")
         names = [folder.name for folder in self.index]
         if len(set(names)) < len(names):
             raise ValueError(f"the index folders must have different names, not {', '.join(names)}")
@@ -82,7 +84,7 @@ class Serve(Command, name="serve"):
             importable(package, "serve")
         from encloze.serving.app import create_app
         from encloze.serving.keys import VARIABLE, ApiKeys
-        from encloze.serving.server import http_server
+        from encloze.serving.server import address_of, http_server, listen
 
         keys = ApiKeys.load(self.api_keys)
         if not keys and not _is_loopback(self.host):
@@ -92,10 +94,11 @@ class Serve(Command, name="serve"):
             )
             raise RecipeError("the recipe", [("host", message)])
         hosts = self.allowed_hosts or (() if keys else ("localhost", "127.0.0.1", "::1"))
-        app = create_app(self._service(), keys, {host.lower() for host in hosts})
-        _log_to_stderr()
-        progress.note(f"Serving on http://{self.host}:{self.port}/")
-        http_server(app, self.host, self.port, self.limits.seconds).run()
+        with listen(self.host, self.port) as listening:
+            app = create_app(self._service(), keys, {host.lower() for host in hosts})
+            _log_to_stderr()
+            progress.note(f"Serving on {address_of(listening)}")
+            http_server(app, self.limits.seconds).run(sockets=[listening])
 
     def _service(self) -> Service:
         from encloze.serving.collections import Collection
@@ -108,8 +111,7 @@ class Serve(Command, name="serve"):
             folder.name: Collection(folder.name, folder, encoder, reranker, self.rerank_depth, self.precision)
             for folder in self.index
         }
-        encoder = encoder or next((one.encoder for one in collections.values() if one.encoder), None)
-        judgments = JudgmentFile(self.judgments) if self.judgments else None
+        judgments = {name: JudgmentFile(self.judgments / name) for name in collections} if self.judgments else {}
         return Service(collections, encoder, reranker, judgments, Limits(**vars(self.limits)))
 
 

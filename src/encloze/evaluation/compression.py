@@ -128,8 +128,8 @@ class CompressionReport:
         more = f", and of those within {_CLOSE - 1:.0%} of it, takes the least memory" * (self.prefer == "latency")
         return (
             f"{chosen.name} {rule} of the configurations whose nDCG@10 is equivalent within {budget.loss:g}{more}: "
-            f"{first.costs[0] / chosen.costs[0]:.1f}x as fast and {first.costs[1] / chosen.costs[1]:.1f}x smaller in "
-            f"memory than {first.name}, with a difference of {_bounds(chosen.difference)}"
+            f"{_costs_of(chosen)}, and {first.name} {_costs_of(first)}. The difference of nDCG@10 is "
+            f"{_bounds(chosen.difference)}"
         )
 
     def tables(self) -> list[Table]:
@@ -236,6 +236,11 @@ def _dominates(other: Sequence[float], point: Sequence[float]) -> bool:
 
 def _yes(one: Configuration) -> str:
     return "yes" if one.is_equivalent else "no"
+
+
+def _costs_of(one: Configuration) -> str:
+    milliseconds, memory = one.costs
+    return f"{milliseconds:.1f} ms and {memory / 1e6:.1f} MB"
 
 
 def _bounds(difference: Interval) -> str:

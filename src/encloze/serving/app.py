@@ -12,8 +12,9 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
-from encloze.serving.errors import InvalidError, NotFoundError, RequestError
+from encloze.serving.errors import InvalidError, MalformedError, NotFoundError, RequestError
 from encloze.serving.gate import Application, Gate
 from encloze.serving.keys import ApiKeys
 from encloze.serving.protocols.base import Protocol
@@ -25,10 +26,6 @@ _FALLBACK = "native"
 
 class _MethodNotAllowedError(RequestError):
     status, kind = 405, "method_not_allowed"
-
-
-class _MalformedError(RequestError):
-    status, kind = 400, "malformed"
 
 
 def create_app(service: Service, keys: ApiKeys | None = None, hosts: Collection[str] = ()) -> Application:
@@ -53,17 +50,25 @@ def create_app(service: Service, keys: ApiKeys | None = None, hosts: Collection[
     app = FastAPI(
         title="encloze",
         description="Search, embeddings and re-ranking.",
+        redirect_slashes=False,  # the address of the redirection would contain the header Host
         docs_url=None,  # the pages of FastAPI load scripts from other sites
         redoc_url=None,
         lifespan=lifespan,
     )
-    for protocol in protocols:
-        app.include_router(protocol.router(service))
+    routers = [app.router, *(protocol.router(service) for protocol in protocols)]
+    for router in routers[1:]:
+        app.include_router(router)
     _add_page(app)
 
     def error_body(path: str, error: RequestError) -> Any:
         fitting = [protocol for protocol in protocols if protocol.has(path) and protocol.name != _FALLBACK]
         return (fitting[0] if fitting else Protocol.member(_FALLBACK)()).error_body(error)
+
+    def allowed(request: Request) -> str:
+        """Return the methods of all functions of a path."""
+        routes = (route for router in routers for route in router.routes if getattr(route, "methods", None))
+        fitting = (route.methods for route in routes if route.matches(request.scope)[0] != Match.NONE)  # type: ignore[attr-defined]
+        return ", ".join(sorted(set().union(*fitting)))
 
     def respond(request: Request, error: RequestError) -> JSONResponse:
         return JSONResponse(error_body(request.url.path, error), error.status, error.headers)
@@ -78,16 +83,16 @@ def create_app(service: Service, keys: ApiKeys | None = None, hosts: Collection[
         for fault in error.errors()[:5]:
             place = ".".join(map(str, fault["loc"][1:]))  # the first part is where it stands, such as body
             faults.append(f"{place}: {fault['msg']}" if place else str(fault["msg"]))
-        kind = _MalformedError if any(fault["type"] == "json_invalid" for fault in error.errors()) else InvalidError
+        kind = MalformedError if any(fault["type"] == "json_invalid" for fault in error.errors()) else InvalidError
         return respond(request, kind("; ".join(faults)))
 
     @app.exception_handler(HTTPException)
     async def on_http_error(request: Request, error: HTTPException) -> JSONResponse:
         kinds: dict[int, RequestError] = {
             404: NotFoundError("there is no such path"),
-            405: _MethodNotAllowedError("the path does not support this method", dict(error.headers or {})),
+            405: _MethodNotAllowedError("the path does not support this method", {"Allow": allowed(request)}),
         }
-        return respond(request, kinds.get(error.status_code) or _MalformedError(str(error.detail)))
+        return respond(request, kinds.get(error.status_code) or MalformedError(str(error.detail)))
 
     return Gate(app, keys or ApiKeys(), service.limits, service.metrics, hosts, error_body)
 
@@ -96,11 +101,11 @@ def _add_page(app: FastAPI) -> None:
     """Add the search page. Its files are read by name, so that no path of a request reaches the disk."""
     folder = Path(str(files("encloze.serving"))) / "page"
 
-    @app.get("/", include_in_schema=False)
+    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
     async def page() -> FileResponse:
         return FileResponse(folder / "search.html", media_type="text/html")
 
-    @app.get("/page/{name}", include_in_schema=False)
+    @app.api_route("/page/{name}", methods=["GET", "HEAD"], include_in_schema=False)
     async def page_file(name: str) -> FileResponse:
         if name not in _PAGE_FILES:
             raise NotFoundError("there is no such file")

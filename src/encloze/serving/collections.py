@@ -130,9 +130,10 @@ class Collection:
             changed = self._base.refresh()
         except StaleIndexError:  # built with another model
             self._base, changed = self._load(None), True
-            self._retrievers.clear()
         except CheckpointError:
             return False  # being replaced, or gone: the opened files are still there
+        if changed:
+            self._retrievers.clear()  # they are opened again when they are needed
         return changed
 
     def document(self, id_: str) -> Document:
@@ -154,15 +155,19 @@ class Collection:
         except (DataError, RecipeError) as error:
             kind = ConflictError if "already" in str(error) else InvalidError
             raise kind(str(error)) from error
-        except StorageError as error:
-            raise ConflictError(f"the documents were not stored: {error}") from error
+        except (CheckpointError, StorageError) as error:
+            raise ConflictError("the index is being changed or replaced. Try again later") from error
+        finally:
+            self._retrievers.clear()
 
     def delete(self, ids: list[str]) -> IndexChange:
         """Delete documents by their ids. Raises ConflictError if another process is changing the index."""
         try:
             return self._base.delete(ids)
-        except StorageError as error:
-            raise ConflictError(f"the documents were not deleted: {error}") from error
+        except (CheckpointError, StorageError) as error:
+            raise ConflictError("the index is being changed or replaced. Try again later") from error
+        finally:
+            self._retrievers.clear()
 
     def _load(self, model: Encoder | str | None) -> Retriever:
         return Retriever.load(self.folder, encoder=model, precision=self._precision)
@@ -179,7 +184,6 @@ class Collection:
             raise InvalidError("rerank: the service was started without a re-ranker")
         if key in self._retrievers:
             self._retrievers.move_to_end(key)
-            self._retrievers[key].refresh()
             return self._retrievers[key]
         views = options.views or tuple(view.name for view in self._base.views)
         if options.weights and len(options.weights) != len(views):

@@ -24,6 +24,12 @@ class RequestError(Exception):
         self.message, self.headers = message, headers or {}
 
 
+class MalformedError(RequestError):
+    """The request is not a request of HTTP or JSON that can be read."""
+
+    status, kind = 400, "malformed"
+
+
 class UnauthorizedError(RequestError):
     """The API key is missing or wrong."""
 

@@ -15,6 +15,8 @@ from starlette.datastructures import Headers
 
 from encloze.serving.errors import (
     ForbiddenError,
+    InvalidError,
+    MalformedError,
     OverloadedError,
     RequestError,
     SlowBodyError,
@@ -35,8 +37,9 @@ Application = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None
 
 _PUBLIC = re.compile(r"/|/health|/page/[^/]+")
 """Paths that need no key: the page, which asks for one, and the check whether the service runs."""
-_WRITES = re.compile(r"/v1/(documents|judgments)(/.*)?")
-"""Paths that need the scope write, except for reading."""
+_READING = {"/", "/v1/search", "/v1/embeddings", "/embed", "/embed_sparse", "/rerank", "/v1/rerank", "/v2/rerank"}
+"""Paths to which keys with the scope read may send POST. Everything else but GET and HEAD needs the scope write."""
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _BODY_SECONDS = 10.0
 _HEADERS = {
@@ -109,15 +112,15 @@ class Gate:
             scope["state"] = {**scope.get("state", {}), "key": key}
             await self._application(scope, _replayed(body, receive), sent)
         except RequestError as error:
-            self._metrics.refused(error.kind)
             await self._respond(scope["path"], error, sent)
         finally:
             route = getattr(scope.get("route"), "path", "none")
             seconds = time.perf_counter() - began
-            self._metrics.request(route, scope["method"], status, seconds)
+            method = scope["method"] if scope["method"] in _METHODS else "other"  # clients can invent any number
+            self._metrics.request(route, method, status, seconds)
             entry = {
                 "request": request_id,
-                "method": scope["method"],
+                "method": method,
                 "route": route,
                 "status": status,
                 "ms": round(1000 * seconds, 1),
@@ -128,6 +131,8 @@ class Gate:
     def _check(self, scope: MutableMapping[str, Any], headers: Headers) -> ApiKey | None:
         """Return the key of a request. Raises RequestError if the request must not be processed."""
         path, method = scope["path"], scope["method"]
+        if any(ord(character) < 32 or ord(character) == 127 for character in path):
+            raise MalformedError("the path contains a control character")
         if self._hosts and _host_of(headers.get("host", "")) not in self._hosts:
             raise ForbiddenError("the service does not answer under this host name. Start it with --allowed_hosts")
         if _PUBLIC.fullmatch(path) and method in ("GET", "HEAD"):
@@ -136,7 +141,8 @@ class Gate:
         key = self._keys.find(bearer.strip() if scheme.lower() == "bearer" else headers.get("x-api-key"))
         if key is None:
             raise UnauthorizedError
-        if _WRITES.fullmatch(path) and method not in ("GET", "HEAD") and key.scope != "write":
+        reads = method in ("GET", "HEAD") or (method == "POST" and path in _READING)
+        if not reads and key.scope != "write":
             raise ForbiddenError("this API key may only read")
         if (rate := self._limits.requests_per_second) and (wait := key.may_send(rate)):
             raise OverloadedError(f"this API key may send {rate:g} requests per second", wait)
@@ -165,7 +171,9 @@ class Gate:
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         if size and kind != "application/json":  # also keeps forms of other sites from changing documents
             raise UnsupportedMediaTypeError("the body must be JSON, with the header Content-Type: application/json")
-        return b"".join(parts)
+        body = b"".join(parts)
+        _check_text(body)
+        return body
 
     async def _respond(self, path: str, error: RequestError, send: Send) -> None:
         body = json.dumps(self._error_body(path, error)).encode()
@@ -173,6 +181,20 @@ class Gate:
         raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         await send({"type": "http.response.start", "status": error.status, "headers": raw})
         await send({"type": "http.response.body", "body": body})
+
+
+def _check_text(body: bytes) -> None:
+    """Raise InvalidError if JSON contains what no file can: half of a surrogate pair, NaN, or an infinite number."""
+    try:
+        json.dumps(json.loads(body), ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError as error:
+        raise InvalidError("a text contains half of a surrogate pair, such as \\ud800 alone") from error
+    except ValueError as error:
+        if "JSON compliant" in str(error):
+            raise InvalidError("a number is NaN or infinite") from error
+        # all other faults of JSON are reported by the protocol of the path
+    except RecursionError as error:
+        raise MalformedError("the body is nested too deeply") from error
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:

@@ -9,8 +9,10 @@ import threading
 from pathlib import Path
 from typing import TypedDict
 
+from encloze.errors import CheckpointError, StorageError
 from encloze.storage.disk import explain_write_errors
 from encloze.storage.json_files import read_json_log
+from encloze.storage.locks import try_lock
 
 _LOG, _QUERIES, _SPLIT = "judgments.jsonl", "queries.jsonl", "judged"
 
@@ -33,29 +35,37 @@ class JudgmentFile:
 
     Raises:
         CheckpointError: The log is damaged.
-        StorageError: The folder cannot be written.
+        StorageError: The folder cannot be written, contains something else, or another service uses it.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder, self._lock = folder, threading.Lock()
+        if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / _LOG).is_file())):
+            raise StorageError(f"{folder} contains something else than judgments. Choose a new folder for judgments")
         self._grades = dict[tuple[str, str], int]()
         with explain_write_errors(folder):
             (folder / "qrels").mkdir(parents=True, exist_ok=True)
-        entries = list(read_json_log(folder / _LOG, _Entry))
-        for entry in entries:
-            self._set(entry["query"], entry["document"], entry["grade"])
-        if entries:  # an incomplete last line, which was never acknowledged, must not be continued
-            _replace(folder / _LOG, "".join(map(_line, entries)))
+            self._handle = (folder / _LOG).open("a", encoding="utf-8")
+        if try_lock(self._handle.fileno()) is False:
+            self._handle.close()
+            raise StorageError(f"another service stores judgments in {folder}. Choose another folder")
+        complete = (folder / _LOG).read_bytes().rfind(b"\n") + 1
+        self._handle.truncate(complete)  # an incomplete last line was never acknowledged
+        try:
+            for entry in read_json_log(folder / _LOG, _Entry):
+                self._set(entry["query"], entry["document"], entry["grade"])
+        except CheckpointError:
+            self.close()
+            raise
 
     def add(self, query: str, document: str, grade: int | None) -> None:
         """Store a judgment; with the grade None, remove the one that was given before."""
         query = " ".join(query.split())
         entry: _Entry = {"query": query, "document": document, "grade": grade}
         with self._lock, explain_write_errors(self.folder):
-            with (self.folder / _LOG).open("a", encoding="utf-8") as stream:
-                stream.write(_line(entry))
-                stream.flush()
-                os.fsync(stream.fileno())
+            self._handle.write(_line(entry))
+            self._handle.flush()
+            os.fsync(self._handle.fileno())
             self._set(query, document, grade)
             self._write()
 
@@ -64,6 +74,10 @@ class JudgmentFile:
         query = " ".join(query.split())
         with self._lock:
             return {document: grade for (text, document), grade in self._grades.items() if text == query}
+
+    def close(self) -> None:
+        """Let another service use the folder."""
+        self._handle.close()
 
     def __len__(self) -> int:
         return len(self._grades)

@@ -76,13 +76,18 @@ class ApiKeys:
         scope is ``read``, the default, or ``write``. Lines that begin with # are comments.
 
         Raises:
-            RecipeError: A line is malformed, or a key has fewer than 16 characters.
+            RecipeError: A line is malformed, a key is too short or not ASCII, or there is no key in the file.
             StorageError: The file cannot be read.
         """
         if file is None:
-            return cls.parse(os.environ.get(VARIABLE, "").replace(",", "\n").splitlines(), f"the variable {VARIABLE}")
-        with explain_file_errors():
-            return cls.parse(file.read_text(encoding="utf-8").splitlines(), str(file))
+            source, text = f"the variable {VARIABLE}", os.environ.get(VARIABLE, "").replace(",", "\n")
+        else:
+            with explain_file_errors():
+                source, text = str(file), file.read_bytes().decode("utf-8", "replace")
+        keys = cls.parse(text.splitlines(), source)
+        if not keys and (file or text):
+            raise RecipeError(source, [("keys", "there is no key in it. Add one, or start the service without keys")])
+        return keys
 
     @classmethod
     def parse(cls, lines: Iterable[str], source: str = "the keys") -> ApiKeys:
@@ -98,6 +103,8 @@ class ApiKeys:
                 faults.append(
                     (f"line {number}", "expected KEY, SCOPE KEY or NAME SCOPE KEY with the scope read or write")
                 )
+            elif not key.isascii():
+                faults.append((f"line {number}", "a key has letters, digits and signs of ASCII only"))
             elif len(key) < _MIN_LENGTH:
                 faults.append((f"line {number}", f"the key has fewer than {_MIN_LENGTH} characters. Use a longer one"))
             else:

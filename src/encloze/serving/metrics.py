@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -29,7 +30,6 @@ class Metrics:
             **every,
         )
         self._batches = Histogram("encloze_batch_items", "Items in a batch", ("stage",), buckets=_SIZES, **every)
-        self._refused = Counter("encloze_refused_requests", "Requests that were refused", ("kind",), **every)
         self._waiting = Gauge("encloze_waiting_items", "Items that wait to be processed", ("stage",), **every)
         self._documents = Gauge("encloze_documents", "Documents of a collection", ("collection",), **every)
         self._age = Gauge(
@@ -50,13 +50,9 @@ class Metrics:
         self._stages.labels(stage, "queue").observe(waited)
         self._stages.labels(stage, "compute").observe(computed)
 
-    def refused(self, kind: str) -> None:
-        """Record a request that was refused, such as for a wrong key."""
-        self._refused.labels(kind).inc()
-
-    def waiting(self, stage: str, count: int) -> None:
-        """Set the number of items that wait."""
-        self._waiting.labels(stage).set(count)
+    def watch_waiting(self, stage: str, count: Callable[[], int]) -> None:
+        """Show the number of waiting items of a stage: what ``count`` returns when metrics are rendered."""
+        self._waiting.labels(stage).set_function(count)
 
     def opened(self, collection: str, documents: int) -> None:
         """Record that the documents of a collection were opened."""

@@ -19,7 +19,7 @@ from encloze.encoders.base import Encoder, Reranker
 from encloze.retrieval.results import Hits
 from encloze.serving.batching import Batcher
 from encloze.serving.collections import Collection, SearchOptions
-from encloze.serving.errors import ConflictError, NotFoundError, RequestError, ServiceError, TimedOutError
+from encloze.serving.errors import ConflictError, InvalidError, NotFoundError, RequestError, ServiceError, TimedOutError
 from encloze.serving.judgments import JudgmentFile
 from encloze.serving.metrics import Metrics
 from encloze.text.encoding import Side
@@ -54,9 +54,9 @@ class Service:
 
     Args:
         collections: The served collections, by name.
-        encoder: Encoder of embeddings; None if there is none.
+        encoder: Encoder of embeddings; None for that of the first collection that has one.
         reranker: Re-ranker; None if there is none.
-        judgments: File of judgments of users; None if they are not stored.
+        judgments: Files of judgments of users, by collection; empty if they are not stored.
         limits: What a request may cost.
         batch_characters: Maximum number of characters of the texts of a batch; with 1, requests are processed one by
             one.
@@ -67,12 +67,12 @@ class Service:
         collections: Mapping[str, Collection],
         encoder: Encoder | None,
         reranker: Reranker | None,
-        judgments: JudgmentFile | None = None,
+        judgments: Mapping[str, JudgmentFile] | None = None,
         limits: Limits | None = None,
         batch_characters: int = BATCH_CHARACTERS,
     ) -> None:
-        self.collections, self.encoder, self.reranker = dict(collections), encoder, reranker
-        self.judgments, self.limits, self.metrics = judgments, limits or Limits(), Metrics()
+        self.collections, self._encoder, self.reranker = dict(collections), encoder, reranker
+        self.judgments, self.limits, self.metrics = dict(judgments or {}), limits or Limits(), Metrics()
         self._batch_characters = batch_characters
         self._executor = ThreadPoolExecutor(1, "encloze-compute")
         self._search = self._batcher("search", self._search_batch, len)
@@ -92,10 +92,18 @@ class Service:
             await batcher.close()
         self._executor.shutdown()
 
+    @property
+    def encoder(self) -> Encoder | None:
+        """The encoder of embeddings: the given one, or that of the first collection that has one."""
+        found = (collection.encoder for collection in self.collections.values())
+        return self._encoder or next(filter(None, found), None)
+
     def collection(self, name: str | None) -> Collection:
         """Return a collection, or the only one. Raises NotFoundError if there is none with this name."""
         if name is None and len(self.collections) == 1:
             return next(iter(self.collections.values()))
+        if name is None and self.collections:
+            raise InvalidError(f"collection: name one of {', '.join(self.collections)}")
         if name not in self.collections:
             known = ", ".join(self.collections) or "none: the service was started without an index"
             raise NotFoundError(f"there is no collection {name!r}; the collections are {known}")
@@ -141,10 +149,11 @@ class Service:
 
     async def judge(self, collection: str, query: str, document: str, grade: int | None) -> None:
         """Store a judgment, or remove it if ``grade`` is None."""
-        if self.judgments is None:
+        if collection not in self.judgments:
             raise ConflictError("the service was started without a folder for judgments (--judgments)")
-        name = self.collection(collection).document(document).id
-        file = self.judgments
+        if not query.strip():
+            raise InvalidError("query: the query is empty")
+        name, file = self.collection(collection).document(document).id, self.judgments[collection]
         await self.change(lambda: file.add(query, name, grade))
 
     async def attend(self, request: Request, work: Coroutine[Any, Any, T]) -> T:
@@ -154,8 +163,6 @@ class Service:
             TimedOutError: It took longer than ``limits.seconds``.
             ServiceError: The program failed.
         """
-        for batcher in (self._search, self._encode, self._rerank):
-            self.metrics.waiting(batcher.name, batcher.waiting)
         task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_disconnected(request))
         try:
             await asyncio.wait({task, gone}, timeout=self.limits.seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -172,7 +179,7 @@ class Service:
     def _batcher(
         self, name: str, process: Callable[[Any, list[Any]], Sequence[Any]], length: Callable[[Any], int]
     ) -> Batcher:
-        return Batcher(
+        batcher = Batcher(
             name,
             process,
             self._executor,
@@ -181,6 +188,8 @@ class Service:
             lambda item: length(item) + _OVERHEAD,
             self.metrics,
         )
+        self.metrics.watch_waiting(name, lambda: batcher.waiting)
+        return batcher
 
     def _search_batch(self, options: SearchOptions, queries: list[str]) -> list[Hits]:
         collection = self.collections[options.collection]

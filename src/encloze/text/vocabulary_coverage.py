@@ -36,7 +36,7 @@ def check_coverage(tokenizer: Tokenizer, texts: Iterable[str], model: str) -> No
     """
     unknown = unknown_token_rate(tokenizer, list(islice(texts, _CHECKED_TEXTS)))
     message = f"{unknown:.0%} of the tokens of the texts are unknown to the tokenizer of {model}"
-    remedy = "Use a model for the language of the texts, or train a new tokenizer and encoder with --model scratch"
+    remedy = "Use a model for the language of the texts, or train a new tokenizer and encoder (scratch)"
     if unknown >= _NEARLY_ALL:
         raise CheckpointError(f"{message}, so it cannot be trained on them. {remedy}")
     if unknown >= _MANY:

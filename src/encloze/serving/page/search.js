@@ -4,7 +4,7 @@ const element = (id) => document.getElementById(id);
 const DELAY = 200; // milliseconds after the last key before a search starts
 const THEMES = ["automatic", "light", "dark"];
 const RIGHT_TO_LEFT = /^[^A-Za-z\u00C0-\u024F]*[\u0590-\u08FF\uFB1D-\uFDFF\uFE70-\uFEFF]/;
-const state = { collections: [], judgments: false, timer: 0, running: null };
+const state = { collections: [], judgments: false, timer: 0, running: null, key: null };
 
 // Requests
 
@@ -20,7 +20,7 @@ async function request(path, body, signal) {
     }
     const response = await fetch(path, options);
     if (response.status === 401) {
-      await askForKey();
+      if (!(await askForKey())) throw new Error("This service needs an API key. Reload the page to enter one.");
       continue;
     }
     const answer = await response.json();
@@ -31,14 +31,19 @@ async function request(path, body, signal) {
 
 function askForKey() {
   const dialog = element("login");
+  if (state.key) return state.key; // several requests wait for the same key
   element("key").value = "";
+  dialog.returnValue = "";
   dialog.showModal();
-  return new Promise((resolve) => {
+  state.key = new Promise((resolve) => {
     dialog.addEventListener("close", () => {
-      sessionStorage.setItem("key", element("key").value.trim());
-      resolve();
+      const isGiven = dialog.returnValue === "given"; // not closed by Escape
+      if (isGiven) sessionStorage.setItem("key", element("key").value.trim());
+      state.key = null;
+      resolve(isGiven);
     }, { once: true });
   });
+  return state.key;
 }
 
 // Small helpers to build the page; texts are never parsed as HTML
@@ -93,13 +98,12 @@ function chooseCollection() {
 
 // Search
 
-function body(system, explain) {
+function body(system) {
   return {
     query: element("query").value,
     collection: element("collection").value,
     k: Number(element("k").value),
     filter: element("filter").value.trim() || null,
-    explain,
     ...JSON.parse(system),
   };
 }
@@ -112,6 +116,7 @@ async function search() {
     results.replaceChildren();
     element("unanswered").hidden = true;
     showStatus("");
+    history.replaceState(null, "", location.pathname);
     return;
   }
   const running = new AbortController();
@@ -119,17 +124,17 @@ async function search() {
   const systems = [element("system-a")];
   if (element("compare").checked) systems.push(element("system-b"));
   try {
-    const answers = await Promise.all(
-      systems.map((select) => request("v1/search", body(select.value, false), running.signal)));
+    const searches = systems.map((select) => ({ body: body(select.value), title: select.selectedOptions[0].textContent }));
+    const answers = await Promise.all(searches.map((one) => request("v1/search", one.body, running.signal)));
     if (state.running !== running) return;
-    results.replaceChildren(...answers.map((answer, index) => column(answer, systems[index], systems.length > 1)));
+    results.replaceChildren(...answers.map((answer, index) => column(answer, searches[index], searches.length > 1)));
     const [first] = answers;
     element("unanswered").hidden = !first.answer || first.answer.is_likely;
     const counts = answers.map((answer) => `${answer.hits.length} results in ${answer.milliseconds.toFixed(0)} ms`);
     showStatus(counts.join("; "));
     history.replaceState(null, "", `#q=${encodeURIComponent(query)}`);
   } catch (error) {
-    if (error.name !== "AbortError") {
+    if (error.name !== "AbortError" && state.running === running) {
       results.replaceChildren();
       showStatus(error.message, true);
     }
@@ -143,42 +148,41 @@ function searchSoon() {
 
 // Results
 
-function column(answer, select, isCompared) {
-  const list = make("ol", {}, ...answer.hits.map((hit, index) => make("li", {}, article(hit, index + 1, select.value))));
-  const title = select.options[select.selectedIndex].textContent;
-  return make("section", { class: "column", "aria-label": `Results of ${title}` },
-    make("h2", { class: isCompared ? null : "hidden" }, title), list);
+function column(answer, search, isCompared) {
+  const items = answer.hits.map((hit, index) => make("li", {}, article(hit, index + 1, search.body)));
+  return make("section", { class: "column", "aria-label": `Results of ${search.title}` },
+    make("h2", { class: isCompared ? null : "hidden" }, search.title), make("ol", {}, ...items));
 }
 
-function article(hit, rank, system) {
+function article(hit, rank, searched) { // searched: the request whose answer contains the hit
   const direction = (text) => (RIGHT_TO_LEFT.test(text) ? "rtl" : "ltr");
   const passage = hit.passage.map(([text, isMatch]) => (isMatch ? make("mark", {}, text) : text));
   const title = hit.title || hit.id;
   const parts = Object.entries(hit.parts).map(([name, score]) => `${name} ${score.toFixed(3)}`).join(", ");
   const meta = [`score ${hit.score.toFixed(4)}`, parts && `(${parts})`, hit.source && `from ${hit.source}`, hit.id];
   const why = make("details", { class: "why" }, make("summary", {}, "Why this result"));
-  why.addEventListener("toggle", () => explain(why, hit.id, system), { once: true });
+  why.addEventListener("toggle", () => explain(why, hit.id, searched));
   return make("article", { tabindex: "0", "data-id": hit.id, "aria-label": `Result ${rank}: ${title}` },
     make("h3", { dir: direction(title) }, `${rank}. ${title}`),
     make("p", { dir: direction(hit.text) }, ...passage),
     make("p", { class: "meta" }, meta.filter(Boolean).join(" · ")),
-    state.judgments ? judging(hit) : null,
+    state.judgments ? judging(hit, searched) : null,
     why);
 }
 
-function judging(hit) {
+function judging(hit, searched) {
   const buttons = [["relevant", 1, "good"], ["not relevant", 0, "bad"]].map(([label, grade, kind]) =>
     make("button", { type: "button", class: kind, "data-grade": grade, "aria-pressed": String(hit.grade === grade),
-      onclick: (event) => judge(event.currentTarget, hit, grade) }, label));
+      onclick: (event) => judge(event.currentTarget, hit, grade, searched) }, label));
   return make("div", { class: "actions", role: "group", "aria-label": "Judge this result" }, ...buttons);
 }
 
-async function judge(button, hit, grade) {
+async function judge(button, hit, grade, searched) {
   const isUndo = button.getAttribute("aria-pressed") === "true";
   const given = isUndo ? null : grade;
   try {
     await request("v1/judgments", {
-      query: element("query").value, document: hit.id, grade: given, collection: element("collection").value });
+      query: searched.query, document: hit.id, grade: given, collection: searched.collection });
     for (const shown of document.querySelectorAll(`article[data-id="${CSS.escape(hit.id)}"] .actions button`)) {
       shown.setAttribute("aria-pressed", String(given !== null && Number(shown.dataset.grade) === given));
     }
@@ -188,11 +192,14 @@ async function judge(button, hit, grade) {
   }
 }
 
-async function explain(details, id, system) {
+async function explain(details, id, searched) {
+  if (!details.open || details.dataset.explained) return;
+  details.querySelector("div")?.remove(); // of an attempt that failed
   const place = make("div", {}, "Loading");
   details.append(place);
   try {
-    const answer = await request("v1/search", body(system, true));
+    const answer = await request("v1/search", { ...searched, explain: true });
+    details.dataset.explained = "yes";
     const found = answer.hits.find((hit) => hit.id === id);
     place.replaceChildren(found?.explanation ? explanation(found.explanation) : "It is no longer among the results.");
   } catch (error) {
@@ -216,7 +223,7 @@ function explanation(views) {
 
 function onKey(event) {
   const target = event.target;
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
   const isTyping = target.matches("input, select, textarea");
   if (event.key === "/" && !isTyping) {
     event.preventDefault();
@@ -228,8 +235,9 @@ function onKey(event) {
   const isQuery = target === element("query");
   if (["ArrowDown", "ArrowUp"].includes(event.key) && (isQuery || !isTyping)) {
     const next = event.key === "ArrowDown" ? at + 1 : at - 1;
+    if (next >= articles.length) return; // let the page scroll
     if (next < 0) element("query").focus();
-    else articles[next]?.focus();
+    else articles[next].focus();
     event.preventDefault();
   } else if (at >= 0 && !isTyping) {
     if (event.key === "w") {
@@ -255,10 +263,23 @@ function nextTheme() {
   showTheme(theme);
 }
 
+function searchAddress() {
+  const given = new URLSearchParams(location.hash.slice(1)).get("q");
+  if (given && given !== element("query").value) {
+    element("query").value = given;
+    search();
+  }
+}
+
 async function start() {
   showTheme(localStorage.getItem("theme") ?? "automatic");
   element("theme").addEventListener("click", nextTheme);
   document.addEventListener("keydown", onKey);
+  window.addEventListener("hashchange", searchAddress);
+  document.querySelector(".skip").addEventListener("click", (event) => {
+    event.preventDefault(); // the address keeps the query
+    element("results").focus();
+  });
   element("form").addEventListener("submit", (event) => {
     event.preventDefault();
     clearTimeout(state.timer);
@@ -278,11 +299,7 @@ async function start() {
     if (!state.collections.length) showStatus("The service has no collection to search.");
     fill(element("collection"), state.collections.map((one) => [one.name, one.name]));
     chooseCollection();
-    const given = new URLSearchParams(location.hash.slice(1)).get("q");
-    if (given) {
-      element("query").value = given;
-      search();
-    }
+    searchAddress();
   } catch (error) {
     showStatus(error.message, true);
   }

@@ -211,6 +211,7 @@ class Native(Protocol, name="native"):
         _add_search(router, service)
         _add_documents(router, service)
 
+        @router.head("/health", include_in_schema=False)
         @router.get("/health", response_model=Done)
         async def health() -> Any:
             """Return 200 if the service is running."""
@@ -223,7 +224,7 @@ class Native(Protocol, name="native"):
             for collection in service.collections.values():
                 info = collection.info()
                 described.append({**info._asdict(), "can_rerank": collection.can_rerank})
-            return {"collections": described, "judgments": service.judgments is not None}
+            return {"collections": described, "judgments": bool(service.judgments)}
 
         @router.post("/v1/judgments", response_model=Done)
         async def judge(body: JudgmentRequest) -> Any:
@@ -242,7 +243,7 @@ def _add_search(router: APIRouter, service: Service) -> None:
             raise InvalidError("query: the query is empty")
         options = body.options(collection.name, can_rerank=collection.can_rerank)
         hits = await service.search(request, options, body.query)
-        grades = service.judgments.grades(body.query) if service.judgments else {}
+        grades = service.judgments[collection.name].grades(body.query) if service.judgments else {}
         return {
             "query": body.query,
             "collection": collection.name,
@@ -301,9 +302,19 @@ def _row(document: NewDocument) -> dict[str, Any]:
     """Return a document as ``Corpus.from_dicts`` reads it."""
     own = {"id": document.id, "title": document.title, "text": document.text}
     more = {"source": document.source, "position": document.position}
-    if reserved := sorted(document.fields.keys() & {*own, *more}):
+    if reserved := sorted(document.fields.keys() & {*own, *more, "_id", "docid", "doc_id"}):
         raise InvalidError(f"fields: {reserved[0]} is the name of a property of documents. Choose another name")
+    _check_numbers(document.fields)
     return {**document.fields, **own, **{name: value for name, value in more.items() if value is not None}}
+
+
+def _check_numbers(value: Any) -> None:
+    """Raise InvalidError if a value of a field contains a whole number of more than 64 bits, which is not stored."""
+    if isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            _check_numbers(part)
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise InvalidError("fields: a whole number has more than 64 bits. Send it as text")
 
 
 def _change(change: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 from encloze.serving.collections import public_name
-from encloze.serving.errors import NotFoundError, RequestError
+from encloze.serving.errors import InvalidError, NotFoundError, RequestError
 from encloze.serving.protocols._shared import Body, Text, check_texts, error_responses
 from encloze.serving.protocols.base import Protocol
 from encloze.serving.service import Service
@@ -28,11 +28,11 @@ class Error(BaseModel):
 
 
 class EmbedRequest(Body):
-    """Texts to encode. ``prompt_name`` is query or document (the default)."""
+    """Texts to encode. ``prompt_name`` is query or document (the default). Long texts are always truncated."""
 
     inputs: Text | list[Text]
     normalize: bool = True
-    truncate: bool = True
+    truncate: Literal[True] | None = None
     prompt_name: Literal["query", "document", "passage"] | None = None
     dimensions: Annotated[int, Field(ge=1, le=65_536)] | None = None
 
@@ -60,7 +60,7 @@ class RerankRequest(Body):
     texts: list[Text]
     raw_scores: bool = False
     return_text: bool = False
-    truncate: bool = True
+    truncate: Literal[True] | None = None
 
 
 class Rank(BaseModel):
@@ -135,7 +135,10 @@ def _add_encoding(router: APIRouter, service: Service) -> None:
         _require(service, "dense", "embeddings")
         texts = body.texts()
         check_texts(texts, service.limits.texts)
-        vectors = (await service.encode(request, body.side, texts)).dense[:, : body.dimensions]
+        vectors = (await service.encode(request, body.side, texts)).dense
+        if body.dimensions and body.dimensions > vectors.shape[1]:
+            raise InvalidError(f"dimensions: the embeddings have {vectors.shape[1]}, not {body.dimensions}")
+        vectors = vectors[:, : body.dimensions]
         if body.normalize:
             lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
             vectors = vectors / np.where(lengths > 0, lengths, 1)
