@@ -20,12 +20,14 @@ SLOW = ("api", "commands")
 """Packages whose examples train models."""
 NOT_RUN = {
     "encloze.api.pipelines.run": "trains several models",
+    "encloze.api.serving.serve": "serves until it is stopped",
     "encloze.api.training.pretrain": "trains for 1,000 steps",
     "encloze.backbones.base.Backbone": "shows the shape of a larger model",
     "encloze.backbones.hf.generation.TextGenerationModel": "shows the output of a trained model",
     "encloze.backbones.hf.limits.max_input_tokens": "shows the limit of a larger model",
     "encloze.commands.demo.Demo": "trains several models",
     "encloze.commands.pretrain.Pretrain": "may train for long",
+    "encloze.commands.serve.Serve": "serves until it is stopped",
     "encloze.commands.run.Run": "trains several models",
     "encloze.interop.mteb.MtebSearch": "downloads a data set",
     "encloze.models.interpolation.WeightInterpolation": "continues code that has two models",

@@ -177,8 +177,7 @@ def compress(model: Any, dataset: Any, *, output: str | Path, **settings: Any) -
 
     Example:
         >>> result = encloze.compress("retriever", "my_data", output="smaller", budget={"milliseconds": 3})
-        >>> result.report.recommended.precision
-        'onnx_int8'
+        >>> print(result.report.reason)
     """
     return cast("CompressionResult", run_command("compress", model=model, dataset=dataset, output=output, **settings))
 

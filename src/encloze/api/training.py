@@ -192,7 +192,7 @@ def distill(teacher: Encoder | str | Path, corpus: Any, *, output: str | Path, *
         StorageError: The output exists.
 
     Example:
-        >>> student = encloze.distill("retriever", "my_data", output="student", layers=3)
+        >>> student = encloze.distill("retriever", "my_data", output="student")
     """
     run_command("distill", teacher=teacher, corpus=corpus, output=output, **settings)
     return Encoder.from_pretrained(output)

@@ -36,9 +36,8 @@ class Compress(Command, name="compress"):
     stored in the cache, so that a command that was interrupted is faster when it is repeated.
 
     Example:
-        >>> result = Compress(model="retriever", dataset="my_data", output="smaller", students=["student"]).run()
-        >>> result.report.recommended.precision
-        'onnx_int8'
+        >>> result = Compress(model="retriever", dataset="my_data", output="smaller").run()
+        >>> print(result.report.reason)
     """
 
     model: str

@@ -45,7 +45,7 @@ class Distill(Command, name="distill"):
     """Train a smaller, faster encoder to compute the vectors of a larger one. Texts need no judgments.
 
     Example:
-        >>> Distill(teacher="retriever", corpus="my_data", output="student", layers=3).run()
+        >>> Distill(teacher="retriever", corpus="my_data", output="student").run()
     """
 
     teacher: str
@@ -62,9 +62,9 @@ class Distill(Command, name="distill"):
     split: str | None = "auto"
     """Split whose queries are trained on in addition to the documents. auto: train, if the data has it. null: train on
     documents only."""
-    batch_size: Annotated[int, Range(ge=1)] = 64
+    batch_size: Annotated[int, Range(ge=1)] = 32
     """Number of texts per step, over all processes and micro-batches."""
-    training: TrainingArguments = field(default_factory=lambda: TrainingArguments(learning_rate=1e-4, epochs=3.0))
+    training: TrainingArguments = field(default_factory=lambda: TrainingArguments(learning_rate=5e-4, epochs=4.0))
     """Optimizer, learning rate schedule, logging and checkpoints."""
     evaluate_on: str | None = "auto"
     """Split on whose queries teacher and student are compared by nDCG@10; it must differ from split. auto: dev or

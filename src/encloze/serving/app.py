@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -64,10 +64,17 @@ def create_app(service: Service, keys: ApiKeys | None = None, hosts: Collection[
         fitting = [protocol for protocol in protocols if protocol.has(path) and protocol.name != _FALLBACK]
         return (fitting[0] if fitting else Protocol.member(_FALLBACK)()).error_body(error)
 
+    _add_error_handlers(app, routers, error_body)
+    return Gate(app, keys or ApiKeys(), service.limits, service.metrics, hosts, error_body)
+
+
+def _add_error_handlers(app: FastAPI, routers: Sequence[Any], error_body: Callable[[str, RequestError], Any]) -> None:
+    """Answer errors in the JSON shape of the protocol of the path, which ``error_body`` returns."""
+
     def allowed(request: Request) -> str:
         """Return the methods of all functions of a path."""
         routes = (route for router in routers for route in router.routes if getattr(route, "methods", None))
-        fitting = (route.methods for route in routes if route.matches(request.scope)[0] != Match.NONE)  # type: ignore[attr-defined]
+        fitting = (route.methods for route in routes if route.matches(request.scope)[0] != Match.NONE)
         return ", ".join(sorted(set().union(*fitting)))
 
     def respond(request: Request, error: RequestError) -> JSONResponse:
@@ -93,8 +100,6 @@ def create_app(service: Service, keys: ApiKeys | None = None, hosts: Collection[
             405: _MethodNotAllowedError("the path does not support this method", {"Allow": allowed(request)}),
         }
         return respond(request, kinds.get(error.status_code) or MalformedError(str(error.detail)))
-
-    return Gate(app, keys or ApiKeys(), service.limits, service.metrics, hosts, error_body)
 
 
 def _add_page(app: FastAPI) -> None:
