@@ -19,12 +19,22 @@ PACKAGES = sorted(module.name for module in pkgutil.iter_modules(encloze.__path_
 SLOW = ("api", "commands")
 """Packages whose examples train models."""
 NOT_RUN = {
+    "encloze.api.evaluation.gate": "takes reports of two versions of a model",
+    "encloze.api.evaluation.reindex": "takes a second model",
+    "encloze.api.evaluation.threshold": "takes an index of the documents that the judgments refer to",
     "encloze.api.pipelines.run": "trains several models",
     "encloze.api.serving.serve": "serves until it is stopped",
     "encloze.api.training.pretrain": "trains for 1,000 steps",
     "encloze.backbones.base.Backbone": "shows the shape of a larger model",
     "encloze.backbones.hf.generation.TextGenerationModel": "shows the output of a trained model",
     "encloze.backbones.hf.limits.max_input_tokens": "shows the limit of a larger model",
+    "encloze.commands.add.Add": "takes a file of new documents",
+    "encloze.commands.delete.Delete": "takes documents with a field year",
+    "encloze.commands.export.Export": "takes a data set with twenty judged queries",
+    "encloze.commands.gate.Gate": "takes reports of two versions of a model",
+    "encloze.commands.reindex.Reindex": "takes a second model",
+    "encloze.commands.threshold.Threshold": "takes an index of the documents that the judgments refer to",
+    "encloze.commands.update.Update": "takes a file of new documents",
     "encloze.commands.demo.Demo": "trains several models",
     "encloze.commands.pretrain.Pretrain": "may train for long",
     "encloze.commands.serve.Serve": "serves until it is stopped",

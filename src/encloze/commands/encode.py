@@ -50,8 +50,7 @@ class Encode(Command, name="encode"):
     ``encloze index --vectors`` reads them, too, for example on a machine without a GPU.
 
     Example:
-        >>> Encode(model="minilm", corpus="my_texts", output="vectors").run().count
-        1200
+        >>> Encode(model="minilm", corpus="my_texts", output="vectors").run().file
     """
 
     model: str
