@@ -72,7 +72,8 @@ def replace_cost(one: Configuration, p50: float) -> Configuration:
 def test_of_the_fastest_equivalent_ones_the_smallest_is_recommended() -> None:
     report = report_of(FAST, SMALL, BAD)
     assert report.recommended == SMALL  # within a tenth of the lowest latency
-    assert "small float32, flat has the lowest latency" in report.reason
+    assert "small float32, flat takes the least memory of the configurations" in report.reason
+    assert "and whose latency is within 10% of the lowest: " in report.reason
     assert "5.2 ms and 30.0 MB, and retriever float32, flat 10.0 ms and 100.0 MB" in report.reason
     assert report_of(FAST, replace_cost(SMALL, 5.6), BAD).recommended == FAST
     assert report_of(FAST, SMALL, prefer="memory").recommended == SMALL
@@ -190,7 +191,7 @@ def test_models_and_vectors_are_measured_and_the_recommendation_can_be_built(
     page = tmp_path / "report"
     assert main(["report", str(tmp_path / "smaller"), "--output", str(page)]) == 0
     html = (page / "report.html").read_text()
-    assert "has the lowest latency" in html or "Keep the model as it is" in html
+    assert "takes the least memory" in html or "Keep the model as it is" in html
     assert "median milliseconds per query" in html and "1. retriever float32, flat float32" in html
 
 

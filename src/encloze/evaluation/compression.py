@@ -124,10 +124,10 @@ class CompressionReport:
             )
         if chosen is first:
             return "No compression is faster or smaller, equivalent and within the budget. Keep the model as it is"
-        rule = "has the lowest latency" if self.prefer == "latency" else "takes the least memory"
-        more = f", and of those within {_CLOSE - 1:.0%} of it, takes the least memory" * (self.prefer == "latency")
+        fast = f" and whose latency is within {_CLOSE - 1:.0%} of the lowest" * (self.prefer == "latency")
         return (
-            f"{chosen.name} {rule} of the configurations whose nDCG@10 is equivalent within {budget.loss:g}{more}: "
+            f"{chosen.name} takes the least memory of the configurations whose nDCG@10 is equivalent within "
+            f"{budget.loss:g}{fast}: "
             f"{_costs_of(chosen)}, and {first.name} {_costs_of(first)}. The difference of nDCG@10 is "
             f"{_bounds(chosen.difference)}"
         )
