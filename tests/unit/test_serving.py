@@ -442,6 +442,7 @@ def test_logs_contain_no_text_and_no_key(shared_index: Path, caplog: pytest.LogC
         client.post("/v1/search", {"query": "secretwords"}, **{"X-API-Key": "wrong" + READ})
         client.get("/secretwords", **{"X-API-Key": READ})
     entries = [json.loads(record.message) for record in caplog.records if record.name == "encloze.serving"]
+    entries = [entry for entry in entries if entry["key"] != "anonymous"]  # of the service of other tests
     assert [(one["route"], one["status"], one["key"]) for one in entries] == [
         ("/v1/search", 200, "reader"),
         ("/v1/search", 200, "reader"),
