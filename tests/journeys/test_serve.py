@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import http.client
+import itertools
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,30 +74,40 @@ def test_the_service_starts_answers_logs_and_stops(index: Path, tmp_path: Path) 
     assert KEY not in text and "secret" not in text
 
 
-def acknowledged_documents(index: Path, log: Path) -> list[str]:
-    """Add documents until the service is killed in the midst of it; return the ids that it acknowledged."""
-    with process(log, "--index", index) as (started, client):
-        ids, number = list[str](), 0
-        deadline = time.monotonic() + 0.5
-        while time.monotonic() < deadline:
-            names = [f"{started.pid}-{number}-{part}" for part in range(3)]
+def acknowledged_documents(index: Path, log: Path, seconds: float) -> list[str]:
+    """Add documents until the service is killed, in the midst of a request; return the ids that it acknowledged."""
+    ids = list[str]()
+
+    def write(client: Client, prefix: int) -> None:
+        for number in itertools.count():
+            names = [f"{prefix}-{number}-{part}" for part in range(3)]
             body = {"documents": [{"id": name, "text": f"zeppelin {name}"} for name in names]}
-            assert client.post("/v1/documents", body).status == 200
-            ids, number = [*ids, *names], number + 1
+            try:
+                answer = client.post("/v1/documents", body)
+            except (OSError, http.client.HTTPException):
+                return  # it was killed
+            assert answer.status == 200
+            ids.extend(names)
+
+    with process(log, "--index", index) as (started, client):
+        thread = threading.Thread(target=write, args=(client, started.pid))
+        thread.start()
+        time.sleep(seconds)
         started.send_signal(signal.SIGKILL)
-        started.wait()
+        thread.join()
     return ids
 
 
 @pytest.mark.slow
 def test_acknowledged_documents_survive_kills(index: Path, tmp_path: Path) -> None:
     """With ENCLOZE_TEST_SERVICE_KILLS kills; by default 3."""
-    expected = {"1"}
+    expected, dice = {"1"}, random.Random(0)
     for _ in range(int(os.environ.get("ENCLOZE_TEST_SERVICE_KILLS", "3"))):
-        expected |= set(acknowledged_documents(index, tmp_path / "log"))
+        expected |= set(acknowledged_documents(index, tmp_path / "log", dice.uniform(0.4, 1.2)))
         stored = {document.id for document in Retriever.load(index).corpus}
         assert expected <= stored
         extra = {name.rpartition("-")[0] for name in stored - expected}
+        assert len(stored) > 1
         assert all(sum(name.startswith(f"{group}-") for name in stored) == 3 for group in extra)  # whole or not at all
 
 
