@@ -21,8 +21,9 @@ from encloze.serving.app import create_app
 from encloze.serving.collections import Collection
 from encloze.serving.judgments import JudgmentFile
 from encloze.serving.keys import ApiKeys
+from encloze.serving.limits import Limits
 from encloze.serving.server import http_server, listen
-from encloze.serving.service import Limits, Service
+from encloze.serving.service import Service
 
 
 class Response(NamedTuple):

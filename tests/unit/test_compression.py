@@ -13,7 +13,7 @@ import pytest
 import toys
 from encloze import recipe
 from encloze.cli.main import main
-from encloze.commands._compression_ladder import vector_ladder
+from encloze.commands._compression_trials import default_indexes
 from encloze.commands.base import CompressionResult
 from encloze.commands.compress import Compress
 from encloze.data.formats.base import Format
@@ -114,8 +114,8 @@ def test_a_report_is_saved_and_shown(tmp_path: Path) -> None:
     assert report.notes[-2:] == ["student: failed", report.reason]
 
 
-def test_the_ladder_depends_on_the_vectors_of_the_model() -> None:
-    dense = vector_ladder({"dense": 384})
+def test_the_default_indexes_depend_on_the_vectors_of_the_model() -> None:
+    dense = default_indexes({"dense": 384})
     assert dense[0] == Flat() and [index.storage for index in dense[1:] if isinstance(index, Ivf)] == [
         "fp16",
         "int8",
@@ -124,7 +124,7 @@ def test_the_ladder_depends_on_the_vectors_of_the_model() -> None:
         "pq",
     ]
     assert [getattr(index, "dim", None) for index in dense] == [None, None, None, 192, None, None]
-    assert vector_ladder({"sparse": 300}) == tuple(Inverted(impacts=kind) for kind in ("float32", "float16", "uint8"))
+    assert default_indexes({"sparse": 300}) == tuple(Inverted(impacts=kind) for kind in ("float32", "float16", "uint8"))
 
 
 @pytest.mark.filterwarnings("ignore:.*SwigPy")

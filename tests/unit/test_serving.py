@@ -27,8 +27,8 @@ from encloze.encoders.base import Encoder
 from encloze.retrieval.retriever import Retriever
 from encloze.serving import gate, server
 from encloze.serving.keys import ApiKeys
+from encloze.serving.limits import Limits
 from encloze.serving.protocols.base import Protocol
-from encloze.serving.service import Limits
 from served import Client, serving
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*truncated", "ignore:.*has been changed")

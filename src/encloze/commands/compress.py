@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from encloze import recipe
-from encloze.commands._compression_ladder import Ladder, Precision, available_precisions, vector_ladder
+from encloze.commands._compression_trials import CompressionTrials, Precision, available_precisions, default_indexes
 from encloze.commands._output_lock import locks_output
 from encloze.commands.base import Command, CompressionResult
 from encloze.data.dataset import DatasetSplit
@@ -87,22 +87,22 @@ class Compress(Command, name="compress"):
                 message = f"{name} computes other vectors ({', '.join(found)}) than the model ({', '.join(views)})"
                 raise RecipeError("the recipe", [(f"students[{number}]", message)])
         with atomic_folder(self.output, overwrite=self.overwrite) as folder, explain_write_errors(folder):
-            ladder = Ladder(dataset, self.budget.loss, folder)
-            indexes = self.indexes or vector_ladder(views)
-            ladder.climb(models, sorted(precisions, key=_ORDER.index), indexes)
-            report = ladder.report(self.budget, self.prefer)
-            model = self._keep_recommended(report, ladder, folder)
+            trials = CompressionTrials(dataset, self.budget.loss, folder)
+            indexes = self.indexes or default_indexes(views)
+            trials.measure_all(models, sorted(precisions, key=_ORDER.index), indexes)
+            report = trials.report(self.budget, self.prefer)
+            model = self._keep_recommended(report, trials, folder)
             report.save(folder)
             inputs: dict[str, Path | str | None] = {**self.dataset.inputs("dataset"), "model": self.model}
             inputs |= {f"students[{number}]": name for number, name in enumerate(self.students)}
             write_provenance(folder, recipe.dump(self, {"verb": self.name}), inputs)
         return CompressionResult(self.output, report, self.output / _RECIPE if model else None)
 
-    def _keep_recommended(self, report: CompressionReport, ladder: Ladder, folder: Path) -> bool:
+    def _keep_recommended(self, report: CompressionReport, trials: CompressionTrials, folder: Path) -> bool:
         """Delete the exported models but the recommended one, and write the recipe; return whether there is one."""
         chosen, kept = report.recommended, None
         if chosen is not None:
-            variant, indexes = ladder.tried[report.configurations.index(chosen)]
+            variant, indexes = trials.tried[report.configurations.index(chosen)]
             is_exported, model = Path(variant.location).parent == folder, variant.location
             if is_exported:
                 kept, model = Path(variant.location), str((self.output / _MODEL).absolute())
@@ -111,7 +111,7 @@ class Compress(Command, name="compress"):
                 settings["precision"] = variant.precision
             text = f"# {report.reason}.\n#   encloze index {self.output / _RECIPE} --corpus FOLDER --output FOLDER\n"
             (folder / _RECIPE).write_text(text + recipe.dump_tree(settings), encoding="utf-8")
-        for exported in {Path(variant.location) for variant, _ in ladder.tried}:
+        for exported in {Path(variant.location) for variant, _ in trials.tried}:
             if exported.parent == folder and exported != kept:
                 shutil.rmtree(exported)
         if kept:

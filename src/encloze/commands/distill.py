@@ -30,7 +30,7 @@ from encloze.models.heads.dense import Dense
 from encloze.models.origins.base import InitialModel, Origin
 from encloze.models.origins.pretrained import Pretrained
 from encloze.reporting.verdicts import EFFECT_FILE
-from encloze.retrieval.tuning_queries import default_tuning, named_tuning
+from encloze.retrieval.tuning_queries import chosen_tuning
 from encloze.settings import Range, Seed
 from encloze.storage.hashes import hash_of
 from encloze.storage.json_files import write_json
@@ -135,9 +135,7 @@ class Distill(Command, name="distill"):
     def _judged_queries(self) -> DatasetSplit | None:
         """Return the queries on which teacher and student are compared."""
         dataset = DatasetSplit(self.corpus, "train" if self.split in (None, "auto") else self.split)
-        if self.evaluate_on == "auto":
-            return default_tuning(dataset)
-        return named_tuning(dataset, self.evaluate_on) if self.evaluate_on else None
+        return chosen_tuning(dataset, self.evaluate_on)
 
     def _build_student(self, corpus: Corpus, teacher: BiEncoder) -> BiEncoder:
         origin = self.student or Pretrained(self.teacher)

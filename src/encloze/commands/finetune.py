@@ -31,7 +31,7 @@ from encloze.models.heads.base import Head
 from encloze.models.heads.dense import Dense
 from encloze.models.origins.base import Origin
 from encloze.reporting.verdicts import EFFECT_FILE
-from encloze.retrieval.tuning_queries import default_tuning, named_tuning
+from encloze.retrieval.tuning_queries import chosen_tuning
 from encloze.settings import Seed
 from encloze.storage.hashes import hash_of
 from encloze.storage.json_files import write_json
@@ -206,10 +206,7 @@ class Finetune(Command, name="finetune"):
 
     def _begin_effect(self, encoder: BiEncoder, dataset: DatasetSplit) -> FinetuningEffect | None:
         """Evaluate the initial model on ``evaluate_on``. Returns None without a split, and outside the main process."""
-        if self.evaluate_on == "auto":
-            judged = default_tuning(dataset)
-        else:
-            judged = named_tuning(dataset, self.evaluate_on) if self.evaluate_on else None
+        judged = chosen_tuning(dataset, self.evaluate_on)
         if judged is None and (self.merge_weights or self.keep == "best"):
             message = f"{self.dataset.location()} has no split dev or validation with other queries. Name another split"
             raise RecipeError("the recipe", [("evaluate_on", message)])

@@ -12,26 +12,11 @@ from encloze import progress
 from encloze.commands.base import Command
 from encloze.encoders.base import load_encoder, load_reranker
 from encloze.errors import RecipeError, importable
-from encloze.settings import PositiveFloat, PositiveInt, Range, Settings
+from encloze.serving.limits import Limits
+from encloze.settings import PositiveInt, Range
 
 if TYPE_CHECKING:
     from encloze.serving.service import Service
-
-
-@dataclass(frozen=True)
-class ServerLimits(Settings):
-    """What a request may cost."""
-
-    body_bytes: PositiveInt = 2**20
-    """Maximum size of the body of a request, in bytes."""
-    texts: PositiveInt = 256
-    """Maximum number of texts of a request for embeddings or re-ranking."""
-    waiting: PositiveInt = 512
-    """Maximum number of queries or texts that wait. Further requests get the status 429."""
-    seconds: PositiveFloat = 30.0
-    """Time after which a request is answered with the status 504."""
-    requests_per_second: Annotated[float, Range(ge=0)] = 0.0
-    """Rate of each API key; 0 for no limit."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +50,7 @@ class Serve(Command, name="serve"):
     any."""
     judgments: Path | None = None
     """Folder in which judgments of users are stored, those of each index in a folder with the name of the index."""
-    limits: ServerLimits = field(default_factory=ServerLimits)
+    limits: Limits = field(default_factory=Limits)
     """What a request may cost."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the models' matrix multiplications; auto uses bfloat16 if the hardware supports it."""
@@ -103,7 +88,7 @@ class Serve(Command, name="serve"):
     def _service(self) -> Service:
         from encloze.serving.collections import Collection
         from encloze.serving.judgments import JudgmentFile
-        from encloze.serving.service import Limits, Service
+        from encloze.serving.service import Service
 
         encoder = load_encoder(self.model, self.precision) if self.model else None
         reranker = load_reranker(self.reranker, self.precision) if self.reranker else None
@@ -112,7 +97,7 @@ class Serve(Command, name="serve"):
             for folder in self.index
         }
         judgments = {name: JudgmentFile(self.judgments / name) for name in collections} if self.judgments else {}
-        return Service(collections, encoder, reranker, judgments, Limits(**vars(self.limits)))
+        return Service(collections, encoder, reranker, judgments, self.limits)
 
 
 def _log_to_stderr() -> None:

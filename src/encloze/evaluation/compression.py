@@ -99,7 +99,9 @@ class CompressionReport:
 
     @property
     def recommended(self) -> Configuration | None:
-        """The configuration to use: the fastest (or smallest) one that is equivalent and within the budget.
+        """The configuration to use, of those that are equivalent and within the budget.
+
+        It takes the least memory, or for ``latency`` the least memory of those within a tenth of the lowest latency.
 
         None if no configuration is.
         """

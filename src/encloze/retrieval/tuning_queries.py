@@ -25,6 +25,13 @@ def named_tuning(dataset: DatasetSplit, split: str) -> DatasetSplit:
     return tuning
 
 
+def chosen_tuning(dataset: DatasetSplit, split: str | None) -> DatasetSplit | None:
+    """Return the judged queries that a setting selects: ``auto`` (see ``default_tuning``), None or a named split."""
+    if split == "auto":
+        return default_tuning(dataset)
+    return named_tuning(dataset, split) if split else None
+
+
 def default_tuning(dataset: DatasetSplit) -> DatasetSplit | None:
     """Return the queries of the split dev or validation that have a relevant document in the collection.
 

@@ -88,6 +88,9 @@ class Collection:
         """The encoder of the queries; None if there is none."""
         return next((view.encoder for view in self._base.views if view.encoder), None)
 
+    def __len__(self) -> int:
+        return len(self._base)
+
     @property
     def can_rerank(self) -> bool:
         """Whether there is a re-ranker."""

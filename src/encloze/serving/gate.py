@@ -25,8 +25,8 @@ from encloze.serving.errors import (
     UnsupportedMediaTypeError,
 )
 from encloze.serving.keys import ApiKey, ApiKeys
+from encloze.serving.limits import Limits
 from encloze.serving.metrics import Metrics
-from encloze.serving.service import Limits
 
 LOGGER = logging.getLogger("encloze.serving")
 

@@ -42,7 +42,7 @@ class JudgmentFile:
         self.folder, self._lock = folder, threading.Lock()
         if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / _LOG).is_file())):
             raise StorageError(f"{folder} contains something else than judgments. Choose a new folder for judgments")
-        self._grades = dict[tuple[str, str], int]()
+        self._grades = dict[str, dict[str, int]]()  # by query and document
         with explain_write_errors(folder):
             (folder / "qrels").mkdir(parents=True, exist_ok=True)
             self._handle = (folder / _LOG).open("a", encoding="utf-8")
@@ -73,27 +73,35 @@ class JudgmentFile:
         """Return the grades of the documents that were judged for a query."""
         query = " ".join(query.split())
         with self._lock:
-            return {document: grade for (text, document), grade in self._grades.items() if text == query}
+            return dict(self._grades.get(query, {}))
 
     def close(self) -> None:
         """Let another service use the folder."""
         self._handle.close()
 
     def __len__(self) -> int:
-        return len(self._grades)
+        return sum(map(len, self._grades.values()))
 
     def _set(self, query: str, document: str, grade: int | None) -> None:
+        of_query = self._grades.setdefault(query, {})
         if grade is None:
-            self._grades.pop((query, document), None)
+            of_query.pop(document, None)
         else:
-            self._grades[query, document] = grade
+            of_query[document] = grade
+        if not of_query:
+            del self._grades[query]
 
     def _write(self) -> None:
         """Write the queries and the judgments in BEIR's layout."""
-        texts = dict.fromkeys(query for query, _ in self._grades)
-        ids = {text: hashlib.sha256(text.encode()).hexdigest()[:16] for text in texts}
-        queries = "".join(json.dumps({"_id": ids[text], "text": text}, ensure_ascii=False) + "\n" for text in texts)
-        rows = (f"{ids[query]}\t{document}\t{grade}\n" for (query, document), grade in self._grades.items())
+        ids = {query: hashlib.sha256(query.encode()).hexdigest()[:16] for query in self._grades}
+        queries = "".join(
+            json.dumps({"_id": id_, "text": text}, ensure_ascii=False) + "\n" for text, id_ in ids.items()
+        )
+        rows = (
+            f"{ids[query]}\t{document}\t{grade}\n"
+            for query, grades in self._grades.items()
+            for document, grade in grades.items()
+        )
         _replace(self.folder / _QUERIES, queries)
         _replace(self.folder / "qrels" / f"{_SPLIT}.tsv", "query-id\tcorpus-id\tscore\n" + "".join(rows))
 

@@ -7,7 +7,6 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,6 +20,7 @@ from encloze.serving.batching import Batcher
 from encloze.serving.collections import Collection, SearchOptions
 from encloze.serving.errors import ConflictError, InvalidError, NotFoundError, RequestError, ServiceError, TimedOutError
 from encloze.serving.judgments import JudgmentFile
+from encloze.serving.limits import Limits
 from encloze.serving.metrics import Metrics
 from encloze.text.encoding import Side
 
@@ -29,21 +29,6 @@ LOGGER = logging.getLogger("encloze.serving")
 BATCH_CHARACTERS = 64_000
 """Maximum number of characters of the texts of a batch."""
 _OVERHEAD = 16  # characters that a text costs in addition to its own
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a request may cost."""
-
-    body_bytes: int = 2**20
-    texts: int = 256
-    """Number of texts of one request."""
-    waiting: int = 512
-    """Number of items that may wait for each kind of work; further requests are refused."""
-    seconds: float = 30.0
-    """Time after which a request is answered with an error."""
-    requests_per_second: float = 0.0
-    """Rate of each API key; 0 for no limit."""
 
 
 class Service:
@@ -79,7 +64,7 @@ class Service:
         self._encode = self._batcher("encode", self._encode_batch, len)
         self._rerank = self._batcher("rerank", self._rerank_batch, lambda pair: len(pair[0]) + len(pair[1]))
         for collection in self.collections.values():
-            self.metrics.opened(collection.name, collection.info().documents)
+            self.metrics.opened(collection.name, len(collection))
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -144,7 +129,7 @@ class Service:
         with _explained():
             result: T = await asyncio.get_running_loop().run_in_executor(self._executor, work)
         for collection in self.collections.values():
-            self.metrics.opened(collection.name, collection.info().documents)
+            self.metrics.opened(collection.name, len(collection))
         return result
 
     async def judge(self, collection: str, query: str, document: str, grade: int | None) -> None:
@@ -193,10 +178,10 @@ class Service:
 
     def _search_batch(self, options: SearchOptions, queries: list[str]) -> list[Hits]:
         collection = self.collections[options.collection]
-        before = collection.info().documents
+        before = len(collection)
         found = collection.search(options, queries)
-        if (documents := collection.info().documents) != before:
-            self.metrics.opened(collection.name, documents)
+        if len(collection) != before:
+            self.metrics.opened(collection.name, len(collection))
         return found
 
     def _encode_batch(self, side: Side, texts: list[str]) -> list[Representation]:

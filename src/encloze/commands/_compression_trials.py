@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,7 +21,7 @@ from encloze.evaluation.compression import MEASURE, Budget, CompressionReport, C
 from encloze.evaluation.estimates import estimate
 from encloze.evaluation.latency import latencies
 from encloze.evaluation.measures import compute_measures
-from encloze.exports._certificate import certify, processor
+from encloze.exports._certificate import certify, machine
 from encloze.exports.onnx import Onnx
 from encloze.models.bi_encoder import BiEncoder
 from encloze.models.precision import resolve_precision
@@ -71,7 +70,7 @@ def available_precisions() -> tuple[Precision, ...]:
     return ("float32", *bfloat16, "onnx", "onnx_int8")
 
 
-def vector_ladder(views: dict[str, int]) -> tuple[Index, ...]:
+def default_indexes(views: dict[str, int]) -> tuple[Index, ...]:
     """Return the ways of storing vectors that are tried by default, the exact one first.
 
     Args:
@@ -90,7 +89,7 @@ def vector_ladder(views: dict[str, int]) -> tuple[Index, ...]:
     return (Flat(), *(replace(index, target_recall=_RECALL) for index in compressed))
 
 
-class Ladder:
+class CompressionTrials:
     """Measures configurations on judged queries.
 
     Args:
@@ -107,7 +106,7 @@ class Ladder:
         """Model and indexes of each configuration."""
         self._first: np.ndarray | None = None
 
-    def climb(self, models: Sequence[str], precisions: Sequence[Precision], indexes: Sequence[Index]) -> None:
+    def measure_all(self, models: Sequence[str], precisions: Sequence[Precision], indexes: Sequence[Index]) -> None:
         """Measure each model in each precision, each index, and the combinations of those that are equivalent."""
         exact, *others = dict.fromkeys(indexes)
         for model, precision in itertools.product(dict.fromkeys(models), dict.fromkeys(precisions)):
@@ -133,7 +132,7 @@ class Ladder:
             prefer=prefer,
             configurations=tuple(self.configurations),
             skipped=tuple(self.skipped),
-            machine={"processor": processor(), "threads": os.cpu_count()},
+            machine=machine(),
         )
 
     def _equivalent(self) -> list[tuple[Variant, tuple[Index, ...]]]:
