@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -34,3 +36,28 @@ def chromium(folder: Path) -> Iterator[Any]:
         yield driver
     finally:
         driver.quit()
+
+
+def accessibility_violations(driver: Any) -> list[str]:
+    """Return what axe-core finds on the page that is shown."""
+    driver.execute_script((files("axe_core_python") / "axe.min.js").read_text(encoding="utf-8"))
+    found: list[str] = driver.execute_async_script(
+        "const done = arguments[0]; axe.run().then((all) => done(all.violations.map((v) => `${v.id}: ${v.help} "
+        "${v.nodes.map((n) => n.html.slice(0, 80)).slice(0, 3)}`)))"
+    )
+    return found
+
+
+def wait_for(driver: Any, condition: Callable[[], Any]) -> Any:
+    """Return the first true value of a condition within 15 seconds."""
+    from selenium.common.exceptions import StaleElementReferenceException
+
+    deadline = time.monotonic() + 15
+    while True:
+        try:
+            if found := condition():
+                return found
+        except StaleElementReferenceException:
+            pass  # what is shown was just replaced
+        assert time.monotonic() < deadline, driver.find_element("css selector", "body").text
+        time.sleep(0.02)

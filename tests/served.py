@@ -19,6 +19,7 @@ import toys
 from encloze.retrieval.retriever import Retriever
 from encloze.serving.app import create_app
 from encloze.serving.collections import Collection
+from encloze.serving.gate import Application
 from encloze.serving.judgments import JudgmentFile
 from encloze.serving.keys import ApiKeys
 from encloze.serving.limits import Limits
@@ -97,7 +98,16 @@ def service_of(
 @contextlib.contextmanager
 def serving(service: Service, keys: ApiKeys | None = None, hosts: Names[str] = ()) -> Iterator[Client]:
     """Serve on a free port while the ``with`` block runs."""
-    server, listening = http_server(create_app(service, keys, hosts), 10), listen("127.0.0.1", 0)
+    with serving_application(create_app(service, keys, hosts)) as client:
+        yield client
+    for file in service.judgments.values():
+        file.close()
+
+
+@contextlib.contextmanager
+def serving_application(application: Application) -> Iterator[Client]:
+    """Serve an application on a free port while the ``with`` block runs."""
+    server, listening = http_server(application, 10), listen("127.0.0.1", 0)
     thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
     thread.start()
     deadline = time.monotonic() + 30
@@ -109,5 +119,3 @@ def serving(service: Service, keys: ApiKeys | None = None, hosts: Names[str] = (
         server.should_exit = True
         thread.join(30)
         listening.close()
-        for file in service.judgments.values():
-            file.close()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         threshold,
     )
     from encloze.api.pipelines import rerun, run, verify
-    from encloze.api.serving import serve
+    from encloze.api.serving import label, serve
     from encloze.api.training import (
         calibrate,
         distill,
@@ -101,7 +101,7 @@ _MODULES = {
         "api.evaluation",
     ),
     **dict.fromkeys("rerun run verify".split(), "api.pipelines"),
-    "serve": "api.serving",
+    **dict.fromkeys("label serve".split(), "api.serving"),
     **dict.fromkeys(
         (
             "calibrate distill export finetune finetune_classifier finetune_reranker generate merge mine pretrain score"
@@ -156,6 +156,7 @@ __all__ = [
     "generate",
     "index",
     "inspect",
+    "label",
     "merge",
     "mine",
     "pretrain",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,12 +11,11 @@ import pytest
 
 import served
 import toys
-from browsers import chromium, needs_browser
+from browsers import accessibility_violations, chromium, needs_browser, wait_for
 from encloze.retrieval.retriever import Retriever
 from encloze.serving.keys import ApiKeys
 
 pytest.importorskip("selenium")
-from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
@@ -43,15 +41,7 @@ class Page(NamedTuple):
         return self.driver.find_element(By.CSS_SELECTOR, selector)
 
     def wait(self, condition: Callable[[], Any]) -> Any:
-        deadline = time.monotonic() + 15
-        while True:
-            try:
-                if found := condition():
-                    return found
-            except StaleElementReferenceException:
-                pass  # the results were just replaced
-            assert time.monotonic() < deadline, self.one("body").text
-            time.sleep(0.02)
+        return wait_for(self.driver, condition)
 
     def judged(self) -> list[str]:
         """Return the documents that are judged, with their grades."""
@@ -198,16 +188,10 @@ def test_both_themes_are_accessible(page: Page) -> None:
     page.one("article summary").click()
     page.wait(lambda: page.all("article table"))
     page.driver.execute_script("for (const one of document.querySelectorAll('details')) one.open = true")
-    axe = (files("axe_core_python") / "axe.min.js").read_text(encoding="utf-8")
     backgrounds = set()
     for theme in ("light", "dark"):
         while theme not in page.one("#theme").text:
             page.one("#theme").click()
-        page.driver.execute_script(axe)
-        found = page.driver.execute_async_script(
-            "const done = arguments[0]; axe.run().then((all) => done(all.violations.map((v) => `${v.id}: ${v.help} "
-            "${v.nodes.map((n) => n.html.slice(0, 80)).slice(0, 3)}`)))"
-        )
-        assert found == [], theme
+        assert accessibility_violations(page.driver) == [], theme
         backgrounds.add(page.driver.execute_script("return getComputedStyle(document.body).backgroundColor"))
     assert len(backgrounds) == 2

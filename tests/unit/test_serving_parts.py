@@ -193,7 +193,7 @@ def judged(folder: Path, *judgments: tuple[str, str, int | None]) -> JudgmentFil
     """Store judgments, and let another service use the folder."""
     file = JudgmentFile(folder)
     for query, document, grade in judgments:
-        file.add(query, document, grade)
+        file.add({query: {document: grade}})
     file.close()
     return file
 

@@ -33,7 +33,7 @@ _GROUPS = {
     ),
     "Prepare training data": ("inspect", "generate", "mine", "score", "encode"),
     "Search": ("index", "search", "serve", "add", "update", "delete", "compact", "reindex", "threshold"),
-    "Evaluate": ("evaluate", "compare", "gate", "robustness", "compress", "probe", "report"),
+    "Evaluate": ("evaluate", "compare", "gate", "robustness", "label", "compress", "probe", "report"),
     "Workflows": ("demo", "run", "rerun", "verify", "list"),
 }
 """Commands in the order of the help; commands in no group, such as those of plugins, are listed last."""

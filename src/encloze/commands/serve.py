@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import ipaddress
-import logging
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from encloze import progress
+from encloze.commands._http import serve_http
 from encloze.commands.base import Command
 from encloze.encoders.base import load_encoder, load_reranker
-from encloze.errors import RecipeError, importable
 from encloze.serving.limits import Limits
 from encloze.settings import PositiveInt, Range
 
 if TYPE_CHECKING:
+    from encloze.serving.gate import Application
+    from encloze.serving.keys import ApiKeys
     from encloze.serving.service import Service
 
 
@@ -65,25 +65,12 @@ class Serve(Command, name="serve"):
             raise ValueError(f"the index folders must have different names, not {', '.join(names)}")
 
     def run(self) -> None:
-        for package in ("uvicorn", "fastapi", "prometheus_client"):
-            importable(package, "serve")
-        from encloze.serving.app import create_app
-        from encloze.serving.keys import VARIABLE, ApiKeys
-        from encloze.serving.server import address_of, http_server, listen
+        def create(keys: ApiKeys, hosts: Collection[str]) -> Application:
+            from encloze.serving.app import create_app
 
-        keys = ApiKeys.load(self.api_keys)
-        if not keys and not _is_loopback(self.host):
-            message = (
-                f"{self.host} can be reached from other machines, and there are no API keys. Give a file of keys "
-                f"(--api_keys) or set {VARIABLE}, or listen on 127.0.0.1"
-            )
-            raise RecipeError("the recipe", [("host", message)])
-        hosts = self.allowed_hosts or (() if keys else ("localhost", "127.0.0.1", "::1"))
-        with listen(self.host, self.port) as listening:
-            app = create_app(self._service(), keys, {host.lower() for host in hosts})
-            _log_to_stderr()
-            progress.note(f"Serving on {address_of(listening)}")
-            http_server(app, self.limits.seconds).run(sockets=[listening])
+            return create_app(self._service(), keys, hosts)
+
+        serve_http(self.host, self.port, self.api_keys, self.allowed_hosts, self.limits.seconds, create)
 
     def _service(self) -> Service:
         from encloze.serving.collections import Collection
@@ -98,18 +85,3 @@ class Serve(Command, name="serve"):
         }
         judgments = {name: JudgmentFile(self.judgments / name) for name in collections} if self.judgments else {}
         return Service(collections, encoder, reranker, judgments, self.limits)
-
-
-def _log_to_stderr() -> None:
-    """Write the log of the service, one JSON object for each request, to the standard error output."""
-    logger, handler = logging.getLogger("encloze.serving"), logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    logger.setLevel(logging.INFO)
-    logger.handlers, logger.propagate = [handler], False
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"

@@ -1,4 +1,4 @@
-"""The HTTP application: all protocols, the search page and the gate in front of them."""
+"""HTTP applications: routes, a page, and the gate in front of them; and the one that serves all protocols."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from starlette.exceptions import HTTPException
@@ -20,7 +20,8 @@ from encloze.serving.keys import ApiKeys
 from encloze.serving.protocols.base import Protocol
 from encloze.serving.service import Service
 
-_PAGE_FILES = {"search.js": "text/javascript", "search.css": "text/css"}
+_PAGE_FILES = {"common.js": "text/javascript", "search.js": "text/javascript", "label.js": "text/javascript"}
+_PAGE_FILES |= {"page.css": "text/css"}
 _FALLBACK = "native"
 
 
@@ -47,25 +48,44 @@ def create_app(service: Service, keys: ApiKeys | None = None, hosts: Collection[
         async with service.running():
             yield
 
+    def error_body(path: str, error: RequestError) -> Any:
+        fitting = [protocol for protocol in protocols if protocol.has(path) and protocol.name != _FALLBACK]
+        return (fitting[0] if fitting else Protocol.member(_FALLBACK)()).error_body(error)
+
+    routers = [protocol.router(service) for protocol in protocols]
+    app = application("search.html", routers, error_body, "Search, embeddings and re-ranking.", lifespan)
+    return Gate(app, keys or ApiKeys(), service.limits, service.metrics, hosts, error_body)
+
+
+def application(
+    page: str,
+    routers: Sequence[APIRouter],
+    error_body: Callable[[str, RequestError], Any],
+    description: str,
+    lifespan: Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]] | None = None,
+) -> FastAPI:
+    """Return an application with a page at ``/``, to be protected by a ``Gate``.
+
+    Args:
+        page: Name of the page's file.
+        routers: Functions that serve other paths.
+        error_body: Function of a path and an error that returns the JSON body of the response.
+        description: Description in ``/openapi.json``.
+        lifespan: Context in which requests are processed.
+    """
     app = FastAPI(
         title="encloze",
-        description="Search, embeddings and re-ranking.",
+        description=description,
         redirect_slashes=False,  # the address of the redirection would contain the header Host
         docs_url=None,  # the pages of FastAPI load scripts from other sites
         redoc_url=None,
         lifespan=lifespan,
     )
-    routers = [app.router, *(protocol.router(service) for protocol in protocols)]
-    for router in routers[1:]:
+    for router in routers:
         app.include_router(router)
-    _add_page(app)
-
-    def error_body(path: str, error: RequestError) -> Any:
-        fitting = [protocol for protocol in protocols if protocol.has(path) and protocol.name != _FALLBACK]
-        return (fitting[0] if fitting else Protocol.member(_FALLBACK)()).error_body(error)
-
-    _add_error_handlers(app, routers, error_body)
-    return Gate(app, keys or ApiKeys(), service.limits, service.metrics, hosts, error_body)
+    _add_page(app, page)
+    _add_error_handlers(app, [app.router, *routers], error_body)
+    return app
 
 
 def _add_error_handlers(app: FastAPI, routers: Sequence[Any], error_body: Callable[[str, RequestError], Any]) -> None:
@@ -102,16 +122,16 @@ def _add_error_handlers(app: FastAPI, routers: Sequence[Any], error_body: Callab
         return respond(request, kinds.get(error.status_code) or MalformedError(str(error.detail)))
 
 
-def _add_page(app: FastAPI) -> None:
-    """Add the search page. Its files are read by name, so that no path of a request reaches the disk."""
+def _add_page(app: FastAPI, name: str) -> None:
+    """Add a page. Its files are read by name, so that no path of a request reaches the disk."""
     folder = Path(str(files("encloze.serving"))) / "page"
 
     @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
     async def page() -> FileResponse:
-        return FileResponse(folder / "search.html", media_type="text/html")
+        return FileResponse(folder / name, media_type="text/html")
 
-    @app.api_route("/page/{name}", methods=["GET", "HEAD"], include_in_schema=False)
-    async def page_file(name: str) -> FileResponse:
-        if name not in _PAGE_FILES:
+    @app.api_route("/page/{file}", methods=["GET", "HEAD"], include_in_schema=False)
+    async def page_file(file: str) -> FileResponse:
+        if file not in _PAGE_FILES:
             raise NotFoundError("there is no such file")
-        return FileResponse(folder / name, media_type=_PAGE_FILES[name])
+        return FileResponse(folder / file, media_type=_PAGE_FILES[file])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypedDict
 
+from encloze.data.query_file import text_id
+from encloze.data.records import Judgments
 from encloze.errors import CheckpointError, StorageError
 from encloze.storage.disk import explain_write_errors
 from encloze.storage.json_files import read_json_log
@@ -32,14 +34,16 @@ class JudgmentFile:
 
     Args:
         folder: The folder; created if it does not exist.
+        ids: Ids of queries by text; other queries get an id that depends on their text only.
 
     Raises:
         CheckpointError: The log is damaged.
         StorageError: The folder cannot be written, contains something else, or another service uses it.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, ids: Mapping[str, str] | None = None) -> None:
         self.folder, self._lock = folder, threading.Lock()
+        self._ids = {_one_line(text): id_ for text, id_ in (ids or {}).items()}
         if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / _LOG).is_file())):
             raise StorageError(f"{folder} contains something else than judgments. Choose a new folder for judgments")
         self._grades = dict[str, dict[str, int]]()  # by query and document
@@ -58,22 +62,27 @@ class JudgmentFile:
             self.close()
             raise
 
-    def add(self, query: str, document: str, grade: int | None) -> None:
-        """Store a judgment; with the grade None, remove the one that was given before."""
-        query = " ".join(query.split())
-        entry: _Entry = {"query": query, "document": document, "grade": grade}
+    def add(self, judgments: Mapping[str, Mapping[str, int | None]]) -> None:
+        """Store grades by query and document; the grade None removes the one that was given before."""
+        lines = {_one_line(query): grades for query, grades in judgments.items()}
         with self._lock, explain_write_errors(self.folder):
-            self._handle.write(_line(entry))
+            for query, grades in lines.items():
+                for document, grade in grades.items():
+                    self._handle.write(_line({"query": query, "document": document, "grade": grade}))
+                    self._set(query, document, grade)
             self._handle.flush()
             os.fsync(self._handle.fileno())
-            self._set(query, document, grade)
             self._write()
 
     def grades(self, query: str) -> dict[str, int]:
         """Return the grades of the documents that were judged for a query."""
-        query = " ".join(query.split())
         with self._lock:
-            return dict(self._grades.get(query, {}))
+            return dict(self._grades.get(_one_line(query), {}))
+
+    def judgments(self) -> Judgments:
+        """Return all grades by the id of the query and the document."""
+        with self._lock:
+            return {self._id(query): dict(grades) for query, grades in self._grades.items()}
 
     def close(self) -> None:
         """Let another service use the folder."""
@@ -91,9 +100,12 @@ class JudgmentFile:
         if not of_query:
             del self._grades[query]
 
+    def _id(self, query: str) -> str:
+        return self._ids.get(query) or text_id(query)
+
     def _write(self) -> None:
         """Write the queries and the judgments in BEIR's layout."""
-        ids = {query: hashlib.sha256(query.encode()).hexdigest()[:16] for query in self._grades}
+        ids = {query: self._id(query) for query in self._grades}
         queries = "".join(
             json.dumps({"_id": id_, "text": text}, ensure_ascii=False) + "\n" for text, id_ in ids.items()
         )
@@ -104,6 +116,10 @@ class JudgmentFile:
         )
         _replace(self.folder / _QUERIES, queries)
         _replace(self.folder / "qrels" / f"{_SPLIT}.tsv", "query-id\tcorpus-id\tscore\n" + "".join(rows))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _line(entry: _Entry) -> str:

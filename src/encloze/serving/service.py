@@ -139,7 +139,7 @@ class Service:
         if not query.strip():
             raise InvalidError("query: the query is empty")
         name, file = self.collection(collection).document(document).id, self.judgments[collection]
-        await self.change(lambda: file.add(query, name, grade))
+        await self.change(lambda: file.add({query: {name: grade}}))
 
     async def attend(self, request: Request, work: Coroutine[Any, Any, T]) -> T:
         """Return the result of ``work``; cancel it if the client leaves or if it takes too long.

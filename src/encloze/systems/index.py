@@ -68,7 +68,8 @@ class Index(System, name="index"):
     def prepare(self, dataset: DatasetSplit) -> Iterator[PreparedSystem]:
         fusion = Weighted() if self.tune_on else self.fusion  # for tuning, all views are searched
         retriever = Retriever.load(self.index, views=self.views, fusion=fusion)
-        notes = [self._missing_documents(retriever, dataset), self._different_texts(retriever, dataset)]
+        checks = (self._missing_documents, self._different_texts) if dataset.judgments else ()
+        notes = [check(retriever, dataset) for check in checks]
         if self.tune_on:
             chosen = choose_fusion(retriever.views, retriever.corpus, tuning=named_tuning(dataset, self.tune_on))
             retriever = Retriever(retriever.corpus, retriever.views, chosen.fusion)

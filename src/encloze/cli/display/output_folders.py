@@ -16,6 +16,7 @@ from encloze.commands.base import (
 )
 from encloze.commands.encode import EncodingResult
 from encloze.commands.index import IndexingResult
+from encloze.commands.label import LabelingResult
 from encloze.commands.report import ReportResult
 from encloze.commands.verify import Verification
 from encloze.escapes import visible
@@ -68,6 +69,16 @@ def _(result: CompressionResult) -> None:
     say(f"Saved the figures to {result.folder}; encloze report draws them.")
     if result.recipe:
         say(f"To use the recommended configuration: encloze index {result.recipe} --corpus FOLDER --output INDEX")
+
+
+@show.register
+def _(result: LabelingResult) -> None:
+    judged = (
+        f"{result.judged:,} of {result.documents:,} documents are judged, {result.complete:,} of {result.queries:,}"
+    )
+    say(f"{judged} queries are complete. To evaluate systems on these judgments:")
+    settings = f"{{type: generated_queries, corpus: FOLDER, path: {result.folder}}}"
+    say(f"  encloze evaluate --dataset '{settings}' --split judged --systems ...")
 
 
 @show.register

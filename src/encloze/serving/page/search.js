@@ -1,71 +1,10 @@
 "use strict";
 
-const element = (id) => document.getElementById(id);
 const DELAY = 200; // milliseconds after the last key before a search starts
-const THEMES = ["automatic", "light", "dark"];
-const RIGHT_TO_LEFT = /^[^A-Za-z\u00C0-\u024F]*[\u0590-\u08FF\uFB1D-\uFDFF\uFE70-\uFEFF]/;
-const state = { collections: [], judgments: false, timer: 0, running: null, key: null };
-
-// Requests
-
-async function request(path, body, signal) {
-  for (;;) {
-    const headers = {};
-    const key = sessionStorage.getItem("key");
-    if (key) headers.Authorization = `Bearer ${key}`;
-    const options = { headers, signal };
-    if (body) {
-      headers["Content-Type"] = "application/json";
-      Object.assign(options, { method: "POST", body: JSON.stringify(body) });
-    }
-    const response = await fetch(path, options);
-    if (response.status === 401) {
-      if (!(await askForKey())) throw new Error("This service needs an API key. Reload the page to enter one.");
-      continue;
-    }
-    const answer = await response.json();
-    if (!response.ok) throw new Error(answer.error?.message ?? answer.message ?? `status ${response.status}`);
-    return answer;
-  }
-}
-
-function askForKey() {
-  const dialog = element("login");
-  if (state.key) return state.key; // several requests wait for the same key
-  element("key").value = "";
-  dialog.returnValue = "";
-  dialog.showModal();
-  state.key = new Promise((resolve) => {
-    dialog.addEventListener("close", () => {
-      const isGiven = dialog.returnValue === "given"; // not closed by Escape
-      if (isGiven) sessionStorage.setItem("key", element("key").value.trim());
-      state.key = null;
-      resolve(isGiven);
-    }, { once: true });
-  });
-  return state.key;
-}
-
-// Small helpers to build the page; texts are never parsed as HTML
-
-function make(name, attributes = {}, ...children) {
-  const made = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) {
-    if (value === null || value === undefined) continue;
-    if (key.startsWith("on")) made.addEventListener(key.slice(2), value);
-    else made.setAttribute(key, value);
-  }
-  made.append(...children.filter((child) => child !== null));
-  return made;
-}
+const state = { collections: [], judgments: false, timer: 0, running: null };
 
 function fill(select, options) {
   select.replaceChildren(...options.map(([value, label]) => make("option", { value }, label)));
-}
-
-function showStatus(text, isError = false) {
-  element("status").textContent = text;
-  element("status").classList.toggle("error", isError);
 }
 
 // Systems: what is searched
@@ -155,16 +94,14 @@ function column(answer, search, isCompared) {
 }
 
 function article(hit, rank, searched) { // searched: the request whose answer contains the hit
-  const direction = (text) => (RIGHT_TO_LEFT.test(text) ? "rtl" : "ltr");
-  const passage = hit.passage.map(([text, isMatch]) => (isMatch ? make("mark", {}, text) : text));
   const title = hit.title || hit.id;
   const parts = Object.entries(hit.parts).map(([name, score]) => `${name} ${score.toFixed(3)}`).join(", ");
   const meta = [`score ${hit.score.toFixed(4)}`, parts && `(${parts})`, hit.source && `from ${hit.source}`, hit.id];
   const why = make("details", { class: "why" }, make("summary", {}, "Why this result"));
   why.addEventListener("toggle", () => explain(why, hit.id, searched));
   return make("article", { tabindex: "0", "data-id": hit.id, "aria-label": `Result ${rank}: ${title}` },
-    make("h3", { dir: direction(title) }, `${rank}. ${title}`),
-    make("p", { dir: direction(hit.text) }, ...passage),
+    make("h3", { dir: directionOf(title) }, `${rank}. ${title}`),
+    make("p", { dir: directionOf(hit.text) }, ...highlighted(hit.passage)),
     make("p", { class: "meta" }, meta.filter(Boolean).join(" · ")),
     state.judgments ? judging(hit, searched) : null,
     why);
@@ -249,20 +186,6 @@ function onKey(event) {
   }
 }
 
-// Theme
-
-function showTheme(theme) {
-  element("theme").textContent = `Theme: ${theme}`;
-  if (theme === "automatic") delete document.documentElement.dataset.theme;
-  else document.documentElement.dataset.theme = theme;
-}
-
-function nextTheme() {
-  const theme = THEMES[(THEMES.indexOf(localStorage.getItem("theme") ?? "automatic") + 1) % THEMES.length];
-  localStorage.setItem("theme", theme);
-  showTheme(theme);
-}
-
 function searchAddress() {
   const given = new URLSearchParams(location.hash.slice(1)).get("q");
   if (given && given !== element("query").value) {
@@ -272,8 +195,7 @@ function searchAddress() {
 }
 
 async function start() {
-  showTheme(localStorage.getItem("theme") ?? "automatic");
-  element("theme").addEventListener("click", nextTheme);
+  startTheme();
   document.addEventListener("keydown", onKey);
   window.addEventListener("hashchange", searchAddress);
   document.querySelector(".skip").addEventListener("click", (event) => {
