@@ -1,4 +1,4 @@
-"""Measure the error of a difference of two systems by the number of judged queries: the order of encloze label and a random order.
+"""Measure how exact the difference of two systems is by the number of judged queries, in two orders of the queries.
 
     encloze evaluate --dataset DATA --systems bm25,minilm --output EVALUATED
     python benchmarks/labeling.py --dataset DATA --split test --evaluated EVALUATED

@@ -240,7 +240,7 @@ class Corpus(Sequence[Document]):
             start, stop, step = index.indices(len(self))
             if step != 1:
                 raise ValueError(f"a corpus can only be sliced with step 1, not {step}")
-            return [self._document(row) for row in self._read_rows(np.arange(start, max(start, stop)))]
+            return self.take(np.arange(start, max(start, stop)))
         number = index + len(self) if index < 0 else index
         if not 0 <= number < len(self):
             raise IndexError(f"document index {index} is out of range for a corpus of {len(self)} documents")
@@ -276,6 +276,14 @@ class Corpus(Sequence[Document]):
         found = take_rows(columns, self._offsets, numbers if self._rows is None else self._rows[numbers])
         pairs = zip(found, self.ids.take(numbers), strict=True)
         return [id_ if source is None else source for source, id_ in pairs]
+
+    def take(self, numbers: np.ndarray) -> list[Document]:
+        """Return many documents, faster than one by one.
+
+        Args:
+            numbers: Indices of the documents: int64. They are not checked.
+        """
+        return [self._document(row) for row in self._read_rows(numbers)]
 
     def texts(self, numbers: Sequence[int] | np.ndarray | None = None) -> Iterator[str]:
         """Yield, for each document, the text that encoders and analyzers read: its title followed by its text.

@@ -25,12 +25,20 @@ def take_rows(parts: Sequence[Any], offsets: Sequence[int] | np.ndarray, numbers
         positions = np.flatnonzero(part_of == part)
         indices = numbers[positions] - offsets[part]
         if len(indices) < _MANY:
-            found = [parts[part].slice(index, 1).to_pylist()[0] for index in indices.tolist()]
+            found = _few_rows(parts[part], indices.tolist())
         else:
             found = parts[part].take(_arrow_indices(indices)).to_pylist()
         for position, row in zip(positions.tolist(), found, strict=True):
             rows[position] = row
     return rows
+
+
+def _few_rows(part: Any, indices: list[int]) -> list[Any]:
+    """Return rows of an Arrow array or a record batch, one value at a time."""
+    if not isinstance(part, pa.RecordBatch):
+        return [part[index].as_py() for index in indices]
+    columns = list(zip(part.schema.names, part.columns, strict=True))
+    return [{name: column[index].as_py() for name, column in columns} for index in indices]
 
 
 def _arrow_indices(indices: np.ndarray) -> Any:

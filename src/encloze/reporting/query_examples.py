@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import itertools
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 
 from encloze.data.letters import token_pattern
@@ -87,14 +89,9 @@ def highlight(text: str, words: set[str], characters: int = _EXCERPT_CHARACTERS)
     """
     tokens = token_pattern().findall(" ".join(text.split()))
     matches = {token for token in set(tokens) if not words.isdisjoint(_parts(token))}
-    hits = [token in matches for token in tokens]
-    start, end = _best_window(tokens, hits, characters)
-    pieces = list[tuple[str, bool]]()
-    for token, hit in zip(tokens[start:end], hits[start:end], strict=True):
-        if pieces and pieces[-1][1] == hit:
-            pieces[-1] = (pieces[-1][0] + token, hit)
-        else:
-            pieces.append((token, hit))
+    start, end = _best_window(tokens, [place for place, token in enumerate(tokens) if token in matches], characters)
+    grouped = itertools.groupby(tokens[start:end], matches.__contains__)
+    pieces = [("".join(group), is_match) for is_match, group in grouped]
     before, after = [("... ", False)] * (start > 0), [(" ...", False)] * (end < len(tokens))
     return [*before, *pieces, *after] if pieces else []
 
@@ -105,28 +102,19 @@ def _parts(token: str) -> frozenset[str]:
     return frozenset((token.lower(), *Unicode().words(token)))
 
 
-def _best_window(tokens: list[str], hits: list[bool], characters: int) -> tuple[int, int]:
+def _best_window(tokens: list[str], places: list[int], characters: int) -> tuple[int, int]:
     """Return the start and end of the window of consecutive tokens with the largest number of different query words.
 
-    ``hits`` states for each token whether it is a query word. A window has at most ``characters`` characters, unless
-    it consists of a single longer token.
+    ``places`` are the positions of the query words. A window has at most ``characters`` characters, unless it consists
+    of a single longer token. Of several such windows, the first one is returned.
     """
-    highest, window, end, size = -1, (0, 0), 0, 0
-    wanted, counts = len({token.lower() for token, hit in zip(tokens, hits, strict=True) if hit}), dict[str, int]()
-    for start in range(len(tokens)):
-        while end < len(tokens) and (size + len(tokens[end]) <= characters or end == start):
-            size += len(tokens[end])
-            if hits[end]:
-                counts[tokens[end].lower()] = counts.get(tokens[end].lower(), 0) + 1
-            end += 1
-        if len(counts) > highest and not tokens[start].isspace():
-            highest, window = len(counts), (start, end)
-            if highest == wanted:
-                break  # no window has more
-        size -= len(tokens[start])
-        if hits[start]:
-            word = tokens[start].lower()
-            counts[word] -= 1
-            if not counts[word]:
-                del counts[word]
-    return window
+    ends = list(itertools.accumulate(map(len, tokens), initial=0))  # the token i is between ends[i] and ends[i + 1]
+    lower = [tokens[place].lower() for place in places]
+    most, best = 0, 0
+    for last, place in enumerate(places):  # the earliest window that ends with this query word
+        start = min(place, bisect_left(ends, ends[place + 1] - characters))
+        start += tokens[start].isspace()
+        count = len(set(lower[bisect_left(places, start) : last + 1]))
+        if count > most:
+            most, best = count, start
+    return best, max(best + 1, bisect_right(ends, ends[best] + characters) - 1)

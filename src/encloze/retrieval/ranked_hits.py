@@ -20,11 +20,12 @@ from encloze.retrieval.views import View
 from encloze.search.fusions.base import Fusion
 
 Aggregation = Literal["none", "max", "sum"]
-_DIVERSIFIED = 100  # hits of which diverse ones are chosen
+DIVERSIFIED = 100
+"""Number of hits of which diverse ones are chosen."""
 
 
 def hits_of(
-    pool: CandidatePool, fusion: Fusion, ids: DocumentIds, views: Sequence[View]
+    pool: CandidatePool, fusion: Fusion, ids: DocumentIds, views: Sequence[View], count: int | None = None
 ) -> tuple[list[Hit], dict[str, Ranked]]:
     """Return the hits of a query, best first, with the scores of each view if there are several.
 
@@ -35,8 +36,10 @@ def hits_of(
         fusion: Combines the scores of the views.
         ids: The id of each document of the collection, by document number.
         views: The views.
+        count: Number of hits; all candidates by default.
     """
     order, fused = fused_order(pool, fusion)
+    order = order[:count]
     hits = zip(pool.numbers[order].tolist(), fused[order].tolist(), pool.scores.T[order].tolist(), strict=True)
     found, ranked, names = list[Hit](), dict[str, Ranked](), [view.name for view in views]
     for rank, ((number, score, parts), id_) in enumerate(zip(hits, ids.take(pool.numbers[order]), strict=True), 1):
@@ -111,8 +114,9 @@ def completed(
         if aggregation == "sum":
             order = sorted(scores, key=lambda source: -scores[source])
             hits = [best[source]._replace(score=scores[source]) for source in order]
-    kept = hits[: max(k, _DIVERSIFIED) if diversity else k]
-    shown = [hit._replace(document=corpus[ranked[hit.id].number]) for hit in kept]
+    kept = hits[: max(k, DIVERSIFIED) if diversity else k]
+    documents = corpus.take(np.array([ranked[hit.id].number for hit in kept], np.int64))
+    shown = [hit._replace(document=document) for hit, document in zip(kept, documents, strict=True)]
     return diversify(shown, k, diversity) if diversity else shown
 
 
