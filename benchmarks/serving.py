@@ -26,6 +26,7 @@ from encloze.data.collection import Dataset
 from encloze.data.formats.base import Format
 from encloze.serving.app import create_app
 from encloze.serving.collections import Collection
+from encloze.serving.limits import Limits
 from encloze.serving.server import http_server, listen
 from encloze.serving.service import BATCH_CHARACTERS, Service
 from encloze.storage.provenance import versions
@@ -37,7 +38,8 @@ CLIENTS, HALF_CLIENTS = 16, 8
 def serve(index: Path, batch_characters: int, port: Any) -> None:
     """Serve an index until the process is terminated; send the port to ``port``."""
     collection = Collection(index.name, index)
-    service = Service({index.name: collection}, None, None, batch_characters=batch_characters)
+    limits = Limits(cached_results=0)  # the clients send the same queries again and again
+    service = Service({index.name: collection}, None, None, limits=limits, batch_characters=batch_characters)
     listening = listen("127.0.0.1", 0)
     port.send(listening.getsockname()[1])
     http_server(create_app(service), 5).run(sockets=[listening])

@@ -516,3 +516,72 @@ def test_accepted_requests_are_finished_at_the_end(shared_index: Path) -> None:
                 time.sleep(0.01)
             threading.Timer(0.3, slow.go.set).start()
         assert pending.result().status == 200
+
+
+# Cached results and traces
+
+
+def cached(client: Client) -> dict[str, float]:
+    """Return how many results were in the cache, and how many were not."""
+    lines = [
+        line for line in client.get("/metrics").body.splitlines() if line.startswith("encloze_cached_results_total")
+    ]
+    return {line.partition('"')[2].partition('"')[0]: float(line.split()[-1]) for line in lines}
+
+
+def test_repeated_searches_are_answered_from_the_cache_until_documents_change(index: Path) -> None:
+    with serving(served.service_of(index)) as client:
+        first, again = (client.post("/v1/search", {"query": "violin"}).body["hits"] for _ in range(2))
+        assert first == again and cached(client) == {"hit": 1, "miss": 1}
+        client.post("/v1/search", {"query": "violin", "k": 3})  # other settings
+        client.post("/v1/documents", {"documents": [{"id": "new", "text": "violin violin violin"}]})
+        assert "new" in [hit["id"] for hit in client.post("/v1/search", {"query": "violin"}).body["hits"]]
+        client.send("DELETE", "/v1/documents/new")
+        assert client.post("/v1/search", {"query": "violin"}).body["hits"] == first
+        assert cached(client) == {"hit": 1, "miss": 4}
+
+
+def test_changes_by_other_processes_and_the_size_limit_the_cache(index: Path) -> None:
+    with serving(served.service_of(index, limits=Limits(cached_results=1))) as client:
+        for query in ("violin", "comet", "violin", "violin"):
+            client.post("/v1/search", {"query": query})
+        assert cached(client) == {"hit": 1, "miss": 3}
+        Retriever.load(index).add([{"id": "new", "text": "violin violin violin"}])
+        assert "new" in [hit["id"] for hit in client.post("/v1/search", {"query": "violin"}).body["hits"]]
+
+
+def test_requests_are_spans_of_the_trace_that_they_name(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trace = pytest.importorskip("opentelemetry.trace")
+    ended: list[dict[str, Any]] = []
+
+    class Span(trace.NonRecordingSpan):  # type: ignore[misc, name-defined]
+        def __init__(self, context: Any) -> None:
+            super().__init__(trace.get_current_span(context).get_span_context())
+            self.found: dict[str, Any] = {"trace": self.get_span_context().trace_id}
+
+        def update_name(self, name: str) -> None:
+            self.found["name"] = name
+
+        def set_attribute(self, key: str, value: Any) -> None:
+            self.found[key] = value
+
+        def set_status(self, status: Any, description: str | None = None) -> None:
+            self.found["failed"] = status.status_code == trace.StatusCode.ERROR
+
+        def end(self, end_time: int | None = None) -> None:
+            ended.append(self.found)
+
+    class Tracer(trace.NoOpTracer):  # type: ignore[misc, name-defined]
+        def start_span(self, name: str, context: Any = None, **settings: Any) -> Any:
+            return Span(context)
+
+    monkeypatch.setattr(trace, "get_tracer", lambda name: Tracer())
+    service = served.service_of(index)
+    with serving(service) as client:
+        client.post("/v1/search", {"query": "secretwords"}, traceparent=f"00-{'ab' * 16}-{'cd' * 8}-01")
+        monkeypatch.setattr(service.collections["toys"], "search", lambda *_: 1 / 0)
+        client.post("/v1/search", {"query": "other"})
+    found, failed = ended
+    assert found["trace"] == int("ab" * 16, 16) and found["name"] == "POST /v1/search"
+    assert found["http.response.status_code"] == 200 and "failed" not in found and "secretwords" not in str(found)
+    assert failed["failed"] and failed["http.response.status_code"] == 500

@@ -20,8 +20,14 @@ from encloze.retrieval.views import View
 from encloze.search.fusions.base import Fusion
 
 Aggregation = Literal["none", "max", "sum"]
-DIVERSIFIED = 100
-"""Number of hits of which diverse ones are chosen."""
+_DIVERSIFIED = 100  # hits of which diverse ones are chosen
+
+
+def hits_needed(k: int, aggregation: Aggregation, diversity: float) -> int | None:
+    """Return of how many hits the ``k`` results of a query are chosen; None for all (see ``completed``)."""
+    if aggregation != "none":
+        return None
+    return max(k, _DIVERSIFIED) if diversity else k
 
 
 def hits_of(
@@ -114,7 +120,7 @@ def completed(
         if aggregation == "sum":
             order = sorted(scores, key=lambda source: -scores[source])
             hits = [best[source]._replace(score=scores[source]) for source in order]
-    kept = hits[: max(k, DIVERSIFIED) if diversity else k]
+    kept = hits[: hits_needed(k, "none", diversity)]
     documents = corpus.take(np.array([ranked[hit.id].number for hit in kept], np.int64))
     shown = [hit._replace(document=document) for hit, document in zip(kept, documents, strict=True)]
     return diversify(shown, k, diversity) if diversity else shown

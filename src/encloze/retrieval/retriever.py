@@ -25,7 +25,7 @@ from encloze.retrieval.index_folder import open_documents, open_fields, read_con
 from encloze.retrieval.index_state import IndexState
 from encloze.retrieval.opened_index import FilterLike, OpenedIndex
 from encloze.retrieval.opening import EncoderOf, encoder_finder, loaded_encoder, open_views
-from encloze.retrieval.ranked_hits import DIVERSIFIED, Aggregation, completed, explained, hits_of, reranked_hits
+from encloze.retrieval.ranked_hits import Aggregation, completed, explained, hits_needed, hits_of, reranked_hits
 from encloze.retrieval.reranking import rerank, score_top
 from encloze.retrieval.results import BatchHits, Hits
 from encloze.retrieval.views import View, default_fusion, without_weightless
@@ -290,8 +290,7 @@ class Retriever(OpenedIndex):
         pools = find_candidates(self.views, texts, self._candidate_depth(max(k, depth)), self.fusion, k, allowed)
         if passage_aggregation != "none":
             pools = of_enough_sources(pools, self.views, texts, self.corpus, self.fusion, k, allowed)
-        uses_all = self.reranker or passage_aggregation != "none"
-        count = None if uses_all else max(k, DIVERSIFIED) if diversity else k
+        count = None if self.reranker else hits_needed(k, passage_aggregation, diversity)
         ranked = [hits_of(pool, self.fusion, self.corpus.ids, self.views, count) for pool in pools]
         found = [hits for hits, _ in ranked]
         if self.reranker:

@@ -57,8 +57,11 @@ def public_name(model: Encoder | Reranker) -> str:
 class Collection:
     """An index folder. All methods are called in one thread, except ``info`` and ``document``.
 
-    Searches see the documents that were there when they started. Before a search, the folder is opened again if it was
-    changed or built again, also by another process.
+    Searches see the documents that were there when they started. ``refresh``, which is called before a search, opens
+    the folder again if it was changed or built again, also by another process.
+
+    Attributes:
+        version: Number of changes of the documents that were noticed.
 
     Args:
         name: Name in requests.
@@ -81,7 +84,7 @@ class Collection:
         self.name, self.folder, self._model, self._precision = name, folder, model, precision
         self._reranker, self._rerank_depth = reranker, rerank_depth
         self._retrievers = OrderedDict[tuple[Any, ...], Retriever]()
-        self._base = self._load(model)
+        self._base, self.version = self._load(model), 0
 
     @property
     def encoder(self) -> Encoder | None:
@@ -110,7 +113,6 @@ class Collection:
             EnclozeError: The index is damaged.
         """
         try:
-            self.refresh()
             return self._retriever(options).search(
                 list(queries),
                 options.k,
@@ -136,7 +138,7 @@ class Collection:
         except CheckpointError:
             return False  # being replaced, or gone: the opened files are still there
         if changed:
-            self._retrievers.clear()  # they are opened again when they are needed
+            self._has_changed()
         return changed
 
     def document(self, id_: str) -> Document:
@@ -161,7 +163,7 @@ class Collection:
         except (CheckpointError, StorageError) as error:
             raise ConflictError("the index is being changed or replaced. Try again later") from error
         finally:
-            self._retrievers.clear()
+            self._has_changed()
 
     def delete(self, ids: list[str]) -> IndexChange:
         """Delete documents by their ids. Raises ConflictError if another process is changing the index."""
@@ -170,7 +172,11 @@ class Collection:
         except (CheckpointError, StorageError) as error:
             raise ConflictError("the index is being changed or replaced. Try again later") from error
         finally:
-            self._retrievers.clear()
+            self._has_changed()
+
+    def _has_changed(self) -> None:
+        self._retrievers.clear()  # they are opened again when they are needed
+        self.version += 1
 
     def _load(self, model: Encoder | str | None) -> Retriever:
         return Retriever.load(self.folder, encoder=model, precision=self._precision)

@@ -27,6 +27,7 @@ from encloze.serving.errors import (
 from encloze.serving.keys import ApiKey, ApiKeys
 from encloze.serving.limits import Limits
 from encloze.serving.metrics import Metrics
+from encloze.serving.tracing import RequestSpan
 
 LOGGER = logging.getLogger("encloze.serving")
 
@@ -106,17 +107,20 @@ class Gate:
                 ]
             await send(message)
 
+        method = scope["method"] if scope["method"] in _METHODS else "other"  # clients can invent any number
+        span = RequestSpan(headers, method, request_id)
         try:
-            key = self._check(scope, headers)
-            body = await self._body(scope, headers, receive)
-            scope["state"] = {**scope.get("state", {}), "key": key}
-            await self._application(scope, _replayed(body, receive), sent)
+            with span:
+                key = self._check(scope, headers)
+                body = await self._body(scope, headers, receive)
+                scope["state"] = {**scope.get("state", {}), "key": key}
+                await self._application(scope, _replayed(body, receive), sent)
         except RequestError as error:
             await self._respond(scope["path"], error, sent)
         finally:
             route = getattr(scope.get("route"), "path", "none")
             seconds = time.perf_counter() - began
-            method = scope["method"] if scope["method"] in _METHODS else "other"  # clients can invent any number
+            span.end(route, status)
             self._metrics.request(route, method, status, seconds)
             entry = {
                 "request": request_id,

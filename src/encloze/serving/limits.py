@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from encloze.settings import PositiveFloat, PositiveInt, Range, Settings
+from encloze.settings import NonNegativeInt, PositiveFloat, PositiveInt, Range, Settings
 
 
 @dataclass(frozen=True)
@@ -22,3 +22,5 @@ class Limits(Settings):
     """Time after which a request is answered with the status 504."""
     requests_per_second: Annotated[float, Range(ge=0)] = 0.0
     """Rate of each API key; 0 for no limit."""
+    cached_results: NonNegativeInt = 1000
+    """Number of results of searches that are kept in memory, for queries that are sent again; 0 for none."""

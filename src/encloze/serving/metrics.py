@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -38,6 +38,12 @@ class Metrics:
             ("collection",),
             **every,
         )
+        self._cache = Counter(
+            "encloze_cached_results",
+            "Results of searches that were in the cache (hit) or not (miss)",
+            ("result",),
+            **every,
+        )
         self._opened = dict[str, float]()
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
@@ -49,6 +55,11 @@ class Metrics:
         self._batches.labels(stage).observe(items)
         self._stages.labels(stage, "queue").observe(waited)
         self._stages.labels(stage, "compute").observe(computed)
+
+    def cached(self, hits: int, misses: int) -> None:
+        """Record how many results of a batch were in the cache, and how many were not."""
+        self._cache.labels("hit").inc(hits)
+        self._cache.labels("miss").inc(misses)
 
     def watch_waiting(self, stage: str, count: Callable[[], int]) -> None:
         """Show the number of waiting items of a stage: what ``count`` returns when metrics are rendered."""

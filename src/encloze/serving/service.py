@@ -22,6 +22,7 @@ from encloze.serving.errors import ConflictError, InvalidError, NotFoundError, R
 from encloze.serving.judgments import JudgmentFile
 from encloze.serving.limits import Limits
 from encloze.serving.metrics import Metrics
+from encloze.serving.result_cache import ResultCache
 from encloze.text.encoding import Side
 
 T = TypeVar("T")
@@ -60,6 +61,7 @@ class Service:
         self.judgments, self.limits, self.metrics = dict(judgments or {}), limits or Limits(), Metrics()
         self._batch_characters = batch_characters
         self._executor = ThreadPoolExecutor(1, "encloze-compute")
+        self._results = ResultCache(self.limits.cached_results, self.metrics.cached)
         self._search = self._batcher("search", self._search_batch, len)
         self._encode = self._batcher("encode", self._encode_batch, len)
         self._rerank = self._batcher("rerank", self._rerank_batch, lambda pair: len(pair[0]) + len(pair[1]))
@@ -178,11 +180,9 @@ class Service:
 
     def _search_batch(self, options: SearchOptions, queries: list[str]) -> list[Hits]:
         collection = self.collections[options.collection]
-        before = len(collection)
-        found = collection.search(options, queries)
-        if len(collection) != before:
+        if collection.refresh():
             self.metrics.opened(collection.name, len(collection))
-        return found
+        return self._results.search(collection, options, queries)
 
     def _encode_batch(self, side: Side, texts: list[str]) -> list[Representation]:
         encoder = self.encoder
