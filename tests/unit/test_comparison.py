@@ -259,7 +259,9 @@ def test_single_queries_are_timed_on_request(two: tuple[Format, Format], tmp_pat
     comparison = Compare(two[:1], systems, measure_latency=True, output=tmp_path / "o").run()
     timed, read = (system.latency for system in comparison.reports[0].systems)
     assert 0 < timed["p50"] <= timed["p95"] <= timed["p99"] < 1000 and not read
+    assert 0 < timed["index"] < timed["p99"] and timed["fusion"] > 0 and not {"encoder", "reranker"} & timed.keys()
     assert comparison.tables()[-1].values("ms, p95") == [timed["p95"], None]
+    assert comparison.tables()[-1].values("ms, index") == [timed["index"], None]
     assert comparison.reports[0].table().values("ms, p99") == [timed["p99"], None]
     assert ComparisonTable.load(tmp_path / "o").reports[0].systems[0].latency == timed
     assert "ms, p50" not in Compare(two[:1], systems[:1]).run().tables()[-1].names

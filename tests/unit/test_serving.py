@@ -120,6 +120,8 @@ def test_concurrent_searches_are_batched_and_equal_single_ones(client: Client) -
     count = [line for line in metrics.splitlines() if 'encloze_batch_items_count{stage="search"}' in line]
     assert float(largest[0].split()[-1]) < float(count[0].split()[-1])  # some batches have more than one query
     assert 'encloze_documents{collection="toys"} 40.0' in metrics
+    for part in ("encoder", "index", "fusion"):
+        assert f'encloze_search_part_seconds_count{{part="{part}"}}' in metrics
     assert 'encloze_waiting_items{stage="search"} 0.0' in metrics
     client.send("INVENTED", "/x")
     assert "INVENTED" not in client.get("/metrics").body and 'method="other"' in client.get("/metrics").body

@@ -14,7 +14,7 @@ from encloze.data.contamination import Contamination
 from encloze.escapes import markdown
 from encloze.evaluation.contrasts import Contrast, contrast_with
 from encloze.evaluation.estimates import estimate
-from encloze.evaluation.latency import LATENCIES, latency_columns
+from encloze.evaluation.latency import latency_columns, latency_values
 from encloze.evaluation.report import Report
 from encloze.evaluation.results import SIZES, SystemResult
 from encloze.evaluation.significance import bootstrap, holm
@@ -189,7 +189,9 @@ class ComparisonTable:
                 results = self.results(report, system)
                 times = _mean([result.milliseconds_per_query for result in results])
                 sizes = [_mean([getattr(result, size) for result in results], 2**20) for size in SIZES]
-                latency = [_mean([result.latency.get(one) for result in results]) for one in LATENCIES]
+                latency = [
+                    _mean(times) for times in zip(*(latency_values(one.latency) for one in results), strict=True)
+                ]
                 rows.append((name, system.name, *means, times, *latency, *sizes))
         table = Table("All measures and costs", columns, tuple(rows)).without_empty_columns()
         return self._without_single_dataset(table)

@@ -15,7 +15,7 @@ from encloze.data.records import Judgments
 from encloze.data.runs import read_run, write_run
 from encloze.escapes import markdown
 from encloze.evaluation.estimates import estimate
-from encloze.evaluation.latency import LATENCIES, latency_columns
+from encloze.evaluation.latency import LATENCY_NOTE, latency_columns, latency_values
 from encloze.evaluation.measures import DEFAULT_MEASURES, canonical_name, compute_measures
 from encloze.evaluation.results import SIZES, SystemResult
 from encloze.evaluation.significance import bootstrap, holm, randomization_test
@@ -114,7 +114,8 @@ class Report:
     def notes(self) -> list[str]:
         """Remarks about the data set (such as judged documents missing from the corpus), then about the systems."""
         warnings = self.counts.warnings() if self.counts else []
-        return warnings + [f"{system.name}: {system.note}" for system in self.systems if system.note]
+        timed = [LATENCY_NOTE] if any(system.latency for system in self.systems) else []
+        return warnings + [f"{system.name}: {system.note}" for system in self.systems if system.note] + timed
 
     def table(self) -> Table:
         """Return the table, one row per system: measures, difference from the baseline, p-value, and measured costs."""
@@ -134,12 +135,12 @@ class Report:
             memory = None if system.memory_bytes is None else system.memory_bytes / 2**20
             comparison = (other.difference, other.p_value) if other else (None, None)
             means = self.means[system.name].values()
-            times = system.milliseconds_per_query, *map(system.latency.get, LATENCIES)
+            times = system.milliseconds_per_query, *latency_values(system.latency)
             rows.append((system.name, *means, *comparison, *times, memory))
         table = Table(self.title, columns, tuple(rows))
         costs = [
             name
-            for name in table.names[-2 - len(LATENCIES) :]
+            for name in table.names[-2 - len(latency_columns()) :]
             if not any(value is not None for value in table.values(name))
         ]
         return table.without_columns(*costs)

@@ -34,8 +34,8 @@ class SystemResult:
     """Wall-clock time of searching all queries in one batch, query encoding included, divided by the number of queries.
     This is a throughput figure, not the latency of a single query. None if the ranking was read from a file."""
     latency: Mapping[str, float] = field(default_factory=dict)
-    """Milliseconds of single queries, searched one after the other: ``p50``, ``p95`` and ``p99`` (see ``latencies``).
-    Empty if they were not measured."""
+    """Milliseconds of single queries, searched one after the other: ``p50``, ``p95``, ``p99``, and the medians of the
+    stages (see ``latencies``). Empty if they were not measured."""
     note: str = ""
     """Remark shown below tables, such as the values of parameters that were tuned."""
     index_bytes: int | None = None

@@ -11,6 +11,7 @@ from encloze import progress
 from encloze.data.corpus import Corpus
 from encloze.data.ids import DocumentIds
 from encloze.data.records import Query, Representation, Run
+from encloze.evaluation.latency import stage
 from encloze.retrieval.views import View
 from encloze.search.fusions.base import Fusion
 from encloze.search.fusions.weighted import Weighted
@@ -51,7 +52,7 @@ def find_candidates(
     """
     encoded = encode_for_views(views, queries) if queries else []
     pools: list[CandidatePool] = []
-    with progress.task("Searching", len(queries), "queries") as bar:
+    with stage("index"), progress.task("Searching", len(queries), "queries") as bar:
         for start in range(0, len(queries), _QUERY_BATCH):
             rows = np.arange(start, min(start + _QUERY_BATCH, len(queries)))
             batch = [_rows_of(of_view, rows) for of_view in encoded]
@@ -138,10 +139,10 @@ def _is_complete(pool: CandidatePool, views: Sequence[View], depth: int, fusion:
 def encode_for_views(views: Sequence[View], queries: Sequence[str]) -> list[Any]:
     """Return the queries as each view needs them: as texts, or encoded. An encoder of several views runs only once."""
     encoders = {id(view.encoder): view.encoder for view in views if view.encoder}
-    encoded = {
-        key: encoder.similarity.for_inner_products(encoder.represent_queries(queries))
-        for key, encoder in encoders.items()
-    }
+    encoded = dict[int, Representation]()
+    for key, encoder in encoders.items():
+        with stage("encoder"):
+            encoded[key] = encoder.similarity.for_inner_products(encoder.represent_queries(queries))
     return [encoded.get(id(view.encoder), queries) for view in views]
 
 

@@ -10,6 +10,7 @@ from encloze.data.corpus import Corpus
 from encloze.data.records import Run
 from encloze.data.runs import top_documents
 from encloze.encoders.base import Scorer
+from encloze.evaluation.latency import stage
 from encloze.search.fusions.weighted import Weighted
 
 
@@ -26,7 +27,8 @@ def score_top(run: Run, query_texts: Mapping[str, str], corpus: Corpus, reranker
     first = {query: list(top_documents(scores, depth)) for query, scores in run.items()}
     pairs = [(query, document) for query, documents in first.items() for document in documents]
     texts = corpus.texts([corpus.number_of[document] for _, document in pairs])
-    scores = reranker.score([(query_texts[query], text) for (query, _), text in zip(pairs, texts, strict=True)])
+    with stage("reranker"):
+        scores = reranker.score([(query_texts[query], text) for (query, _), text in zip(pairs, texts, strict=True)])
     scored: Run = {query: {} for query in run}
     for (query, document), score in zip(pairs, scores.tolist(), strict=True):
         scored[query][document] = score

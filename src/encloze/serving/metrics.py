@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -26,6 +26,13 @@ class Metrics:
             "encloze_stage_seconds",
             "Time of a batch: waiting for the model (queue), or processing (compute)",
             ("stage", "part"),
+            buckets=_SECONDS,
+            **every,
+        )
+        self._parts = Histogram(
+            "encloze_search_part_seconds",
+            "Time of a part of the search of a batch: encoder, index, fusion, reranker",
+            ("part",),
             buckets=_SECONDS,
             **every,
         )
@@ -55,6 +62,11 @@ class Metrics:
         self._batches.labels(stage).observe(items)
         self._stages.labels(stage, "queue").observe(waited)
         self._stages.labels(stage, "compute").observe(computed)
+
+    def searched(self, seconds: Mapping[str, float]) -> None:
+        """Record the seconds of each part of the search of a batch."""
+        for part, duration in seconds.items():
+            self._parts.labels(part).observe(duration)
 
     def cached(self, hits: int, misses: int) -> None:
         """Record how many results of a batch were in the cache, and how many were not."""

@@ -15,6 +15,7 @@ from starlette.requests import Request
 
 from encloze.data.records import Representation
 from encloze.encoders.base import Encoder, Reranker
+from encloze.evaluation.latency import collect_stages
 from encloze.retrieval.results import Hits
 from encloze.serving.batching import Batcher
 from encloze.serving.collections import Collection, SearchOptions
@@ -182,7 +183,10 @@ class Service:
         collection = self.collections[options.collection]
         if collection.refresh():
             self.metrics.opened(collection.name, len(collection))
-        return self._results.search(collection, options, queries)
+        with collect_stages() as seconds:
+            found = self._results.search(collection, options, queries)
+        self.metrics.searched(seconds)
+        return found
 
     def _encode_batch(self, side: Side, texts: list[str]) -> list[Representation]:
         encoder = self.encoder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import os
 import platform
 from collections.abc import Mapping
 from pathlib import Path
@@ -54,10 +55,21 @@ def read_versions(folder: Path) -> dict[str, str]:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python, of the platform, and of all packages that can affect results."""
+    """Return the versions of Python and of all packages that can affect results, and the platform and processor."""
     found = {"python": platform.python_version(), "machine": platform.machine(), "system": platform.system()}
+    found["processor"] = _processor()
     packages = {package: _package_version(package) for package in ("encloze", *_RECORDED_PACKAGES)}
     return found | {package: version for package, version in packages.items() if version}
+
+
+@functools.cache
+def _processor() -> str:
+    """Return the name of the processor and the number of its CPUs that this process may use."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return f"{next(named, platform.processor() or 'unknown')}, {count} CPUs"
 
 
 @functools.cache
