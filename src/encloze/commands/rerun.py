@@ -65,4 +65,4 @@ class Rerun(Command, name="rerun"):
             f"{name} {before[name]} -> {now.get(name, 'none')}" for name in before if before[name] != now.get(name)
         ]
         if changed:
-            progress.warn(f"package versions have changed since {self.folder} was written: {', '.join(changed)}")
+            progress.warn(f"packages or the machine have changed since {self.folder} was written: {', '.join(changed)}")
