@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         merge,
         mine,
         pretrain,
+        prune_vocabulary,
         score,
     )
     from encloze.commands.compare import Compare
@@ -104,7 +105,8 @@ _MODULES = {
     **dict.fromkeys("label serve".split(), "api.serving"),
     **dict.fromkeys(
         (
-            "calibrate distill export finetune finetune_classifier finetune_reranker generate merge mine pretrain score"
+            "calibrate distill export finetune finetune_classifier finetune_reranker generate merge mine pretrain "
+            "prune_vocabulary score"
         ).split(),
         "api.training",
     ),
@@ -161,6 +163,7 @@ __all__ = [
     "mine",
     "pretrain",
     "probe",
+    "prune_vocabulary",
     "reindex",
     "report",
     "rerun",

@@ -14,7 +14,7 @@ import torch
 import toys
 from encloze import recipe
 from encloze.backbones.base import Backbone
-from encloze.backbones.hf.layer_selection import evenly_spaced, with_layers
+from encloze.backbones.hf.smaller_models import evenly_spaced, with_layers
 from encloze.commands.base import TrainingResult
 from encloze.commands.distill import Distill
 from encloze.data.corpus import Corpus

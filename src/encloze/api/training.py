@@ -198,6 +198,28 @@ def distill(teacher: Encoder | str | Path, corpus: Any, *, output: str | Path, *
     return Encoder.from_pretrained(output)
 
 
+def prune_vocabulary(model: Encoder | str | Path, corpus: Any, *, output: str | Path, **settings: Any) -> Encoder:
+    """Remove the tokens that a corpus does not contain from an encoder. Vectors of its texts stay the same.
+
+    Args:
+        model: The encoder.
+        corpus: The texts whose tokens are kept; see ``Corpus.load``.
+        output: The model folder to write.
+        **settings: Settings of ``encloze prune_vocabulary``, such as ``min_tokens``.
+
+    Returns:
+        The smaller encoder, loaded from ``output``.
+
+    Raises:
+        CheckpointError: The model is no encoder, or its vocabulary cannot be pruned.
+
+    Example:
+        >>> pruned = encloze.prune_vocabulary("minilm", "my_data", output="pruned")
+    """
+    run_command("prune_vocabulary", model=model, corpus=corpus, output=output, **settings)
+    return Encoder.from_pretrained(output)
+
+
 def merge(model: Any, original: Any, *, output: str | Path, **settings: Any) -> Encoder:
     """Interpolate between the weights of an adapted encoder and those of the encoder it was trained from.
 

@@ -27,6 +27,7 @@ _GROUPS = {
         "finetune_reranker",
         "finetune_classifier",
         "distill",
+        "prune_vocabulary",
         "merge",
         "calibrate",
         "export",

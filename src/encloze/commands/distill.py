@@ -10,7 +10,7 @@ import torch
 from accelerate import PartialState
 
 from encloze import progress
-from encloze.backbones.hf.layer_selection import number_of_layers, with_fewer_layers
+from encloze.backbones.hf.smaller_models import number_of_layers, with_fewer_layers
 from encloze.commands._begin_run import begin_run
 from encloze.commands._finetuning_effect import difference
 from encloze.commands._model_output import write_model_folder

@@ -10,9 +10,9 @@ import numpy as np
 from torch import Tensor, nn
 
 from encloze.backbones.hf.classification import load_classifier
-from encloze.backbones.hf.layer_selection import with_fewer_layers
 from encloze.backbones.hf.limits import max_input_tokens
 from encloze.backbones.hf.loading import quiet_transformers
+from encloze.backbones.hf.smaller_models import with_fewer_layers
 from encloze.models.checkpoint import load_tokenizer
 from encloze.models.classifier_inputs import ClassifierInput, run_in_batches
 from encloze.models.precision import Precision

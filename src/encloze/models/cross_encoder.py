@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from encloze.backbones.hf.classification import is_sequence_classifier, load_cross_encoder
 from encloze.backbones.hf.forward import disable_autocast
 from encloze.backbones.hf.inference import InferenceCopy
-from encloze.backbones.hf.layer_selection import with_fewer_layers
 from encloze.backbones.hf.limits import max_input_tokens
 from encloze.backbones.hf.loading import quiet_transformers
+from encloze.backbones.hf.smaller_models import with_fewer_layers
 from encloze.calibration import Calibration
 from encloze.errors import CheckpointError
 from encloze.models.checkpoint import load_tokenizer

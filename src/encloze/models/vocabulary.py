@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
 import torch
-from torch import nn
 
 from encloze import progress
 from encloze.backbones.base import Backbone
+from encloze.backbones.hf.smaller_models import token_parameters
 from encloze.text.new_words import extend_tokenizer, frequent_words
 from encloze.text.tokenizer import Tokenizer
 from encloze.text.tokenizer_training import Texts
@@ -74,7 +73,7 @@ def extend_vocabulary(model: Any, before: Tokenizer, after: Tokenizer) -> None:
     pieces = {number: [p.id for p in before.backend.model.tokenize(token)] for number, token in new_tokens.items()}
     embeddings, head = model.get_input_embeddings(), model.get_output_embeddings()
     rows = max([embeddings.weight.shape[0], *(number + 1 for number in pieces)])  # some models have unused rows
-    unique = {id(parameter): parameter for parameter in _token_parameters(model)}  # tied parameters are one object
+    unique = {id(parameter): parameter for parameter in token_parameters(model)}  # tied parameters are one object
     for parameter in unique.values():
         extended = parameter.new_zeros(rows, *parameter.shape[1:])
         extended[: len(parameter)] = parameter
@@ -84,14 +83,3 @@ def extend_vocabulary(model: Any, before: Tokenizer, after: Tokenizer) -> None:
     embeddings.num_embeddings = model.config.vocab_size = rows
     if head is not None:
         head.out_features = rows
-
-
-def _token_parameters(model: Any) -> Iterator[nn.Parameter]:
-    """Yield the parameters with one row per vocabulary token: token embeddings, output matrix and output bias."""
-    yield model.get_input_embeddings().weight
-    if (head := model.get_output_embeddings()) is not None:
-        yield head.weight
-        # The bias may be registered twice: in the linear layer, and in the module around it.
-        for module in (head, *(module for module in model.modules() if head in module.children())):
-            if getattr(module, "bias", None) is not None:
-                yield module.bias

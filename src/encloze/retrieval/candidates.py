@@ -153,6 +153,11 @@ def fused_order(pool: CandidatePool, fusion: Fusion) -> tuple[np.ndarray, np.nda
     view are fused first; all others are fused separately and follow with lower scores. Sums of scores without
     normalization need no such order.
     """
+    with stage("fusion"):
+        return _fused_order(pool, fusion)
+
+
+def _fused_order(pool: CandidatePool, fusion: Fusion) -> tuple[np.ndarray, np.ndarray]:
     scores = pool.scores.astype(np.float64)
     if len(scores) == 1:
         return np.arange(len(pool.numbers)), scores[0]

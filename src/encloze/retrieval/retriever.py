@@ -17,7 +17,6 @@ from encloze.data.records import Query, Run
 from encloze.data.runs import top_documents
 from encloze.data.text_arguments import strings
 from encloze.encoders.base import Encoder, Precision, Reranker, load_reranker
-from encloze.evaluation.latency import stage
 from encloze.retrieval.answer_threshold import COMPARED
 from encloze.retrieval.arguments import check_fusion, check_fusion_choice, check_reranking, check_search
 from encloze.retrieval.candidates import FUSION_DEPTH, find_candidates, fused_run, of_enough_sources
@@ -292,8 +291,7 @@ class Retriever(OpenedIndex):
         if passage_aggregation != "none":
             pools = of_enough_sources(pools, self.views, texts, self.corpus, self.fusion, k, allowed)
         count = None if self.reranker else hits_needed(k, passage_aggregation, diversity)
-        with stage("fusion"):
-            ranked = [hits_of(pool, self.fusion, self.corpus.ids, self.views, count) for pool in pools]
+        ranked = [hits_of(pool, self.fusion, self.corpus.ids, self.views, count) for pool in pools]
         found = [hits for hits, _ in ranked]
         if self.reranker:
             found = reranked_hits(texts, found, self.corpus, self.reranker, self.rerank_depth, self.rerank_weight)
@@ -322,8 +320,7 @@ class Retriever(OpenedIndex):
         began = time.perf_counter()
         wide = self._candidate_depth(depth)
         pools = find_candidates(self.views, [query.text for query in queries], wide, self.fusion, depth)
-        with stage("fusion"):
-            run = fused_run(queries, pools, self.corpus.ids, self.fusion, wide if self.reranker else depth)
+        run = fused_run(queries, pools, self.corpus.ids, self.fusion, wide if self.reranker else depth)
         if self.reranker:
             texts = {query.id: query.text for query in queries}
             scored = score_top(run, texts, self.corpus, self.reranker, self.rerank_depth)
