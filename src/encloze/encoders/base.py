@@ -52,8 +52,9 @@ class Encoder(ABC):
             device: ``cpu``, ``cuda``, ``cuda:1`` or ``mps``; by default the first GPU, or the CPU if no GPU is
                 available.
             precision: Precision of matrix multiplications. ``auto`` uses bfloat16 where the hardware supports it.
-            backend: Library that runs the model: ``torch`` (PyTorch), or ``onnx`` (ONNX Runtime) for a folder that
-                ``encloze export`` wrote. By default the one that the folder is for.
+            backend: Library that runs the model: ``torch`` (PyTorch), ``onnx`` (ONNX Runtime) for a folder that
+                ``encloze export`` wrote, or ``sentence_transformers`` for a folder of that library. By default
+                ``onnx`` for an export to ONNX, else ``torch``.
 
         Returns:
             The encoder, in evaluation mode.
