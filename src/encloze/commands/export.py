@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -29,15 +29,6 @@ from encloze.storage.model_folders import locate
 from encloze.storage.names import README
 from encloze.storage.provenance import write_provenance
 
-_ENCODER_USAGE = """from encloze import Encoder
-
-encoder = Encoder.from_pretrained("{}")  # needs no torch
-"""
-_RERANKER_USAGE = """from encloze import Retriever
-
-retriever = Retriever.load("my_index", reranker="{}")  # needs no torch
-"""
-
 
 @dataclass(frozen=True)
 class Export(Command, name="export"):
@@ -54,7 +45,8 @@ class Export(Command, name="export"):
     """Folder to write."""
     format: ExportFormat = field(default_factory=Onnx)
     """Format of the export. onnx runs without PyTorch: encloze search, index and evaluate take its folder as model or
-    as reranker."""
+    as reranker. sentence_transformers, sparse_encoder and cross_encoder are folders that the classes
+    SentenceTransformer, SparseEncoder and CrossEncoder of sentence-transformers load."""
     dataset: Format | None = None
     """Data set whose queries and documents are encoded by both, too, to compare the vectors and nDCG@10. For a
     re-ranker, the documents that BM25 ranks first are re-ranked by both. By default only a few texts that cover special
@@ -72,21 +64,22 @@ class Export(Command, name="export"):
     def run(self) -> ExportResult:
         refuse_existing(self.output, overwrite=self.overwrite)
         model = _load(self.model)
+        is_reranker = isinstance(model, CrossEncoder)
         sample = sample_of(DatasetSplit(self.dataset, self.split)) if self.dataset else None
         with atomic_folder(self.output, overwrite=self.overwrite) as folder, explain_write_errors(folder):
             progress.note(f"Exporting {self.model} ({self.format.summary()})")
             report = self._write(model, folder, sample)
+            report = replace(report, limitations=tuple(self.format.limitations(model)))
             if report.failures and not self.force:
                 raise CheckpointError(
                     f"the export differs from {self.model}, and was not written: {'; '.join(report.failures)}. "
                     "To write it nevertheless, set force"
                 )
             report.save(folder)
-            usage = _RERANKER_USAGE if isinstance(model, CrossEncoder) else _ENCODER_USAGE
-            (folder / README).write_text(self._card(report, usage), encoding="utf-8")
+            card = self.format.model_card(folder, self.output.name, self.model, is_reranker=is_reranker)
+            (folder / README).write_text(f"{card}\n{_certificate(report)}", encoding="utf-8")
             inputs = {"model": self.model, **(self.dataset.inputs("dataset") if self.dataset else {})}
             write_provenance(folder, recipe.dump(self, {"verb": self.name}), inputs)
-        is_reranker = isinstance(model, CrossEncoder)
         return ExportResult(self.output, report, next_command="search" if is_reranker else "index")
 
     def _write(self, model: BiEncoder | CrossEncoder, folder: Path, sample: Sample | None) -> ExportReport:
@@ -96,20 +89,21 @@ class Export(Command, name="export"):
             self.format.write_reranker(model, folder)
             reranker = load_reranker(self.model, device="cpu")
             return certify_reranker(reranker, cast(Scorer, model), self.format, folder, location, sample)
-        self.format.write(model, folder)
+        part = self.format.expressible(model)
+        self.format.write(part, folder)
         encoder = load_encoder(self.model, device="cpu")
-        return certify(encoder, TorchEncoder(model), self.format, folder, location, sample)
+        return certify(encoder, TorchEncoder(part), self.format, folder, location, sample)
 
-    def _card(self, report: ExportReport, usage: str) -> str:
-        tables = "\n\n".join(table.to_markdown() for table in report.tables())
-        notes = "".join(f"- {note}\n" for note in report.notes)
-        state = "**This export failed its checks and was written on request.**\n\n" if report.failures else ""
-        origin = f"{Path(self.model).name}, exported by encloze ({report.format})"
-        return (
-            f"# {self.output.name}\n\n{origin}.\n\n## Usage\n\n```python\n{usage.format(self.output.name)}```\n\n"
-            f"## Certificate\n\n{state}The export was loaded in a new process, and compared with the model "
-            f"(`{EXPORT_REPORT}`).\n\n{tables}\n\n{notes}"
-        )
+
+def _certificate(report: ExportReport) -> str:
+    """Return the certificate in Markdown, for the model card."""
+    tables = "\n\n".join(table.to_markdown() for table in report.tables())
+    notes = "".join(f"- {note}\n" for note in report.notes)
+    state = "**This export failed its checks and was written on request.**\n\n" if report.failures else ""
+    return (
+        f"## Certificate\n\n{state}The export was loaded in a new process, and compared with the model "
+        f"(`{EXPORT_REPORT}`).\n\n{tables}\n\n{notes}"
+    )
 
 
 def _load(name: str) -> BiEncoder | CrossEncoder:

@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from encloze.exports._samples import LONG, TEXTS, Sample
 from encloze.exports.base import ExportFormat
 from encloze.storage.cache import temporary_folder
 from encloze.storage.model_folders import size_of_weights
+
+_SIMILARITY = 1e-4  # of the same vectors; they differ by rounding alone
 
 
 def certify(
@@ -52,19 +55,17 @@ def certify(
     with temporary_folder() as temporary:
         task = {"queries": queries, "documents": documents, "timed": timed}
         result = reload_export(format_, folder, "encoder", task, temporary)
-        found = [read_representation(temporary / name) for name in ("queries.npz", "documents.npz")]
+        found = read_representation(temporary / "queries.npz"), read_representation(temporary / "documents.npz")
+        scores = np.load(temporary / "scores.npy", allow_pickle=False)
     with progress.use_listener(progress.SilentListener()):  # texts that are longer than the limit are meant to be
         parts = list(exact.represent_documents(documents, len(documents)))
         expected = exact.represent_queries(queries), Representation.concatenate(parts)
-    differences = {
-        f"{kind}, {name}": _difference(getattr(one, kind), getattr(other, kind))
-        for kind in exact.views
-        for name, one, other in zip(("queries", "documents"), expected, found, strict=True)
-    }
+    differences = compare_vectors(expected, found)
     failures = [failure for name, one in differences.items() for failure in one.failures(name, format_.bounds)]
+    failures += compare_similarities(exact.similarity(*found), scores)
     ranking = None
     if sample:
-        ranking = _ranking(sample, exact, [expected, (found[0], found[1])], format_.bounds.margin)
+        ranking = _ranking(sample, exact, [expected, found], format_.bounds.margin)
         failures += ranking.failures(format_.bounds.margin)
     return ExportReport(
         model=exact.name,
@@ -130,8 +131,32 @@ def processor() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
+def compare_vectors(expected: Sequence[Representation], found: Sequence[Representation]) -> dict[str, Difference]:
+    """Compare the vectors of an export with those of the model.
+
+    Args:
+        expected: Representations of the queries and of the documents by the model.
+        found: Those by the export.
+
+    Returns:
+        The differences, by names such as ``dense, queries``.
+    """
+    return {
+        f"{kind}, {name}": _difference(getattr(one, kind), getattr(other, kind))
+        for kind in ("dense", "sparse")
+        for name, one, other in zip(("queries", "documents"), expected, found, strict=True)
+        if getattr(one, kind) is not None
+    }
+
+
+def compare_similarities(expected: np.ndarray, found: np.ndarray) -> list[str]:
+    """Return a message if two similarity functions give the same vectors different scores (queries x documents)."""
+    largest = float(np.abs(expected - found).max()) / max(float(np.abs(expected).max()), 1e-12)
+    return [] if largest <= _SIMILARITY else [f"the similarity function: scores differ by up to {largest:.2g}"]
+
+
 def _difference(expected: Any, found: Any) -> Difference:
-    if expected.shape != found.shape:
+    if found is None or expected.shape != found.shape:
         return Difference(float("inf"), -1.0, -1.0)
     if hasattr(expected, "toarray"):  # term weights
         largest = abs(expected - found).max() / max(float(abs(expected).max()), 1e-12)

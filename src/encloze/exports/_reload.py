@@ -21,19 +21,27 @@ from encloze.execution.encodings import write_representation
 
 
 def encode(task: dict[str, Any]) -> dict[str, float]:
-    """Encode the texts of a task, write ``queries.npz`` and ``documents.npz``, and return the latency of queries."""
-    encoder, output = Encoder.from_pretrained(task["folder"], backend=task["backend"]), Path(task["output"])
+    """Encode the texts of a task, and return the latency of queries.
+
+    It writes ``queries.npz`` and ``documents.npz``, and their similarity, ``scores.npy`` (float, queries x documents).
+    """
+    encoder = Encoder.from_pretrained(task["folder"], backend=task["backend"], device="cpu")
+    output = Path(task["output"])
     with progress.use_listener(progress.SilentListener()):
-        write_representation(encoder.represent_queries(task["queries"]), output / "queries.npz")
-        parts = encoder.represent_documents(task["documents"], len(task["documents"]))
-        write_representation(Representation.concatenate(list(parts)), output / "documents.npz")
+        queries = encoder.represent_queries(task["queries"])
+        documents = Representation.concatenate(
+            list(encoder.represent_documents(task["documents"], len(task["documents"])))
+        )
+        write_representation(queries, output / "queries.npz")
+        write_representation(documents, output / "documents.npz")
+        np.save(output / "scores.npy", encoder.similarity(queries, documents))
     return latencies(lambda query: encoder.represent_queries([query]), task["timed"])
 
 
 def score(task: dict[str, Any]) -> dict[str, float]:
     """Score the pairs of a task, write ``scores.npy``, and return the latency of scoring the pairs of a query."""
     backend = EncoderBackend.member(task["backend"])()
-    reranker = backend.load_reranker(task["folder"], device=None, precision="auto")
+    reranker = backend.load_reranker(task["folder"], device="cpu", precision="auto")
     with progress.use_listener(progress.SilentListener()):
         np.save(Path(task["output"]) / "scores.npy", reranker.score(task["pairs"]))
     return latencies(reranker.score, task["timed"], task["count"])

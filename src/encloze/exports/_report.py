@@ -127,6 +127,8 @@ class ExportReport:
     machine: dict[str, Any] = field(default_factory=dict)
     failures: tuple[str, ...] = ()
     """Bounds that are not kept; empty if the export passed."""
+    limitations: tuple[str, ...] = ()
+    """What the export lacks of the model, because the format cannot express it."""
 
     def save(self, folder: Path) -> None:
         """Write export_report.json into a folder."""
@@ -151,6 +153,7 @@ class ExportReport:
     def notes(self) -> list[str]:
         """What the figures mean, and which bounds are not kept."""
         notes = [
+            *(f"not exported: {limitation}" for limitation in self.limitations),
             f"required: {self.bounds}",
             f"latency: {self.timed} after 5 to warm up; the model in its usual precision",
         ]

@@ -59,11 +59,43 @@ class ExportFormat(Family):
         """The bounds that the export of a re-ranker must keep."""
         raise NotImplementedError(type(self).__name__)
 
+    def expressible(self, model: BiEncoder) -> BiEncoder:
+        """Return the part of an encoder that the format can express. Its vectors are what an export must compute.
+
+        Args:
+            model: The model, on the CPU.
+
+        Returns:
+            By default the model itself.
+
+        Raises:
+            CheckpointError: The format can express no part of the model.
+        """
+        return model
+
+    def limitations(self, model: BiEncoder | CrossEncoder) -> list[str]:
+        """Return what an export lacks of a model, for the certificate and the model card; by default nothing."""
+        return []
+
+    def model_card(self, folder: Path, name: str, model: str, *, is_reranker: bool) -> str:
+        """Return the model card of an export, except the certificate: origin and usage.
+
+        Args:
+            folder: The exported folder.
+            name: Its name, for the title and the usage.
+            model: Name of the model that was exported.
+            is_reranker: Whether the model is a re-ranker.
+
+        Returns:
+            Markdown.
+        """
+        raise NotImplementedError(type(self).__name__)
+
     def write(self, model: BiEncoder, folder: Path) -> None:
         """Write an encoder into an existing folder.
 
         Args:
-            model: The model, on the CPU.
+            model: What ``expressible`` returned.
             folder: The folder.
 
         Raises:

@@ -22,6 +22,14 @@ from encloze.storage.names import RERANKER_GRAPH
 from encloze.text.tokenizer import Tokenizer
 
 _WHOLE = "whole.onnx"
+_ENCODER_USAGE = """from encloze import Encoder
+
+encoder = Encoder.from_pretrained("{}")  # needs no torch
+"""
+_RERANKER_USAGE = """from encloze import Retriever
+
+retriever = Retriever.load("my_index", reranker="{}")  # needs no torch
+"""
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,12 @@ class Onnx(ExportFormat, name="onnx"):
     def score_bounds(self) -> ScoreBounds:
         """The bounds that the export of a re-ranker must keep."""
         return ScoreBounds(1e-5, 0.9999) if self.precision == "float32" else ScoreBounds(0.25, 0.9)
+
+    def model_card(self, folder: Path, name: str, model: str, *, is_reranker: bool) -> str:
+        """Return the model card (see ``ExportFormat.model_card``)."""
+        usage = (_RERANKER_USAGE if is_reranker else _ENCODER_USAGE).format(name)
+        origin = f"{Path(model).name}, exported by encloze ({self.summary()})"
+        return f"# {name}\n\n{origin}.\n\n## Usage\n\n```python\n{usage}```\n"
 
     def write(self, model: BiEncoder, folder: Path) -> None:
         """Write graphs, tokenizer and settings into an existing folder (see ``ExportFormat.write``)."""

@@ -12,7 +12,7 @@ import yaml
 
 from encloze.errors import EnclozeError
 from encloze.escapes import markdown
-from encloze.models.encoder_config import CONFIG_FILE
+from encloze.models.encoder_config import CONFIG_FILE, states_pooling
 from encloze.models.folder_fields import MODULES_FILE, SPLADE_FILE
 from encloze.reporting.model_cards import split_header
 from encloze.storage.model_folders import MINILM, locate
@@ -125,8 +125,8 @@ def model_card(
         >>> text = model_card(Path("retriever"), "retriever", "fine-tuned by encloze", base_models=["minilm"])
     """
     metadata = card_metadata(folder, pipeline_tag, base_models)
-    is_encoder = (folder / CONFIG_FILE).is_file()
-    files = {**(_ENCODER_FILE if is_encoder else {}), **_FILES, **(extra_files or {})}
+    is_encoder = states_pooling(folder)
+    files = {**(_ENCODER_FILE if (folder / CONFIG_FILE).is_file() else {}), **_FILES, **(extra_files or {})}
     header = yaml.safe_dump(metadata.to_dict(), sort_keys=False, allow_unicode=True)
     kind = {"text-ranking": "A re-ranker"}.get(pipeline_tag, "A text encoder" if is_encoder else "A classifier")
     listed = "".join(f"- {file}: {description}\n" for file, description in files.items())

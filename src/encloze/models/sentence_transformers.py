@@ -12,6 +12,7 @@ from torch import Tensor
 from encloze.models.encoder_config import EncoderConfig
 from encloze.models.folder_fields import MODULES_FILE
 from encloze.models.foreign_settings import ACTIVATION_CLASSES
+from encloze.models.heads.base import Head
 from encloze.models.heads.dense import Dense
 from encloze.models.heads.sparse import Sparse
 from encloze.storage.json_files import write_json
@@ -20,8 +21,19 @@ _DENSE = "sentence_transformers.models."
 _SPARSE = "sentence_transformers.sparse_encoder.models."
 """Module paths that versions 2 to 6 (sparse: 5 and 6) of sentence-transformers resolve."""
 _ACTIVATIONS = {"identity": ACTIVATION_CLASSES["identity"], "tanh": "torch.nn.modules.activation.Tanh"}
-_PLAIN_SPARSE = (Sparse(pooling="max"), Sparse(pooling="sum"))
-"""Settings of the sparse head that SpladePooling has, too."""
+
+
+def unsupported_settings(head: Head) -> dict[str, Any]:
+    """Return the settings of a head that sentence-transformers does not have, with their values.
+
+    It has all settings of dense heads. Of sparse heads, it has only the pooling.
+    """
+    if isinstance(head, Dense):
+        return {}
+    if not isinstance(head, Sparse):
+        return {"type": head.name}
+    supported = Sparse(pooling=head.pooling)
+    return {name: value for name, value in vars(head).items() if value != getattr(supported, name)}
 
 
 def is_expressible(config: EncoderConfig) -> bool:
@@ -29,9 +41,7 @@ def is_expressible(config: EncoderConfig) -> bool:
 
     It can if the model has only a dense head, or only a sparse head without settings other than its pooling.
     """
-    if len(config.heads) > 1:
-        return False
-    return config.dense is not None or config.heads[0] in _PLAIN_SPARSE
+    return len(config.heads) == 1 and not unsupported_settings(config.heads[0])
 
 
 def write_sentence_transformers_files(
