@@ -51,6 +51,10 @@ CONFIGS: dict[str, tuple[EncoderConfig, type[ExportFormat]]] = {
     "cls, dot": (EncoderConfig((Dense("cls", False, weight=2.0),), **SIDES), SentenceTransformers),
     "max, cosine": (EncoderConfig((Dense("max", False),), cosine=True, **SIDES), SentenceTransformers),
     "tanh": (EncoderConfig((Dense("mean", True, 8, True, "tanh"),), **SIDES), SentenceTransformers),
+    "long queries": (
+        EncoderConfig((Dense("mean", True),), max_query_tokens=60, max_document_tokens=20),
+        SentenceTransformers,
+    ),
     "both, dense": (EncoderConfig((Dense("mean", True, 8), Sparse()), **SIDES), SentenceTransformers),
     "both, sparse": (EncoderConfig((Dense("mean", False), Sparse()), cosine=True, **SIDES), SparseEncoder),
     "sparse sum": (EncoderConfig((Sparse(pooling="sum", top_k_in_training=True),), **SIDES), SparseEncoder),
@@ -97,7 +101,8 @@ def failures(part: BiEncoder, folder: Path, format_: ExportFormat, backend: str 
 
 
 @pytest.mark.parametrize(
-    ("name", "layout"), [(name, "new") for name in CONFIGS] + [("both, dense", "old"), ("both, sparse", "old")]
+    ("name", "layout"),
+    [(name, "new") for name in CONFIGS] + [(name, "old") for name in ("both, dense", "both, sparse", "long queries")],
 )
 def test_the_library_and_encloze_compute_the_vectors_of_the_model(name: str, layout: str, tmp_path: Path) -> None:
     config, member = CONFIGS[name]
@@ -278,6 +283,11 @@ def test_the_backend_has_the_interface_of_encoders(tmp_path: Path) -> None:
     part = exported(bi_encoder(CONFIGS["both, sparse"][0]), SparseEncoder(), tmp_path / "out")
     encoder = Encoder.from_pretrained(tmp_path / "out", backend="sentence_transformers", device="cpu")
     assert encoder.views == part.views and encoder.name == str(tmp_path / "out")
+    with_bfloat16 = Encoder.from_pretrained(
+        tmp_path / "out", backend="sentence_transformers", device="cpu", precision="bfloat16"
+    )
+    assert with_bfloat16.arithmetic == "bfloat16 on cpu (sentence-transformers)"
+    assert with_bfloat16.encode_queries(["a"]).dtype == np.float32
     assert encoder.arithmetic == "float32 on cpu (sentence-transformers)"
     assert encoder.term_names([4, 5]) == TorchEncoder(part).term_names([4, 5])
     assert encoder.represent_queries([]).sparse.shape == (0, part.views["sparse"])

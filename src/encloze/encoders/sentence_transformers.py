@@ -108,20 +108,15 @@ class SentenceTransformersEncoder(Encoder):
         rest = iter(texts)
         while part := list(islice(rest, WINDOW)):
             vectors = encode(part, show_progress_bar=False)
-            found = Representation(None, self._to_csr(vectors)) if self._is_sparse else Representation(vectors)
+            if self._is_sparse:
+                found = Representation(None, _to_csr(vectors))
+            else:
+                found = Representation(np.asarray(vectors, np.float32))
             if not np.isfinite(found.sparse.data if self._is_sparse else found.dense).all():
                 raise CheckpointError(
                     f"{self._name} produces NaN or infinite values: its weights are damaged. Restore the files"
                 )
             yield found
-
-    def _to_csr(self, vectors: Any) -> Any:
-        """Return term weights (a sparse tensor of torch, texts x vocabulary) as a sparse matrix of scipy."""
-        from scipy.sparse import csr_matrix
-
-        of_texts = vectors.coalesce().cpu()
-        places = tuple(of_texts.indices().int().numpy())
-        return csr_matrix((of_texts.values().float().numpy(), places), tuple(vectors.shape))
 
 
 class SentenceTransformersReranker:
@@ -220,6 +215,15 @@ def _load(kind: Any, folder: Path, device: str | None, precision: Precision) -> 
     given = {} if precision == "auto" else {"model_kwargs": {"dtype": DTYPES[precision]}}
     with loading(folder, f"a {kind.__name__} of sentence-transformers"):
         return kind(str(folder), device=device, local_files_only=True, **given)
+
+
+def _to_csr(vectors: Any) -> Any:
+    """Return term weights (a sparse tensor of torch, texts x vocabulary) as a sparse matrix of scipy."""
+    from scipy.sparse import csr_matrix
+
+    of_texts = vectors.coalesce().cpu()
+    places = tuple(of_texts.indices().int().numpy())
+    return csr_matrix((of_texts.values().float().numpy(), places), tuple(vectors.shape))
 
 
 def _dtype(model: Any) -> str:
