@@ -126,27 +126,27 @@ def test_every_family_is_exported_exactly(family: str, tmp_path: Path) -> None:
 
 def test_what_an_export_lacks_is_stated() -> None:
     config, _ = CONFIGS["both, dense"]
-    assert SentenceTransformers().limitations(bi_encoder(config)) == [
+    assert SentenceTransformers(layout="new").limitations(bi_encoder(config)) == [
         "the sparse vectors of the model; only the dense vectors are exported and compared"
     ]
-    (note,) = SentenceTransformers(layout="old").limitations(bi_encoder(CONFIGS["mean"][0]))
+    (note,) = SentenceTransformers().limitations(bi_encoder(CONFIGS["mean"][0]))
     assert "queries are truncated at 60 tokens, the limit of documents, and not at 20" in note
-    assert SentenceTransformers().limitations(bi_encoder(CONFIGS["mean"][0])) == []
-    assert "weight 2 " in SentenceTransformers().limitations(bi_encoder(CONFIGS["cls, dot"][0]))[0]
+    assert SentenceTransformers(layout="new").limitations(bi_encoder(CONFIGS["mean"][0])) == []
+    assert "weight 2 " in SentenceTransformers(layout="new").limitations(bi_encoder(CONFIGS["cls, dot"][0]))[0]
 
 
 def test_a_new_folder_has_what_version_6_saves_and_its_card_shows_the_class(tmp_path: Path) -> None:
     for name, title in (("both, dense", "SentenceTransformer"), ("both, sparse", "SparseEncoder")):
         config, member = CONFIGS[name]
-        exported(bi_encoder(config), member(), tmp_path / title)
+        exported(bi_encoder(config), member(layout="new"), tmp_path / title)
         settings = read_json(tmp_path / title / "sentence_bert_config.json")
         assert (settings["query_length"], settings["document_length"]) == (20, 60)
         modules = json.loads((tmp_path / title / "modules.json").read_text(encoding="utf-8"))
         assert all(".modules." in module["type"] for module in modules)
-        card = member().model_card(tmp_path / title, "out", "minilm", is_reranker=False)
+        card = member(layout="new").model_card(tmp_path / title, "out", "minilm", is_reranker=False)
         assert f'model = {title}("out")' in card and "A text encoder, exported from minilm" in card
         assert "for versions 6 and newer of sentence-transformers" in card
-    assert SparseEncoder(layout="old").versions == "5 to 6"
+    assert SparseEncoder().versions == "5 to 6"
 
 
 def edit(name: str, **values: Any) -> Callable[[Path], None]:
@@ -199,9 +199,10 @@ FAULTS: dict[str, tuple[str, Callable[[Path], None], str]] = {
 def test_a_wrong_export_is_found(fault: str, tmp_path: Path) -> None:
     name, change, message = FAULTS[fault]
     config, member = CONFIGS[name]
-    part = exported(bi_encoder(config), member(), tmp_path / "out")
+    format_ = member(layout="new")  # type: ignore[call-arg]
+    part = exported(bi_encoder(config), format_, tmp_path / "out")
     change(tmp_path / "out")
-    assert any(message in failure for failure in failures(part, tmp_path / "out", member()))
+    assert any(message in failure for failure in failures(part, tmp_path / "out", format_))
 
 
 def test_models_that_a_format_cannot_express_are_refused() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from accelerate import PartialState
@@ -26,7 +26,7 @@ from encloze.models.bi_encoder import BiEncoder
 from encloze.models.cross_encoder import is_cross_encoder
 from encloze.models.encoder_config import EncoderConfig
 from encloze.models.heads.base import Head
-from encloze.models.heads.dense import Dense
+from encloze.models.heads.dense import TOKEN_WEIGHTS, Dense
 from encloze.models.origins.base import InitialModel, Origin
 from encloze.models.origins.pretrained import Pretrained
 from encloze.reporting.verdicts import EFFECT_FILE
@@ -38,6 +38,7 @@ from encloze.training.arguments import TrainingArguments
 from encloze.training.batch_plan import LengthGroupedPlan
 from encloze.training.distillation import DistillationBatches, DistillationModule, TeacherVectors
 from encloze.training.loop import train
+from encloze.training.static_queries import short_texts, token_embeddings
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,12 @@ class Distill(Command, name="distill"):
     student: Origin | None = None
     """Initial model of the student, in place of layers of the teacher: another encoder, or scratch. If its embeddings
     have another size than the teacher's, a projection to that size is trained, too."""
+    query_encoding: Literal["encoder", "static"] = "encoder"
+    """static: documents are encoded by the teacher itself, and queries by the mean of embeddings of their tokens, which
+    are trained on queries and on titles and short passages of documents. Queries then need no encoder. Embeddings of
+    tokens need a higher learning rate than an encoder, such as --training.learning_rate 0.005."""
+    max_texts: Annotated[int, Range(ge=1)] = 200_000
+    """Maximum number of queries, titles and passages that static queries are trained on."""
     split: str | None = "auto"
     """Split whose queries are trained on in addition to the documents. auto: train, if the data has it. null: train on
     documents only."""
@@ -81,6 +88,8 @@ class Distill(Command, name="distill"):
     def __post_init__(self) -> None:
         if self.layers is not None and self.student is not None:
             raise ValueError("layers are layers of the teacher, and student names another model. Give one of the two")
+        if self.query_encoding == "static" and (self.layers is not None or self.student is not None):
+            raise ValueError("with static queries, documents are encoded by the teacher. Leave out layers and student")
         if self.evaluate_on is not None and self.evaluate_on == self.split != "auto":
             raise ValueError(f"evaluate_on is the split {self.split!r} that is trained on. Set it to another split")
         if self.training.freeze_encoder_steps:
@@ -93,7 +102,12 @@ class Distill(Command, name="distill"):
             raise CheckpointError(f"{self.teacher} is a re-ranker or a classifier. Give an encoder as teacher")
         queries, judged = self._training_queries(), self._judged_queries()
         corpus, teacher = Corpus.from_format(self.corpus), BiEncoder.load(self.teacher)
-        student = self._build_student(corpus, teacher)
+        documents: Corpus | None = corpus
+        if self.query_encoding == "static":
+            student, documents = self._with_static_queries(teacher), None
+            queries = short_texts(corpus, queries, self.max_texts, self.seed)
+        else:
+            student = self._build_student(corpus, teacher)
         identity = {
             "corpus": corpus.fingerprint,
             "queries": hash_of(queries),
@@ -104,8 +118,9 @@ class Distill(Command, name="distill"):
             state.open(identity)
         with processes.main_process_first():  # the others read the vectors from the cache
             file = state.folder / f"teacher-{processes.process_index}.npy"
-            targets = TeacherVectors(TorchEncoder(teacher), corpus, queries, file)
-        batches = DistillationBatches(student, corpus, queries, targets)
+            views = ("dense", "sparse") if documents else ("dense",)
+            targets = TeacherVectors(TorchEncoder(teacher), documents, queries, file, views)
+        batches = DistillationBatches(student, documents, queries, targets)
         module = DistillationModule(student, targets.scales)
         plan = LengthGroupedPlan(batches.lengths, self.seed, batch_size=self.batch_size)
         train(module, plan, batches, self.training, state, self.seed, identity)
@@ -150,6 +165,24 @@ class Distill(Command, name="distill"):
         if self.gradient_checkpointing:
             student.backbone.enable_gradient_checkpointing()
         progress.note(f"The student has {_size_of(student)}, the teacher {_size_of(teacher)}")
+        return student
+
+    def _with_static_queries(self, teacher: BiEncoder) -> BiEncoder:
+        """Return a copy of the teacher with static queries. Its encoder is not trained."""
+        heads = [replace(head, query_encoding="static") if isinstance(head, Dense) else head
+                 for head in teacher.config.heads]  # fmt: skip
+        if not teacher.config.dense or any(head.needs_hidden_states("query") for head in heads):
+            message = "static queries replace embeddings, and this teacher encodes queries to term weights, too"
+            raise RecipeError("the recipe", [("query_encoding", message)])
+        initial = Pretrained(self.teacher).load(lambda: iter(()), require_mlm_head=False, seed=self.seed)
+        config, weights = replace(teacher.config, heads=tuple(heads)), initial.head_weights or {}
+        named = {name.replace("dense.", "dense.projection."): value for name, value in weights.items()}
+        named[f"dense.{TOKEN_WEIGHTS}"] = token_embeddings(teacher)
+        student = BiEncoder(initial.backbone, initial.tokenizer, config, named)
+        student.backbone.requires_grad_(False)
+        student.head_modules.requires_grad_(False)
+        for name, parameter in student.head_modules.named_parameters():
+            parameter.requires_grad_(name.endswith(TOKEN_WEIGHTS))
         return student
 
     def _with_fewer_layers(self, initial: InitialModel) -> InitialModel:

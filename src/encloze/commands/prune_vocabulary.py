@@ -20,6 +20,7 @@ from encloze.errors import CheckpointError
 from encloze.models.bi_encoder import BiEncoder
 from encloze.models.card import model_card
 from encloze.models.cross_encoder import is_cross_encoder
+from encloze.models.heads.dense import TOKEN_WEIGHTS
 from encloze.models.origins.pretrained import Pretrained
 from encloze.settings import NonNegativeInt, PositiveInt, Seed
 from encloze.storage.atomic import atomic_folder, refuse_existing
@@ -85,7 +86,10 @@ class PruneVocabulary(Command, name="prune_vocabulary"):
             check_pruned(before, after, kept, self._iterate(texts, "Checking the tokens of"))
         pruned = type(backbone)(with_tokens(backbone.model, kept), has_mlm_head=backbone.has_mlm_head)
         whole = BiEncoder(backbone, before, initial.config, initial.head_weights)
-        smaller = BiEncoder(pruned, after, initial.config, initial.head_weights)
+        heads = initial.head_weights and {
+            name: value[kept] if name.endswith(TOKEN_WEIGHTS) else value for name, value in initial.head_weights.items()
+        }
+        smaller = BiEncoder(pruned, after, initial.config, heads)
         if self.min_count == 1:
             self._compare(whole, smaller, kept, texts)
         sizes = [sum(parameter.numel() for parameter in one.parameters()) for one in (whole, smaller)]

@@ -51,10 +51,10 @@ class EncoderFolder(LibraryFolder):
     oldest: ClassVar[int]
     """The first version of the library that loads the old layout."""
 
-    layout: Literal["new", "old"] = "new"
-    """new: the files that sentence-transformers 6 saves, and loads. They have a length limit for queries and one for
-    documents. old: the files of versions 2 to 5 (for sparse_encoder, of version 5), which version 6 loads, too. They
-    have one length limit, that of documents."""
+    layout: Literal["old", "new"] = "old"
+    """old: the files of sentence-transformers 2 to 5 (for sparse_encoder, of version 5), which version 6 and servers
+    such as text-embeddings-inference and vLLM load, too. They have one length limit, that of documents. new: the files
+    that version 6 saves, which only it loads. They have a length limit for queries and one for documents."""
 
     @property
     def bounds(self) -> Bounds:
@@ -80,7 +80,7 @@ class EncoderFolder(LibraryFolder):
             listed = ", ".join(f"{name}: {value}" for name, value in unsupported.items())
             raise CheckpointError(
                 f"{model.name} cannot be exported as {self.name}: sentence-transformers has none of these settings of "
-                f"its sparse head: {listed}. The format onnx has all of them"
+                f"its {self.view} head: {listed}. The format onnx has all of them"
             )
         config = replace(model.config, heads=(head,), cosine=model.config.cosine and self.view == "dense")
         if self.layout == "old":

@@ -91,9 +91,14 @@ class EncoderConfig:
         return any(head.needs_mlm_head for head in self.heads)
 
     def plain(self) -> dict[str, Any]:
-        """Return the configuration as plain values; ``cosine`` is left out if it is false."""
+        """Return the configuration as plain values; ``cosine`` and ``query_encoding`` are left out if not set."""
         values: dict[str, Any] = plain(self)
-        return values if self.cosine else {name: value for name, value in values.items() if name != "cosine"}
+        unset = {"cosine": False, "query_encoding": None}
+        parts = [values, *values["heads"]]
+        for part, name in ((part, name) for part in parts for name in unset):
+            if name in part and part[name] == unset[name]:
+                del part[name]
+        return values
 
     def write(self, folder: Path) -> None:
         """Write encloze.json."""

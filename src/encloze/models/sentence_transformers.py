@@ -26,10 +26,10 @@ _ACTIVATIONS = {"identity": ACTIVATION_CLASSES["identity"], "tanh": "torch.nn.mo
 def unsupported_settings(head: Head) -> dict[str, Any]:
     """Return the settings of a head that sentence-transformers does not have, with their values.
 
-    It has all settings of dense heads. Of sparse heads, it has only the pooling.
+    It has all settings of dense heads but static queries. Of sparse heads, it has only the pooling.
     """
     if isinstance(head, Dense):
-        return {}
+        return {"query_encoding": head.query_encoding} if head.differs_by_side else {}
     if not isinstance(head, Sparse):
         return {"type": head.name}
     supported = Sparse(pooling=head.pooling)

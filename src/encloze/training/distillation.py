@@ -38,13 +38,22 @@ class TeacherVectors:
 
     Args:
         teacher: The teacher.
-        corpus: The documents.
+        corpus: The documents; None if only queries are trained on.
         queries: The queries.
         file: File to write the embeddings to.
+        views: Kinds of vectors; by default all that the teacher computes.
     """
 
-    def __init__(self, teacher: Encoder, corpus: Corpus, queries: Sequence[str], file: Path) -> None:
-        count, dims = len(corpus) + len(queries), teacher.views
+    def __init__(
+        self,
+        teacher: Encoder,
+        corpus: Corpus | None,
+        queries: Sequence[str],
+        file: Path,
+        views: Sequence[str] = ("dense", "sparse"),
+    ) -> None:
+        count = (0 if corpus is None else len(corpus)) + len(queries)
+        dims = {view: dim for view, dim in teacher.views.items() if view in views}
         self._dense = None
         if "dense" in dims:
             self._dense = np.lib.format.open_memmap(file, "w+", np.float32, (count, dims["dense"]))
@@ -55,7 +64,8 @@ class TeacherVectors:
             if self._dense is not None:
                 self._dense[done : done + part.num_texts] = part.dense
                 self.scales["dense"] += float(np.vdot(part.dense, part.dense)) / count
-            if part.sparse is not None:
+            if "sparse" in dims:
+                assert part.sparse is not None
                 term_weights.append(part.sparse)
                 self.scales["sparse"] += float(np.vdot(part.sparse.data, part.sparse.data)) / count
             done += part.num_texts
@@ -114,7 +124,7 @@ class DistillationModule(Trainable):
         return batch
 
     def encoder_parameters(self) -> list[nn.Parameter]:
-        return list(self.student.backbone.encoder.parameters())
+        return [parameter for parameter in self.student.backbone.encoder.parameters() if parameter.requires_grad]
 
     def forward(self, batch: DistillationBatch) -> LossOutput:
         """Return the losses, summed over the texts of the batch."""
@@ -132,16 +142,22 @@ class DistillationBatches:
 
     Args:
         student: Model whose tokenizer, prompts and maximum numbers of tokens are used.
-        corpus: The documents.
+        corpus: The documents; None if only queries are trained on.
         queries: The queries.
         targets: The teacher's vectors of documents and queries.
     """
 
-    def __init__(self, student: BiEncoder, corpus: Corpus, queries: Sequence[str], targets: TeacherVectors) -> None:
+    def __init__(
+        self, student: BiEncoder, corpus: Corpus | None, queries: Sequence[str], targets: TeacherVectors
+    ) -> None:
         config, tokenizer = student.config, student.tokenizer
         self._student, self._targets = student, targets
         self._terms = tuple(TERMS[view] for view in targets.scales)
-        self._documents = TokenizedTexts.of_documents(corpus, config.document_prompt, tokenizer)
+        self._documents = (
+            TokenizedTexts.of_documents(corpus, config.document_prompt, tokenizer)
+            if corpus
+            else TokenizedTexts(np.empty(0, np.int32), np.empty(0, np.bool_), np.zeros(1, np.int64))
+        )
         self._queries = tokenizer.encode([config.query_prompt + query for query in queries])
         query_lengths = np.array([len(query.ids) for query in self._queries], np.int64)
         self.lengths = tokenizer.num_special_tokens + np.concatenate(
@@ -167,7 +183,8 @@ class DistillationBatches:
         return TextPart(side, self._student.collate(encoded, side, device), self._targets(indices, device))
 
 
-def _parts(teacher: Encoder, corpus: Corpus, queries: Sequence[str]) -> Iterator[Representation]:
-    yield from encode_corpus(teacher, corpus)
+def _parts(teacher: Encoder, corpus: Corpus | None, queries: Sequence[str]) -> Iterator[Representation]:
+    if corpus is not None:
+        yield from encode_corpus(teacher, corpus)
     for start in range(0, len(queries), _QUERIES):
         yield teacher.represent_queries(queries[start : start + _QUERIES])
