@@ -165,6 +165,17 @@ def test_other_settings_and_other_folders_are_refused(
         pass
 
 
+def test_other_queries_are_noticed(
+    dataset: Path, queries: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"dataset": str(dataset), "queries": str(queries), "output": str(tmp_path / "labeled")}
+    with labeling(monkeypatch, judge_all, **settings):
+        pass
+    queries.write_text("\n".join(QUERIES[:2]))
+    with pytest.raises(DataError, match="have changed since"), labeling(monkeypatch, judge_all, **settings):
+        pass
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -233,4 +244,4 @@ def test_off_loopback_a_key_is_needed(
 ) -> None:
     flags = ["--dataset", dataset, "--queries", queries, "--systems", "bm25", "--output", tmp_path / "labeled"]
     assert main(["label", *map(str, flags), "--host", "0.0.0.0"]) == 2
-    assert "there are no API keys" in capsys.readouterr().err
+    assert "there are no API keys" in capsys.readouterr().err and not (tmp_path / "labeled").exists()

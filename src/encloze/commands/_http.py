@@ -38,10 +38,22 @@ def serve_http(
         RecipeError: The address cannot be used, or other machines can reach it and there are no API keys.
         MissingExtraError: The extra ``serve`` is not installed.
     """
+    keys = checked_keys(host, api_keys)
+    from encloze.serving.server import address_of, http_server, listen
+
+    hosts = allowed_hosts or (() if keys else ("localhost", "127.0.0.1", "::1"))
+    with listen(host, port) as listening:
+        app = create(keys, {host.lower() for host in hosts})
+        _log_to_stderr()
+        progress.note(f"Serving on {address_of(listening)}")
+        http_server(app, seconds).run(sockets=[listening])
+
+
+def checked_keys(host: str, api_keys: Path | None) -> ApiKeys:
+    """Return the API keys. Raises RecipeError and MissingExtraError as ``serve_http``."""
     for package in ("uvicorn", "fastapi", "prometheus_client"):
         importable(package, "serve")
     from encloze.serving.keys import VARIABLE, ApiKeys
-    from encloze.serving.server import address_of, http_server, listen
 
     keys = ApiKeys.load(api_keys)
     if not keys and not _is_loopback(host):
@@ -50,12 +62,7 @@ def serve_http(
             f"(--api_keys) or set {VARIABLE}, or listen on 127.0.0.1"
         )
         raise RecipeError("the recipe", [("host", message)])
-    hosts = allowed_hosts or (() if keys else ("localhost", "127.0.0.1", "::1"))
-    with listen(host, port) as listening:
-        app = create(keys, {host.lower() for host in hosts})
-        _log_to_stderr()
-        progress.note(f"Serving on {address_of(listening)}")
-        http_server(app, seconds).run(sockets=[listening])
+    return keys
 
 
 def _log_to_stderr() -> None:

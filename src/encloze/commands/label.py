@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from encloze import progress, recipe
-from encloze.commands._http import serve_http
+from encloze.commands._http import checked_keys, serve_http
 from encloze.commands._output_lock import locks_output
 from encloze.commands.base import Command
 from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
 from encloze.data.query_file import read_query_file
 from encloze.data.records import Judgments, Query, Run
-from encloze.errors import CheckpointError, DataError, StorageError, importable
+from encloze.errors import CheckpointError, DataError, StorageError
 from encloze.evaluation.pooled_judgments import PooledJudgments
 from encloze.evaluation.pooling import Pool
 from encloze.settings import PositiveInt, Range, Seed, plain
@@ -113,14 +113,14 @@ class Label(Command, name="label"):
             DataError: There are no queries, or a system ranks documents that the data set does not have.
             StorageError: The output folder exists, and was made with other settings or by another command.
         """
-        for package in ("uvicorn", "fastapi"):
-            importable(package, "serve")
+        checked_keys(self.host, self.api_keys)  # before documents are ranked, which may take long
         from encloze.serving.judgments import JudgmentFile
 
         split = self._split()
         if self.overwrite or not self._is_begun():
             self._write_pool(split)
         pool = Pool.load(self.output / _POOL)
+        self._check_unchanged(pool, split)
         file = JudgmentFile(self.output / _JUDGED, {one.query.text: one.query.id for one in pool.queries})
         try:
             self._take_over(split.judgments, pool, file)
@@ -128,12 +128,11 @@ class Label(Command, name="label"):
             judgments = PooledJudgments(pool, file.judgments())
         finally:
             file.close()
-        numbers = range(len(pool.queries))
         return LabelingResult(
             folder=file.folder,
             judged=judgments.num_judged,
             documents=pool.num_documents,
-            complete=sum(not judgments.missing(number) for number in numbers),
+            complete=judgments.num_complete,
             queries=len(pool.queries),
         )
 
@@ -156,6 +155,14 @@ class Label(Command, name="label"):
                 "another --output"
             )
         return True
+
+    def _check_unchanged(self, pool: Pool, split: DatasetSplit) -> None:
+        """Raise DataError if the queries or the documents are not those of the pool."""
+        pooled = {document for one in pool.queries for document in one.documents}
+        if {one.query for one in pool.queries} != set(split.queries) or not pooled <= split.corpus.number_of.keys():
+            raise DataError(
+                f"the queries or the documents have changed since {self.output} was begun. Choose another --output"
+            )
 
     def _pool_settings(self) -> dict[str, Any]:
         return {name: value for name, value in plain(self).items() if name in _POOLED}

@@ -87,6 +87,11 @@ class PooledJudgments:
         """Number of pooled documents with grades, over all queries."""
         return sum(len(self._documents[number]) - len(self.missing(number)) for number in range(len(self._documents)))
 
+    @property
+    def num_complete(self) -> int:
+        """Number of queries whose pooled documents all have grades."""
+        return sum(not self.missing(number) for number in range(len(self._documents)))
+
     def next_incomplete(self, after: int = -1) -> int | None:
         """Return the first incomplete query after a position or, if there is none, of all; None if all are complete."""
         numbers = range(len(self._documents))

@@ -13,7 +13,6 @@ from pydantic import BaseModel, Field
 from encloze.data.corpus import Corpus
 from encloze.evaluation.pooled_judgments import PoolComparison, PooledJudgments
 from encloze.evaluation.pooling import Pool
-from encloze.intervals import Interval
 from encloze.reporting.query_examples import content_words, highlight
 from encloze.serving.app import application
 from encloze.serving.errors import InvalidError, NotFoundError, RequestError
@@ -144,13 +143,13 @@ class Labeling:
     def progress(self) -> Progress:
         """Return the numbers of judgments and complete queries, and the comparisons of systems."""
         with self._lock:
-            judgments, queries = self.judgments, len(self._pool.queries)
+            judgments = self.judgments
             return Progress(
                 measure=judgments.measure,
                 judged=judgments.num_judged,
                 documents=self._pool.num_documents,
-                queries=queries,
-                complete_queries=sum(not judgments.missing(number) for number in range(queries)),
+                queries=len(self._pool.queries),
+                complete_queries=judgments.num_complete,
                 compared_queries=judgments.num_compared,
                 comparisons=[_comparison(one) for one in judgments.comparisons()],
             )
@@ -204,5 +203,5 @@ def create_labeling_app(
 
 
 def _comparison(one: PoolComparison) -> Comparison:
-    interval: Interval = one.difference
-    return Comparison(**{**one._asdict(), "difference": interval.mean, "low": interval.low, "high": interval.high})
+    mean, low, high = one.difference
+    return Comparison(**{**one._asdict(), "difference": mean, "low": low, "high": high})
