@@ -110,6 +110,19 @@ def test_the_command_writes_a_model_that_searches_alike(model: Path, dataset: Pa
     assert values[0] == pytest.approx(values[1])
 
 
+def test_the_tokens_of_prompts_are_kept(dataset: Path, tmp_path: Path) -> None:
+    tokenizer, folder = toys.tokenizer(), tmp_path / "model"
+    prompts = "zebra quiz: ", "xylophone jury: "  # words that no document contains
+    config = EncoderConfig((Dense("mean", True),), *prompts, max_query_tokens=40, max_document_tokens=40)
+    folder.mkdir()
+    BiEncoder(toys.encoder("bert", tokenizer.vocab_size), tokenizer, config).save(folder)
+    (tmp_path / "texts.jsonl").write_text('{"id": "1", "text": "the old river"}\n')
+    run(str(folder), tmp_path / "texts.jsonl", tmp_path / "pruned")
+    models = [BiEncoder.load(str(one), precision="float32") for one in (folder, tmp_path / "pruned")]
+    vectors = [one.encode_queries(["the old river"]).dense for one in models]
+    np.testing.assert_allclose(*vectors, atol=1e-5)
+
+
 def run(model: str, dataset: Path, output: Path, **settings: Any) -> str:
     """Run the command, and return its notes."""
     from encloze import progress

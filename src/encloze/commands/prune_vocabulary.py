@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from encloze.errors import CheckpointError
 from encloze.models.bi_encoder import BiEncoder
 from encloze.models.card import model_card
 from encloze.models.cross_encoder import is_cross_encoder
+from encloze.models.encoder_config import EncoderConfig
 from encloze.models.heads.dense import TOKEN_WEIGHTS
 from encloze.models.origins.pretrained import Pretrained
 from encloze.settings import NonNegativeInt, PositiveInt, Seed
@@ -35,13 +37,18 @@ _MAX_DIFFERENCE = 1e-4  # relative to the largest number: other shapes of matric
 
 
 class _Texts(NamedTuple):
-    """Documents and queries whose tokens are kept."""
+    """Documents and queries whose tokens are kept, with the prompts of the model."""
 
     corpus: Corpus
     queries: list[str]
+    config: EncoderConfig
 
-    def __len__(self) -> int:
-        return len(self.corpus) + len(self.queries)
+    def iterate(self, title: str) -> Iterator[str]:
+        """Yield the texts as the model reads them, and both prompts; show the progress with a title."""
+        query, document = self.config.query_prompt, self.config.document_prompt
+        documents = (document + text for text in self.corpus.texts())
+        every = itertools.chain((query, document), documents, (query + text for text in self.queries))
+        return progress.track(every, title, len(self.corpus) + len(self.queries) + 2, "texts")
 
 
 @dataclass(frozen=True)
@@ -77,13 +84,13 @@ class PruneVocabulary(Command, name="prune_vocabulary"):
         refuse_existing(self.output, overwrite=self.overwrite)
         if is_cross_encoder(self.model):
             raise CheckpointError(f"{self.model} is a re-ranker or a classifier. Give an encoder")
-        texts = self._texts()
         initial = Pretrained(self.model).load(lambda: iter(()), require_mlm_head=False, seed=self.seed)
+        texts = self._texts(initial.config)
         backbone, before = initial.backbone, initial.tokenizer
         kept = self._kept(before, texts)
         after = prune_tokenizer(before, kept)
         if self.min_count == 1:
-            check_pruned(before, after, kept, self._iterate(texts, "Checking the tokens of"))
+            check_pruned(before, after, kept, texts.iterate("Checking the tokens of"))
         pruned = type(backbone)(with_tokens(backbone.model, kept), has_mlm_head=backbone.has_mlm_head)
         whole = BiEncoder(backbone, before, initial.config, initial.head_weights)
         heads = initial.head_weights and {
@@ -106,18 +113,14 @@ class PruneVocabulary(Command, name="prune_vocabulary"):
             write_provenance(folder, recipe.dump(self, {"verb": self.name}), inputs)
         return TrainingResult(self.output, "index")
 
-    def _texts(self) -> _Texts:
+    def _texts(self, config: EncoderConfig) -> _Texts:
         is_judged = "train" in self.corpus.splits()
         queries = [query.text for query in DatasetSplit(self.corpus, "train").queries] if is_judged else []
-        return _Texts(Corpus.from_format(self.corpus), queries)
-
-    def _iterate(self, texts: _Texts, title: str) -> Iterator[str]:
-        every = (text for part in (texts.corpus.texts(), texts.queries) for text in part)
-        return progress.track(every, title, len(texts), "texts")
+        return _Texts(Corpus.from_format(self.corpus), queries, config)
 
     def _kept(self, tokenizer: Tokenizer, texts: _Texts) -> np.ndarray:
         """Return the ids of the tokens to keep, and say how many tokens of other texts are probably not among them."""
-        counts = count_tokens(tokenizer, self._iterate(texts, "Counting tokens of"))
+        counts = count_tokens(tokenizer, texts.iterate("Counting tokens of"))
         used = np.flatnonzero(counts >= self.min_count)
         kept = tokens_to_keep(tokenizer, used)
         if self.min_tokens > len(kept):

@@ -66,12 +66,13 @@ class JudgmentFile:
         """Store grades by query and document; the grade None removes the one that was given before."""
         lines = {_one_line(query): grades for query, grades in judgments.items()}
         with self._lock, explain_write_errors(self.folder):
-            for query, grades in lines.items():
-                for document, grade in grades.items():
-                    self._handle.write(_line({"query": query, "document": document, "grade": grade}))
-                    self._set(query, document, grade)
+            entries = [(query, id_, grade) for query, grades in lines.items() for id_, grade in grades.items()]
+            for query, document, grade in entries:
+                self._handle.write(_line({"query": query, "document": document, "grade": grade}))
             self._handle.flush()
             os.fsync(self._handle.fileno())
+            for query, document, grade in entries:
+                self._set(query, document, grade)
             self._write()
 
     def grades(self, query: str) -> dict[str, int]:
