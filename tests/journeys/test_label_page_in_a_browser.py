@@ -91,7 +91,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     with served.serving_application(app) as client, chromium(folder / "profile") as driver:
         page = Page(driver, file, pool, labeling, f"http://127.0.0.1:{client.port}/")
         driver.get(page.address)
-        wait_for(driver, lambda: page.one("#login").get_attribute("open"))
+        wait_for(driver, lambda: page.all("#login[open]"))
         page.one("#key").send_keys(KEY, Keys.ENTER)
         wait_for(driver, lambda: page.all("article"))
         yield page

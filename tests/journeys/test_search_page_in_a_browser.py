@@ -71,7 +71,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     with served.serving(service, keys) as client, chromium(folder / "profile") as driver:
         driver.get(f"http://127.0.0.1:{client.port}/")
         page = Page(driver, folder / "judged")
-        page.wait(lambda: page.one("#login").get_attribute("open"))
+        page.wait(lambda: page.all("#login[open]"))
         page.one("#key").send_keys(KEY, Keys.ENTER)
         page.wait(lambda: "40 documents" in page.one("#size").text)
         yield page

@@ -58,8 +58,8 @@ def judge_all(client: Client, grade: int = 1) -> None:
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("queries.jsonl", '{"_id": "a", "text": "old rivers"}\n{"id": "b", "query": "comets"}\n'),
-        ("queries.tsv", "a\told rivers\nb\tcomets\n"),
+        ("queries.jsonl", '{"_id": "a", "text": "deep rivers"}\n{"id": "b", "query": "comets"}\n'),
+        ("queries.tsv", "a\tdeep rivers\nb\tcomets\n"),
     ],
 )
 def test_queries_with_ids_are_read(tmp_path: Path, name: str, content: str) -> None:
@@ -67,7 +67,7 @@ def test_queries_with_ids_are_read(tmp_path: Path, name: str, content: str) -> N
     with gzip.open(tmp_path / f"{name}.gz", "wt") as stream:
         stream.write(content)
     for file in (tmp_path / name, tmp_path / f"{name}.gz"):
-        assert read_query_file(file) == [("a", "old rivers"), ("b", "comets")]
+        assert read_query_file(file) == [("a", "deep rivers"), ("b", "comets")]
 
 
 def test_queries_in_plain_text_get_ids_and_are_read_once(tmp_path: Path) -> None:

@@ -60,6 +60,7 @@ class PooledJudgments:
         self.pool, self.measure = pool, f"nDCG@{pool.depth}"
         self._documents = [one.documents for one in pool.queries]
         self._grades = [dict(judgments.get(one.query.id, {})) for one in pool.queries]
+        self._num_missing = [len(self.missing(number)) for number in range(len(self._documents))]
         self._values = dict[int, list[float]]()
 
     def grades(self, number: int) -> Mapping[str, int]:
@@ -76,6 +77,7 @@ class PooledJudgments:
             self._grades[number].pop(document, None)
         else:
             self._grades[number][document] = grade
+        self._num_missing[number] = len(self.missing(number))
         self._values.pop(number, None)
 
     def missing(self, number: int) -> list[str]:
@@ -85,24 +87,24 @@ class PooledJudgments:
     @property
     def num_judged(self) -> int:
         """Number of pooled documents with grades, over all queries."""
-        return sum(len(self._documents[number]) - len(self.missing(number)) for number in range(len(self._documents)))
+        return sum(map(len, self._documents)) - sum(self._num_missing)
 
     @property
     def num_complete(self) -> int:
         """Number of queries whose pooled documents all have grades."""
-        return sum(not self.missing(number) for number in range(len(self._documents)))
+        return self._num_missing.count(0)
 
     def next_incomplete(self, after: int = -1) -> int | None:
         """Return the first incomplete query after a position or, if there is none, of all; None if all are complete."""
         numbers = range(len(self._documents))
         order = (*numbers[after + 1 :], *numbers[: after + 1])
-        return next((number for number in order if self.missing(number)), None)
+        return next((number for number in order if self._num_missing[number]), None)
 
     @property
     def num_compared(self) -> int:
         """Number of the complete queries at the beginning of the order, by which systems are compared."""
         size = self.pool.sample.size
-        return next((number for number in range(size) if self.missing(number)), size)
+        return next((number for number in range(size) if self._num_missing[number]), size)
 
     def comparisons(self) -> list[PoolComparison]:
         """Compare each system with the first one; empty until 5 queries, or all, are complete."""
@@ -127,9 +129,7 @@ class PooledJudgments:
             difference=estimate.interval(),
             minimum_detectable_difference=estimate.minimum_detectable_difference(),
             detectable_with_all=with_all,
-            judgments_to_decide=(
-                None if to_decide is None else sum(len(self.missing(number)) for number in range(count, to_decide))
-            ),
+            judgments_to_decide=(None if to_decide is None else sum(self._num_missing[count:to_decide])),
             queries_to_decide=queries,
         )
 

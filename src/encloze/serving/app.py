@@ -20,8 +20,12 @@ from encloze.serving.keys import ApiKeys
 from encloze.serving.protocols.base import Protocol
 from encloze.serving.service import Service
 
-_PAGE_FILES = {"common.js": "text/javascript", "search.js": "text/javascript", "label.js": "text/javascript"}
-_PAGE_FILES |= {"page.css": "text/css"}
+_PAGE_FILES = {
+    "common.js": "text/javascript",
+    "search.js": "text/javascript",
+    "label.js": "text/javascript",
+    "page.css": "text/css",
+}
 _FALLBACK = "native"
 
 

@@ -5,7 +5,7 @@
 const element = (id) => document.getElementById(id);
 const THEMES = ["automatic", "light", "dark"];
 const RIGHT_TO_LEFT = /^[^A-Za-z\u00C0-\u024F]*[\u0590-\u08FF\uFB1D-\uFDFF\uFE70-\uFEFF]/;
-const login = { dialog: null }; // the promise of a key, while it is asked for
+const login = { answer: null }; // whether a key is given, while it is asked for
 
 // Requests
 
@@ -31,20 +31,24 @@ async function request(path, body, signal) {
 }
 
 function askForKey() {
-  const dialog = element("login");
-  if (login.dialog) return login.dialog; // several requests wait for the same key
-  element("key").value = "";
-  dialog.returnValue = "";
+  if (login.answer) return login.answer; // several requests wait for the same key
+  const key = make("input", { id: "key", type: "password", autocomplete: "off" });
+  const dialog = make("dialog", { id: "login", "aria-labelledby": "login-title" }, make("form", { method: "dialog" },
+    make("h2", { id: "login-title" }, "API key"),
+    make("p", {}, "This service needs an API key. It is kept until you close this tab."),
+    make("label", {}, "Key ", key), make("button", { value: "given" }, "Continue")));
+  document.body.append(dialog);
   dialog.showModal();
-  login.dialog = new Promise((resolve) => {
+  login.answer = new Promise((resolve) => {
     dialog.addEventListener("close", () => {
       const isGiven = dialog.returnValue === "given"; // not closed by Escape
-      if (isGiven) sessionStorage.setItem("key", element("key").value.trim());
-      login.dialog = null;
+      if (isGiven) sessionStorage.setItem("key", key.value.trim());
+      login.answer = null;
+      dialog.remove();
       resolve(isGiven);
-    }, { once: true });
+    });
   });
-  return login.dialog;
+  return login.answer;
 }
 
 // Small helpers to build the page; texts are never parsed as HTML
