@@ -6,6 +6,7 @@
     ├── CheckpointError     a model folder is missing, incomplete, damaged or of another kind
     ├── StaleIndexError     an index was built with a different model
     ├── EndpointError       a server does not respond, rejects the request, or sends an unexpected response
+    ├── ExecutionError      parts of a computation failed repeatedly
     ├── StorageError        a result cannot be written: the folder exists, the disk is full
     └── MissingExtraError   an optional package is not installed
 
@@ -37,6 +38,10 @@ class RecipeError(EnclozeError):
         lines = "\n".join(f"  {path or '(whole)'}: {message}" for path, message in self.faults)
         super().__init__(f"{source} has {len(self.faults)} error{'s' * (len(self.faults) > 1)}:\n{lines}")
 
+    def __reduce__(self) -> tuple[type[RecipeError], tuple[str, list[tuple[str, str]]]]:
+        """Return what ``pickle`` stores: processes send each other errors."""
+        return type(self), (self.source, self.faults)
+
 
 class DataError(EnclozeError):
     """Documents, queries, judgments or a run cannot be read."""
@@ -52,6 +57,10 @@ class StaleIndexError(EnclozeError):
 
 class EndpointError(EnclozeError):
     """A server does not respond, rejects a request, or sends an unexpected response."""
+
+
+class ExecutionError(EnclozeError):
+    """Parts of a computation failed repeatedly, such as batches for which the memory of a GPU is too small."""
 
 
 class StorageError(EnclozeError):

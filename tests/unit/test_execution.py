@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ import toys
 from encloze.data.corpus import Corpus
 from encloze.data.records import Document, Representation
 from encloze.encoders.base import load_encoder
-from encloze.errors import RecipeError, StorageError
+from encloze.errors import ExecutionError, RecipeError, StorageError
 from encloze.execution import encodings
 from encloze.execution.encodings import encode_corpus, shard_sizes
 from encloze.execution.executors.base import Executor
@@ -24,7 +24,16 @@ from encloze.execution.ledger import Ledger
 from encloze.storage.cache import cache_folder
 from encloze.storage.disk import size_of
 
-EXECUTORS = pytest.mark.parametrize("name", Executor.members())
+IN_THIS_PROCESS = pytest.mark.parametrize("name", ["local", "slurm", "torchrun"])
+
+
+@pytest.fixture(autouse=True)
+def launched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Variables of the launchers, for one process."""
+    for name, value in (("RANK", "0"), ("WORLD_SIZE", "1")):
+        monkeypatch.setenv(name, value)
+    for name, value in (("ID", "3"), ("COUNT", "1"), ("MIN", "3")):
+        monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", value)
 
 
 class CountingEncoder:
@@ -42,20 +51,36 @@ class CountingEncoder:
             yield Representation(np.array([[len(text)] for text in window], np.float32), csr_matrix(vowels))
 
 
-class Squares(Job[int]):
-    """The square of the number of each shard; fails at the shard ``fail_at``."""
+class Squaring:
+    """Computation of ``Squares``."""
 
-    def __init__(self, count: int, folder: Path | None = None, fail_at: int | None = None) -> None:
-        self.sizes, self.fail_at, self.computed, self.resumed = [1] * count, fail_at, list[int](), list[int]()
+    def load(self) -> Callable[[int], int]:
+        return lambda number: number * number
+
+
+class Squares(Job[int]):
+    """The square of the number of each shard. The shards ``failing`` fail as often as they say."""
+
+    title, unit = "Squaring", "numbers"
+
+    def __init__(self, count: int, folder: Path | None = None, failing: dict[int, int] | None = None) -> None:
+        self.sizes, self.failing, self.computed, self.resumed = [1] * count, failing or {}, list[int](), list[int]()
         if folder:
             self.ledger = Ledger(folder, ".txt", lambda n, path: path.write_text(str(n)), read_integer, "numbers")
 
     def process(self, shards: Sequence[int]) -> Iterator[int]:
         for shard in shards:
-            if shard == self.fail_at:
+            if self.failing.get(shard):
+                self.failing[shard] -= 1
                 raise RuntimeError("out of memory")
             self.computed.append(shard)
             yield shard * shard
+
+    def computation(self) -> Squaring:
+        return Squaring()
+
+    def input(self, shard: int) -> int:
+        return shard
 
     def on_resume(self, finished: int) -> None:
         self.resumed.append(finished)
@@ -82,26 +107,46 @@ def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Corpus:
     return Corpus.from_documents(documents, tmp_path / "corpus.arrow")
 
 
-@EXECUTORS
+@IN_THIS_PROCESS
 def test_results_come_in_the_order_of_the_shards(name: str, tmp_path: Path) -> None:
     executor = Executor.member(name)()
-    assert list(executor.run(Squares(5))) == [0, 1, 4, 9, 16]
-    assert list(executor.run(Squares(0, tmp_path))) == []
+    assert list(executor.run(Squares(5, tmp_path / "five"))) == [0, 1, 4, 9, 16]
+    assert list(executor.run(Squares(0, tmp_path / "none"))) == []
 
 
-@EXECUTORS
+@IN_THIS_PROCESS
 def test_a_failed_job_resumes_with_the_missing_shards(name: str, tmp_path: Path) -> None:
-    executor = Executor.member(name)()
-    first = Squares(6, tmp_path, fail_at=3)
-    with pytest.raises(RuntimeError, match="out of memory"):
+    executor = Executor.member(name)(attempts=2)
+    first = Squares(6, tmp_path, {1: 1, 3: 9, 4: 9})
+    message = r"Squaring: 2 of 6 shards failed in 2 attempts. The others are stored: .*\n  numbers 4 to 4: RuntimeError"
+    with pytest.raises(ExecutionError, match=message) as raised:
         list(executor.run(first))
-    assert first.computed == [0, 1, 2] and first.resumed == []
+    assert isinstance(raised.value.__cause__, RuntimeError)
+    assert sorted(first.computed) == [0, 1, 2, 5] and first.failing == {1: 0, 3: 7, 4: 7} and first.resumed == []
     (tmp_path / "000001.txt").unlink()
     second = Squares(6, tmp_path)
     assert list(executor.run(second)) == [0, 1, 4, 9, 16, 25]
-    assert second.computed == [1, 3, 4, 5] and second.resumed == [2]
+    assert second.computed == [1, 3, 4] and second.resumed == [3]
     third = Squares(6, tmp_path)
     assert list(executor.run(third)) == [0, 1, 4, 9, 16, 25] and third.computed == []
+
+
+def test_without_a_ledger_the_first_shard_that_is_given_up_ends_the_job() -> None:
+    job, found = Squares(6, failing={2: 9}), list[int]()
+    with pytest.raises(ExecutionError, match=r"1 of 6 shards failed in 3 attempts\n  numbers 3 to 3"):
+        found += Executor.member("local")().run(job)
+    assert job.computed == [0, 1] and job.failing == {2: 6}
+
+
+def test_an_error_that_the_user_can_fix_is_not_repeated(tmp_path: Path) -> None:
+    def fail(_: int, path: Path) -> None:
+        raise StorageError("the disk is full")
+
+    job = Squares(3, tmp_path)
+    job.ledger = Ledger(tmp_path, ".txt", fail, read_integer, "numbers")
+    with pytest.raises(StorageError, match="the disk is full"):
+        list(Executor.member("local")().run(job))
+    assert job.computed == [0]
 
 
 def test_a_damaged_result_is_named_with_the_remedy(tmp_path: Path) -> None:

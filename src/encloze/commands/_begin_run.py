@@ -28,7 +28,7 @@ def begin_run(command: Any) -> RunState:
         available_trackers(command.training)
         processes = PartialState()
     if processes is None or processes.is_main_process:
-        ignored = ("resume", "overwrite", "type")
+        ignored = ("resume", "overwrite", "execution", "type")
         settings = {name: value for name, value in plain(command).items() if name not in ignored}
         state.prepare(settings, resume=command.resume, overwrite=command.overwrite)
     if processes:

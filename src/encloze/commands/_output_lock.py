@@ -24,7 +24,8 @@ def locks_output(run: Callable[[Any], T]) -> Callable[[Any], T]:
 
     @functools.wraps(run)
     def locked(command: Any) -> T:
-        if command.output is None:
+        execution = getattr(command, "execution", None)
+        if command.output is None or not (execution is None or execution.writes_output):
             return run(command)
         _check_inputs(command)
         with lock_output(command.output):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from encloze.evaluation.comparison import ComparedSystem, ComparisonTable, short
 from encloze.evaluation.measures import DEFAULT_MEASURES, canonical_name
 from encloze.evaluation.report import Report
 from encloze.evaluation.rules import PassageAggregation
+from encloze.execution.executors.base import Executor
+from encloze.execution.executors.local import Local
 from encloze.settings import Seed
 from encloze.storage.atomic import atomic_folder, refuse_existing
 from encloze.storage.provenance import write_provenance
@@ -71,6 +73,8 @@ class Compare(Command, name="compare"):
     """Folder for the comparison and the report of each data set. By default nothing is saved."""
     overwrite: bool = False
     """Whether an existing output folder may be replaced."""
+    execution: Executor = field(default_factory=Local)
+    """Where models encode documents: in this process (local), in several (processes), or on a Ray cluster (ray)."""
     seed: Seed = 0
     """Seed of the bootstrap intervals and randomization tests."""
     benchmark: tuple[Benchmark, ...] = ()
@@ -145,6 +149,7 @@ class Compare(Command, name="compare"):
             "ignore_identical_ids": self.ignore_identical_ids,
             "measure_latency": self.measure_latency,
             "measure_memory": self.measure_memory,
+            "execution": self.execution,
             "seed": self.seed,
         }
         evaluations = [Evaluate(dataset, self.split, self.systems, **common) for dataset in self.dataset]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,8 @@ from encloze.data.vectors.parquet import ParquetVectors
 from encloze.encoders.base import Encoder, load_encoder
 from encloze.errors import RecipeError
 from encloze.execution.encodings import encode_corpus
+from encloze.execution.executors.base import Executor
+from encloze.execution.executors.local import Local
 from encloze.settings import Seed
 from encloze.storage.atomic import atomic_folder, refuse_existing
 from encloze.storage.disk import explain_write_errors
@@ -69,6 +72,9 @@ class Encode(Command, name="encode"):
     """dense or sparse: what is written, if the model computes both and the format can contain only one."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the encoder's matrix multiplications; auto uses bfloat16 if the hardware supports it."""
+    execution: Executor = field(default_factory=Local)
+    """Where documents are encoded: in this process (local), in several (processes), by tasks of a launcher (torchrun,
+    slurm) or on a Ray cluster (ray). Queries are encoded in this process."""
     seed: Seed = 0
     """Random seed, a setting of every command. It has no effect here, because encoding is deterministic."""
     overwrite: bool = False
@@ -80,17 +86,22 @@ class Encode(Command, name="encode"):
 
     @locks_output
     def run(self) -> EncodingResult:
-        refuse_existing(self.output, overwrite=self.overwrite)
+        if self.execution.writes_output:
+            refuse_existing(self.output, overwrite=self.overwrite)
         encoder = load_encoder(self.model, self.precision)
         kinds = self._kinds(encoder)
         source = self.corpus or self.dataset
         assert source is not None  # checked above
         ids, parts = (
-            _encode_documents(encoder, Corpus.from_format(source))
+            _encode_documents(encoder, Corpus.from_format(source), self.execution)
             if self.corpus
             else _encode_queries(encoder, DatasetSplit(source, self.split))
         )
         layout = Layout(len(ids), {kind: encoder.views[kind] for kind in kinds}, encoder.term_names)
+        result = EncodingResult(self.output / self.format.file, len(ids), layout.dims)
+        if not self.execution.writes_output:
+            deque(parts, maxlen=0)  # this process computes its share, and the first one writes the file
+            return result
         with atomic_folder(self.output, overwrite=self.overwrite) as folder, explain_write_errors(folder):
             writer, done = self.format.writer(folder, layout), 0
             for part in parts:
@@ -100,7 +111,7 @@ class Encode(Command, name="encode"):
             write_json(folder / ORIGIN_FILE, {"model": encoder.name, "fingerprint": encoder.fingerprint})
             inputs = {**source.inputs("corpus" if self.corpus else "dataset"), "model": self.model}
             write_provenance(folder, recipe.dump(self, {"verb": self.name}), inputs)
-        return EncodingResult(self.output / self.format.file, len(ids), layout.dims)
+        return result
 
     def _kinds(self, encoder: Encoder) -> list[Kind]:
         """Return the kinds of vectors to write. Raises RecipeError if the model or the format does not have them."""
@@ -116,8 +127,10 @@ class Encode(Command, name="encode"):
         return possible
 
 
-def _encode_documents(encoder: Encoder, corpus: Corpus) -> tuple[list[str], Iterator[Representation]]:
-    return list(corpus.ids), encode_corpus(encoder, corpus)
+def _encode_documents(
+    encoder: Encoder, corpus: Corpus, executor: Executor
+) -> tuple[list[str], Iterator[Representation]]:
+    return list(corpus.ids), encode_corpus(encoder, corpus, executor)
 
 
 def _encode_queries(encoder: Encoder, split: DatasetSplit) -> tuple[list[str], Iterator[Representation]]:

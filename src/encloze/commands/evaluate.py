@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from encloze import progress, recipe
+from encloze.commands._execution import check_one_command, encode_for_systems
 from encloze.commands._output_lock import locks_output
 from encloze.commands.base import Command
 from encloze.data.counts import DatasetCounts
@@ -18,6 +19,8 @@ from encloze.evaluation.measures import DEFAULT_MEASURES, canonical_name, cutoff
 from encloze.evaluation.report import Report, evaluate_runs
 from encloze.evaluation.results import SystemResult
 from encloze.evaluation.rules import PassageAggregation, RankingRules
+from encloze.execution.executors.base import Executor
+from encloze.execution.executors.local import Local
 from encloze.settings import Seed
 from encloze.storage.atomic import atomic_folder, refuse_existing
 from encloze.storage.provenance import write_provenance
@@ -74,6 +77,8 @@ class Evaluate(Command, name="evaluate"):
     """Folder for the report, the values of each query and the rankings. By default nothing is saved."""
     overwrite: bool = False
     """Whether an existing output folder may be replaced."""
+    execution: Executor = field(default_factory=Local)
+    """Where models encode documents: in this process (local), in several (processes), or on a Ray cluster (ray)."""
     seed: Seed = 0
     """Seed of the bootstrap intervals and randomization tests."""
     benchmark: Benchmark | None = None
@@ -81,6 +86,7 @@ class Evaluate(Command, name="evaluate"):
     trec-dl-2020, beir/NAME, mteb/TASK. It is downloaded, or read from benchmark.path."""
 
     def __post_init__(self) -> None:
+        check_one_command(self.execution)
         check_dataset_or_benchmark(self.dataset, self.split, self.benchmark)
         for name in self.measures:
             canonical_name(name)
@@ -117,6 +123,8 @@ class Evaluate(Command, name="evaluate"):
         for system in systems:
             system.check_files()
             system.check_dataset(dataset)
+        if models := [system for system in systems if system.encoders()]:
+            encode_for_systems(models, dataset.corpus, self.execution)
         titles = unique_titles(systems)
         results = [self._rank(title, system, dataset) for title, system in zip(titles, systems, strict=True)]
         judgments = dataset.evaluated_judgments(texts=any("queries" in system.depends_on for system in systems))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,9 @@ from encloze.data.corpus import Corpus
 from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
 from encloze.encoders.base import load_encoder
+from encloze.execution.encodings import encode_corpus
+from encloze.execution.executors.base import Executor
+from encloze.execution.executors.local import Local
 from encloze.retrieval.arguments import check_fusion_choice
 from encloze.retrieval.index_building import build_index, exact_indexes
 from encloze.retrieval.tuning import fit_index_fusion
@@ -73,6 +77,9 @@ class Index(Command, name="index"):
     text was taken from gets the weight 0."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the encoder's matrix multiplications; auto uses bfloat16 if the hardware supports it."""
+    execution: Executor = field(default_factory=Local)
+    """Where the documents are encoded: in this process (local), in several (processes), by tasks of a launcher
+    (torchrun, slurm) or on a Ray cluster (ray)."""
     seed: Seed = 0
     """Random seed, a setting of every command. It has no effect here, because building an index is deterministic."""
     overwrite: bool = False
@@ -93,7 +100,8 @@ class Index(Command, name="index"):
 
     @locks_output
     def run(self) -> IndexingResult:
-        refuse_existing(self.output, overwrite=self.overwrite)
+        if self.execution.writes_output:
+            refuse_existing(self.output, overwrite=self.overwrite)
         source = self.corpus or self.dataset
         assert source is not None  # checked above
         corpus = Corpus.from_format(source)
@@ -105,8 +113,12 @@ class Index(Command, name="index"):
             tuning = named_tuning(dataset, self.tune_on) if self.tune_on else None
         views_count = len(self.indexes or (exact_indexes(encoder) if encoder else ()))
         check_fusion_choice(self.fusion, tuning, views_count, "the index")
+        if not self.execution.writes_output:
+            if encoder and not self.vectors:
+                deque(encode_corpus(encoder, corpus, self.execution), maxlen=0)
+            return IndexingResult(self.output, len(corpus), [])
         with atomic_folder(self.output, overwrite=self.overwrite) as folder:
-            views = build_index(corpus, self.indexes, encoder, folder, vectors=self.vectors)
+            views = build_index(corpus, self.indexes, encoder, folder, self.execution, self.vectors)
             fit_index_fusion(folder, views, corpus, encoder, self.fusion, dataset, tuning)
             inputs = {**source.inputs("corpus"), "model": self.model, "vectors": self.vectors}
             write_provenance(folder, recipe.dump(self, {"verb": self.name}), inputs)

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from encloze import progress, recipe
 from encloze.commands._begin_run import begin_run
+from encloze.commands._execution import check_one_command, encode_for_systems
 from encloze.commands._mining_scores import MiningIndex, text_scores
 from encloze.commands._negative_filter import MinedNegatives, NegativeFilter
 from encloze.commands._output_lock import locks_output
@@ -26,6 +27,8 @@ from encloze.data.runs import RUN_FILE, append_run
 from encloze.data.words import normalize_text
 from encloze.encoders.base import Encoder, load_scorer
 from encloze.errors import DataError
+from encloze.execution.executors.base import Executor
+from encloze.execution.executors.local import Local
 from encloze.storage.hashes import hash_of
 from encloze.storage.json_files import read_json_log, write_json
 from encloze.storage.provenance import describe_input, write_provenance
@@ -87,12 +90,15 @@ class Mine(Command, name="mine"):
     documents, if this lowest score is positive. A relative_margin of 0.05 is TopK-PercPos with 95 % (NV-Retriever)."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the scorer's matrix multiplications; auto uses bfloat16 if the hardware supports it."""
+    execution: Executor = field(default_factory=Local)
+    """Where models encode documents: in this process (local), in several (processes), or on a Ray cluster (ray)."""
     resume: bool = False
     """Whether to continue an interrupted mine command with the same settings."""
     overwrite: bool = False
     """Whether an existing output folder may be replaced."""
 
     def __post_init__(self) -> None:
+        check_one_command(self.execution)
         if not self.sources:
             raise ValueError("sources is empty: name at least one, as in --sources bm25")
         if self.range_min < 0 or self.range_max <= self.range_min or self.num_negatives < 1:
@@ -120,6 +126,7 @@ class Mine(Command, name="mine"):
         relevant = self._relevant_documents(dataset)
         scorer: Any = load_scorer(self.scorer, self.precision) if self.scorer else None  # may fail, so it comes first
         state.open(self._identity(dataset, relevant))
+        encode_for_systems(self.sources, dataset.corpus, self.execution)
         queries = [query for query in dataset.queries if query.id in relevant]
         negatives_file = state.folder / "negatives.jsonl"
         if not is_complete(negatives_file):

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from encloze import progress, recipe
 from encloze.commands._begin_run import begin_run
+from encloze.commands._execution import check_one_command
 from encloze.commands._output_lock import locks_output
 from encloze.commands.base import Command, ScoringResult
 from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
 from encloze.data.hash_sampling import hash_to_unit_interval
-from encloze.data.records import Query, Run
-from encloze.data.resumable_runs import write_rankings
-from encloze.data.runs import RUN_FILE, read_run, top_documents
-from encloze.encoders.base import Scorer, load_scorer
+from encloze.data.runs import RUN_FILE, append_run, read_run, top_documents
+from encloze.encoders.base import load_scorer
 from encloze.errors import DataError
+from encloze.execution.executors.base import Executor
+from encloze.execution.executors.local import Local
+from encloze.execution.scoring import ScoringComputation, ScoringJob
 from encloze.settings import Seed
 from encloze.storage.hashes import hash_of
 from encloze.storage.provenance import describe_input, write_provenance
@@ -56,6 +57,8 @@ class Score(Command, name="score"):
     """Whether to score all documents judged relevant, including those that are not among the candidates."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the model's matrix multiplications; auto uses bfloat16 if the hardware supports it."""
+    execution: Executor = field(default_factory=Local)
+    """Where pairs are scored: in this process (local), in several (processes), or on a Ray cluster (ray)."""
     seed: Seed = 0
     """Random seed for sampling queries, if max_queries is set."""
     resume: bool = False
@@ -64,6 +67,7 @@ class Score(Command, name="score"):
     """Whether an existing output folder may be replaced."""
 
     def __post_init__(self) -> None:
+        check_one_command(self.execution)
         if self.depth < 1:
             raise ValueError(f"depth must be 1 or more, not {self.depth}")
         if self.max_queries is not None and self.max_queries < 1:
@@ -85,16 +89,21 @@ class Score(Command, name="score"):
             }
         )
         queries = [query for query in dataset.queries if query.id in candidates]
-        write_rankings(
-            state.folder / RUN_FILE,
-            queries,
-            lambda batch: _score_batch(batch, candidates, dataset, model),
-            batch_size=BATCH_SIZE,
-            tag=Path(model.name).name,
-            title="Scoring candidates",
-        )
+        batches = [queries[begin : begin + BATCH_SIZE] for begin in range(0, len(queries), BATCH_SIZE)]
+
+        def pairs_of(shard: int) -> list[tuple[str, str]]:
+            named = [(query.text, document) for query in batches[shard] for document in candidates[query.id]]
+            texts = dataset.corpus.texts([dataset.corpus.number_of[document] for _, document in named])
+            return [(query, text) for (query, _), text in zip(named, texts, strict=True)]
+
+        computation = ScoringComputation(model.name, self.precision)
+        job = ScoringJob(model, computation, [*map(len, batches)], pairs_of, state.folder / "scores")
         with state.write_output(overwrite=self.overwrite) as folder:
-            shutil.copyfile(state.folder / RUN_FILE, folder / RUN_FILE)
+            with (folder / RUN_FILE).open("w", encoding="utf-8") as stream:
+                for batch, scores in zip(batches, self.execution.run(job), strict=True):
+                    rest = iter(scores.tolist())
+                    run = {query.id: dict(zip(candidates[query.id], rest, strict=False)) for query in batch}
+                    append_run(stream, run, Path(model.name).name)
             inputs = {**self.dataset.inputs("dataset"), "candidates": self.candidates, "model": self.model}
             write_provenance(folder, recipe.dump(replace(self, resume=False), {"verb": self.name}), inputs)
         return ScoringResult(self.output, len(queries), sum(map(len, candidates.values())))
@@ -130,16 +139,3 @@ class Score(Command, name="score"):
             )
         if without_candidates:
             progress.warn(f"{without_candidates} of {len(dataset.queries)} queries have no candidates and are skipped")
-
-
-def _score_batch(
-    queries: Sequence[Query], candidates: dict[str, list[str]], dataset: DatasetSplit, model: Scorer
-) -> Run:
-    """Return the model's scores of the candidates of a batch of queries."""
-    pairs = [(query, document) for query in queries for document in candidates[query.id]]
-    texts = dataset.corpus.texts([dataset.corpus.number_of[document] for _, document in pairs])
-    scores = model.score([(query.text, text) for (query, _), text in zip(pairs, texts, strict=True)])
-    run: Run = {query.id: {} for query in queries}
-    for (query, document), score in zip(pairs, scores.tolist(), strict=True):
-        run[query.id][document] = score
-    return run

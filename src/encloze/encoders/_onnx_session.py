@@ -25,7 +25,7 @@ def open_session(file: Path, providers: list[str], inputs: Collection[str], outp
     import onnxruntime as runtime  # a search with BM25 does not need it
 
     options = runtime.SessionOptions()
-    options.intra_op_num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+    options.intra_op_num_threads = _threads()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads would use the processor
     options.log_severity_level = 3
     try:
@@ -40,6 +40,13 @@ def open_session(file: Path, providers: list[str], inputs: Collection[str], outp
             f"{', '.join(sorted(returned))}. Export the model with encloze export"
         )
     return session
+
+
+def _threads() -> int:
+    """Return the number of threads: ``OMP_NUM_THREADS``, as for other libraries, else all cores; 0 if unknown."""
+    if (set_by_user := os.environ.get("OMP_NUM_THREADS", "")).isdecimal():
+        return int(set_by_user)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
 
 
 def providers_of(device: str | None) -> tuple[str, list[str]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
@@ -13,8 +14,8 @@ import numpy as np
 from encloze import progress
 from encloze.data.corpus import Corpus
 from encloze.data.records import Representation
-from encloze.encoders.base import Encoder
-from encloze.errors import RecipeError
+from encloze.encoders.base import Encoder, load_encoder
+from encloze.errors import RecipeError, StaleIndexError
 from encloze.execution.executors.base import Executor
 from encloze.execution.executors.local import Local
 from encloze.execution.jobs import Job
@@ -29,18 +30,38 @@ _LIMIT = "ENCLOZE_ENCODINGS"
 _DEFAULT_LIMIT = 20.0  # GiB
 
 
-class CorpusJob(Job[list[str]]):
-    """Job that reads the texts of a corpus shard by shard, for indexes that are built from text (BM25)."""
+@dataclass(frozen=True)
+class EncodingComputation:
+    """Encoding of documents in another process, by an encoder that must be the same as in this one."""
 
-    def __init__(self, corpus: Corpus) -> None:
-        self.corpus, self.sizes = corpus, shard_sizes(len(corpus))
+    encoder: str
+    """Name that the encoder is loaded by."""
+    fingerprint: str
+    """Its fingerprint."""
+    arithmetic: str
+    """Precision and device of its computation."""
 
-    def process(self, shards: Sequence[int]) -> Iterator[list[str]]:
-        with progress.task("Counting words", len(self.corpus), "documents") as bar:
-            for shard in shards:
-                begin = shard * SHARD_SIZE
-                yield list(self.corpus.texts(range(begin, begin + self.sizes[shard])))
-                bar.advance(self.sizes[shard])
+    @classmethod
+    def of(cls, encoder: Encoder) -> EncodingComputation:
+        """Return what other processes need to encode as an encoder does. Raises RecipeError if it is in no folder."""
+        if not encoder.fingerprint:
+            message = "the model is only in memory, so other processes cannot load it. Save it, or use local"
+            raise RecipeError("the execution", [("type", message)])
+        return cls(encoder.name, encoder.fingerprint, encoder.arithmetic)
+
+    def load(self) -> Callable[[Sequence[str]], Representation]:
+        """Load the encoder, and return the function that encodes documents (see ``Computation``)."""
+        computed, _, library = self.arithmetic.partition(" (")
+        precision, _, device = computed.partition(" on ")
+        known = "auto" if library else precision  # an export has only one precision
+        encoder = load_encoder(self.encoder, known, device)  # type: ignore[arg-type]
+        if (encoder.fingerprint, encoder.arithmetic) != (self.fingerprint, self.arithmetic):
+            raise StaleIndexError(
+                f"a worker loaded another model as {self.encoder} (fingerprint {encoder.fingerprint}, "
+                f"{encoder.arithmetic}) than the process that started it (fingerprint {self.fingerprint}, "
+                f"{self.arithmetic}). Give all machines the same model and versions"
+            )
+        return lambda texts: Representation.concatenate(list(encoder.represent_documents(texts, len(texts))))
 
 
 class EncodingJob(Job[Representation]):
@@ -49,6 +70,8 @@ class EncodingJob(Job[Representation]):
     If ``folder`` is given, the representations of finished shards are stored in it. ``encode_corpus`` uses a separate
     folder for each combination of encoder, precision, device and corpus.
     """
+
+    title, unit = "Encoding documents", "documents"
 
     def __init__(self, encoder: Encoder, corpus: Corpus, folder: Path | None = None) -> None:
         self.encoder, self.corpus, self.sizes = encoder, corpus, shard_sizes(len(corpus))
@@ -64,6 +87,13 @@ class EncodingJob(Job[Representation]):
         if len(numbers):
             parts = self.encoder.represent_documents(self.corpus.texts(numbers), len(numbers))
             yield from _resized(parts, sizes)
+
+    def computation(self) -> EncodingComputation:
+        return EncodingComputation.of(self.encoder)
+
+    def input(self, shard: int) -> list[str]:
+        begin = shard * SHARD_SIZE
+        return list(self.corpus.texts(range(begin, begin + self.sizes[shard])))
 
     def on_resume(self, finished: int) -> None:
         assert self.ledger is not None  # only a job with a ledger resumes
@@ -93,7 +123,7 @@ def encode_corpus(encoder: Encoder, corpus: Corpus, executor: Executor | None = 
         RecipeError: ``ENCLOZE_ENCODINGS`` is not a number of GiB.
         StorageError: A cached shard is damaged, or the disk is full.
     """
-    executor, limit = executor or Local(), _cache_limit()
+    executor, limit = executor or Local(), cache_limit()
     if not limit or not encoder.fingerprint:
         yield from executor.run(EncodingJob(encoder, corpus))
         return
@@ -155,7 +185,8 @@ def _slice(part: Representation, begin: int, end: int) -> Representation:
     return Representation(*(None if view is None else view[begin:end] for view in part))
 
 
-def _cache_limit() -> float:
+def cache_limit() -> float:
+    """Return the largest size of the cache of representations in GiB; 0 if nothing is cached."""
     value = os.environ.get(_LIMIT, "")
     try:
         limit = float(value or _DEFAULT_LIMIT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,7 +18,7 @@ def resolve_device(device: str | torch.device | None = None) -> torch.device:
 
     Args:
         device: Name of a torch device, such as ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``. None selects the
-            first GPU if CUDA is available, else the CPU.
+            first GPU (in processes of torchrun, that of the process) if CUDA is available, else the CPU.
 
     Returns:
         The device.
@@ -30,7 +31,10 @@ def resolve_device(device: str | torch.device | None = None) -> torch.device:
         device(type='cpu')
     """
     if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if torch.cuda.is_available():
+            place = os.environ.get("LOCAL_RANK", "")  # of this process among those that torchrun started here
+            return torch.device("cuda", int(place) % torch.cuda.device_count()) if place else torch.device("cuda")
+        return torch.device("cpu")
     try:
         resolved = torch.device(device)
     except (RuntimeError, TypeError) as error:

@@ -16,9 +16,8 @@ from encloze.data.field_columns import write_field_columns
 from encloze.data.records import Representation
 from encloze.encoders.base import Encoder
 from encloze.errors import RecipeError
-from encloze.execution.encodings import SHARD_SIZE, CorpusJob, encode_corpus
+from encloze.execution.encodings import SHARD_SIZE, encode_corpus
 from encloze.execution.executors.base import Executor
-from encloze.execution.executors.local import Local
 from encloze.retrieval.given_vectors import given_vectors
 from encloze.retrieval.index_folder import write_description
 from encloze.retrieval.index_state import DOCUMENTS, FIELDS
@@ -129,7 +128,7 @@ def build_views(
     Returns:
         The settings of each index, completed by defaults that depend on the documents.
     """
-    executor, builders = executor or Local(), dict[str, IndexBuilder]()
+    builders = dict[str, IndexBuilder]()
     numbers = np.unique(np.linspace(0, len(corpus) - 1, _SAMPLE_SIZE).astype(np.int64))
     indexes = {name: index.with_defaults(lambda: list(corpus.texts(numbers))) for name, index in indexes.items()}
     with explain_write_errors(folder):
@@ -137,8 +136,11 @@ def build_views(
             (folder / name).mkdir()
             builder = index.builder(folder / name)
             if index.input_type == "text":
-                for texts in executor.run(CorpusJob(corpus)):
-                    builder.add(texts)
+                with progress.task("Counting words", len(corpus), "documents") as bar:
+                    for begin in range(0, len(corpus), SHARD_SIZE):
+                        texts = list(corpus.texts(range(begin, min(begin + SHARD_SIZE, len(corpus)))))
+                        builder.add(texts)
+                        bar.advance(len(texts))
                 builder.finish()
             else:
                 builders[name] = builder

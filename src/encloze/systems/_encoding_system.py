@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from encloze.data.dataset import DatasetSplit
-from encloze.encoders.base import Encoder, load_encoder
+from encloze.encoders.base import Encoder, Precision, load_encoder
 from encloze.retrieval.index_building import build_views
 from encloze.retrieval.retriever import Retriever
 from encloze.retrieval.views import View
@@ -31,6 +31,9 @@ class EncodingSystem(System):
 
     def inputs(self) -> dict[str, Path | str]:
         return {"model": self.model}
+
+    def encoders(self) -> list[tuple[str, Precision]]:
+        return [(self.model, self.precision)]
 
     def check_files(self) -> None:
         locate(self.model)

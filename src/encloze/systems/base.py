@@ -16,6 +16,7 @@ from encloze.data.corpus import Corpus
 from encloze.data.dataset import DatasetSplit
 from encloze.data.records import Query, Run
 from encloze.data.runs import RUN_FILE
+from encloze.encoders.base import Precision
 from encloze.errors import EnclozeError
 from encloze.evaluation.latency import latencies
 from encloze.evaluation.results import SystemResult
@@ -94,6 +95,10 @@ class System(Family):
     def inputs(self) -> dict[str, Path | str]:
         """Return the files and models of the system, keyed by setting. Their hashes are saved with results."""
         return {}
+
+    def encoders(self) -> list[tuple[str, Precision]]:
+        """Return name and precision of the encoders with which the system encodes the documents of a data set."""
+        return []
 
     @property
     def depends_on(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from encloze.data.dataset import DatasetSplit
 from encloze.data.hash_sampling import sample_queries
 from encloze.data.records import Query, Run
 from encloze.data.runs import top_documents
-from encloze.encoders.base import load_reranker
+from encloze.encoders.base import Precision, load_reranker
 from encloze.retrieval.reranker_tuning import MAX_TUNING_QUERIES, tune_reranker
 from encloze.retrieval.reranking import rerank, score_top
 from encloze.retrieval.tuning_queries import default_tuning
@@ -47,6 +47,9 @@ class Reranked(System, name="reranked"):
 
     def inputs(self) -> dict[str, Path | str]:
         return {**self.system.inputs(), "reranker": self.reranker}
+
+    def encoders(self) -> list[tuple[str, Precision]]:
+        return self.system.encoders()
 
     @property
     def depends_on(self) -> tuple[str, ...]:
