@@ -37,6 +37,7 @@ IMPORTS = {
     "hub": ["huggingface_hub"],
     "mteb": ["encloze.interop.mteb"],
     "pandas": ["pandas"],
+    "ray": ["encloze.execution.executors.ray", "ray"],
     "report": ["jinja2", "matplotlib"],
     "serve": ["encloze.serving.app", "uvicorn"],
     "train": ["encloze.commands.finetune", "encloze.commands.pretrain", "encloze.models.cross_encoder"],

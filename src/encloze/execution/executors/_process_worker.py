@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
+import signal
 import sys
 from typing import BinaryIO
 
@@ -16,12 +18,14 @@ def main() -> None:
     """Read a computation from standard input, then inputs of shards, and write the outcomes to standard output."""
     inputs, outputs = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print must not get between the outcomes
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one stops it
     computation = receive_message(inputs)
     if computation is None:
         return
     worker = Worker(pickle.loads(computation))
-    while (item := receive_message(inputs)) is not None:
-        send_message(outputs, pickle.dumps(worker.compute(pickle.loads(item)), protocol=5))
+    with contextlib.suppress(BrokenPipeError):  # the process that wanted the outcomes was killed
+        while (item := receive_message(inputs)) is not None:
+            send_message(outputs, pickle.dumps(worker.compute(pickle.loads(item)), protocol=5))
 
 
 def send_message(stream: BinaryIO, message: bytes) -> None:
