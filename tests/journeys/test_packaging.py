@@ -38,6 +38,7 @@ IMPORTS = {
     "mteb": ["encloze.interop.mteb"],
     "pandas": ["pandas"],
     "ray": ["encloze.execution.executors.ray", "ray"],
+    "remote": ["encloze.storage.remote_files", "fsspec.core"],
     "report": ["jinja2", "matplotlib"],
     "serve": ["encloze.serving.app", "uvicorn"],
     "train": ["encloze.commands.finetune", "encloze.commands.pretrain", "encloze.models.cross_encoder"],

@@ -17,6 +17,7 @@ from encloze.family import Family
 from encloze.settings import plain
 from encloze.storage.content_checksums import content_checksum
 from encloze.storage.hashes import hash_of
+from encloze.storage.remote_files import is_remote
 
 _VERSION = 3  # of the formats; a new version invalidates cached documents
 _FEW_FILES = 10_000  # a list of these is made so fast that no progress is shown
@@ -145,7 +146,11 @@ class Format(Family):
         is_named = type_ in cls.members() and (values or not Path(str(type_)).exists())
         if is_named or (type_ is None and "path" not in values):
             return super().resolve_member(type_, values)
-        path = Path(str(values.get("path") if type_ is None else type_))
+        location = str(values.get("path") if type_ is None else type_)
+        if is_remote(location):
+            options = {name: value for name, value in values.items() if name != "path"}
+            return cls.member("remote"), {"url": location} | ({"options": options} if options else {})
+        path = Path(location)
         try:
             return cls.recognize(path), {**values, "path": path}
         except DataError as error:
