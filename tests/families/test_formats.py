@@ -28,6 +28,7 @@ from encloze.data.formats.mteb import Mteb
 from encloze.data.formats.pairs import Pairs
 from encloze.data.formats.passages import Passages
 from encloze.data.formats.python_docs import PythonDocs
+from encloze.data.formats.remote import Remote
 from encloze.data.formats.text import Text
 from encloze.data.formats.titles import Titles
 from encloze.data.formats.trec import Trec
@@ -116,7 +117,7 @@ SAMPLES = {
 RECOGNIZED = [
     name
     for name in Format.members()
-    if name not in ("python_docs", "titles", "passages", "pairs", "generated_queries", "ir_datasets", "mteb")
+    if name not in ("python_docs", "titles", "passages", "pairs", "generated_queries", "ir_datasets", "mteb", "remote")
 ]  # the others are selected by name
 
 
@@ -141,6 +142,8 @@ def test_missing_files_are_errors_that_name_the_location(tmp_path: Path, name: s
     elif name == "mteb":
         (tmp_path / "data").mkdir()
         format_ = Mteb("NFCorpus", path=tmp_path / "data")
+    elif name == "remote":
+        format_ = Remote(f"file://{tmp_path}/data")
     elif name == "titles":
         (tmp_path / "data").mkdir()
         format_ = Titles(Beir(tmp_path / "data"))
