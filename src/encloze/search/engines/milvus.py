@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
 import weakref
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
@@ -19,6 +17,7 @@ from encloze.data.filters import Condition, Constant
 from encloze.data.records import Document, SearchResults
 from encloze.errors import DataError, EnclozeError, EndpointError, importable
 from encloze.search.engines._field_values import NAMES, VALUES, field_key, field_values, kind_of, plain_number
+from encloze.search.engines._shared_files import SharedFiles
 from encloze.search.engines.base import (
     Engine,
     EngineCollection,
@@ -29,6 +28,7 @@ from encloze.search.engines.base import (
     unavailable,
 )
 from encloze.search.indexes.hnsw import Hnsw
+from encloze.settings import Range
 from encloze.storage.names import EMBEDDED_ENGINE
 
 _EXTRA = "milvus"
@@ -43,10 +43,6 @@ _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r"})
 _LOGGERS = ("decorators", "client.iterator.query_iterator")
 """Loggers of pymilvus that print what is raised as an error as well, or what Milvus Lite does not have."""
 
-_open_files = Counter[str]()
-"""Number of collections that use the server of each file of Milvus Lite, which one process can open only once."""
-_files_lock = threading.Lock()
-
 
 @dataclass(frozen=True)
 class Milvus(Engine, name="milvus"):
@@ -57,7 +53,7 @@ class Milvus(Engine, name="milvus"):
 
     token_variable: str = "ENCLOZE_MILVUS_TOKEN"
     """Environment variable with the token of the server, or USER:PASSWORD. If it is not set, none is sent."""
-    timeout: float = field(default=60.0)
+    timeout: Annotated[float, Range(gt=0, le=3600)] = 60.0
     """Number of seconds after which a request fails."""
 
     def connect(self, folder: Path) -> MilvusCollection:
@@ -79,8 +75,8 @@ class MilvusCollection(EngineCollection):
         with self._requests():
             if self._file:
                 Path(self._file).parent.mkdir(parents=True, exist_ok=True)
-                _acquire(self._file)
-                self._finalizer = weakref.finalize(self, _release, self._file)
+                _files.acquire(self._file)
+                self._finalizer = weakref.finalize(self, _files.release, self._file)
             self._client = self._client_module.MilvusClient(
                 self._file or engine.uri, token=engine.token, timeout=engine.timeout
             )
@@ -263,31 +259,27 @@ def _reject(record: logging.LogRecord) -> bool:
     return False
 
 
-def _acquire(file: str) -> None:
-    """Open the file of Milvus Lite in this process, or count one more user of it."""
+def _start(file: str) -> str:
+    """Open a file of Milvus Lite in this process. Return the file."""
     manager = importable("milvus_lite.server_manager", _EXTRA).server_manager_instance
-    logger = logging.getLogger("milvus_lite")
+    logger = logging.getLogger("milvus_lite.server_manager")
     logger.addFilter(_reject)
     try:
-        with _files_lock:
-            if manager.start_and_get_uri(file) is None:
-                raise EndpointError(
-                    f"Milvus Lite cannot open {file}. One process at a time can: stop the service or the notebook that "
-                    "uses this index, or use a Milvus server"
-                )
-            _open_files[file] += 1
+        if manager.start_and_get_uri(file) is None:
+            raise EndpointError(
+                f"Milvus Lite cannot open {file}. One process at a time can: stop the service or the notebook that "
+                "uses this index, or use a Milvus server"
+            )
+        return file
     finally:
         logger.removeFilter(_reject)
 
 
-def _release(file: str) -> None:
-    """Close the file of Milvus Lite if it has no other users, so that it can be moved, or opened by other processes."""
-    manager = importable("milvus_lite.server_manager", _EXTRA).server_manager_instance
-    with _files_lock:
-        _open_files[file] -= 1
-        if not _open_files[file]:
-            del _open_files[file]
-            manager.release_server(file)
+def _stop(file: str) -> None:
+    importable("milvus_lite.server_manager", _EXTRA).server_manager_instance.release_server(file)
+
+
+_files = SharedFiles(_start, _stop)
 
 
 def _stored_fields(document: Document) -> dict[str, Any]:
