@@ -68,7 +68,8 @@ def encoded_batches(
     if parts is None:
         parts = (Representation() for _ in range(0, len(documents), _BATCH))
     for part in parts:
-        end = min(start + (part.num_texts if part != Representation() else _BATCH), len(documents))
+        is_empty = part.dense is None and part.sparse is None
+        end = min(start + (_BATCH if is_empty else part.num_texts), len(documents))
         for first in range(start, end, _BATCH):
             rows = slice(first - start, min(first + _BATCH, end) - start)
             batch = Representation(*(None if vectors is None else vectors[rows] for vectors in part))

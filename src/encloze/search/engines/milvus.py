@@ -246,7 +246,7 @@ class MilvusCollection(EngineCollection):
         except Exception as error:
             if isinstance(error, (self._client_module.MilvusException, OSError, ValueError)):
                 message = getattr(error, "message", None) or str(error)
-                if "not found" in message and self._name in message:
+                if self._name in message and ("not found" in message or "not exist" in message):
                     message = f"the collection {self._name} does not exist any more. Build the index again ({message})"
                 raise unavailable("Milvus", self._where, message) from error
             raise

@@ -306,4 +306,5 @@ def _stored_fields(document: Document) -> dict[str, Any]:
 
 
 def _document(payload: Mapping[str, Any]) -> Document:
-    return Document(*(payload.get(name) for name in _STORED[:-1]), payload.get("extra") or {})
+    values: dict[str, Any] = {name: payload.get(name) for name in _STORED[:-1]}
+    return Document(**values, fields=payload.get("extra") or {})
