@@ -51,6 +51,7 @@ class FakeOpenSearch:
             """Answers requests with JSON."""
 
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # which delays the body, sent after the headers, by 40 ms
 
             def answer(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()

@@ -269,6 +269,7 @@ def test_filters_are_translated_without_an_error(name: str, server: FakeOpenSear
     collection.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["milvus", "qdrant"])
 def test_an_embedded_collection_moves_with_its_folder(name: str, tmp_path: Path) -> None:
     retriever = Retriever.build(documents(), indexes=["bm25"], output=tmp_path / "index", engine=name)

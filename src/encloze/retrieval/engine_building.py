@@ -146,21 +146,14 @@ def build_engine_index(
         raise DataError("two ids have the same hash, by which search engines know documents. Change one of the ids")
     entries = describe_views(with_defaults(named, corpus), encoder, folder)
     stored = StoredEngine(named_collection(target.engine, target.output), secrets.token_hex(8))
-    parts = None
-    if encoder and any(index.input_type != "text" for index in named.values()):
-        given = given_vectors(vectors, corpus, encoder, list(named.values())) if vectors else None
-        computed = given or encode_corpus(encoder, corpus, Local())
-        parts = (encoder.similarity.for_inner_products(part) for part in computed)
-    views, statistics = engine_views(folder, entries), dict[str, Bm25Statistics]()
-    for name, view in views.items():
-        if isinstance(view.settings, Bm25):
-            statistics[name] = Bm25Statistics(view.settings)
-            statistics[name].build(progress.track(corpus.texts(), "Counting terms", len(corpus), "documents"))
+    views = engine_views(folder, entries)
     collection = stored.engine.connect(folder)
     try:
         _refuse_existing(collection, stored.engine, overwrite=target.overwrite)
         try:
             collection.drop()
+            statistics = _statistics(views, corpus)
+            parts = _representations(corpus, list(named.values()), encoder, vectors)
             collection.create(list(views.values()), collection_description(stored, entries))
             state = EngineState(0, _send_all(collection, views, statistics, corpus, parts), statistics)
             write_description(folder, len(corpus), entries, stored)
@@ -173,6 +166,26 @@ def build_engine_index(
             raise
     finally:
         collection.close()
+
+
+def _statistics(views: Mapping[str, EngineView], corpus: Corpus) -> dict[str, Bm25Statistics]:
+    """Return the statistics of each BM25 index."""
+    statistics = {}
+    for name, view in views.items():
+        if isinstance(view.settings, Bm25):
+            statistics[name] = Bm25Statistics(view.settings)
+            statistics[name].build(progress.track(corpus.texts(), "Counting terms", len(corpus), "documents"))
+    return statistics
+
+
+def _representations(
+    corpus: Corpus, indexes: Sequence[Index], encoder: Encoder | None, vectors: Path | None
+) -> Iterator[Representation] | None:
+    """Return the representations of documents for inner products; None if all indexes are built from text."""
+    if encoder is None or all(index.input_type == "text" for index in indexes):
+        return None
+    parts = given_vectors(vectors, corpus, encoder, indexes) if vectors else encode_corpus(encoder, corpus, Local())
+    return (encoder.similarity.for_inner_products(part) for part in parts)
 
 
 def _refuse_existing(collection: EngineCollection, engine: Engine, *, overwrite: bool) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from encloze import recipe
 from encloze.data.corpus import Corpus
 from encloze.data.dataset import DatasetSplit
 from encloze.encoders.base import Encoder
@@ -14,6 +15,9 @@ from encloze.retrieval.engine_building import EngineTarget, build_engine_index
 from encloze.retrieval.index_building import build_index
 from encloze.search.fusions.base import Fusion
 from encloze.search.indexes.base import Index
+from encloze.settings import plain
+from encloze.storage.atomic import atomic_folder
+from encloze.storage.provenance import write_provenance
 
 
 def write_index(
@@ -53,3 +57,35 @@ def write_index(
         ]
         fit_index_fusion(folder, views, corpus, fusion, dataset, tuning)
     return entries
+
+
+def write_index_folder(
+    output: Path,
+    corpus: Corpus,
+    indexes: Sequence[Index],
+    encoder: Encoder | None,
+    fusion: Fusion | None,
+    tuning: DatasetSplit | None,
+    target: EngineTarget | None,
+    settings: Mapping[str, Any],
+    *,
+    overwrite: bool,
+) -> None:
+    """Write an index folder with its provenance, whole or not at all.
+
+    Args:
+        output: The folder.
+        corpus: The documents.
+        indexes: The indexes (see ``write_index``).
+        encoder: Encoder of the documents.
+        fusion: The fusion to store.
+        tuning: Judged queries on which the weights of the fusion are tuned.
+        target: The search engine to which the documents are sent; None to store them in the folder.
+        settings: Further settings of the command ``index`` that would write the folder.
+        overwrite: Whether a folder that exists may be replaced.
+    """
+    name = encoder.name if encoder else None
+    with atomic_folder(output, overwrite=overwrite) as staging:
+        write_index(staging, corpus, indexes, encoder, fusion, tuning, target=target)
+        content = {"verb": "index", "output": str(output), "corpus": plain(corpus.format), "model": name, **settings}
+        write_provenance(staging, recipe.dump_tree(content), {**corpus.inputs(), "model": name})

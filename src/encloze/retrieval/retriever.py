@@ -25,7 +25,7 @@ from encloze.retrieval.engine_building import EngineTarget
 from encloze.retrieval.index_building import exact_indexes
 from encloze.retrieval.index_folder import read_consistently, stored_fusion
 from encloze.retrieval.index_state import IndexState
-from encloze.retrieval.index_writing import write_index
+from encloze.retrieval.index_writing import write_index, write_index_folder
 from encloze.retrieval.opened_index import FilterLike, OpenedIndex
 from encloze.retrieval.opening import EncoderOf, encoder_finder, loaded_encoder, open_contents
 from encloze.retrieval.ranked_hits import Aggregation, completed, explained, hits_needed, hits_of, reranked_hits
@@ -37,10 +37,8 @@ from encloze.search.fusions.base import Fusion
 from encloze.search.indexes.base import Index
 from encloze.search.segment import Opened
 from encloze.settings import plain
-from encloze.storage.atomic import atomic_folder
 from encloze.storage.cache import temporary_folder
 from encloze.storage.manifest import write_manifest
-from encloze.storage.provenance import write_provenance
 
 
 class Retriever(OpenedIndex):
@@ -144,21 +142,9 @@ class Retriever(OpenedIndex):
             write_index(target, documents, kinds, loaded, fused, tune_on)
             write_manifest(target)
         else:
-            with atomic_folder(target, overwrite=overwrite) as staging:
-                to = EngineTarget(used, target, overwrite) if used else None
-                write_index(staging, documents, kinds, loaded, fused, tune_on, target=to)
-                name = loaded.name if loaded else None
-                settings = {"output": str(target), "corpus": plain(documents.format), "model": name}
-                text = recipe.dump_tree(
-                    {
-                        "verb": "index",
-                        **settings,
-                        "indexes": plain(kinds),
-                        "precision": precision,
-                        "engine": plain(used),
-                    }
-                )
-                write_provenance(staging, text, {**documents.inputs(), "model": name})
+            settings = {"indexes": plain(kinds), "precision": precision, "engine": plain(used)}
+            to = EngineTarget(used, target, overwrite) if used else None
+            write_index_folder(target, documents, kinds, loaded, fused, tune_on, to, settings, overwrite=overwrite)
         retriever = cls._open(target, encoder_finder(target, loaded, device, precision))
         if output is None:
             retriever.corpus = documents  # it may outlive the retriever
