@@ -14,7 +14,7 @@ from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
 from encloze.encoders.base import load_encoder
 from encloze.retrieval.arguments import check_fusion_choice
-from encloze.retrieval.engine_building import EngineTarget
+from encloze.retrieval.engine_building import IndexTarget
 from encloze.retrieval.index_building import exact_indexes
 from encloze.retrieval.index_writing import write_index
 from encloze.retrieval.tuning_queries import named_tuning
@@ -113,7 +113,7 @@ class Index(Command, name="index"):
         views_count = len(self.indexes or (exact_indexes(encoder) if encoder else ()))
         check_fusion_choice(self.fusion, tuning, views_count, "the index")
         with atomic_folder(self.output, overwrite=self.overwrite) as folder:
-            target = EngineTarget(self.engine, self.output, self.overwrite) if self.engine else None
+            target = IndexTarget(self.engine, self.output, self.overwrite)
             views = write_index(
                 folder, corpus, self.indexes, encoder, self.fusion, tuning, dataset, self.vectors, target
             )

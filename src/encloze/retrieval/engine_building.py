@@ -99,15 +99,15 @@ def send(
     collection.upsert(documents, document_numbers([document.id for document in documents]), vectors)
 
 
-class EngineTarget(NamedTuple):
-    """Where an index in a search engine is built."""
+class IndexTarget(NamedTuple):
+    """Where an index is written."""
 
-    engine: Engine
-    """The engine."""
+    engine: Engine | None
+    """The search engine of the documents; None to store them in the index folder."""
     output: Path
     """The index folder, from whose name that of the collection is made by default."""
     overwrite: bool
-    """Whether a collection with this name may be replaced."""
+    """Whether the folder, or a collection with this name, may be replaced."""
 
 
 @contextmanager
@@ -117,7 +117,8 @@ def build_engine_index(
     encoder: Encoder | None,
     folder: Path,
     vectors: Path | None,
-    target: EngineTarget,
+    target: IndexTarget,
+    engine: Engine,
 ) -> Iterator[tuple[list[dict[str, Any]], list[View]]]:
     """Build indexes of documents in a new collection of an engine, and write what belongs into the index folder.
 
@@ -127,7 +128,8 @@ def build_engine_index(
         encoder: Encoder of the documents; None if all indexes are built from text.
         folder: The index folder that is being written.
         vectors: File with the vectors of the documents; by default they are computed.
-        target: The engine.
+        target: The index folder, and whether a collection may be replaced.
+        engine: The engine.
 
     Yields:
         The descriptions of the indexes, and the opened indexes, without encoders, with the numbers of the documents in
@@ -140,12 +142,12 @@ def build_engine_index(
         EndpointError: The engine cannot be reached.
     """
     named = named_indexes(tuple(indexes) or (exact_indexes(encoder) if encoder else ()), encoder)
-    check_engine(target.engine, list(named.values()))
+    check_engine(engine, list(named.values()))
     numbers = document_numbers(list(corpus.ids))
     if len(np.unique(numbers)) < len(numbers):
         raise DataError("two ids have the same hash, by which search engines know documents. Change one of the ids")
     entries = describe_views(with_defaults(named, corpus), encoder, folder)
-    stored = StoredEngine(named_collection(target.engine, target.output), secrets.token_hex(8))
+    stored = StoredEngine(named_collection(engine, target.output), secrets.token_hex(8))
     views = engine_views(folder, entries)
     collection = stored.engine.connect(folder)
     try:

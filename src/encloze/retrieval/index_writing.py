@@ -11,7 +11,7 @@ from encloze import recipe
 from encloze.data.corpus import Corpus
 from encloze.data.dataset import DatasetSplit
 from encloze.encoders.base import Encoder
-from encloze.retrieval.engine_building import EngineTarget, build_engine_index
+from encloze.retrieval.engine_building import IndexTarget, build_engine_index
 from encloze.retrieval.index_building import build_index
 from encloze.search.fusions.base import Fusion
 from encloze.search.indexes.base import Index
@@ -29,7 +29,7 @@ def write_index(
     tuning: DatasetSplit | None,
     dataset: DatasetSplit | None = None,
     vectors: Path | None = None,
-    target: EngineTarget | None = None,
+    target: IndexTarget | None = None,
 ) -> list[dict[str, Any]]:
     """Build the indexes in an existing empty folder, and store their fusion. Return their descriptions.
 
@@ -42,15 +42,15 @@ def write_index(
         tuning: Judged queries on which the weights of the fusion are tuned; None for those of ``dataset``.
         dataset: Data set whose split dev or validation is used for tuning by default.
         vectors: File with the vectors of the documents; by default they are computed.
-        target: The search engine to which the documents are sent; None to store them in the folder.
+        target: The search engine to which the documents are sent, if any.
     """
     from encloze.retrieval.tuning import fit_index_fusion, opened_views  # imports scipy, which searches do not need
 
-    if target is None:
+    if target is None or target.engine is None:
         entries = build_index(corpus, indexes, encoder, folder, vectors=vectors)
         fit_index_fusion(folder, opened_views(folder, entries, encoder), corpus, fusion, dataset, tuning)
         return entries
-    with build_engine_index(corpus, indexes, encoder, folder, vectors, target) as (entries, found):
+    with build_engine_index(corpus, indexes, encoder, folder, vectors, target, target.engine) as (entries, found):
         views = [
             replace(view, encoder=encoder if entry["model"] else None)
             for view, entry in zip(found, entries, strict=True)
@@ -60,32 +60,33 @@ def write_index(
 
 
 def write_index_folder(
-    output: Path,
+    target: IndexTarget,
     corpus: Corpus,
     indexes: Sequence[Index],
     encoder: Encoder | None,
     fusion: Fusion | None,
     tuning: DatasetSplit | None,
-    target: EngineTarget | None,
     settings: Mapping[str, Any],
-    *,
-    overwrite: bool,
 ) -> None:
     """Write an index folder with its provenance, whole or not at all.
 
     Args:
-        output: The folder.
+        target: The folder, whether it may be replaced, and the search engine of the documents, if any.
         corpus: The documents.
         indexes: The indexes (see ``write_index``).
         encoder: Encoder of the documents.
         fusion: The fusion to store.
         tuning: Judged queries on which the weights of the fusion are tuned.
-        target: The search engine to which the documents are sent; None to store them in the folder.
         settings: Further settings of the command ``index`` that would write the folder.
-        overwrite: Whether a folder that exists may be replaced.
     """
     name = encoder.name if encoder else None
-    with atomic_folder(output, overwrite=overwrite) as staging:
+    with atomic_folder(target.output, overwrite=target.overwrite) as staging:
         write_index(staging, corpus, indexes, encoder, fusion, tuning, target=target)
-        content = {"verb": "index", "output": str(output), "corpus": plain(corpus.format), "model": name, **settings}
+        content = {
+            "verb": "index",
+            "output": str(target.output),
+            "corpus": plain(corpus.format),
+            "model": name,
+            **settings,
+        }
         write_provenance(staging, recipe.dump_tree(content), {**corpus.inputs(), "model": name})

@@ -21,7 +21,7 @@ from encloze.errors import RecipeError
 from encloze.retrieval.answer_threshold import COMPARED
 from encloze.retrieval.arguments import check_fusion, check_fusion_choice, check_reranking, check_search
 from encloze.retrieval.candidates import FUSION_DEPTH, find_candidates, fused_run, of_enough_sources
-from encloze.retrieval.engine_building import EngineTarget
+from encloze.retrieval.engine_building import IndexTarget
 from encloze.retrieval.index_building import exact_indexes
 from encloze.retrieval.index_folder import read_consistently, stored_fusion
 from encloze.retrieval.index_state import IndexState
@@ -143,8 +143,7 @@ class Retriever(OpenedIndex):
             write_manifest(target)
         else:
             settings = {"indexes": plain(kinds), "precision": precision, "engine": plain(used)}
-            to = EngineTarget(used, target, overwrite) if used else None
-            write_index_folder(target, documents, kinds, loaded, fused, tune_on, to, settings, overwrite=overwrite)
+            write_index_folder(IndexTarget(used, target, overwrite), documents, kinds, loaded, fused, tune_on, settings)
         retriever = cls._open(target, encoder_finder(target, loaded, device, precision))
         if output is None:
             retriever.corpus = documents  # it may outlive the retriever
