@@ -17,7 +17,7 @@ from encloze.data.filters import Filter
 from encloze.data.records import Query
 from encloze.errors import DataError, EnclozeError, RecipeError, StaleIndexError, StorageError
 from encloze.search.engines.base import Engine, document_numbers
-from engines import FILTERS, RandomEncoder, documents
+from engine_inputs import FILTERS, RandomEncoder, documents
 from fake_opensearch import FakeOpenSearch
 
 EVERY = pytest.mark.parametrize("name", Engine.members())

@@ -23,7 +23,7 @@ from encloze.search.engines.milvus import Milvus
 from encloze.search.engines.opensearch import OpenSearch
 from encloze.search.engines.qdrant import Qdrant
 from encloze.search.indexes.bm25 import Bm25
-from engines import FILTERS, RandomEncoder, documents
+from engine_inputs import FILTERS, RandomEncoder, documents
 from fake_opensearch import FakeOpenSearch
 
 
