@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from encloze.search.engines.milvus import Milvus
 from encloze.search.engines.opensearch import OpenSearch
 from encloze.search.engines.qdrant import Qdrant
 from encloze.search.indexes.bm25 import Bm25
+from encloze.serving.collections import Collection, SearchOptions
+from encloze.serving.errors import NotFoundError
 from engine_inputs import FILTERS, RandomEncoder, documents
 from fake_opensearch import FakeOpenSearch
 
@@ -223,3 +225,38 @@ def test_statistics_change_with_documents(tmp_path: Path) -> None:
     weights = loaded.document_weights(["engines engines"]).toarray().max()
     norm = 1.2 * (0.25 + 0.75 * 2 / loaded.average_length)
     assert weights == pytest.approx(2 / (2 + norm))
+
+
+def test_ids_with_the_same_hash_are_refused(
+    server: FakeOpenSearch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def first_letters(ids: Sequence[str]) -> np.ndarray:
+        return np.array([ord(id_[0]) for id_ in ids], np.int64)
+
+    engine = OpenSearch(uri=server.url)
+    monkeypatch.setattr("encloze.retrieval.engine_building.document_numbers", first_letters)
+    monkeypatch.setattr("encloze.retrieval.engine_changes.document_numbers", first_letters)
+    with pytest.raises(DataError, match="two ids have the same hash"):
+        build(tmp_path, engine)
+    retriever = Retriever.build(
+        [{"id": "apple", "text": "red"}], indexes=["bm25"], output=tmp_path / "index", engine=engine
+    )
+    with pytest.raises(DataError, match="the ids 'avocado' and 'apple' have the same hash"):
+        retriever.add([{"id": "avocado", "text": "green"}])
+
+
+def test_an_engine_index_is_served(server: FakeOpenSearch, tmp_path: Path) -> None:
+    retriever = build(tmp_path, OpenSearch(uri=server.url))
+    assert retriever.folder
+    collection = Collection("texts", retriever.folder)
+    assert collection.info().documents == 41
+    assert collection.document("comet-repair").title == "comet repair"
+    with pytest.raises(NotFoundError):
+        collection.document("zebra")
+    collection.add([{"id": "zebra", "text": "zebra"}], replace=False)
+    (hits,) = collection.search(SearchOptions("texts", k=1, filter="id == 'zebra'"), ["zebra"])
+    assert [hit.id for hit in hits] == ["zebra"]
+    retriever.refresh()
+    retriever.delete(["zebra"])
+    assert collection.refresh()
+    assert collection.search(SearchOptions("texts", k=1), ["zebra"]) == [[]]
