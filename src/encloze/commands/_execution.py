@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from encloze.data.corpus import Corpus
-from encloze.encoders.base import load_encoder
+from encloze.encoders.base import Encoder, load_encoder
 from encloze.errors import RecipeError
 from encloze.execution.encodings import cache_limit, encode_corpus
 from encloze.execution.executors._peers import PeerExecutor
@@ -25,15 +25,22 @@ def check_one_command(execution: Executor) -> None:
 
 
 def encode_for_systems(systems: Iterable[System], corpus: Corpus, execution: Executor) -> None:
-    """Encode the documents that systems search by an executor. The systems then read them from the cache.
+    """Encode the documents that systems search by an executor (see ``encode_ahead``)."""
+    if isinstance(execution, Local):
+        return  # so that no model is loaded twice
+    for model, precision in dict.fromkeys(pair for system in systems for pair in system.encoders()):
+        encode_ahead(load_encoder(model, precision), corpus, execution)
+
+
+def encode_ahead(encoder: Encoder, corpus: Corpus, execution: Executor) -> None:
+    """Encode documents by an executor, so that later calls of ``encode_corpus`` read them from the cache.
 
     Raises:
         RecipeError: The cache is disabled.
     """
     if isinstance(execution, Local):
-        return  # the systems encode the documents themselves
+        return  # a later call encodes them in this process
     if not cache_limit():
         message = "workers pass representations on through the cache: set ENCLOZE_ENCODINGS above 0, or use local"
         raise RecipeError("the execution", [("type", message)])
-    for model, precision in dict.fromkeys(pair for system in systems for pair in system.encoders()):
-        deque(encode_corpus(load_encoder(model, precision), corpus, execution), maxlen=0)
+    deque(encode_corpus(encoder, corpus, execution), maxlen=0)

@@ -9,7 +9,8 @@ from typing import Literal
 from encloze.commands.base import Command
 from encloze.data.corpus import Corpus
 from encloze.data.formats.base import Format
-from encloze.retrieval.changes import IndexChange, Replacement, add_documents
+from encloze.retrieval.changes import add_documents
+from encloze.retrieval.index_change import IndexChange, Replacement
 from encloze.retrieval.index_folder import check_index, view_entries
 from encloze.retrieval.opening import encoder_finder
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from encloze.commands.base import Command
-from encloze.retrieval.changes import IndexChange, compact
+from encloze.retrieval.changes import compact
+from encloze.retrieval.index_change import IndexChange
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from typing import ClassVar
 from encloze.commands.base import Command
 from encloze.data.filters import Filter
 from encloze.data.lines import read_lines
-from encloze.retrieval.changes import IndexChange, delete_documents
+from encloze.retrieval.changes import delete_documents
+from encloze.retrieval.index_change import IndexChange
 
 
 @dataclass(frozen=True)

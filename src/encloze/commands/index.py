@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from encloze import recipe
+from encloze.commands._execution import encode_ahead
 from encloze.commands._output_lock import locks_output
 from encloze.commands.base import Command
 from encloze.data.corpus import Corpus
 from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
 from encloze.encoders.base import load_encoder
-from encloze.execution.encodings import encode_corpus
 from encloze.execution.executors.base import Executor
 from encloze.execution.executors.local import Local
 from encloze.retrieval.arguments import check_fusion_choice
-from encloze.retrieval.index_building import build_index, exact_indexes
-from encloze.retrieval.tuning import fit_index_fusion
+from encloze.retrieval.engine_building import IndexTarget
+from encloze.retrieval.index_building import exact_indexes
+from encloze.retrieval.index_writing import write_index
 from encloze.retrieval.tuning_queries import named_tuning
+from encloze.search.engines.base import Engine
 from encloze.search.fusions.base import Fusion
 from encloze.search.indexes.base import Index as SearchIndex
 from encloze.settings import Seed
@@ -68,6 +69,9 @@ class Index(Command, name="index"):
     """Indexes to build, such as flat,inverted,bm25. A search combines the scores of all indexes in the folder. By
     default, one index is built for each kind of output of the model: flat for embeddings (hnsw, which is approximate,
     from 200,000 documents on), inverted for term weights."""
+    engine: Engine | None = None
+    """Search engine that stores and searches the documents, such as milvus; the index folder then contains only what
+    belongs to the models. By default the folder contains everything."""
     fusion: Fusion | None = None
     """How searches combine the scores of several indexes. By default by a weighted sum of normalized scores, with
     weights that are tuned on the split tune_on."""
@@ -94,6 +98,8 @@ class Index(Command, name="index"):
             raise ValueError("give a model, or indexes that need none, as in --indexes bm25")
         if self.vectors and self.model is None:
             raise ValueError("vectors needs the model that computed them, because it encodes the queries")
+        if self.engine:
+            self.engine.check_indexes(self.indexes)
         needing = [index.name for index in self.indexes if index.input_type != "text"]
         if needing and self.model is None:
             raise ValueError(f"model is required: a model computes what the index {needing[0]} is built from")
@@ -113,13 +119,16 @@ class Index(Command, name="index"):
             tuning = named_tuning(dataset, self.tune_on) if self.tune_on else None
         views_count = len(self.indexes or (exact_indexes(encoder) if encoder else ()))
         check_fusion_choice(self.fusion, tuning, views_count, "the index")
+        needs_encoder = not self.indexes or any(index.input_type != "text" for index in self.indexes)
+        if encoder and needs_encoder and not self.vectors:
+            encode_ahead(encoder, corpus, self.execution)
         if not self.execution.writes_output:
-            if encoder and not self.vectors:
-                deque(encode_corpus(encoder, corpus, self.execution), maxlen=0)
             return IndexingResult(self.output, len(corpus), [])
         with atomic_folder(self.output, overwrite=self.overwrite) as folder:
-            views = build_index(corpus, self.indexes, encoder, folder, self.execution, self.vectors)
-            fit_index_fusion(folder, views, corpus, encoder, self.fusion, dataset, tuning)
+            target = IndexTarget(self.engine, self.output, self.overwrite)
+            views = write_index(
+                folder, corpus, self.indexes, encoder, self.fusion, tuning, dataset, self.vectors, target
+            )
             inputs = {**source.inputs("corpus"), "model": self.model, "vectors": self.vectors}
             write_provenance(folder, recipe.dump(self, {"verb": self.name}), inputs)
         return IndexingResult(self.output, len(corpus), views)

@@ -13,7 +13,7 @@ from encloze.data.dataset import DatasetSplit
 from encloze.data.formats.base import Format
 from encloze.encoders.base import Encoder, load_encoder
 from encloze.evaluation.report import Report
-from encloze.retrieval.index_folder import check_index, view_entries
+from encloze.retrieval.index_folder import check_index, refuse_engine, view_entries
 from encloze.retrieval.opening import encoder_finder
 from encloze.retrieval.reindexing import Agreement, agreement_of, beside, build_next, cut_over
 from encloze.systems.index import Index
@@ -80,6 +80,7 @@ class Reindex(Command, name="reindex"):
 
     def run(self) -> ReindexResult:
         check_index(self.index)
+        refuse_engine(self.index, "reindex")
         if self.model:
             return self._build(self.model)
         role = "next" if self.step == "cut_over" else "previous"

@@ -15,6 +15,7 @@ from encloze.data.records import Query
 from encloze.evaluation.answers import AnswerReport
 from encloze.retrieval.answer_tuning import tune_answer_threshold
 from encloze.retrieval.changes import set_answer_threshold
+from encloze.retrieval.index_folder import refuse_engine
 from encloze.retrieval.retriever import Retriever
 from encloze.settings import Seed
 from encloze.storage.atomic import atomic_folder, refuse_existing
@@ -68,6 +69,7 @@ class Threshold(Command, name="threshold"):
     def run(self) -> AnswerReport:
         if self.output:
             refuse_existing(self.output, overwrite=self.overwrite)
+        refuse_engine(self.index, "threshold")
         judged = DatasetSplit(self.dataset, self.split)
         unanswerable, origin = self._unanswerable()
         retriever = Retriever.load(self.index, encoder=self.model, precision=self.precision)

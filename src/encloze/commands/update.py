@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from encloze.commands.add import Add
-from encloze.retrieval.changes import IndexChange
+from encloze.retrieval.index_change import IndexChange
 
 
 @dataclass(frozen=True)

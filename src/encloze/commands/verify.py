@@ -14,12 +14,14 @@ from safetensors import SafetensorError, safe_open
 from encloze.commands.base import Command
 from encloze.data.runs import RUN_FILE, read_run
 from encloze.errors import CheckpointError, EnclozeError
+from encloze.retrieval.engine_index import connect, read_engine_state
 from encloze.retrieval.index_folder import (
     current_state,
     is_index,
     open_documents,
     open_fields,
     open_view,
+    stored_engine,
     view_entries,
 )
 from encloze.storage.checked_json import is_checked_file, read_checked_json
@@ -158,6 +160,10 @@ def _check_folder(folder: Path) -> FolderCheck:
 
 
 def _check_index(folder: Path) -> None:
+    if stored := stored_engine(folder):
+        read_engine_state(folder, view_entries(folder))
+        connect(folder, stored, view_entries(folder)).close()
+        return
     for entry in view_entries(folder):
         open_view(folder, entry)
     open_documents(folder)

@@ -23,7 +23,7 @@ from encloze.family import nearest
 from encloze.storage.disk import explain_write_errors
 from encloze.storage.verified import check_once
 
-_Kind = Literal["boolean", "number", "integer", "text", "own"]
+Kind = Literal["boolean", "number", "integer", "text", "own"]
 """``own`` is the kind of ids and sources of documents, apart from extra fields with these names."""
 
 _SCHEMA = pa.schema([("row", pa.int32()), ("number", pa.float64()), ("integer", pa.int64()), ("text", pa.string())])
@@ -48,10 +48,10 @@ def write_field_columns(documents: Iterable[Document], file: Path) -> None:
     Raises:
         StorageError: The disk is full.
     """
-    columns: dict[tuple[str, _Kind], tuple[list[int], list[Any]]] = {}
+    columns: dict[tuple[str, Kind], tuple[list[int], list[Any]]] = {}
     count = 0
     for row, document in enumerate(documents):
-        for name, kind, stored in _all_entries(document):
+        for name, kind, stored in entries_of(document):
             rows, values = columns.setdefault((name, kind), ([], []))
             rows.append(row)
             values.append(stored)
@@ -87,8 +87,11 @@ def _constants(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[st
                 yield f"{prefix}{name}", part
 
 
-def _all_entries(document: Document) -> Iterator[tuple[str, _Kind, float | int | str]]:
-    """Yield the name of each field of a document, and the kind and value of each of its entries."""
+def entries_of(document: Document) -> Iterator[tuple[str, Kind, float | int | str]]:
+    """Yield the name of each field of a document, and the kind and value of each of its entries.
+
+    Lists and objects are taken apart. A text that is a number, or true or false, has two entries.
+    """
     for name, own in (("id", document.id), ("source", document.source)):
         if own is not None:
             yield name, "own", own
@@ -97,7 +100,7 @@ def _all_entries(document: Document) -> Iterator[tuple[str, _Kind, float | int |
         yield from ((name, kind, value) for kind, value in _entries(constant))
 
 
-def _entries(value: Constant) -> list[tuple[_Kind, float | int | str]]:
+def _entries(value: Constant) -> list[tuple[Kind, float | int | str]]:
     """Return the entries of a constant in the columns: two for a text that is a number, or true or false."""
     if isinstance(value, str):
         return [("text", value), *_entries_of_text(value)]
@@ -110,7 +113,7 @@ def _entries(value: Constant) -> list[tuple[_Kind, float | int | str]]:
     return [("number", float(value))]
 
 
-def _entries_of_text(value: str) -> list[tuple[_Kind, float | int | str]]:
+def _entries_of_text(value: str) -> list[tuple[Kind, float | int | str]]:
     if value.lower() in _BOOLEANS:
         return [("boolean", _BOOLEANS[value.lower()])]
     if not _NUMBER.fullmatch(value):

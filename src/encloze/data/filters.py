@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -41,6 +41,20 @@ class Condition(NamedTuple):
     field: str
     operator: Operator
     constant: Constant
+
+
+class Comparison(NamedTuple):
+    """A condition that must hold, or that must not hold."""
+
+    condition: Condition
+    is_negated: bool
+
+
+class Combination(NamedTuple):
+    """Parts of a filter, all of which must hold (``and``), or one of which (``or``)."""
+
+    operator: Literal["and", "or"]
+    parts: tuple[Comparison | Combination, ...]
 
 
 class Filter:
@@ -123,6 +137,35 @@ class Filter:
             matches: Function that returns which documents fulfil a condition: a bool array that may be changed.
         """
         return _evaluate(self._root, matches)
+
+    def normalized(self) -> Comparison | Combination:
+        """Return the filter as comparisons combined by ``and`` and ``or``, for translation into other languages.
+
+        Negations are moved to the comparisons. They are exact there, because a comparison either holds for a document
+        or does not, also if the document lacks the field.
+
+        Example:
+            >>> print(Filter("not (year > 2020 or draft)").normalized().operator)
+            and
+        """
+        return _normalized(self._root, is_negated=False)
+
+
+def _normalized(node: ast.expr, *, is_negated: bool) -> Comparison | Combination:
+    if isinstance(node, ast.BoolOp):
+        is_and = isinstance(node.op, ast.And) != is_negated
+        return _combined(is_and, [_normalized(value, is_negated=is_negated) for value in node.values])
+    if isinstance(node, ast.UnaryOp):
+        return _normalized(node.operand, is_negated=not is_negated)
+    parts = []
+    for conditions, is_inverse in _comparisons(node):
+        is_false = is_inverse != is_negated
+        parts.append(_combined(is_false, [Comparison(condition, is_false) for condition in conditions]))
+    return _combined(not is_negated, parts)
+
+
+def _combined(is_and: bool, parts: Sequence[Comparison | Combination]) -> Comparison | Combination:
+    return parts[0] if len(parts) == 1 else Combination("and" if is_and else "or", tuple(parts))
 
 
 def _evaluate(node: ast.expr, matches: Callable[[Condition], np.ndarray]) -> np.ndarray:

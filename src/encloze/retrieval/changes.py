@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -21,14 +20,18 @@ from encloze.data.field_columns import write_field_columns
 from encloze.data.filters import Filter
 from encloze.encoders.base import Encoder
 from encloze.errors import DataError, RecipeError
+from encloze.retrieval import engine_changes
 from encloze.retrieval.answer_threshold import AnswerThreshold
 from encloze.retrieval.index_building import Merged, build_views
+from encloze.retrieval.index_change import IndexChange, Replacement
 from encloze.retrieval.index_folder import (
     check_index,
     check_model,
     current_state,
     index_settings,
     open_fields,
+    refuse_engine,
+    stored_engine,
     view_entries,
 )
 from encloze.retrieval.index_state import (
@@ -53,33 +56,6 @@ _MANY_SEGMENTS = 30
 _LONGEST_LISTING = 5
 
 
-@dataclass(frozen=True)
-class IndexChange:
-    """Result of a change of an index folder.
-
-    Attributes:
-        folder: The index folder.
-        documents: Number of documents that it contains now.
-        segments: Number of segments in which they are stored; ``compact`` makes it 1.
-        added: Number of documents that were added, including those that replaced others.
-        replaced: Number of documents that were replaced.
-        deleted: Number of documents that were deleted without being replaced.
-        missing: Ids to delete that the index did not contain.
-    """
-
-    folder: Path
-    documents: int
-    segments: int
-    added: int = 0
-    replaced: int = 0
-    deleted: int = 0
-    missing: tuple[str, ...] = field(default=())
-
-
-Replacement = Literal["none", "id", "source"]
-"""Which documents of an index added ones replace: none, those with the same ids, also those with the same sources."""
-
-
 def add_documents(
     folder: Path,
     documents: Corpus,
@@ -100,6 +76,8 @@ def add_documents(
         StaleIndexError: The encoder is not the one that built the index.
         StorageError: Another process is changing the index, or the disk is full.
     """
+    if stored_engine(folder):
+        return engine_changes.add_documents(folder, documents, encoder, replace)
     with _locked(folder) as (state, entries):
         for entry in entries:
             if entry["model"] and encoder is None:
@@ -137,6 +115,8 @@ def delete_documents(folder: Path, ids: Sequence[str] | None = None, filter_: Fi
         RecipeError: No document has a field of the filter.
         StorageError: Another process is changing the index, or the disk is full.
     """
+    if stored_engine(folder):
+        return engine_changes.delete_documents(folder, ids, filter_)
     with _locked(folder) as (state, entries):
         fields, missing = open_fields(folder, state), tuple[str, ...]()
         if ids is None:
@@ -159,6 +139,7 @@ def compact(folder: Path) -> IndexChange:
     Raises:
         StorageError: Another process is changing the index, or the disk is full.
     """
+    refuse_engine(folder, "compact")
     with _locked(folder) as (state, entries):
         is_compact = len(state.segments) == 1 and state.segments[0].deleted is None
         if not is_compact and num_live(state, segments_of(folder, state)):
@@ -173,6 +154,7 @@ def set_answer_threshold(folder: Path, threshold: AnswerThreshold) -> None:
     Raises:
         StorageError: Another process is changing the index, or the disk is full.
     """
+    refuse_engine(folder, "threshold")
     with _locked(folder) as (state, entries):
         commit(folder, state, state.segments, [entry["name"] for entry in entries], threshold)
 

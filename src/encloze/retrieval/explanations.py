@@ -13,9 +13,12 @@ from encloze.data.letters import WORD_PATTERN, combining_marks
 from encloze.data.records import Representation
 from encloze.retrieval.candidates import CandidatePool, encode_for_views
 from encloze.retrieval.views import View
+from encloze.search.engine_search import EngineBm25Searcher
 from encloze.search.fusions.base import Fusion
 from encloze.search.fusions.weighted import Weighted
 from encloze.search.indexes.bm25 import Bm25Searcher
+
+_OF_TEXT = (Bm25Searcher, EngineBm25Searcher)
 
 
 @functools.cache
@@ -87,7 +90,7 @@ def explanations_of(
     with_terms = [view for view in views if view.index.input_type != "dense"]  # embeddings are not encoded again
     encoded = dict(zip((view.name for view in with_terms), encode_for_views(with_terms, [query]), strict=True))
     of_views = [_term_scores(view, encoded.get(view.name), numbers) for view in views]
-    analyzed = [view.index for view in views if isinstance(view.index, Bm25Searcher)]
+    analyzed = [view.index for view in views if isinstance(view.index, _OF_TEXT)]
     explanations = []
     for place, (column, document, text) in enumerate(zip(columns, ranked, texts, strict=True)):
         parts = []
@@ -109,7 +112,7 @@ def _weights(fusion: Fusion, count: int) -> list[float | None]:
 
 def _term_scores(view: View, query: Any, numbers: np.ndarray) -> dict[str, np.ndarray]:
     """Return the scores that each term of a query alone gives to documents: float32, (documents,)."""
-    if isinstance(view.index, Bm25Searcher):
+    if isinstance(view.index, _OF_TEXT):
         counts = view.index.count(query[0])
         scores = view.index.score_terms([{term: count} for term, count in counts.items()], [numbers] * len(counts))
         return dict(zip(counts, scores, strict=True))
@@ -124,7 +127,7 @@ def _term_scores(view: View, query: Any, numbers: np.ndarray) -> dict[str, np.nd
     return dict(zip(view.encoder.term_names(terms), scores, strict=True))
 
 
-def _matching_words(query: str, text: str, index: Bm25Searcher) -> list[tuple[int, int]]:
+def _matching_words(query: str, text: str, index: Bm25Searcher | EngineBm25Searcher) -> list[tuple[int, int]]:
     """Return begin and end of the words of a text whose terms occur in a query."""
     terms = index.count(query)
     return [match.span() for match in _word().finditer(text) if not terms.keys().isdisjoint(index.count(match[0]))]

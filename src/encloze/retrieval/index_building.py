@@ -11,17 +11,14 @@ import numpy as np
 
 from encloze import progress
 from encloze.data.corpus import Corpus
-from encloze.data.dataset import DatasetSplit
 from encloze.data.field_columns import write_field_columns
 from encloze.data.records import Representation
 from encloze.encoders.base import Encoder
 from encloze.errors import RecipeError
 from encloze.execution.encodings import SHARD_SIZE, encode_corpus
-from encloze.execution.executors.base import Executor
 from encloze.retrieval.given_vectors import given_vectors
 from encloze.retrieval.index_folder import write_description
 from encloze.retrieval.index_state import DOCUMENTS, FIELDS
-from encloze.search.fusions.base import Fusion
 from encloze.search.indexes.base import Index, IndexBuilder
 from encloze.search.indexes.flat import Flat
 from encloze.search.indexes.hnsw import Hnsw
@@ -41,7 +38,6 @@ def build_index(
     indexes: Sequence[Index],
     encoder: Encoder | None,
     folder: Path,
-    executor: Executor | None = None,
     vectors: Path | None = None,
 ) -> list[dict[str, Any]]:
     """Write documents, their fields, indexes of them, and a description of the indexes into an existing empty folder.
@@ -54,7 +50,6 @@ def build_index(
         indexes: The indexes to build; if empty, those of ``default_indexes``.
         encoder: Encoder of the documents; None if all indexes are built from text, for example BM25.
         folder: The folder to write into.
-        executor: Where the documents are encoded, for example on several GPUs; by default in this process.
         vectors: File with the vectors of the documents (see ``given_vectors``); by default they are computed.
 
     Returns:
@@ -65,35 +60,35 @@ def build_index(
             is empty and ``encoder`` is None.
         StorageError: The disk is full.
     """
-    indexes = tuple(indexes) or (default_indexes(encoder, len(corpus)) if encoder else ())
-    _check_indexes(indexes, encoder)
+    named = named_indexes(tuple(indexes) or (default_indexes(encoder, len(corpus)) if encoder else ()), encoder)
     corpus.save(folder / DOCUMENTS)
     write_field_columns(corpus, folder / FIELDS)
-    names = [index.name for index in indexes]
-    unique = [name if names.count(name) == 1 else f"{name}-{number}" for number, name in enumerate(names)]
-    given = given_vectors(vectors, corpus, encoder, indexes) if vectors and encoder else None
-    built = build_views(corpus, dict(zip(unique, indexes, strict=True)), encoder, folder, executor, given=given)
-    views = [
-        {"name": name, "settings": plain(index), **_model_entry(encoder, index, folder)}
-        for name, index in built.items()
-    ]
+    given = given_vectors(vectors, corpus, encoder, list(named.values())) if vectors and encoder else None
+    views = describe_views(build_views(corpus, named, encoder, folder, given=given), encoder, folder)
     write_description(folder, len(corpus), views)
     return views
 
 
-def write_index(
-    folder: Path,
-    corpus: Corpus,
-    indexes: Sequence[Index],
-    encoder: Encoder | None,
-    fusion: Fusion | None,
-    tuning: DatasetSplit | None,
-) -> None:
-    """Build the indexes in an existing empty folder, and store their fusion."""
-    from encloze.retrieval.tuning import fit_index_fusion  # imports scipy, which searches do not need
+def named_indexes(indexes: Sequence[Index], encoder: Encoder | None) -> dict[str, Index]:
+    """Return indexes by their names in an index folder. Raise RecipeError if the encoder does not fit one of them."""
+    _check_indexes(indexes, encoder)
+    names = [index.name for index in indexes]
+    unique = [name if names.count(name) == 1 else f"{name}-{number}" for number, name in enumerate(names)]
+    return dict(zip(unique, indexes, strict=True))
 
-    entries = build_index(corpus, indexes, encoder, folder)
-    fit_index_fusion(folder, entries, corpus, encoder, fusion, tuning=tuning)
+
+def describe_views(indexes: Mapping[str, Index], encoder: Encoder | None, folder: Path) -> list[dict[str, Any]]:
+    """Return the descriptions of indexes in ``index.json``, from their names and settings."""
+    return [
+        {"name": name, "settings": plain(index), **_model_entry(encoder, index, folder)}
+        for name, index in indexes.items()
+    ]
+
+
+def with_defaults(indexes: Mapping[str, Index], corpus: Corpus) -> dict[str, Index]:
+    """Return the settings of indexes, completed by defaults that depend on a sample of the documents."""
+    numbers = np.unique(np.linspace(0, len(corpus) - 1, _SAMPLE_SIZE).astype(np.int64))
+    return {name: index.with_defaults(lambda: list(corpus.texts(numbers))) for name, index in indexes.items()}
 
 
 class Merged(NamedTuple):
@@ -110,7 +105,6 @@ def build_views(
     indexes: Mapping[str, Index],
     encoder: Encoder | None,
     folder: Path,
-    executor: Executor | None = None,
     merged: Merged | None = None,
     given: Iterator[Representation] | None = None,
 ) -> dict[str, Index]:
@@ -121,7 +115,6 @@ def build_views(
         indexes: The indexes to build, by name.
         encoder: Encoder of the documents; None if all indexes are built from text.
         folder: The folder to write into.
-        executor: Where the documents are encoded; by default in this process.
         merged: Which documents at the beginning of ``corpus`` are not encoded, because they are indexed already.
         given: The vectors of the documents; by default they are computed.
 
@@ -129,8 +122,7 @@ def build_views(
         The settings of each index, completed by defaults that depend on the documents.
     """
     builders = dict[str, IndexBuilder]()
-    numbers = np.unique(np.linspace(0, len(corpus) - 1, _SAMPLE_SIZE).astype(np.int64))
-    indexes = {name: index.with_defaults(lambda: list(corpus.texts(numbers))) for name, index in indexes.items()}
+    indexes = with_defaults(indexes, corpus)
     with explain_write_errors(folder):
         for name, index in indexes.items():
             (folder / name).mkdir()
@@ -150,7 +142,7 @@ def build_views(
                     builder.add(part)
         encoded = merged.added if merged else corpus
         if builders and encoder and encoded:
-            parts = given or encode_corpus(encoder, encoded, executor)
+            parts = given or encode_corpus(encoder, encoded)
             if merged and len(encoded) <= SHARD_SIZE:  # not worth a place in the cache
                 parts = encoder.represent_documents(encoded.texts(), len(encoded))
             for part in parts:

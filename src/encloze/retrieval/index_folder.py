@@ -12,9 +12,10 @@ from encloze import recipe
 from encloze.data.corpus import Corpus
 from encloze.data.field_columns import FieldColumns, SegmentedFields
 from encloze.encoders.base import Encoder
-from encloze.errors import CheckpointError, EnclozeError, StaleIndexError
+from encloze.errors import CheckpointError, EnclozeError, RecipeError, StaleIndexError
 from encloze.family import nearest
 from encloze.retrieval.index_state import DOCUMENTS, FIELDS, IndexState, num_live, read_state, segments_of
+from encloze.search.engines.base import Engine
 from encloze.search.fusions.base import Fusion
 from encloze.search.fusions.weighted import Weighted
 from encloze.search.indexes.base import Index, IndexSearcher
@@ -43,9 +44,49 @@ T = TypeVar("T")
 _ATTEMPTS = 20
 
 
-def write_description(folder: Path, documents: int, views: Sequence[Mapping[str, Any]]) -> None:
-    """Write ``index.json``: the number of documents, and the description of each index, of a new index folder."""
-    write_json(folder / _DESCRIPTION, {"encloze": _FORMAT_VERSION, "documents": documents, "views": views})
+class StoredEngine(NamedTuple):
+    """The search engine that contains the documents of an index folder."""
+
+    engine: Engine
+    """The engine, with the name of the collection."""
+    build: str
+    """Random text that the folder and its collection share, so that another collection is noticed."""
+
+
+def write_description(
+    folder: Path, documents: int, views: Sequence[Mapping[str, Any]], stored: StoredEngine | None = None
+) -> None:
+    """Write ``index.json`` of a new index folder.
+
+    Args:
+        folder: The folder.
+        documents: Number of documents.
+        views: The description of each index.
+        stored: The engine with the documents; None if they are in the folder.
+    """
+    content = {"encloze": _FORMAT_VERSION, "documents": documents, "views": views}
+    engine = {"engine": plain(stored.engine), "build": stored.build} if stored else {}
+    write_json(folder / _DESCRIPTION, {**content, **engine})
+
+
+def stored_engine(folder: Path) -> StoredEngine | None:
+    """Return the search engine that contains the documents of an index folder; None if they are in the folder."""
+    description = _read_description(folder)
+    if "engine" not in description:
+        return None
+    if not isinstance(description.get("build"), str):
+        raise _damaged(folder, "build is no text")
+    source = str(folder / _DESCRIPTION)
+    return StoredEngine(
+        recipe.coerce(Engine, description["engine"], source=source, name="engine"), description["build"]
+    )
+
+
+def refuse_engine(folder: Path, verb: str) -> None:
+    """Raise RecipeError if the documents of an index folder are in a search engine, where ``verb`` is impossible."""
+    if stored := stored_engine(folder):
+        message = f"{folder} is an index in {stored.engine.name}, for which there is no {verb}"
+        raise RecipeError("the index", [("index", f"{message}. Use an index folder without an engine")])
 
 
 def generation_of(folder: Path) -> int:
@@ -211,8 +252,10 @@ def index_settings(folder: Path, entry: Mapping[str, Any]) -> Index:
     return index
 
 
-def view_bytes(folder: Path, name: str) -> int:
-    """Return the size of an index in an index folder, in bytes."""
+def view_bytes(folder: Path, name: str) -> int | None:
+    """Return the size of an index in an index folder, in bytes; None if it is in a search engine."""
+    if stored_engine(folder):
+        return None
     return sum(size_of(folder / segment.path / name) for segment in current_state(folder).segments)
 
 

@@ -16,7 +16,9 @@ from encloze.data.text_arguments import strings
 from encloze.errors import RecipeError
 from encloze.retrieval.answer_threshold import AnswerThreshold, answer_features
 from encloze.retrieval.candidates import CandidatePool
-from encloze.retrieval.changes import IndexChange, Replacement, add_documents, compact, delete_documents
+from encloze.retrieval.changes import add_documents, compact, delete_documents
+from encloze.retrieval.engine_documents import EngineFields
+from encloze.retrieval.index_change import IndexChange, Replacement
 from encloze.retrieval.index_folder import index_version, view_entries
 from encloze.retrieval.opening import EncoderOf
 from encloze.retrieval.results import Answer
@@ -45,13 +47,13 @@ class OpenedIndex:
         self._version = index_version(self.folder) if self.folder else ()
         self._has_warned = False
         self.answer_threshold: AnswerThreshold | None = None
-        self._fields: SegmentedFields | None = None
+        self._fields: SegmentedFields | EngineFields | None = None
         self._encoder_of: EncoderOf = lambda entry: None
         self._opened = dict[str, Opened]()
 
     def _set_opened(
         self,
-        fields: SegmentedFields,
+        fields: SegmentedFields | EngineFields,
         version: tuple[int, ...],
         encoder_of: EncoderOf,
         opened: dict[str, Opened],
@@ -169,7 +171,8 @@ class OpenedIndex:
         return [Answer(value, value >= threshold.threshold) for value in threshold.probabilities(features).tolist()]
 
     def _select(self, filter_: Filter) -> np.ndarray:
-        """Return which documents pass a filter: bool, (documents,)."""
+        """Return which documents pass a filter: bool, (documents,); of an engine, the filter in its language."""
         if self._fields is None:
             raise RecipeError("the search", [("filter", "this retriever has no index folder, which filters read")])
-        return self._fields.select(filter_)
+        passed: np.ndarray = self._fields.select(filter_)
+        return passed

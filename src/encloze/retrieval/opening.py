@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from encloze.data.corpus import Corpus
+from encloze.data.field_columns import SegmentedFields
 from encloze.encoders.base import Encoder, Precision, load_encoder
 from encloze.errors import CheckpointError, RecipeError
-from encloze.retrieval.index_folder import check_model, model_location, open_view
+from encloze.retrieval.engine_documents import EngineFields
+from encloze.retrieval.engine_index import open_engine_index
+from encloze.retrieval.index_folder import (
+    check_model,
+    model_location,
+    open_documents,
+    open_fields,
+    open_view,
+    stored_engine,
+    view_entries,
+)
 from encloze.retrieval.index_state import IndexState
 from encloze.retrieval.views import View
 from encloze.search.segment import Opened
@@ -32,6 +44,32 @@ def open_views(
         View(entry["name"], open_view(folder, entry, state, opened.setdefault(entry["name"], {})), encoder_of(entry))
         for entry in entries
     ]
+
+
+class Contents(NamedTuple):
+    """What a retriever searches: documents, indexes, and the fields that filters use."""
+
+    documents: Corpus
+    views: list[View]
+    fields: SegmentedFields | EngineFields
+
+
+def open_contents(
+    folder: Path, names: Sequence[str], encoder_of: EncoderOf, state: IndexState, opened: dict[str, Opened]
+) -> Contents:
+    """Open an index folder, whose documents are in the folder or in a search engine.
+
+    Args:
+        folder: The index folder.
+        names: Names of the indexes to open; all if empty.
+        encoder_of: Function that returns the encoder of an index.
+        state: The state of the folder.
+        opened: What was opened before, by the names of the indexes. It is updated.
+    """
+    if stored := stored_engine(folder):
+        return Contents(*open_engine_index(folder, stored, names, encoder_of))
+    views = open_views(folder, view_entries(folder, names), encoder_of, state, opened)
+    return Contents(open_documents(folder, state), views, open_fields(folder, state))
 
 
 def encoder_finder(

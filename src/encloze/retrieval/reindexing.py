@@ -29,11 +29,12 @@ from encloze.retrieval.index_folder import (
     generation_of,
     index_settings,
     open_documents,
+    refuse_engine,
     stored_fusion,
     view_entries,
     write_generation,
 )
-from encloze.retrieval.tuning import fit_index_fusion
+from encloze.retrieval.tuning import fit_index_fusion, opened_views
 from encloze.storage.atomic import atomic_folder
 from encloze.storage.cache import temporary_folder
 from encloze.storage.exchange import exchange
@@ -66,6 +67,7 @@ def build_next(index: Path, encoder: Encoder, dataset: DatasetSplit | None, *, o
         RecipeError: No index is built by a model, or the new one does not compute what an index is built from.
         StorageError: ``NAME.next`` exists, or the disk is full.
     """
+    refuse_engine(index, "reindex")
     target, entries, stored = beside(index, "next"), view_entries(index), stored_fusion(index)
     if not any(entry["model"] for entry in entries):
         message = f"no index in {index} was built by a model: {', '.join(entry['name'] for entry in entries)}"
@@ -78,7 +80,8 @@ def build_next(index: Path, encoder: Encoder, dataset: DatasetSplit | None, *, o
     corpus = open_documents(index)
     with atomic_folder(target, overwrite=overwrite) as staging:
         views = build_index(corpus, [index_settings(index, entry) for entry in entries], encoder, staging)
-        fit_index_fusion(staging, views, corpus, encoder, None if stored.split else stored.fusion, dataset)
+        opened = opened_views(staging, views, encoder)
+        fit_index_fusion(staging, opened, corpus, None if stored.split else stored.fusion, dataset)
         write_generation(staging, generation_of(index) + 1)
         settings = {"verb": "reindex", "index": str(index), "model": encoder.name}
         write_provenance(staging, recipe.dump_tree(settings), {"index": index, "model": encoder.name})

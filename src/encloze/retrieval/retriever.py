@@ -17,26 +17,28 @@ from encloze.data.records import Query, Run
 from encloze.data.runs import top_documents
 from encloze.data.text_arguments import strings
 from encloze.encoders.base import Encoder, Precision, Reranker, load_reranker
+from encloze.errors import RecipeError
 from encloze.retrieval.answer_threshold import COMPARED
 from encloze.retrieval.arguments import check_fusion, check_fusion_choice, check_reranking, check_search
 from encloze.retrieval.candidates import FUSION_DEPTH, find_candidates, fused_run, of_enough_sources
-from encloze.retrieval.index_building import exact_indexes, write_index
-from encloze.retrieval.index_folder import open_documents, open_fields, read_consistently, stored_fusion, view_entries
+from encloze.retrieval.engine_building import IndexTarget
+from encloze.retrieval.index_building import exact_indexes
+from encloze.retrieval.index_folder import read_consistently, stored_fusion
 from encloze.retrieval.index_state import IndexState
+from encloze.retrieval.index_writing import write_index, write_index_folder
 from encloze.retrieval.opened_index import FilterLike, OpenedIndex
-from encloze.retrieval.opening import EncoderOf, encoder_finder, loaded_encoder, open_views
+from encloze.retrieval.opening import EncoderOf, encoder_finder, loaded_encoder, open_contents
 from encloze.retrieval.ranked_hits import Aggregation, completed, explained, hits_needed, hits_of, reranked_hits
 from encloze.retrieval.reranking import rerank, score_top
 from encloze.retrieval.results import BatchHits, Hits
 from encloze.retrieval.views import View, default_fusion, without_weightless
+from encloze.search.engines.base import Engine
 from encloze.search.fusions.base import Fusion
 from encloze.search.indexes.base import Index
 from encloze.search.segment import Opened
 from encloze.settings import plain
-from encloze.storage.atomic import atomic_folder
 from encloze.storage.cache import temporary_folder
 from encloze.storage.manifest import write_manifest
-from encloze.storage.provenance import write_provenance
 
 
 class Retriever(OpenedIndex):
@@ -94,6 +96,7 @@ class Retriever(OpenedIndex):
         *,
         indexes: Sequence[str | Mapping[str, Any] | Index] = (),
         output: str | Path | None = None,
+        engine: Engine | str | Mapping[str, Any] | None = None,
         fusion: Fusion | str | Mapping[str, Any] | None = None,
         tune_on: DatasetSplit | None = None,
         device: str | None = None,
@@ -110,6 +113,7 @@ class Retriever(OpenedIndex):
                 (``hnsw``, which is approximate, from 200,000 documents on), ``inverted`` for term weights.
             output: The index folder to write, for ``Retriever.load``. Without it, the index is in a temporary folder
                 that is removed when the retriever is deleted, which suits small collections.
+            engine: Search engine that stores and searches the documents, such as ``"milvus"``. It needs ``output``.
             fusion: How the scores of several indexes are combined; see ``choose_fusion`` for the default.
             tune_on: Judged queries over the corpus, such as ``data.split("dev")``, on which the weights of the indexes
                 are tuned.
@@ -125,6 +129,9 @@ class Retriever(OpenedIndex):
         kinds: tuple[Index, ...] = recipe.coerce(tuple[Index, ...], indexes, source=source, name="indexes")
         fused: Fusion | None = recipe.coerce(Fusion | None, fusion, source=source, name="fusion")
         target: Path | None = recipe.coerce(Path | None, output, source=source, name="output")
+        used: Engine | None = recipe.coerce(Engine | None, engine, source=source, name="engine")
+        if used and target is None:
+            raise RecipeError(source, [("output", "an index in a search engine needs an index folder. Give output")])
         documents = Corpus.load(corpus)
         loaded = loaded_encoder(encoder, device, precision)
         check_fusion_choice(fused, tune_on, len(kinds or (exact_indexes(loaded) if loaded else ())), source)
@@ -135,12 +142,8 @@ class Retriever(OpenedIndex):
             write_index(target, documents, kinds, loaded, fused, tune_on)
             write_manifest(target)
         else:
-            with atomic_folder(target, overwrite=overwrite) as staging:
-                write_index(staging, documents, kinds, loaded, fused, tune_on)
-                name = loaded.name if loaded else None
-                settings = {"output": str(target), "corpus": plain(documents.format), "model": name}
-                text = recipe.dump_tree({"verb": "index", **settings, "indexes": plain(kinds), "precision": precision})
-                write_provenance(staging, text, {**documents.inputs(), "model": name})
+            settings = {"indexes": plain(kinds), "precision": precision, "engine": plain(used)}
+            write_index_folder(IndexTarget(used, target, overwrite), documents, kinds, loaded, fused, tune_on, settings)
         retriever = cls._open(target, encoder_finder(target, loaded, device, precision))
         if output is None:
             retriever.corpus = documents  # it may outlive the retriever
@@ -205,10 +208,10 @@ class Retriever(OpenedIndex):
         reranker, depth, weight = reranking
 
         def read(state: IndexState, version: tuple[int, ...]) -> Retriever:
-            views = open_views(folder, view_entries(folder, names), encoder_of, state, opened)
+            documents, views, fields = open_contents(folder, names, encoder_of, state, opened)
             used = fusion or stored_fusion(folder, names).fusion
-            retriever = cls(open_documents(folder, state), views, used, reranker, depth, folder, weight)
-            retriever._set_opened(open_fields(folder, state), version, encoder_of, opened, state.answer_threshold)
+            retriever = cls(documents, views, used, reranker, depth, folder, weight)
+            retriever._set_opened(fields, version, encoder_of, opened, state.answer_threshold)
             retriever._names, retriever._chosen = tuple(names), fusion
             return retriever
 

@@ -88,11 +88,23 @@ def choose_fusion(
     return ChosenFusion(Weighted(weights_of), note)
 
 
+def opened_views(folder: Path, entries: Sequence[Mapping[str, Any]], encoder: Encoder | None) -> list[View]:
+    """Open the indexes of a new index folder.
+
+    Args:
+        folder: The index folder.
+        entries: The descriptions of the indexes, as ``build_index`` returns them.
+        encoder: The encoder that built the indexes; None if all were built from text.
+    """
+    if len(entries) < 2:
+        return []  # one index needs no fusion
+    return [View(entry["name"], open_view(folder, entry), encoder if entry["model"] else None) for entry in entries]
+
+
 def fit_index_fusion(
     folder: Path,
-    entries: Sequence[Mapping[str, Any]],
+    views: Sequence[View],
     corpus: Corpus,
-    encoder: Encoder | None,
     fusion: Fusion | None = None,
     dataset: DatasetSplit | None = None,
     tuning: DatasetSplit | None = None,
@@ -101,16 +113,14 @@ def fit_index_fusion(
 
     Args:
         folder: The index folder.
-        entries: The descriptions of the indexes in the folder, as ``build_index`` returns them.
+        views: The indexes in the folder. If there are fewer than two, nothing is stored.
         corpus: The documents.
-        encoder: The encoder that built the indexes; None if all were built from text.
         fusion: The fusion to store; None to choose it.
         dataset: Data set whose split dev or validation is used for tuning by default.
         tuning: Judged queries on which the weights are tuned, even if all indexes use one encoder.
     """
-    if len(entries) < 2:
+    if len(views) < 2:
         return
-    views = [View(entry["name"], open_view(folder, entry), encoder if entry["model"] else None) for entry in entries]
     chosen = ChosenFusion(fusion, "") if fusion else choose_fusion(views, corpus, dataset, tuning)
     source = tuning or dataset
     location = str(source.format.location()) if source and chosen.tuned_on else ""

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 from encloze.data.records import Document
 from encloze.encoders.base import Encoder, Reranker
 from encloze.errors import CheckpointError, DataError, RecipeError, StaleIndexError, StorageError
-from encloze.retrieval.changes import IndexChange
+from encloze.retrieval.index_change import IndexChange
 from encloze.retrieval.ranked_hits import Aggregation
 from encloze.retrieval.results import Hits
 from encloze.retrieval.retriever import Retriever

@@ -13,7 +13,7 @@ from encloze.storage.checked_json import is_checked_file, read_checked_json, wri
 from encloze.storage.disk import sync
 from encloze.storage.hashes import checksum_file, hash_file
 from encloze.storage.json_files import read_json
-from encloze.storage.names import MANIFEST, README
+from encloze.storage.names import EMBEDDED_ENGINE, MANIFEST, README
 from encloze.storage.verified import check_once
 
 _CHECKSUMS: dict[str, Callable[[Path], str]] = {"xxh3_128": checksum_file, "sha256": hash_file}
@@ -27,6 +27,8 @@ Entries = Mapping[str, Mapping[str, Any]]
 def write_manifest(folder: Path, *, durable: bool = True) -> None:
     """Write the manifest of a folder: the size and the checksum of each file.
 
+    The files of an embedded search engine, which change whenever the engine is opened, are left out.
+
     Args:
         folder: The folder.
         durable: Whether to sync all files to disk, so that a power failure does not damage them.
@@ -35,7 +37,7 @@ def write_manifest(folder: Path, *, durable: bool = True) -> None:
     entries = {
         name: {"bytes": file.stat().st_size, "xxh3_128": checksum_file(file)}
         for name, file in files.items()
-        if name not in (MANIFEST, README)
+        if name not in (MANIFEST, README) and not name.startswith(f"{EMBEDDED_ENGINE}/")
     }
     write_checked_json(folder / MANIFEST, {"files": entries})
     if durable:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from encloze.errors import CheckpointError, StorageError
 from encloze.storage.manifest import has_manifest, read_manifest
-from encloze.storage.names import MANIFEST, README
+from encloze.storage.names import EMBEDDED_ENGINE, MANIFEST, README
 
 SETTINGS, IDENTITY, OUTPUT_HASH = "recipe.json", "identity.json", "output.json"
 """Files of a work folder ``OUTPUT.checkpoint``: settings of the run, fingerprints of its inputs, and the hash of the
@@ -70,6 +70,8 @@ def _foreign_files(folder: Path, own_files: Collection[str]) -> Iterator[Path]:
     folders = [folder]
     while folders:
         for path in sorted(folders.pop().iterdir()):
+            if path == folder / EMBEDDED_ENGINE and "index.json" in listed:
+                continue  # files of the search engine, which no manifest lists
             if path.is_dir() and not path.is_symlink():
                 if not own_files or not (has_manifest(path) or is_work_folder(path)):
                     folders.append(path)

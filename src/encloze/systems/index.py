@@ -83,10 +83,11 @@ class Index(System, name="index"):
                     "values are too high. Evaluate on another split, or set fusion"
                 )
         models = {view.encoder.name for view in retriever.views if view.encoder}
+        sizes = [size for view in retriever.views if (size := view_bytes(self.index, view.name)) is not None]
         yield PreparedSystem(
             run=retriever.run,
             note="; ".join(filter(None, notes)),
-            index_bytes=sum(view_bytes(self.index, view.name) for view in retriever.views),
+            index_bytes=sum(sizes) if sizes else None,
             model_bytes=sum(map(size_of_weights, models)) if models else None,
             corpus=retriever.corpus,
         )

@@ -20,7 +20,7 @@ from encloze.commands.label import LabelingResult
 from encloze.commands.report import ReportResult
 from encloze.commands.verify import Verification
 from encloze.escapes import visible
-from encloze.retrieval.changes import IndexChange
+from encloze.retrieval.index_change import IndexChange
 
 _NEXT_COMMANDS = {
     "finetune": "encloze finetune --model {folder} --dataset FOLDER --output MODEL",
