@@ -68,6 +68,7 @@ class ApproximateIndex(Index):
     """Setting that trades recall for speed: a higher value finds more of the nearest neighbors and takes longer."""
     fixed: ClassVar[tuple[str, ...]]
     """Settings that cannot be changed after the index has been built."""
+    min_documents: ClassVar[int] = MIN_DOCUMENTS
 
     storage: Storage = "int8"
     """How FAISS stores the vectors: ``float32`` (4 bytes per dimension), ``fp16`` (2), ``int8`` (1), ``pq`` (product
@@ -119,6 +120,11 @@ class ApproximateIndex(Index):
     @abstractmethod
     def value(self, index: Any) -> int:
         """Return the value of the setting that is tuned, as the settings contain it or by the size of the index."""
+
+    def sample_bytes(self, documents: int, dim: int) -> int:
+        """Return the bytes of the training sample and of the batch that is added, in float32."""
+        stored = min(self.dim or dim, dim)
+        return 4 * stored * (min(documents, self.sample_size(documents)) + min(documents, _BATCH))
 
     def cut(self, embeddings: np.ndarray) -> np.ndarray:
         """Return the dimensions of embeddings that FAISS stores."""
