@@ -66,6 +66,11 @@ class EncodingTrial:
             query_milliseconds=milliseconds,
         )
 
+    def encode(self, queries: Sequence[str]) -> Representation:
+        """Return the vectors of queries."""
+        with progress.use_listener(progress.SilentListener()):
+            return self._encoder.represent_queries(queries)
+
     def _whole(self, order: np.ndarray, rate: float) -> tuple[float, int]:
         """Return the median time of encoding the sample, and its size."""
         runs = min(_REPETITIONS, max(1, int(rate * self._seconds / len(order))))

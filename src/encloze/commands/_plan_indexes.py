@@ -99,13 +99,13 @@ class IndexTrials:
         is_text = index.input_type == "text"
         sizes = self._text_sizes() if is_text else self._vector_sizes(index)
         samples = list[Sample]()
-        self._sample(index, min(_WARM_UP, sizes[0]))
+        try:
+            self._sample(index, min(_WARM_UP, sizes[0]))
+        except ValueError as error:
+            raise DataError(f"{index.label} cannot be planned: {error}") from error
         for size in sizes:
             began = time.monotonic()
-            try:
-                samples.append(self._sample(index, size))
-            except ValueError as error:
-                raise DataError(f"{index.label} cannot be planned: {error}") from error
+            samples.append(self._sample(index, size))
             needed = _GROWTH * (time.monotonic() - began)
             if len(samples) > is_text and time.monotonic() + needed > deadline:  # the vocabulary needs two sizes
                 break

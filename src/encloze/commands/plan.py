@@ -161,7 +161,7 @@ class Plan(Command, name="plan"):
         with progress.task(f"Measuring {encoder.name}", None, ""):
             trial = EncodingTrial(encoder, window, self.seconds * _ENCODING_SHARE)
             speed = replace(trial.measure(queries), model=str(self.model))
-        encoded = encoder.similarity.for_inner_products(encoder.represent_queries(queries))
+            encoded = encoder.similarity.for_inner_products(trial.encode(queries))
         return speed, Representation.concatenate(trial.vectors), encoded
 
     def _check_indexes(self, indexes: Sequence[Index], encoder: Encoder | None) -> None:
