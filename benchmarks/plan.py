@@ -1,14 +1,15 @@
 """Compare the predictions of ``encloze plan`` with measurements at four sizes.
 
     python benchmarks/plan.py --part encoding
-    python benchmarks/plan.py --part indexes
+    python benchmarks/plan.py --part hnsw
+    python benchmarks/plan.py --part ivf
     python benchmarks/plan.py --part texts
 
 The plan is made from 1,000 documents of the documentation of Python, in a process of its own. Then other documents are
 encoded, and indexes are built, opened and searched, each in a new process. The encoder is a BERT with random weights
-and the tokenizer of minilm. Documents of the parts ``encoding`` and ``texts`` are real ones, vectors of ``indexes`` are
-those of 1,000 other documents, resampled with noise. All processes have one thread, and times are those of the
-processor instead of the clock, so that other programs on the machine do not change them.
+and the tokenizer of minilm. Documents of the parts ``encoding`` and ``texts`` are real ones; the vectors of the other
+parts are those of 1,000 other documents, resampled with noise. All processes have one thread, and times are those of
+the processor instead of the clock, so that other programs on the machine change them less.
 """
 
 from __future__ import annotations
@@ -41,12 +42,14 @@ from encloze.systems._memory import PeakMemory, anonymous_memory, release_free_m
 RESULTS = Path(__file__).parent / "results" / "plan.json"
 SIZES = {
     "encoding": (500, 1000, 2000, 4000),
-    "indexes": (10_000, 20_000, 40_000, 80_000),
+    "hnsw": (10_000, 20_000, 40_000, 80_000),
+    "ivf": (10_000, 20_000, 40_000, 80_000),
     "texts": (1000, 2000, 4000, 7000),
 }
 INDEXES: dict[str, tuple[str | dict[str, str], ...]] = {
     "encoding": ("flat",),
-    "indexes": ("flat", "hnsw", *({"type": "ivf", "storage": kind} for kind in ("float32", "fp16", "int8", "rabitq"))),
+    "hnsw": ("flat", "hnsw"),
+    "ivf": tuple({"type": "ivf", "storage": kind} for kind in ("float32", "fp16", "int8", "rabitq")),
     "texts": ("bm25",),
 }
 SAMPLE, QUERIES, DEPTH, PART = 1000, 50, 10, 4096

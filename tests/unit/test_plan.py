@@ -44,7 +44,7 @@ def made_up(index: Index, each: int, milliseconds: float, *, latency_of: Any = N
         size = each * documents + growth.fixed_bytes
         build_bytes = size + growth.build_bytes if growth.build_bytes else 1e6
         latency = milliseconds * growth.search / index.growth(10_000, DIM).search
-        samples.append(Sample(documents, documents / 1e4, size + 1536 * documents, size, build_bytes, latency))
+        samples.append(Sample(documents, documents / 1e4, size + 1536 * documents, size, 0, build_bytes, latency))
     return IndexModel(index, samples, DIM)
 
 
@@ -98,7 +98,7 @@ def test_the_vocabulary_follows_heaps_law_of_the_largest_sizes() -> None:
 
 def test_bm25_has_bytes_per_document_and_bytes_per_term() -> None:
     terms = heaps_law({1000: 10_000, 4000: 20_000})
-    samples = [Sample(n, n / 1e3, 900 * n + 50 * terms(n), 1, 1, 0.2) for n in (1000, 2000, 4000)]
+    samples = [Sample(n, n / 1e3, 900 * n + 50 * terms(n), 1, 0, 1, 0.2) for n in (1000, 2000, 4000)]
     size = IndexModel(Bm25(), samples, 0, terms).at(1_000_000).disk_bytes
     assert size.value == pytest.approx(900e6 + 50 * 20_000 * math.sqrt(250)) and size.factor == 250
 
@@ -121,7 +121,7 @@ def test_growth_is_that_of_the_settings() -> None:
     assert Ivf().min_documents == 5000 and Flat().min_documents == 1
 
 
-@pytest.mark.parametrize("storage", ["float32", "int8", "rabitq"])
+@pytest.mark.parametrize("storage", ["int8", "rabitq"])
 def test_the_size_of_an_ivf_is_predicted_beyond_the_sizes_with_few_lists(storage: Any, tmp_path: Path) -> None:
     """The lists grow with the documents up to 24,000, and with their square root from there on."""
     rows = np.random.default_rng(0).standard_normal((30_000, 16)).astype(np.float32)
@@ -129,7 +129,7 @@ def test_the_size_of_an_ivf_is_predicted_beyond_the_sizes_with_few_lists(storage
     for size in (5000, 7000, 30_000):
         (tmp_path / str(size)).mkdir()
         index.build(Representation(rows[:size]), tmp_path / str(size))
-        samples.append(Sample(size, 1.0, 1.0, index.memory(tmp_path / str(size)), 1.0, 1.0))
+        samples.append(Sample(size, 1.0, 1.0, index.memory(tmp_path / str(size)), 0.0, 1.0, 1.0))
     predicted = IndexModel(index, samples[:2], 16).at(30_000)
     assert predicted.memory_bytes.value == pytest.approx(samples[2].memory_bytes, rel=0.02)
 
@@ -224,7 +224,7 @@ def test_collections_that_an_approximate_index_searches_exactly_are_left_out() -
 
 def test_without_a_model_bm25_is_recommended() -> None:
     terms = heaps_law({1000: 10_000, 2000: 15_000})
-    bm25 = IndexModel(Bm25(), [Sample(n, 1, 900 * n, 900 * n, 900 * n, 0.2) for n in (1000, 2000)], 0, terms)
+    bm25 = IndexModel(Bm25(), [Sample(n, 1, 900 * n, 900 * n, 0, 900 * n, 0.2) for n in (1000, 2000)], 0, terms)
     costs = model_of(bm25, speed=None, types=("text",)).at(10**6, ROOMY)
     assert costs.encoding_seconds is None and costs.recommended == ("bm25",)
     assert costs.command == "encloze index --corpus 'my texts' --indexes bm25 --output index"
@@ -260,7 +260,7 @@ def test_a_plan_of_a_tiny_model(dataset: Path, tmp_path: Path, capsys: pytest.Ca
     assert many["encoding_seconds"]["value"] == pytest.approx(500 * few["encoding_seconds"]["value"])
     flat, bm25 = many["indexes"]
     assert flat["memory_bytes"]["value"] == pytest.approx(20_000 * 128, rel=0.3)
-    assert bm25["build_seconds"]["value"] > 0 and bm25["memory_bytes"]["value"] > bm25["disk_bytes"]["value"] / 2
+    assert bm25["build_seconds"]["value"] > 0 and bm25["memory_bytes"]["value"] >= 0.99 * bm25["disk_bytes"]["value"]
     assert stored["encoding"]["query_milliseconds"] > 0 and stored["encoding"]["memory_bytes"] > 1e7
     assert {path.name for path in output.iterdir()} >= {"plan.json", "recipe.yaml", "manifest.json"}
 

@@ -33,6 +33,7 @@ _NOISE = 0.7
 their nearest neighbors then have about the same cosine as among real passages."""
 _WEIGHT_NOISE = 0.1  # relative standard deviation that is added to term weights
 _TIMED_QUERIES, _DEPTH = 50, 10
+_RESOLUTION = 2**18
 
 
 def enlarge(vectors: Representation, count: int) -> Representation:
@@ -150,8 +151,8 @@ class IndexTrials:
             timed = latencies(
                 lambda query: searcher.search([query] if is_text else query, _DEPTH), searched, _TIMED_QUERIES
             )
-            memory = index.memory(folder) + max(0, memory_now() - before)
-            return Sample(size, seconds, size_of(folder), memory, build_bytes, timed["p50"])
+            other = _without_noise(memory_now() - before)
+            return Sample(size, seconds, size_of(folder), index.memory(folder), other, build_bytes, timed["p50"])
 
     def _vocabulary(self, index: Any, samples: Sequence[Sample]) -> dict[int, int]:
         """Return the number of distinct terms for each measured number of documents."""
@@ -183,7 +184,12 @@ def _build(index: Index, source: Any, size: int, folder: Path) -> tuple[float, f
         return time.perf_counter() - began, 0.0
     with PeakMemory() as peak:
         build()
-    return time.perf_counter() - began, max(0, peak.bytes - before)
+    return time.perf_counter() - began, _without_noise(peak.bytes - before)
+
+
+def _without_noise(size: int) -> int:
+    """Return a growth of the memory in bytes; 0 if it is so small that pages of the allocator explain it."""
+    return size if size >= _RESOLUTION else 0
 
 
 def _parts(source: Any, size: int) -> Iterator[Any]:

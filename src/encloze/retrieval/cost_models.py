@@ -38,7 +38,9 @@ class Sample:
     disk_bytes: float
     """Size of the files."""
     memory_bytes: float
-    """Bytes of the files that searches read, and other memory of the open index."""
+    """Bytes of the files that searches read."""
+    other_bytes: float
+    """Other memory of the open index, such as the terms of BM25."""
     build_bytes: float
     """Peak memory of the build."""
     milliseconds: float
@@ -56,6 +58,7 @@ class IndexCosts:
     build_seconds: Estimate
     disk_bytes: Estimate
     memory_bytes: Estimate
+    """Bytes of the files that searches read, and other memory of the open index."""
     build_bytes: Estimate
     milliseconds: Estimate
     """Median latency of a search, without the encoding of the query."""
@@ -158,14 +161,22 @@ class IndexModel:
         self._build = fitted("build_seconds", lambda n: (growth(n)[0], n))
         self._milliseconds = fitted("milliseconds", lambda n: (growth(n)[1], 1))
         self._disk = fitted("disk_bytes", sizes, lambda n: growth(n)[2])
-        self._memory = fitted("memory_bytes", sizes, lambda n: growth(n)[2])
+        files = fitted("memory_bytes", sizes, lambda n: growth(n)[2])
+        self._files, self._other = files, fitted("other_bytes", sizes)
         if growth(samples[0].documents)[3]:
-            memory = self._memory
-            self._peak = fitted("build_bytes", lambda n: (growth(n)[3],), lambda n: memory.at(n).value)
+            self._peak = fitted("build_bytes", lambda n: (growth(n)[3],), lambda n: files.at(n).value)
         else:
             self._peak = fitted("build_bytes", lambda n: (*sizes(n), 1) if vocabulary else sizes(n))
 
     def at(self, documents: int) -> IndexCosts:
         """Return the costs of a number of documents."""
-        fits = (self._build, self._disk, self._memory, self._peak, self._milliseconds)
-        return IndexCosts(self.index.label, self.index.input_type, *(fit.at(documents) for fit in fits))
+        files, other = self._files.at(documents), self._other.at(documents)
+        return IndexCosts(
+            index=self.index.label,
+            input_type=self.index.input_type,
+            build_seconds=self._build.at(documents),
+            disk_bytes=self._disk.at(documents),
+            memory_bytes=Estimate(files.value + other.value, files.factor),
+            build_bytes=self._peak.at(documents),
+            milliseconds=self._milliseconds.at(documents),
+        )
