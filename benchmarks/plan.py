@@ -33,6 +33,7 @@ from encloze.data.field_columns import write_field_columns
 from encloze.data.records import Document, Representation, full_text
 from encloze.evaluation.latency import latencies
 from encloze.execution.encodings import encode_corpus
+from encloze.retrieval.tuning import snippet
 from encloze.search.indexes.base import Index
 from encloze.storage.disk import size_of
 from encloze.storage.model_folders import locate
@@ -96,7 +97,7 @@ def use_processor_time() -> None:
     import faiss
     import torch
 
-    time.perf_counter = time.process_time  # type: ignore[assignment]
+    time.perf_counter = time.process_time
     torch.set_num_threads(1)
     faiss.omp_set_num_threads(1)
 
@@ -137,9 +138,12 @@ def build(index: Index, source: Path, size: int, folder: Path) -> dict[str, floa
     else:
         rows = [json.loads(line) for line in source.read_text(encoding="utf-8").splitlines()[:size]]
         texts = [full_text(row["title"], row["text"]) for row in rows]
-        queries = [[" ".join(text.split()[:10])] for text in texts[:QUERIES]]
+        draw = np.random.default_rng(1)
+        queries = [[snippet(text, draw)] for text in texts[:QUERIES]]
     settings = index.with_defaults(lambda: texts)
-    settings.build(texts[:20] or Representation(dense=vectors[:20]), small(folder))  # imports and compiles
+    few = small(folder)
+    settings.build(texts[:20] or Representation(dense=vectors[:20]), few)
+    latencies(lambda query: settings.open(few).search(query, DEPTH), queries)  # imports and compiles
     release_free_memory()
     before = anonymous_memory()
     with PeakMemory() as peak:
@@ -150,7 +154,8 @@ def build(index: Index, source: Path, size: int, folder: Path) -> dict[str, floa
             builder.add(texts[part] if texts else Representation(dense=vectors[part]))
         builder.finish()
         seconds = time.perf_counter() - began
-    settings.open(folder).search(queries[0], DEPTH)
+    first = settings.open(folder)
+    latencies(lambda query: first.search(query, DEPTH), queries)
     release_free_memory()
     opened = anonymous_memory()
     searcher = settings.open(folder)
@@ -211,10 +216,11 @@ def compare_indexes(
             found.setdefault(predicted["index"], {})[str(size)] = rows
             print(predicted["index"], size, rows, flush=True)
     if part == "texts":
+        written = Corpus.load(str(folder / "others"))
         for costs in result["costs"]:
             count = costs["documents"]
-            Corpus.from_documents(documents[-count:], folder / "documents.arrow")
-            write_field_columns(documents[-count:], folder / "fields.arrow")
+            Corpus.from_documents(written[:count], folder / "documents.arrow")
+            write_field_columns(written[:count], folder / "fields.arrow")
             found.setdefault("texts and fields", {})[str(count)] = {
                 f"{name}_bytes": compared(costs[f"{name}_bytes"]["value"], (folder / f"{name}.arrow").stat().st_size)
                 for name in ("documents", "fields")

@@ -23,7 +23,7 @@ from encloze.storage.disk import size_of
 from encloze.systems._memory import PeakMemory
 from encloze.systems.base import PROCESS_STATUS
 
-_START, _WARM_UP = 5000, 20
+_START, _MIN_TEXTS, _WARM_UP = 5000, 100, 20
 _MAX_SIZES = 5
 _MAX_BYTES = 2**28  # of the vectors of an index that is measured
 _GROWTH = 2.2  # of the time if the number of documents doubles
@@ -118,7 +118,7 @@ class IndexTrials:
     def _text_sizes(self) -> list[int]:
         """Return the numbers of documents of indexes of texts, which are real ones."""
         halves = [len(self._texts)]
-        while halves[0] // 2 >= _START // 10 or len(halves) < 2:
+        while halves[0] // 2 >= _MIN_TEXTS or len(halves) < 2:
             halves.insert(0, halves[0] // 2)
         return halves
 
@@ -145,7 +145,8 @@ class IndexTrials:
         with silent, temporary_folder() as folder:
             seconds, build_bytes = _build(index, source, size, folder)
             del source
-            index.open(folder)  # checks the files once
+            checked = index.open(folder)  # the first time, files are checked, and code is imported and compiled
+            latencies(lambda query: checked.search([query] if is_text else query, _DEPTH), searched, _WARM_UP)
             before = memory_now()
             searcher = index.open(folder)
             timed = latencies(

@@ -166,7 +166,7 @@ class IndexModel:
         if growth(samples[0].documents)[3]:
             self._peak = fitted("build_bytes", lambda n: (growth(n)[3],), lambda n: files.at(n).value)
         else:
-            self._peak = fitted("build_bytes", lambda n: (*sizes(n), 1) if vocabulary else sizes(n))
+            self._peak = fitted("build_bytes", lambda n: (vocabulary(n),) if vocabulary else sizes(n))
 
     def at(self, documents: int) -> IndexCosts:
         """Return the costs of a number of documents."""
