@@ -23,7 +23,7 @@ from encloze.storage.disk import size_of
 from encloze.systems._memory import PeakMemory
 from encloze.systems.base import PROCESS_STATUS
 
-_START, _MIN_TEXTS, _WARM_UP = 5000, 100, 20
+_START, _MIN_TEXTS, _MAX_FIELDS, _WARM_UP = 5000, 100, 2000, 20
 _MAX_SIZES = 5
 _MAX_BYTES = 2**28  # of the vectors of an index that is measured
 _GROWTH = 2.2  # of the time if the number of documents doubles
@@ -34,6 +34,7 @@ their nearest neighbors then have about the same cosine as among real passages."
 _WEIGHT_NOISE = 0.1  # relative standard deviation that is added to term weights
 _TIMED_QUERIES, _DEPTH = 50, 10
 _RESOLUTION = 2**18
+_SAMPLE_SIZE = 200  # documents from which the analyzer of BM25 is chosen, as in ``build_views``
 
 
 def enlarge(vectors: Representation, count: int) -> Representation:
@@ -82,7 +83,8 @@ class IndexTrials:
         """Return the bytes of the texts and of the fields on disk as functions of the number of documents."""
         found: tuple[dict[int, float], dict[int, float]] = ({}, {})
         with temporary_folder() as folder:
-            for size in (len(self._documents) // 2, len(self._documents)):
+            count = min(_MAX_FIELDS, len(self._documents))
+            for size in (count // 2, count):
                 part = self._documents[:size]
                 Corpus.from_documents(part, folder / "documents.arrow")
                 write_field_columns(part, folder / "fields.arrow")
@@ -96,7 +98,7 @@ class IndexTrials:
         Raises:
             DataError: The index cannot be built, for example because its storage does not fit the vectors.
         """
-        index = index.with_defaults(lambda: self._texts)
+        given, index = index, index.with_defaults(lambda: self._texts[:_SAMPLE_SIZE])
         is_text = index.input_type == "text"
         sizes = self._text_sizes() if is_text else self._vector_sizes(index)
         samples = list[Sample]()
@@ -111,7 +113,7 @@ class IndexTrials:
             if len(samples) > is_text and time.monotonic() + needed > deadline:  # the vocabulary needs two sizes
                 break
         if is_text:
-            return IndexModel(index, samples, 0, heaps_law(self._vocabulary(index, samples)))
+            return IndexModel(given, samples, 0, heaps_law(self._vocabulary(index, samples)))
         vectors = self._view(self._vectors, index)
         return IndexModel(index, samples, (vectors.dense if vectors.sparse is None else vectors.sparse).shape[1])
 

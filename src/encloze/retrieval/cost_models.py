@@ -162,7 +162,8 @@ class IndexModel:
         self._milliseconds = fitted("milliseconds", lambda n: (growth(n)[1], 1))
         self._disk = fitted("disk_bytes", sizes, lambda n: growth(n)[2])
         files = fitted("memory_bytes", sizes, lambda n: growth(n)[2])
-        self._files, self._other = files, fitted("other_bytes", sizes)
+        self._files = files
+        self._other = fitted("other_bytes", lambda n: (vocabulary(n), 1) if vocabulary else (1, n))
         if growth(samples[0].documents)[3]:
             self._peak = fitted("build_bytes", lambda n: (growth(n)[3],), lambda n: files.at(n).value)
         else:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
-from encloze.search.indexes._approximate import ApproximateIndex, add_in_batches
+from encloze.search.indexes._approximate import ADDED_AT_ONCE, ApproximateIndex, add_in_batches
 from encloze.search.indexes._faiss_files import graph_fault, product_fault, scalar_fault
 from encloze.search.indexes._storage import PQ_BITS, load_faiss, pq_bytes, pq_fixed_bytes, pq_work, scalar_kind
 from encloze.search.indexes.base import Growth
@@ -92,7 +92,11 @@ class Hnsw(ApproximateIndex, name="hnsw"):
             build += pq_work(documents, self.sample_size(documents))
             fixed = pq_fixed_bytes(min(self.dim or dim, dim))
         search = (self.ef_search or math.ceil(math.sqrt(documents))) + steps
-        return Growth(build, search, fixed, self.sample_bytes(documents, dim))
+        build_bytes = self.sample_bytes(documents, dim)
+        if documents > ADDED_AT_ONCE:  # FAISS copies the vectors and the graph when they grow
+            values = {"float32": 4, "fp16": 2}.get(self.storage, 1) * min(self.dim or dim, dim)
+            build_bytes += documents * (values + 8 * self.neighbors)
+        return Growth(build, search, fixed, build_bytes)
 
     def search_parameters(self, value: int, ratio: float, selector: Any) -> Any:
         """Return the search parameters of FAISS (see ``ApproximateIndex.search_parameters``)."""
