@@ -60,6 +60,7 @@ EXTRA: dict[str, dict[str, Any]] = {
     "index": {"indexes": "flat,bm25", "model": "minilm"},
     "serve": {"index": "index"},
     "delete": {"ids": "a,b"},
+    "plan": {"documents": [1000]},
     "reindex": {"model": "minilm"},
     "encode": {"dataset": {"type": "tsv", "path": "labels"}},
     "probe": {"dataset": {"type": "tsv", "path": "labels"}},

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from encloze.evaluation.labels import LabelReport
     from encloze.evaluation.report import Report
     from encloze.evaluation.robustness import RobustnessReport
+    from encloze.retrieval.collection_plan import CollectionPlan
 
 
 def index(corpus: Any, model: Any = None, *, output: str | Path, **settings: Any) -> IndexingResult:
@@ -180,6 +181,25 @@ def compress(model: Any, dataset: Any, *, output: str | Path, **settings: Any) -
         >>> print(result.report.reason)
     """
     return cast("CompressionResult", run_command("compress", model=model, dataset=dataset, output=output, **settings))
+
+
+def plan(corpus: Any, documents: Sequence[int], *, model: Any = None, **settings: Any) -> CollectionPlan:
+    """Measure a model for about a minute, and predict what collections of other sizes cost.
+
+    Args:
+        corpus: Documents like those of the collection.
+        documents: Numbers of documents for which costs are predicted.
+        model: The encoder; None for BM25 only.
+        **settings: Settings of ``encloze plan``, such as ``queries_per_second``, ``memory`` and ``seconds``.
+
+    Returns:
+        Time of encoding, size, memory and latency of each index, and the recommended index, for each number.
+
+    Example:
+        >>> plan = encloze.plan("my_texts", [100_000, 1_000_000], model="minilm", cost_per_hour=1.5)
+        >>> plan.costs[1].encoding_seconds.value, plan.costs[1].recommended
+    """
+    return cast("CollectionPlan", run_command("plan", corpus=corpus, documents=documents, model=model, **settings))
 
 
 def threshold(index: str | Path, dataset: Any, **settings: Any) -> AnswerReport:

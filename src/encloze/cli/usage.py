@@ -33,7 +33,7 @@ _GROUPS = {
         "export",
     ),
     "Prepare training data": ("inspect", "generate", "mine", "score", "encode"),
-    "Search": ("index", "search", "serve", "add", "update", "delete", "compact", "reindex", "threshold"),
+    "Search": ("plan", "index", "search", "serve", "add", "update", "delete", "compact", "reindex", "threshold"),
     "Evaluate": ("evaluate", "compare", "gate", "robustness", "label", "compress", "probe", "report"),
     "Workflows": ("demo", "run", "rerun", "verify", "list"),
 }

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -183,7 +183,7 @@ class CompressionTrials:
         compressed = index.input_type
         others = [other for other in exact_indexes(variant.encoder) if other.input_type != compressed]
         indexes = {each.name: each for each in (index, *others)}
-        label = " + ".join(map(_label, indexes.values()))
+        label = " + ".join(each.label for each in indexes.values())
         title = f"{variant.model} in {variant.precision}, {label}"
         progress.note(f"Measuring {title}")
         with temporary_folder() as folder:
@@ -217,10 +217,3 @@ class CompressionTrials:
                     documents_per_second=variant.documents_per_second,
                 )
             )
-
-
-def _label(index: Any) -> str:
-    """Return the name of an index for tables, such as ``ivf int8, 192 dimensions``."""
-    kind = getattr(index, "storage", None) or getattr(index, "impacts", None) or "float32"
-    dim = getattr(index, "dim", None)
-    return f"{index.name} {kind}" + (f", {dim} dimensions" if dim else "")

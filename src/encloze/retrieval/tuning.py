@@ -169,7 +169,7 @@ def reciprocal_ranks(views: Sequence[View], corpus: Corpus) -> dict[str, float]:
     """
     numbers = np.unique(np.linspace(0, len(corpus) - 1, _SAMPLE_SIZE).astype(np.int64))
     generator = np.random.default_rng(0)
-    snippets = [_snippet(text, generator) for text in corpus.texts(numbers)]
+    snippets = [snippet(text, generator) for text in corpus.texts(numbers)]
     results = {}
     with progress.use_listener(progress.SilentListener()):  # no warning that snippets are truncated
         encoded = encode_for_views(views, snippets)
@@ -181,7 +181,7 @@ def reciprocal_ranks(views: Sequence[View], corpus: Corpus) -> dict[str, float]:
     return results
 
 
-def _snippet(text: str, generator: np.random.Generator) -> str:
+def snippet(text: str, generator: np.random.Generator) -> str:
     """Return ten consecutive words of a text, or 30 letters if its words are not separated by spaces."""
     words = text.split()
     if len(text) > _SNIPPET_LETTERS * max(1, len(words)):

@@ -45,7 +45,7 @@ class PeakMemory:
     """Context manager that measures the peak memory of this process, in ``bytes``; memory-mapped files are excluded."""
 
     def __enter__(self) -> PeakMemory:
-        self.bytes, self._is_over = _anonymous_memory(), threading.Event()
+        self.bytes, self._is_over = anonymous_memory(), threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
         self._thread.start()
         return self
@@ -53,21 +53,21 @@ class PeakMemory:
     def __exit__(self, *_: object) -> None:
         self._is_over.set()
         self._thread.join()
-        self.bytes = max(self.bytes, _anonymous_memory())
+        self.bytes = max(self.bytes, anonymous_memory())
 
     def _sample(self) -> None:
         while not self._is_over.wait(_INTERVAL):
-            self.bytes = max(self.bytes, _anonymous_memory())
+            self.bytes = max(self.bytes, anonymous_memory())
 
 
-def _anonymous_memory() -> int:
+def anonymous_memory() -> int:
+    """Return the memory of this process in bytes, without memory-mapped files. Only Linux reports it."""
     line = next(line for line in _STATUS.read_text().splitlines() if line.startswith("RssAnon"))
     return int(line.split()[1]) * 1024
 
 
-def _release_free_memory() -> None:
+def release_free_memory() -> None:
     """Return freed memory to the operating system (``malloc_trim`` of glibc)."""
-    gc.collect()
     with contextlib.suppress(OSError, AttributeError):  # only glibc has malloc_trim
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
@@ -76,7 +76,8 @@ def _main() -> None:
     request: MemoryRequest = recipe.build(MemoryRequest, json.load(sys.stdin))
     dataset = DatasetSplit(request.dataset, request.split, request.judgments_by_source)
     with request.system.prepare(dataset) as prepared:
-        _release_free_memory()
+        gc.collect()
+        release_free_memory()
         with PeakMemory() as peak:
             prepared.rank(dataset.queries, request.depth)
     sys.stdout.write(str(peak.bytes))

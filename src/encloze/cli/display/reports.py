@@ -15,6 +15,7 @@ from encloze.evaluation.gate import GateResult
 from encloze.evaluation.labels import LabelReport
 from encloze.evaluation.report import Report
 from encloze.evaluation.robustness import RobustnessReport
+from encloze.retrieval.collection_plan import CollectionPlan
 from encloze.tables import Column, Table
 
 _COMMANDS_AFTER_DEMO = (
@@ -26,7 +27,7 @@ _COMMANDS_AFTER_DEMO = (
 
 
 @show.register
-def _(result: Report | LabelReport | ComparisonTable | GateResult) -> None:
+def _(result: Report | LabelReport | ComparisonTable | GateResult | CollectionPlan) -> None:
     show_tables(result.tables(), result.notes)
 
 

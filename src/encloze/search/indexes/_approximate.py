@@ -34,7 +34,7 @@ from encloze.storage.verified import check_once
 _DESCRIPTION = "approximate.json"
 MIN_DOCUMENTS = 5000
 """Collections with fewer documents are searched exactly: FAISS needs more to learn from, and would save little time."""
-_BATCH = 16_384  # documents read from the file of embeddings and added to FAISS at a time
+ADDED_AT_ONCE = 16_384  # documents read from the file of embeddings and added to FAISS at a time
 _SEED = 0
 
 Storage = Literal["float32", "fp16", "int8", "pq", "rabitq"]
@@ -68,6 +68,7 @@ class ApproximateIndex(Index):
     """Setting that trades recall for speed: a higher value finds more of the nearest neighbors and takes longer."""
     fixed: ClassVar[tuple[str, ...]]
     """Settings that cannot be changed after the index has been built."""
+    min_documents: ClassVar[int] = MIN_DOCUMENTS
 
     storage: Storage = "int8"
     """How FAISS stores the vectors: ``float32`` (4 bytes per dimension), ``fp16`` (2), ``int8`` (1), ``pq`` (product
@@ -119,6 +120,11 @@ class ApproximateIndex(Index):
     @abstractmethod
     def value(self, index: Any) -> int:
         """Return the value of the setting that is tuned, as the settings contain it or by the size of the index."""
+
+    def sample_bytes(self, documents: int, dim: int) -> int:
+        """Return the bytes of the training sample and of the batch that is added, in float32."""
+        stored = min(self.dim or dim, dim)
+        return 4 * stored * (min(documents, self.sample_size(documents)) + min(documents, ADDED_AT_ONCE))
 
     def cut(self, embeddings: np.ndarray) -> np.ndarray:
         """Return the dimensions of embeddings that FAISS stores."""
@@ -272,7 +278,7 @@ class ApproximateBuilder:
 def add_in_batches(index: Any, embeddings: np.ndarray, title: str) -> None:
     """Add embeddings, which may be memory-mapped, to a FAISS index."""
     with progress.task(title, len(embeddings), "documents") as bar:
-        for start in range(0, len(embeddings), _BATCH):
-            batch = np.ascontiguousarray(embeddings[start : start + _BATCH])
+        for start in range(0, len(embeddings), ADDED_AT_ONCE):
+            batch = np.ascontiguousarray(embeddings[start : start + ADDED_AT_ONCE])
             index.add(batch)
             bar.advance(len(batch))

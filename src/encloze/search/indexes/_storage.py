@@ -6,6 +6,11 @@ from typing import Any
 
 PQ_BITS = 8
 _MIN_BYTES_PER_DIM = 1 / 16
+_PQ_CENTROIDS = 256
+_PQ_ITERATIONS, _PQ_SAMPLE = 25, 256 * _PQ_CENTROIDS
+_PQ_WORK = 12_000
+"""Time to find the codes of a vector with product quantization, in times to compare it with a centroid (measured with
+384 dimensions: k-means in subspaces of few dimensions is limited by memory access)."""
 
 
 def load_faiss() -> Any:
@@ -42,3 +47,13 @@ def pq_bytes(dim: int) -> int:
             "Set storage to int8"
         )
     return size
+
+
+def pq_fixed_bytes(dim: int) -> int:
+    """Return the bytes of the codebooks of product quantization, in float32."""
+    return 4 * dim * _PQ_CENTROIDS
+
+
+def pq_work(documents: int, sample: int) -> int:
+    """Return the work of training product quantization on a sample and of compressing documents, in comparisons."""
+    return _PQ_WORK * (_PQ_ITERATIONS * min(documents, sample, _PQ_SAMPLE) + documents)

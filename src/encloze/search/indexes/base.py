@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, Protocol, Self
+from typing import ClassVar, Literal, NamedTuple, Protocol, Self
 
 import numpy as np
 
@@ -71,6 +71,19 @@ class IndexBuilder(Protocol):
         ...
 
 
+class Growth(NamedTuple):
+    """Quantities that the costs of an index of some number of documents follow, for predictions from small indexes."""
+
+    build: float
+    """Work of the build in any unit, such as the number of documents; the time is proportional to it."""
+    search: float
+    """Work of a search in any unit, such as the number of compared vectors; the time is a constant plus a multiple."""
+    fixed_bytes: int = 0
+    """Bytes of the index that are not proportional to the number of documents, such as those of centroids."""
+    build_bytes: int = 0
+    """Bytes that the build needs in memory in addition to the index, such as those of a training sample."""
+
+
 @dataclass(frozen=True)
 class Index(Family):
     """Base class of search indexes. An instance contains the settings of an index, and builds and opens the index.
@@ -85,6 +98,26 @@ class Index(Family):
 
     input_type: ClassVar[Literal["text", "dense", "sparse"]]
     """Input of the index: texts, embeddings (dense) or term weights (sparse)."""
+    min_documents: ClassVar[int] = 1
+    """Number of documents from which the index is built; smaller collections are searched exactly."""
+
+    @property
+    def label(self) -> str:
+        """Name for tables with the type of the stored values, such as ``ivf int8, 192 dimensions`` or ``bm25``."""
+        if self.input_type == "text":
+            return str(self.name)
+        kind = getattr(self, "storage", None) or getattr(self, "impacts", None) or "float32"
+        dim = getattr(self, "dim", None)
+        return f"{self.name} {kind}" + (f", {dim} dimensions" if dim else "")
+
+    def growth(self, documents: int, dim: int) -> Growth:
+        """Return what the costs of the index with this number of documents follow; by default the number itself.
+
+        Args:
+            documents: Number of documents.
+            dim: Number of dimensions of the representations; 0 for texts.
+        """
+        return Growth(documents, documents)
 
     def with_defaults(self, texts: Callable[[], Sequence[str]]) -> Self:
         """Return the settings, completed by defaults that depend on the documents, such as the analyzer of BM25.

@@ -21,7 +21,7 @@ from encloze import recipe
 from encloze.data.records import Representation, SearchResults
 from encloze.search.analyzers._by_language import analyzer_for
 from encloze.search.analyzers.base import Analyzer
-from encloze.search.indexes.base import Index
+from encloze.search.indexes.base import Growth, Index
 from encloze.search.npy_files import AppendableArray, damaged, map_array
 from encloze.search.postings import Postings, PostingsWriter
 from encloze.search.postings_search import PostingsSearcher, QueryTerms
@@ -32,6 +32,7 @@ from encloze.storage.json_files import read_json, write_json
 
 _TERMS, _LENGTHS, _ANALYZER = "words.json", "lengths.npy", "analyzer.json"
 _BATCH = 1024  # documents analyzed at a time
+_SEARCH_GROWTH = 0.7  # exponent of the time of a search, which skips postings, in benchmarks/results/postings.json
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,10 @@ class Bm25(Index, name="bm25"):
     def __post_init__(self) -> None:
         if self.k1 < 0 or not 0 <= self.b <= 1:
             raise ValueError(f"k1 must be 0 or more and b from 0 to 1, not {self.k1} and {self.b}")
+
+    def growth(self, documents: int, dim: int) -> Growth:
+        """Return what the costs follow (see ``Index.growth``): searches of large indexes skip most postings."""
+        return Growth(documents, documents**_SEARCH_GROWTH)
 
     def with_defaults(self, texts: Callable[[], Sequence[str]]) -> Self:
         """Return the settings; an analyzer that is not set is chosen by the language (see ``Index.with_defaults``)."""

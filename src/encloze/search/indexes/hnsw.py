@@ -8,13 +8,16 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
-from encloze.search.indexes._approximate import ApproximateIndex, add_in_batches
+from encloze.search.indexes._approximate import ADDED_AT_ONCE, ApproximateIndex, add_in_batches
 from encloze.search.indexes._faiss_files import graph_fault, product_fault, scalar_fault
-from encloze.search.indexes._storage import PQ_BITS, load_faiss, pq_bytes, scalar_kind
+from encloze.search.indexes._storage import PQ_BITS, load_faiss, pq_bytes, pq_fixed_bytes, pq_work, scalar_kind
+from encloze.search.indexes.base import Growth
 from encloze.settings import PositiveInt, Range
 
 _SAMPLE_SIZE = 65_536
 _MAX_EF = 4096
+_STEP_WORK = 3500
+"""Time of a step of the build, in comparisons with a centroid, as in ``pq_work``."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,20 @@ class Hnsw(ApproximateIndex, name="hnsw"):
     def sample_size(self, num_documents: int) -> int:
         """Return the number of documents to train on."""
         return _SAMPLE_SIZE
+
+    def growth(self, documents: int, dim: int) -> Growth:
+        """Return the steps in the graph of the build and of a search (see ``Index.growth``)."""
+        steps, fixed = math.log2(max(2, documents)), 0
+        build = documents * steps * _STEP_WORK
+        if self.storage == "pq":
+            build += pq_work(documents, self.sample_size(documents))
+            fixed = pq_fixed_bytes(min(self.dim or dim, dim))
+        search = (self.ef_search or math.ceil(math.sqrt(documents))) + steps
+        build_bytes = self.sample_bytes(documents, dim)
+        if documents > ADDED_AT_ONCE:  # FAISS copies the vectors and the graph when they grow
+            values = {"float32": 4, "fp16": 2}.get(self.storage, 1) * min(self.dim or dim, dim)
+            build_bytes += documents * (values + 8 * self.neighbors)
+        return Growth(build, search, fixed, build_bytes)
 
     def search_parameters(self, value: int, ratio: float, selector: Any) -> Any:
         """Return the search parameters of FAISS (see ``ApproximateIndex.search_parameters``)."""

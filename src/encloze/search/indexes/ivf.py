@@ -10,13 +10,16 @@ import numpy as np
 
 from encloze.search.indexes._approximate import ApproximateIndex, add_in_batches
 from encloze.search.indexes._faiss_files import lists_fault, product_fault, quantizer_fault, scalar_fault
-from encloze.search.indexes._storage import PQ_BITS, load_faiss, pq_bytes, scalar_kind
+from encloze.search.indexes._storage import PQ_BITS, load_faiss, pq_bytes, pq_fixed_bytes, pq_work, scalar_kind
+from encloze.search.indexes.base import Growth
 from encloze.settings import PositiveInt
 
 _SAMPLE_PER_LIST = 64
 _MIN_SAMPLE_PER_LIST = 39  # FAISS warns about fewer
 _SAMPLE_SIZE = 65_536
 _QUERY_BITS = 8  # of rabitq
+_ITERATIONS, _MAX_SAMPLE_PER_LIST = 10, 256  # of k-means in FAISS
+_PROBED = 1 / 8  # default share of the lists that a search reads
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,16 @@ class Ivf(ApproximateIndex, name="ivf"):
         """Return the number of documents to train on."""
         return max(_SAMPLE_PER_LIST * self._num_lists(num_documents), _SAMPLE_SIZE)
 
+    def growth(self, documents: int, dim: int) -> Growth:
+        """Return the compared vectors of k-means, of the build and of a search (see ``Index.growth``)."""
+        lists, sample = self._num_lists(documents), min(documents, self.sample_size(documents))
+        stored = min(self.dim or dim, dim)
+        probes = min(self.probes or math.ceil(lists * _PROBED), lists)
+        build, fixed = lists * (_ITERATIONS * min(sample, _MAX_SAMPLE_PER_LIST * lists) + documents), 4 * stored * lists
+        if self.storage == "pq":
+            build, fixed = build + pq_work(documents, sample), fixed + pq_fixed_bytes(stored)
+        return Growth(build, lists + documents * probes / lists, fixed, self.sample_bytes(documents, dim))
+
     def search_parameters(self, value: int, ratio: float, selector: Any) -> Any:
         """Return the search parameters of FAISS (see ``ApproximateIndex.search_parameters``)."""
         faiss = load_faiss()
@@ -88,7 +101,7 @@ class Ivf(ApproximateIndex, name="ivf"):
     def value(self, index: Any) -> int:
         """Return ``probes``; by default a number that depends on the number of lists."""
         lists = int(index.nlist)
-        return min(self.probes or math.ceil(lists / 8), lists)
+        return min(self.probes or math.ceil(lists * _PROBED), lists)
 
     def fault(self, index: Any, num_documents: int, dim: int) -> str:
         """Return why a FAISS file is not the index of these settings (see ``ApproximateIndex.fault``)."""
