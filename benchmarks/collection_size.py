@@ -43,8 +43,8 @@ SAMPLE_SECONDS = 0.02
 class HashEncoder(OnnxEncoder):
     """An encoder whose embeddings depend on a hash of the text."""
 
-    name, fingerprint, arithmetic = "hash", "hash", "float32 on cpu"  # type: ignore[assignment]
-    views, similarity = {"dense": DIM}, Similarity()  # type: ignore[assignment]
+    name, fingerprint, arithmetic = "hash", "hash", "float32 on cpu"
+    views, similarity = {"dense": DIM}, Similarity()
 
     def __init__(self) -> None:
         self._table = np.random.default_rng(0).standard_normal((4096, DIM)).astype(np.float32)
@@ -52,7 +52,7 @@ class HashEncoder(OnnxEncoder):
     def represent_documents(self, texts: Iterable[str], count: int) -> Iterator[Representation]:
         source = iter(texts)
         while window := list(islice(source, 4096)):
-            rows = np.array([xxhash.xxh3_64_intdigest(text) % 4096 for text in window])
+            rows = np.array([xxhash.xxh3_64_intdigest(text.encode()) % 4096 for text in window])
             yield Representation(self._table[rows])
 
 
