@@ -23,7 +23,7 @@ from encloze.settings import default_of, help_of, hints_of, inner_type
 
 HEADER = ("Setting", "Type", "Default", "Description")
 WIDTHS = (22, 20, 13, 45)
-TYPES = {"int": "integer", "float": "number", "str": "string", "bool": "boolean", "Path": "path"}
+TYPES = {"int": "integer", "float": "number", "str": "string", "bool": "boolean", "Path": "path", "Mapping": "mapping"}
 
 
 class SettingsTable(SphinxDirective):
