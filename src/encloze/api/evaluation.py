@@ -184,7 +184,7 @@ def compress(model: Any, dataset: Any, *, output: str | Path, **settings: Any) -
 
 
 def plan(corpus: Any, documents: Sequence[int], *, model: Any = None, **settings: Any) -> CollectionPlan:
-    """Measure a model for about a minute, and predict what collections of other sizes cost.
+    """Measure a model for a minute, and predict what larger collections cost.
 
     Args:
         corpus: Documents like those of the collection.

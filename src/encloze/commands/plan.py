@@ -1,4 +1,4 @@
-"""Measure a model for about a minute, and predict what collections of other sizes cost."""
+"""Measure a model for a minute, and predict what larger collections cost."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ NumDocuments = Annotated[int, Range(ge=1, le=10**9)]
 
 @dataclass(frozen=True)
 class Plan(Command, name="plan"):
-    """Measure a model for about a minute, and predict what collections of other sizes cost.
+    """Measure a model for a minute, and predict what larger collections cost.
 
     A sample of the documents is encoded, and small indexes of its vectors are built and searched. From these
     measurements the time of encoding and of building indexes, their size, memory and latency, and the number of

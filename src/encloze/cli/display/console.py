@@ -55,8 +55,8 @@ def show(result: object) -> None:
 
 
 def say(text: str = "") -> None:
-    """Print a line of text to the standard output."""
-    OUT.print(visible(text))
+    """Print a line of text to the standard output. A command is not wrapped, so that it can be copied."""
+    OUT.print(visible(text), soft_wrap=text.lstrip().startswith("encloze "))
 
 
 def show_tables(tables: Iterable[Table], notes: Iterable[str] = ()) -> None:
