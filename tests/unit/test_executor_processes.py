@@ -140,6 +140,27 @@ def test_what_no_worker_can_load_ends_the_job(cause: str, error: type[Exception]
         list(Processes(workers=2).run(Squares(50, tmp_path, cannot_load=cause)))
 
 
+class Unreadable:
+    """A result that cannot be sent: it raises an error when it is read."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (int, ("nonsense",))
+
+
+class Unsendable:
+    """Computation with such results."""
+
+    def load(self) -> Callable[[int], Any]:
+        return lambda number: Unreadable()
+
+
+def test_a_result_that_cannot_be_read_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    job = Squares(1)
+    monkeypatch.setattr(job, "computation", Unsendable)
+    with pytest.raises(ExecutionError, match="numbers 1 to 1: the result of a worker cannot be read: ValueError"):
+        list(Processes(workers=1, attempts=1).run(job))
+
+
 def test_workers_end_when_the_results_are_not_read_to_the_end(tmp_path: Path) -> None:
     results = Processes(workers=2).run(Squares(40))
     process = next(results).process

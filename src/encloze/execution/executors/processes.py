@@ -105,7 +105,7 @@ class _ProcessPool:
             process.wait()
             _close_input(process)
         for thread in self._threads:
-            thread.join()
+            thread.join(_STOP_SECONDS)
 
     def _send(self, worker: int, message: bytes) -> None:
         with contextlib.suppress(OSError):  # the process has died, which its outputs will tell
@@ -115,12 +115,21 @@ class _ProcessPool:
         """Put what a process writes into the queue of outcomes, until it ends."""
         with contextlib.suppress(OSError, ValueError):  # a stream that was closed
             while (message := receive_message(process.stdout)) is not None:  # type: ignore[arg-type]
-                self._outcomes.put((worker, pickle.loads(message)))
+                self._outcomes.put((worker, _outcome(message)))
         code = process.wait()
         process.stdout.close()  # type: ignore[union-attr]
         cause = f"the signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         hint = " (is the memory too small?)" if code == -signal.SIGKILL else ""
         self._outcomes.put((worker, Outcome(error=f"a worker process ended with {cause}{hint}", has_died=True)))
+
+
+def _outcome(message: bytes) -> Outcome:
+    """Return the outcome that a worker has sent, also if its content cannot be read in this process."""
+    try:
+        outcome: Outcome = pickle.loads(message)
+    except Exception as error:  # of the classes in it
+        return Outcome(error=f"the result of a worker cannot be read: {type(error).__name__}: {error}")
+    return outcome
 
 
 def _close_input(process: subprocess.Popen[bytes]) -> None:
