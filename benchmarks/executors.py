@@ -48,7 +48,7 @@ def main() -> None:
         for _ in range(arguments.rounds):
             for name in arguments.executors:
                 for workers in (1, 2):
-                    executor = Executor.member(name)(workers=workers, **SETTINGS[name])  # type: ignore[arg-type]
+                    executor = Executor.member(name)(workers=workers, **SETTINGS[name])  # type: ignore[call-arg]
                     digest, began = hashlib.sha256(), 0.0
                     for part in encode_corpus(encoder, corpus, executor):
                         assert part.dense is not None
