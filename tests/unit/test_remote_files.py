@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from encloze import Dataset, recipe
 from encloze.data.corpus import Corpus
 from encloze.data.formats.base import Format
 from encloze.data.formats.remote import Remote
-from encloze.errors import DataError, EnclozeError, MissingExtraError, RecipeError
+from encloze.errors import DataError, EnclozeError, MissingExtraError, RecipeError, StorageError
 from encloze.settings import plain
 from encloze.storage.cache import cache_folder
 from encloze.storage.remote_files import local_copy
@@ -136,3 +137,10 @@ def test_the_package_that_reads_addresses_is_named(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "fsspec.core", None)
     with pytest.raises(MissingExtraError, match=r"Install it: pip install 'encloze\[remote\]'"):
         local_copy("memory://bucket/a.jsonl")
+
+
+def test_a_full_disk_is_said(store: Any, full_disk: Callable[[int], AbstractContextManager[None]]) -> None:
+    put(store, "/bucket/a.jsonl", "rivers " * 1000)
+    with full_disk(1000), pytest.raises(StorageError, match="the disk is full"):
+        local_copy("memory://bucket/a.jsonl")
+    assert not list(cache_folder().rglob("*.jsonl"))

@@ -9,7 +9,6 @@ from encloze.data.corpus import Corpus
 from encloze.encoders.base import Encoder, load_encoder
 from encloze.errors import RecipeError
 from encloze.execution.encodings import cache_limit, encode_corpus
-from encloze.execution.executors._peers import PeerExecutor
 from encloze.execution.executors.base import Executor
 from encloze.execution.executors.local import Local
 from encloze.systems.base import System
@@ -17,7 +16,7 @@ from encloze.systems.base import System
 
 def check_one_command(execution: Executor) -> None:
     """Raise ValueError for an executor whose processes all run the command, if only one process can run it."""
-    if isinstance(execution, PeerExecutor):
+    if execution.is_launched:
         raise ValueError(
             f"execution {execution.name} is for the commands encode and index. Encode the documents with it first: "
             "this command then reads their representations from the cache"

@@ -100,7 +100,7 @@ class Encode(Command, name="encode"):
         layout = Layout(len(ids), {kind: encoder.views[kind] for kind in kinds}, encoder.term_names)
         result = EncodingResult(self.output / self.format.file, len(ids), layout.dims)
         if not self.execution.writes_output:
-            deque(parts, maxlen=0)  # this process computes its share, and the first one writes the file
+            deque(parts if self.corpus else (), maxlen=0)  # its share; the first process writes the file
             return result
         with atomic_folder(self.output, overwrite=self.overwrite) as folder, explain_write_errors(folder):
             writer, done = self.format.writer(folder, layout), 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -64,22 +65,25 @@ def _copy(files: Any, path: str, info: dict[str, Any], target: Path, url: str) -
     size = info.get("size")
     with staging_folder(target) as staging, progress.task(f"Copying {url}", size, "bytes") as bar:
         copied = staging / target.name
-        try:
-            with files.open(path, "rb") as source, copied.open("wb") as stream:
-                while piece := source.read(_CHUNK):
-                    stream.write(piece)
-                    bar.advance(len(piece))
-        except OSError as error:
-            if error.errno is not None and error.filename == str(copied):  # of the disk
-                raise
-            raise _unreadable(url, error) from error
-        except Exception as error:
-            raise _unreadable(url, error) from error
+        with copied.open("wb") as stream:
+            for piece in _pieces(files, path, url):
+                stream.write(piece)
+                bar.advance(len(piece))
         if size is not None and copied.stat().st_size != size:
             raise DataError(f"{url}: {path} has {size:,} bytes, but only {copied.stat().st_size:,} could be read")
         version.unlink(missing_ok=True)
         store_with_checksum(copied, target)
     version.write_text(state, encoding="utf-8")
+
+
+def _pieces(files: Any, path: str, url: str) -> Iterator[bytes]:
+    """Yield the content of a remote file."""
+    try:
+        with files.open(path, "rb") as source:
+            while piece := source.read(_CHUNK):
+                yield piece
+    except Exception as error:  # each file system raises its own
+        raise _unreadable(url, error) from error
 
 
 def _remove_others(target: Path, kept: set[Path]) -> None:

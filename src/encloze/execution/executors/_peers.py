@@ -26,6 +26,7 @@ class PeerExecutor(Executor):
     reads them and writes the output of the command, and the others end: ``run`` yields nothing in them.
     """
 
+    is_launched = True
     variables: ClassVar[tuple[str, str]]
     """Environment variables with the number of this process, and the number of processes."""
     first_variable: ClassVar[str | None] = None

@@ -131,7 +131,6 @@ class _PoolRun:
         if not self._deaths_left:
             raise ExecutionError(f"{self._job.title}: all workers die: {outcome.error}")
         if self._failures.add(shard, outcome.error):
-            progress.note(f"{self._job.title}: {self._job.describe(shard)} failed and is repeated: {outcome.error}")
             self._pending.appendleft(shard)
         else:
             self._unfinished.remove(shard)

@@ -22,7 +22,7 @@ def main() -> None:
     computation = receive_message(inputs)
     if computation is None:
         return
-    worker = Worker(pickle.loads(computation))
+    worker = Worker(pickle.loads(computation))  # from the process that has started this one, and from nowhere else
     with contextlib.suppress(BrokenPipeError):  # the process that wanted the outcomes was killed
         while (item := receive_message(inputs)) is not None:
             send_message(outputs, pickle.dumps(worker.compute(pickle.loads(item)), protocol=5))

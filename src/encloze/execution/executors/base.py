@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
+from encloze import progress
 from encloze.errors import EnclozeError, ExecutionError
 from encloze.execution.jobs import Job
 from encloze.family import Family
@@ -22,6 +23,9 @@ class Executor(Family):
     attempts: PositiveInt = field(default=3, kw_only=True)
     """How often a shard that fails is computed before it is given up. All others are computed nevertheless, and stored,
     so that the command continues with the failed ones when it is repeated."""
+
+    is_launched: ClassVar[bool] = False
+    """Whether a launcher has started several processes, all of which run the same command."""
 
     @property
     def writes_output(self) -> bool:
@@ -80,6 +84,7 @@ class Failures:
             raise cause
         self._causes.setdefault(shard, []).append(cause)
         if len(self._causes[shard]) < self._attempts:
+            progress.note(f"{self._job.title}: {self._job.describe(shard)} failed and is repeated: {_text(cause)}")
             return True
         self.given_up.add(shard)
         if self._job.ledger is None:
@@ -92,8 +97,8 @@ class Failures:
             return
         shards, count = sorted(self.given_up), len(self._job.sizes)
         causes = [self._causes[shard][-1] for shard in shards]
-        texts = [cause if isinstance(cause, str) else f"{type(cause).__name__}: {cause}" for cause in causes]
-        lines = [f"  {self._job.describe(shard)}: {text}" for shard, text in zip(shards[:_LISTED], texts, strict=False)]
+        pairs = list(zip(shards, causes, strict=True))[:_LISTED]
+        lines = [f"  {self._job.describe(shard)}: {_text(cause)}" for shard, cause in pairs]
         lines += [f"  and {len(shards) - _LISTED:,} more"] * (len(shards) > _LISTED)
         attempts = f"{self._attempts} attempts" if self._attempts > 1 else "the only attempt"
         kept = ". The others are stored: repeat the command to compute only the failed ones" if self._job.ledger else ""
@@ -101,3 +106,7 @@ class Failures:
         raise ExecutionError("\n".join([message, *lines])) from (
             causes[0] if isinstance(causes[0], BaseException) else None
         )
+
+
+def _text(cause: BaseException | str) -> str:
+    return cause if isinstance(cause, str) else f"{type(cause).__name__}: {cause}"

@@ -126,7 +126,7 @@ class _ProcessPool:
 def _outcome(message: bytes) -> Outcome:
     """Return the outcome that a worker has sent, also if its content cannot be read in this process."""
     try:
-        outcome: Outcome = pickle.loads(message)
+        outcome: Outcome = pickle.loads(message)  # from a process that this one has started
     except Exception as error:  # of the classes in it
         return Outcome(error=f"the result of a worker cannot be read: {type(error).__name__}: {error}")
     return outcome
